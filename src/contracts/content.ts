@@ -1,0 +1,75 @@
+/**
+ * ContentSource: what the runtime asks of the swarm side. It wants bytes of a blob, in order or not, while the rest still
+ * arrives; where they come from is not its affair.
+ */
+import type { Digest } from '../oci/digest.ts'
+import type { Credential, Origin, RegistryOrigin } from '../task/origin.ts'
+
+/** A container that waits comes before a preheat. */
+export type Priority = 'interactive' | 'background'
+
+export interface ContentRequest {
+  readonly origin: Origin
+  /** Absent only for a URL whose content is not known beforehand. */
+  readonly digest?: Digest
+  /** The length that a manifest states; a blob of another length is refused with SIZE_MISMATCH. */
+  readonly bytes?: number
+  readonly credential?: Credential
+  readonly priority: Priority
+}
+
+/** Bytes by where they came from. */
+export interface ByteSources {
+  readonly origin: number
+  readonly supernode: number
+  readonly peers: number
+}
+
+export interface ContentProgress {
+  readonly bytes: number
+  /** Verified bytes that are here, whether fetched now or before. */
+  readonly have: number
+  readonly from: ByteSources
+}
+
+export interface ContentSummary {
+  readonly digest: Digest
+  readonly bytes: number
+  readonly pieces: number
+  readonly seconds: number
+  readonly from: ByteSources
+}
+
+/** One open blob. Closing it lets go of the reader's hold; the blob stays in the store. */
+export interface Content extends AsyncDisposable {
+  readonly bytes: number
+  /**
+   * Verified bytes of [from, to), in order, each chunk as soon as it is here; the pieces asked for move to the front.
+   * Throws what failed the task, or the signal's reason.
+   */
+  read(options: { from?: number; to?: number; signal: AbortSignal }): AsyncIterable<Uint8Array>
+  /** Resolves once every byte is here and the whole digest matched. */
+  whole(options: { signal: AbortSignal }): Promise<ContentSummary>
+  /** The stored file, valid after {@link whole} and until this is closed. */
+  path(): string
+  progress(): ContentProgress
+}
+
+export interface ContentSource {
+  open(request: ContentRequest, options: { signal: AbortSignal }): Promise<Content>
+  /** The exact bytes of a manifest by tag or digest, its media type as the origin stated it, and its digest. */
+  manifest(request: ManifestRequest, options: { signal: AbortSignal }): Promise<ManifestAnswer>
+}
+
+export interface ManifestRequest {
+  readonly origin: Omit<RegistryOrigin, 'collection'>
+  /** A tag or a digest. */
+  readonly reference: string
+  readonly credential?: Credential
+}
+
+export interface ManifestAnswer {
+  readonly digest: Digest
+  readonly mediaType: string
+  readonly body: Uint8Array
+}

@@ -1,0 +1,77 @@
+/**
+ * PieceExchange: serving pieces to peers and fetching pieces from them, over the bulk lane or its libp2p fallback. The peer
+ * uses both halves; the supernode's seed uses the serving half, lent to it by the composition root.
+ */
+import type { ReadonlyBitmap } from '../task/bitmap.ts'
+import type { Task, TaskId } from '../task/task.ts'
+import type { Priority } from './content.ts'
+
+/** A libp2p peer id in its text form. */
+export type PeerId = string & { readonly __peerId: true }
+
+/** How to reach a peer: its bulk lane (`host:port`, TLS bound to the PeerId) and its libp2p addresses (multiaddr text). */
+export interface PeerAddress {
+  readonly peer: PeerId
+  readonly lanes: readonly string[]
+  readonly multiaddrs: readonly string[]
+}
+
+export interface PieceExchange extends AsyncDisposable {
+  /** What this side listens on, to be announced. */
+  readonly lanes: readonly string[]
+  /**
+   * Opens one task at a parent. Throws PEER_UNREACHABLE, PEER_REFUSED (it doesn't know the task), CAPABILITY_REFUSED.
+   * The connection below is shared by all tasks and kept while it is used.
+   */
+  open(parent: PeerAddress, task: Task, options: OpenOptions): Promise<ParentChannel>
+}
+
+export interface OpenOptions {
+  /** Shown to the parent, which checks it offline: a signed right of this peer to read. Empty where none is needed. */
+  readonly pass: Uint8Array
+  /** What this peer holds already; a choosing parent (a seed) never sends it. */
+  readonly have: ReadonlyBitmap
+  readonly priority: Priority
+  readonly signal: AbortSignal
+}
+
+/** A child's view of one parent for one task. */
+export interface ParentChannel extends AsyncDisposable {
+  readonly parent: PeerId
+  /** What the parent said it holds; grows. A choosing parent announces nothing here. */
+  readonly haves: ReadonlyBitmap
+  /** True when the parent picks the pieces itself: ask it with {@link fetchAny}. */
+  readonly chooses: boolean
+  /** Calls back after `haves` grew, with the new run. Returns the unsubscriber. */
+  onHaves(listener: (from: number, count: number) => void): () => void
+  /** Exactly the piece's bytes, not yet verified. Throws PIECE_ABSENT, PIECE_SHORT, PEER_REFUSED, PEER_UNREACHABLE, or the signal's reason. */
+  fetch(piece: number, options: { signal: AbortSignal }): Promise<Uint8Array>
+  /** A piece of the parent's choice that we lack; waits until it has one to give. Undefined once it has none left for us. */
+  fetchAny(options: { signal: AbortSignal }): Promise<{ piece: number; body: Uint8Array } | undefined>
+  /** Tells the parent what we hold now (batched by the caller). */
+  tell(from: number, count: number): void
+  /** Resolves, with the reason, when the channel ended for any cause. */
+  readonly closed: Promise<Error>
+}
+
+/** What the serving half asks its owner. */
+export interface Shelf {
+  /**
+   * The task as this peer may read it. Throws PIECE_ABSENT when it isn't here, CAPABILITY_REFUSED when `pass` doesn't do.
+   */
+  open(task: TaskId, reader: PeerId, pass: Uint8Array): Promise<ShelfTask>
+}
+
+/** One task on the shelf, opened for one child. */
+export interface ShelfTask extends Disposable {
+  readonly task: Task
+  readonly have: ReadonlyBitmap
+  /** Calls back for each run of pieces stored from now on. */
+  onPieces(listener: (from: number, count: number) => void): () => void
+  /** Fills `into` with the piece's verified bytes from `offset` on. Throws PIECE_ABSENT. */
+  read(piece: number, offset: number, into: Uint8Array, options: { signal: AbortSignal }): Promise<void>
+  /** Present on a seed: which piece to give this child next, waiting for one; undefined when it has all. */
+  readonly choose?: (childHas: ReadonlyBitmap, options: { signal: AbortSignal }) => Promise<number | undefined>
+  /** Bytes that went out to the child, for accounting. */
+  sent(bytes: number): void
+}

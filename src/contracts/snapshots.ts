@@ -1,0 +1,43 @@
+/** Snapshotter: holds unpacked layers, shared by all images, and stacks them into root file systems. */
+import type { Digest } from '../oci/digest.ts'
+
+/** One unpacked layer. `bytes` is what it takes on disk. */
+export interface StoredLayer {
+  readonly diffId: Digest
+  readonly bytes: number
+}
+
+export interface Rootfs {
+  /** The mounted root directory. */
+  readonly path: string
+  /** The writable layer's directory, where quotas apply. */
+  readonly upper: string
+}
+
+export interface UnpackLimits {
+  /** Most bytes that the uncompressed layer may have. */
+  readonly bytes: number
+  /** Most entries in one layer. */
+  readonly entries: number
+}
+
+/** Layers are keyed by DiffID (image-spec, config.md, "Layer DiffID"): the digest of the uncompressed tar. */
+export interface Snapshotter {
+  readonly kind: 'erofs' | 'directory'
+  layer(diffId: Digest): Promise<StoredLayer | undefined>
+  /**
+   * Stores the layer whose uncompressed tar stream is `tar`; single flight per DiffID. Nothing is visible until the stream's
+   * digest matched. Throws DIGEST_MISMATCH, LAYER_INVALID, LIMIT_EXCEEDED, DISK_FULL.
+   */
+  unpack(diffId: Digest, tar: AsyncIterable<Uint8Array>, options: { limits: UnpackLimits; signal: AbortSignal }): Promise<StoredLayer>
+  removeLayer(diffId: Digest): Promise<void>
+  layers(): Promise<StoredLayer[]>
+  /** Stacks layers (lowest first) under a fresh or kept writable layer named `id` and mounts it. */
+  mount(id: string, layers: readonly Digest[], options: { readonly: boolean; signal: AbortSignal }): Promise<Rootfs>
+  /** Unmounts; the writable layer stays. Fine to call when it isn't mounted. */
+  unmount(id: string): Promise<void>
+  /** Unmounts and deletes the writable layer. */
+  remove(id: string): Promise<void>
+  /** After a restart: what is mounted or half made without an owner in `ids` is cleaned up. Returns what was mended. */
+  recover(ids: ReadonlySet<string>): Promise<string[]>
+}

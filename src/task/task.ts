@@ -1,0 +1,54 @@
+/**
+ * A task is one blob being distributed. Its identity says what the bytes are, its geometry how they are cut.
+ *
+ * Piece length is a function of blob length alone: the power of two nearest above len/128, between 64 KiB and 4 MiB.
+ * M pieces cost N peers about (⌈log2 N⌉ − 1)/M over the fluid bound, so 128 pieces or more keep a thousand peers within 8 %;
+ * 64 KiB keeps the cost of one request small, and 4 MiB bounds what one piece in flight may hold in memory.
+ */
+import type { Digest } from '../oci/digest.ts'
+
+/** A blob's digest, or `url:<64 hex>` for content that is known by address and validator only. */
+export type TaskId = string & { readonly __taskId: true }
+
+export interface Task {
+  readonly id: TaskId
+  /** What the whole blob must hash to; absent while only its address is known. */
+  readonly digest?: Digest
+  readonly bytes: number
+  readonly pieceBytes: number
+}
+
+export const MIN_PIECE_BYTES = 64 * 1024
+export const MAX_PIECE_BYTES = 4 * 1024 * 1024
+/** A blob larger than this is refused: 2^42 bytes are 2^20 pieces of 4 MiB. */
+export const MAX_TASK_BYTES = 2 ** 42
+const TARGET_PIECES = 128
+
+/** The piece length of a blob of `bytes` bytes. */
+export function pieceBytesFor(bytes: number): number {
+  let piece = MIN_PIECE_BYTES
+  while (piece < MAX_PIECE_BYTES && piece * TARGET_PIECES < bytes) piece *= 2
+  return piece
+}
+
+/** How many pieces a task has; an empty blob has none. */
+export function pieceCount(task: Pick<Task, 'bytes' | 'pieceBytes'>): number {
+  return Math.ceil(task.bytes / task.pieceBytes)
+}
+
+/** The byte range of piece `number`, end excluded. */
+export function pieceRange(task: Pick<Task, 'bytes' | 'pieceBytes'>, number: number): { from: number; to: number } {
+  const from = number * task.pieceBytes
+  return { from, to: Math.min(task.bytes, from + task.pieceBytes) }
+}
+
+/** The task of a blob that is known by its digest. */
+export function blobTask(digest: Digest, bytes: number): Task {
+  return { id: digest as string as TaskId, digest, bytes, pieceBytes: pieceBytesFor(bytes) }
+}
+
+const TASK_ID = /^(sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}|url:[a-f0-9]{64})$/
+
+export function isTaskId(text: string): text is TaskId {
+  return TASK_ID.test(text)
+}
