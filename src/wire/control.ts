@@ -1,0 +1,158 @@
+/**
+ * The control protocol between an agent and its supernode, version 1: typed asks and notices over one session (net/session.ts)
+ * whose two ends noise has proven. Every field has a bound. Times are epoch milliseconds, lengths are bytes.
+ */
+import { type Static, Type } from 'typebox'
+import { MAX_TASK_BYTES } from '../task/task.ts'
+import { Credential, Origin } from '../task/origin.ts'
+import { Bytes, Count } from './schema.ts'
+
+export const CONTROL_ID = '/darner/control/1'
+/** Raised when an older side could no longer understand a newer one. */
+export const CONTROL_VERSION = 1
+export const MAX_CONTROL_FRAME_BYTES = 1024 * 1024
+/** Digests in one message: 8,192 pieces are 256 KiB. */
+export const MAX_TABLE_RUN = 8192
+/** A blob up to this travels inside the register answer. */
+export const INLINE_BYTES = 64 * 1024
+export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+/** Tasks in one inventory message; a longer inventory is sent in several. */
+export const INVENTORY_RUN = 512
+/** Pieces gained before a report is due, unless the task is complete. */
+export const REPORT_PIECES = 16
+
+const closed = { additionalProperties: false }
+const PeerIdText = Type.String({ minLength: 1, maxLength: 128 })
+const TaskIdText = Type.String({ pattern: '^(sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}|url:[a-f0-9]{64})$' })
+const DigestText = Type.String({ pattern: '^(sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128})$' })
+const Name = Type.String({ maxLength: 128 })
+const Address = Type.String({ maxLength: 512 })
+const Runs = Type.Array(Type.Tuple([Count(2 ** 21), Count(2 ** 21)]), { maxItems: 4096 })
+const PriorityText = Type.Union([Type.Literal('interactive'), Type.Literal('background')])
+const Sources = Type.Object({ origin: Count(2 ** 50), supernode: Count(2 ** 50), peers: Count(2 ** 50) }, closed)
+const Table = Bytes({ maxLength: MAX_TABLE_RUN * 32 })
+const Pass = Bytes({ maxLength: 4096 })
+const ErrorBody = Type.Object(
+  {
+    code: Name,
+    message: Type.String({ maxLength: 4096 }),
+    way: Type.Optional(Type.String({ maxLength: 1024 })),
+    retryAfterMs: Type.Optional(Count(2 ** 31)),
+  },
+  closed,
+)
+
+const ParentBody = Type.Object(
+  {
+    peer: PeerIdText,
+    lanes: Type.Array(Address, { maxItems: 16 }),
+    multiaddrs: Type.Array(Address, { maxItems: 16 }),
+    seed: Type.Boolean(),
+    zone: Type.Optional(Name),
+  },
+  closed,
+)
+
+const Geometry = {
+  task: TaskIdText,
+  digest: Type.Optional(DigestText),
+  bytes: Count(MAX_TASK_BYTES),
+  pieceBytes: Count(64 * 1024 * 1024),
+}
+
+/** What a peer holds of one task. */
+const Holding = Type.Object({ ...Geometry, have: Bytes({ maxLength: 2 ** 18 }), complete: Type.Boolean() }, closed)
+
+/** What an agent asks of the supernode. */
+export const CONTROL_ASKS = {
+  hello: {
+    ask: Type.Object(
+      {
+        version: Count(65535),
+        software: Name,
+        host: Name,
+        token: Type.Optional(Type.String({ maxLength: 256 })),
+        lanes: Type.Array(Address, { maxItems: 16 }),
+        multiaddrs: Type.Array(Address, { maxItems: 16 }),
+        zone: Type.Optional(Name),
+        rack: Type.Optional(Name),
+      },
+      closed,
+    ),
+    answer: Type.Object({ version: Count(65535), now: Count(2 ** 48) }, closed),
+  },
+  inventory: {
+    ask: Type.Object({ holdings: Type.Array(Holding, { maxItems: INVENTORY_RUN }) }, closed),
+    /** Tasks the supernode knows nothing of and would like no reports on are not named; the rest are known now. */
+    answer: Type.Object({ known: Count(INVENTORY_RUN) }, closed),
+  },
+  register: {
+    ask: Type.Object(
+      {
+        origin: Origin,
+        digest: Type.Optional(DigestText),
+        bytes: Type.Optional(Count(MAX_TASK_BYTES)),
+        credential: Type.Optional(Credential),
+        priority: PriorityText,
+        have: Type.Optional(Bytes({ maxLength: 2 ** 18 })),
+      },
+      closed,
+    ),
+    answer: Type.Object(
+      {
+        ...Geometry,
+        inline: Type.Optional(Bytes({ maxLength: INLINE_BYTES })),
+        /** Digests of the first pieces, as far as they are known now; more come as `table` notices. */
+        table: Table,
+        sealed: Type.Optional(DigestText),
+        parents: Type.Array(ParentBody, { maxItems: 256 }),
+        pass: Pass,
+      },
+      closed,
+    ),
+  },
+  manifest: {
+    ask: Type.Object(
+      {
+        upstream: Type.String({ maxLength: 512 }),
+        repository: Type.String({ maxLength: 255 }),
+        reference: Type.String({ maxLength: 256 }),
+        credential: Type.Optional(Credential),
+      },
+      closed,
+    ),
+    /** A manifest larger than the frame allows is refused with LIMIT_EXCEEDED: the agent reads it at the origin itself. */
+    answer: Type.Object({ digest: DigestText, mediaType: Type.String({ maxLength: 256 }), body: Bytes({ maxLength: MAX_CONTROL_FRAME_BYTES - 4096 }) }, closed),
+  },
+} as const
+
+/** What an agent tells the supernode. */
+export const AGENT_NOTICES = {
+  progress: Type.Object({ task: TaskIdText, runs: Runs, complete: Type.Boolean(), from: Sources }, closed),
+  blame: Type.Object({ task: TaskIdText, parent: PeerIdText, code: Name, piece: Type.Optional(Count(2 ** 21)) }, closed),
+  left: Type.Object({ task: TaskIdText }, closed),
+  forget: Type.Object({ tasks: Type.Array(TaskIdText, { maxItems: INVENTORY_RUN }) }, closed),
+  /** The holder of an origin lease tells the digests of pieces that it read there, with why it read them. */
+  sourced: Type.Object({ task: TaskIdText, from: Count(2 ** 21), digests: Table }, closed),
+  /** Bytes that this host read at an origin without a lease, with the reason, for `darner why`. */
+  strayed: Type.Object({ task: TaskIdText, bytes: Count(MAX_TASK_BYTES), reason: Type.String({ maxLength: 512 }) }, closed),
+} as const
+
+/** What the supernode tells an agent. */
+export const SUPERNODE_NOTICES = {
+  parents: Type.Object({ task: TaskIdText, add: Type.Array(ParentBody, { maxItems: 256 }), drop: Type.Array(PeerIdText, { maxItems: 256 }) }, closed),
+  table: Type.Object({ task: TaskIdText, from: Count(2 ** 21), digests: Table }, closed),
+  sealed: Type.Object({ task: TaskIdText, digest: DigestText }, closed),
+  failed: Type.Object({ task: TaskIdText, error: ErrorBody }, closed),
+  pass: Type.Object({ task: TaskIdText, pass: Pass }, closed),
+  lease: Type.Object({ task: TaskIdText, from: Count(2 ** 21) }, closed),
+  /** Peers that must not be served or asked from now on. */
+  revoked: Type.Object({ peers: Type.Array(PeerIdText, { maxItems: 4096 }) }, closed),
+} as const
+
+export type ControlAsk<K extends keyof typeof CONTROL_ASKS> = Static<(typeof CONTROL_ASKS)[K]['ask']>
+export type ControlAnswer<K extends keyof typeof CONTROL_ASKS> = Static<(typeof CONTROL_ASKS)[K]['answer']>
+export type AgentNotice<K extends keyof typeof AGENT_NOTICES> = Static<(typeof AGENT_NOTICES)[K]>
+export type SupernodeNotice<K extends keyof typeof SUPERNODE_NOTICES> = Static<(typeof SUPERNODE_NOTICES)[K]>
+export type ParentBody = Static<typeof ParentBody>
+export type HoldingBody = Static<typeof Holding>

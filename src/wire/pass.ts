@@ -1,0 +1,58 @@
+/**
+ * A pass is a right to read one task, given by the supernode to one peer: bound to the task, the peer, the place at the origin
+ * where the right was shown, and an expiry. Parents check it offline against the supernode's public key (its PeerId).
+ * Encoding: CBOR array [1, task, reader, scope, expiresMs] followed by the 64-byte Ed25519 signature over it.
+ */
+import { type Static, Type } from 'typebox'
+import { DarnerError } from '../base/errors.ts'
+import type { PeerId } from '../contracts/exchange.ts'
+import { verify } from '../net/identity.ts'
+import type { TaskId } from '../task/task.ts'
+import { decode, encode } from './cbor.ts'
+import { check, Count } from './schema.ts'
+
+const SIGNATURE_BYTES = 64
+/** How long a pass lasts; renewed while its task is followed. */
+export const PASS_MS = 10 * 60_000
+
+const PassBody = Type.Tuple([
+  Type.Literal(1),
+  Type.String({ maxLength: 160 }),
+  Type.String({ maxLength: 128 }),
+  Type.String({ maxLength: 800 }),
+  Count(2 ** 48),
+])
+
+export interface Pass {
+  readonly task: TaskId
+  readonly reader: PeerId
+  /** `public`, or `UPSTREAM/REPOSITORY` where the reader's own credential was accepted. */
+  readonly scope: string
+  readonly expiresMs: number
+}
+
+/** Signs a pass. `sign` is the supernode's identity. */
+export function signPass(pass: Pass, sign: (bytes: Uint8Array) => Uint8Array): Uint8Array {
+  const body = encode([1, pass.task, pass.reader, pass.scope, pass.expiresMs])
+  const signature = sign(body)
+  const bytes = new Uint8Array(body.byteLength + SIGNATURE_BYTES)
+  bytes.set(body)
+  bytes.set(signature, body.byteLength)
+  return bytes
+}
+
+/** Throws CAPABILITY_REFUSED unless `bytes` is a pass of `issuer` for exactly this reader and task, not expired at `nowMs`. */
+export function checkPass(bytes: Uint8Array, expected: { issuer: PeerId; reader: PeerId; task: TaskId; nowMs: number }): Pass {
+  const refuse = (why: string) =>
+    new DarnerError('CAPABILITY_REFUSED', `${expected.reader} asked to read ${expected.task}: ${why}`, {
+      details: { reader: expected.reader, task: expected.task },
+    })
+  if (bytes.byteLength <= SIGNATURE_BYTES) throw refuse('it showed no pass')
+  const body = bytes.subarray(0, -SIGNATURE_BYTES)
+  if (!verify(expected.issuer, body, bytes.subarray(-SIGNATURE_BYTES))) throw refuse('its pass is not signed by our supernode')
+  const [, task, reader, scope, expiresMs]: Static<typeof PassBody> = check(PassBody, decode(body), 'pass')
+  if (task !== expected.task) throw refuse('its pass is for another task')
+  if (reader !== expected.reader) throw refuse('its pass was given to another peer')
+  if (expiresMs <= expected.nowMs) throw refuse(`its pass expired ${Math.round((expected.nowMs - expiresMs) / 1000)} s ago`)
+  return { task: expected.task, reader: expected.reader, scope, expiresMs }
+}
