@@ -1,0 +1,208 @@
+/** The command table: name, arguments, options and summary of every command. Nothing here is loaded but what is asked for. */
+import type { Action } from './context.ts'
+
+export interface ArgumentRow {
+  readonly name: string
+  readonly summary: string
+  readonly optional?: boolean
+  /** Takes all that follow. */
+  readonly many?: boolean
+}
+
+export interface OptionRow {
+  /** As commander writes it: `-o, --output <FILE>`. */
+  readonly flags: string
+  readonly summary: string
+  /** How the text becomes a value: `list` collects repeats, `duration` gives milliseconds. */
+  readonly kind?: 'text' | 'list' | 'integer' | 'duration'
+  readonly required?: boolean
+}
+
+export interface CommandRow {
+  /** A sub-command is named after its parent: `supernode token`. Its module is `commands/<name with dashes>.ts`. */
+  readonly name: string
+  readonly summary: string
+  readonly args?: readonly ArgumentRow[]
+  readonly options?: readonly OptionRow[]
+  /** Takes the flags of every setting of this role, `--config` included. */
+  readonly settings?: 'supernode' | 'agent'
+  /** Only these of the role's settings. */
+  readonly only?: readonly string[]
+  /** Options stand before the first argument; whatever follows it is passed through. */
+  readonly passThrough?: boolean
+  /** Talks to an agent: takes `--socket`. */
+  readonly client?: boolean
+  /** Lines shown under the help. */
+  readonly examples?: readonly string[]
+}
+
+const JSON_OPTION: OptionRow = { flags: '--json', summary: 'print the result as JSON' }
+const PLAIN_HTTP: OptionRow = { flags: '--plain-http', summary: 'speak http to the registry instead of https' }
+const PLATFORM: OptionRow = {
+  flags: '--platform <OS/ARCH>',
+  summary: 'which of a multi-platform image (default: this host)',
+}
+const TIMEOUT: OptionRow = {
+  flags: '--timeout <DURATION>',
+  summary: 'give up after this long with exit code 124: 30s, 5m',
+  kind: 'duration',
+}
+const QUIET: OptionRow = { flags: '-q, --quiet', summary: 'print no progress' }
+const CONTAINER: ArgumentRow = { name: 'CONTAINER', summary: 'name, id or unambiguous start of an id' }
+
+export const COMMANDS: readonly CommandRow[] = [
+  {
+    name: 'supernode',
+    summary: 'run the supernode: it reads each blob once at its origin, seeds it and introduces peers to each other',
+    settings: 'supernode',
+    examples: ['darner supernode --listen 127.0.0.1:7070 --p2p-listen 0.0.0.0:7071 --data /var/lib/darner/supernode'],
+  },
+  {
+    name: 'supernode token',
+    summary: 'show the join token that agents of this supernode need',
+    settings: 'supernode',
+    only: ['data'],
+  },
+  {
+    name: 'agent',
+    summary: 'run the agent of this host: it joins the swarm, serves what it holds and runs containers',
+    settings: 'agent',
+    examples: ['darner agent --supernode /ip4/192.0.2.1/tcp/7071/p2p/… --join-token @/etc/darner/token'],
+  },
+  {
+    name: 'get',
+    summary: 'fetch a URL through the swarm into a file',
+    client: true,
+    args: [{ name: 'URL', summary: 'what to fetch: http or https' }],
+    options: [
+      { flags: '-o, --output <FILE>', summary: 'where to write; - is stdout', required: true },
+      { flags: '--digest <DIGEST>', summary: 'what the content must hash to: sha256:<64 hex>' },
+      {
+        flags: '-H, --header <NAME: VALUE>',
+        summary: 'send this request header to the origin (repeatable)',
+        kind: 'list',
+      },
+      TIMEOUT,
+      JSON_OPTION,
+      QUIET,
+    ],
+    examples: ['darner get https://origin.example/big.tar -o big.tar --digest sha256:…'],
+  },
+  {
+    name: 'pull',
+    summary: 'pull an image through the swarm',
+    client: true,
+    args: [{ name: 'REF', summary: 'registry/name:tag or registry/name@digest' }],
+    options: [PLAIN_HTTP, PLATFORM, TIMEOUT, JSON_OPTION, QUIET],
+  },
+  {
+    name: 'images',
+    summary: 'list the images of this host',
+    client: true,
+    options: [JSON_OPTION, { flags: '-q, --quiet', summary: 'print digests only' }],
+  },
+  {
+    name: 'run',
+    summary: 'run a command in a new container',
+    client: true,
+    passThrough: true,
+    args: [
+      { name: 'IMAGE', summary: 'image to run; pulled when it is not here' },
+      { name: 'CMD', summary: "command and its arguments (default: the image's)", optional: true, many: true },
+    ],
+    options: [
+      { flags: '-d, --detach', summary: 'print the id and let it run' },
+      { flags: '--rm', summary: 'remove the container when it ends' },
+      { flags: '-i, --interactive', summary: 'connect stdin' },
+      { flags: '-t, --tty', summary: 'give it a terminal' },
+      {
+        flags: '-e, --env <NAME[=VALUE]>',
+        summary: 'set an environment variable; without a value, as it is here (repeatable)',
+        kind: 'list',
+      },
+      { flags: '--name <NAME>', summary: 'name of the container' },
+      { flags: '--runtime <NAME>', summary: "OCI runtime, one of the agent's runtimes" },
+      { flags: '--network <MODE>', summary: 'host or none' },
+      PLAIN_HTTP,
+      PLATFORM,
+      QUIET,
+    ],
+    examples: ['darner run --rm -e GREETING=hello registry.example/debian:13 sh -c \'echo "$GREETING"\''],
+  },
+  {
+    name: 'ps',
+    summary: 'list containers',
+    client: true,
+    options: [
+      { flags: '-a, --all', summary: 'stopped ones too' },
+      { flags: '-q, --quiet', summary: 'print ids only' },
+      JSON_OPTION,
+    ],
+  },
+  {
+    name: 'logs',
+    summary: 'print what a container wrote',
+    client: true,
+    args: [CONTAINER],
+    options: [
+      { flags: '-f, --follow', summary: 'go on until the container ends' },
+      { flags: '-n, --tail <LINES>', summary: 'only the last lines', kind: 'integer' },
+      { flags: '-t, --timestamps', summary: 'put the time before each line' },
+    ],
+  },
+  {
+    name: 'exec',
+    summary: 'run a command in a running container',
+    client: true,
+    passThrough: true,
+    args: [CONTAINER, { name: 'CMD', summary: 'command and its arguments', many: true }],
+    options: [
+      { flags: '-i, --interactive', summary: 'connect stdin' },
+      { flags: '-t, --tty', summary: 'give it a terminal' },
+      { flags: '-e, --env <NAME[=VALUE]>', summary: 'set an environment variable (repeatable)', kind: 'list' },
+      { flags: '-u, --user <USER[:GROUP]>', summary: 'run as this user' },
+      { flags: '-w, --workdir <DIR>', summary: 'start in this directory' },
+    ],
+  },
+  {
+    name: 'stop',
+    summary: "stop containers: the image's stop signal, then KILL",
+    client: true,
+    args: [{ ...CONTAINER, many: true }],
+    options: [
+      { flags: '-t, --time <SECONDS>', summary: 'how long to wait before KILL (default: 10)', kind: 'integer' },
+    ],
+  },
+  {
+    name: 'rm',
+    summary: 'remove containers',
+    client: true,
+    args: [{ ...CONTAINER, many: true }],
+    options: [{ flags: '-f, --force', summary: 'running ones too, after KILL' }],
+  },
+  {
+    name: 'inspect',
+    summary: 'print all that is known about containers, as JSON',
+    client: true,
+    args: [{ ...CONTAINER, many: true }],
+  },
+  { name: 'status', summary: "print the agent's state: supernode, tasks, store", client: true, options: [JSON_OPTION] },
+  {
+    name: 'completion',
+    summary: 'print a completion script for a shell',
+    args: [{ name: 'SHELL', summary: 'bash, zsh or fish' }],
+    examples: ['source <(darner completion bash)'],
+  },
+]
+
+/** The row of a command, or undefined. */
+export function findCommand(name: string): CommandRow | undefined {
+  return COMMANDS.find((row) => row.name === name)
+}
+
+/** Loads a command's module; only then is anything heavy imported. */
+export async function loadAction(row: CommandRow): Promise<Action> {
+  const file = row.name.replaceAll(' ', '-')
+  const module = (await import(`./commands/${file}.ts`)) as { action: Action }
+  return module.action
+}
