@@ -72,6 +72,10 @@ export interface ShelfTask extends Disposable {
   read(piece: number, offset: number, into: Uint8Array, options: { signal: AbortSignal }): Promise<void>
   /** Present on a seed: which piece to give this child next, waiting for one; undefined when it has all. */
   readonly choose?: (childHas: ReadonlyBitmap, options: { signal: AbortSignal }) => Promise<number | undefined>
-  /** Bytes that went out to the child, for accounting. */
-  sent(bytes: number): void
+  /** Present on a seed: the child told that it holds these pieces now. */
+  readonly told?: (from: number, count: number) => void
+  /** A piece's last byte was handed to the transport. Called once for each piece that was given whole. */
+  sent(piece: number, bytes: number): void
+  /** A piece that was asked for or chosen couldn't be sent whole: the child left, cancelled, or reading failed. */
+  unsent(piece: number): void
 }
