@@ -1,0 +1,53 @@
+/** Cuts an origin's byte stream into pieces. The stage between the origin and the store in `origin | cut | ingest`. */
+import { DarnerError } from '../../src/base/errors.ts'
+import { pieceCount, pieceRange, type Task } from '../../src/task/task.ts'
+
+export interface CutPiece {
+  readonly number: number
+  readonly body: Uint8Array
+}
+
+/**
+ * Pieces of `task` from piece `first` on; `source` begins at byte `skip` before that piece's first byte. Each body is a fresh
+ * buffer of exactly the piece's length. Throws SIZE_MISMATCH when the source has more bytes than the task, ORIGIN_TRUNCATED
+ * when it ends early.
+ */
+export function cut(task: Task, options: { first: number; skip: number }): (source: AsyncIterable<Uint8Array>) => AsyncGenerator<CutPiece> {
+  return async function* (source) {
+    const pieces = pieceCount(task)
+    let number = options.first
+    let skip = options.skip
+    let body = new Uint8Array(number < pieces ? lengthOf(task, number) : 0)
+    let filled = 0
+    for await (let chunk of source) {
+      if (skip > 0) {
+        const drop = Math.min(skip, chunk.byteLength)
+        skip -= drop
+        chunk = chunk.subarray(drop)
+      }
+      while (chunk.byteLength > 0) {
+        if (number >= pieces) {
+          throw new DarnerError('SIZE_MISMATCH', `${task.id}: expected ${task.bytes} bytes, the origin sent more`)
+        }
+        const part = chunk.subarray(0, body.byteLength - filled)
+        body.set(part, filled)
+        filled += part.byteLength
+        chunk = chunk.subarray(part.byteLength)
+        if (filled < body.byteLength) continue
+        yield { number, body }
+        number++
+        filled = 0
+        body = new Uint8Array(number < pieces ? lengthOf(task, number) : 0)
+      }
+    }
+    if (number < pieces) {
+      const seen = pieceRange(task, number).from + filled
+      throw new DarnerError('ORIGIN_TRUNCATED', `${task.id}: expected ${task.bytes} bytes, the origin ended after ${seen}`)
+    }
+  }
+}
+
+function lengthOf(task: Task, number: number): number {
+  const { from, to } = pieceRange(task, number)
+  return to - from
+}

@@ -1,0 +1,42 @@
+/** Names places at an origin, and which of them have proven that they really serve a blob. */
+import { createHash } from 'node:crypto'
+import type { Credential, Origin } from '../../src/task/origin.ts'
+
+/** The place that a right is bound to: `UPSTREAM/REPOSITORY`, or the URL without its fragment. */
+export function scopeOf(origin: Origin): string {
+  if (origin.kind === 'registry') return `${origin.upstream}/${origin.repository}`
+  const url = new URL(origin.url)
+  url.hash = ''
+  url.username = ''
+  url.password = ''
+  return url.href.length <= 700 ? url.href : `${url.origin}/#${createHash('sha256').update(url.href).digest('hex')}`
+}
+
+/** Tells credentials apart without keeping them: a short one-way name, stable within this process only by its key. */
+export class CredentialNames {
+  readonly #key: Uint8Array
+
+  constructor(key: Uint8Array) {
+    this.#key = key
+  }
+
+  of(credential: Credential | undefined): string {
+    if (credential === undefined) return 'anonymous'
+    return createHash('sha256').update(this.#key).update(JSON.stringify(credential)).digest('base64url')
+  }
+}
+
+/**
+ * What is known of who may read one blob. Bytes came from a scope; whoever that scope serves may have them. Another scope
+ * counts only once the same blob was read through it whole, with its digest: a right never follows from knowing a digest,
+ * nor from an origin of one's own that merely says yes.
+ */
+export interface Access {
+  /** Scopes that served the bytes; true where they did so without any credential. */
+  readonly scopes: Map<string, boolean>
+}
+
+export function isPublic(access: Access): boolean {
+  for (const open of access.scopes.values()) if (open) return true
+  return false
+}

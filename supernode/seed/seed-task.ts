@@ -1,0 +1,169 @@
+/**
+ * One blob at the seed: read at the origin once, whoever asks for it; each piece is in the store and its digest known the
+ * moment it is verified. A read that breaks goes on at the next byte; when the origin can't be read any more the task fails
+ * for all its followers with the origin's own error.
+ */
+import { pipe } from 'it-pipe'
+import { type DarnerError, asDarnerError, isDarnerError } from '../../src/base/errors.ts'
+import type { Clock, Random } from '../../src/base/clock.ts'
+import { DarnerError as Failure } from '../../src/base/errors.ts'
+import type { Log } from '../../src/base/log.ts'
+import type { Digest } from '../../src/oci/digest.ts'
+import type { StoredTask } from '../../src/store/stored-task.ts'
+import type { Credential, Origin } from '../../src/task/origin.ts'
+import { originName } from '../../src/task/origin.ts'
+import { pieceCount, pieceRange, type Task } from '../../src/task/task.ts'
+import { cut, type CutPiece } from './cut.ts'
+import type { OriginPort, OriginRead } from './origin-port.ts'
+
+export interface SeedTaskOptions {
+  readonly origin: Origin
+  readonly credential: Credential | undefined
+  /** The validator of a URL's content: a read that goes on must still meet it. */
+  readonly etag: string | undefined
+  /** Breaks in a row, without a byte between them, before the task fails. */
+  readonly attempts: number
+  /** Pieces that may be on their way into the store at once. */
+  readonly ingestDepth: number
+}
+
+export interface SeedTaskParts {
+  readonly stored: StoredTask
+  readonly originPort: OriginPort
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+  /** Milliseconds to wait before a read is tried again; undefined where trying again can't help. */
+  readonly retryMs: (error: unknown, attempt: number, random: Random) => number | undefined
+}
+
+/** What the owner hears of a task. */
+export interface SeedEvents {
+  /** Pieces [from, from + count) are stored and their digests known. */
+  known(from: number, count: number): void
+  sealed(digest: Digest): void
+  failed(error: DarnerError): void
+  /** Bytes came in from the origin. */
+  read(bytes: number, reason: string): void
+}
+
+export class SeedTask {
+  readonly task: Task
+  readonly stored: StoredTask
+  readonly #options: SeedTaskOptions
+  readonly #parts: SeedTaskParts
+  readonly #events: SeedEvents
+  readonly #whole = Promise.withResolvers<Digest>()
+  #known = 0
+  #error: DarnerError | undefined
+
+  constructor(options: SeedTaskOptions, parts: SeedTaskParts, events: SeedEvents) {
+    this.task = parts.stored.task
+    this.stored = parts.stored
+    this.#options = options
+    this.#parts = parts
+    this.#events = events
+    this.#whole.promise.catch(() => {})
+    const gap = parts.stored.have.nextClear(0)
+    this.#known = gap < 0 ? pieceCount(this.task) : gap
+    if (parts.stored.complete && parts.stored.digest !== undefined) this.#whole.resolve(parts.stored.digest)
+  }
+
+  /** How many pieces, from the first on, are stored with their digests known. */
+  get known(): number {
+    return this.#known
+  }
+
+  get error(): DarnerError | undefined {
+    return this.#error
+  }
+
+  /** Resolves once the whole digest matched. */
+  whole(): Promise<Digest> {
+    return this.#whole.promise
+  }
+
+  /** Reads what is missing, to the end. `first`, when given, is a read already opened at `first.from`. Never throws: failure is an event. */
+  async run(first: OriginRead | undefined, { signal }: { signal: AbortSignal }): Promise<void> {
+    try {
+      await this.#fill(first, signal)
+      const digest = await this.stored.finish({ ...(this.task.digest === undefined ? {} : { expected: this.task.digest }), signal })
+      this.#whole.resolve(digest)
+      this.#events.sealed(digest)
+    } catch (error) {
+      if (signal.aborted) {
+        this.#whole.reject(signal.reason)
+        return
+      }
+      this.#error = asDarnerError(error, `${this.task.id}: reading ${originName(this.#options.origin)}`)
+      if (isDarnerError(error, 'DIGEST_MISMATCH', 'SIZE_MISMATCH', 'DISK_FULL')) await this.stored.discard(this.#error)
+      this.#whole.reject(this.#error)
+      this.#events.failed(this.#error)
+    }
+  }
+
+  async #fill(first: OriginRead | undefined, signal: AbortSignal): Promise<void> {
+    const pieces = pieceCount(this.task)
+    let reason = 'first read'
+    for (let attempt = 0, read = first; this.#known < pieces; read = undefined) {
+      const before = this.#known
+      try {
+        const at = pieceRange(this.task, before).from
+        const opened = read ?? (await this.#open(at, signal))
+        if (opened.from > at) throw new Failure('ORIGIN_FAILED', `${this.task.id}: the origin sent bytes from ${opened.from}, asked for ${at}`)
+        await pipe(
+          this.#counted(opened.stream, reason),
+          cut(this.task, { first: before, skip: at - opened.from }),
+          (pieces) => this.#ingest(pieces, signal),
+        )
+      } catch (error) {
+        if (signal.aborted) throw signal.reason
+        if (this.#known > before) attempt = 0
+        const waitMs = ++attempt >= this.#options.attempts ? undefined : this.#parts.retryMs(error, attempt, this.#parts.random)
+        if (waitMs === undefined) throw error
+        const failure = asDarnerError(error, 'reading the origin')
+        reason = `retry after ${failure.code}`
+        this.#parts.log.warn({ taskId: this.task.id, attempt, waitMs, known: this.#known, error: failure.message }, 'origin read broke')
+        await this.#parts.clock.sleep(waitMs, { signal })
+      }
+    }
+  }
+
+  async #open(from: number, signal: AbortSignal): Promise<OriginRead> {
+    const { origin, credential, etag } = this.#options
+    const opened = await this.#parts.originPort.read(origin, { digest: this.task.digest, from, credential, ifMatch: etag, signal })
+    if (opened.bytes !== undefined && opened.bytes !== this.task.bytes) {
+      throw new Failure('SIZE_MISMATCH', `${this.task.id}: expected ${this.task.bytes} bytes, ${originName(origin)} says it has ${opened.bytes}`)
+    }
+    return opened
+  }
+
+  async *#counted(stream: AsyncIterable<Uint8Array>, reason: string): AsyncGenerator<Uint8Array> {
+    for await (const chunk of stream) {
+      this.#events.read(chunk.byteLength, reason)
+      yield chunk
+    }
+  }
+
+  /** Stores pieces, a few at once, and makes each known in order. */
+  async #ingest(pieces: AsyncIterable<CutPiece>, signal: AbortSignal): Promise<void> {
+    const underway: Promise<unknown>[] = []
+    const settle = async () => {
+      await underway.shift()
+      const from = this.#known++
+      this.#events.known(from, 1)
+    }
+    try {
+      for await (const { number, body } of pieces) {
+        signal.throwIfAborted()
+        const stored = this.stored.append(number, body)
+        stored.catch(() => {})
+        underway.push(stored)
+        if (underway.length >= this.#options.ingestDepth) await settle()
+      }
+    } finally {
+      // whatever ended the stream, what was cut whole is kept
+      while (underway.length > 0) await settle()
+    }
+  }
+}

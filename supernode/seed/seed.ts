@@ -1,0 +1,301 @@
+/**
+ * The seed: the first full holder of each blob. It reads at the origin under one lease per blob, shared by all askers, and
+ * decides who may have the bytes: whoever the origin itself would serve.
+ */
+import { createHash } from 'node:crypto'
+import type { Clock, Random } from '../../src/base/clock.ts'
+import { type DarnerError, DarnerError as Failure, isDarnerError } from '../../src/base/errors.ts'
+import type { Log } from '../../src/base/log.ts'
+import type { Scope } from '../../src/base/scope.ts'
+import { abortable } from '../../src/base/signals.ts'
+import { type Digest, digestOf } from '../../src/oci/digest.ts'
+import type { Store, StoredTask } from '../../src/store/store.ts'
+import { type Credential, type Origin, originName } from '../../src/task/origin.ts'
+import { blobTask, MAX_TASK_BYTES, pieceBytesFor, type Task, type TaskId } from '../../src/task/task.ts'
+import type { AccessBook } from './access-book.ts'
+import type { OriginPort, OriginRead } from './origin-port.ts'
+import { type Access, type CredentialNames, isPublic, scopeOf } from './scope.ts'
+import { SeedTask } from './seed-task.ts'
+
+export interface SeedOptions {
+  readonly attempts: number
+  readonly ingestDepth: number
+  readonly maxTaskBytes: number
+  /** How long an origin's yes to a credential is kept. */
+  readonly rightMs: number
+  /** How long a URL's validator is believed without asking again. */
+  readonly validatorMs: number
+}
+
+export interface SeedParts {
+  readonly store: Store
+  readonly origin: OriginPort
+  readonly access: AccessBook
+  readonly names: CredentialNames
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+  readonly scope: Scope
+  readonly retryMs: (error: unknown, attempt: number, random: Random) => number | undefined
+}
+
+/** What the owner hears of all tasks; each names its task. */
+export interface SeedListener {
+  known(task: SeedTask, from: number, count: number): void
+  sealed(task: SeedTask, digest: Digest): void
+  failed(task: SeedTask, error: DarnerError): void
+  read(task: TaskId, bytes: number, reason: string): void
+}
+
+export interface SeedRequest {
+  readonly origin: Origin
+  readonly digest?: Digest | undefined
+  readonly bytes?: number | undefined
+  readonly credential?: Credential | undefined
+}
+
+/** A followed task, and the scope under which the asker may read it. */
+export interface Granted {
+  readonly task: SeedTask
+  /** `public` or the scope that accepted the asker's credential. */
+  readonly scope: string
+}
+
+interface Opened {
+  readonly task: SeedTask
+  readonly access: Access
+}
+
+export class Seed {
+  readonly #options: SeedOptions
+  readonly #parts: SeedParts
+  readonly #listener: SeedListener
+  readonly #tasks = new Map<TaskId, SeedTask>()
+  /** By digest, or by URL for content that has none yet. */
+  readonly #opening = new Map<string, Promise<Opened>>()
+  readonly #urls = new Map<string, { id: TaskId; untilMs: number }>()
+  readonly #rights = new Map<string, { answer: Promise<void>; untilMs: number }>()
+
+  constructor(options: SeedOptions, parts: SeedParts, listener: SeedListener) {
+    this.#options = options
+    this.#parts = parts
+    this.#listener = listener
+  }
+
+  /** The task, when the seed holds or reads it now. */
+  find(id: TaskId): SeedTask | undefined {
+    return this.#tasks.get(id)
+  }
+
+  tasks(): Iterable<SeedTask> {
+    return this.#tasks.values()
+  }
+
+  /**
+   * The task that `request` means, its geometry known and its read under way or done, if the asker may have it. Throws the
+   * origin's own refusal (ORIGIN_UNAUTHORIZED, ORIGIN_DENIED, ORIGIN_NOT_FOUND…), SIZE_MISMATCH, LIMIT_EXCEEDED.
+   */
+  async obtain(request: SeedRequest, { signal }: { signal: AbortSignal }): Promise<Granted> {
+    if (request.bytes !== undefined && request.bytes > this.#options.maxTaskBytes) throw this.#tooLarge(request, request.bytes)
+    for (let attempt = 0; ; attempt++) {
+      const key = await this.#key(request, signal)
+      const known = this.#opening.get(key)
+      const opening = known ?? this.#begin(key, request)
+      let opened: Opened
+      try {
+        opened = await abortable(opening, signal)
+      } catch (error) {
+        // another asker's refusal isn't ours: ask again with our own credential, once
+        if (known !== undefined && attempt === 0 && isDarnerError(error, 'ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_NOT_FOUND')) continue
+        throw error
+      }
+      if (request.bytes !== undefined && request.bytes !== opened.task.task.bytes) {
+        throw new Failure('SIZE_MISMATCH', `${opened.task.task.id}: the manifest states ${request.bytes} bytes, the blob has ${opened.task.task.bytes}`)
+      }
+      return { task: opened.task, scope: await this.#right(opened, request, signal) }
+    }
+  }
+
+  /** Forgets a task that failed or was collected; the next asker starts it anew. */
+  drop(id: TaskId): void {
+    this.#tasks.delete(id)
+    for (const [key, opening] of this.#opening) {
+      void opening.then(
+        ({ task }) => {
+          if (task.task.id === id && this.#opening.get(key) === opening) this.#opening.delete(key)
+        },
+        () => {},
+      )
+    }
+    for (const [url, known] of this.#urls) if (known.id === id) this.#urls.delete(url)
+  }
+
+  #tooLarge(request: SeedRequest, bytes: number): DarnerError {
+    return new Failure('LIMIT_EXCEEDED', `${originName(request.origin)}: ${bytes} bytes are over the limit of ${this.#options.maxTaskBytes}`)
+  }
+
+  /** A digest is its own key. A URL is keyed by what its content is now: address and validator, asked again when old. */
+  async #key(request: SeedRequest, signal: AbortSignal): Promise<string> {
+    if (request.digest !== undefined) return request.digest
+    const url = urlKey(request.origin)
+    const known = this.#urls.get(url)
+    if (known === undefined || known.untilMs > this.#parts.clock.monotonicMs()) return url
+    const { etag, lastModified, bytes } = await this.#parts.origin.stat(request.origin, { credential: request.credential, signal })
+    const now = urlTaskId(url, { etag, lastModified, bytes })
+    if (now === known.id) known.untilMs = this.#parts.clock.monotonicMs() + this.#options.validatorMs
+    else {
+      this.#urls.delete(url)
+      this.#opening.delete(url)
+    }
+    return url
+  }
+
+  #begin(key: string, request: SeedRequest): Promise<Opened> {
+    const opening = this.#open(request, this.#parts.scope.signal)
+    this.#opening.set(key, opening)
+    opening.catch(() => {
+      if (this.#opening.get(key) === opening) this.#opening.delete(key)
+    })
+    return opening
+  }
+
+  async #open(request: SeedRequest, signal: AbortSignal): Promise<Opened> {
+    const { digest } = request
+    const stored = digest === undefined ? undefined : this.#parts.store.byDigest(digest)
+    if (stored?.complete) {
+      const access = await this.#parts.access.load(stored.task.id)
+      if (access.scopes.size > 0) return { task: this.#adopt(stored, request, undefined, undefined), access }
+    }
+    // without a credential first: content that anybody may read needs no question about rights later
+    const { read, open } = await this.#firstRead(request, signal)
+    const task = await this.#geometry(request, read)
+    const access: Access = { scopes: new Map([[scopeOf(request.origin), open]]) }
+    const fresh = await this.#parts.store.create(task, { signal })
+    await this.#parts.access.save(task.id, access)
+    const seedTask = this.#adopt(fresh, request, read, open ? undefined : request.credential)
+    if (digest === undefined) {
+      this.#urls.set(urlKey(request.origin), { id: task.id, untilMs: this.#parts.clock.monotonicMs() + this.#options.validatorMs })
+    }
+    return { task: seedTask, access }
+  }
+
+  async #firstRead(request: SeedRequest, signal: AbortSignal): Promise<{ read: OriginRead; open: boolean }> {
+    const { origin, digest, credential } = request
+    try {
+      return { read: await this.#parts.origin.read(origin, { digest, signal }), open: true }
+    } catch (error) {
+      if (credential === undefined || !isDarnerError(error, 'ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_NOT_FOUND')) throw error
+      return { read: await this.#parts.origin.read(origin, { digest, credential, signal }), open: false }
+    }
+  }
+
+  async #geometry(request: SeedRequest, read: OriginRead): Promise<Task> {
+    const bytes = read.bytes ?? request.bytes
+    if (bytes === undefined) {
+      throw new Failure('UNSUPPORTED', `${originName(request.origin)}: the origin tells no length, so the blob can't be cut into pieces`, {
+        way: 'read it with --from-origin only',
+      })
+    }
+    if (bytes > Math.min(this.#options.maxTaskBytes, MAX_TASK_BYTES)) throw this.#tooLarge(request, bytes)
+    if (request.bytes !== undefined && bytes !== request.bytes) {
+      throw new Failure('SIZE_MISMATCH', `${request.digest ?? originName(request.origin)}: the manifest states ${request.bytes} bytes, the origin has ${bytes}`)
+    }
+    if (request.digest !== undefined) return blobTask(request.digest, bytes)
+    return { id: urlTaskId(urlKey(request.origin), read), bytes, pieceBytes: pieceBytesFor(bytes) }
+  }
+
+  #adopt(stored: StoredTask, request: SeedRequest, read: OriginRead | undefined, credential: Credential | undefined): SeedTask {
+    const known = this.#tasks.get(stored.task.id)
+    if (known !== undefined && known.error === undefined) return known
+    const { log, clock, random, retryMs, origin } = this.#parts
+    const id = stored.task.id
+    const task = new SeedTask(
+      {
+        origin: request.origin,
+        credential,
+        etag: request.digest === undefined ? read?.etag : undefined,
+        attempts: this.#options.attempts,
+        ingestDepth: this.#options.ingestDepth,
+      },
+      { stored, originPort: origin, clock, random, retryMs, log: log.child({ taskId: id }) },
+      {
+        known: (from, count) => this.#listener.known(task, from, count),
+        sealed: (digest) => this.#listener.sealed(task, digest),
+        failed: (error) => {
+          this.drop(id)
+          this.#listener.failed(task, error)
+        },
+        read: (bytes, reason) => this.#listener.read(id, bytes, reason),
+      },
+    )
+    this.#tasks.set(id, task)
+    if (!stored.complete) this.#parts.scope.run((signal) => task.run(read, { signal }))
+    return task
+  }
+
+  /** Whether the asker may read, and under which scope. */
+  async #right({ task, access }: Opened, request: SeedRequest, signal: AbortSignal): Promise<string> {
+    if (isPublic(access)) return 'public'
+    const scope = scopeOf(request.origin)
+    if (!access.scopes.has(scope)) await this.#prove(task, access, request, scope)
+    if (isPublic(access)) return 'public'
+    await this.#ask(scope, request, task.task.digest, signal)
+    return scope
+  }
+
+  /** One HEAD with the asker's own credential, shared with all who ask with the same one, and kept for minutes. */
+  async #ask(scope: string, request: SeedRequest, digest: Digest | undefined, signal: AbortSignal): Promise<void> {
+    const key = `${scope} ${digest ?? ''} ${this.#parts.names.of(request.credential)}`
+    const now = this.#parts.clock.monotonicMs()
+    for (const [old, { untilMs }] of this.#rights) {
+      if (untilMs > now) break
+      this.#rights.delete(old)
+    }
+    let right = this.#rights.get(key)
+    if (right === undefined || right.untilMs <= now) {
+      const answer = this.#parts.origin
+        .stat(request.origin, { digest, credential: request.credential, signal: this.#parts.scope.signal })
+        .then(() => {})
+      right = { answer, untilMs: now + this.#options.rightMs }
+      this.#rights.delete(key)
+      this.#rights.set(key, right)
+      answer.catch(() => this.#rights.delete(key))
+    }
+    await abortable(right.answer, signal)
+  }
+
+  /** Another scope counts once the same blob came through it whole. The bytes are hashed and let go. */
+  async #prove(task: SeedTask, access: Access, request: SeedRequest, scope: string): Promise<void> {
+    const { digest, bytes } = task.task
+    if (digest === undefined) throw new Failure('CAPABILITY_REFUSED', `${scope}: content without a digest is only shared where it was read`)
+    const signal = this.#parts.scope.signal
+    const { read, open } = await this.#firstRead({ ...request, digest }, signal)
+    const hash = createHash(digest.startsWith('sha512:') ? 'sha512' : 'sha256')
+    let seen = 0
+    for await (const chunk of read.stream) {
+      seen += chunk.byteLength
+      if (seen > bytes) break
+      hash.update(chunk)
+      this.#listener.read(task.task.id, chunk.byteLength, `proof that ${scope} holds it`)
+    }
+    if (seen !== bytes || !digest.endsWith(`:${hash.digest('hex')}`)) {
+      throw new Failure('DIGEST_MISMATCH', `${digest}: ${scope} served other bytes under this digest`)
+    }
+    access.scopes.set(scope, open)
+    await this.#parts.access.save(task.task.id, access)
+  }
+}
+
+/** What of a URL request the content depends on. */
+function urlKey(origin: Origin): string {
+  if (origin.kind === 'registry') throw new Failure('BAD_ARGUMENT', `${originName(origin)}: a registry's blob is named by its digest`)
+  const headers = Object.entries(origin.headers ?? {})
+    .map(([name, value]) => [name.toLowerCase(), value])
+    .sort(([a = ''], [b = '']) => (a < b ? -1 : 1))
+  return JSON.stringify([scopeOf(origin), headers])
+}
+
+function urlTaskId(url: string, version: { etag: string | undefined; lastModified: string | undefined; bytes: number | undefined }): TaskId {
+  const name = digestOf(JSON.stringify([url, version.etag ?? '', version.lastModified ?? '', version.bytes ?? -1]))
+  return `url:${name.slice('sha256:'.length)}` as TaskId
+}
