@@ -1,0 +1,63 @@
+/** What the plan knows of one parent: what it holds, what it was asked, how fast it answered. */
+import { type Words, wordsFor } from './plan-bits.ts'
+
+/** One question under way. `piece` is -1 for "any" at a seed. */
+export interface Ask {
+  readonly piece: number
+  readonly sinceMs: number
+}
+
+export interface PlanParent<P> {
+  readonly id: P
+  readonly seed: boolean
+  readonly has: Words
+  /** Pieces it sent wrongly: never asked of it again. Made on first need. */
+  banned: Set<number> | undefined
+  readonly asks: Ask[]
+  /** Milliseconds between answers, or from the question to its answer where it had none before; smoothed. 0 = not known. */
+  pieceMs: number
+  lastAnswerMs: number
+  answers: number
+  strikes: number
+  /** Overdue since this instant; 0 while it answers in time. */
+  suspectMs: number
+  /** A seed that said it has nothing left for us. */
+  drained: boolean
+}
+
+export function newParent<P>(id: P, seed: boolean, pieces: number): PlanParent<P> {
+  return {
+    id,
+    seed,
+    has: wordsFor(seed ? 0 : pieces),
+    banned: undefined,
+    asks: [],
+    pieceMs: 0,
+    lastAnswerMs: 0,
+    answers: 0,
+    strikes: 0,
+    suspectMs: 0,
+    drained: false,
+  }
+}
+
+const SMOOTHING = 0.3
+
+/** Takes an ask out of the list and learns from the time that its answer took. */
+export function noteAnswer<P>(parent: PlanParent<P>, ask: Ask, nowMs: number): void {
+  const tookMs = Math.max(0.01, nowMs - Math.max(ask.sinceMs, parent.lastAnswerMs))
+  parent.pieceMs = parent.pieceMs === 0 ? tookMs : parent.pieceMs + SMOOTHING * (tookMs - parent.pieceMs)
+  parent.lastAnswerMs = nowMs
+  parent.answers++
+  parent.suspectMs = 0
+}
+
+/** Milliseconds until a piece asked of this parent now is expected. */
+export function expectedMs<P>(parent: PlanParent<P>, usualMs: number): number {
+  return (parent.asks.length + 1) * (parent.pieceMs === 0 ? usualMs * 0.9 : parent.pieceMs)
+}
+
+export function takeAsk<P>(parent: PlanParent<P>, piece: number): Ask | undefined {
+  const at = parent.asks.findIndex((ask) => ask.piece === piece)
+  return at < 0 ? undefined : parent.asks.splice(at, 1)[0]
+}

@@ -1,0 +1,470 @@
+/**
+ * The child's policy: which piece to ask of which parent next. A state machine without I/O: events come in by method with the
+ * instant they happened at, {@link Plan.decide} says what to do about them. Same events and same chance give the same answer.
+ *
+ * Policy: a bounded number of questions under way, sized by bandwidth × delay; the piece with the fewest holders first, ties
+ * by chance; of its holders the parent that is expected to answer soonest; a reader's demand before all that; at the end the
+ * last pieces are asked twice within a waste budget; a parent that is late against the others is routed round, then replaced.
+ */
+import { type Random, randomBelow } from '../../src/base/clock.ts'
+import type { ReadonlyBitmap } from '../../src/task/bitmap.ts'
+import { clearBit, hasBit, lowestBit, setBit, setFrom, type Words, wordsFor } from './plan-bits.ts'
+import { expectedMs, newParent, noteAnswer, type PlanParent, takeAsk } from './plan-parent.ts'
+
+export interface PlanOptions {
+  readonly pieces: number
+  readonly pieceBytes: number
+  /** Fewest and most questions under way; between them 'depth' more than bandwidth × delay asks for. */
+  readonly minInFlight: number
+  readonly maxInFlight: number
+  readonly depth: number
+  /** Most bytes under way; never below one piece. */
+  readonly inFlightBytes: number
+  /** Questions under way at one normal parent; grows when there are few parents. */
+  readonly perParent: number
+  /** Questions under way at one seed. */
+  readonly perSeed: number
+  /** The last part of the pieces that may be asked twice, and the most that may come twice, both of all pieces. */
+  readonly endgame: number
+  readonly waste: number
+  /** A question is overdue after `lateFactor` times the usual answer time, but not before `lateMs`. */
+  readonly lateFactor: number
+  readonly lateMs: number
+}
+
+export const PLAN_DEFAULTS = {
+  minInFlight: 4,
+  maxInFlight: 128,
+  depth: 6,
+  inFlightBytes: 64 * 1024 * 1024,
+  perParent: 2,
+  perSeed: 2,
+  endgame: 0.02,
+  waste: 0.01,
+  lateFactor: 4,
+  lateMs: 250,
+} as const
+
+/** Why a question failed, as the plan cares. */
+export type FailReason = 'corrupt' | 'short' | 'absent' | 'refused' | 'unreachable' | 'stalled' | 'cancelled'
+
+export type Action<P> =
+  | { readonly kind: 'ask'; readonly parent: P; readonly piece: number }
+  | { readonly kind: 'askAny'; readonly parent: P }
+  /** Abort this question; it counts as over, no event need follow. */
+  | { readonly kind: 'cancel'; readonly parent: P; readonly piece: number }
+  /** Close the channel and report the parent to the supernode; the plan has forgotten it already. */
+  | { readonly kind: 'replace'; readonly parent: P; readonly reason: FailReason | 'slow' }
+
+interface Demand {
+  readonly from: number
+  readonly to: number
+  readonly priority: number
+}
+
+/** The plan of one task. `P` names a parent: a peer id, or a number in the simulator. */
+export class Plan<P> {
+  readonly #options: PlanOptions
+  readonly #random: Random
+  readonly #parents = new Map<P, PlanParent<P>>()
+  readonly #order: PlanParent<P>[] = []
+  /** Lacking, with a known digest, and not asked for: what may be asked. */
+  readonly #want: Words
+  readonly #have: Words
+  readonly #known: Words
+  readonly #scratch: Words
+  readonly #holders: Uint16Array
+  /** Questions under way per piece. */
+  readonly #asked: Uint8Array
+  readonly #demands: Demand[] = []
+  readonly #pending: Action<P>[] = []
+  #haveCount = 0
+  /** Questions for a particular piece, and questions that wait for a seed's choice. */
+  #inFlight = 0
+  #anyInFlight = 0
+  #wasted = 0
+  /** Smoothed time of an answer over all parents, and the shortest seen lately. */
+  #usualMs = 0
+  #bestMs = 0
+  #rateBytesPerMs = 0
+  #rateSinceMs = -1
+  #rateBytes = 0
+
+  constructor(options: PlanOptions, random: Random) {
+    this.#options = options
+    this.#random = random
+    this.#want = wordsFor(options.pieces)
+    this.#have = wordsFor(options.pieces)
+    this.#known = wordsFor(options.pieces)
+    this.#scratch = wordsFor(options.pieces)
+    this.#holders = new Uint16Array(options.pieces)
+    this.#asked = new Uint8Array(options.pieces)
+  }
+
+  get done(): boolean {
+    return this.#haveCount === this.#options.pieces
+  }
+
+  get haveCount(): number {
+    return this.#haveCount
+  }
+
+  get parents(): number {
+    return this.#order.length
+  }
+
+  get inFlight(): number {
+    return this.#inFlight + this.#anyInFlight
+  }
+
+  /** Pieces that came although they were here already. */
+  get wasted(): number {
+    return this.#wasted
+  }
+
+  /** Bytes per second that verified pieces arrive at, smoothed; 0 at first. */
+  get rateBytesPerSec(): number {
+    return this.#rateBytesPerMs * 1000
+  }
+
+  /** Pieces that are here, by download or from before. */
+  have(from: number, count: number): void {
+    for (let piece = from; piece < from + count; piece++) this.#gained(piece)
+  }
+
+  /** Pieces whose digest is known: only these are asked of normal parents. */
+  pieceKnown(from: number, count: number): void {
+    for (let piece = from; piece < from + count; piece++) {
+      if (!setBit(this.#known, piece)) continue
+      if (!hasBit(this.#have, piece) && this.#asked[piece] === 0) setBit(this.#want, piece)
+    }
+  }
+
+  /** A channel is open. A seed chooses itself, so its `haves` don't matter. Joining twice is a fresh start. */
+  parentJoined(id: P, seed: boolean, haves: ReadonlyBitmap | undefined): void {
+    this.parentLeft(id)
+    const parent = newParent(id, seed, this.#options.pieces)
+    this.#parents.set(id, parent)
+    this.#order.push(parent)
+    if (!seed && haves) {
+      setFrom(parent.has, haves)
+      for (const [from, count] of haves.ranges()) this.#count(from, count, 1)
+    }
+  }
+
+  /** The parent got more. */
+  parentHaves(id: P, from: number, count: number): void {
+    const parent = this.#parents.get(id)
+    if (!parent || parent.seed) return
+    for (let piece = from; piece < from + count; piece++) {
+      if (!parent.banned?.has(piece) && setBit(parent.has, piece))
+        this.#holders[piece] = (this.#holders[piece] ?? 0) + 1
+    }
+  }
+
+  /** The channel ended: what was asked there may be asked elsewhere. */
+  parentLeft(id: P): void {
+    const parent = this.#parents.get(id)
+    if (!parent) return
+    this.#parents.delete(id)
+    this.#order.splice(this.#order.indexOf(parent), 1)
+    for (const ask of parent.asks) this.#unask(ask.piece)
+    for (let at = 0; at < parent.has.length; at++) {
+      for (let word = parent.has[at] ?? 0; word !== 0; word &= word - 1) this.#count((at << 5) + lowestBit(word), 1, -1)
+    }
+  }
+
+  /**
+   * A verified piece came from this parent. `any` when it was the seed's choice. Questions for the same piece elsewhere come
+   * out of the next {@link decide} as cancels.
+   */
+  pieceArrived(id: P, piece: number, any: boolean, nowMs: number): void {
+    const parent = this.#parents.get(id)
+    const ask = parent && takeAsk(parent, any ? -1 : piece)
+    if (parent && ask) {
+      this.#unask(ask.piece)
+      const tookMs = nowMs - ask.sinceMs
+      this.#usualMs = this.#usualMs === 0 ? tookMs : this.#usualMs + 0.1 * (tookMs - this.#usualMs)
+      this.#bestMs = this.#bestMs === 0 ? tookMs : Math.min(tookMs, this.#bestMs * 1.01)
+      noteAnswer(parent, ask, nowMs)
+    }
+    this.#sampleRate(nowMs)
+    if (!this.#gained(piece)) {
+      this.#wasted++
+      return
+    }
+    if (this.#asked[piece] !== 0) this.#cancelElsewhere(piece)
+  }
+
+  /** A question failed. `piece` is -1 for the seed's choice. What the parent then deserves comes out of {@link decide}. */
+  pieceFailed(id: P, piece: number, reason: FailReason): void {
+    const parent = this.#parents.get(id)
+    if (!parent) return
+    const ask = takeAsk(parent, piece)
+    if (ask) this.#unask(ask.piece)
+    if (reason === 'cancelled') return
+    if (reason === 'absent') {
+      this.#forgetPiece(parent, piece)
+      if (++parent.strikes >= 8) this.#replace(parent, reason)
+      return
+    }
+    if (piece >= 0) this.#ban(parent, piece)
+    if (reason === 'short' && ++parent.strikes < 2) return
+    this.#replace(parent, reason)
+  }
+
+  /** The seed has nothing left for us; it is asked no more until it opens again. */
+  seedDrained(id: P): void {
+    const parent = this.#parents.get(id)
+    if (!parent) return
+    const ask = takeAsk(parent, -1)
+    if (ask) this.#unask(-1)
+    parent.drained = true
+  }
+
+  /** A reader waits for pieces [from, to): they come first, in order, the higher `priority` before the lower. */
+  demand(from: number, to: number, priority: number): void {
+    this.#demands.push({ from, to, priority })
+    this.#demands.sort((a, b) => b.priority - a.priority)
+    if (this.#demands.length > 64) this.#demands.pop()
+  }
+
+  /** The reader is gone or has moved on. */
+  undemand(from: number, to: number): void {
+    const at = this.#demands.findIndex((demand) => demand.from === from && demand.to === to)
+    if (at >= 0) this.#demands.splice(at, 1)
+  }
+
+  /** Looks for late parents: call it some times a second, then {@link decide}. */
+  tick(nowMs: number): void {
+    if (this.#usualMs === 0) return
+    const lateMs = Math.max(this.#options.lateMs, this.#options.lateFactor * this.#usualMs)
+    for (const parent of [...this.#order]) {
+      const oldest = parent.asks[0]
+      if (!oldest) continue
+      const waitedMs = nowMs - Math.max(oldest.sinceMs, parent.lastAnswerMs)
+      if (parent.seed || waitedMs < lateMs) continue
+      if (parent.suspectMs === 0) {
+        parent.suspectMs = nowMs
+        // Routed round: what it owes may be asked of others, and the first answer wins.
+        for (const ask of parent.asks) if (!hasBit(this.#have, ask.piece)) this.#wantAgain(ask.piece)
+        continue
+      }
+      if (nowMs - parent.suspectMs >= lateMs) this.#replace(parent, parent.answers > 0 ? 'slow' : 'stalled')
+    }
+  }
+
+  /** What to do now. Each action is taken as done: the plan counts its questions as under way from here on. */
+  decide(nowMs: number): Action<P>[] {
+    const actions = this.#pending.splice(0)
+    if (this.done) return actions
+    const window = this.#window()
+    this.#askSeeds(actions, nowMs)
+    while (this.#inFlight < window) {
+      const next = this.#pick()
+      if (!next) break
+      this.#ask(actions, next.parent, next.piece, nowMs)
+    }
+    if (this.#inFlight < window) this.#endgame(actions, window, nowMs)
+    return actions
+  }
+
+  /** The plan as text for people: one line for the task, one per parent. */
+  describe(): string {
+    const lines = [
+      `pieces ${this.#haveCount}/${this.#options.pieces} in flight ${this.#inFlight}/${this.#window()} wasted ${this.#wasted}`,
+    ]
+    for (const parent of this.#order) {
+      const kind = parent.seed ? 'seed' : 'peer'
+      const state = parent.suspectMs > 0 ? ' late' : ''
+      lines.push(
+        `${kind} ${String(parent.id)} asked ${parent.asks.map((ask) => ask.piece).join(',') || '-'} ${Math.round(parent.pieceMs)} ms${state}`,
+      )
+    }
+    return lines.join('\n')
+  }
+
+  #window(): number {
+    const { minInFlight, maxInFlight, depth, inFlightBytes, pieceBytes } = this.#options
+    const product = Math.ceil((this.#rateBytesPerMs * this.#bestMs) / pieceBytes)
+    const most = Math.max(1, Math.min(maxInFlight, Math.floor(inFlightBytes / pieceBytes)))
+    return Math.min(most, Math.max(minInFlight, depth + product))
+  }
+
+  #askSeeds(actions: Action<P>[], nowMs: number): void {
+    for (const parent of this.#order) {
+      if (!parent.seed || parent.drained) continue
+      while (
+        parent.asks.length < this.#options.perSeed &&
+        this.#haveCount + this.#inFlight + this.#anyInFlight < this.#options.pieces
+      ) {
+        parent.asks.push({ piece: -1, sinceMs: nowMs })
+        this.#anyInFlight++
+        actions.push({ kind: 'askAny', parent: parent.id })
+      }
+    }
+  }
+
+  /** The next piece and whom to ask for it. */
+  #pick(): { parent: PlanParent<P>; piece: number } | undefined {
+    const open = this.#open()
+    if (!open) return undefined
+    const demanded = this.#demanded()
+    if (demanded >= 0) {
+      const parent = this.#soonest(demanded)
+      if (parent) return { parent, piece: demanded }
+    }
+    let best = -1
+    let fewest = 0xffff
+    let ties = 0
+    for (let at = 0; at < this.#scratch.length; at++) {
+      for (let word = this.#scratch[at] ?? 0; word !== 0; word &= word - 1) {
+        const piece = (at << 5) + lowestBit(word)
+        const holders = this.#holders[piece] ?? 0
+        if (holders < fewest) {
+          best = piece
+          fewest = holders
+          ties = 1
+        } else if (holders === fewest && randomBelow(this.#random, ++ties) === 0) best = piece
+      }
+    }
+    const parent = best < 0 ? undefined : this.#soonest(best)
+    return parent && { parent, piece: best }
+  }
+
+  /** Leaves in `#scratch` what is wanted and held by a parent with room; false when that is nothing. */
+  #open(): boolean {
+    const scratch = this.#scratch
+    scratch.fill(0)
+    let any = 0
+    const most = this.#perParent()
+    for (const parent of this.#order) {
+      if (parent.seed || parent.asks.length >= most || parent.suspectMs > 0) continue
+      const { has } = parent
+      for (let at = 0; at < scratch.length; at++) scratch[at] = (scratch[at] ?? 0) | (has[at] ?? 0)
+    }
+    for (let at = 0; at < scratch.length; at++) any |= scratch[at] = (scratch[at] ?? 0) & (this.#want[at] ?? 0)
+    return any !== 0
+  }
+
+  #perParent(): number {
+    const normal = Math.max(1, this.#order.length)
+    return Math.max(this.#options.perParent, Math.ceil(this.#window() / normal))
+  }
+
+  #demanded(): number {
+    for (const { from, to } of this.#demands) {
+      for (let piece = from; piece < to; piece++) if (hasBit(this.#scratch, piece)) return piece
+    }
+    return -1
+  }
+
+  /** The holder of this piece that is expected to answer first, ties by chance. */
+  #soonest(piece: number, but?: PlanParent<P>): PlanParent<P> | undefined {
+    let best: PlanParent<P> | undefined
+    let bestMs = Number.POSITIVE_INFINITY
+    let ties = 0
+    const most = this.#perParent()
+    for (const parent of this.#order) {
+      if (parent.seed || parent.asks.length >= most || parent.suspectMs > 0) continue
+      if (!hasBit(parent.has, piece) || parent === but) continue
+      const ms = expectedMs(parent, this.#usualMs)
+      if (ms < bestMs) {
+        best = parent
+        bestMs = ms
+        ties = 1
+      } else if (ms === bestMs && randomBelow(this.#random, ++ties) === 0) best = parent
+    }
+    return best
+  }
+
+  #ask(actions: Action<P>[], parent: PlanParent<P>, piece: number, nowMs: number): void {
+    parent.asks.push({ piece, sinceMs: nowMs })
+    this.#asked[piece] = (this.#asked[piece] ?? 0) + 1
+    this.#inFlight++
+    clearBit(this.#want, piece)
+    actions.push({ kind: 'ask', parent: parent.id, piece })
+  }
+
+  /** With everything asked and little left, asks the longest awaited pieces of a second parent. */
+  #endgame(actions: Action<P>[], window: number, nowMs: number): void {
+    const { pieces, endgame, waste } = this.#options
+    const lacking = pieces - this.#haveCount
+    if (lacking > Math.max(2, Math.ceil(pieces * endgame))) return
+    let budget = Math.max(1, Math.floor(pieces * waste)) - this.#wasted
+    for (const parent of this.#order) {
+      for (const ask of [...parent.asks]) {
+        if (budget <= 0 || this.#inFlight >= window) return
+        if (ask.piece < 0 || (this.#asked[ask.piece] ?? 0) > 1 || nowMs - ask.sinceMs < this.#usualMs) continue
+        const other = this.#soonest(ask.piece, parent)
+        if (!other || expectedMs(other, this.#usualMs) > expectedMs(parent, this.#usualMs)) continue
+        this.#ask(actions, other, ask.piece, nowMs)
+        budget--
+      }
+    }
+  }
+
+  #gained(piece: number): boolean {
+    if (!setBit(this.#have, piece)) return false
+    this.#haveCount++
+    clearBit(this.#want, piece)
+    return true
+  }
+
+  #forgetPiece(parent: PlanParent<P>, piece: number): void {
+    if (piece < 0 || parent.seed || !hasBit(parent.has, piece)) return
+    clearBit(parent.has, piece)
+    this.#count(piece, 1, -1)
+  }
+
+  #ban(parent: PlanParent<P>, piece: number): void {
+    parent.banned ??= new Set()
+    parent.banned.add(piece)
+    this.#forgetPiece(parent, piece)
+  }
+
+  #count(from: number, count: number, by: number): void {
+    for (let piece = from; piece < from + count; piece++) this.#holders[piece] = (this.#holders[piece] ?? 0) + by
+  }
+
+  /** One question less for this piece; wanted again when it was the last. */
+  #unask(piece: number): void {
+    if (piece < 0) {
+      this.#anyInFlight--
+      return
+    }
+    this.#inFlight--
+    const left = (this.#asked[piece] ?? 1) - 1
+    this.#asked[piece] = left
+    if (left === 0 && !hasBit(this.#have, piece)) this.#wantAgain(piece)
+  }
+
+  #wantAgain(piece: number): void {
+    if (hasBit(this.#known, piece)) setBit(this.#want, piece)
+  }
+
+  #cancelElsewhere(piece: number): void {
+    for (const parent of this.#order) {
+      if (!takeAsk(parent, piece)) continue
+      this.#unask(piece)
+      this.#pending.push({ kind: 'cancel', parent: parent.id, piece })
+    }
+  }
+
+  #replace(parent: PlanParent<P>, reason: FailReason | 'slow'): void {
+    this.parentLeft(parent.id)
+    this.#pending.push({ kind: 'replace', parent: parent.id, reason })
+  }
+
+  #sampleRate(nowMs: number): void {
+    if (this.#rateSinceMs < 0) this.#rateSinceMs = nowMs
+    this.#rateBytes += this.#options.pieceBytes
+    const spanMs = nowMs - this.#rateSinceMs
+    if (spanMs < 50) return
+    const rate = this.#rateBytes / spanMs
+    this.#rateBytesPerMs =
+      this.#rateBytesPerMs === 0 ? rate : this.#rateBytesPerMs + 0.3 * (rate - this.#rateBytesPerMs)
+    this.#rateSinceMs = nowMs
+    this.#rateBytes = 0
+  }
+}

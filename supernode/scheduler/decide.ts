@@ -1,0 +1,228 @@
+/**
+ * The scheduler: events in, effects out, no I/O. It changes `state` in place (for speed) and nothing else; equal events,
+ * instants and chance give equal effects. It decides the mesh, origin leases and bans; pieces are chosen by peers and seeds.
+ */
+import type { PeerId } from '../../src/contracts/exchange.ts'
+import type { TaskId } from '../../src/task/task.ts'
+import type { SchedulerEffect, SchedulerEvent } from './events.ts'
+import { endLease, ensureSource, failLease, renewLease } from './leases.ts'
+import { fillSeed, isolate, link, mendThin, mesh, noteThin, setChoosing, unlink } from './mesh.ts'
+import { addMember, addPeer, addTask, markFull, removeMember, removeOne } from './peer-table.ts'
+import type { Member, PeerRow, SchedulerState } from './state.ts'
+import { sweep } from './sweep.ts'
+import { clear, hear, witnessesOf } from './witnesses.ts'
+
+type Registered = Extract<SchedulerEvent, { kind: 'registered' }>
+type ParentFailed = Extract<SchedulerEvent, { kind: 'parentFailed' }>
+
+/** How long a parent that several children couldn't reach is rested. */
+const REST_MS = 5_000
+const LEAST_CAPACITY = 2
+
+/** Decides one event. Events about unknown peers or tasks decide nothing: they were overtaken by a leave. */
+export function decide(state: SchedulerState, event: SchedulerEvent, nowMs: number): SchedulerEffect[] {
+  const effects: SchedulerEffect[] = []
+  if ('peer' in event) {
+    if (state.banned.has(event.peer)) return effects
+    const row = state.peers.get(event.peer)
+    if (row) row.seenMs = nowMs
+  }
+  switch (event.kind) {
+    case 'peerJoined':
+      onPeerJoined(state, event, nowMs)
+      break
+    case 'peerLeft': {
+      const row = state.peers.get(event.peer)
+      if (row) removePeer(state, row, nowMs, effects)
+      break
+    }
+    case 'alive':
+      break
+    case 'registered':
+      onRegistered(state, event, nowMs, effects)
+      break
+    case 'progress': {
+      const member = memberOf(state, event.task, event.peer)
+      if (member) onProgress(state, member, event.have, nowMs, effects)
+      break
+    }
+    case 'rate': {
+      const row = state.peers.get(event.peer)
+      if (row) row.upBytesPerSec = event.upBytesPerSec
+      break
+    }
+    case 'parentFailed':
+      onParentFailed(state, event, nowMs, effects)
+      break
+    case 'checked': {
+      const row = state.peers.get(event.accused)
+      if (row && event.guilty) ban(state, row, nowMs, effects)
+      else if (row) clear(row)
+      break
+    }
+    case 'originFailed': {
+      const member = memberOf(state, event.task, event.peer)
+      if (member) failLease(state, member, event.retryAfterMs, nowMs, effects)
+      break
+    }
+    case 'leftTask': {
+      const member = memberOf(state, event.task, event.peer)
+      if (member) leave(state, member, nowMs, effects)
+      break
+    }
+    case 'tick':
+      for (const silent of sweep(state, nowMs, effects)) removePeer(state, silent, nowMs, effects)
+      for (const task of state.tasks.values())
+        if (task.thin.size > 0 || task.choosing.length > 0) mendThin(state, task, nowMs)
+      break
+  }
+  for (const [member, { add, drop }] of state.changes) {
+    if (add.length + drop.length > 0)
+      effects.push({ kind: 'parents', task: member.task.id, peer: member.peer.id, add, drop })
+  }
+  state.changes.clear()
+  return effects
+}
+
+function memberOf(state: SchedulerState, task: TaskId, peer: PeerId): Member | undefined {
+  const row = state.peers.get(peer)
+  return row && state.tasks.get(task)?.byPeer.get(row)
+}
+
+function onPeerJoined(
+  state: SchedulerState,
+  event: Extract<SchedulerEvent, { kind: 'peerJoined' }>,
+  nowMs: number,
+): void {
+  const row = addPeer(state, event.peer, nowMs)
+  // Memberships are listed by zone, so a peer's place is what it said first for as long as it has any.
+  if (row.members.length === 0) {
+    row.zone = event.zone ?? ''
+    row.rack = event.rack ?? ''
+  }
+  if (event.seed && !row.seed) {
+    row.seed = true
+    state.seeds.push(row)
+  }
+}
+
+function onRegistered(state: SchedulerState, event: Registered, nowMs: number, effects: SchedulerEffect[]): void {
+  const peer = addPeer(state, event.peer, nowMs)
+  const task = addTask(state, event.task, event.pieces, nowMs)
+  const known = task.byPeer.get(peer)
+  if (known && event.have < known.have) leave(state, known, nowMs, effects)
+  const again = task.byPeer.get(peer)
+  const member = again ?? addMember(task, peer, event.priority)
+  member.priority = event.priority
+  if (again) {
+    // It may have lost what it was told: it hears of all its parents again.
+    const add = member.parents.map((parent) => ({ peer: parent.peer.id, seed: parent.choosing }))
+    state.changes.set(member, { add, drop: [] })
+  }
+  if (event.have >= task.pieces) complete(state, member, effects)
+  else {
+    member.have = event.have
+    ensureSource(state, task, 'first reader', nowMs, effects)
+    mesh(state, member, nowMs)
+  }
+}
+
+function onProgress(
+  state: SchedulerState,
+  member: Member,
+  have: number,
+  nowMs: number,
+  effects: SchedulerEffect[],
+): void {
+  member.have = Math.min(have, member.task.pieces)
+  renewLease(state, member, nowMs)
+  if (member.have >= member.task.pieces && !member.complete) complete(state, member, effects)
+}
+
+/** It holds everything: needs no parents, and the origin no reader. */
+function complete(state: SchedulerState, member: Member, effects: SchedulerEffect[]): void {
+  member.have = member.task.pieces
+  markFull(member)
+  for (const parent of [...member.parents]) unlink(state, member, parent, false)
+  state.changes.delete(member)
+  const { lease } = member.task
+  if (lease) endLease(state, lease.holder, effects)
+  if (member.peer.seed) setChoosing(state, member, true)
+  for (const seed of member.task.choosing) fillSeed(state, seed)
+}
+
+function onParentFailed(state: SchedulerState, event: ParentFailed, nowMs: number, effects: SchedulerEffect[]): void {
+  const child = memberOf(state, event.task, event.peer)
+  const parent = memberOf(state, event.task, event.parent)
+  // Only a child of this parent can complain of it.
+  if (!child || !parent || !child.parents.includes(parent)) return
+  unlink(state, child, parent, false)
+  switch (hear(state, child.task, child.peer, parent.peer, event.reason, nowMs, effects)) {
+    case 'ban':
+      ban(state, parent.peer, nowMs, effects)
+      break
+    case 'rest':
+      rest(state, parent.peer, nowMs)
+      ensureSource(state, child.task, 'holder silent', nowMs, effects)
+      break
+    case 'slow':
+      parent.peer.capacity = Math.max(LEAST_CAPACITY, parent.peer.capacity >> 1)
+      parent.peer.complaints = []
+      break
+    case 'none':
+      break
+  }
+  if (child.task.byPeer.has(child.peer)) replaceParent(state, child, event.parent, nowMs)
+}
+
+/** New parents for a child, the one that it just gave up not among them unless there is nobody else. */
+function replaceParent(state: SchedulerState, child: Member, failed: PeerId, nowMs: number): void {
+  const row = state.peers.get(failed)
+  const until = row?.suspectUntilMs ?? 0
+  if (row) row.suspectUntilMs = Number.POSITIVE_INFINITY
+  mesh(state, child, nowMs)
+  if (row) row.suspectUntilMs = until
+  if (child.parents.length === 0 && row && until <= nowMs) {
+    const again = child.task.byPeer.get(row)
+    if (again) link(state, child, again)
+  }
+}
+
+/** Takes a parent from all its children for a while; it stays a member. */
+function rest(state: SchedulerState, row: PeerRow, nowMs: number): void {
+  row.suspectUntilMs = nowMs + REST_MS
+  row.complaints = row.complaints.filter((one) => one.about !== 'down')
+  for (const member of row.members) {
+    for (const child of [...member.children]) {
+      unlink(state, child, member)
+      mesh(state, child, nowMs)
+    }
+  }
+}
+
+function ban(state: SchedulerState, row: PeerRow, nowMs: number, effects: SchedulerEffect[]): void {
+  state.banned.add(row.id)
+  effects.push({ kind: 'ban', peer: row.id, witnesses: witnessesOf(row).map((one) => one.id) })
+  removePeer(state, row, nowMs, effects)
+}
+
+function removePeer(state: SchedulerState, row: PeerRow, nowMs: number, effects: SchedulerEffect[]): void {
+  for (const member of [...row.members]) leave(state, member, nowMs, effects)
+  removeOne(state.seeds, row)
+  state.peers.delete(row.id)
+}
+
+/** One member leaves one task; its children get other parents at once, the origin another reader. */
+function leave(state: SchedulerState, member: Member, nowMs: number, effects: SchedulerEffect[]): void {
+  const { task } = member
+  const parents = [...member.parents]
+  const children = isolate(state, member)
+  const held = endLease(state, member, effects)
+  removeMember(member, nowMs)
+  state.changes.delete(member)
+  for (const child of children) noteThin(state, child)
+  for (const parent of parents) if (parent.choosing) fillSeed(state, parent)
+  ensureSource(state, task, held ? 'holder left' : 'first reader', nowMs, effects)
+  for (const child of children)
+    if (task.thin.has(child) && child.parents.length < state.options.joinDegree / 2) mesh(state, child, nowMs)
+}

@@ -1,0 +1,80 @@
+/** What the scheduler hears and what it decides. Plain data: the loop turns messages into events and effects into messages. */
+import type { Priority } from '../../src/contracts/content.ts'
+import type { PeerId } from '../../src/contracts/exchange.ts'
+import type { TaskId } from '../../src/task/task.ts'
+
+/** Why a child gave a parent up. Only `corrupt` is an accusation: it needs a second witness or the supernode's own check. */
+export type ParentFault = 'unreachable' | 'refused' | 'stalled' | 'slow' | 'short' | 'absent' | 'corrupt'
+
+export type SchedulerEvent =
+  /** A host connected. `seed`: it may read the origin for others (the supernode's own store, or a seed host). */
+  | {
+      readonly kind: 'peerJoined'
+      readonly peer: PeerId
+      readonly zone?: string
+      readonly rack?: string
+      readonly seed?: boolean
+    }
+  | { readonly kind: 'peerLeft'; readonly peer: PeerId }
+  /** A sign of life that says nothing else; any other event from a peer is one too. */
+  | { readonly kind: 'alive'; readonly peer: PeerId }
+  /** A peer wants the task, or holds it: `have` of `pieces`. Registering again (after a restart of either side) is fine. */
+  | {
+      readonly kind: 'registered'
+      readonly task: TaskId
+      readonly peer: PeerId
+      readonly pieces: number
+      readonly have: number
+      readonly priority: Priority
+    }
+  | { readonly kind: 'progress'; readonly task: TaskId; readonly peer: PeerId; readonly have: number }
+  /** What a peer's uplink was measured to do. */
+  | { readonly kind: 'rate'; readonly peer: PeerId; readonly upBytesPerSec: number }
+  | {
+      readonly kind: 'parentFailed'
+      readonly task: TaskId
+      readonly peer: PeerId
+      readonly parent: PeerId
+      readonly reason: ParentFault
+    }
+  /** The outcome of a {@link SchedulerEffect} `check`. */
+  | { readonly kind: 'checked'; readonly accused: PeerId; readonly guilty: boolean }
+  /** The holder of the origin lease can't read the origin now. */
+  | { readonly kind: 'originFailed'; readonly task: TaskId; readonly peer: PeerId; readonly retryAfterMs?: number }
+  | { readonly kind: 'leftTask'; readonly task: TaskId; readonly peer: PeerId }
+  | { readonly kind: 'tick' }
+
+export interface NewParent {
+  readonly peer: PeerId
+  /** It chooses the pieces itself. */
+  readonly seed: boolean
+}
+
+export type SchedulerEffect =
+  /** `peer` is to open channels to `add` and to close those to `drop`. */
+  | {
+      readonly kind: 'parents'
+      readonly task: TaskId
+      readonly peer: PeerId
+      readonly add: readonly NewParent[]
+      readonly drop: readonly PeerId[]
+    }
+  /** `holder` alone may read the origin for this task until `untilMs`, and serves as a seed meanwhile; progress renews it. */
+  | {
+      readonly kind: 'lease'
+      readonly task: TaskId
+      readonly holder: PeerId
+      readonly untilMs: number
+      readonly why: LeaseReason
+    }
+  | { readonly kind: 'leaseEnded'; readonly task: TaskId; readonly holder: PeerId }
+  /** Nobody holds the task whole and nobody may be leased now: somebody with a right to read the origin is needed. */
+  | { readonly kind: 'seedNeeded'; readonly task: TaskId }
+  /** One peer says that `accused` sent a corrupt piece: fetch one from it and see. */
+  | { readonly kind: 'check'; readonly task: TaskId; readonly accused: PeerId; readonly by: PeerId }
+  /** Out of the swarm, with its witnesses: refuse its connections, revoke its passes. */
+  | { readonly kind: 'ban'; readonly peer: PeerId; readonly witnesses: readonly PeerId[] }
+  | { readonly kind: 'forget'; readonly task: TaskId }
+
+/** Why an origin lease was given, for the record. */
+export type LeaseReason = 'first reader' | 'holder left' | 'holder silent' | 'origin failed there'

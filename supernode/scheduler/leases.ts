@@ -1,0 +1,77 @@
+/** Who may read the origin of a task: one holder at a time, for a bounded time, moved when it fails, leaves or falls silent. */
+import type { LeaseReason, SchedulerEffect } from './events.ts'
+import { setChoosing } from './mesh.ts'
+import { addMember } from './peer-table.ts'
+import type { Member, PeerRow, SchedulerState, TaskRow } from './state.ts'
+
+/** How often it is said that a task has nobody to read its origin. */
+const ASK_SEED_MS = 1_000
+/** How long a peer that failed at the origin isn't asked again, unless the origin said otherwise. */
+const ORIGIN_BACKOFF_MS = 5_000
+
+/** Makes sure that somebody holds or reads the whole of a task that has members. */
+export function ensureSource(
+  state: SchedulerState,
+  task: TaskRow,
+  why: LeaseReason,
+  nowMs: number,
+  effects: SchedulerEffect[],
+): void {
+  if (task.lease || task.members.length === 0) return
+  if (task.full.some((member) => member.peer.suspectUntilMs <= nowMs)) return
+  const holder = chooseHolder(state, task, nowMs)
+  if (!holder) {
+    if (nowMs - task.seedAskedMs < ASK_SEED_MS) return
+    task.seedAskedMs = nowMs
+    effects.push({ kind: 'seedNeeded', task: task.id })
+    return
+  }
+  const untilMs = nowMs + state.options.leaseMs
+  task.lease = { holder, untilMs }
+  setChoosing(state, holder, true)
+  effects.push({ kind: 'lease', task: task.id, holder: holder.peer.id, untilMs, why })
+}
+
+/** Seed hosts first; then the member that has most, the faster uplink among equals. */
+function chooseHolder(state: SchedulerState, task: TaskRow, nowMs: number): Member | undefined {
+  const may = (peer: PeerRow) => peer.suspectUntilMs <= nowMs && (task.originFailed.get(peer) ?? 0) <= nowMs
+  for (const peer of state.seeds) if (may(peer)) return task.byPeer.get(peer) ?? addMember(task, peer, 'interactive')
+  let best: Member | undefined
+  for (const member of task.members) {
+    if (!may(member.peer) || member.complete) continue
+    const better =
+      !best ||
+      member.have > best.have ||
+      (member.have === best.have && member.peer.upBytesPerSec > best.peer.upBytesPerSec)
+    if (better) best = member
+  }
+  return best
+}
+
+/** The holder made progress. */
+export function renewLease(state: SchedulerState, member: Member, nowMs: number): void {
+  const { lease } = member.task
+  if (lease?.holder === member) lease.untilMs = nowMs + state.options.leaseMs
+}
+
+/** Ends the lease of a task, if this member holds it; true when it did. */
+export function endLease(state: SchedulerState, member: Member, effects: SchedulerEffect[]): boolean {
+  const { task } = member
+  if (task.lease?.holder !== member) return false
+  task.lease = undefined
+  if (!member.complete) setChoosing(state, member, false)
+  effects.push({ kind: 'leaseEnded', task: task.id, holder: member.peer.id })
+  return true
+}
+
+/** The holder couldn't read the origin: not it again for a while. */
+export function failLease(
+  state: SchedulerState,
+  member: Member,
+  retryAfterMs: number | undefined,
+  nowMs: number,
+  effects: SchedulerEffect[],
+): void {
+  member.task.originFailed.set(member.peer, nowMs + (retryAfterMs ?? ORIGIN_BACKOFF_MS))
+  if (endLease(state, member, effects)) ensureSource(state, member.task, 'origin failed there', nowMs, effects)
+}

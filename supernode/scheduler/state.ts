@@ -1,0 +1,137 @@
+/** The scheduler's memory: peers, tasks, and who is a member of which. Rows point at each other, so that a decision costs no search. */
+import type { Random } from '../../src/base/clock.ts'
+import type { Priority } from '../../src/contracts/content.ts'
+import type { PeerId } from '../../src/contracts/exchange.ts'
+import type { TaskId } from '../../src/task/task.ts'
+import type { NewParent } from './events.ts'
+
+export interface SchedulerOptions {
+  /** Parents that a newcomer gets; later newcomers bring it more, up to {@link degree}. */
+  readonly joinDegree: number
+  /** Most parents of a child, and most children of a parent per task before others are preferred. */
+  readonly degree: number
+  /** Children that a parent takes above `degree` when they have nothing yet. */
+  readonly reserve: number
+  /** Children that a seed serves; a swarm no larger than this has the seed for everyone. */
+  readonly seedDegree: number
+  /** Children of one host over all tasks before other hosts are preferred. */
+  readonly hostDegree: number
+  /** Share of a child's parents in its own zone, where the zone has enough, in [0, 1]. */
+  readonly zoneShare: number
+  /** A peer that says nothing for this long is taken for dead. */
+  readonly silentMs: number
+  /** An origin lease without progress ends after this. */
+  readonly leaseMs: number
+  /** A task without members is forgotten after this. */
+  readonly forgetMs: number
+  /** Within this time two reports about a parent belong together. */
+  readonly witnessMs: number
+}
+
+export const SCHEDULER_DEFAULTS: SchedulerOptions = {
+  joinDegree: 20,
+  degree: 48,
+  reserve: 8,
+  seedDegree: 32,
+  hostDegree: 400,
+  zoneShare: 0.75,
+  silentMs: 4_000,
+  leaseMs: 10_000,
+  forgetMs: 300_000,
+  witnessMs: 10_000,
+}
+
+export interface PeerRow {
+  readonly id: PeerId
+  zone: string
+  rack: string
+  /** May hold an origin lease before others. */
+  seed: boolean
+  seenMs: number
+  members: Member[]
+  /** Children over all tasks. */
+  load: number
+  /** Children it may have per task now: lowered when found slow, grows back. */
+  capacity: number
+  upBytesPerSec: number
+  /** Not handed out until this instant. */
+  suspectUntilMs: number
+  /** Who complained lately, by what about. */
+  complaints: Complaint[]
+  /** Accusations of its own that proved wrong, and complaints it may still be heard with. */
+  falseReports: number
+  voice: number
+}
+
+export interface Complaint {
+  readonly by: PeerRow
+  readonly about: 'down' | 'slow' | 'corrupt'
+  readonly atMs: number
+}
+
+export interface Member {
+  readonly peer: PeerRow
+  readonly task: TaskRow
+  priority: Priority
+  have: number
+  complete: boolean
+  /** Chooses what its children get: it reads the origin under a lease, or is a seed host. */
+  choosing: boolean
+  readonly parents: Member[]
+  readonly children: Member[]
+  /** Seeds among its parents. */
+  seeds: number
+  /** Positions in the lists of the task, for removal at once. */
+  at: number
+  zoneAt: number
+  fullAt: number
+}
+
+export interface Lease {
+  readonly holder: Member
+  untilMs: number
+}
+
+export interface TaskRow {
+  readonly id: TaskId
+  readonly pieces: number
+  readonly byPeer: Map<PeerRow, Member>
+  readonly members: Member[]
+  readonly zones: Map<string, Member[]>
+  /** Those that hold everything. */
+  readonly full: Member[]
+  readonly choosing: Member[]
+  /** Members that have too few parents, mended at each tick. */
+  readonly thin: Set<Member>
+  lease: Lease | undefined
+  /** Peers that failed at the origin, until when. */
+  readonly originFailed: Map<PeerRow, number>
+  seedAskedMs: number
+  emptySinceMs: number
+}
+
+export interface SchedulerState {
+  readonly options: SchedulerOptions
+  readonly random: Random
+  readonly peers: Map<PeerId, PeerRow>
+  readonly tasks: Map<TaskId, TaskRow>
+  /** Peers that may hold an origin lease before others. */
+  readonly seeds: PeerRow[]
+  readonly banned: Set<PeerId>
+  /** Changes of parents collected while one event is decided. */
+  readonly changes: Map<Member, { add: NewParent[]; drop: PeerId[] }>
+  sweptMs: number
+}
+
+export function newScheduler(random: Random, options: Partial<SchedulerOptions> = {}): SchedulerState {
+  return {
+    options: { ...SCHEDULER_DEFAULTS, ...options },
+    random,
+    peers: new Map(),
+    tasks: new Map(),
+    seeds: [],
+    banned: new Set(),
+    changes: new Map(),
+    sweptMs: 0,
+  }
+}
