@@ -13,7 +13,10 @@ const FORMS = [
 /** Throws DIGEST_INVALID unless `text` is a digest of a known algorithm. */
 export function parseDigest(text: string): Digest {
   if (!isDigest(text)) {
-    throw new DarnerError('DIGEST_INVALID', `digest ${JSON.stringify(text.slice(0, 160))} is not sha256:<64 hex> or sha512:<128 hex>`)
+    throw new DarnerError(
+      'DIGEST_INVALID',
+      `digest ${JSON.stringify(text.slice(0, 160))} is not sha256:<64 hex> or sha512:<128 hex>`,
+    )
   }
   return text
 }

@@ -1,0 +1,445 @@
+/** Reads origins: registries (distribution-spec, "Pull") and plain URLs. One call is one read; retries are the caller's. */
+import type { Clock } from '../base/clock.ts'
+import { DarnerError } from '../base/errors.ts'
+import type { Log } from '../base/log.ts'
+import type { ManifestAnswer } from '../contracts/content.ts'
+import { type Credential, type Origin, originName, type RegistryOrigin } from '../task/origin.ts'
+import { algorithmOf, type Digest, Digester, isDigest } from './digest.ts'
+import { MAX_MANIFEST_BYTES } from './manifest.ts'
+import { bareMediaType, MANIFEST_ACCEPT } from './media-types.ts'
+import { type BodyPlan, bodyStream, planBody } from './origin-body.ts'
+import { MAX_SAID_CHARS, refusalError } from './origin-errors.ts'
+import { askName, type HttpAnswer, OriginHttp, type OriginHttpOptions } from './origin-http.ts'
+import { isRepository, isTag } from './reference.ts'
+import { secretsOf, TokenAuth, type TokenAuthOptions } from './token-auth.ts'
+
+export type OriginClientOptions = OriginHttpOptions & TokenAuthOptions
+
+export const ORIGIN_DEFAULTS: OriginClientOptions = {
+  connectMs: 10_000,
+  firstByteMs: 30_000,
+  idleMs: 30_000,
+  maxRedirects: 5,
+  connectionsPerHost: 64,
+  userAgent: 'darner',
+  hosts: {},
+  tokenMs: 30_000,
+  tokenMarginMs: 10_000,
+}
+
+/** What to read: a URL, or a blob or manifest of a repository by `digest`. */
+export interface OriginTarget {
+  readonly origin: Origin
+  /** Needed for a registry. For a URL it isn't looked at here: whoever holds all bytes checks them. */
+  readonly digest?: Digest
+}
+
+/** What tells one version of a content from another. */
+export interface Validator {
+  readonly etag?: string
+  readonly lastModified?: string
+  readonly bytes?: number
+}
+
+export interface OriginStat extends Validator {
+  /** 200, or 206 where only a ranged read was answered. */
+  readonly status: number
+  /** As a registry states it, unverified. */
+  readonly digest?: Digest
+  readonly mediaType?: string
+  readonly acceptsRanges: boolean
+}
+
+export interface AccessOptions {
+  readonly credential?: Credential | undefined
+  readonly signal: AbortSignal
+}
+
+export interface ReadOptions extends AccessOptions {
+  /** First byte wanted; 0 when absent. */
+  readonly from?: number
+  /** First byte not wanted any more; the end when absent. */
+  readonly to?: number
+  /** The version that earlier bytes came from: another one throws ORIGIN_CHANGED. */
+  readonly ifMatch?: Validator
+}
+
+/** One running read. Closing it, or leaving its stream early, ends the connection. */
+export interface OriginRead extends Validator, AsyncDisposable {
+  /** Where the stream begins: what was asked for, or 0 when the origin ignored the range and sends everything. */
+  readonly from: number
+  readonly mediaType?: string
+  readonly acceptsRanges: boolean
+  /**
+   * The bytes, to be read once; nothing is fetched ahead of the reader beyond socket buffers. Throws ORIGIN_TRUNCATED,
+   * TIMED_OUT (silence), ORIGIN_FAILED (more bytes than promised), or the signal's reason.
+   */
+  readonly stream: AsyncIterable<Uint8Array>
+}
+
+export type ManifestOrigin = Omit<RegistryOrigin, 'collection'>
+
+export interface ManifestHead {
+  readonly digest?: Digest
+  readonly mediaType: string
+  readonly bytes?: number
+}
+
+/**
+ * All calls throw ORIGIN_UNREACHABLE, ORIGIN_NOT_FOUND, ORIGIN_UNAUTHORIZED, ORIGIN_DENIED, ORIGIN_BUSY, ORIGIN_FAILED,
+ * ORIGIN_FORBIDDEN, TIMED_OUT, BAD_ARGUMENT, or the signal's reason.
+ */
+export interface OriginClient extends AsyncDisposable {
+  /** What the origin says of a content, without reading it. */
+  stat(target: OriginTarget, options: AccessOptions): Promise<OriginStat>
+  /** Starts reading: one GET (and what authorisation takes). Also throws ORIGIN_CHANGED. */
+  read(target: OriginTarget, options: ReadOptions): Promise<OriginRead>
+  /** A manifest's exact bytes by tag or digest, verified. Also throws DIGEST_MISMATCH, MANIFEST_INVALID (too long). */
+  manifest(origin: ManifestOrigin, reference: string, options: AccessOptions): Promise<ManifestAnswer>
+  /** What a HEAD says of a manifest, unverified. */
+  manifestHead(origin: ManifestOrigin, reference: string, options: AccessOptions): Promise<ManifestHead>
+}
+
+/** Opens a client; closing it ends what is under way. Absent options have the values of {@link ORIGIN_DEFAULTS}. */
+export function createOriginClient(
+  options: Partial<OriginClientOptions>,
+  parts: { log: Log; clock: Clock },
+): OriginClient {
+  return new HttpOriginClient({ ...ORIGIN_DEFAULTS, ...options }, parts)
+}
+
+interface Ask {
+  readonly method: 'GET' | 'HEAD'
+  readonly url: URL
+  readonly repository: string | undefined
+  readonly credential: Credential | undefined
+  readonly headers: Readonly<Record<string, string>>
+  readonly secretHeaders: Readonly<Record<string, string>>
+  readonly signal: AbortSignal
+}
+
+/** How often one call answers a 401: a kept token that has ended, then one that was refused at once. */
+const MAX_RENEWALS = 2
+/** Answers to HEAD that may mean no more than "not by HEAD". */
+const HEAD_UNWELCOME = new Set([400, 403, 405, 501])
+
+class HttpOriginClient implements OriginClient {
+  readonly #options: OriginClientOptions
+  readonly #http: OriginHttp
+  readonly #auth: TokenAuth
+  readonly #clock: Clock
+  readonly #log: Log
+
+  constructor(options: OriginClientOptions, parts: { log: Log; clock: Clock }) {
+    this.#options = options
+    this.#http = new OriginHttp(options)
+    this.#auth = new TokenAuth(options, { http: this.#http, ...parts })
+    this.#clock = parts.clock
+    this.#log = parts.log
+  }
+
+  async stat(target: OriginTarget, options: AccessOptions): Promise<OriginStat> {
+    const ask = askOf(target, options)
+    await using head = await this.#send({ ...ask, method: 'HEAD' })
+    if (HEAD_UNWELCOME.has(head.status) && (ask.repository === undefined || head.crossed || head.status === 405)) {
+      await using one = await this.#accept({ ...ask, headers: { ...ask.headers, range: 'bytes=0-0' } }, [200, 206, 416])
+      const { bytes } = planBody(one, { from: 0, to: 1 }, askName('GET', ask.url))
+      return {
+        ...headOf(one),
+        status: one.status,
+        acceptsRanges: one.status !== 200,
+        ...(bytes === undefined ? {} : { bytes }),
+      }
+    }
+    if (head.status !== 200) throw await this.#refusal(ask, head)
+    const digest = head.header('docker-content-digest')
+    const bytes = contentLength(head)
+    return {
+      ...headOf(head),
+      status: head.status,
+      ...(bytes === undefined ? {} : { bytes }),
+      ...(digest !== undefined && isDigest(digest) ? { digest } : {}),
+    }
+  }
+
+  async read(target: OriginTarget, options: ReadOptions): Promise<OriginRead> {
+    const { from = 0, to, ifMatch } = options
+    if (!Number.isSafeInteger(from) || from < 0 || (to !== undefined && (!Number.isSafeInteger(to) || to <= from))) {
+      throw new DarnerError(
+        'BAD_ARGUMENT',
+        `read of ${originName(target.origin)}: ${from} to ${to ?? 'the end'} is no byte range`,
+      )
+    }
+    const ask = askOf(target, options)
+    const ranged = from > 0 || to !== undefined
+    const headers = {
+      ...ask.headers,
+      ...(ranged ? { range: `bytes=${from}-${to === undefined ? '' : to - 1}` } : {}),
+      ...condition(ifMatch, ranged),
+    }
+    const what = askName('GET', ask.url)
+    const answer = await this.#accept({ ...ask, headers }, ranged ? [200, 206, 416] : [200])
+    try {
+      const seen = headOf(answer)
+      const plan = planBody(answer, ranged ? { from, ...(to === undefined ? {} : { to }) } : undefined, what)
+      sameVersion(what, ifMatch, seen, plan)
+      const { idleMs } = this.#options
+      return {
+        ...seen,
+        from: plan.from,
+        ...(plan.bytes === undefined ? {} : { bytes: plan.bytes }),
+        stream: bodyStream(answer.body, plan, { what, idleMs, signal: options.signal }),
+        [Symbol.asyncDispose]: () => answer[Symbol.asyncDispose](),
+      }
+    } catch (error) {
+      await answer[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
+  async manifest(origin: ManifestOrigin, reference: string, options: AccessOptions): Promise<ManifestAnswer> {
+    const ask = manifestAsk(origin, reference, options)
+    const what = askName('GET', ask.url)
+    await using answer = await this.#accept(ask, [200])
+    const plan = planBody(answer, undefined, what)
+    const tooLong = () =>
+      new DarnerError('MANIFEST_INVALID', `${what}: the manifest has more than ${MAX_MANIFEST_BYTES} bytes`)
+    if ((plan.bytes ?? 0) > MAX_MANIFEST_BYTES) throw tooLong()
+    const chunks: Uint8Array[] = []
+    let bytes = 0
+    for await (const chunk of bodyStream(answer.body, plan, {
+      what,
+      idleMs: this.#options.idleMs,
+      signal: options.signal,
+    })) {
+      bytes += chunk.byteLength
+      if (bytes > MAX_MANIFEST_BYTES) throw tooLong()
+      chunks.push(chunk)
+    }
+    const body = Buffer.concat(chunks)
+    const stated = answer.header('docker-content-digest')
+    const asked = isDigest(reference) ? reference : undefined
+    const told = stated !== undefined && isDigest(stated) ? stated : undefined
+    if (asked !== undefined) verify(body, asked, what, 'was asked for')
+    if (told !== undefined && told !== asked) verify(body, told, what, 'is what the origin states')
+    const mediaType = bareMediaType(answer.header('content-type') ?? '')
+    return { digest: asked ?? told ?? hash(body, 'sha256'), mediaType, body }
+  }
+
+  async manifestHead(origin: ManifestOrigin, reference: string, options: AccessOptions): Promise<ManifestHead> {
+    await using answer = await this.#accept({ ...manifestAsk(origin, reference, options), method: 'HEAD' }, [200])
+    const digest = answer.header('docker-content-digest')
+    const bytes = contentLength(answer)
+    return {
+      mediaType: bareMediaType(answer.header('content-type') ?? ''),
+      ...(digest !== undefined && isDigest(digest) ? { digest } : {}),
+      ...(bytes === undefined ? {} : { bytes }),
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#auth.close()
+    await this.#http[Symbol.asyncDispose]()
+  }
+
+  /** An answer of one of the `wanted` statuses; any other throws. */
+  async #accept(ask: Ask, wanted: readonly number[]): Promise<HttpAnswer> {
+    const answer = await this.#send(ask)
+    if (wanted.includes(answer.status)) return answer
+    throw await this.#refusal(ask, answer)
+  }
+
+  /** Sends, and answers challenges of the host that was asked; of no other. */
+  async #send(ask: Ask): Promise<HttpAnswer> {
+    const { signal, method, url } = ask
+    const began = this.#clock.monotonicMs()
+    let authorization = await this.#auth.first(ask, { signal })
+    for (let renewals = 0; ; renewals++) {
+      const secretHeaders = authorization === undefined ? ask.secretHeaders : { ...ask.secretHeaders, authorization }
+      const answer = await this.#http.ask({
+        method,
+        url,
+        purpose: 'origin',
+        headers: ask.headers,
+        secretHeaders,
+        signal,
+      })
+      const { status, crossed } = answer
+      this.#log.debug(
+        {
+          origin: askName(method, url),
+          status,
+          redirected: crossed,
+          ms: Math.round(this.#clock.monotonicMs() - began),
+        },
+        'origin answered',
+      )
+      if (status !== 401 || crossed || renewals === MAX_RENEWALS) return answer
+      let next: string | undefined
+      try {
+        next = await this.#auth.next(ask, answer.header('www-authenticate'), authorization, { signal })
+      } catch (error) {
+        await answer[Symbol.asyncDispose]()
+        throw error
+      }
+      if (next === undefined) return answer
+      await answer.discard()
+      authorization = next
+    }
+  }
+
+  async #refusal(ask: Ask, answer: HttpAnswer): Promise<DarnerError> {
+    await using refused = answer
+    const body = await refused.text(MAX_SAID_CHARS * 8)
+    ask.signal.throwIfAborted()
+    return refusalError(
+      {
+        what: askName(ask.method, ask.url),
+        host: refused.url.host,
+        repository: ask.repository,
+        status: refused.status,
+        body,
+        contentType: refused.header('content-type') ?? '',
+        retryAfter: refused.header('retry-after'),
+        challenge: refused.header('www-authenticate'),
+        secrets: [...secretsOf(ask.credential), ...Object.values(ask.secretHeaders)],
+      },
+      this.#clock.now(),
+    )
+  }
+}
+
+/** Headers of a URL origin that tell nothing secret and may follow a redirect. */
+const OPEN_HEADER = /^(accept|accept-[a-z-]+|user-agent)$/
+/** Headers that are this client's own. */
+const OWN_HEADER =
+  /^(host|connection|content-length|transfer-encoding|te|trailer|upgrade|keep-alive|expect|range|if-range|if-match|if-none-match|if-modified-since|if-unmodified-since|proxy-.*)$/
+
+function askOf(target: OriginTarget, { credential, signal }: AccessOptions): Ask {
+  const { origin, digest } = target
+  if (origin.kind === 'registry') {
+    if (digest === undefined)
+      throw new DarnerError('BAD_ARGUMENT', `read of ${originName(origin)}: a registry's content is read by digest`)
+    const accept = origin.collection === 'manifests' ? MANIFEST_ACCEPT : '*/*'
+    return registryAsk(origin, `${origin.collection}/${digest}`, accept, { credential, signal })
+  }
+  if (!URL.canParse(origin.url)) throw new DarnerError('BAD_ARGUMENT', 'origin URL is unreadable')
+  const url = new URL(origin.url)
+  const own =
+    url.username === ''
+      ? undefined
+      : { kind: 'basic' as const, username: decoded(url.username), password: decoded(url.password) }
+  url.username = ''
+  url.password = ''
+  url.hash = ''
+  const given = Object.entries(origin.headers ?? {}).map(([name, value]) => [name.toLowerCase(), value] as const)
+  const open = given.filter(([name]) => OPEN_HEADER.test(name))
+  const secret = given.filter(([name]) => !OPEN_HEADER.test(name) && !OWN_HEADER.test(name))
+  return {
+    method: 'GET',
+    url,
+    repository: undefined,
+    credential: credential ?? own,
+    headers: { accept: '*/*', 'accept-encoding': 'identity', ...Object.fromEntries(open) },
+    secretHeaders: Object.fromEntries(secret),
+    signal,
+  }
+}
+
+function manifestAsk(origin: ManifestOrigin, reference: string, options: AccessOptions): Ask {
+  if (!isDigest(reference) && !isTag(reference)) {
+    throw new DarnerError(
+      'REFERENCE_INVALID',
+      `manifest ${JSON.stringify(reference.slice(0, 160))} of ${origin.repository}: neither a tag nor a digest`,
+    )
+  }
+  return registryAsk(origin, `manifests/${reference}`, MANIFEST_ACCEPT, options)
+}
+
+function registryAsk(origin: ManifestOrigin, path: string, accept: string, { credential, signal }: AccessOptions): Ask {
+  if (!isRepository(origin.repository)) {
+    throw new DarnerError(
+      'REFERENCE_INVALID',
+      `repository ${JSON.stringify(origin.repository.slice(0, 160))} is no path of lower case parts`,
+    )
+  }
+  if (!URL.canParse(origin.upstream)) throw new DarnerError('BAD_ARGUMENT', 'upstream URL is unreadable')
+  const base = new URL(origin.upstream)
+  const url = new URL(`${base.pathname.replace(/\/+$/, '')}/v2/${origin.repository}/${path}`, base.origin)
+  return {
+    method: 'GET',
+    url,
+    repository: origin.repository,
+    credential,
+    headers: { accept, 'accept-encoding': 'identity' },
+    secretHeaders: {},
+    signal,
+  }
+}
+
+function headOf(answer: HttpAnswer): {
+  etag?: string
+  lastModified?: string
+  mediaType?: string
+  acceptsRanges: boolean
+} {
+  const etag = answer.header('etag')
+  const lastModified = answer.header('last-modified')
+  const mediaType = answer.header('content-type')
+  return {
+    ...(etag === undefined ? {} : { etag }),
+    ...(lastModified === undefined ? {} : { lastModified }),
+    ...(mediaType === undefined ? {} : { mediaType: bareMediaType(mediaType) }),
+    acceptsRanges: answer.status === 206 || /\bbytes\b/i.test(answer.header('accept-ranges') ?? ''),
+  }
+}
+
+function contentLength(answer: HttpAnswer): number | undefined {
+  const text = answer.header('content-length')
+  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined
+}
+
+/** Conditions for the origin to check itself; a weak ETag can't stand for bytes (RFC 9110, section 13.1.5). */
+function condition(version: Validator | undefined, ranged: boolean): Record<string, string> {
+  const etag = version?.etag?.startsWith('W/') ? undefined : version?.etag
+  if (etag !== undefined) return ranged ? { 'if-range': etag } : { 'if-match': etag }
+  return version?.lastModified !== undefined && ranged && version.etag === undefined
+    ? { 'if-range': version.lastModified }
+    : {}
+}
+
+function sameVersion(what: string, wanted: Validator | undefined, seen: Validator, plan: BodyPlan): void {
+  if (wanted === undefined) return
+  const differs = (name: string, then: string | number | undefined, now: string | number | undefined): void => {
+    if (then === undefined || now === undefined || then === now) return
+    throw new DarnerError('ORIGIN_CHANGED', `${what}: ${name} was ${then} and is now ${now}`, {
+      details: { was: then, is: now },
+    })
+  }
+  differs('the length', wanted.bytes, plan.bytes)
+  differs('the ETag', wanted.etag, seen.etag)
+  if (wanted.etag === undefined || seen.etag === undefined)
+    differs('Last-Modified', wanted.lastModified, seen.lastModified)
+}
+
+function hash(body: Uint8Array, algorithm: 'sha256' | 'sha512'): Digest {
+  const digester = new Digester(algorithm)
+  digester.update(body)
+  return digester.finish()
+}
+
+function verify(body: Uint8Array, digest: Digest, what: string, which: string): void {
+  const got = hash(body, algorithmOf(digest))
+  if (got !== digest)
+    throw new DarnerError('DIGEST_MISMATCH', `${what}: ${digest} ${which}, the bytes have ${got}`, {
+      details: { expected: digest, got },
+    })
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}
