@@ -78,7 +78,7 @@ export const COMMANDS: readonly CommandRow[] = [
       { flags: '-o, --output <FILE>', summary: 'where to write; - is stdout', required: true },
       { flags: '--digest <DIGEST>', summary: 'what the content must hash to: sha256:<64 hex>' },
       {
-        flags: '-H, --header <NAME: VALUE>',
+        flags: '-H, --header <NAME:VALUE>',
         summary: 'send this request header to the origin (repeatable)',
         kind: 'list',
       },
@@ -116,7 +116,7 @@ export const COMMANDS: readonly CommandRow[] = [
       { flags: '-i, --interactive', summary: 'connect stdin' },
       { flags: '-t, --tty', summary: 'give it a terminal' },
       {
-        flags: '-e, --env <NAME[=VALUE]>',
+        flags: '-e, --env <NAME=VALUE>',
         summary: 'set an environment variable; without a value, as it is here (repeatable)',
         kind: 'list',
       },
@@ -159,8 +159,8 @@ export const COMMANDS: readonly CommandRow[] = [
     options: [
       { flags: '-i, --interactive', summary: 'connect stdin' },
       { flags: '-t, --tty', summary: 'give it a terminal' },
-      { flags: '-e, --env <NAME[=VALUE]>', summary: 'set an environment variable (repeatable)', kind: 'list' },
-      { flags: '-u, --user <USER[:GROUP]>', summary: 'run as this user' },
+      { flags: '-e, --env <NAME=VALUE>', summary: 'set an environment variable (repeatable)', kind: 'list' },
+      { flags: '-u, --user <USER>', summary: 'run as this user, or USER:GROUP' },
       { flags: '-w, --workdir <DIR>', summary: 'start in this directory' },
     ],
   },

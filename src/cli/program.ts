@@ -1,0 +1,247 @@
+/** The command line as a function: arguments and streams in, exit code out. `main.ts` lends it the process. */
+import type { Readable, Writable } from 'node:stream'
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { asDarnerError, DarnerError, EXIT, errorChain, errorLine } from '../base/errors.ts'
+import { withDeadline } from '../base/signals.ts'
+import type { Role, Setting } from '../config/schema.ts'
+import { formatDuration, parseDuration } from '../config/units.ts'
+import { type ArgumentRow, COMMANDS, type CommandRow, loadAction, type OptionRow } from './commands.ts'
+import { type CommandContext, DEFAULT_SOCKET } from './context.ts'
+
+export interface ProgramIo {
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly stdin: Readable
+  readonly stdout: Writable
+  readonly stderr: Writable
+  /** Ends the command: its reason says how. */
+  readonly signal: AbortSignal
+}
+
+/** The reason of a signal that ends a command because nobody reads its output any more: no line, no noise. */
+export const OUTPUT_GONE = new DarnerError('CLOSED', 'standard output was closed')
+
+/** What the arguments asked for. */
+interface Call {
+  readonly row: CommandRow
+  readonly args: string[]
+  readonly options: Record<string, unknown>
+}
+
+/** Runs one command line (without node and script). Never rejects: what fails is one line on stderr and an exit code. */
+export async function runProgram(argv: readonly string[], io: ProgramIo): Promise<number> {
+  let call: Call | undefined
+  const program = await buildProgram(argv, io, (made) => {
+    call = made
+  })
+  try {
+    program.parse([...argv], { from: 'user' })
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage
+    return report(error, 'reading the arguments', io, false)
+  }
+  return call ? perform(call, io) : EXIT.usage
+}
+
+async function perform(call: Call, io: ProgramIo): Promise<number> {
+  const { row, args, options } = call
+  const debug = options.debug === true || io.env.DARNER_DEBUG === '1'
+  const deadlineMs = typeof options.timeout === 'number' ? options.timeout : undefined
+  const signal = deadlineMs === undefined ? io.signal : withDeadline(io.signal, deadlineMs)
+  const socket = typeof options.socket === 'string' ? options.socket : io.env.DARNER_SOCKET || DEFAULT_SOCKET
+  const context: CommandContext = {
+    ...io,
+    socket,
+    signal,
+    debug,
+    json: options.json === true,
+    interactive: (io.stderr as { isTTY?: boolean }).isTTY === true,
+    log: {
+      debug: (fields, message) => {
+        if (debug) io.stderr.write(`debug: ${message} ${JSON.stringify(fields)}\n`)
+      },
+    },
+  }
+  try {
+    signal.throwIfAborted()
+    const action = await loadAction(row)
+    return await action(args, options, context)
+  } catch (error) {
+    if (io.signal.aborted && io.signal.reason === OUTPUT_GONE) return EXIT.failed
+    if (!signal.aborted) return report(error, row.name, io, debug)
+    const what = [row.name, ...args.slice(0, 1)].join(' ')
+    const ended = io.signal.aborted
+      ? new DarnerError('INTERRUPTED', `${what}: interrupted`, { cause: error })
+      : new DarnerError('TIMED_OUT', `${what}: not done within ${formatDuration(deadlineMs ?? 0)}`, { cause: error })
+    return report(ended, row.name, io, debug)
+  }
+}
+
+function report(error: unknown, what: string, io: ProgramIo, debug: boolean): number {
+  const known = asDarnerError(error, what)
+  io.stderr.write(`darner: ${errorLine(known)}\n`)
+  if (debug) for (const line of errorChain(known)) io.stderr.write(`  ${line.replaceAll('\n', '\n  ')}\n`)
+  return known.facts.exit
+}
+
+/** The commander program; `chosen` is called with what a parse picked. Settings are read only for the command that has them. */
+export async function buildProgram(
+  argv: readonly string[],
+  io: Pick<ProgramIo, 'stdout' | 'stderr'>,
+  chosen: (call: Call) => void,
+): Promise<Command> {
+  const program = new Command('darner')
+    .description('Brings container images to many hosts peer to peer, and runs them.')
+    .enablePositionalOptions()
+    .option('--socket <PATH>', `the agent's unix socket (environment DARNER_SOCKET; default ${DEFAULT_SOCKET})`)
+    .option('--debug', 'after an error, print the chain of its causes (environment DARNER_DEBUG=1)')
+    .version(argv.some((arg) => arg === '--version' || arg === '-V') ? await packageVersion() : '', '-V, --version')
+    .helpCommand(false)
+    .addHelpText('after', '\nExit codes: 0 done, 1 failed, 2 wrong usage, 124 timed out, 130 interrupted.')
+  settle(program, io)
+  const made = new Map<string, Command>()
+  for (const row of COMMANDS) {
+    const words = row.name.split(' ')
+    const parent = made.get(words.slice(0, -1).join(' ')) ?? program
+    const command = parent.command(words.at(-1) ?? row.name).description(row.summary)
+    made.set(row.name, command)
+    settle(command, io)
+    const wanted = argv.includes(words[0] ?? '')
+    if (wanted) await fill(command, row)
+    command.action(() => chosen({ row, args: command.args, options: command.optsWithGlobals() }))
+  }
+  return program
+}
+
+function settle(command: Command, io: Pick<ProgramIo, 'stdout' | 'stderr'>): void {
+  const path = () => {
+    const names: string[] = []
+    for (let at: Command | null = command; at; at = at.parent) names.unshift(at.name())
+    return names.join(' ')
+  }
+  command.exitOverride().configureOutput({
+    writeOut: (text) => io.stdout.write(text),
+    writeErr: (text) => io.stderr.write(text),
+    outputError: (text, write) => {
+      const line = text
+        .replace(/^error: /, '')
+        .trim()
+        .replaceAll(/\s*\n\s*/g, ' ')
+      write(`darner: ${line}; see ${path()} --help\n`)
+    },
+  })
+}
+
+/** Arguments and options of one command. */
+async function fill(command: Command, row: CommandRow): Promise<void> {
+  for (const argument of row.args ?? []) command.argument(argumentText(argument), argument.summary)
+  if (row.passThrough) command.passThroughOptions()
+  if (row.settings) await fillSettings(command, row.settings, row.only)
+  for (const option of row.options ?? []) command.addOption(optionOf(option))
+  if (row.client) command.option('--socket <PATH>', "the agent's unix socket (environment DARNER_SOCKET)")
+  command.option('--debug', 'after an error, print the chain of its causes')
+  if (row.examples)
+    command.addHelpText('after', ['', 'Examples:', ...row.examples.map((line) => `  ${line}`)].join('\n'))
+}
+
+export function argumentText({ name, optional, many }: ArgumentRow): string {
+  const text = many ? `${name}...` : name
+  return optional ? `[${text}]` : `<${text}>`
+}
+
+function optionOf(row: OptionRow): Option {
+  const option = new Option(row.flags, row.summary)
+  if (row.required) option.makeOptionMandatory()
+  switch (row.kind) {
+    case 'list':
+      return option.argParser((text, before: string[] | undefined) => [...(before ?? []), text])
+    case 'integer':
+      return option.argParser((text) =>
+        read(text, /^\d{1,15}$/.test(text) ? Number(text) : undefined, 'a whole number'),
+      )
+    case 'duration':
+      return option.argParser((text) => read(text, parseDuration(text), 'a duration such as 30s or 5m'))
+    default:
+      return option
+  }
+}
+
+function read(text: string, value: number | undefined, wanted: string): number {
+  if (value === undefined) throw new InvalidArgumentError(`Expected ${wanted}, found ${JSON.stringify(text)}.`)
+  return value
+}
+
+async function fillSettings(command: Command, role: Role, only: readonly string[] | undefined): Promise<void> {
+  const { settingsOf } = await import('../config/schema.ts')
+  const { DEFAULT_FILES } = await import('../config/paths.ts')
+  command.option('-c, --config <FILE>', `settings file (environment DARNER_CONFIG; default ${DEFAULT_FILES[role]})`)
+  for (const setting of settingsOf(role)) {
+    if (only && !only.includes(setting.key)) continue
+    for (const option of settingOptions(setting)) command.addOption(option)
+  }
+  command.addHelpText(
+    'after',
+    `\nEach setting may also stand in the settings file under its name (p2pListen for --p2p-listen) or in the environment\n(DARNER_P2P_LISTEN). A flag comes before the environment, the environment before the file. See docs/configuration.md.`,
+  )
+}
+
+/** The flags of a setting: a switch has two, of which the one that changes the default is shown. */
+function settingOptions(setting: Setting): Option[] {
+  const { flag, kind } = setting
+  const summary = `${setting.description}${defaultText(setting)}`
+  if (kind === 'boolean') {
+    const on = new Option(flag, summary)
+    const off = new Option(flag.replace('--', '--no-'), summary)
+    return [on.hideHelp(setting.default === true), off.hideHelp(setting.default !== true)]
+  }
+  const option = new Option(`${flag} <${valueName(setting)}>`, summary)
+  if (kind === 'list' || kind === 'map')
+    option.argParser((text, before: string[] | undefined) => [...(before ?? []), text])
+  return [option]
+}
+
+/** What stands for a setting's value in help and docs: `SIZE`, `IP:PORT`. */
+export function valueName(setting: Setting): string {
+  if (setting.kind === 'choice') return setting.choices.join('|')
+  if (setting.kind === 'map') return 'NAME=VALUE'
+  if (setting.kind === 'list') return 'VALUE'
+  const names = {
+    bytes: 'SIZE',
+    rate: 'RATE',
+    duration: 'DURATION',
+    address: 'IP:PORT',
+    path: 'PATH',
+    secret: 'TOKEN',
+    percent: 'PERCENT',
+  }
+  return setting.unit ? names[setting.unit] : setting.kind === 'integer' ? 'N' : 'TEXT'
+}
+
+/** A default as a person writes it. */
+function defaultText(setting: Setting): string {
+  const { default: value } = setting
+  if (value === '' || (typeof value === 'object' && Object.keys(value as object).length === 0)) return ''
+  const text =
+    typeof value === 'object'
+      ? Object.entries(value as object)
+          .map(([name, one]) => `${name}=${one}`)
+          .join(', ')
+      : String(value)
+  return ` [default: ${text}]`
+}
+
+/** Version in the nearest package.json above this file (source and build lie at different depths). */
+async function packageVersion(): Promise<string> {
+  const { readFile } = await import('node:fs/promises')
+  for (const up of ['../../package.json', '../../../package.json']) {
+    try {
+      const card = JSON.parse(await readFile(new URL(up, import.meta.url), 'utf8')) as {
+        name?: string
+        version?: string
+      }
+      if (card.name === 'darner') return card.version ?? 'unknown'
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    }
+  }
+  return 'unknown'
+}

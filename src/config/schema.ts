@@ -1,0 +1,249 @@
+/**
+ * Every setting of the two daemons, declared once: validation, defaults, flags, environment variables, `--help`, the reference
+ * page and the editors' JSON Schemas all come from here. A setting's name is its key in the file; its flag is the same in
+ * kebab case and its environment variable in upper snake case after `DARNER_`.
+ */
+import { type Static, Type } from 'typebox'
+
+/** How a value is written by people; says which parser turns its text into the value. */
+export type Unit = 'bytes' | 'rate' | 'duration' | 'address' | 'path' | 'secret' | 'percent'
+
+interface Facts {
+  readonly description: string
+  /** As a person would write it; parsed like any other source. */
+  readonly default?: unknown
+}
+
+const bytes = (facts: Facts) => Type.Integer({ minimum: 0, unit: 'bytes', ...facts })
+const rate = (facts: Facts) => Type.Integer({ minimum: 0, unit: 'rate', ...facts })
+const duration = (facts: Facts) => Type.Integer({ minimum: 1, unit: 'duration', ...facts })
+const percent = (facts: Facts) => Type.Integer({ minimum: 1, maximum: 100, unit: 'percent', ...facts })
+const count = (facts: Facts & { minimum: number; maximum: number }) => Type.Integer({ ...facts })
+const flag = (facts: Facts) => Type.Boolean({ ...facts })
+const path = (facts: Facts) => Type.String({ minLength: 1, maxLength: 4096, unit: 'path', ...facts })
+const text = (facts: Facts) => Type.String({ maxLength: 255, ...facts })
+/** `words` are accepted in place of an address. */
+const address = (facts: Facts & { words?: readonly string[] }) =>
+  Type.String({ unit: 'address', maxLength: 64, ...facts })
+
+/** Settings that both daemons have. */
+const common = {
+  laneListen: address({
+    default: 'auto',
+    words: ['auto'],
+    description:
+      'Where the bulk lane (mutual TLS, one connection per peer) listens, IP:PORT. `auto` is the address of p2pListen with the next port, or any free port when that one is 0 or 65535.',
+  }),
+  logLevel: Type.String({
+    default: 'info',
+    maxLength: 1024,
+    pattern:
+      '^(trace|debug|info|warn|error|fatal|silent)(,[A-Za-z0-9/_-]+=(trace|debug|info|warn|error|fatal|silent))*$',
+    description: 'trace, debug, info, warn, error, fatal or silent; per room after commas: `info,peer/engine=trace`.',
+  }),
+  logFormat: Type.Union([Type.Literal('auto'), Type.Literal('json'), Type.Literal('pretty')], {
+    default: 'auto',
+    description: 'json is one object a line; pretty is for reading; auto is pretty on a terminal.',
+  }),
+  originTimeout: duration({
+    default: '30s',
+    description: 'How long an origin may send no byte before the request counts as failed.',
+  }),
+  originRetries: count({
+    default: 4,
+    minimum: 0,
+    maximum: 100,
+    description:
+      'How often a request that failed in a way that can pass is tried again, with growing, jittered pauses.',
+  }),
+  allowPrivateOrigins: flag({
+    default: false,
+    description:
+      'Read from origins on loopback, private, link-local and other special addresses too. Off, such an origin is refused, so that nobody can use this host to reach what only it can reach.',
+  }),
+  maxTaskBytes: bytes({
+    default: '64GiB',
+    description: 'A blob longer than this is refused.',
+  }),
+  storeQuota: bytes({
+    default: 0,
+    description: 'Most bytes that the blob store may hold; 0 is as much as its file system has.',
+  }),
+  storeHigh: percent({
+    default: 90,
+    description:
+      'When the store is this full (of its quota, or of its file system) blobs that nothing holds are deleted.',
+  }),
+  storeLow: percent({
+    default: 80,
+    description: 'Deleting goes on, least recently used first, until the store is only this full.',
+  }),
+}
+
+export const SupernodeSettings = Type.Object(
+  {
+    listen: address({
+      default: '127.0.0.1:7070',
+      description: 'Where HTTP listens, IP:PORT: health, metrics and the API for people and tools.',
+    }),
+    p2pListen: address({
+      default: '0.0.0.0:7071',
+      description: 'Where agents reach it by libp2p, IP:PORT. Port 0 takes any free one.',
+    }),
+    data: path({ default: '/var/lib/darner/supernode', description: 'Directory of its identity, store and records.' }),
+    open: flag({
+      default: false,
+      description: 'Admit every agent. Off, an agent needs the join token that `darner supernode token` shows.',
+    }),
+    ...common,
+  },
+  { additionalProperties: false, $id: 'supernode', description: 'Settings of `darner supernode`.' },
+)
+
+export const AgentSettings = Type.Object(
+  {
+    supernode: Type.Array(Type.String({ pattern: '^/', maxLength: 1024 }), {
+      default: [],
+      maxItems: 16,
+      description: 'Multiaddrs of the supernode, as it prints them: `/ip4/192.0.2.1/tcp/7071/p2p/…`. Tried in turn.',
+    }),
+    p2pListen: address({
+      default: '0.0.0.0:7072',
+      description: 'Where other agents reach it by libp2p, IP:PORT. Port 0 takes any free one.',
+    }),
+    data: path({
+      default: '/var/lib/darner/agent',
+      description: 'Directory of its identity, store, images and containers.',
+    }),
+    socket: path({
+      default: '/run/darner/agent.sock',
+      description: 'Unix socket of the local API, which the commands use.',
+    }),
+    joinToken: Type.String({
+      default: '',
+      maxLength: 4096,
+      unit: 'secret',
+      description: "The supernode's join token, or @FILE that holds it. Empty where the supernode is open.",
+    }),
+    mirror: address({
+      default: 'off',
+      words: ['off'],
+      description: 'Where the registry mirror for other container engines listens, IP:PORT, or `off`.',
+    }),
+    upstream: Type.Record(
+      Type.String({ minLength: 1, maxLength: 255 }),
+      Type.String({ pattern: '^https?://', maxLength: 512 }),
+      {
+        default: {},
+        maxProperties: 256,
+        description: 'Registries by name: NAME=URL. The first is the default of the mirror.',
+      },
+    ),
+    runtime: Type.Record(
+      Type.String({ pattern: '^[a-zA-Z0-9._-]+$', maxLength: 64 }),
+      Type.String({ pattern: '^/', maxLength: 4096 }),
+      {
+        default: { crun: '/usr/bin/crun', runc: '/usr/bin/runc' },
+        minProperties: 1,
+        maxProperties: 64,
+        description: 'OCI runtimes by name: NAME=/PATH. Given anywhere, it replaces the default map.',
+      },
+    ),
+    defaultRuntime: text({
+      default: 'auto',
+      description: 'The runtime of containers that name none; `auto` is the first of the map that is installed.',
+    }),
+    snapshotter: Type.Union([Type.Literal('auto'), Type.Literal('erofs'), Type.Literal('directory')], {
+      default: 'auto',
+      description:
+        'How unpacked layers are held: one EROFS image each, or directories. auto is erofs where the kernel mounts it.',
+    }),
+    engine: flag({ default: true, description: 'Run containers. Off, this host only moves blobs, and needs no root.' }),
+    downloadRate: rate({
+      default: 0,
+      description: 'Most bytes per second taken from the swarm and the origin; 0 is no limit.',
+    }),
+    uploadRate: rate({ default: 0, description: 'Most bytes per second served to other hosts; 0 is no limit.' }),
+    concurrency: count({
+      default: 16,
+      minimum: 1,
+      maximum: 1024,
+      description: 'Most pieces in flight at once per task; with the piece length this bounds memory.',
+    }),
+    zone: text({ default: '', description: 'Where this host is; peers of the same zone are preferred.' }),
+    rack: text({ default: '', description: 'Where in its zone this host is; peers of the same rack come first.' }),
+    ...common,
+  },
+  { additionalProperties: false, $id: 'agent', description: 'Settings of `darner agent`.' },
+)
+
+export type SupernodeSettings = Readonly<Static<typeof SupernodeSettings>>
+export type AgentSettings = Readonly<Static<typeof AgentSettings>>
+
+export const ROLES = { supernode: SupernodeSettings, agent: AgentSettings } as const
+export type Role = keyof typeof ROLES
+export interface SettingsOf {
+  supernode: SupernodeSettings
+  agent: AgentSettings
+}
+
+/** What shapes a setting's text. */
+export type Kind = 'text' | 'integer' | 'boolean' | 'choice' | 'list' | 'map'
+
+/** One setting, as the flag parser, the help, the reference page and the loader see it. */
+export interface Setting {
+  readonly key: string
+  /** `--p2p-listen`. */
+  readonly flag: string
+  /** `DARNER_P2P_LISTEN`. */
+  readonly env: string
+  readonly kind: Kind
+  readonly unit: Unit | undefined
+  readonly choices: readonly string[]
+  /** Accepted in place of an address. */
+  readonly words: readonly string[]
+  readonly description: string
+  /** As a person would write it. */
+  readonly default: unknown
+  /** The JSON Schema of the parsed value. */
+  readonly schema: Readonly<Record<string, unknown>>
+}
+
+/** The settings of a role, in the order of the schema. */
+export function settingsOf(role: Role): readonly Setting[] {
+  return Object.entries(ROLES[role].properties).map(([key, schema]) =>
+    describe(key, schema as unknown as Record<string, unknown>),
+  )
+}
+
+function describe(key: string, schema: Record<string, unknown>): Setting {
+  const snake = key.replaceAll(/([A-Z])/g, '_$1')
+  const branches = Array.isArray(schema.anyOf) ? (schema.anyOf as { const: string }[]) : []
+  return {
+    key,
+    flag: `--${snake.toLowerCase().replaceAll('_', '-')}`,
+    env: `DARNER_${snake.toUpperCase()}`,
+    kind: branches.length > 0 ? 'choice' : kindOf(schema),
+    unit: schema.unit as Unit | undefined,
+    choices: branches.map((branch) => branch.const),
+    words: (schema.words as readonly string[] | undefined) ?? [],
+    description: String(schema.description),
+    default: schema.default,
+    schema,
+  }
+}
+
+function kindOf(schema: Record<string, unknown>): Kind {
+  switch (schema.type) {
+    case 'integer':
+      return 'integer'
+    case 'boolean':
+      return 'boolean'
+    case 'array':
+      return 'list'
+    case 'object':
+      return 'map'
+    default:
+      return 'text'
+  }
+}
