@@ -1,0 +1,30 @@
+/** Builds `dist/` for the published package: JavaScript from the sources, and beside it every file that is no TypeScript. */
+import { spawn } from 'node:child_process'
+import { chmod, cp, readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
+const ROOMS = ['src', 'supernode', 'peer', 'runtime']
+
+await rm(join(ROOT, 'dist'), { recursive: true, force: true })
+const code = await new Promise<number | null>((resolve, reject) => {
+  const tsc = spawn(
+    process.execPath,
+    [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', join(ROOT, 'tsconfig.build.json')],
+    { stdio: 'inherit' },
+  )
+  tsc.on('error', reject).on('close', resolve)
+})
+if (code !== 0) {
+  console.error(`build: tsc ended with ${code}`)
+  process.exit(1)
+}
+for (const room of ROOMS) {
+  for (const entry of await readdir(join(ROOT, room), { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile() || entry.name.endsWith('.ts')) continue
+    const from = join(entry.parentPath, entry.name)
+    await cp(from, join(ROOT, 'dist', from.slice(ROOT.length)), { recursive: true })
+  }
+}
+await chmod(join(ROOT, 'dist/src/cli/launcher'), 0o755)

@@ -1,0 +1,113 @@
+/** Installs the Debian packages that are missing, saying what and why. Used by `npm test` and `npm run demo`. */
+import { spawn } from 'node:child_process'
+import { accessSync, constants } from 'node:fs'
+import { delimiter, join } from 'node:path'
+
+/** A Debian package, the program that shows it is there, and what it is for. */
+export interface Tool {
+  readonly debian: string
+  /** A program on the PATH, or an absolute path. */
+  readonly program: string
+  readonly why: string
+}
+
+/** What the tests and the demo run beside darner, by the program's name. */
+export const TOOLS = [
+  { debian: 'runc', program: 'runc', why: 'OCI runtime that starts containers' },
+  { debian: 'crun', program: 'crun', why: 'OCI runtime that starts containers, the faster one' },
+  { debian: 'conmon', program: 'conmon', why: 'holds each container, so that it outlives the agent' },
+  { debian: 'erofs-utils', program: 'mkfs.erofs', why: 'turns a layer into one EROFS image' },
+  { debian: 'docker-registry', program: 'docker-registry', why: 'a real registry to pull from' },
+  { debian: 'skopeo', program: 'skopeo', why: 'pushes images to the registry' },
+  { debian: 'umoci', program: 'umoci', why: 'makes OCI images' },
+  { debian: 'debootstrap', program: 'debootstrap', why: 'makes a Debian root file system for an image' },
+  { debian: 'iproute2', program: 'ip', why: 'network namespaces, one per host' },
+  { debian: 'util-linux', program: 'unshare', why: 'private stages for privileged tests' },
+  { debian: 'mount', program: 'mount', why: 'mounts layers' },
+  { debian: 'dumb-init', program: 'dumb-init', why: 'reaps processes on a private stage' },
+  { debian: 'zstd', program: 'zstd', why: 'makes zstd layers for tests' },
+  { debian: 'xz-utils', program: 'xz', why: 'unpacks Debian packages' },
+  { debian: 'attr', program: 'setfattr', why: 'sets extended attributes in test layers' },
+  { debian: 'busybox-static', program: 'busybox', why: 'the smallest image that has a shell' },
+  { debian: 'curl', program: 'curl', why: 'compares what darner fetched with what curl fetches' },
+  { debian: 'ca-certificates', program: '/etc/ssl/certs/ca-certificates.crt', why: 'lets https origins be checked' },
+] as const satisfies readonly Tool[]
+
+export type ToolName = (typeof TOOLS)[number]['program']
+
+export interface SetupResult {
+  readonly installed: readonly Tool[]
+  /** Still missing, with the reason that all of them share. */
+  readonly missing: readonly Tool[]
+  readonly reason: string | undefined
+}
+
+export interface SetupOptions {
+  /** Gets each line for the person who waits. */
+  readonly say: (line: string) => void
+  readonly signal: AbortSignal
+}
+
+/** Makes `wanted` available: installs what is missing when this is root on a Debian-like system. Never asks anything. */
+export async function setUp(wanted: readonly Tool[], options: SetupOptions): Promise<SetupResult> {
+  const missing = wanted.filter((tool) => !isThere(tool.program))
+  if (missing.length === 0) return { installed: [], missing, reason: undefined }
+  const reason = unable()
+  if (reason !== undefined) return { installed: [], missing, reason }
+  for (const { debian, why } of missing) options.say(`installing ${debian}: ${why}`)
+  const names = missing.map((tool) => tool.debian)
+  const install = ['install', '-y', '--no-install-recommends', ...names]
+  let failure = await apt(install, options)
+  if (failure !== undefined) {
+    // A new machine has no package lists, an old one stale ones.
+    options.say('apt-get update: the package lists are missing or old')
+    failure = (await apt(['update'], options)) ?? (await apt(install, options))
+  }
+  const left = missing.filter((tool) => !isThere(tool.program))
+  return {
+    installed: missing.filter((tool) => !left.includes(tool)),
+    missing: left,
+    reason: left.length > 0 ? (failure ?? 'apt-get brought no such program') : undefined,
+  }
+}
+
+/** True when a program is on the PATH (or in the system's sbin folders), or a path exists. */
+export function isThere(program: string): boolean {
+  const folders = program.startsWith('/') ? [''] : [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin']
+  return folders.some((folder) => {
+    try {
+      accessSync(
+        folder === '' ? program : join(folder, program),
+        program.startsWith('/') ? constants.R_OK : constants.X_OK,
+      )
+      return true
+    } catch {
+      return false // ENOENT and EACCES: not this one
+    }
+  })
+}
+
+function unable(): string | undefined {
+  if (process.geteuid?.() !== 0) return 'installing needs root'
+  if (!isThere('apt-get')) return 'this system has no apt-get'
+  return undefined
+}
+
+/** Runs apt-get without questions; undefined when it went well, else its last words. */
+async function apt(args: readonly string[], { signal }: SetupOptions): Promise<string | undefined> {
+  const child = spawn('apt-get', ['-q', '-o', 'DPkg::Lock::Timeout=120', ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+    signal,
+  })
+  let tail = ''
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (chunk: Buffer) => {
+      tail = (tail + chunk.toString()).slice(-2000)
+    })
+  }
+  const ended = Promise.withResolvers<number | null>()
+  child.on('error', ended.reject).on('close', ended.resolve)
+  const code = await ended.promise
+  return code === 0 ? undefined : `apt-get ${args[0]} ended with ${code}: ${tail.trim().split('\n').at(-1) ?? ''}`
+}

@@ -1,0 +1,108 @@
+/** Completion scripts for shells, made from the command table: names, options, files. They call nothing at run time. */
+import { settingsOf } from '../config/schema.ts'
+import { COMMANDS, type CommandRow } from './commands.ts'
+
+export const SHELLS = ['bash', 'zsh', 'fish'] as const
+export type Shell = (typeof SHELLS)[number]
+
+interface Flag {
+  readonly long: string
+  readonly short: string | undefined
+  readonly takesValue: boolean
+  readonly summary: string
+}
+
+/** The script for `shell`. */
+export function completionScript(shell: Shell): string {
+  switch (shell) {
+    case 'bash':
+      return bash()
+    case 'zsh':
+      return `#compdef darner\nautoload -U +X bashcompinit && bashcompinit\n${bash()}`
+    case 'fish':
+      return fish()
+  }
+}
+
+/** Every flag of a command, `--help` included. */
+export function flagsOf(row: CommandRow): Flag[] {
+  const own = (row.options ?? []).map((option): Flag => {
+    const long = /--[a-z-]+/.exec(option.flags)?.[0] ?? ''
+    return {
+      long,
+      short: /^-([a-zA-Z]),/.exec(option.flags)?.[1],
+      takesValue: option.flags.includes('<'),
+      summary: option.summary,
+    }
+  })
+  const settings = row.settings ? settingsOf(row.settings).filter(({ key }) => !row.only || row.only.includes(key)) : []
+  const config = row.settings ? [{ long: '--config', short: 'c', takesValue: true, summary: 'settings file' }] : []
+  const socket = row.client
+    ? [{ long: '--socket', short: undefined, takesValue: true, summary: "the agent's socket" }]
+    : []
+  return [
+    ...own,
+    ...config,
+    ...settings.map(({ flag, kind, description, default: standard }): Flag => {
+      const off = kind === 'boolean' && standard === true
+      return {
+        long: off ? flag.replace('--', '--no-') : flag,
+        short: undefined,
+        takesValue: kind !== 'boolean',
+        summary: description,
+      }
+    }),
+    ...socket,
+    { long: '--debug', short: undefined, takesValue: false, summary: 'print the chain of causes of an error' },
+    { long: '--help', short: 'h', takesValue: false, summary: 'show help' },
+  ]
+}
+
+function topNames(): string[] {
+  return COMMANDS.filter((row) => !row.name.includes(' ')).map((row) => row.name)
+}
+
+function bash(): string {
+  const cases = COMMANDS.filter((row) => !row.name.includes(' ')).map((row) => {
+    const inner = COMMANDS.filter((sub) => sub.name.startsWith(`${row.name} `)).map((sub) =>
+      sub.name.slice(row.name.length + 1),
+    )
+    const words = [...inner, ...(row.name === 'completion' ? SHELLS : []), ...flagsOf(row).map(({ long }) => long)]
+    return `    ${row.name}) words='${words.join(' ')}' ;;`
+  })
+  return `_darner() {
+  local word=\${COMP_WORDS[COMP_CWORD]} command= words= at
+  for ((at = 1; at < COMP_CWORD; at++)); do
+    case \${COMP_WORDS[at]} in
+      -*) ;;
+      *) command=\${COMP_WORDS[at]}; break ;;
+    esac
+  done
+  case $command in
+    '') words='${topNames().join(' ')} --socket --debug --version --help' ;;
+${cases.join('\n')}
+  esac
+  if [[ $word == -* || -z $command || $COMP_CWORD -eq $((at + 1)) ]]; then
+    COMPREPLY=($(compgen -W "$words" -- "$word"))
+  fi
+}
+complete -o default -F _darner darner
+`
+}
+
+function fish(): string {
+  const quote = (text: string) => `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`
+  const lines = ['complete -c darner -f -n __fish_use_subcommand -l version -d "print the version"']
+  for (const row of COMMANDS) {
+    const words = row.name.split(' ')
+    const where = words.length > 1 ? quote(`__fish_seen_subcommand_from ${words[0]}`) : '__fish_use_subcommand'
+    lines.push(`complete -c darner -f -n ${where} -a ${quote(words.at(-1) ?? '')} -d ${quote(row.summary)}`)
+    const seen = quote(words.map((word) => `__fish_seen_subcommand_from ${word}`).join('; and '))
+    for (const { long, short, takesValue, summary } of flagsOf(row)) {
+      const name = `-l ${long.slice(2)}${short ? ` -s ${short}` : ''}${takesValue ? ' -r' : ''}`
+      lines.push(`complete -c darner -n ${seen} ${name} -d ${quote(summary)}`)
+    }
+  }
+  lines.push(`complete -c darner -f -n '__fish_seen_subcommand_from completion' -a ${quote(SHELLS.join(' '))}`)
+  return `${lines.join('\n')}\n`
+}

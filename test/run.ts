@@ -1,0 +1,243 @@
+/**
+ * What `npm test` does: installs what is missing, runs every test file in a process of its own (two at a time), those named
+ * `*.root.test.ts` on a private stage, and ends with the line `N passed, N failed`.
+ *
+ *   npm test -- [--coverage] [--grep TEXT] [PATH…]      PATH: a file, a folder, or a part of a file's path
+ */
+import { spawn } from 'node:child_process'
+import { globSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtemp } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, relative, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { setUp, TOOLS } from '../deploy/setup.ts'
+import type { TestRecord } from './run-file.ts'
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
+/** The longest that one file may take; a file that needs more says `// deadline: 300 s` in its first lines. */
+const FILE_MS = 180_000
+const OUTPUT_TAIL = 16_384
+
+interface FileResult {
+  readonly file: string
+  readonly records: readonly TestRecord[]
+  readonly output: string
+  readonly ms: number
+}
+
+interface Options {
+  readonly coverage: boolean
+  readonly grep: string | undefined
+  readonly signal: AbortSignal
+}
+
+function select(wanted: readonly string[]): string[] {
+  const all = globSync('test/**/*.test.ts', { cwd: ROOT }).sort()
+  if (wanted.length === 0) return all
+  const paths = wanted.map((one) => relative(ROOT, resolve(one)))
+  return all.filter((file) =>
+    wanted.some((word, at) => file === paths[at] || file.startsWith(`${paths[at]}/`) || file.includes(word)),
+  )
+}
+
+const isRoot = process.geteuid?.() === 0
+const needsStage = (file: string) => isRoot && file.endsWith('.root.test.ts')
+
+/** One file in a process (group) of its own, which does not outlive it. */
+async function runFile(file: string, folder: string, { coverage, grep, signal }: Options): Promise<FileResult> {
+  const results = join(folder, `${file.replaceAll('/', '_')}.jsonl`)
+  const command = [
+    process.execPath,
+    '--disable-warning=ExperimentalWarning',
+    join(ROOT, 'test/run-file.ts'),
+    join(ROOT, file),
+    ...(grep === undefined ? [] : [grep]),
+  ]
+  const [program = '', ...args] = needsStage(file)
+    ? [join(ROOT, 'test/fixtures/stage.sh'), '--net', ...command]
+    : command
+  const started = performance.now()
+  const child = spawn(program, args, {
+    cwd: ROOT,
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: {
+      ...process.env,
+      DARNER_TEST_RESULTS: results,
+      ...(coverage && { NODE_V8_COVERAGE: join(ROOT, 'coverage/tmp') }),
+    },
+  })
+  const killGroup = () => {
+    try {
+      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL')
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+    }
+  }
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (chunk: Buffer) => {
+      output = (output + chunk.toString()).slice(-OUTPUT_TAIL)
+    })
+  }
+  let late = false
+  const deadlineMs = deadlineOf(file)
+  const timer = setTimeout(() => {
+    late = true
+    killGroup()
+  }, deadlineMs)
+  signal.addEventListener('abort', killGroup, { once: true })
+  const exited = Promise.withResolvers<string>()
+  child.on('error', (error) => exited.resolve(error.message))
+  child.on('exit', (code, how) => exited.resolve(how === null ? `exit code ${code}` : `${how}`))
+  const how = await exited.promise
+  clearTimeout(timer)
+  signal.removeEventListener('abort', killGroup)
+  killGroup()
+  const records = readRecords(results)
+  const ended = records.some((record) => record.kind === 'end')
+  const why = late ? `killed after ${deadlineMs / 1000} s` : `ended early (${how})`
+  const broken: TestRecord[] =
+    ended && records.length > 1
+      ? []
+      : [{ kind: 'fail', title: ended ? 'has a test' : 'comes to its end', ms: 0, text: ended ? 'no test ran' : why }]
+  // With --grep most files have none.
+  const failures = grep !== undefined && ended ? [] : broken
+  return { file, records: [...records, ...failures], output, ms: performance.now() - started }
+}
+
+function deadlineOf(file: string): number {
+  const said = /^\/\/ deadline: (\d+) s$/m.exec(readFileSync(join(ROOT, file), 'utf8').slice(0, 2000))?.[1]
+  return said === undefined ? FILE_MS : Number(said) * 1000
+}
+
+function readRecords(path: string): TestRecord[] {
+  try {
+    const lines = readFileSync(path, 'utf8').split('\n')
+    return lines.filter((line) => line !== '').map((line) => JSON.parse(line) as TestRecord)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw error
+  }
+}
+
+function countOf(results: readonly FileResult[], kind: TestRecord['kind']): number {
+  return results.reduce((sum, { records }) => sum + records.filter((record) => record.kind === kind).length, 0)
+}
+
+function print(result: FileResult, alone: boolean): void {
+  const [passed, failed, skipped] = (['pass', 'fail', 'skip'] as const).map((kind) => countOf([result], kind))
+  const counts = [`${passed} passed`, failed ? `${failed} failed` : '', skipped ? `${skipped} skipped` : ''].filter(
+    (text) => text !== '',
+  )
+  console.log(`${failed ? 'FAIL' : 'ok  '} ${result.file}  ${counts.join(', ')}  (${(result.ms / 1000).toFixed(2)} s)`)
+  for (const record of result.records) {
+    if (record.kind === 'end') {
+      if (record.leftOpen.length > 0) console.log(`     left open: ${record.leftOpen.join(', ')}`)
+    } else if (record.kind === 'fail') console.log(indent(`not ok: ${record.title}\n${indent(record.text)}`))
+    else if (alone)
+      console.log(
+        indent(
+          record.kind === 'pass' ? `${record.title} (${record.ms} ms)` : `skipped: ${record.title}: ${record.text}`,
+        ),
+      )
+  }
+  if (failed && result.output.trim() !== '') console.log(indent(`output:\n${indent(result.output.trim())}`))
+}
+
+const indent = (text: string) => text.replaceAll(/^/gm, '     ')
+
+/** Runs `files` with at most `width` at once; hands over each result as it comes. */
+async function runAll(
+  files: readonly string[],
+  width: number,
+  folder: string,
+  options: Options,
+  alone: boolean,
+): Promise<FileResult[]> {
+  const results: FileResult[] = []
+  const queue = [...files]
+  const worker = async () => {
+    for (let file = queue.shift(); file !== undefined && !options.signal.aborted; file = queue.shift()) {
+      const result = await runFile(file, folder, options)
+      results.push(result)
+      print(result, alone)
+    }
+  }
+  await Promise.all(Array.from({ length: width }, worker))
+  return results
+}
+
+async function reportCoverage(): Promise<void> {
+  const c8 = spawn(
+    process.execPath,
+    [
+      join(ROOT, 'node_modules/c8/bin/c8.js'),
+      'report',
+      '--temp-directory',
+      'coverage/tmp',
+      '--reporter',
+      'text-summary',
+      '--reporter',
+      'html',
+      '--exclude',
+      'test/**',
+    ],
+    { cwd: ROOT, stdio: 'inherit' },
+  )
+  await new Promise((done) => c8.on('close', done))
+}
+
+async function main(): Promise<number> {
+  const started = performance.now()
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { coverage: { type: 'boolean' }, grep: { type: 'string' } },
+  })
+  const ending = new AbortController()
+  process.on('SIGINT', () => ending.abort()).on('SIGTERM', () => ending.abort())
+  const options: Options = { coverage: values.coverage === true, grep: values.grep, signal: ending.signal }
+  const files = select(positionals)
+  const setup = await setUp(TOOLS, { say: console.log, signal: ending.signal })
+  if (setup.missing.length > 0)
+    console.log(`not installed (${setup.reason}): ${setup.missing.map((tool) => tool.debian).join(', ')}`)
+  if (options.coverage) rmSync(join(ROOT, 'coverage'), { recursive: true, force: true })
+  const folder = await mkdtemp(join(tmpdir(), 'darner-test-'))
+  try {
+    const alone = files.length === 1
+    const plain = await runAll(
+      files.filter((file) => !needsStage(file)),
+      2,
+      folder,
+      options,
+      alone,
+    )
+    const staged = await runAll(files.filter(needsStage), 1, folder, options, alone)
+    if (options.coverage) await reportCoverage()
+    return summary([...plain, ...staged], performance.now() - started, ending.signal)
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+function summary(results: readonly FileResult[], ms: number, signal: AbortSignal): number {
+  const reasons = new Map<string, number>()
+  for (const { records } of results) {
+    for (const record of records)
+      if (record.kind === 'skip') reasons.set(record.text, (reasons.get(record.text) ?? 0) + 1)
+  }
+  console.log('')
+  for (const [reason, count] of reasons) console.log(`skipped ${count}: ${reason}`)
+  const slow = results.toSorted((a, b) => b.ms - a.ms).slice(0, 5)
+  if (results.length > 1)
+    console.log(`slowest: ${slow.map(({ file, ms: took }) => `${file} ${(took / 1000).toFixed(1)} s`).join(', ')}`)
+  if (signal.aborted) console.log('interrupted')
+  console.log(`${results.length} files in ${(ms / 1000).toFixed(1)} s`)
+  const [passed, failed, skipped] = (['pass', 'fail', 'skip'] as const).map((kind) => countOf(results, kind))
+  console.log(`${passed} passed, ${failed} failed${skipped ? `, ${skipped} skipped` : ''}`)
+  if (signal.aborted) return 130
+  return failed || !passed ? 1 : 0
+}
+
+process.exitCode = await main()
