@@ -1,0 +1,306 @@
+/**
+ * One libp2p node: TCP, noise and yamux, and nothing else. No discovery, relay or DHT: whom to dial is told by the supernode.
+ * Noise proves every PeerId that appears here.
+ */
+import { noise } from '@chainsafe/libp2p-noise'
+import { yamux } from '@chainsafe/libp2p-yamux'
+import type { ComponentLogger, Connection, Libp2p, Logger, Stream } from '@libp2p/interface'
+import { peerIdFromString } from '@libp2p/peer-id'
+import { tcp } from '@libp2p/tcp'
+import type { Multiaddr } from '@multiformats/multiaddr'
+import { createLibp2p } from 'libp2p'
+import { asDarnerError, DarnerError, systemCode } from '../base/errors.ts'
+import type { Log } from '../base/log.ts'
+import { withDeadline } from '../base/signals.ts'
+import type { PeerId } from '../contracts/exchange.ts'
+import {
+  STREAM_CHUNK_BYTES,
+  STREAM_READ_LIMIT_BYTES,
+  YAMUX_INITIAL_WINDOW_BYTES,
+  YAMUX_MAX_WINDOW_BYTES,
+} from '../wire/constants.ts'
+import { addressName, isLocalOnly, isWildcard, parseAddress } from './address.ts'
+import { type Identity, isPeerId } from './identity.ts'
+import { PeerStream } from './stream.ts'
+
+export interface NodeOptions {
+  /** `IP:PORT` or multiaddr text; port 0 takes a free one. Empty for a node that only dials. */
+  readonly listen: readonly string[]
+  readonly identity: Identity
+  /** Connections beyond this are refused. */
+  readonly maxConnections?: number
+  /** New connections per second from one host address. */
+  readonly inboundPerHostPerSec?: number
+  /** Inbound connections that may be in their handshake at once. */
+  readonly maxPendingInbound?: number
+  /** How long a dial may take, all addresses together. */
+  readonly dialMs?: number
+}
+
+const DEFAULTS = { maxConnections: 4096, inboundPerHostPerSec: 256, maxPendingInbound: 512, dialMs: 5000 }
+/** A connection that is closed in order gets this long, then it is cut. */
+const CLOSE_MS = 500
+
+/** A peer that is connected already, or addresses of one: multiaddr text or `IP:PORT`. */
+export type DialTarget = PeerId | string | readonly string[]
+
+export type StreamHandler = (stream: PeerStream, peer: PeerId) => Promise<void> | void
+
+/** A stream and whom noise proved to be at its other end. */
+export interface OpenedStream {
+  readonly stream: PeerStream
+  readonly peer: PeerId
+}
+
+export interface HandleOptions {
+  /** Streams of this protocol that one connection may have open towards us; further ones are reset. */
+  readonly maxInboundStreams?: number
+}
+
+export interface Node extends AsyncDisposable {
+  readonly peerId: PeerId
+  /** Where others reach this node: multiaddrs that end in `/p2p/ID`, wildcards spelled out as the host's real addresses. */
+  readonly multiaddrs: readonly string[]
+  /** Peers with an open connection. */
+  readonly peers: readonly PeerId[]
+  /** Connects, or finds the connection there is. Throws PEER_UNREACHABLE (names address and cause), BAD_ARGUMENT, or the signal's reason. */
+  dial(target: DialTarget, options: { signal: AbortSignal }): Promise<PeerId>
+  /** Serves a protocol; a handler that rejects has its stream reset. Returns the way to stop serving. */
+  handle(protocol: string, handler: StreamHandler, options?: HandleOptions): Promise<() => Promise<void>>
+  /** Dials when needed, then opens a stream. Throws as {@link dial}, and PEER_REFUSED when the peer doesn't speak the protocol. */
+  openStream(target: DialTarget, protocol: string, options: { signal: AbortSignal }): Promise<OpenedStream>
+  /** Closes all connections to a peer; with `error` it cuts them at once, for peers that are dead or hostile. */
+  disconnect(peer: PeerId, error?: Error): Promise<void>
+  /** Calls back when the last connection to a peer is gone. Returns the unsubscriber. */
+  onDisconnect(listener: (peer: PeerId) => void): () => void
+  close(): Promise<void>
+}
+
+/** Starts a node and listens. Throws BAD_ARGUMENT for an unreadable address, HOST_UNABLE when it can't be listened on. */
+export async function openNode(options: NodeOptions, parts: { log: Log }): Promise<Node> {
+  const settings = { ...DEFAULTS, ...options }
+  const listen = options.listen.map(parseAddress)
+  const libp2p = await createLibp2p({
+    privateKey: options.identity.privateKey,
+    addresses: { listen: listen.map(String) },
+    transports: [tcp({ dialOpts: { noDelay: true }, listenOpts: { noDelay: true }, backlog: 1024 })],
+    connectionEncrypters: [noise()],
+    streamMuxers: [
+      yamux({
+        streamOptions: {
+          initialStreamWindowSize: YAMUX_INITIAL_WINDOW_BYTES,
+          maxStreamWindowSize: YAMUX_MAX_WINDOW_BYTES,
+          maxReadBufferLength: STREAM_READ_LIMIT_BYTES,
+          maxWriteBufferLength: STREAM_READ_LIMIT_BYTES + STREAM_CHUNK_BYTES,
+        },
+      }),
+    ],
+    connectionManager: {
+      maxConnections: settings.maxConnections,
+      inboundConnectionThreshold: settings.inboundPerHostPerSec,
+      maxIncomingPendingConnections: settings.maxPendingInbound,
+      maxParallelDials: 64,
+      dialTimeout: settings.dialMs,
+      addressDialTimeout: settings.dialMs,
+      connectionCloseTimeout: CLOSE_MS,
+      reconnectRetries: 0,
+    },
+    // sessions have a heartbeat of their own, and yamux pings what has no session
+    connectionMonitor: { enabled: false },
+    logger: QUIET,
+    start: false,
+  })
+  try {
+    await libp2p.start()
+  } catch (error) {
+    const where = options.listen.join(', ')
+    throw new DarnerError('HOST_UNABLE', `cannot listen on ${where}: ${reasonOf(error)}`, {
+      cause: error,
+      details: { where },
+    })
+  }
+  return new Libp2pNode(settings, listen, libp2p, parts.log)
+}
+
+class Libp2pNode implements Node {
+  readonly peerId: PeerId
+  readonly #options: Required<NodeOptions>
+  readonly #listen: readonly Multiaddr[]
+  readonly #libp2p: Libp2p
+  readonly #log: Log
+  #closing: Promise<void> | undefined
+
+  constructor(options: Required<NodeOptions>, listen: readonly Multiaddr[], libp2p: Libp2p, log: Log) {
+    this.#options = options
+    this.#listen = listen
+    this.#libp2p = libp2p
+    this.#log = log
+    this.peerId = options.identity.peerId
+    libp2p.addEventListener('peer:disconnect', ({ detail }) => {
+      // what the library remembers of peers would otherwise grow with every peer ever met
+      libp2p.peerStore
+        .delete(detail)
+        .catch((error: unknown) => log.debug({ error, peer: detail.toString() }, 'peer record kept'))
+    })
+  }
+
+  get multiaddrs(): readonly string[] {
+    const all = this.#libp2p.getMultiaddrs()
+    if (!this.#listen.some(isWildcard)) return all.map(String)
+    const open = all.filter((one) => !isLocalOnly(one))
+    return (open.length > 0 ? open : all).map(String)
+  }
+
+  get peers(): readonly PeerId[] {
+    return this.#libp2p.getPeers().map((one) => one.toString() as PeerId)
+  }
+
+  async dial(target: DialTarget, options: { signal: AbortSignal }): Promise<PeerId> {
+    return (await this.#connect(target, options.signal)).remotePeer.toString() as PeerId
+  }
+
+  async handle(protocol: string, handler: StreamHandler, options: HandleOptions = {}): Promise<() => Promise<void>> {
+    const serve = (raw: Stream, connection: Connection) => {
+      const peer = connection.remotePeer.toString() as PeerId
+      const stream = new PeerStream(raw, streamName(protocol, peer))
+      const run = async () => {
+        try {
+          await handler(stream, peer)
+        } catch (error) {
+          this.#log.debug({ error, peer, protocol }, 'stream handler failed')
+          stream.abort(asDarnerError(error, streamName(protocol, peer)))
+        }
+      }
+      void run()
+    }
+    await this.#libp2p.handle(protocol, serve, {
+      maxInboundStreams: options.maxInboundStreams ?? 64,
+      maxOutboundStreams: 1024,
+    })
+    return () => this.#libp2p.unhandle(protocol)
+  }
+
+  async openStream(target: DialTarget, protocol: string, { signal }: { signal: AbortSignal }): Promise<OpenedStream> {
+    const connection = await this.#connect(target, signal)
+    const peer = connection.remotePeer.toString() as PeerId
+    const name = streamName(protocol, peer)
+    try {
+      const stream = await connection.newStream(protocol, {
+        signal: withDeadline(signal, this.#options.dialMs),
+        maxOutboundStreams: 1024,
+      })
+      return { stream: new PeerStream(stream, name), peer }
+    } catch (error) {
+      signal.throwIfAborted()
+      const where = addressName(connection.remoteAddr)
+      if (error instanceof Error && error.name === 'UnsupportedProtocolError') {
+        throw new DarnerError('PEER_REFUSED', `${name} (${where}): the peer does not speak this protocol`, {
+          cause: error,
+        })
+      }
+      throw new DarnerError('PEER_UNREACHABLE', `${name} (${where}): ${reasonOf(error)}`, {
+        cause: error,
+        details: { peer },
+      })
+    }
+  }
+
+  async disconnect(peer: PeerId, error?: Error): Promise<void> {
+    for (const connection of this.#libp2p.getConnections(peerIdFromString(peer))) {
+      if (error !== undefined) connection.abort(error)
+      else await closeConnection(connection)
+    }
+  }
+
+  onDisconnect(listener: (peer: PeerId) => void): () => void {
+    const onEvent = ({ detail }: { detail: { toString(): string } }) => listener(detail.toString() as PeerId)
+    this.#libp2p.addEventListener('peer:disconnect', onEvent)
+    return () => this.#libp2p.removeEventListener('peer:disconnect', onEvent)
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all(this.#libp2p.getConnections().map(closeConnection))
+    await this.#libp2p.stop()
+  }
+
+  async #connect(target: DialTarget, signal: AbortSignal): Promise<Connection> {
+    signal.throwIfAborted()
+    if (this.#closing !== undefined) throw new DarnerError('CLOSED', 'dial: this node is closed')
+    const { peer, addresses, text } = readTarget(target)
+    if (peer === this.peerId) throw new DarnerError('BAD_ARGUMENT', `dial ${text}: that is this node itself`)
+    if (peer !== undefined) {
+      const open = this.#libp2p.getConnections(peerIdFromString(peer)).find((one) => one.status === 'open')
+      if (open !== undefined) return open
+    }
+    const deadline = withDeadline(signal, this.#options.dialMs)
+    try {
+      return await this.#libp2p.dial(
+        addresses.length === 0 && peer !== undefined ? peerIdFromString(peer) : [...addresses],
+        { signal: deadline },
+      )
+    } catch (error) {
+      signal.throwIfAborted()
+      const why = deadline.aborted ? `no answer within ${this.#options.dialMs} ms (ETIMEDOUT)` : reasonOf(error)
+      throw new DarnerError('PEER_UNREACHABLE', `dial ${text}: ${why}`, {
+        cause: error,
+        details: { peer, system: systemCodes(error)[0] },
+      })
+    }
+  }
+}
+
+function readTarget(target: DialTarget): { peer: PeerId | undefined; addresses: readonly Multiaddr[]; text: string } {
+  if (typeof target === 'string' && isPeerId(target)) return { peer: target, addresses: [], text: target }
+  const texts = typeof target === 'string' ? [target] : target
+  const addresses = texts.map(parseAddress)
+  const ids = new Set(addresses.map((one) => one.getComponents().find((part) => part.name === 'p2p')?.value))
+  const [peer] = ids
+  if (ids.size !== 1 || (peer !== undefined && !isPeerId(peer))) {
+    throw new DarnerError('BAD_ARGUMENT', `dial ${texts.join(', ').slice(0, 400)}: expected addresses of one peer`)
+  }
+  const names = addresses.map(addressName).join(', ')
+  return { peer, addresses, text: peer === undefined ? names : `${peer} at ${names}` }
+}
+
+async function closeConnection(connection: Connection): Promise<void> {
+  try {
+    await connection.close({ signal: AbortSignal.timeout(CLOSE_MS) })
+  } catch (error) {
+    connection.abort(asDarnerError(error, 'closing a connection'))
+  }
+}
+
+function streamName(protocol: string, peer: PeerId): string {
+  return `${protocol} with ${peer}`
+}
+
+/** What failed, with the system's code in front: `ECONNREFUSED`, or the library's words where the system has none. */
+function reasonOf(error: unknown): string {
+  const codes = systemCodes(error)
+  if (codes.length > 0) return codes.join(', ')
+  if (error instanceof AggregateError) return error.errors.map(reasonOf).join(', ')
+  return error instanceof Error ? error.message : String(error)
+}
+
+function systemCodes(error: unknown): string[] {
+  const all = error instanceof AggregateError ? error.errors : [error]
+  return [...new Set(all.map(systemCode).filter((code) => code !== undefined))]
+}
+
+/** The library logs per frame; what matters comes to us as errors and events. */
+const quiet: Logger = Object.assign(() => undefined, {
+  enabled: false,
+  error: () => undefined,
+  trace: () => undefined,
+  newScope: () => quiet,
+})
+const QUIET: ComponentLogger = { forComponent: () => quiet }
