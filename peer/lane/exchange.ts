@@ -1,0 +1,311 @@
+/** PieceExchange over the lane: one connection for each parent, shared by all tasks; TLS first, libp2p where that fails. */
+import type { Clock } from '../../src/base/clock.ts'
+import { asDarnerError, DarnerError, isDarnerError } from '../../src/base/errors.ts'
+import type { Log } from '../../src/base/log.ts'
+import { Scope } from '../../src/base/scope.ts'
+import { abortable } from '../../src/base/signals.ts'
+import type {
+  OpenOptions,
+  ParentChannel,
+  PeerAddress,
+  PeerId,
+  PieceExchange,
+  Shelf,
+} from '../../src/contracts/exchange.ts'
+import type { Identity } from '../../src/net/identity.ts'
+import { makeLaneCertificate } from '../../src/net/lane-identity.ts'
+import type { Node } from '../../src/net/node.ts'
+import type { Task } from '../../src/task/task.ts'
+import { RateLimits } from '../limits/limits.ts'
+import type { ByteStream, FrameTransport } from './byte-stream.ts'
+import { FETCH_DEFAULTS, type FetchOptions, FetchSide } from './fetch.ts'
+import { Libp2pTransport } from './libp2p-transport.ts'
+import { LaneLink, LINK_DEFAULTS, type LinkOptions } from './link.ts'
+import { SegmentPool } from './segments.ts'
+import { SERVE_DEFAULTS, type ServeOptions, ServeSide } from './serve.ts'
+import { SLOT_DEFAULTS, type SlotOptions, UploadSlots } from './slots.ts'
+import { parseLane, TLS_DEFAULTS, TlsTransport, type TlsTransportOptions } from './tls.ts'
+
+export interface ExchangeOptions {
+  /** `IP:PORT` where the TLS lane listens; a pure child leaves it out. Port 0 takes a free one. */
+  readonly listen?: string
+  /** Lanes to announce in place of the one listened on: behind address translation, or when `listen.host` is a wildcard. */
+  readonly announce?: readonly string[]
+  readonly tls?: Partial<Omit<TlsTransportOptions, 'listen'>>
+  readonly link?: Partial<LinkOptions>
+  readonly serve?: Partial<ServeOptions>
+  readonly fetch?: Partial<FetchOptions>
+  readonly slots?: Partial<SlotOptions>
+  /** Connections that one peer may hold to us; a newer one ends the oldest. */
+  readonly maxLinksPerPeer?: number
+  /** After a lane address failed, its fallback is dialled at once for this long. */
+  readonly laneRetryMs?: number
+}
+
+export interface ExchangeParts {
+  readonly identity: Pick<Identity, 'privateKey'>
+  readonly shelf: Shelf
+  /** Whether a peer may read here at all; asked at each handshake. */
+  readonly admit: (peer: PeerId) => boolean
+  readonly clock: Clock
+  readonly log: Log
+  /** Shared with whoever else moves bulk bytes; unlimited when left out. Stays its owner's. */
+  readonly limits?: RateLimits
+  /** Gives the libp2p fallback. Stays its owner's. */
+  readonly node?: Node
+  /** Told of each peer that broke the protocol. */
+  readonly onViolation?: (peer: PeerId, error: DarnerError) => void
+}
+
+export interface LaneStats {
+  /** Connections to parents and from children, and the channels on them. */
+  readonly parents: number
+  readonly children: number
+  readonly openAtParents: number
+  readonly openForChildren: number
+  readonly uploadSlots: number
+  readonly uploading: number
+}
+
+const SLOT_TICK_MS = 250
+const MAX_LINKS_PER_PEER = 4
+const LANE_RETRY_MS = 30_000
+
+interface Upstream {
+  readonly link: LaneLink
+  readonly side: FetchSide
+}
+
+interface Downstream {
+  readonly link: LaneLink
+  readonly side: ServeSide
+}
+
+/** Starts to listen (where told to) and returns the exchange. Throws BAD_ARGUMENT, or CONFLICT when the address is taken. */
+export async function openExchange(options: ExchangeOptions, parts: ExchangeParts): Promise<LaneExchange> {
+  const { identity, shelf, admit, clock, log, limits, node, onViolation } = parts
+  const listen = options.listen === undefined ? undefined : parsePlace(options.listen)
+  const certificate = await makeLaneCertificate(identity.privateKey)
+  const tls = new TlsTransport({ ...TLS_DEFAULTS, ...options.tls, ...(listen ? { listen } : {}) }, { certificate, log })
+  const exchange = new LaneExchange(options, {
+    shelf,
+    admit,
+    clock,
+    log,
+    limits: limits ?? new RateLimits({ clock }),
+    tls,
+    ...(node ? { fallback: new Libp2pTransport({ node }) } : {}),
+    ...(onViolation ? { onViolation } : {}),
+  })
+  try {
+    await exchange.start()
+    return exchange
+  } catch (error) {
+    await exchange[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+function parsePlace(text: string): { host: string; port: number } {
+  const place = parseLane(text, 0)
+  if (place === undefined) throw new DarnerError('BAD_ARGUMENT', `lane: ${JSON.stringify(text)} is not IP:PORT`)
+  return place
+}
+
+interface LaneParts {
+  readonly shelf: Shelf
+  readonly admit: (peer: PeerId) => boolean
+  readonly clock: Clock
+  readonly log: Log
+  readonly limits: RateLimits
+  readonly onViolation?: (peer: PeerId, error: DarnerError) => void
+  /** Owned. */
+  readonly tls: TlsTransport
+  /** Owned. */
+  readonly fallback?: FrameTransport
+}
+
+/** Made by {@link openExchange}. */
+export class LaneExchange implements PieceExchange {
+  readonly #options: ExchangeOptions
+  readonly #parts: LaneParts
+  readonly #linkOptions: LinkOptions
+  readonly #slots: UploadSlots
+  readonly #pool = new SegmentPool()
+  readonly #scope = new Scope()
+  readonly #upstreams = new Map<PeerId, Promise<Upstream>>()
+  readonly #live = new Map<PeerId, Upstream>()
+  readonly #downstreams = new Map<PeerId, Downstream[]>()
+  readonly #laneFailedAtMs = new Map<PeerId, number>()
+  #lanes: readonly string[] = []
+
+  constructor(options: ExchangeOptions, parts: LaneParts) {
+    this.#options = options
+    this.#parts = parts
+    this.#linkOptions = { ...LINK_DEFAULTS, ...options.link }
+    this.#slots = new UploadSlots({ ...SLOT_DEFAULTS, ...options.slots }, { nowMs: () => parts.clock.monotonicMs() })
+    parts.tls.onInbound((stream) => this.#inbound(stream))
+    parts.fallback?.onInbound((stream) => this.#inbound(stream))
+  }
+
+  async start(): Promise<void> {
+    const listened = await this.#parts.tls.listen()
+    this.#lanes = this.#options.announce ?? listened
+    this.#scope.run(async (signal) => {
+      for (;;) {
+        await this.#parts.clock.sleep(SLOT_TICK_MS, { signal })
+        this.#slots.tick()
+      }
+    })
+  }
+
+  get lanes(): readonly string[] {
+    return this.#lanes
+  }
+
+  stats(): LaneStats {
+    const children = [...this.#downstreams.values()].flat()
+    return {
+      parents: this.#live.size,
+      children: children.length,
+      openAtParents: [...this.#live.values()].reduce((sum, { side }) => sum + side.channels, 0),
+      openForChildren: children.reduce((sum, { side }) => sum + side.channels, 0),
+      uploadSlots: this.#slots.limit,
+      uploading: this.#slots.inService,
+    }
+  }
+
+  /** Ends every connection with a peer: it was banned or revoked. */
+  drop(peer: PeerId, why: string): void {
+    this.#live.get(peer)?.link.close('ADMISSION_REFUSED', why)
+    for (const { link } of [...(this.#downstreams.get(peer) ?? [])]) link.close('ADMISSION_REFUSED', why)
+  }
+
+  async open(parent: PeerAddress, task: Task, options: OpenOptions): Promise<ParentChannel> {
+    options.signal.throwIfAborted()
+    this.#scope.signal.throwIfAborted()
+    let upstream = await abortable(this.#upstream(parent), options.signal)
+    // a connection may end for want of use just as it is wanted again
+    if (upstream.link.failure !== undefined) upstream = await abortable(this.#upstream(parent), options.signal)
+    return upstream.side.open(task, options)
+  }
+
+  /** The connection to a parent, dialled once however many ask at the same time. */
+  #upstream(parent: PeerAddress): Promise<Upstream> {
+    const known = this.#upstreams.get(parent.peer)
+    if (known !== undefined) return known
+    const dialled = this.#dial(parent)
+    this.#upstreams.set(parent.peer, dialled)
+    const forget = () => {
+      if (this.#upstreams.get(parent.peer) === dialled) this.#upstreams.delete(parent.peer)
+    }
+    this.#scope.run(async () => {
+      try {
+        await (await dialled).link.closed
+      } catch {
+        // whoever waits for the dial is told
+      } finally {
+        forget()
+      }
+    })
+    return dialled
+  }
+
+  async #dial(parent: PeerAddress): Promise<Upstream> {
+    const stream = await this.#dialStream(parent, this.#scope.signal)
+    const link = new LaneLink(stream, this.#linkOptions, { clock: this.#parts.clock })
+    const side: FetchSide = new FetchSide(
+      { ...FETCH_DEFAULTS, ...this.#options.fetch },
+      { link, limits: this.#parts.limits, clock: this.#parts.clock, onClosed: (error) => this.#lost(upstream, error) },
+    )
+    const upstream: Upstream = { link, side }
+    this.#live.set(parent.peer, upstream)
+    link.start(side)
+    return upstream
+  }
+
+  async #dialStream(parent: PeerAddress, signal: AbortSignal): Promise<ByteStream> {
+    const { tls, fallback, clock, log } = this.#parts
+    const useFallback = fallback !== undefined && parent.multiaddrs.length > 0
+    const failedAtMs = this.#laneFailedAtMs.get(parent.peer)
+    const lanesRest =
+      failedAtMs !== undefined && clock.monotonicMs() - failedAtMs < (this.#options.laneRetryMs ?? LANE_RETRY_MS)
+    if (parent.lanes.length === 0 || (lanesRest && useFallback)) {
+      if (useFallback) return fallback.dial(parent, { signal })
+      throw new DarnerError('PEER_UNREACHABLE', `peer ${parent.peer}: it announces no address that can be dialled`, {
+        details: { peer: parent.peer },
+      })
+    }
+    try {
+      const stream = await tls.dial(parent, { signal })
+      this.#laneFailedAtMs.delete(parent.peer)
+      return stream
+    } catch (error) {
+      if (!useFallback || signal.aborted) throw error
+      log.debug({ peer: parent.peer, error }, 'lane not reached, using libp2p')
+      this.#laneFailedAtMs.set(parent.peer, clock.monotonicMs())
+      return await fallback.dial(parent, { signal })
+    }
+  }
+
+  #lost(upstream: Upstream, error: DarnerError): void {
+    const { peer } = upstream.link
+    if (this.#live.get(peer) === upstream) this.#live.delete(peer)
+    this.#upstreams.delete(peer)
+    this.#report(peer, error)
+  }
+
+  #inbound(stream: ByteStream): void {
+    const { shelf, limits, clock, log, admit } = this.#parts
+    const peer = stream.remote
+    const link = new LaneLink(stream, this.#linkOptions, { clock })
+    const side: ServeSide = new ServeSide(
+      { ...SERVE_DEFAULTS, ...this.#options.serve },
+      {
+        link,
+        shelf,
+        slots: this.#slots,
+        limits,
+        pool: this.#pool,
+        clock,
+        log,
+        onClosed: (error) => this.#left(downstream, error),
+      },
+    )
+    const downstream: Downstream = { link, side }
+    link.start(side)
+    if (this.#scope.signal.aborted || !admit(peer)) {
+      log.info({ peer }, 'stranger refused on the lane')
+      link.close('ADMISSION_REFUSED', 'this peer is not admitted')
+      return
+    }
+    const links = this.#downstreams.get(peer) ?? []
+    links.push(downstream)
+    this.#downstreams.set(peer, links)
+    // a peer needs one; an older one is most likely the remains of a lost connection
+    while (links.length > (this.#options.maxLinksPerPeer ?? MAX_LINKS_PER_PEER))
+      links[0]?.link.close('BUSY', 'too many connections of this peer')
+  }
+
+  #left(downstream: Downstream, error: DarnerError): void {
+    const { peer } = downstream.link
+    const links = this.#downstreams.get(peer) ?? []
+    const at = links.indexOf(downstream)
+    if (at >= 0) links.splice(at, 1)
+    if (links.length === 0) this.#downstreams.delete(peer)
+    this.#report(peer, error)
+  }
+
+  #report(peer: PeerId, error: DarnerError): void {
+    this.#parts.log.debug({ peer, code: error.code, error: error.message }, 'lane connection ended')
+    if (isDarnerError(error, 'PROTOCOL_VIOLATION')) this.#parts.onViolation?.(peer, asDarnerError(error, 'lane'))
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const { link } of [...this.#live.values(), ...[...this.#downstreams.values()].flat()])
+      link.close('CLOSED', 'shutting down')
+    await this.#scope.close(new DarnerError('CLOSED', 'exchange closed'))
+    await this.#parts.fallback?.[Symbol.asyncDispose]()
+    await this.#parts.tls[Symbol.asyncDispose]()
+  }
+}

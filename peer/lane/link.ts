@@ -1,0 +1,363 @@
+/**
+ * One lane connection, the half that child and parent have in common: frames in and out, signs of life, the bounds on how
+ * slowly and how much the other side may talk.
+ */
+import type { Clock } from '../../src/base/clock.ts'
+import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
+import { Scope } from '../../src/base/scope.ts'
+import type { PeerId } from '../../src/contracts/exchange.ts'
+import {
+  checkPreface,
+  decodeText,
+  encodeText,
+  FRAME,
+  type FrameFields,
+  type FrameHeader,
+  type FrameType,
+  frame,
+  HEADER_BYTES,
+  PREFACE_BYTES,
+  preface,
+  REFUSAL,
+  type Refusal,
+  readHeader,
+  refusalOf,
+} from '../../src/wire/lane.ts'
+import type { ByteStream } from './byte-stream.ts'
+
+export interface LinkOptions {
+  /** How often the link looks after itself. */
+  readonly tickMs: number
+  /** Silence after which a busy link asks for a sign of life. */
+  readonly pingMs: number
+  /** Silence after which a busy link is dead. With a tick more, below 4 s. */
+  readonly silenceMs: number
+  /** The longest that a begun frame may take (bodies of pieces aside: they are judged by silence). */
+  readonly frameMs: number
+  /** The longest that one write may wait for the other side to read. */
+  readonly stallMs: number
+  /** How long an unused link is kept. */
+  readonly idleMs: number
+  /** Small frames that may wait to be sent. */
+  readonly maxQueuedBytes: number
+  /** Frames in one tick; more is a flood. */
+  readonly maxFramesPerTick: number
+}
+
+export const LINK_DEFAULTS: LinkOptions = {
+  tickMs: 500,
+  pingMs: 1000,
+  silenceMs: 3000,
+  frameMs: 10_000,
+  stallMs: 30_000,
+  idleMs: 60_000,
+  maxQueuedBytes: 1024 * 1024,
+  maxFramesPerTick: 20_000,
+}
+
+/** The half that differs. */
+export interface LinkHandler {
+  /** Handles one frame and reads its payload, all of it. What it throws ends the link. */
+  onFrame(header: FrameHeader): Promise<void> | void
+  /** Whether the other side is expected to be there. */
+  busy(): boolean
+  onTick?(nowMs: number): void
+  /** Called once, with the reason. */
+  onClosed(error: DarnerError): void
+}
+
+export interface LinkParts {
+  readonly clock: Clock
+}
+
+const FAREWELL_MS = 1000
+
+interface Bulk {
+  readonly bytes: Uint8Array
+  readonly resolve: () => void
+  readonly reject: (error: Error) => void
+}
+
+export class LaneLink {
+  readonly peer: PeerId
+  readonly #options: LinkOptions
+  readonly #stream: ByteStream
+  readonly #clock: Clock
+  readonly #scope = new Scope()
+  readonly #closed = Promise.withResolvers<DarnerError>()
+  #handler: LinkHandler | undefined
+  #failure: DarnerError | undefined
+  #ending = false
+
+  #small: Uint8Array[] = []
+  #smallBytes = 0
+  #bulk: Bulk[] = []
+  #draining = false
+  #writeSinceMs: number | undefined
+
+  #heardBytes = 0
+  #heardAtMs: number
+  #usedAtMs: number
+  #tickAtMs: number
+  #boundaryBytes = 0
+  #boundaryAtMs: number
+  #inBody = false
+  #frames = 0
+
+  constructor(stream: ByteStream, options: LinkOptions, parts: LinkParts) {
+    this.peer = stream.remote
+    this.#stream = stream
+    this.#options = options
+    this.#clock = parts.clock
+    const nowMs = parts.clock.monotonicMs()
+    this.#heardAtMs = nowMs
+    this.#usedAtMs = nowMs
+    this.#tickAtMs = nowMs
+    this.#boundaryAtMs = nowMs
+  }
+
+  /** Aborted, with the reason, when the link is over. */
+  get signal(): AbortSignal {
+    return this.#scope.signal
+  }
+
+  /** Resolves with the reason when the link is over. */
+  get closed(): Promise<DarnerError> {
+    return this.#closed.promise
+  }
+
+  get failure(): DarnerError | undefined {
+    return this.#failure
+  }
+
+  /** Sends the preface and starts to read. */
+  start(handler: LinkHandler): void {
+    this.#handler = handler
+    this.#queue(preface())
+    this.#scope.run(() => this.#readAll())
+    this.#scope.run((signal) => this.#lookAfter(signal))
+  }
+
+  /** Runs work that ends with the link; a failure of it ends the link. */
+  run(work: (signal: AbortSignal) => Promise<void>): void {
+    this.#scope.run(async (signal) => {
+      try {
+        await work(signal)
+      } catch (error) {
+        if (!signal.aborted) this.fail(asDarnerError(error, `lane with peer ${this.peer}`))
+      }
+    })
+  }
+
+  /** Queues a small frame. A peer that lets more than `maxQueuedBytes` pile up loses the link. */
+  send(type: FrameType, fields: FrameFields, payload?: Uint8Array): void {
+    this.#queue(frame(type, fields, payload))
+  }
+
+  /** Queues a small frame that must not overtake bulk bytes queued before it. */
+  sendOrdered(type: FrameType, fields: FrameFields, payload?: Uint8Array): void {
+    if (this.#bulk.length === 0) this.send(type, fields, payload)
+    else this.#bulk.push({ bytes: frame(type, fields, payload), resolve: () => undefined, reject: () => undefined })
+  }
+
+  /** Sends a whole frame of bulk bytes; resolves when `bytes` may be used again. Small frames go before it. */
+  sendBulk(bytes: Uint8Array): Promise<void> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure)
+    return new Promise((resolve, reject) => {
+      this.#bulk.push({ bytes, resolve, reject })
+      this.#kick()
+    })
+  }
+
+  async payload(header: FrameHeader): Promise<Buffer> {
+    const bytes = Buffer.allocUnsafe(header.bytes)
+    if (header.bytes > 0) await this.#stream.readExactly(bytes)
+    return bytes
+  }
+
+  /** Reads body bytes, for which time is judged by silence alone. */
+  async body(into: Uint8Array): Promise<void> {
+    this.#inBody = true
+    await this.#stream.readExactly(into)
+    this.#inBody = false
+  }
+
+  /** Ends the link because the other side broke the protocol. */
+  violated(what: string): DarnerError {
+    const error = new DarnerError('PROTOCOL_VIOLATION', `lane with peer ${this.peer}: ${what}`, {
+      details: { peer: this.peer },
+    })
+    this.close('PROTOCOL_VIOLATION', what, error)
+    return error
+  }
+
+  /** Says why, then ends the link. */
+  close(refusal: Refusal, text: string, reason?: DarnerError): void {
+    if (this.#failure !== undefined || this.#ending) return
+    this.#ending = true
+    const error = reason ?? new DarnerError('CLOSED', `lane with peer ${this.peer}: closed: ${text}`)
+    this.#small.push(frame(FRAME.BYE, { number: REFUSAL[refusal] }, encodeText(text)))
+    this.#settle(error)
+    // a write under way comes first, but a slow reader doesn't hold the end back for long
+    if (this.#writeSinceMs === undefined) void this.#sayLast()
+    setTimeout(() => this.#stream.abort(error), FAREWELL_MS).unref()
+  }
+
+  /** Never rejects. */
+  async #sayLast(): Promise<void> {
+    if (this.#small.length === 0) return
+    try {
+      await this.#stream.write(Buffer.concat(this.#small.splice(0)))
+      this.#stream.end()
+    } catch (error) {
+      this.#stream.abort(this.#known(error))
+    }
+  }
+
+  /** Ends the link now, without a word. */
+  fail(error: DarnerError): void {
+    this.#stream.abort(error)
+    this.#settle(error)
+  }
+
+  #settle(error: DarnerError): void {
+    if (this.#failure !== undefined) return
+    this.#failure = error
+    for (const { reject } of this.#bulk.splice(0)) reject(error)
+    this.#handler?.onClosed(error)
+    this.#closed.resolve(error)
+    void this.#scope.close(error)
+  }
+
+  #queue(bytes: Uint8Array): void {
+    if (this.#failure !== undefined || this.#ending) return
+    this.#small.push(bytes)
+    this.#smallBytes += bytes.byteLength
+    if (this.#smallBytes > this.#options.maxQueuedBytes) {
+      this.fail(
+        new DarnerError(
+          'PEER_STALLED',
+          `lane with peer ${this.peer}: ${this.#smallBytes} bytes wait and it reads none`,
+        ),
+      )
+      return
+    }
+    this.#kick()
+  }
+
+  #kick(): void {
+    if (this.#draining) return
+    this.#draining = true
+    this.#scope.run(() => this.#drain())
+  }
+
+  async #drain(): Promise<void> {
+    // what is queued in this turn leaves in one write
+    await undefined
+    while (this.#failure === undefined && !this.#ending) {
+      const bulk = this.#small.length > 0 ? undefined : this.#bulk.shift()
+      if (bulk === undefined && this.#small.length === 0) break
+      const small = this.#small
+      if (bulk === undefined) {
+        this.#small = []
+        this.#smallBytes = 0
+      }
+      this.#writeSinceMs = this.#clock.monotonicMs()
+      try {
+        await this.#stream.write(bulk?.bytes ?? (small.length === 1 && small[0] ? small[0] : Buffer.concat(small)))
+        bulk?.resolve()
+      } catch (error) {
+        const known = this.#known(error)
+        bulk?.reject(known)
+        this.#lost(known)
+      }
+      this.#writeSinceMs = undefined
+    }
+    this.#draining = false
+    if (this.#ending) await this.#sayLast()
+  }
+
+  async #readAll(): Promise<void> {
+    const header = Buffer.alloc(HEADER_BYTES)
+    try {
+      const first = header.subarray(0, PREFACE_BYTES)
+      await this.#stream.readExactly(first)
+      checkPreface(first)
+      this.#boundary(PREFACE_BYTES)
+      for (;;) {
+        await this.#stream.readExactly(header)
+        if (this.#failure !== undefined) return
+        const read = readHeader(header)
+        this.#frames++
+        if (read.type === FRAME.PING) this.send(FRAME.PONG, {})
+        else if (read.type === FRAME.BYE)
+          this.fail(this.#goodbye(refusalOf(read.number), decodeText(await this.payload(read))))
+        else if (read.type !== FRAME.PONG) await this.#handler?.onFrame(read)
+        this.#boundary(HEADER_BYTES + read.bytes)
+      }
+    } catch (error) {
+      const known = this.#known(error)
+      if (known.code === 'PROTOCOL_VIOLATION') this.violated(known.message)
+      else this.#lost(known)
+    }
+  }
+
+  #boundary(bytes: number): void {
+    this.#boundaryBytes += bytes
+    this.#boundaryAtMs = this.#clock.monotonicMs()
+  }
+
+  #known(error: unknown): DarnerError {
+    return this.#failure ?? asDarnerError(error, `lane with peer ${this.peer}`)
+  }
+
+  #lost(error: DarnerError): void {
+    if (!this.#ending) this.fail(error)
+  }
+
+  #goodbye(refusal: Refusal, text: string): DarnerError {
+    const code =
+      refusal === 'ADMISSION_REFUSED' ? 'ADMISSION_REFUSED' : refusal === 'CLOSED' ? 'CLOSED' : 'PEER_REFUSED'
+    return new DarnerError(code, `lane with peer ${this.peer}: it ended the connection (${refusal}): ${text}`, {
+      details: { peer: this.peer },
+    })
+  }
+
+  async #lookAfter(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      await this.#clock.sleep(this.#options.tickMs, { signal })
+      this.#tick(this.#clock.monotonicMs())
+    }
+  }
+
+  #tick(nowMs: number): void {
+    const { tickMs, pingMs, silenceMs, frameMs, stallMs, idleMs, maxFramesPerTick } = this.#options
+    const busy = this.#handler?.busy() ?? false
+    // a tick that comes late means that this process stood still: what the other side said waits to be read
+    const late = nowMs - this.#tickAtMs > tickMs * 3
+    this.#tickAtMs = nowMs
+    if (!busy || late || this.#stream.bytesRead !== this.#heardBytes) {
+      this.#heardBytes = this.#stream.bytesRead
+      this.#heardAtMs = nowMs
+    }
+    if (busy) this.#usedAtMs = nowMs
+    if (late) this.#boundaryAtMs = nowMs
+    const silentMs = nowMs - this.#heardAtMs
+    if (this.#frames > maxFramesPerTick) {
+      this.violated(`${this.#frames} frames in ${tickMs} ms`)
+    } else if (!this.#inBody && this.#stream.bytesRead > this.#boundaryBytes && nowMs - this.#boundaryAtMs > frameMs) {
+      this.violated(`a frame not finished in ${frameMs} ms`)
+    } else if (busy && silentMs >= silenceMs) {
+      const text = `lane with peer ${this.peer}: silent for ${Math.round(silentMs)} ms`
+      this.fail(new DarnerError('PEER_UNREACHABLE', text, { details: { peer: this.peer } }))
+    } else if (this.#writeSinceMs !== undefined && nowMs - this.#writeSinceMs > stallMs) {
+      this.fail(new DarnerError('PEER_STALLED', `lane with peer ${this.peer}: it read nothing for ${stallMs} ms`))
+    } else if (!busy && nowMs - this.#usedAtMs > idleMs) {
+      this.close('CLOSED', 'not used')
+    } else if (busy && silentMs >= pingMs) {
+      this.send(FRAME.PING, {})
+    }
+    this.#frames = 0
+    this.#handler?.onTick?.(nowMs)
+  }
+}

@@ -1,0 +1,432 @@
+/** The parent's half of a lane connection: answers one child from the shelf. */
+import type { Clock } from '../../src/base/clock.ts'
+import { asDarnerError, DarnerError, isDarnerError } from '../../src/base/errors.ts'
+import type { Log } from '../../src/base/log.ts'
+import type { Shelf } from '../../src/contracts/exchange.ts'
+import { pieceRange } from '../../src/task/task.ts'
+import {
+  creditOf,
+  decodeOpen,
+  decodeRuns,
+  encodeOpened,
+  encodeRuns,
+  encodeText,
+  FRAME,
+  type FrameHeader,
+  HEADER_BYTES,
+  MAX_SEGMENT_BYTES,
+  OPEN_BACKGROUND,
+  OPEN_METERED,
+  OPENED_CHOOSES,
+  PIECE_LAST,
+  putHeader,
+  REFUSAL,
+  type Refusal,
+} from '../../src/wire/lane.ts'
+import { type RateLimits, WIRE_FACTOR } from '../limits/limits.ts'
+import type { LaneLink, LinkHandler } from './link.ts'
+import type { SegmentPool } from './segments.ts'
+import { ServedChannel, type ServedRequest } from './served-channel.ts'
+import type { Slot, UploadSlots } from './slots.ts'
+
+export interface ServeOptions {
+  readonly maxChannels: number
+  /** Tasks of one connection that the shelf may be asked for at a time. */
+  readonly maxOpening: number
+  /** Unanswered requests of one channel. */
+  readonly maxRequests: number
+  /** News of pieces is gathered for this long, or until there are `newsPieces` of them. */
+  readonly newsMs: number
+  readonly newsPieces: number
+}
+
+export const SERVE_DEFAULTS: ServeOptions = {
+  maxChannels: 256,
+  maxOpening: 16,
+  maxRequests: 64,
+  newsMs: 5,
+  newsPieces: 16,
+}
+
+export interface ServeParts {
+  readonly link: LaneLink
+  readonly shelf: Shelf
+  readonly slots: UploadSlots
+  readonly limits: RateLimits
+  readonly pool: SegmentPool
+  readonly clock: Clock
+  readonly log: Log
+  readonly onClosed: (error: DarnerError) => void
+}
+
+export class ServeSide implements LinkHandler {
+  readonly #options: ServeOptions
+  readonly #parts: ServeParts
+  readonly #link: LaneLink
+  readonly #channels = new Map<number, ServedChannel>()
+  readonly #opening = new Map<number, AbortController>()
+  /** Channels that we ended and the child has not yet closed. */
+  readonly #ended = new Set<number>()
+  readonly #news = new Set<ServedChannel>()
+  #newsTimer = false
+
+  constructor(options: ServeOptions, parts: ServeParts) {
+    this.#options = options
+    this.#parts = parts
+    this.#link = parts.link
+  }
+
+  busy(): boolean {
+    return this.#channels.size > 0 || this.#opening.size > 0
+  }
+
+  get channels(): number {
+    return this.#channels.size
+  }
+
+  onClosed(error: DarnerError): void {
+    for (const opening of this.#opening.values()) opening.abort(error)
+    for (const channel of this.#channels.values()) channel[Symbol.dispose]()
+    this.#channels.clear()
+    this.#parts.slots.drop(this)
+    this.#parts.onClosed(error)
+  }
+
+  async onFrame(header: FrameHeader): Promise<void> {
+    if (header.type === FRAME.OPEN) {
+      this.#open(header, await this.#link.payload(header))
+      return
+    }
+    const payload = await this.#link.payload(header)
+    if (header.type === FRAME.CLOSE) {
+      this.#closeChannel(header.channel)
+      return
+    }
+    const channel = this.#channels.get(header.channel)
+    if (channel === undefined) {
+      if (this.#ended.has(header.channel)) return
+      throw new DarnerError(
+        'PROTOCOL_VIOLATION',
+        `frame of type ${header.type} on channel ${header.channel}, which is not open`,
+      )
+    }
+    switch (header.type) {
+      case FRAME.ASK:
+        return this.#ask(channel, header)
+      case FRAME.ANY:
+        return this.#any(channel, header)
+      case FRAME.CANCEL:
+        return this.#cancel(channel, header.request)
+      case FRAME.TELL:
+        return channel.told(decodeRuns(payload, channel.pieces))
+      case FRAME.CREDIT:
+        channel.credit = creditOf(header)
+        return
+      default:
+        throw new DarnerError('PROTOCOL_VIOLATION', `a child sent a frame of type ${header.type}`)
+    }
+  }
+
+  #open(header: FrameHeader, payload: Buffer): void {
+    const { channel: number, flags } = header
+    const { maxChannels, maxOpening } = this.#options
+    if (this.#channels.has(number) || this.#opening.has(number) || this.#ended.has(number)) {
+      throw new DarnerError('PROTOCOL_VIOLATION', `channel ${number} opened twice`)
+    }
+    if (this.#channels.size + this.#opening.size + this.#ended.size >= maxChannels) {
+      throw new DarnerError('PROTOCOL_VIOLATION', `more than ${maxChannels} channels`)
+    }
+    const message = decodeOpen(payload)
+    if (this.#opening.size >= maxOpening) {
+      this.#refuse(number, 'BUSY', `${maxOpening} tasks are being opened`)
+      return
+    }
+    const opening = new AbortController()
+    this.#opening.set(number, opening)
+    this.#link.run(async () => {
+      let refusal: DarnerError | undefined
+      let shelf: Awaited<ReturnType<Shelf['open']>> | undefined
+      try {
+        shelf = await this.#parts.shelf.open(message.task, this.#link.peer, message.pass)
+      } catch (error) {
+        refusal = asDarnerError(error, `opening ${message.task}`)
+      }
+      this.#opening.delete(number)
+      if (opening.signal.aborted || shelf === undefined) {
+        shelf?.[Symbol.dispose]()
+        if (!opening.signal.aborted && refusal !== undefined) this.#refuse(number, refusalFor(refusal), refusal.message)
+        return
+      }
+      const channel = this.#begin(shelf, { number, flags, childHas: message.have })
+      const { bytes, pieceBytes } = shelf.task
+      const chooses = shelf.choose !== undefined
+      const have = chooses || shelf.have.count === 0 ? new Uint8Array(0) : shelf.have.toBytes()
+      this.#link.send(
+        FRAME.OPENED,
+        { channel: channel.number, flags: chooses ? OPENED_CHOOSES : 0 },
+        encodeOpened({ bytes, pieceBytes, have }),
+      )
+    })
+  }
+
+  #begin(
+    shelf: Awaited<ReturnType<Shelf['open']>>,
+    from: { number: number; flags: number; childHas: Uint8Array },
+  ): ServedChannel {
+    try {
+      const channel = new ServedChannel(
+        {
+          number: from.number,
+          priority: (from.flags & OPEN_BACKGROUND) !== 0 ? 'background' : 'interactive',
+          metered: (from.flags & OPEN_METERED) !== 0,
+          childHas: from.childHas,
+        },
+        { shelf, onNews: (channel) => this.#gather(channel) },
+      )
+      this.#channels.set(from.number, channel)
+      return channel
+    } catch (error) {
+      shelf[Symbol.dispose]()
+      throw error
+    }
+  }
+
+  #refuse(number: number, refusal: Refusal, text: string): void {
+    this.#link.send(FRAME.REFUSED, { channel: number, number: REFUSAL[refusal] }, encodeText(text))
+  }
+
+  #closeChannel(number: number): void {
+    this.#opening.get(number)?.abort()
+    this.#opening.delete(number)
+    const channel = this.#channels.get(number)
+    this.#channels.delete(number)
+    channel?.[Symbol.dispose]()
+    if (channel !== undefined) this.#news.delete(channel)
+    if (!this.#ended.delete(number)) this.#link.sendOrdered(FRAME.ENDED, { channel: number, number: REFUSAL.CLOSED })
+  }
+
+  /** Ends a channel from this side; the child's CLOSE then frees its number. */
+  #end(channel: ServedChannel, refusal: Refusal, text: string): void {
+    if (this.#channels.get(channel.number) !== channel) return
+    this.#channels.delete(channel.number)
+    this.#news.delete(channel)
+    this.#ended.add(channel.number)
+    channel[Symbol.dispose]()
+    this.#link.sendOrdered(FRAME.ENDED, { channel: channel.number, number: REFUSAL[refusal] }, encodeText(text))
+  }
+
+  #gather(channel: ServedChannel): void {
+    this.#news.add(channel)
+    if (channel.news.pieces >= this.#options.newsPieces) {
+      this.#tellNews(channel)
+      return
+    }
+    if (this.#newsTimer) return
+    this.#newsTimer = true
+    this.#link.run(async (signal) => {
+      await this.#parts.clock.sleep(this.#options.newsMs, { signal })
+      this.#newsTimer = false
+      for (const waiting of [...this.#news]) this.#tellNews(waiting)
+    })
+  }
+
+  #tellNews(channel: ServedChannel): void {
+    this.#news.delete(channel)
+    for (const runs of channel.news.take()) this.#link.send(FRAME.HAVE, { channel: channel.number }, encodeRuns(runs))
+  }
+
+  #admitRequest(channel: ServedChannel, id: number): void {
+    if (channel.open.has(id)) throw new DarnerError('PROTOCOL_VIOLATION', `request ${id} made twice`)
+    if (channel.open.size >= this.#options.maxRequests) {
+      throw new DarnerError(
+        'PROTOCOL_VIOLATION',
+        `channel ${channel.number}: more than ${this.#options.maxRequests} requests`,
+      )
+    }
+  }
+
+  #ask(channel: ServedChannel, { request: id, number: piece }: FrameHeader): void {
+    this.#admitRequest(channel, id)
+    if (piece >= channel.pieces)
+      throw new DarnerError('PROTOCOL_VIOLATION', `asks for piece ${piece} of ${channel.pieces}`)
+    if (!channel.shelf.have.has(piece)) {
+      this.#gone(channel, id, 'PIECE_ABSENT')
+      return
+    }
+    this.#enqueue(channel, { id, piece, offset: 0, cancelled: false })
+  }
+
+  #any(channel: ServedChannel, { request: id }: FrameHeader): void {
+    this.#admitRequest(channel, id)
+    if (channel.shelf.choose === undefined)
+      throw new DarnerError('PROTOCOL_VIOLATION', 'asks for any piece where nobody chooses')
+    channel.open.set(id, undefined)
+    channel.undecided.push(id)
+    this.#chooseNext(channel)
+  }
+
+  /** Chooses one piece ahead of what is in service, no more, so that each choice is made late. */
+  #chooseNext(channel: ServedChannel): void {
+    const { choose } = channel.shelf
+    if (choose === undefined || channel.choosing || channel.queue.length > 0 || channel.undecided.length === 0) return
+    channel.choosing = true
+    this.#link.run(async () => {
+      let piece: number | undefined
+      try {
+        piece = await choose(channel.childHas, { signal: channel.signal })
+      } catch (error) {
+        if (channel.signal.aborted) return
+        this.#end(channel, refusalFor(asDarnerError(error, 'choosing')), asDarnerError(error, 'choosing').message)
+        return
+      } finally {
+        channel.choosing = false
+      }
+      if (channel.signal.aborted) return // the shelf was closed, and with it all that was chosen for this child
+      const id = channel.undecided.shift()
+      if (piece === undefined) {
+        for (const none of id === undefined ? [] : [id, ...channel.undecided.splice(0)])
+          this.#gone(channel, none, 'NONE_LEFT')
+      } else if (id === undefined) channel.shelf.unsent(piece)
+      else {
+        channel.childHas.add(piece)
+        this.#enqueue(channel, { id, piece, offset: 0, cancelled: false })
+      }
+      this.#chooseNext(channel)
+    })
+  }
+
+  #cancel(channel: ServedChannel, id: number): void {
+    if (!channel.open.has(id)) return
+    const request = channel.open.get(id)
+    const undecided = channel.undecided.indexOf(id)
+    if (undecided >= 0) channel.undecided.splice(undecided, 1)
+    if (request === undefined) {
+      this.#gone(channel, id, 'CANCELLED')
+      return
+    }
+    request.cancelled = true
+    const waiting = channel.queue.indexOf(request)
+    if (waiting < 0) return // in service, which sees it at the next segment
+    channel.queue.splice(waiting, 1)
+    this.#unsent(channel, request, 'CANCELLED')
+  }
+
+  #gone(channel: ServedChannel, id: number, refusal: Refusal): void {
+    channel.open.delete(id)
+    this.#link.sendOrdered(FRAME.GONE, { channel: channel.number, request: id, number: REFUSAL[refusal] })
+  }
+
+  /** Ends a request whose piece did not reach the child whole. */
+  #unsent(channel: ServedChannel, request: ServedRequest, refusal: Refusal): void {
+    if (channel.shelf.choose !== undefined) channel.childHas.remove(request.piece)
+    channel.settle(request, undefined)
+    this.#gone(channel, request.id, refusal)
+  }
+
+  #enqueue(channel: ServedChannel, request: ServedRequest): void {
+    channel.open.set(request.id, request)
+    channel.owe(request)
+    channel.queue.push(request)
+    this.#schedule(channel)
+  }
+
+  #schedule(channel: ServedChannel): void {
+    if (channel.scheduled || channel.queue.length === 0 || channel.signal.aborted) return
+    channel.scheduled = true
+    this.#parts.slots.enqueue({
+      child: this,
+      priority: channel.priority,
+      start: (slot) => this.#link.run(() => this.#serve(channel, slot)),
+      evict: () =>
+        this.#link.fail(
+          new DarnerError('PEER_STALLED', `lane with peer ${this.#link.peer}: reads too slowly while others wait`),
+        ),
+    })
+  }
+
+  async #serve(channel: ServedChannel, slot: Slot): Promise<void> {
+    const request = channel.queue.shift()
+    try {
+      if (request !== undefined && !channel.signal.aborted) {
+        this.#chooseNext(channel)
+        await this.#sendPiece(channel, request, slot)
+      }
+    } catch (error) {
+      if (channel.signal.aborted) return
+      if (this.#link.failure !== undefined || request === undefined) throw error
+      const refusal = refusalFor(asDarnerError(error, 'serving'))
+      this.#parts.log.debug(
+        { peer: this.#link.peer, task: channel.shelf.task.id, piece: request.piece, error },
+        'piece not served',
+      )
+      this.#unsent(channel, request, refusal)
+    } finally {
+      channel.scheduled = false
+      slot.release()
+      this.#schedule(channel)
+    }
+  }
+
+  /** Sends segments until the piece is out, is cancelled, or steps back into the queue. One is read while one is written. */
+  async #sendPiece(channel: ServedChannel, request: ServedRequest, slot: Slot): Promise<void> {
+    const { limits, pool } = this.#parts
+    const { task } = channel.shelf
+    const { from, to } = pieceRange(task, request.piece)
+    const flow = { direction: 'out', priority: channel.priority, task: task.id, peer: this.#link.peer } as const
+    let written: Promise<void> = Promise.resolve()
+    while (request.offset < to - from) {
+      if (request.cancelled) {
+        this.#unsent(channel, request, 'CANCELLED')
+        return
+      }
+      if (slot.shouldYield) {
+        channel.queue.unshift(request)
+        return
+      }
+      const credit = channel.creditLeft
+      if (credit === 0) {
+        slot.park(true)
+        await channel.creditChange()
+        slot.park(false)
+        continue
+      }
+      const bytes = Math.min(MAX_SEGMENT_BYTES, to - from - request.offset, credit, limits.chunkBytes(flow))
+      const leave = limits.take(Math.ceil(bytes * WIRE_FACTOR), { ...flow, signal: channel.signal })
+      if (leave !== undefined) {
+        slot.park(true)
+        await leave
+        slot.park(false)
+      }
+      const buffer = pool.get()
+      await channel.shelf.read(request.piece, request.offset, buffer.subarray(HEADER_BYTES, HEADER_BYTES + bytes), {
+        signal: channel.signal,
+      })
+      await written
+      channel.signal.throwIfAborted()
+      const last = request.offset + bytes === to - from
+      putHeader(
+        buffer,
+        FRAME.PIECE,
+        { flags: last ? PIECE_LAST : 0, channel: channel.number, request: request.id, number: request.piece },
+        bytes,
+      )
+      request.offset += bytes
+      channel.sentBytes += bytes
+      slot.moved(bytes)
+      written = this.#link.sendBulk(buffer.subarray(0, HEADER_BYTES + bytes)).then(() => {
+        pool.put(buffer)
+        if (last) channel.settle(request, to - from)
+      })
+      // who fails is the link, and it says so to its owner
+      written.catch(() => undefined)
+    }
+    // the slot goes on to the next piece while this one's end is written
+    channel.open.delete(request.id)
+  }
+}
+
+/** What a child is told of a failure here: no more than it needs. */
+function refusalFor(error: DarnerError): Refusal {
+  if (isDarnerError(error, 'CAPABILITY_REFUSED', 'PIECE_ABSENT')) return error.code as Refusal
+  return 'PEER_REFUSED'
+}
