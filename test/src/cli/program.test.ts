@@ -1,0 +1,161 @@
+import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
+import { PassThrough } from 'node:stream'
+import { describe, it } from 'mocha'
+import { DarnerError } from '../../../src/base/errors.ts'
+import { COMMANDS, loadAction } from '../../../src/cli/commands.ts'
+import { flagsOf } from '../../../src/cli/completion.ts'
+import { buildProgram, OUTPUT_GONE, runProgram } from '../../../src/cli/program.ts'
+
+/** One command line, its output as text. */
+async function darner(argv: string[], options: { env?: Record<string, string>; signal?: AbortSignal } = {}) {
+  const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()]
+  const code = await runProgram(argv, {
+    env: options.env ?? {},
+    stdin,
+    stdout,
+    stderr,
+    signal: options.signal ?? new AbortController().signal,
+  })
+  const text = (stream: PassThrough) => (stream.read() as Buffer | null)?.toString() ?? ''
+  return { code, out: text(stdout), err: text(stderr) }
+}
+
+/** What a command line asks for, without running it. */
+async function parsed(...argv: string[]) {
+  let call: { row: { name: string }; args: string[]; options: Record<string, unknown> } | undefined
+  const streams = { stdout: new PassThrough(), stderr: new PassThrough() }
+  const program = await buildProgram(argv, streams, (made) => {
+    call = made
+  })
+  program.parse(argv, { from: 'user' })
+  assert.ok(call)
+  return { name: call.row.name, args: call.args, options: call.options }
+}
+
+describe('runProgram', () => {
+  it('prints help and version on stdout with exit code 0', async () => {
+    const help = await darner(['--help'])
+    assert.equal(help.code, 0)
+    for (const { name } of COMMANDS.filter((row) => !row.name.includes(' ')))
+      assert.match(help.out, new RegExp(`^  ${name} `, 'm'))
+    assert.match((await darner(['--version'])).out, /^\d+\.\d+\.\d+\n$/)
+    assert.match((await darner(['agent', '--help'])).out, /--p2p-listen <IP:PORT>[\s\S]*\[default: 0\.0\.0\.0:7072\]/)
+  })
+
+  const misuse: [argv: string[], err: RegExp][] = [
+    [['gett'], /^darner: unknown command 'gett' \(Did you mean get\?\); see darner --help\n$/],
+    [['get', 'http://x'], /^darner: required option '-o, --output <FILE>' not specified; see darner get --help\n$/],
+    [['get', '-o', 'x'], /^darner: missing required argument 'URL'; see darner get --help\n$/],
+    [['get', 'http://x', '-o', 'x', '--frob'], /^darner: unknown option '--frob'.*; see darner get --help\n$/],
+    [
+      ['get', 'http://x', '-o', 'x', '--timeout', 'soon'],
+      /^darner: .*--timeout.*Expected a duration such as 30s or 5m, found "soon"\.; see darner get --help\n$/,
+    ],
+    [['ps', 'too', 'many'], /^darner: too many arguments/],
+    [['supernode', 'tokn'], /^darner: unknown command 'tokn'|^darner: too many arguments/],
+    [['completion', 'tcsh'], /^darner: completion for "tcsh": expected bash, zsh, fish\n$/],
+  ]
+  for (const [argv, err] of misuse) {
+    it(`answers ${argv.join(' ')} with one line and exit code 2`, async () => {
+      const result = await darner(argv)
+      assert.deepEqual([result.code, result.out], [2, ''])
+      assert.match(result.err, err)
+    })
+  }
+
+  it('ends an interrupted command with 130 and one line', async () => {
+    const signal = AbortSignal.abort(new DarnerError('INTERRUPTED', 'interrupted by SIGINT'))
+    const { code, err } = await darner(['completion', 'bash'], { signal })
+    assert.deepEqual([code, err], [130, 'darner: completion bash: interrupted\n'])
+  })
+
+  it('is quiet when nobody reads its output any more', async () => {
+    const { err } = await darner(['completion', 'bash'], { signal: AbortSignal.abort(OUTPUT_GONE) })
+    assert.equal(err, '')
+  })
+
+  it('adds the chain of causes under --debug', async () => {
+    const { err } = await darner(['completion', 'tcsh', '--debug'])
+    assert.match(err, /^darner: completion for "tcsh".*\n {2}DarnerError \[BAD_ARGUMENT\]: completion/)
+  })
+})
+
+describe('the command table', () => {
+  it('passes through what follows the image', async () => {
+    const call = await parsed('run', '-d', '-e', 'A=1', '-e', 'B', '--name', 'n', 'img', 'ls', '-l', '--rm')
+    assert.deepEqual(call.args, ['img', 'ls', '-l', '--rm'])
+    assert.deepEqual(call.options, { detach: true, env: ['A=1', 'B'], name: 'n' })
+  })
+
+  it('reads durations, lists and the socket, before or after the command', async () => {
+    const { args, options } = await parsed(
+      '--socket',
+      '/s',
+      'get',
+      'http://x',
+      '-o',
+      '-',
+      '--timeout',
+      '2m',
+      '-H',
+      'A: 1',
+      '-H',
+      'B: 2',
+    )
+    assert.deepEqual(
+      [args, options],
+      [['http://x'], { socket: '/s', output: '-', timeout: 120_000, header: ['A: 1', 'B: 2'] }],
+    )
+    assert.equal((await parsed('ps', '--socket', '/t')).options.socket, '/t')
+  })
+
+  it('gives a daemon its settings as flags, and only those that were said', async () => {
+    const { options } = await parsed(
+      'agent',
+      '--supernode',
+      '/a',
+      '--supernode',
+      '/b',
+      '--no-engine',
+      '--upload-rate',
+      '1M',
+    )
+    assert.deepEqual(options, { supernode: ['/a', '/b'], engine: false, uploadRate: '1M' })
+    assert.deepEqual((await parsed('supernode', '--open')).options, { open: true })
+    assert.deepEqual((await parsed('agent')).options, {})
+  })
+
+  it('finds supernode token below supernode, with its data directory', async () => {
+    assert.deepEqual(await parsed('supernode', 'token', '--data', '/d'), {
+      name: 'supernode token',
+      args: [],
+      options: { data: '/d' },
+    })
+    assert.deepEqual((await parsed('supernode', '--data', '/d', 'token')).options, { data: '/d' })
+  })
+
+  for (const row of COMMANDS) {
+    it(`has a module for ${row.name} that exports its action`, async () => {
+      assert.equal(typeof (await loadAction(row)), 'function')
+    })
+  }
+})
+
+describe('completion', () => {
+  for (const shell of ['bash', 'zsh', 'fish']) {
+    it(`names every command and flag for ${shell}`, async () => {
+      const { code, out } = await darner(['completion', shell])
+      assert.equal(code, 0)
+      for (const row of COMMANDS) {
+        assert.ok(out.includes(row.name.split(' ').at(-1) ?? ''), row.name)
+        for (const { long } of flagsOf(row))
+          assert.ok(out.includes(shell === 'fish' ? `-l ${long.slice(2)}` : long), `${row.name} ${long}`)
+      }
+    })
+  }
+})
+
+it('starts from the file that package.json names', () => {
+  assert.ok(existsSync(new URL('../../../src/cli/launcher', import.meta.url)))
+})
