@@ -38,6 +38,8 @@ export interface NodeOptions {
 }
 
 const DEFAULTS = { maxConnections: 4096, inboundPerHostPerSec: 256, maxPendingInbound: 512, dialMs: 5000 }
+/** Streams of a connection that is not set up yet; the library's ten would cut off a busy dialler. */
+const MAX_EARLY_STREAMS = 256
 /** A connection that is closed in order gets this long, then it is cut. */
 const CLOSE_MS = 500
 
@@ -87,6 +89,8 @@ export async function openNode(options: NodeOptions, parts: { log: Log }): Promi
     connectionEncrypters: [noise()],
     streamMuxers: [
       yamux({
+        // a dialler may open its streams before the listener's side of the handshake has settled
+        maxEarlyStreams: MAX_EARLY_STREAMS,
         streamOptions: {
           initialStreamWindowSize: YAMUX_INITIAL_WINDOW_BYTES,
           maxStreamWindowSize: YAMUX_MAX_WINDOW_BYTES,

@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict'
+import { isDarnerError } from '../../../src/base/errors.ts'
+import {
+  addressName,
+  formatHostPort,
+  isLocalOnly,
+  isWildcard,
+  parseAddress,
+  parseHostPort,
+} from '../../../src/net/address.ts'
+
+const refused = (error: unknown) => isDarnerError(error, 'BAD_ARGUMENT')
+
+describe('parseHostPort', () => {
+  it('reads IPv4 and bracketed IPv6, and formatHostPort writes them back', () => {
+    assert.deepEqual(parseHostPort('10.1.2.3:7400'), { host: '10.1.2.3', port: 7400 })
+    assert.deepEqual(parseHostPort('[::1]:80'), { host: '::1', port: 80 })
+    for (const text of ['127.0.0.1:0', '[fd00::7]:65535']) assert.equal(formatHostPort(parseHostPort(text)), text)
+  })
+
+  it('refuses anything else', () => {
+    for (const text of [
+      '',
+      '10.1.2.3',
+      '10.1.2.3:',
+      '10.1.2.3:65536',
+      '10.1.2.3:-1',
+      '10.1.2:80',
+      '::1:80',
+      '[::1]',
+      '[10.1.2.3]:80',
+      'host:80',
+      '[fe80::1%eth0]:80',
+      '10.1.2.3:80 ',
+    ]) {
+      assert.throws(() => parseHostPort(text), refused, text)
+    }
+  })
+})
+
+describe('parseAddress', () => {
+  it('makes multiaddrs of IP:PORT and keeps multiaddrs of TCP', () => {
+    assert.equal(parseAddress('10.1.2.3:7400').toString(), '/ip4/10.1.2.3/tcp/7400')
+    assert.equal(parseAddress('[::1]:80').toString(), '/ip6/::1/tcp/80')
+    assert.equal(parseAddress('/dns4/super.node/tcp/7400').toString(), '/dns4/super.node/tcp/7400')
+  })
+
+  it('refuses other transports and broken text', () => {
+    for (const text of [
+      '/ip4/1.2.3.4/udp/7',
+      '/ip4/1.2.3.4',
+      '/ip4/1.2.3.4/tcp/7/ws',
+      '/ip4/300.2.3.4/tcp/7',
+      '/',
+      '/unix/tmp/x',
+    ]) {
+      assert.throws(() => parseAddress(text), refused, text)
+    }
+  })
+
+  it('feeds the questions asked of addresses', () => {
+    assert.equal(addressName(parseAddress('[::1]:80')), '[::1]:80')
+    assert.deepEqual(
+      ['127.9.9.9:1', '[::1]:1', '[fe80::1]:1', '169.254.0.1:1', '10.0.0.1:1', '[fd00::1]:1'].map((one) =>
+        isLocalOnly(parseAddress(one)),
+      ),
+      [true, true, true, true, false, false],
+    )
+    assert.deepEqual(
+      ['0.0.0.0:1', '[::]:1', '127.0.0.1:1'].map((one) => isWildcard(parseAddress(one))),
+      [true, true, false],
+    )
+  })
+})
