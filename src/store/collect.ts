@@ -1,0 +1,37 @@
+/** Which blobs go when space is short: a pure choice, so that a dry run and a run can't differ. */
+
+/** One thing that could go. */
+export interface Collectable {
+  readonly bytes: number
+  /** Epoch milliseconds. */
+  readonly lastUsedMs: number
+  /** Why it must stay, if it must. */
+  readonly keep: 'pinned' | 'leased' | 'in use' | undefined
+}
+
+export interface Watermarks {
+  /** Collection starts above this many bytes… */
+  readonly highBytes: number
+  /** …and goes on until no more than this are left. */
+  readonly lowBytes: number
+}
+
+/** The least recently used first, until `usedBytes` is down to `targetBytes` or nothing more may go. */
+export function pickVictims<T extends Collectable>(all: Iterable<T>, usedBytes: number, targetBytes: number): T[] {
+  const victims: T[] = []
+  let left = usedBytes
+  const free = [...all]
+    .filter((one) => one.keep === undefined)
+    .sort((a, b) => a.lastUsedMs - b.lastUsedMs || b.bytes - a.bytes)
+  for (const one of free) {
+    if (left <= targetBytes) break
+    victims.push(one)
+    left -= one.bytes
+  }
+  return victims
+}
+
+/** How far to go down: not at all below the high mark. */
+export function targetOf(usedBytes: number, marks: Watermarks): number {
+  return usedBytes > marks.highBytes ? marks.lowBytes : usedBytes
+}

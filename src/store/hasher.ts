@@ -1,0 +1,113 @@
+/** Hashing as the store uses it: pieces in memory here, files on a thread of their own (hash-worker.ts). */
+import { createHash, webcrypto } from 'node:crypto'
+import { Worker } from 'node:worker_threads'
+import { asDarnerError, DarnerError } from '../base/errors.ts'
+import { abortable } from '../base/signals.ts'
+import { pieceRange, type Task } from '../task/task.ts'
+import { HASH_WORKER_MARK, HASH_WORKER_URL, type HashAnswer, type HashRequest } from './hash-worker.ts'
+import { DIGEST_BYTES } from './piece-table.ts'
+
+/** From this length on a hash goes to the thread pool; below, the way there costs the loop more than the hash (0.3 ms). */
+const POOL_FROM_BYTES = 512 * 1024
+/** Bytes per question to the thread, so that an abort is heard and files take turns. */
+const BATCH_BYTES = 32 * 1024 * 1024
+const BATCH_PIECES = 1024
+
+/** SHA-256 of bytes in memory, without holding the event loop for a millisecond. Leave the bytes alone until it resolves. */
+export async function sha256(bytes: Uint8Array): Promise<Uint8Array> {
+  if (bytes.byteLength < POOL_FROM_BYTES) return createHash('sha256').update(bytes).digest()
+  return new Uint8Array(await webcrypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>))
+}
+
+/** A whole digest that grows with a file's contiguous prefix. */
+export interface WholeHash {
+  /** The first `to` bytes of the file are final. Cheap; returns at once. */
+  advance(to: number): void
+  /** The hex digest of the first `to` bytes. Call once. */
+  finish(to: number): Promise<string>
+  /** Lets go of it unfinished. */
+  drop(): void
+}
+
+export class Hasher implements AsyncDisposable {
+  readonly #waiting = new Map<number, PromiseWithResolvers<HashAnswer>>()
+  #worker: Worker | undefined
+  #next = 0
+  #closed = false
+
+  /** Starts a whole digest; the file is opened at once and may be renamed afterwards. */
+  whole(path: string, algorithm: 'sha256' | 'sha512'): WholeHash {
+    const key = this.#next++
+    const worker = this.#thread()
+    const post = (request: HashRequest) => worker.postMessage(request)
+    post({ kind: 'open', key, path, algorithm })
+    return {
+      advance: (to) => post({ kind: 'advance', key, to }),
+      finish: async (to) => {
+        if (worker !== this.#worker) throw new DarnerError('INTERNAL', `hash ${path}: the hashing thread ended`)
+        const { hex } = await this.#ask((id) => ({ kind: 'finish', key, to, id }), path)
+        return hex ?? ''
+      },
+      drop: () => post({ kind: 'drop', key }),
+    }
+  }
+
+  /** Digests of the given pieces of a file, 32 bytes each, in the order asked. Yields batches: bounded memory, abortable. */
+  async *pieces(
+    path: string,
+    task: Pick<Task, 'bytes' | 'pieceBytes'>,
+    numbers: readonly number[],
+    { signal }: { signal: AbortSignal },
+  ): AsyncIterable<{ piece: number; digest: Uint8Array }> {
+    const perBatch = Math.max(1, Math.min(BATCH_PIECES, Math.floor(BATCH_BYTES / task.pieceBytes)))
+    for (let from = 0; from < numbers.length; from += perBatch) {
+      const batch = numbers.slice(from, from + perBatch)
+      const ranges = Float64Array.from(batch.flatMap((piece) => Object.values(pieceRange(task, piece))))
+      const asked = this.#ask((id) => ({ kind: 'pieces', id, path, ranges }), path)
+      const { digests = new Uint8Array() } = await abortable(asked, signal)
+      for (const [at, piece] of batch.entries()) {
+        yield { piece, digest: digests.subarray(at * DIGEST_BYTES, (at + 1) * DIGEST_BYTES) }
+      }
+    }
+  }
+
+  async #ask(request: (id: number) => HashRequest, path: string): Promise<HashAnswer> {
+    const id = this.#next++
+    const worker = this.#thread()
+    const answer = Promise.withResolvers<HashAnswer>()
+    this.#waiting.set(id, answer)
+    worker.ref()
+    worker.postMessage(request(id))
+    try {
+      const got = await answer.promise
+      if (got.error) throw asDarnerError(got.error, `hash ${path}`)
+      return got
+    } finally {
+      this.#waiting.delete(id)
+      if (this.#waiting.size === 0) worker.unref()
+    }
+  }
+
+  /** Started when first needed; it doesn't keep the process alive unless somebody waits for it. */
+  #thread(): Worker {
+    if (this.#closed) throw new DarnerError('CLOSED', 'hash a file: the store is closed')
+    if (this.#worker) return this.#worker
+    const worker = new Worker(HASH_WORKER_URL, { workerData: HASH_WORKER_MARK, name: 'hash' })
+    worker.unref()
+    worker.on('message', (answer: HashAnswer) => this.#waiting.get(answer.id)?.resolve(answer))
+    const gone = (cause: unknown) => {
+      if (this.#worker === worker) this.#worker = undefined
+      const code = this.#closed ? 'CLOSED' : 'INTERNAL'
+      for (const one of this.#waiting.values()) one.reject(new DarnerError(code, 'the hashing thread ended', { cause }))
+    }
+    worker.on('error', gone)
+    worker.on('exit', gone)
+    this.#worker = worker
+    return worker
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true
+    await this.#worker?.terminate()
+  }
+}

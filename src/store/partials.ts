@@ -1,0 +1,62 @@
+/** Makes and reopens the files of a half-done task. */
+import { mkdir, open, rm } from 'node:fs/promises'
+import { asDarnerError } from '../base/errors.ts'
+import { Bitmap } from '../task/bitmap.ts'
+import { pieceCount, type Task } from '../task/task.ts'
+import type { Hasher } from './hasher.ts'
+import { Journal, readJournal } from './journal.ts'
+import { type Layout, syncDirectory } from './layout.ts'
+import { PieceTable, same } from './piece-table.ts'
+import type { Found } from './stored-task.ts'
+
+/** A fresh sparse file of the task's length and an empty journal. Throws DISK_FULL; then nothing of it is left. */
+export async function createPartial(task: Task, layout: Layout): Promise<Found> {
+  const folder = layout.partial(task.id)
+  const table = new PieceTable(pieceCount(task))
+  try {
+    await mkdir(folder, { recursive: true })
+    await sizeFile(layout.data(task.id), task.bytes)
+    const journal = await Journal.create(layout.journal(task.id), task, table)
+    await syncDirectory(layout.partials)
+    return { path: layout.data(task.id), have: new Bitmap(table.size), table, journal }
+  } catch (error) {
+    await rm(folder, { recursive: true, force: true })
+    throw asDarnerError(error, `make room for ${task.id}`)
+  }
+}
+
+/**
+ * Opens what an earlier run left. Each recorded piece is hashed again and counts only when it agrees with its record; the
+ * journal is rewritten with those. Throws STORE_CORRUPT, DISK_FULL or the signal's reason; the files then stay.
+ */
+export async function reopenPartial(
+  task: Task,
+  layout: Layout,
+  hasher: Hasher,
+  { signal }: { signal: AbortSignal },
+): Promise<Found & { have: Bitmap; dropped: number }> {
+  const path = layout.data(task.id)
+  const recorded = await readJournal(layout.journal(task.id))
+  const table = new PieceTable(pieceCount(task))
+  const have = new Bitmap(table.size)
+  await sizeFile(path, task.bytes)
+  const numbers = [...recorded.pieces.keys()].sort((a, b) => a - b)
+  for await (const { piece, digest } of hasher.pieces(path, task, numbers, { signal })) {
+    if (!same(digest, recorded.pieces.get(piece) ?? digest.subarray(1))) continue
+    table.setDigests(piece, digest)
+    have.add(piece)
+  }
+  const kept = numbers.filter((piece) => have.has(piece))
+  const journal = await Journal.create(layout.journal(task.id), task, table, kept)
+  return { path, have, table, journal, dropped: numbers.length - kept.length }
+}
+
+/** Makes the file, or brings it to its length, without taking the space. */
+export async function sizeFile(path: string, bytes: number): Promise<void> {
+  const handle = await open(path, 'a+')
+  try {
+    if ((await handle.stat()).size !== bytes) await handle.truncate(bytes)
+  } finally {
+    await handle.close()
+  }
+}

@@ -1,0 +1,652 @@
+/**
+ * The content-addressed store, one for peer, seed and runtime: half-done tasks piece by piece, complete blobs under their
+ * digest, what keeps them alive and what makes room. Bytes become visible only when verified. One process at a time.
+ */
+import { renameSync } from 'node:fs'
+import { mkdir, rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import type { Clock } from '../base/clock.ts'
+import { asDarnerError, DarnerError } from '../base/errors.ts'
+import type { Log } from '../base/log.ts'
+import { Scope } from '../base/scope.ts'
+import { abortable } from '../base/signals.ts'
+import type { Digest } from '../oci/digest.ts'
+import { Bitmap, type ReadonlyBitmap } from '../task/bitmap.ts'
+import { blobTask, pieceCount, type Task, type TaskId } from '../task/task.ts'
+import { type Collectable, pickVictims, targetOf, type Watermarks } from './collect.ts'
+import { FilePool } from './data-file.ts'
+import { Hasher } from './hasher.ts'
+import { cutFile, type IngestOptions, ingestFile } from './ingest.ts'
+import { checkGeometry, Journal } from './journal.ts'
+import { Layout, syncDirectory } from './layout.ts'
+import { checkOwner, Leases, Pins } from './leases.ts'
+import { lockedError, removeHolder, writeHolder } from './lock.ts'
+import { type BlobRecord, Metadata } from './metadata.ts'
+import { createPartial, reopenPartial, sizeFile } from './partials.ts'
+import type { PieceTable } from './piece-table.ts'
+import { type Dormant, recoverBlobs, recoverPartials } from './recover.ts'
+import { type Damage, type ScrubOptions, type ScrubReport, scrubBlobs } from './scrub.ts'
+import { type Keeper, StoredTask } from './stored-task.ts'
+
+export type { StoredTask } from './stored-task.ts'
+
+export interface StoreOptions {
+  readonly directory: string
+  /** Most bytes that blobs and half-done tasks may take together; without it only the disk is the limit. */
+  readonly maxBytes?: number
+  /** Collection starts above, and goes down to, these shares of `maxBytes`. Default 0.9 and 0.75. */
+  readonly high?: number
+  readonly low?: number
+  /** A half-done task that nobody leased or touched for this long may be collected. Default one hour. */
+  readonly partialIdleMs?: number
+  /** How often use times are written and the high mark is checked. Default one minute. */
+  readonly sweepMs?: number
+  /** Idle files kept open. Default 256. */
+  readonly maxOpenFiles?: number
+}
+
+/** One line of the inventory. */
+export interface Holding extends Collectable {
+  readonly task: Task
+  /** `dormant`: left by an earlier run, its pieces not counted before {@link Store.reopen} or {@link Store.create}. */
+  readonly state: 'complete' | 'partial' | 'dormant'
+  readonly complete: boolean
+  /** Pieces that can be read. */
+  readonly have: ReadonlyBitmap
+  readonly mediaType: string | undefined
+  readonly pins: readonly string[]
+  readonly leases: readonly string[]
+}
+
+export interface Usage {
+  readonly completeBytes: number
+  readonly partialBytes: number
+  /** Bytes of the above that collection must leave, by reason. */
+  readonly pinnedBytes: number
+  readonly leasedBytes: number
+  readonly blobs: number
+  readonly partials: number
+}
+
+/** What went, or would go. */
+export interface Collected {
+  readonly victims: readonly Holding[]
+  readonly freedBytes: number
+  readonly usedBytes: number
+}
+
+interface Entry {
+  record: BlobRecord
+  lastUsedMs: number
+}
+
+const HOUR_MS = 3_600_000
+const MINUTE_MS = 60_000
+
+/** Opens or makes the store in `options.directory`. Throws STORE_LOCKED naming the process that has it, STORE_CORRUPT, DISK_FULL. */
+export async function openStore(options: StoreOptions, parts: { log: Log; clock: Clock }): Promise<Store> {
+  const layout = new Layout(options.directory)
+  await mkdir(options.directory, { recursive: true })
+  const metadata = await Metadata.open(layout.meta, (cause) => lockedError(options.directory, layout.lock, cause))
+  try {
+    await writeHolder(layout.lock)
+    await layout.prepare()
+    const found = await recoverBlobs(layout, metadata, parts.log)
+    const dormant = await recoverPartials(layout, new Set(found.blobs.keys()), parts.log)
+    return new Store(options, { ...parts, layout, metadata, found, dormant })
+  } catch (error) {
+    await metadata[Symbol.asyncDispose]()
+    throw asDarnerError(error, `open store ${options.directory}`)
+  }
+}
+
+export class Store implements AsyncDisposable {
+  readonly #layout: Layout
+  readonly #metadata: Metadata
+  readonly #log: Log
+  readonly #clock: Clock
+  readonly #scope = new Scope()
+  readonly #hasher = new Hasher()
+  readonly #pool: FilePool
+  readonly #keeper: Keeper
+  readonly #marks: Watermarks
+  readonly #maxBytes: number
+  readonly #partialIdleMs: number
+  readonly #complete = new Map<Digest, Entry>()
+  readonly #digests = new Map<TaskId, Digest>()
+  readonly #dormant: Map<TaskId, Dormant>
+  readonly #live = new Map<TaskId, StoredTask>()
+  readonly #touched = new WeakMap<StoredTask, number>()
+  readonly #opening = new Map<TaskId, Promise<StoredTask>>()
+  readonly #leases = new Leases()
+  readonly #pins = new Pins()
+  readonly #damage = new Set<(damage: Damage) => void>()
+  #serial: Promise<unknown> = Promise.resolve()
+  #closed: Promise<void> | undefined
+
+  /** Use {@link openStore}. */
+  constructor(
+    options: StoreOptions,
+    parts: {
+      log: Log
+      clock: Clock
+      layout: Layout
+      metadata: Metadata
+      found: Awaited<ReturnType<Metadata['load']>>
+      dormant: Map<TaskId, Dormant>
+    },
+  ) {
+    const { maxBytes = Number.POSITIVE_INFINITY, high = 0.9, low = 0.75 } = options
+    this.#log = parts.log
+    this.#clock = parts.clock
+    this.#layout = parts.layout
+    this.#metadata = parts.metadata
+    this.#dormant = parts.dormant
+    this.#maxBytes = maxBytes
+    this.#marks = { highBytes: maxBytes * high, lowBytes: maxBytes * low }
+    this.#partialIdleMs = options.partialIdleMs ?? HOUR_MS
+    this.#pool = new FilePool({ most: options.maxOpenFiles ?? 256 })
+    this.#keeper = {
+      hasher: this.#hasher,
+      pool: this.#pool,
+      log: this.#log,
+      touched: (stored) => this.#touch(stored),
+      commit: (stored, digest) => this.#commitTask(stored, digest),
+      purge: (stored) => this.#purge(stored),
+      tableOf: (digest) => this.#metadata.tableOf(digest),
+    }
+    for (const [digest, record] of parts.found.blobs) this.#index(digest, record, parts.found.used.get(digest) ?? 0)
+    for (const [id, owner] of parts.found.pins) this.#pins.add(id, owner)
+    const sweepMs = options.sweepMs ?? MINUTE_MS
+    this.#scope.run(async (signal) => {
+      for (;;) {
+        await this.#clock.sleep(sweepMs, { signal })
+        await this.#sweep()
+      }
+    })
+  }
+
+  /** What is here of a task, complete or half done; undefined when nothing is, or nothing that was checked in this run. */
+  find(id: TaskId): StoredTask | undefined {
+    const live = this.#live.get(id)
+    if (live) return live
+    const digest = this.#digests.get(id) ?? (id as string as Digest)
+    const entry = this.#complete.get(digest)
+    if (!entry) return undefined
+    const { bytes, pieceBytes } = entry.record
+    return this.#enlive(
+      new StoredTask(
+        { task: { id, digest, bytes, pieceBytes }, found: { path: this.#layout.blob(digest), digest } },
+        this.#keeper,
+      ),
+    )
+  }
+
+  /** The complete blob, or the half-done task, of that digest. */
+  byDigest(digest: Digest): StoredTask | undefined {
+    return this.find(digest as string as TaskId)
+  }
+
+  /** Opens the half-done task that an earlier run left under this id, with the geometry it had; undefined when there is none. */
+  async reopen(id: TaskId, options: { signal: AbortSignal }): Promise<StoredTask | undefined> {
+    const dormant = this.#dormant.get(id)
+    return dormant ? this.create(dormant.task, options) : this.find(id)
+  }
+
+  /**
+   * The task to write to: the one in hand, the complete blob, what an earlier run left (each piece hashed again before it
+   * counts), or a fresh file. Single flight per id. Throws BAD_ARGUMENT, SIZE_MISMATCH (a complete blob of another length),
+   * CONFLICT (a task in hand is cut otherwise), DISK_FULL.
+   */
+  async create(task: Task, { signal }: { signal: AbortSignal }): Promise<StoredTask> {
+    signal.throwIfAborted()
+    this.#open()
+    checkGeometry(task)
+    let opening = this.#opening.get(task.id)
+    if (!opening) {
+      const here = this.find(task.id) ?? this.#alias(task)
+      if (here) return sameGeometry(here, task)
+      opening = this.#create(task).finally(() => this.#opening.delete(task.id))
+      opening.catch(() => {})
+      this.#opening.set(task.id, opening)
+    }
+    return sameGeometry(await abortable(opening, signal), task)
+  }
+
+  /** Every task of which something is here. */
+  *tasks(): Iterable<Holding> {
+    for (const entry of this.#complete.values())
+      for (const id of entry.record.ids) yield this.#completeHolding(id, entry)
+    for (const stored of this.#live.values()) if (!stored.complete) yield this.#partialHolding(stored)
+    for (const dormant of this.#dormant.values()) yield this.#dormantHolding(dormant)
+  }
+
+  /** Stores a small blob whole, such as a manifest, and returns it. Throws DIGEST_MISMATCH, DISK_FULL. */
+  async put(bytes: Uint8Array, options: IngestOptions): Promise<StoredTask> {
+    return this.ingest(
+      (async function* () {
+        yield bytes
+      })(),
+      { ...options, maxBytes: bytes.byteLength },
+    )
+  }
+
+  /** Stores a stream as a blob. Throws DIGEST_MISMATCH, LIMIT_EXCEEDED, DISK_FULL; then nothing of it is left. */
+  async ingest(stream: AsyncIterable<Uint8Array>, options: IngestOptions): Promise<StoredTask> {
+    this.#open()
+    const { path, digest, bytes, table } = await ingestFile(stream, options, {
+      layout: this.#layout,
+      hasher: this.#hasher,
+    })
+    try {
+      await this.#makeRoom(bytes)
+      const { mediaType } = options
+      await this.#commit(path, digest, blobTask(digest, bytes), {
+        table,
+        ...(mediaType === undefined ? {} : { mediaType }),
+      })
+    } catch (error) {
+      await rm(path, { force: true })
+      throw error
+    }
+    const stored = this.byDigest(digest)
+    if (!stored) throw new DarnerError('CLOSED', `take in ${digest}: it was removed at once`)
+    return stored
+  }
+
+  /** Makes sure that a complete blob's piece table is known, hashing the file if need be, and returns it. */
+  async cut(stored: StoredTask, { signal }: { signal: AbortSignal }): Promise<PieceTable> {
+    const { digest } = stored
+    if (!stored.complete || digest === undefined || stored.table.known.full) return stored.table
+    const digests = await cutFile(stored.path, stored.task, this.#hasher, { signal })
+    const table = stored.table
+    table.setDigests(0, digests)
+    const entry = this.#complete.get(digest)
+    if (entry) await this.#metadata.putBlob(digest, entry.record, digests)
+    return table
+  }
+
+  /** Keeps a task from being collected while this process lives and the lease isn't disposed. */
+  lease(id: TaskId, owner = 'reader'): Disposable {
+    checkOwner(owner)
+    return this.#leases.take(id, owner)
+  }
+
+  /** Keeps a task from being collected until {@link unpin}, restarts included. It need not be here yet. */
+  async pin(id: TaskId, owner: string): Promise<void> {
+    checkOwner(owner)
+    this.#pins.add(id, owner)
+    await this.#metadata.pin(id, owner)
+  }
+
+  async unpin(id: TaskId, owner: string): Promise<void> {
+    await this.#metadata.unpin(id, owner)
+    this.#pins.remove(id, owner)
+  }
+
+  /** Deletes a task that nobody needs. Throws CONFLICT when it is pinned, leased or in use; false when it isn't here. */
+  async remove(id: TaskId): Promise<boolean> {
+    const digest = this.#digests.get(id) ?? id
+    const holding = this.#holdings().find((one) => one.task.id === id || one.task.digest === digest)
+    if (!holding) return false
+    if (holding.keep) throw new DarnerError('CONFLICT', `delete ${id}: it is ${holding.keep}`)
+    await this.#drop(holding, 'deleted')
+    return true
+  }
+
+  /**
+   * Makes room, least recently used first, never what is pinned, leased or in use. Down to `targetBytes`, or, without one, from
+   * above the high mark down to the low one. With `dryRun` it only says what would go.
+   */
+  async collect({ dryRun = false, targetBytes }: { dryRun?: boolean; targetBytes?: number } = {}): Promise<Collected> {
+    const all = this.#holdings()
+    const usedBytes = all.reduce((sum, one) => sum + one.bytes, 0)
+    const victims = pickVictims(all, usedBytes, targetBytes ?? targetOf(usedBytes, this.#marks))
+    if (!dryRun) await Promise.all(victims.map((one) => this.#drop(one, 'collected')))
+    const freedBytes = victims.reduce((sum, one) => sum + one.bytes, 0)
+    if (victims.length > 0) this.#log.info({ dryRun, blobs: victims.length, freedBytes, usedBytes }, 'collected')
+    return { victims, freedBytes, usedBytes }
+  }
+
+  usage(): Usage {
+    const sum = (some: Holding[]) => some.reduce((bytes, one) => bytes + one.bytes, 0)
+    const all = this.#holdings()
+    const complete = all.filter((one) => one.state === 'complete')
+    const partial = all.filter((one) => one.state !== 'complete')
+    return {
+      completeBytes: sum(complete),
+      partialBytes: sum(partial),
+      pinnedBytes: sum(all.filter((one) => one.pins.length > 0)),
+      leasedBytes: sum(all.filter((one) => one.leases.length > 0)),
+      blobs: complete.length,
+      partials: partial.length,
+    }
+  }
+
+  /**
+   * Hashes complete blobs again. A blob with rotten pieces becomes half done: those pieces are dropped, the rest stays and is
+   * served, and {@link onDamage} tells who can fetch the others. Throws the signal's reason.
+   */
+  async scrub(options: ScrubOptions): Promise<ScrubReport> {
+    const blobs = [...this.#complete].map(([digest, { record, lastUsedMs }]) => ({ digest, record, lastUsedMs }))
+    return scrubBlobs(blobs, options, {
+      hasher: this.#hasher,
+      clock: this.#clock,
+      pathOf: (digest) => this.#layout.blob(digest),
+      stored: (digest) => this.byDigest(digest),
+      cut: (stored) => this.cut(stored, options),
+      demote: (stored, bad) => this.#demote(stored, bad),
+      lost: (stored, reason) => stored.discard(reason),
+      log: this.#log,
+    })
+  }
+
+  /** Calls back for each blob in which a scrub found rot. Returns the unsubscriber. */
+  onDamage(listener: (damage: Damage) => void): () => void {
+    this.#damage.add(listener)
+    return () => void this.#damage.delete(listener)
+  }
+
+  /** Rejects all waiters with CLOSED, waits for writes under way, writes use times. What is half done stays on disk. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #close(): Promise<void> {
+    const reason = new DarnerError('CLOSED', `store ${this.#layout.root} was closed`)
+    await this.#scope.close(reason)
+    await Promise.allSettled(this.#opening.values())
+    for (const stored of this.#live.values()) stored.fail(reason)
+    await Promise.allSettled([...this.#live.values()].map((stored) => stored.close()))
+    await this.#hasher[Symbol.asyncDispose]()
+    await this.#serial.catch(() => {})
+    await this.#pool[Symbol.asyncDispose]()
+    await removeHolder(this.#layout.lock)
+    await this.#metadata[Symbol.asyncDispose]()
+  }
+
+  #open(): void {
+    if (this.#closed) throw new DarnerError('CLOSED', `store ${this.#layout.root} was closed`)
+  }
+
+  async #create(task: Task): Promise<StoredTask> {
+    const { signal } = this.#scope
+    const dormant = this.#dormant.get(task.id)
+    const resumable = dormant && dormant.task.bytes === task.bytes && dormant.task.pieceBytes === task.pieceBytes
+    if (dormant && resumable) {
+      try {
+        const found = await reopenPartial(task, this.#layout, this.#hasher, { signal })
+        this.#dormant.delete(task.id)
+        const stored = this.#enlive(new StoredTask({ task, found }, this.#keeper))
+        this.#log.debug({ taskId: task.id, pieces: found.have.count, dropped: found.dropped }, 'task reopened')
+        return stored
+      } catch (error) {
+        if (asDarnerError(error, '').code !== 'STORE_CORRUPT') throw error
+        this.#log.warn({ taskId: task.id, error }, 'half-done task starts over')
+      }
+    }
+    if (dormant) {
+      this.#dormant.delete(task.id)
+      await this.#trash(this.#layout.partial(task.id))
+    }
+    await this.#makeRoom(task.bytes)
+    return this.#enlive(new StoredTask({ task, found: await createPartial(task, this.#layout) }, this.#keeper))
+  }
+
+  /** A task whose digest is complete under another id is that blob. */
+  #alias(task: Task): StoredTask | undefined {
+    if (task.digest === undefined || !this.#complete.has(task.digest)) return undefined
+    this.#digests.set(task.id, task.digest)
+    return this.find(task.id)
+  }
+
+  #enlive(stored: StoredTask): StoredTask {
+    this.#live.set(stored.task.id, stored)
+    this.#touch(stored)
+    return stored
+  }
+
+  #touch(stored: StoredTask): void {
+    const now = this.#clock.now()
+    this.#touched.set(stored, now)
+    const { digest } = stored
+    const entry = stored.complete && digest !== undefined ? this.#complete.get(digest) : undefined
+    if (!entry || digest === undefined) return
+    entry.lastUsedMs = now
+    this.#metadata.setUsed(digest, now)
+  }
+
+  #index(digest: Digest, record: BlobRecord, lastUsedMs: number): void {
+    this.#complete.set(digest, { record, lastUsedMs })
+    for (const id of record.ids) this.#digests.set(id, digest)
+  }
+
+  async #commitTask(stored: StoredTask, digest: Digest): Promise<string> {
+    const table = stored.table.slice(0, stored.pieces)
+    const path = await this.#commit(stored.path, digest, stored.task, { ...(table ? { table } : {}), stored })
+    await rm(this.#layout.partial(stored.task.id), { recursive: true, force: true })
+    return path
+  }
+
+  /** Record first, then the name: a crash between them leaves a record without a file, which the next start drops. */
+  #commit(
+    from: string,
+    digest: Digest,
+    task: Task,
+    more: { table?: Uint8Array; mediaType?: string; stored?: StoredTask },
+  ): Promise<string> {
+    return this.#inOrder(async () => {
+      const path = this.#layout.blob(digest)
+      const old = this.#complete.get(digest)?.record
+      const mediaType = more.mediaType ?? old?.mediaType
+      const { bytes, pieceBytes } = task
+      const ids = [...new Set([...(old?.ids ?? []), task.id])]
+      const record = { bytes, pieceBytes, ids, ...(mediaType === undefined ? {} : { mediaType }) }
+      await this.#metadata.putBlob(digest, record, more.table)
+      try {
+        // in one turn with the index, so that a collection can't come between
+        if (more.stored?.failure) throw more.stored.failure
+        renameSync(from, path)
+      } catch (error) {
+        if (old && this.#complete.has(digest)) await this.#metadata.putBlob(digest, old, undefined)
+        else await this.#metadata.dropBlobs([digest])
+        throw asDarnerError(error, `name blob ${digest}`)
+      }
+      this.#index(digest, record, this.#clock.now())
+      this.#metadata.setUsed(digest, this.#clock.now())
+      await syncDirectory(dirname(path))
+      return path
+    })
+  }
+
+  async #inOrder<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#serial.then(work, work)
+    this.#serial = turn.catch(() => {})
+    return turn
+  }
+
+  /** Everything that takes space, once each: a blob with several ids is one holding. */
+  #holdings(): Holding[] {
+    const all: Holding[] = []
+    for (const entry of this.#complete.values()) {
+      const [id] = entry.record.ids
+      if (id !== undefined) all.push(this.#completeHolding(id, entry))
+    }
+    for (const stored of this.#live.values()) if (!stored.complete) all.push(this.#partialHolding(stored))
+    for (const dormant of this.#dormant.values()) all.push(this.#dormantHolding(dormant))
+    return all
+  }
+
+  #completeHolding(id: TaskId, { record, lastUsedMs }: Entry): Holding {
+    const digest = this.#digests.get(id) ?? (id as string as Digest)
+    const { bytes, pieceBytes, mediaType } = record
+    const task = { id, digest, bytes, pieceBytes }
+    const ids = [...new Set([...record.ids, digest as string as TaskId])]
+    const busy = ids.some((one) => this.#live.get(one)?.busy)
+    const have = Bitmap.full(pieceCount(task))
+    return { task, state: 'complete', complete: true, have, bytes, lastUsedMs, mediaType, ...this.#keeping(ids, busy) }
+  }
+
+  #partialHolding(stored: StoredTask): Holding {
+    const lastUsedMs = this.#touched.get(stored) ?? 0
+    const busy = stored.busy || this.#clock.now() - lastUsedMs < this.#partialIdleMs
+    const { task, have, haveBytes: bytes } = stored
+    return {
+      task,
+      state: 'partial',
+      complete: false,
+      have,
+      bytes,
+      lastUsedMs,
+      mediaType: undefined,
+      ...this.#keeping(idsOf(task), busy),
+    }
+  }
+
+  #dormantHolding({ task, claimedBytes: bytes, lastUsedMs }: Dormant): Holding {
+    const busy = this.#opening.has(task.id) || this.#clock.now() - lastUsedMs < this.#partialIdleMs
+    const have = new Bitmap(pieceCount(task))
+    return {
+      task,
+      state: 'dormant',
+      complete: false,
+      have,
+      bytes,
+      lastUsedMs,
+      mediaType: undefined,
+      ...this.#keeping(idsOf(task), busy),
+    }
+  }
+
+  #keeping(ids: TaskId[], busy: boolean): Pick<Holding, 'pins' | 'leases' | 'keep'> {
+    const pins = ids.flatMap((id) => this.#pins.owners(id))
+    const leases = ids.flatMap((id) => this.#leases.owners(id))
+    const keep = pins.length > 0 ? 'pinned' : leases.length > 0 ? 'leased' : busy ? 'in use' : undefined
+    return { pins, leases, keep }
+  }
+
+  /** Takes a holding out of the index in this turn, then frees its space. */
+  async #drop({ task, state }: Holding, what: string): Promise<void> {
+    const reason = new DarnerError('PIECE_ABSENT', `${task.id} was ${what}`)
+    if (state === 'dormant') {
+      this.#dormant.delete(task.id)
+      return this.#trash(this.#layout.partial(task.id))
+    }
+    const stored = this.find(task.id)
+    stored?.fail(reason)
+    if (stored) await this.#purge(stored, reason)
+  }
+
+  async #purge(stored: StoredTask, reason = stored.failure): Promise<void> {
+    const { task } = stored
+    const digest = stored.complete ? stored.digest : undefined
+    if (digest === undefined) {
+      if (this.#live.get(task.id) === stored) this.#live.delete(task.id)
+      const trashed = this.#toTrash(this.#layout.partial(task.id))
+      await stored.close()
+      return rm(trashed, { recursive: true, force: true })
+    }
+    const ids = [...(this.#complete.get(digest)?.record.ids ?? []), task.id, digest as string as TaskId]
+    const handles = new Set<StoredTask>()
+    for (const id of ids) {
+      const live = this.#live.get(id)
+      if (live?.complete && live.digest === digest) {
+        handles.add(live)
+        this.#live.delete(id)
+      }
+      if (this.#digests.get(id) === digest) this.#digests.delete(id)
+    }
+    this.#complete.delete(digest)
+    const trashed = this.#toTrash(this.#layout.blob(digest))
+    for (const live of handles) live.fail(reason ?? new DarnerError('PIECE_ABSENT', `${digest} was deleted`))
+    await this.#inOrder(async () => {
+      if (!this.#complete.has(digest)) await this.#metadata.dropBlobs([digest])
+    })
+    await Promise.all([...handles].map((live) => live.close()))
+    await rm(trashed, { recursive: true, force: true })
+  }
+
+  /** Out of its place at once; returns where to delete it. What is gone already is fine. */
+  #toTrash(path: string): string {
+    const trashed = this.#layout.freshTrash()
+    try {
+      renameSync(path, trashed)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return trashed
+      // no room for a new name: deleted where it is
+      return path
+    }
+    return trashed
+  }
+
+  async #trash(path: string): Promise<void> {
+    await rm(this.#toTrash(path), { recursive: true, force: true })
+  }
+
+  /** Throws DISK_FULL when `bytes` more can't be held within `maxBytes` even after collecting. */
+  async #makeRoom(bytes: number): Promise<void> {
+    const reserved = () => {
+      let sum = 0
+      for (const one of this.#holdings()) sum += one.state === 'partial' ? one.task.bytes : one.bytes
+      return sum
+    }
+    if (reserved() + bytes <= this.#marks.highBytes) return
+    await this.collect({ targetBytes: Math.max(0, this.#marks.lowBytes - bytes) })
+    const held = reserved()
+    if (held + bytes <= this.#maxBytes) return
+    throw new DarnerError('DISK_FULL', `make room for ${bytes} bytes: ${held} of ${this.#maxBytes} are in use`, {
+      way: 'remove images that are not needed or raise the store size',
+    })
+  }
+
+  async #sweep(): Promise<void> {
+    try {
+      await this.#metadata.flushUses()
+      await this.collect()
+    } catch (error) {
+      this.#log.error({ error }, 'store sweep failed')
+    }
+  }
+
+  /** A complete blob becomes half done without its bad pieces; handles under other ids end. */
+  async #demote(stored: StoredTask, bad: readonly number[]): Promise<void> {
+    const { task, table, digest } = stored
+    if (digest === undefined) return
+    const good = Array.from({ length: stored.pieces }, (_, piece) => piece).filter((piece) => !bad.includes(piece))
+    await mkdir(this.#layout.partial(task.id), { recursive: true })
+    const journal = await Journal.create(this.#layout.journal(task.id), task, table, good)
+    const path = this.#layout.data(task.id)
+    renameSync(stored.path, path)
+    const ids = this.#complete.get(digest)?.record.ids ?? []
+    this.#complete.delete(digest)
+    for (const id of [...ids, task.id]) {
+      this.#digests.delete(id)
+      const other = this.#live.get(id)
+      if (!other || other === stored) continue
+      this.#live.delete(id)
+      other.fail(new DarnerError('STORE_CORRUPT', `${id}: the stored blob ${digest} is damaged`))
+      this.#scope.run(() => other.close())
+    }
+    stored.damaged(bad, { path, table, journal })
+    await sizeFile(path, task.bytes)
+    await this.#inOrder(() => this.#metadata.dropBlobs([digest]))
+    for (const listener of this.#damage) listener({ task, digest, pieces: bad })
+  }
+}
+
+function idsOf(task: Task): TaskId[] {
+  return task.digest === undefined ? [task.id] : [...new Set([task.id, task.digest as string as TaskId])]
+}
+
+function sameGeometry(stored: StoredTask, task: Task): StoredTask {
+  const { bytes, pieceBytes } = stored.task
+  if (bytes === task.bytes && (stored.complete || pieceBytes === task.pieceBytes)) return stored
+  const code = stored.complete ? 'SIZE_MISMATCH' : 'CONFLICT'
+  const text = `open ${task.id} as ${task.bytes} bytes in pieces of ${task.pieceBytes}: here it has ${bytes} in pieces of ${pieceBytes}`
+  throw new DarnerError(code, text)
+}

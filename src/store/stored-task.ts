@@ -1,0 +1,395 @@
+/**
+ * One task's bytes in the store: half done, with the pieces that are here, or complete. A piece counts, is told to others and
+ * can be read only after its SHA-256 matched the table; the blob is complete only after its whole digest matched.
+ */
+import { createHash } from 'node:crypto'
+import { asDarnerError, DarnerError, isDarnerError } from '../base/errors.ts'
+import type { Log } from '../base/log.ts'
+import { abortable } from '../base/signals.ts'
+import { algorithmOf, type Digest } from '../oci/digest.ts'
+import { Bitmap, type ReadonlyBitmap } from '../task/bitmap.ts'
+import { pieceCount, pieceRange, type Task } from '../task/task.ts'
+import { DataFile, type FilePool } from './data-file.ts'
+import { type Hasher, sha256, type WholeHash } from './hasher.ts'
+import type { Journal } from './journal.ts'
+import { readAll, writeAll } from './layout.ts'
+import { PieceTable, same } from './piece-table.ts'
+import { PieceWatch } from './piece-watch.ts'
+
+/** Up to this length a whole blob is read and hashed in one go at the end; the thread isn't bothered. */
+const SMALL_BYTES = 512 * 1024
+
+/** What a stored task asks of its store. */
+export interface Keeper {
+  readonly hasher: Hasher
+  readonly pool: FilePool
+  readonly log: Log
+  /** Somebody used it: it isn't the next to be collected. */
+  touched(stored: StoredTask): void
+  /** Records the blob and gives its file the final name; returns that. All or nothing. */
+  commit(stored: StoredTask, digest: Digest): Promise<string>
+  /** Takes it out of the index at once and deletes its files. */
+  purge(stored: StoredTask): Promise<void>
+  /** The piece table that was recorded with a complete blob. */
+  tableOf(digest: Digest): Uint8Array | undefined
+}
+
+/** What is here of a task at the moment it is opened. */
+export type Found =
+  | { readonly path: string; readonly have: Bitmap; readonly table: PieceTable; readonly journal: Journal }
+  | { readonly path: string; readonly digest: Digest }
+
+export class StoredTask {
+  readonly task: Task
+  readonly pieces: number
+  readonly #keeper: Keeper
+  readonly #file: DataFile
+  readonly #watch: PieceWatch
+  readonly #writing = new Map<number, Promise<void>>()
+  #have: Bitmap
+  /** A half-done task's table lives here; a complete one's is in the metadata and may be dropped from memory. */
+  #table: PieceTable | undefined
+  #cachedTable: WeakRef<PieceTable> | undefined
+  #journal: Journal | undefined
+  #digest: Digest | undefined
+  #failure: DarnerError | undefined
+  #whole: WholeHash | undefined
+  #prefix = 0
+  #finishing: Promise<Digest> | undefined
+
+  constructor(options: { task: Task; found: Found }, keeper: Keeper) {
+    const { task, found } = options
+    this.task = task
+    this.pieces = pieceCount(task)
+    this.#keeper = keeper
+    this.#file = new DataFile(found.path, keeper.pool)
+    this.#watch = new PieceWatch(keeper.log)
+    if ('digest' in found) {
+      this.#digest = found.digest
+      this.#have = Bitmap.full(this.pieces)
+    } else {
+      this.#have = found.have
+      this.#table = found.table
+      this.#journal = found.journal
+    }
+  }
+
+  /** Verified pieces that can be read now; grows, and shrinks only when {@link damaged}. */
+  get have(): ReadonlyBitmap {
+    return this.#have
+  }
+
+  /** True once the whole digest matched and the file has its final name. */
+  get complete(): boolean {
+    return this.#digest !== undefined
+  }
+
+  /** The whole digest: of a complete blob what it hashed to, else what it must hash to, if known. */
+  get digest(): Digest | undefined {
+    return this.#digest ?? this.task.digest
+  }
+
+  /** Why nothing more can be had from this: discarded, collected, or the store was closed. */
+  get failure(): DarnerError | undefined {
+    return this.#failure
+  }
+
+  /** The file; under its final name once complete. Stays while a lease is held. */
+  get path(): string {
+    return this.#file.path
+  }
+
+  /** Bytes of verified pieces. */
+  get haveBytes(): number {
+    const last = this.pieces - 1
+    const missingTail = last >= 0 && this.#have.has(last) ? this.pieces * this.task.pieceBytes - this.task.bytes : 0
+    return this.#have.count * this.task.pieceBytes - missingTail
+  }
+
+  /** True while somebody reads, writes, waits or listens. */
+  get busy(): boolean {
+    return this.#file.busy || this.#writing.size > 0 || this.#watch.busy || this.#finishing !== undefined
+  }
+
+  /** Piece digests. Of a complete blob it may be empty of knowledge (a stream that was never cut): see `Store.cut`. */
+  get table(): PieceTable {
+    if (this.#table) return this.#table
+    const cached = this.#cachedTable?.deref()
+    if (cached) return cached
+    const bytes = this.#digest === undefined ? undefined : this.#keeper.tableOf(this.#digest)
+    const fits = bytes !== undefined && bytes.byteLength === this.pieces * 32
+    const table = fits ? PieceTable.whole(this.pieces, bytes) : new PieceTable(this.pieces)
+    this.#cachedTable = new WeakRef(table)
+    return table
+  }
+
+  /**
+   * Stores a piece whose digest the table knows; false when it was there. Leave `body` alone until this settles. Throws
+   * PIECE_SHORT (another length), PIECE_DIGEST, DISK_FULL, STATE_INVALID (digest not known yet); then nothing is visible.
+   */
+  async write(piece: number, body: Uint8Array, { signal }: { signal: AbortSignal }): Promise<boolean> {
+    this.#check(piece, body)
+    for (let other = this.#writing.get(piece); other; other = this.#writing.get(piece)) {
+      await abortable(
+        other.catch(() => {}),
+        signal,
+      )
+    }
+    this.#alive()
+    if (this.#have.has(piece)) return false
+    const expected = this.table.digest(piece)
+    if (!expected) throw new DarnerError('STATE_INVALID', `store ${this.#name(piece)}: its digest is not known yet`)
+    await this.#once(piece, async () => {
+      const actual = await sha256(body)
+      signal.throwIfAborted()
+      if (!same(actual, expected)) {
+        const seen = Buffer.from(actual).toString('hex')
+        throw new DarnerError('PIECE_DIGEST', `${this.#name(piece)}: its bytes hash to sha256:${seen}`, {
+          details: { piece },
+        })
+      }
+      await this.#store(piece, body, expected)
+    })
+    return true
+  }
+
+  /**
+   * Stores a piece from the origin and establishes its digest, which is returned. A digest known before must agree
+   * (PIECE_DIGEST). For a piece that is here already its digest is returned. Throws PIECE_SHORT, DISK_FULL.
+   */
+  async append(piece: number, body: Uint8Array): Promise<Uint8Array> {
+    this.#check(piece, body)
+    await this.#writing.get(piece)?.catch(() => {})
+    const actual = await sha256(body)
+    this.#alive()
+    const known = this.table.digest(piece)
+    if (known && !same(known, actual)) {
+      throw new DarnerError('PIECE_DIGEST', `${this.#name(piece)}: the origin sent other bytes than before`, {
+        details: { piece },
+      })
+    }
+    if (!this.#have.has(piece) && !this.#writing.has(piece)) {
+      await this.#once(piece, async () => {
+        await this.#store(piece, body, actual)
+      })
+    } else await this.#writing.get(piece)
+    return actual
+  }
+
+  /** Fills `into` with verified bytes from `offset` on. Throws PIECE_ABSENT when one of its pieces isn't here. */
+  async read(offset: number, into: Uint8Array): Promise<void> {
+    if (into.byteLength === 0) return
+    this.#alive()
+    const { bytes, pieceBytes } = this.task
+    if (!Number.isSafeInteger(offset) || offset < 0 || offset + into.byteLength > bytes) {
+      throw new DarnerError(
+        'BAD_ARGUMENT',
+        `read ${into.byteLength} bytes at ${offset} of ${this.task.id}: it has ${bytes}`,
+      )
+    }
+    const first = Math.floor(offset / pieceBytes)
+    const gap = this.#have.nextClear(first)
+    if (gap >= 0 && gap * pieceBytes < offset + into.byteLength) {
+      throw new DarnerError('PIECE_ABSENT', `read ${this.#name(gap)}: it is not here`, { details: { piece: gap } })
+    }
+    this.#keeper.touched(this)
+    let got: number
+    try {
+      got = await this.#file.use((handle) => readAll(handle, into, offset))
+    } catch (error) {
+      if (isDarnerError(error)) throw this.#failure ?? error
+      throw new DarnerError('STORE_CORRUPT', `read ${this.#file.path}: ${(error as Error).message}`, { cause: error })
+    }
+    if (got < into.byteLength) {
+      throw new DarnerError('STORE_CORRUPT', `read ${this.#file.path}: ends at ${offset + got} instead of ${bytes}`)
+    }
+  }
+
+  has(piece: number): boolean {
+    return this.#have.has(piece)
+  }
+
+  /** Calls back for each run of pieces stored from now on. Returns the unsubscriber. */
+  onPieces(listener: (from: number, count: number) => void): () => void {
+    return this.#watch.listen(listener)
+  }
+
+  /** Resolves once the piece can be read. Rejects with {@link failure} or the signal's reason. */
+  async waitFor(piece: number, { signal }: { signal: AbortSignal }): Promise<void> {
+    this.#alive()
+    this.#bounds(piece)
+    if (!this.#have.has(piece)) await this.#watch.wait(piece, signal)
+  }
+
+  /**
+   * Verifies the whole digest, syncs the file and gives it its final name; single flight. Throws PIECE_ABSENT when pieces are
+   * missing, DISK_FULL, and DIGEST_MISMATCH, after which nothing of the task is left.
+   */
+  finish({ expected, signal }: { expected?: Digest; signal: AbortSignal }): Promise<Digest> {
+    if (this.#digest !== undefined) return this.#agree(this.#digest, expected)
+    if (!this.#finishing) {
+      this.#finishing = this.#finish(expected).finally(() => {
+        this.#finishing = undefined
+      })
+      // whoever asked may have gone by abort; the outcome is also in `complete` and `failure`
+      this.#finishing.catch(() => {})
+    }
+    return abortable(this.#finishing, signal)
+  }
+
+  async #finish(expected: Digest | undefined): Promise<Digest> {
+    this.#alive()
+    const wanted = expected ?? this.task.digest
+    const gap = this.#have.nextClear(0)
+    if (gap >= 0)
+      throw new DarnerError('PIECE_ABSENT', `finish ${this.task.id}: piece ${gap} is not here`, {
+        details: { piece: gap },
+      })
+    const actual = await this.#wholeDigest(wanted === undefined ? 'sha256' : algorithmOf(wanted))
+    this.#alive()
+    if (wanted !== undefined && actual !== wanted) {
+      const error = new DarnerError(
+        'DIGEST_MISMATCH',
+        `verify ${wanted}: the ${this.task.bytes} bytes hash to ${actual}`,
+      )
+      await this.discard(error)
+      throw error
+    }
+    try {
+      await this.#file.use((handle) => handle.sync())
+      this.#file.moved(await this.#keeper.commit(this, actual))
+    } catch (error) {
+      throw this.#failure ?? asDarnerError(error, `finish ${this.task.id}`)
+    }
+    const journal = this.#journal
+    this.#digest = actual
+    this.#journal = undefined
+    this.#cachedTable = this.#table && new WeakRef(this.#table)
+    this.#table = undefined
+    await journal?.close()
+    return actual
+  }
+
+  /** Fails whoever waits with `reason` and deletes everything of this task; its space is free when this resolves. */
+  async discard(reason: DarnerError): Promise<void> {
+    this.fail(reason)
+    await this.#keeper.purge(this)
+  }
+
+  /** Ends it with `reason`, leaving the files: waiters reject, later calls throw. For the store. */
+  fail(reason: DarnerError): void {
+    if (this.#failure) return
+    this.#failure = reason
+    this.#watch.fail(reason)
+    this.#whole?.drop()
+    this.#whole = undefined
+  }
+
+  /** Waits for writes under way and closes the files; call after {@link fail}. For the store. */
+  async close(): Promise<void> {
+    await Promise.allSettled(this.#writing.values())
+    await this.#file.close()
+    const journal = this.#journal
+    this.#journal = undefined
+    await journal?.close()
+  }
+
+  /** A scrub found `bad` pieces of a complete blob: it is half done again, in a file of another name. For the store. */
+  damaged(bad: readonly number[], now: { path: string; table: PieceTable; journal: Journal }): void {
+    for (const piece of bad) this.#have.remove(piece)
+    this.#digest = undefined
+    this.#prefix = 0
+    this.#table = now.table
+    this.#cachedTable = undefined
+    this.#journal = now.journal
+    this.#file.moved(now.path)
+  }
+
+  /** The digest as hex of the whole file, along the prefix as it grows when the file is large. */
+  async #wholeDigest(algorithm: 'sha256' | 'sha512'): Promise<Digest> {
+    const { bytes } = this.task
+    if (bytes <= SMALL_BYTES) {
+      const body = new Uint8Array(bytes)
+      await this.#file.use((handle) => readAll(handle, body, 0))
+      return `${algorithm}:${createHash(algorithm).update(body).digest('hex')}` as Digest
+    }
+    let whole = this.#whole
+    this.#whole = undefined
+    if (algorithm !== this.#wholeAlgorithm()) {
+      whole?.drop()
+      whole = undefined
+    }
+    whole ??= this.#keeper.hasher.whole(this.#file.path, algorithm)
+    return `${algorithm}:${await whole.finish(bytes)}` as Digest
+  }
+
+  #wholeAlgorithm(): 'sha256' | 'sha512' {
+    return this.task.digest === undefined ? 'sha256' : algorithmOf(this.task.digest)
+  }
+
+  async #once(piece: number, work: () => Promise<void>): Promise<void> {
+    const running = work()
+    this.#writing.set(piece, running)
+    try {
+      await running
+    } finally {
+      this.#writing.delete(piece)
+    }
+  }
+
+  async #store(piece: number, body: Uint8Array, digest: Uint8Array): Promise<void> {
+    this.#alive()
+    const journal = this.#journal
+    if (!journal) throw new DarnerError('STATE_INVALID', `store ${this.#name(piece)}: the task is not open for writing`)
+    try {
+      await this.#file.use((handle) => writeAll(handle, body, pieceRange(this.task, piece).from))
+      await journal.append(piece, digest)
+    } catch (error) {
+      throw this.#failure ?? asDarnerError(error, `store ${this.#name(piece)}`)
+    }
+    this.#alive()
+    this.table.setDigests(piece, digest)
+    this.#have.add(piece)
+    this.#advance()
+    this.#keeper.touched(this)
+    this.#watch.announce(piece, 1)
+  }
+
+  #advance(): void {
+    const { bytes, pieceBytes } = this.task
+    if (bytes <= SMALL_BYTES || !this.#have.has(this.#prefix)) return
+    const gap = this.#have.nextClear(this.#prefix)
+    this.#prefix = gap < 0 ? this.pieces : gap
+    this.#whole ??= this.#keeper.hasher.whole(this.#file.path, this.#wholeAlgorithm())
+    this.#whole.advance(Math.min(bytes, this.#prefix * pieceBytes))
+  }
+
+  async #agree(actual: Digest, expected: Digest | undefined): Promise<Digest> {
+    if (expected === undefined || expected === actual) return actual
+    throw new DarnerError('DIGEST_MISMATCH', `verify ${expected}: the stored blob is ${actual}`)
+  }
+
+  #check(piece: number, body: Uint8Array): void {
+    this.#alive()
+    this.#bounds(piece)
+    const { from, to } = pieceRange(this.task, piece)
+    if (body.byteLength !== to - from) {
+      const text = `${this.#name(piece)}: expected ${to - from} bytes, got ${body.byteLength}`
+      throw new DarnerError('PIECE_SHORT', text, { details: { piece, bytes: body.byteLength } })
+    }
+  }
+
+  #bounds(piece: number): void {
+    if (!Number.isInteger(piece) || piece < 0 || piece >= this.pieces) {
+      throw new DarnerError('BAD_ARGUMENT', `${this.#name(piece)}: it has ${this.pieces} pieces`)
+    }
+  }
+
+  #alive(): void {
+    if (this.#failure) throw this.#failure
+  }
+
+  #name(piece: number): string {
+    return `piece ${piece} of ${this.task.id}`
+  }
+}
