@@ -77,7 +77,8 @@ export function createCredentials(options: CredentialOptions): Credentials {
       const config = await readDockerConfig(options.dockerConfig)
       const hub = HUB_HOSTS.has(host.toLowerCase())
       const wanted = hub ? HUB_KEY : host
-      const helper = Object.entries(config.credHelpers ?? {}).find(([key]) => sameHost(key, host))?.[1] || config.credsStore
+      const helper =
+        Object.entries(config.credHelpers ?? {}).find(([key]) => sameHost(key, host))?.[1] || config.credsStore
       if (helper) return await askHelper(helper, wanted, options, signal)
       const inline = Object.entries(config.auths ?? {}).find(([key]) => sameHost(key, host))?.[1]
       return inline === undefined ? undefined : fromInline(inline, host, options.dockerConfig)
@@ -105,13 +106,17 @@ async function readDockerConfig(path: string): Promise<DockerConfig> {
   }
   if (Value.Check(DockerConfig, json)) return json
   const [first] = Value.Errors(DockerConfig, json)
-  throw new DarnerError('CONFIG_INVALID', `${path}: ${first?.instancePath.replace(/^\/auths\/.*\//, '/auths/…/') ?? 'it'} ${first?.message ?? 'does not fit'}`)
+  throw new DarnerError(
+    'CONFIG_INVALID',
+    `${path}: ${first?.instancePath.replace(/^\/auths\/.*\//, '/auths/…/') ?? 'it'} ${first?.message ?? 'does not fit'}`,
+  )
 }
 
 async function readBounded(path: string, limit: number): Promise<string | undefined> {
   try {
     const text = await readFile(path)
-    if (text.byteLength > limit) throw new DarnerError('CONFIG_INVALID', `${path}: ${text.byteLength} bytes, more than ${limit}`)
+    if (text.byteLength > limit)
+      throw new DarnerError('CONFIG_INVALID', `${path}: ${text.byteLength} bytes, more than ${limit}`)
     return text.toString('utf8')
   } catch (error) {
     const code = systemCode(error)
@@ -123,7 +128,10 @@ async function readBounded(path: string, limit: number): Promise<string | undefi
 
 /** Keys are hosts, or URLs of old: `https://host/v1/`. */
 function sameHost(key: string, host: string): boolean {
-  const bare = key.replace(/^https?:\/\//i, '').replace(/\/.*$/, '').toLowerCase()
+  const bare = key
+    .replace(/^https?:\/\//i, '')
+    .replace(/\/.*$/, '')
+    .toLowerCase()
   const wanted = host.toLowerCase()
   return bare === wanted || (HUB_HOSTS.has(bare) && HUB_HOSTS.has(wanted))
 }
@@ -140,17 +148,32 @@ function fromInline(inline: InlineAuth, host: string, path: string): Credential 
   return inline.username ? { kind: 'basic', username: inline.username, password: inline.password ?? '' } : undefined
 }
 
-const HelperAnswer = Type.Object({ Username: Type.String({ maxLength: 1024 }), Secret: Type.String({ maxLength: 32768 }) })
+const HelperAnswer = Type.Object({
+  Username: Type.String({ maxLength: 1024 }),
+  Secret: Type.String({ maxLength: 32768 }),
+})
 
 /** docker-credential-helpers' protocol: `get`, the server on stdin, JSON on stdout. */
-async function askHelper(name: string, server: string, options: CredentialOptions, signal: AbortSignal): Promise<Credential | undefined> {
-  if (!HELPER.test(name)) throw new DarnerError('CONFIG_INVALID', `${options.dockerConfig}: ${JSON.stringify(name.slice(0, 80))} is no name of a credential helper`)
+async function askHelper(
+  name: string,
+  server: string,
+  options: CredentialOptions,
+  signal: AbortSignal,
+): Promise<Credential | undefined> {
+  if (!HELPER.test(name))
+    throw new DarnerError(
+      'CONFIG_INVALID',
+      `${options.dockerConfig}: ${JSON.stringify(name.slice(0, 80))} is no name of a credential helper`,
+    )
   const program = `docker-credential-${name}`
   const what = `${program} get for ${server}`
   const { exit, stdout, overlong } = await runHelper(program, server, what, options, signal)
   if (exit !== 0 || overlong) {
     if (HOLDS_NOTHING.test(stdout)) return undefined
-    throw new DarnerError('COMMAND_FAILED', overlong ? `${what}: printed more than ${MAX_HELPER_BYTES} bytes` : `${what}: ended with ${exit}`)
+    throw new DarnerError(
+      'COMMAND_FAILED',
+      overlong ? `${what}: printed more than ${MAX_HELPER_BYTES} bytes` : `${what}: ended with ${exit}`,
+    )
   }
   let json: unknown
   try {
@@ -159,9 +182,12 @@ async function askHelper(name: string, server: string, options: CredentialOption
     // the parser's words would quote the secret
     throw new DarnerError('COMMAND_FAILED', `${what}: printed no JSON`)
   }
-  if (!Value.Check(HelperAnswer, json)) throw new DarnerError('COMMAND_FAILED', `${what}: printed no Username and Secret`)
+  if (!Value.Check(HelperAnswer, json))
+    throw new DarnerError('COMMAND_FAILED', `${what}: printed no Username and Secret`)
   if (json.Username === '' && json.Secret === '') return undefined
-  return json.Username === '<token>' ? { kind: 'refresh', token: json.Secret } : { kind: 'basic', username: json.Username, password: json.Secret }
+  return json.Username === '<token>'
+    ? { kind: 'refresh', token: json.Secret }
+    : { kind: 'basic', username: json.Username, password: json.Secret }
 }
 
 function runHelper(
@@ -188,18 +214,27 @@ function runHelper(
   })
   child.on('error', (error) => {
     if (signal.aborted) return ended.reject(signal.reason)
-    if (deadline.aborted) return ended.reject(new DarnerError('TIMED_OUT', `${what}: no answer within ${options.helperMs} ms`))
+    if (deadline.aborted)
+      return ended.reject(new DarnerError('TIMED_OUT', `${what}: no answer within ${options.helperMs} ms`))
     const code = systemCode(error)
     const missing = code === 'ENOENT'
     ended.reject(
-      new DarnerError('COMMAND_FAILED', `${what}: ${missing ? 'the program is not on the PATH' : `cannot start it (${code ?? error.message})`}`, {
-        cause: error,
-        ...(missing ? { way: `install ${program}, or take it out of ${options.dockerConfig}` } : {}),
-      }),
+      new DarnerError(
+        'COMMAND_FAILED',
+        `${what}: ${missing ? 'the program is not on the PATH' : `cannot start it (${code ?? error.message})`}`,
+        {
+          cause: error,
+          ...(missing ? { way: `install ${program}, or take it out of ${options.dockerConfig}` } : {}),
+        },
+      ),
     )
   })
   child.on('close', (code, by) => {
-    ended.resolve({ exit: code ?? by ?? 'no exit code', stdout: Buffer.concat(chunks).toString('utf8'), overlong: bytes > MAX_HELPER_BYTES })
+    ended.resolve({
+      exit: code ?? by ?? 'no exit code',
+      stdout: Buffer.concat(chunks).toString('utf8'),
+      overlong: bytes > MAX_HELPER_BYTES,
+    })
   })
   // EPIPE: a helper need not read what it is asked; its exit code tells
   child.stdin.on('error', () => {})

@@ -121,7 +121,7 @@ export function parseManifest(body: Uint8Array, mediaType: string): ParsedManife
   const json = parseJson(body, 'manifest')
   const stated = bareMediaType(mediaType)
   const own = typeof json.mediaType === 'string' ? json.mediaType : undefined
-  if (json.schemaVersion === 1 || /\.manifest\.v1(\+|$)/.test(own ?? stated)) {
+  if (json.schemaVersion === 1 || /\.distribution\.manifest\.v1(\+|$)/.test(own ?? stated)) {
     throw new DarnerError('MANIFEST_INVALID', 'manifest is of schema version 1, which registries gave up', {
       way: 'push the image again with a current tool',
     })

@@ -73,7 +73,7 @@ export function parseRetryAfter(value: string | undefined, nowMs: number): numbe
 export function originSaid(body: string, contentType: string, secrets: readonly string[]): string {
   const words = wordsOf(body, contentType)
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out
-  let text = words.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]+/g, ' ').trim()
+  let text = words.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069\s]+/g, ' ').trim()
   for (const secret of secrets) if (secret.length >= 4) text = text.replaceAll(secret, '[redacted]')
   return text.length > MAX_SAID_CHARS ? `${text.slice(0, MAX_SAID_CHARS)}…` : text
 }

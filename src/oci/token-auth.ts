@@ -162,12 +162,24 @@ export class TokenAuth {
     const flight = `${key}\n${way.realm.href}\n${way.service}\n${way.scope}`
     let asking = this.#asking.get(flight)
     if (asking === undefined) {
-      asking = this.#fetch(known, way, asker).finally(() => this.#asking.delete(flight))
+      asking = this.#flight(flight, key, known, way, asker)
       this.#asking.set(flight, asking)
       // every waiter may have left by abort; the failure is then nobody's
       asking.catch(() => {})
     }
     return abortable(asking, signal)
+  }
+
+  async #flight(flight: string, key: string, known: Known, way: Bearer, asker: Asker): Promise<string> {
+    try {
+      return await this.#fetch(known, way, asker)
+    } catch (error) {
+      // the registry may name another token server by now: the next request asks it again
+      if (this.#known.get(key) === known) this.#known.delete(key)
+      throw error
+    } finally {
+      this.#asking.delete(flight)
+    }
   }
 
   async #fetch(known: Known, way: Bearer, asker: Asker): Promise<string> {
