@@ -12,7 +12,7 @@ const code = await new Promise<number | null>((resolve, reject) => {
   const tsc = spawn(
     process.execPath,
     [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', join(ROOT, 'tsconfig.build.json')],
-    { stdio: 'inherit' },
+    { stdio: ['ignore', 2, 2] },
   )
   tsc.on('error', reject).on('close', resolve)
 })
