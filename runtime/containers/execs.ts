@@ -1,0 +1,155 @@
+/** Further processes in running containers. Sessions live in memory: after a restart of the agent the processes go on, unwatched. */
+import { randomBytes } from 'node:crypto'
+import { readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { DarnerError } from '../../src/base/errors.ts'
+import type { ExecRequest, ExecView, ExitReply, TerminalSize } from '../../src/wire/local-api.ts'
+import { Attached } from '../shim/attach.ts'
+import { bundleAt, makeBundle, writeWhole } from '../shim/bundle.ts'
+import { execInContainer, resizeTerminal } from '../shim/conmon.ts'
+import type { OciSpec } from '../spec/oci-spec.ts'
+import { execProcess } from '../spec/spec.ts'
+import { findUser } from '../spec/users.ts'
+import type { Containers, Entry } from './containers.ts'
+import { containerId, startExitCode } from './launch.ts'
+import { type Session, WaitingSession } from './session.ts'
+
+export interface ExecsOptions {
+  /** Ended sessions are remembered up to this many, for who asks for their exit code. */
+  readonly rememberEnded: number
+}
+
+interface Exec {
+  readonly id: string
+  readonly containerId: string
+  readonly request: ExecRequest
+  status: ExecView['status']
+  exitCode: number | undefined
+  size: TerminalSize | undefined
+}
+
+export class Execs {
+  readonly #options: ExecsOptions
+  readonly #containers: Containers
+  readonly #execs = new Map<string, Exec>()
+
+  constructor(options: ExecsOptions, containers: Containers) {
+    this.#options = options
+    this.#containers = containers
+  }
+
+  /** Registers a command to run. Throws NOT_FOUND, STATE_INVALID, BAD_ARGUMENT. */
+  create(reference: string, request: ExecRequest): string {
+    const entry = this.#containers.running(reference)
+    if (request.command.length === 0 || request.command[0] === '')
+      throw new DarnerError('BAD_ARGUMENT', 'exec: no command was given')
+    const id = containerId(randomBytes(32))
+    this.#execs.set(id, {
+      id,
+      containerId: entry.id,
+      request,
+      status: 'created',
+      exitCode: undefined,
+      size: request.size,
+    })
+    this.#forgetOldest()
+    return id
+  }
+
+  /**
+   * Starts it, once; the session carries its streams from the first byte. Throws RUNTIME_FAILED with `details.exitCode` 127, 126
+   * or 125 when it can't be started.
+   */
+  async start(execId: string, { signal }: { signal: AbortSignal }): Promise<Session> {
+    const exec = this.#find(execId)
+    if (exec.status !== 'created') throw new DarnerError('CONFLICT', `exec ${execId.slice(0, 12)} was started before`)
+    const entry = this.#containers.running(exec.containerId)
+    exec.status = 'running'
+    const bundle = bundleAt(join(entry.bundle.execs, execId))
+    const ended = Promise.withResolvers<ExitReply>()
+    const session = new WaitingSession({
+      result: ended.promise,
+      resize: (size) => resizeTerminal(bundle, size),
+      onLeave: () => {},
+    })
+    try {
+      await makeBundle(bundle)
+      await writeWhole(bundle.config, JSON.stringify(await this.#process(entry, exec)))
+      const { launcher } = this.#containers
+      const carried = await execInContainer(
+        launcher.conmon,
+        {
+          id: entry.id,
+          execId,
+          bundle,
+          runtime: launcher.runtimeOf(entry.record),
+          exitDir: bundle.path,
+          tty: exec.request.tty === true,
+          stdin: exec.request.stdin === true,
+          processFile: bundle.config,
+          place: (pid) => launcher.place(pid),
+          attach: async () => session.connect(await Attached.open(bundle)),
+        },
+        { signal },
+      )
+      // crun doesn't look at the console size of an exec
+      if (exec.request.tty === true && exec.size) await resizeTerminal(bundle, exec.size)
+      void this.#finish(exec, bundle.path, carried.exited).then(ended.resolve)
+      return session
+    } catch (error) {
+      exec.status = 'exited'
+      exec.exitCode = startExitCode(error)
+      session.leave()
+      await rm(bundle.path, { recursive: true, force: true })
+      if (!(error instanceof DarnerError)) throw error
+      const details = { ...error.details, exitCode: exec.exitCode }
+      throw new DarnerError(error.code, error.message, { cause: error, details })
+    }
+  }
+
+  inspect(execId: string): ExecView {
+    const { containerId: container, status, exitCode } = this.#find(execId)
+    return { execId, containerId: container, status, ...(exitCode === undefined ? {} : { exitCode }) }
+  }
+
+  async resize(execId: string, size: TerminalSize): Promise<void> {
+    const exec = this.#find(execId)
+    exec.size = size
+    if (exec.status !== 'running') return
+    const entry = this.#containers.running(exec.containerId)
+    await resizeTerminal(bundleAt(join(entry.bundle.execs, execId)), size)
+  }
+
+  async #process(entry: Entry, exec: Exec): Promise<unknown> {
+    const spec = JSON.parse(await readFile(entry.bundle.config, 'utf8')) as OciSpec
+    const { request, size } = exec
+    return execProcess(spec.process, {
+      command: request.command,
+      env: request.env ?? [],
+      tty: request.tty === true,
+      ...(request.workdir === undefined ? {} : { workdir: request.workdir }),
+      ...(request.user === undefined ? {} : { user: findUser(spec.root.path, request.user) }),
+      ...(size === undefined ? {} : { consoleSize: size }),
+    })
+  }
+
+  async #finish(exec: Exec, path: string, exited: Promise<number>): Promise<ExitReply> {
+    exec.exitCode = await exited
+    exec.status = 'exited'
+    await rm(path, { recursive: true, force: true }).catch(() => {}) // goes with its container otherwise
+    return { exitCode: exec.exitCode }
+  }
+
+  #find(execId: string): Exec {
+    const exec = this.#execs.get(execId)
+    if (!exec) throw new DarnerError('NOT_FOUND', `no such exec: ${execId.slice(0, 100)}`)
+    return exec
+  }
+
+  #forgetOldest(): void {
+    for (const [id, exec] of this.#execs) {
+      if (this.#execs.size <= this.#options.rememberEnded) return
+      if (exec.status !== 'running') this.#execs.delete(id)
+    }
+  }
+}

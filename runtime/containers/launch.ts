@@ -1,0 +1,184 @@
+/** Brings one container up (rootfs, bundle, conmon, start) and takes what is left of a run away again. Knows no records. */
+import { createHash } from 'node:crypto'
+import { mkdir } from 'node:fs/promises'
+import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
+import type { Log } from '../../src/base/log.ts'
+import type { TerminalSize } from '../../src/wire/local-api.ts'
+import { type Bundle, clearRun, makeBundle, writeWhole } from '../shim/bundle.ts'
+import { createContainer } from '../shim/conmon.ts'
+import type { Exits } from '../shim/exits.ts'
+import type { OciRuntime } from '../shim/oci-runtime.ts'
+import { moveToCgroup } from '../spec/cgroups.ts'
+import { hostFiles } from '../spec/host-files.ts'
+import { readImageConfig } from '../spec/image-config.ts'
+import { buildSpec, type HostFacts, hostnameOf } from '../spec/spec.ts'
+import { findUser } from '../spec/users.ts'
+import type { RootfsStore } from './ports.ts'
+import type { ContainerRecord } from './record.ts'
+
+export interface LauncherOptions {
+  /** Path of conmon. */
+  readonly conmon: string
+  /** Cgroup that all containers are below: `/darner`. */
+  readonly cgroupParent: string
+}
+
+export interface LauncherParts {
+  readonly host: HostFacts
+  readonly rootfs: RootfsStore
+  readonly exits: Exits
+  readonly runtimes: ReadonlyMap<string, OciRuntime>
+  readonly log: Log
+  /** Called at each named step, for tests that end the process there. */
+  readonly fault: (point: FaultPoint) => void
+}
+
+/** The steps between which a container's state on disk and in the kernel changes, in order. */
+export const FAULT_POINTS = [
+  'create:recorded',
+  'start:recorded',
+  'start:mounted',
+  'start:bundled',
+  'start:created',
+  'start:started',
+  'exit:recorded',
+  'exit:deleted',
+  'exit:unmounted',
+  'remove:recorded',
+  'remove:rootfs',
+  'remove:files',
+] as const
+export type FaultPoint = (typeof FAULT_POINTS)[number]
+
+export interface Launched {
+  readonly pid: number
+  readonly conmonPid: number
+  readonly argv: readonly string[]
+}
+
+/** Makes and unmakes runs. */
+export class Launcher {
+  readonly #options: LauncherOptions
+  readonly #parts: LauncherParts
+  #placeFailed = false
+
+  constructor(options: LauncherOptions, parts: LauncherParts) {
+    this.#options = options
+    this.#parts = parts
+  }
+
+  runtimeOf(record: ContainerRecord): OciRuntime {
+    const runtime = this.#parts.runtimes.get(record.runtime)
+    if (runtime) return runtime
+    throw new DarnerError(
+      'RUNTIME_MISSING',
+      `container ${record.name}: runtime ${record.runtime} is not configured here`,
+    )
+  }
+
+  /**
+   * Everything up to a running process; `created` is called between create and start, when conmon listens for who attaches.
+   * On failure the caller calls {@link clean}. Throws what the spec, the snapshotter, conmon and the runtime throw.
+   */
+  async launch(
+    record: ContainerRecord,
+    bundle: Bundle,
+    options: { consoleSize: TerminalSize | undefined; created: () => Promise<void>; signal: AbortSignal },
+  ): Promise<Launched> {
+    const { signal } = options
+    const { fault, exits, host } = this.#parts
+    const runtime = this.runtimeOf(record)
+    const { request } = record
+    const [rootfs] = await Promise.all([
+      this.#parts.rootfs.mount(record.id, record.layers, { readonly: request.readonlyRootfs === true, signal }),
+      makeBundle(bundle).then(() => clearRun(bundle)),
+      exits.forget(record.id),
+    ])
+    fault('start:mounted')
+    const image = readImageConfig(record.imageConfig, record.imageReference)
+    const user = findUser(rootfs.path, request.user ?? image.user)
+    const spec = buildSpec({
+      id: record.id,
+      rootfs: rootfs.path,
+      image,
+      request,
+      user,
+      host,
+      cgroupPath: `${this.#options.cgroupParent}/${record.id}`,
+      files: bundle,
+      ...(options.consoleSize ? { consoleSize: options.consoleSize } : {}),
+    })
+    const files = await hostFiles({
+      hostname: hostnameOf(record.id, request, host),
+      network: request.network ?? 'host',
+    })
+    await Promise.all([
+      writeWhole(bundle.config, JSON.stringify(spec)),
+      writeWhole(bundle.hostname, files.hostname, 0o644),
+      writeWhole(bundle.hosts, files.hosts, 0o644),
+      writeWhole(bundle.resolvConf, files.resolvConf, 0o644),
+    ])
+    fault('start:bundled')
+    const tty = request.tty === true
+    const carried = await createContainer(
+      this.#options.conmon,
+      {
+        id: record.id,
+        bundle,
+        runtime,
+        exitDir: exits.dir,
+        tty,
+        stdin: request.openStdin === true,
+        keepStdin: tty || request.stdinOnce !== true,
+        place: (pid) => this.place(pid),
+      },
+      { signal },
+    )
+    fault('start:created')
+    await options.created()
+    await runtime.start(record.id, { signal })
+    fault('start:started')
+    return { pid: carried.pid, conmonPid: carried.conmonPid, argv: spec.process.args }
+  }
+
+  /** Takes away what a run left: the runtime's state (its processes too, with `force`) and the mounts. Fine to call twice. */
+  async clean(record: ContainerRecord, options: { force: boolean; signal: AbortSignal }): Promise<void> {
+    const runtime = this.runtimeOf(record)
+    if (runtime.holds(record.id)) await runtime.delete(record.id, options)
+    this.#parts.fault('exit:deleted')
+    await this.#parts.rootfs.unmount(record.id)
+    this.#parts.fault('exit:unmounted')
+  }
+
+  /** Moves a conmon out of the agent's cgroup, so that a service manager that ends the agent leaves it alone. */
+  async place(pid: number): Promise<void> {
+    try {
+      await moveToCgroup(this.#parts.host.cgroups, `${this.#options.cgroupParent}/conmon`, pid)
+    } catch (error) {
+      if (!this.#placeFailed) this.#parts.log.warn({ error, pid }, 'conmon stays in the cgroup of the agent')
+      this.#placeFailed = true
+    }
+  }
+
+  get conmon(): string {
+    return this.#options.conmon
+  }
+}
+
+/** A 64-digit id from random bytes or, for tests, from a seed text. */
+export function containerId(seed: Uint8Array | string): string {
+  return createHash('sha256').update(seed).digest('hex')
+}
+
+/** What a shell would give for a command that couldn't be started: 127 not found, 126 not executable, 125 anything else. */
+export function startExitCode(error: unknown): number {
+  const { message } = asDarnerError(error, 'start')
+  if (/executable file.*not found|no such file or directory|not found in \$?PATH/i.test(message)) return 127
+  if (/permission denied|exec format error|is a directory/i.test(message)) return 126
+  return 125
+}
+
+/** Makes the folder that holds all bundles. */
+export async function makeBundlesFolder(path: string): Promise<void> {
+  await mkdir(path, { recursive: true, mode: 0o700 })
+}

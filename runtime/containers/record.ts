@@ -1,0 +1,77 @@
+/** The record of one container, as it is kept across restarts of the agent. */
+import { type Static, Type } from 'typebox'
+import { Value } from 'typebox/value'
+import { DarnerError } from '../../src/base/errors.ts'
+import { type Digest, parseDigest } from '../../src/oci/digest.ts'
+import { ContainerStatus, type ContainerView, CreateRequest } from '../../src/wire/local-api.ts'
+import type { RecordSpace } from './ports.ts'
+
+const Time = Type.Number({ description: 'epoch milliseconds' })
+
+const Stored = Type.Object({
+  version: Type.Literal(1),
+  id: Type.String({ pattern: '^[0-9a-f]{64}$' }),
+  name: Type.String(),
+  status: ContainerStatus,
+  request: CreateRequest,
+  imageId: Type.String(),
+  imageReference: Type.String(),
+  /** The image's configuration, so that a container starts again after its image was untagged. */
+  imageConfig: Type.Unknown(),
+  layers: Type.Array(Type.String()),
+  runtime: Type.String(),
+  seccomp: Type.String(),
+  argv: Type.Array(Type.String()),
+  createdAt: Time,
+  startedAt: Type.Optional(Time),
+  finishedAt: Type.Optional(Time),
+  pid: Type.Optional(Type.Integer()),
+  conmonPid: Type.Optional(Type.Integer()),
+  exitCode: Type.Optional(Type.Integer()),
+  oomKilled: Type.Optional(Type.Boolean()),
+  error: Type.Optional(Type.String()),
+  /** The end was asked for: no restart policy applies. */
+  stopRequested: Type.Optional(Type.Boolean()),
+})
+
+export type ContainerRecord = Omit<Static<typeof Stored>, 'layers'> & { readonly layers: readonly Digest[] }
+
+/** Keeps records in a {@link RecordSpace}; each write is one whole record under the container's id. */
+export class Records {
+  readonly #space: RecordSpace
+
+  constructor(space: RecordSpace) {
+    this.#space = space
+  }
+
+  /** `sync` waits for the disk: a power loss can't undo it. Without it only the machine's end can, not the agent's. */
+  async put(record: ContainerRecord, options: { sync: boolean }): Promise<void> {
+    await this.#space.put(record.id, JSON.stringify(record), options)
+  }
+
+  async remove(id: string): Promise<void> {
+    await this.#space.del(id, { sync: true })
+  }
+
+  /** All that can be read; what can't is handed to `bad` with its key and skipped: one record never blocks the rest. */
+  async all(bad: (key: string, error: unknown) => void): Promise<ContainerRecord[]> {
+    const found: ContainerRecord[] = []
+    for await (const [key, text] of this.#space.iterator()) {
+      try {
+        const json: unknown = JSON.parse(text)
+        if (!Value.Check(Stored, json))
+          throw new DarnerError('STORE_CORRUPT', `container record ${key}: not of version 1`)
+        found.push({ ...json, layers: json.layers.map(parseDigest) })
+      } catch (error) {
+        bad(key, error)
+      }
+    }
+    return found
+  }
+}
+
+/** What the API shows of a record. */
+export function viewOf(record: ContainerRecord, logPath: string): ContainerView {
+  const { version: _v, imageConfig: _c, layers: _l, conmonPid: _p, imageReference, stopRequested: _s, ...rest } = record
+  return { ...rest, image: imageReference, logPath }
+}

@@ -1,0 +1,46 @@
+/** The life cycle of a container, as one table. */
+import { stateTable } from '../../src/base/machine.ts'
+import type { ContainerStatus } from '../../src/wire/local-api.ts'
+
+export type ContainerEvent =
+  | 'start'
+  | 'started'
+  | 'startFailed'
+  | 'pause'
+  | 'resume'
+  | 'stop'
+  | 'exit'
+  | 'lost'
+  | 'remove'
+
+export const CONTAINER_STATES = stateTable<ContainerStatus, ContainerEvent>('container', 'created', [
+  { from: ['created', 'exited'], on: 'start', to: 'starting', note: 'rootfs, bundle and conmon are being made' },
+  { from: 'starting', on: 'started', to: 'running' },
+  { from: 'starting', on: 'startFailed', to: 'exited', note: 'the error is kept; the exit code is 125, 126 or 127' },
+  { from: 'starting', on: 'lost', to: 'exited', note: 'the agent ended meanwhile: the attempt is undone' },
+  { from: 'starting', on: 'exit', to: 'exited' },
+  { from: 'running', on: 'pause', to: 'paused' },
+  { from: 'paused', on: 'resume', to: 'running' },
+  {
+    from: ['running', 'paused', 'stopping'],
+    on: 'stop',
+    to: 'stopping',
+    note: 'the stop signal, KILL after the timeout',
+  },
+  { from: ['running', 'paused', 'stopping'], on: 'exit', to: 'exited', note: 'conmon wrote the exit code' },
+  {
+    from: ['running', 'paused', 'stopping'],
+    on: 'lost',
+    to: 'exited',
+    note: 'conmon is gone without an exit code: 255',
+  },
+  {
+    from: ['created', 'exited', 'removing'],
+    on: 'remove',
+    to: 'removing',
+    note: 'done again after a restart until it succeeds',
+  },
+])
+
+/** States in which a process of the container may live. */
+export const ALIVE: readonly ContainerStatus[] = ['starting', 'running', 'paused', 'stopping']

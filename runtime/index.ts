@@ -1,0 +1,4 @@
+/** Public entry of the engine room, for composition roots and tests. */
+export type { ImageStore, RecordSpace, ResolvedImage, RootfsStore } from './containers/ports.ts'
+export { registerEngineRoutes } from './local-api.ts'
+export { Runtime, type RuntimeOptions, type RuntimeParts } from './runtime.ts'

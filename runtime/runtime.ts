@@ -1,0 +1,98 @@
+/** The engine of this host: reads what the host can do, recovers its containers, and lends them to the front doors. */
+import { mkdir } from 'node:fs/promises'
+import { arch, hostname, release } from 'node:os'
+import { join } from 'node:path'
+import type { Clock } from '../src/base/clock.ts'
+import type { Log } from '../src/base/log.ts'
+import { Containers } from './containers/containers.ts'
+import { Execs } from './containers/execs.ts'
+import type { FaultPoint } from './containers/launch.ts'
+import type { ImageStore, RecordSpace, RootfsStore } from './containers/ports.ts'
+import { OciRuntime } from './shim/oci-runtime.ts'
+import { readCgroupLayout } from './spec/cgroups.ts'
+import { readHostLimits } from './spec/host-limits.ts'
+import { loadSeccompProfile } from './spec/seccomp.ts'
+
+export interface RuntimeOptions {
+  /** Persistent folder: bundles, logs, exit files. */
+  readonly dir: string
+  /** Folder for the state of the OCI runtimes; gone after a reboot, as they expect. */
+  readonly runDir: string
+  /** Path by name: `{ crun: '/usr/bin/crun' }`. */
+  readonly runtimes: Readonly<Record<string, string>>
+  readonly defaultRuntime: string
+  /** Path of conmon. */
+  readonly conmon: string
+  /** Default `/darner`. */
+  readonly cgroupParent?: string
+  /** Path of a seccomp profile, or `unconfined`; by default the distribution's, see spec/seccomp.ts. */
+  readonly seccompProfile?: string
+  /** Default 2000. */
+  readonly recheckMs?: number
+  /** No verb of an OCI runtime takes longer; default 60,000. */
+  readonly verbMs?: number
+}
+
+export interface RuntimeParts {
+  readonly images: ImageStore
+  readonly rootfs: RootfsStore
+  readonly records: RecordSpace
+  readonly clock: Clock
+  readonly log: Log
+  readonly fault?: (point: FaultPoint) => void
+}
+
+const REMEMBER_EXECS = 1000
+
+/** Hold it with `await using`: disposing stops the watching, never the containers. */
+export class Runtime implements AsyncDisposable {
+  readonly containers: Containers
+  readonly execs: Execs
+
+  private constructor(containers: Containers) {
+    this.containers = containers
+    this.execs = new Execs({ rememberEnded: REMEMBER_EXECS }, containers)
+  }
+
+  /** Reads the host, opens the records, recovers. Throws CONFIG_INVALID for a seccomp profile that can't be read. */
+  static async open(options: RuntimeOptions, parts: RuntimeParts): Promise<Runtime> {
+    const wanted = options.seccompProfile
+    const [limits, cgroups, seccomp] = await Promise.all([
+      readHostLimits(),
+      readCgroupLayout(),
+      wanted === 'unconfined' ? undefined : loadSeccompProfile(wanted),
+      mkdir(options.dir, { recursive: true, mode: 0o700 }),
+      mkdir(options.runDir, { recursive: true, mode: 0o700 }),
+    ])
+    if (!seccomp) parts.log.warn({}, 'containers run without a seccomp profile')
+    parts.log.debug(
+      { cgroups: cgroups.kind, seccomp: seccomp?.path, capabilities: limits.capabilities.size },
+      'host read',
+    )
+    const runtimes = Object.entries(options.runtimes).map(([name, path]): [string, OciRuntime] => [
+      name,
+      new OciRuntime({ name, path, root: join(options.runDir, name), verbMs: options.verbMs ?? 60_000 }),
+    ])
+    const containers = new Containers(
+      {
+        dir: options.dir,
+        conmon: options.conmon,
+        cgroupParent: options.cgroupParent ?? '/darner',
+        defaultRuntime: options.defaultRuntime,
+        recheckMs: options.recheckMs ?? 2000,
+        seccompName: seccomp?.path ?? 'unconfined',
+      },
+      {
+        ...parts,
+        runtimes: new Map(runtimes),
+        host: { limits, cgroups, hostname: hostname(), arch: arch(), kernel: release(), seccomp: seccomp?.profile },
+      },
+    )
+    await containers.start()
+    return new Runtime(containers)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.containers[Symbol.asyncDispose]()
+  }
+}

@@ -1,0 +1,276 @@
+/**
+ * conmon: the small process that carries a container, so that it outlives the agent. It calls the runtime's `create` or
+ * `exec`, holds stdio or the terminal, writes the log and, at the end, the exit code into a file.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { constants } from 'node:fs'
+import { open, readFile } from 'node:fs/promises'
+import type { Readable, Writable } from 'node:stream'
+import { DarnerError, systemCode } from '../../src/base/errors.ts'
+import { abortable } from '../../src/base/signals.ts'
+import type { TerminalSize } from '../../src/wire/local-api.ts'
+import type { Bundle } from './bundle.ts'
+import { type OciRuntime, runtimeError } from './oci-runtime.ts'
+import { missing, PROGRAM_ENV } from './program.ts'
+
+export interface ConmonRun {
+  readonly id: string
+  readonly bundle: Bundle
+  readonly runtime: OciRuntime
+  /** Folder where the exit code is written, in a file named like the container. */
+  readonly exitDir: string
+  readonly tty: boolean
+  readonly stdin: boolean
+  /** Stdin stays open when who is attached leaves. */
+  readonly keepStdin: boolean
+  /** Called with conmon's pid before it does anything: the place to move it into a cgroup of its own. */
+  readonly place: (pid: number) => Promise<void>
+}
+
+export interface ConmonExec extends Omit<ConmonRun, 'bundle' | 'keepStdin'> {
+  readonly execId: string
+  /** The exec's own folder, laid out as a bundle. */
+  readonly bundle: Bundle
+  /** File with the process JSON (runtime-spec, config.md, "Process"). */
+  readonly processFile: string
+  /** Called once the attach socket listens and before the process starts: output before that would be lost. */
+  readonly attach: () => Promise<void>
+}
+
+export interface Carried {
+  readonly pid: number
+  readonly conmonPid: number
+}
+
+export interface CarriedExec {
+  readonly pid: number
+  /** Resolves with the exit code when the process ended; 255 when conmon was lost. */
+  readonly exited: Promise<number>
+}
+
+const SYNC_FD = 3
+const START_FD = 4
+const ATTACH_FD = 5
+const MOST_MESSAGE_CHARS = 1 << 20
+
+/** Has conmon create the container; it is created, not started, when this resolves. Throws RUNTIME_FAILED quoting the runtime, RUNTIME_MISSING. */
+export async function createContainer(
+  conmon: string,
+  run: ConmonRun,
+  { signal }: { signal: AbortSignal },
+): Promise<Carried> {
+  const args = [
+    ...sharedArguments(run, run.id),
+    ...['-n', run.id, '-l', `k8s-file:${run.bundle.log}`, '--exit-dir', run.exitDir],
+    ...(run.stdin && run.keepStdin ? ['--leave-stdin-open'] : []),
+  ]
+  await using child = await launch(conmon, args, run.place, false)
+  const pid = await abortable(child.sync.next(), signal)
+  await abortable(child.parentExited, signal)
+  if (pid.data <= 0) throw runtimeError(`${run.runtime.options.name} create ${run.id}`, pid.message)
+  return { pid: pid.data, conmonPid: Number(await readFile(run.bundle.conmonPidFile, 'utf8')) }
+}
+
+/** Has conmon run one more process in a container. Throws RUNTIME_FAILED quoting the runtime, RUNTIME_MISSING. */
+export async function execInContainer(
+  conmon: string,
+  run: ConmonExec,
+  { signal }: { signal: AbortSignal },
+): Promise<CarriedExec> {
+  const args = [
+    ...sharedArguments(run, run.execId),
+    ...['-n', run.id, '-l', 'none', '--exit-dir', run.exitDir],
+    ...['--exec', '--exec-attach', '--exec-process-spec', run.processFile],
+  ]
+  const child = await launch(conmon, args, run.place, true)
+  try {
+    await abortable(child.attachReady.next(), signal)
+    await run.attach()
+    child.start.write('\n')
+    const pid = await abortable(child.sync.next(), signal)
+    if (pid.data <= 0) throw runtimeError(`${run.runtime.options.name} exec in ${run.id}`, pid.message)
+    const exited = child.sync.next().then(
+      (exit) => exit.data,
+      () => 255,
+    )
+    void exited.finally(() => child[Symbol.asyncDispose]())
+    return { pid: pid.data, exited }
+  } catch (error) {
+    await child[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+/** Tells conmon the terminal's new size. Nothing happens when it is gone. */
+export async function resizeTerminal(bundle: Bundle, size: TerminalSize): Promise<void> {
+  await control(bundle, `1 ${size.rows} ${size.columns}\n`)
+}
+
+/** Tells conmon to open its log file anew, after it was renamed. Nothing happens when it is gone. */
+export async function reopenLog(bundle: Bundle): Promise<void> {
+  await control(bundle, '2 0 0\n')
+}
+
+/** True while the conmon that carries `id` lives: its pid may have gone to somebody else after a reboot. */
+export async function conmonAlive(conmonPid: number, id: string): Promise<boolean> {
+  try {
+    const argv = (await readFile(`/proc/${conmonPid}/cmdline`, 'utf8')).split('\0')
+    return argv.includes(id) && (argv[0] ?? '').includes('conmon')
+  } catch (error) {
+    const code = systemCode(error)
+    if (code === 'ENOENT' || code === 'ESRCH') return false
+    throw error
+  }
+}
+
+async function control(bundle: Bundle, line: string): Promise<void> {
+  try {
+    const file = await open(bundle.control, constants.O_WRONLY | constants.O_NONBLOCK)
+    try {
+      await file.write(line)
+    } finally {
+      await file.close()
+    }
+  } catch (error) {
+    const code = systemCode(error)
+    if (code !== 'ENXIO' && code !== 'ENOENT' && code !== 'EPIPE') throw error
+  }
+}
+
+function sharedArguments(
+  run: Pick<ConmonRun, 'id' | 'bundle' | 'runtime' | 'tty' | 'stdin'>,
+  unique: string,
+): string[] {
+  return [
+    ...['--api-version', '1', '-c', run.id, '-u', unique, '-r', run.runtime.options.path],
+    ...['-b', run.bundle.path, '-p', run.bundle.pidFile, '-P', run.bundle.conmonPidFile, '--full-attach'],
+    ...run.runtime.globalArguments.flatMap((one) => ['--runtime-arg', one]),
+    ...(run.tty ? ['-t'] : []),
+    ...(run.stdin ? ['-i'] : []),
+  ]
+}
+
+interface Launched extends AsyncDisposable {
+  readonly sync: MessageReader
+  readonly attachReady: MessageReader
+  readonly start: Writable
+  /** The launched process forks and ends; this is that end. */
+  readonly parentExited: Promise<void>
+}
+
+async function launch(
+  path: string,
+  args: readonly string[],
+  place: (pid: number) => Promise<void>,
+  exec: boolean,
+): Promise<Launched> {
+  const env = {
+    ...PROGRAM_ENV,
+    _OCI_SYNCPIPE: String(SYNC_FD),
+    _OCI_STARTPIPE: String(START_FD),
+    ...(exec ? { _OCI_ATTACHPIPE: String(ATTACH_FD) } : {}),
+  }
+  const child: ChildProcess = spawn(path, args, {
+    detached: true,
+    env,
+    stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe', ...(exec ? (['pipe'] as const) : [])],
+  })
+  let complaint = ''
+  child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
+    if (complaint.length < 65_536) complaint += chunk
+  })
+  const parentExited = new Promise<void>((resolve, reject) => {
+    child.once('error', (error) => reject(missing(path, error)))
+    child.once('exit', (code) => {
+      if (code === 0) resolve()
+      else
+        reject(new DarnerError('RUNTIME_FAILED', `conmon ended with ${code}: ${complaint.trim() || 'it said nothing'}`))
+    })
+  })
+  parentExited.catch(() => {}) // whoever waits for a message hears of it through the reader
+  const start = child.stdio[START_FD] as Writable
+  start.on('error', () => {}) // EPIPE: conmon is gone, which the readers tell
+  const sync = new MessageReader(child.stdio[SYNC_FD] as Readable, parentExited)
+  const pipes: readonly unknown[] = child.stdio
+  const attachReady = new MessageReader(pipes[exec ? ATTACH_FD : SYNC_FD] as Readable, parentExited, exec)
+  if (child.pid !== undefined) {
+    await place(child.pid)
+    start.write('\n')
+  }
+  return {
+    sync,
+    attachReady,
+    start,
+    parentExited,
+    async [Symbol.asyncDispose]() {
+      for (const stream of child.stdio) stream?.destroy()
+    },
+  }
+}
+
+interface ConmonMessage {
+  readonly data: number
+  readonly message: string
+}
+
+/** Reads conmon's lines of JSON, `{"data": N, "message": "…"}`, one `next()` each. */
+class MessageReader {
+  #text = ''
+  readonly #ready: ConmonMessage[] = []
+  #waiting: PromiseWithResolvers<ConmonMessage> | undefined
+  #failure: unknown
+
+  constructor(stream: Readable, parentExited: Promise<void>, listen = true) {
+    if (!listen) return
+    stream.setEncoding('utf8')
+    stream.on('data', (chunk: string) => this.#take(chunk))
+    stream.on('error', (error) => this.#fail(error))
+    stream.on('close', () => {
+      parentExited.then(
+        () => this.#fail(new DarnerError('RUNTIME_FAILED', 'conmon ended before it answered')),
+        (error) => this.#fail(error),
+      )
+    })
+  }
+
+  next(): Promise<ConmonMessage> {
+    const ready = this.#ready.shift()
+    if (ready) return Promise.resolve(ready)
+    if (this.#failure !== undefined) return Promise.reject(this.#failure)
+    this.#waiting = Promise.withResolvers()
+    return this.#waiting.promise
+  }
+
+  #take(chunk: string): void {
+    this.#text += chunk
+    if (this.#text.length > MOST_MESSAGE_CHARS) {
+      this.#fail(new DarnerError('RUNTIME_FAILED', `conmon sent more than ${MOST_MESSAGE_CHARS} characters`))
+      return
+    }
+    for (let at = this.#text.indexOf('\n'); at >= 0; at = this.#text.indexOf('\n')) {
+      const line = this.#text.slice(0, at).trim()
+      this.#text = this.#text.slice(at + 1)
+      if (line === '') continue
+      try {
+        const json = JSON.parse(line) as { data?: unknown; message?: unknown }
+        this.#give({ data: Number(json.data), message: String(json.message ?? '') })
+      } catch (error) {
+        this.#fail(
+          new DarnerError('RUNTIME_FAILED', `conmon sent ${JSON.stringify(line.slice(0, 200))}`, { cause: error }),
+        )
+      }
+    }
+  }
+
+  #give(message: ConmonMessage): void {
+    if (this.#waiting) this.#waiting.resolve(message)
+    else this.#ready.push(message)
+    this.#waiting = undefined
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= error
+    this.#waiting?.reject(error)
+    this.#waiting = undefined
+  }
+}

@@ -1,0 +1,96 @@
+/** The parts of the OCI runtime configuration that the engine writes (runtime-spec, config.md and config-linux.md). */
+
+export interface OciMount {
+  readonly destination: string
+  readonly type?: string
+  readonly source?: string
+  readonly options?: readonly string[]
+}
+
+/** `soft` and `hard` are in the unit of the limit; unlimited is 2^64 - 1, which JSON numbers can't hold: see {@link RLIM_INFINITY}. */
+export interface OciRlimit {
+  readonly type: string
+  readonly soft: number
+  readonly hard: number
+}
+
+export interface OciUser {
+  readonly uid: number
+  readonly gid: number
+  readonly additionalGids?: readonly number[]
+}
+
+export interface OciCapabilities {
+  readonly bounding: readonly string[]
+  readonly effective: readonly string[]
+  readonly permitted: readonly string[]
+  readonly inheritable?: readonly string[]
+  readonly ambient?: readonly string[]
+}
+
+/** config.md, "Process". Also what an exec hands to the runtime. */
+export interface OciProcess {
+  readonly terminal: boolean
+  readonly consoleSize?: { readonly height: number; readonly width: number }
+  readonly user: OciUser
+  readonly args: readonly string[]
+  readonly env: readonly string[]
+  readonly cwd: string
+  readonly capabilities: OciCapabilities
+  readonly rlimits: readonly OciRlimit[]
+  readonly noNewPrivileges: boolean
+  readonly oomScoreAdj?: number
+}
+
+export interface OciNamespace {
+  readonly type: 'pid' | 'network' | 'mount' | 'ipc' | 'uts' | 'user' | 'cgroup'
+  readonly path?: string
+}
+
+export interface OciDeviceRule {
+  readonly allow: boolean
+  readonly type?: 'a' | 'b' | 'c'
+  readonly major?: number
+  readonly minor?: number
+  readonly access: string
+}
+
+/** config-linux.md, "Seccomp". */
+export interface OciSeccomp {
+  readonly defaultAction: string
+  readonly defaultErrnoRet?: number
+  readonly architectures?: readonly string[]
+  readonly syscalls: readonly OciSyscall[]
+}
+
+export interface OciSyscall {
+  readonly names: readonly string[]
+  readonly action: string
+  readonly errnoRet?: number
+  readonly args?: readonly OciSyscallArgument[]
+}
+
+export interface OciSyscallArgument {
+  readonly index: number
+  readonly value: number
+  readonly valueTwo?: number
+  readonly op: string
+}
+
+export interface OciSpec {
+  readonly ociVersion: string
+  readonly process: OciProcess
+  readonly root: { readonly path: string; readonly readonly: boolean }
+  readonly hostname?: string
+  readonly mounts: readonly OciMount[]
+  readonly annotations?: Readonly<Record<string, string>>
+  readonly linux: {
+    readonly cgroupsPath: string
+    readonly namespaces: readonly OciNamespace[]
+    readonly resources: { readonly devices: readonly OciDeviceRule[]; readonly pids?: { readonly limit: number } }
+    readonly maskedPaths: readonly string[]
+    readonly readonlyPaths: readonly string[]
+    readonly seccomp?: OciSeccomp
+    readonly sysctl?: Readonly<Record<string, string>>
+  }
+}

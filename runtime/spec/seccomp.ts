@@ -1,0 +1,145 @@
+/**
+ * The seccomp profile of ordinary containers: the docker family's default, read from the file that the distribution's
+ * containers-common package keeps up to date, and resolved for this machine's architecture and the container's capabilities.
+ */
+import { readFile } from 'node:fs/promises'
+import { DarnerError, systemCode } from '../../src/base/errors.ts'
+import type { OciSeccomp, OciSyscall, OciSyscallArgument } from './oci-spec.ts'
+
+/** Where distributions put the profile; the first that is there counts. */
+export const SECCOMP_PROFILES: readonly string[] = [
+  '/etc/containers/seccomp.json',
+  '/usr/share/containers/seccomp.json',
+]
+
+/** A profile with conditions, as the containers-common and docker projects write it. */
+export interface SeccompProfile {
+  readonly defaultAction: string
+  readonly defaultErrnoRet?: number
+  readonly archMap: readonly { readonly architecture: string; readonly subArchitectures: readonly string[] }[]
+  readonly syscalls: readonly ConditionalSyscall[]
+}
+
+interface ConditionalSyscall extends OciSyscall {
+  readonly includes: Condition
+  readonly excludes: Condition
+}
+
+interface Condition {
+  readonly caps: readonly string[]
+  readonly arches: readonly string[]
+  readonly minKernel: string | undefined
+}
+
+const ARCHES: Readonly<Record<string, { seccomp: string; names: readonly string[] }>> = {
+  x64: { seccomp: 'SCMP_ARCH_X86_64', names: ['amd64', 'x32', 'x86'] },
+  arm64: { seccomp: 'SCMP_ARCH_AARCH64', names: ['arm64', 'arm'] },
+  riscv64: { seccomp: 'SCMP_ARCH_RISCV64', names: ['riscv64'] },
+  s390x: { seccomp: 'SCMP_ARCH_S390X', names: ['s390x', 's390'] },
+  ppc64: { seccomp: 'SCMP_ARCH_PPC64LE', names: ['ppc64le'] },
+}
+
+/** Reads the profile at `path`, or the first of {@link SECCOMP_PROFILES}; undefined when there is none. Throws CONFIG_INVALID. */
+export async function loadSeccompProfile(
+  path?: string,
+): Promise<{ path: string; profile: SeccompProfile } | undefined> {
+  for (const at of path === undefined ? SECCOMP_PROFILES : [path]) {
+    try {
+      return { path: at, profile: parseSeccompProfile(JSON.parse(await readFile(at, 'utf8')), at) }
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT' && path === undefined) continue
+      if (error instanceof DarnerError) throw error
+      throw new DarnerError(
+        'CONFIG_INVALID',
+        `seccomp profile ${at}: ${error instanceof Error ? error.message : error}`,
+        {
+          cause: error,
+        },
+      )
+    }
+  }
+  return undefined
+}
+
+/** The syscall rules that hold for these capabilities on this machine, as the runtime takes them. */
+export function resolveSeccomp(
+  profile: SeccompProfile,
+  facts: { capabilities: readonly string[]; arch: string; kernel: string },
+): OciSeccomp {
+  const arch = ARCHES[facts.arch]
+  const mapped = profile.archMap.find((one) => one.architecture === arch?.seccomp)
+  const applies = ({ includes, excludes }: ConditionalSyscall) =>
+    (includes.caps.length === 0 || includes.caps.some((one) => facts.capabilities.includes(one))) &&
+    (includes.arches.length === 0 || includes.arches.some((one) => arch?.names.includes(one))) &&
+    (includes.minKernel === undefined || !olderThan(facts.kernel, includes.minKernel)) &&
+    !excludes.caps.some((one) => facts.capabilities.includes(one)) &&
+    !excludes.arches.some((one) => arch?.names.includes(one)) &&
+    (excludes.minKernel === undefined || olderThan(facts.kernel, excludes.minKernel))
+  return {
+    defaultAction: profile.defaultAction,
+    ...(profile.defaultErrnoRet === undefined ? {} : { defaultErrnoRet: profile.defaultErrnoRet }),
+    ...(arch === undefined ? {} : { architectures: [arch.seccomp, ...(mapped?.subArchitectures ?? [])] }),
+    syscalls: profile.syscalls
+      .filter(applies)
+      .map(({ includes: _includes, excludes: _excludes, ...syscall }) => syscall),
+  }
+}
+
+/** Checks the shape of a profile. Throws CONFIG_INVALID. */
+export function parseSeccompProfile(json: unknown, path: string): SeccompProfile {
+  const whole = record(json)
+  if (typeof whole.defaultAction !== 'string' || !Array.isArray(whole.syscalls)) {
+    throw new DarnerError('CONFIG_INVALID', `seccomp profile ${path}: defaultAction or syscalls is missing`)
+  }
+  return {
+    defaultAction: whole.defaultAction,
+    ...(typeof whole.defaultErrnoRet === 'number' ? { defaultErrnoRet: whole.defaultErrnoRet } : {}),
+    archMap: list(whole.archMap).map((one) => ({
+      architecture: String(record(one).architecture),
+      subArchitectures: strings(record(one).subArchitectures),
+    })),
+    syscalls: whole.syscalls.map((one: unknown) => {
+      const row = record(one)
+      const args = list(row.args).map(argument)
+      return {
+        names: row.name === undefined ? strings(row.names) : [String(row.name)],
+        action: String(row.action),
+        ...(typeof row.errnoRet === 'number' ? { errnoRet: row.errnoRet } : {}),
+        ...(args.length === 0 ? {} : { args }),
+        includes: condition(row.includes),
+        excludes: condition(row.excludes),
+      }
+    }),
+  }
+}
+
+function argument(json: unknown): OciSyscallArgument {
+  const row = record(json)
+  return {
+    index: Number(row.index),
+    value: Number(row.value),
+    valueTwo: Number(row.valueTwo ?? 0),
+    op: String(row.op),
+  }
+}
+
+function condition(json: unknown): Condition {
+  const row = record(json)
+  const minKernel = row.minKernel
+  return {
+    caps: strings(row.caps),
+    arches: strings(row.arches),
+    minKernel: typeof minKernel === 'string' ? minKernel : undefined,
+  }
+}
+
+const record = (json: unknown): Record<string, unknown> =>
+  typeof json === 'object' && json !== null && !Array.isArray(json) ? (json as Record<string, unknown>) : {}
+const list = (json: unknown): unknown[] => (Array.isArray(json) ? json : [])
+const strings = (json: unknown): string[] => list(json).filter((one) => typeof one === 'string')
+
+function olderThan(kernel: string, least: string): boolean {
+  const [a = 0, b = 0] = kernel.split('.').map((one) => Number.parseInt(one, 10))
+  const [c = 0, d = 0] = least.split('.').map((one) => Number.parseInt(one, 10))
+  return a < c || (a === c && b < d)
+}

@@ -1,0 +1,140 @@
+/** Attach and exec-start: the connection is taken over by `Upgrade: darner-stream` and carries frames both ways to the end. */
+import type { IncomingMessage, Server } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { Value } from 'typebox/value'
+import { DarnerError } from '../src/base/errors.ts'
+import { STREAM_PROTOCOL, TerminalSize } from '../src/wire/local-api.ts'
+import { CHANNEL, type Channel, encodeFrame, type Frame, FrameDecoder } from '../src/wire/stream-frame.ts'
+import { errorReply } from './api-error.ts'
+import type { Session } from './containers/session.ts'
+import type { Runtime } from './runtime.ts'
+
+/** How long a client may take to close after it was told the end. */
+const CLOSE_MS = 5000
+
+/** Answers upgrade requests on `server`: `POST /v1/containers/ID/attach` and `POST /v1/exec/ID/start`. */
+export function serveStreams(server: Server, runtime: Runtime, { signal }: { signal: AbortSignal }): void {
+  server.on('upgrade', (request, socket, head) => {
+    socket.on('error', () => socket.destroy()) // the client is gone, which the session hears as close
+    serve(request, socket, head, runtime, signal).catch((error: unknown) => refuse(socket, request, error))
+  })
+}
+
+async function serve(
+  request: IncomingMessage,
+  socket: Duplex,
+  head: Buffer,
+  runtime: Runtime,
+  signal: AbortSignal,
+): Promise<void> {
+  if (request.headers.upgrade !== STREAM_PROTOCOL) {
+    throw new DarnerError(
+      'BAD_ARGUMENT',
+      `upgrade to ${String(request.headers.upgrade).slice(0, 60)}: only ${STREAM_PROTOCOL} is spoken here`,
+    )
+  }
+  await using session = await openSession(request, runtime, signal)
+  socket.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${STREAM_PROTOCOL}\r\n\r\n`)
+  const onAbort = () => socket.destroy()
+  signal.addEventListener('abort', onAbort, { once: true })
+  socket.once('close', () => session.leave())
+  if (head.byteLength > 0) socket.unshift(head)
+  const input = readInput(socket, session).catch((error: unknown) => {
+    // a client that breaks the protocol is let go; one that left has closed already
+    socket.destroy(error instanceof Error ? error : undefined)
+  })
+  try {
+    await writeOutput(socket, session)
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+    await input
+  }
+}
+
+async function openSession(request: IncomingMessage, runtime: Runtime, signal: AbortSignal): Promise<Session> {
+  const path = (request.url ?? '').split('?')[0] ?? ''
+  const attach = /^\/v1\/containers\/([^/]{1,256})\/attach$/.exec(path)?.[1]
+  const exec = /^\/v1\/exec\/([^/]{1,256})\/start$/.exec(path)?.[1]
+  if (request.method !== 'POST' || (attach ?? exec) === undefined) {
+    throw new DarnerError('NOT_FOUND', `${request.method} ${path.slice(0, 200)}: nothing to stream there`)
+  }
+  if (attach !== undefined) return runtime.containers.attach(decodeURIComponent(attach))
+  return runtime.execs.start(decodeURIComponent(exec ?? ''), { signal })
+}
+
+async function writeOutput(socket: Duplex, session: Session): Promise<void> {
+  let end: unknown
+  try {
+    for await (const { stream, bytes } of session.output()) await send(socket, CHANNEL[stream], bytes)
+    if (socket.destroyed) return // the client left: nobody is there to tell
+    end = await session.result
+  } catch (error) {
+    end = errorReply(error, 'attach').body
+  }
+  if (socket.destroyed) return
+  await send(socket, CHANNEL.end, Buffer.from(JSON.stringify(end)))
+  socket.end()
+  // the client closes when it has the end; closing here first could cost it output while its input is still on the way
+  const patience = setTimeout(() => socket.destroy(), CLOSE_MS).unref()
+  socket.once('close', () => clearTimeout(patience))
+}
+
+async function send(socket: Duplex, channel: Channel, bytes: Uint8Array): Promise<void> {
+  if (socket.destroyed) return
+  if (socket.write(encodeFrame(channel, bytes))) return
+  await new Promise<void>((resolve) => {
+    const done = () => {
+      socket.off('drain', done)
+      socket.off('close', done)
+      resolve()
+    }
+    socket.once('drain', done)
+    socket.once('close', done)
+  })
+}
+
+async function readInput(socket: Duplex, session: Session): Promise<void> {
+  const decoder = new FrameDecoder()
+  for await (const chunk of socket) {
+    for (const frame of decoder.push(chunk as Uint8Array)) await take(frame, session)
+  }
+}
+
+async function take({ channel, bytes }: Frame, session: Session): Promise<void> {
+  switch (channel) {
+    case CHANNEL.stdin:
+      try {
+        await (bytes.byteLength === 0 ? session.endInput() : session.write(bytes))
+      } catch (error) {
+        if (!(error instanceof DarnerError && error.code === 'CLOSED') && !isBrokenPipe(error)) throw error
+      }
+      return
+    case CHANNEL.resize: {
+      const size: unknown = JSON.parse(Buffer.from(bytes).toString())
+      if (!Value.Check(TerminalSize, size))
+        throw new DarnerError('PROTOCOL_VIOLATION', 'resize frame without rows and columns')
+      await session.resize(size)
+      return
+    }
+    default:
+      throw new DarnerError('PROTOCOL_VIOLATION', `a client sent a frame on channel ${channel}`)
+  }
+}
+
+/** Input for a process that closed its stdin or ended is dropped, as a pipe's would be. */
+function isBrokenPipe(error: unknown): boolean {
+  return (
+    error instanceof Error &&
+    'code' in error &&
+    (error.code === 'EPIPE' || error.code === 'ECONNRESET' || error.code === 'ENOTCONN')
+  )
+}
+
+function refuse(socket: Duplex, request: IncomingMessage, error: unknown): void {
+  if (socket.destroyed) return
+  const { status, body } = errorReply(error, `${request.method} ${request.url}`)
+  const text = JSON.stringify(body)
+  socket.end(
+    `HTTP/1.1 ${status} Refused\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(text)}\r\nConnection: close\r\n\r\n${text}`,
+  )
+}

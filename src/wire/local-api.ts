@@ -1,0 +1,179 @@
+/**
+ * Shapes of the agent's HTTP API on its unix socket, engine part: containers, execs, logs. Bodies are JSON. What streams
+ * (attach, exec, logs) is a sequence of frames, see stream-frame.ts; attach and exec take the connection over by
+ * `Upgrade: darner-stream`, and frames then go both ways.
+ */
+import { type Static, Type } from 'typebox'
+
+/** The protocol that attach and exec-start upgrade to. */
+export const STREAM_PROTOCOL = 'darner-stream'
+export const STREAM_CONTENT_TYPE = 'application/vnd.darner.stream'
+
+const Text = (maxLength: number, description: string) => Type.String({ maxLength, description })
+const Texts = (description: string) =>
+  Type.Array(Type.String({ maxLength: 131_072 }), { maxItems: 10_000, description })
+const Labels = Type.Record(Type.String({ maxLength: 4096 }), Type.String({ maxLength: 65_536 }))
+
+/** Container names as the docker family has them. */
+export const CONTAINER_NAME = '^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$'
+
+export const NetworkMode = Type.Union([Type.Literal('host'), Type.Literal('none')])
+export type NetworkMode = Static<typeof NetworkMode>
+
+export const TerminalSize = Type.Object(
+  { rows: Type.Integer({ minimum: 1, maximum: 65_535 }), columns: Type.Integer({ minimum: 1, maximum: 65_535 }) },
+  { additionalProperties: false },
+)
+export type TerminalSize = Static<typeof TerminalSize>
+
+/** `POST /v1/containers`: what the user asks for. The image's own defaults are not merged in: they are looked up again at each start. */
+export const CreateRequest = Type.Object(
+  {
+    image: Text(1024, 'reference, digest or id of an image that is on this host'),
+    name: Type.Optional(Type.String({ pattern: CONTAINER_NAME })),
+    command: Type.Optional(Texts("replaces the image's command")),
+    entrypoint: Type.Optional(Texts("replaces the image's entrypoint; an empty list unsets it")),
+    env: Type.Optional(Texts('NAME=VALUE sets, NAME alone takes away')),
+    workdir: Type.Optional(Text(4096, 'absolute working directory')),
+    user: Type.Optional(Text(256, 'USER[:GROUP] by name or number')),
+    hostname: Type.Optional(Type.String({ pattern: '^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62})$' })),
+    tty: Type.Optional(Type.Boolean({ description: 'give the process a terminal' })),
+    openStdin: Type.Optional(Type.Boolean({ description: 'keep stdin open for who attaches' })),
+    stdinOnce: Type.Optional(Type.Boolean({ description: 'close stdin when the first who attached leaves' })),
+    labels: Type.Optional(Labels),
+    network: Type.Optional(NetworkMode),
+    autoRemove: Type.Optional(Type.Boolean({ description: 'the engine removes the container when it ends' })),
+    stopSignal: Type.Optional(Text(40, "name or number; default: the image's, then TERM")),
+    stopTimeoutSec: Type.Optional(
+      Type.Integer({ minimum: 0, maximum: 86_400, description: 'default 10; 0 kills at once' }),
+    ),
+    runtime: Type.Optional(Text(64, "name of one of the agent's OCI runtimes")),
+    readonlyRootfs: Type.Optional(Type.Boolean()),
+    capAdd: Type.Optional(Texts('capabilities to add; ALL for all that the host has')),
+    capDrop: Type.Optional(Texts('capabilities to take away; ALL for all')),
+    noNewPrivileges: Type.Optional(Type.Boolean()),
+    seccomp: Type.Optional(Type.Union([Type.Literal('default'), Type.Literal('unconfined')])),
+  },
+  { additionalProperties: false },
+)
+export type CreateRequest = Static<typeof CreateRequest>
+
+export const CreateReply = Type.Object({ id: Type.String(), name: Type.String(), warnings: Type.Array(Type.String()) })
+export type CreateReply = Static<typeof CreateReply>
+
+export const ContainerStatus = Type.Union([
+  Type.Literal('created'),
+  Type.Literal('starting'),
+  Type.Literal('running'),
+  Type.Literal('paused'),
+  Type.Literal('stopping'),
+  Type.Literal('exited'),
+  Type.Literal('removing'),
+])
+export type ContainerStatus = Static<typeof ContainerStatus>
+
+/** One container, as lists and inspect show it. Times are epoch milliseconds. */
+export const ContainerView = Type.Object({
+  id: Type.String(),
+  name: Type.String(),
+  status: ContainerStatus,
+  image: Type.String(),
+  imageId: Type.String(),
+  runtime: Type.String(),
+  /** The request as given. */
+  request: CreateRequest,
+  /** The argument vector that runs; empty until the first start. */
+  argv: Type.Array(Type.String()),
+  pid: Type.Optional(Type.Integer()),
+  createdAt: Type.Number(),
+  startedAt: Type.Optional(Type.Number()),
+  finishedAt: Type.Optional(Type.Number()),
+  exitCode: Type.Optional(Type.Integer()),
+  oomKilled: Type.Optional(Type.Boolean()),
+  error: Type.Optional(Type.String()),
+  seccomp: Type.String({ description: 'path of the profile, or unconfined' }),
+  logPath: Type.String(),
+})
+export type ContainerView = Static<typeof ContainerView>
+
+export const ContainerList = Type.Object({ containers: Type.Array(ContainerView) })
+export type ContainerList = Static<typeof ContainerList>
+
+export const ExitReply = Type.Object({ exitCode: Type.Integer(), error: Type.Optional(Type.String()) })
+export type ExitReply = Static<typeof ExitReply>
+
+export const StopRequest = Type.Object(
+  { timeoutSec: Type.Optional(Type.Integer({ minimum: 0, maximum: 86_400 })) },
+  { additionalProperties: false },
+)
+export type StopRequest = Static<typeof StopRequest>
+
+export const KillRequest = Type.Object(
+  { signal: Type.Optional(Text(40, 'name or number; default KILL')) },
+  { additionalProperties: false },
+)
+export type KillRequest = Static<typeof KillRequest>
+
+export const RenameRequest = Type.Object(
+  { name: Type.String({ pattern: CONTAINER_NAME }) },
+  { additionalProperties: false },
+)
+
+/** `POST /v1/containers/:id/exec`. */
+export const ExecRequest = Type.Object(
+  {
+    command: Texts('argument vector'),
+    env: Type.Optional(Texts('NAME=VALUE')),
+    workdir: Type.Optional(Text(4096, 'absolute; default: the one of the container')),
+    user: Type.Optional(Text(256, 'USER[:GROUP]; default: the one of the container')),
+    tty: Type.Optional(Type.Boolean()),
+    stdin: Type.Optional(Type.Boolean({ description: 'connect stdin' })),
+    size: Type.Optional(TerminalSize),
+  },
+  { additionalProperties: false },
+)
+export type ExecRequest = Static<typeof ExecRequest>
+
+export const ExecReply = Type.Object({ execId: Type.String() })
+export type ExecReply = Static<typeof ExecReply>
+
+export const ExecView = Type.Object({
+  execId: Type.String(),
+  containerId: Type.String(),
+  status: Type.Union([Type.Literal('created'), Type.Literal('running'), Type.Literal('exited')]),
+  exitCode: Type.Optional(Type.Integer()),
+})
+export type ExecView = Static<typeof ExecView>
+
+export const LogsQuery = Type.Object(
+  {
+    follow: Type.Optional(Type.Boolean()),
+    tail: Type.Optional(Type.Integer({ minimum: 0 })),
+    sinceMs: Type.Optional(Type.Number({ minimum: 0 })),
+    timestamps: Type.Optional(Type.Boolean()),
+  },
+  { additionalProperties: false },
+)
+export type LogsQuery = Static<typeof LogsQuery>
+
+/** `POST /v1/images/pull`; the reply is lines of JSON, one {@link PullEvent} each. */
+export const PullRequest = Type.Object(
+  {
+    reference: Text(1024, 'registry/name:tag or @digest'),
+    plainHttp: Type.Optional(Type.Boolean()),
+    platform: Type.Optional(Text(64, 'os/arch')),
+  },
+  { additionalProperties: false },
+)
+export type PullRequest = Static<typeof PullRequest>
+
+/** What every refused request answers with. */
+export const ErrorReply = Type.Object({
+  error: Type.Object({
+    code: Type.String(),
+    message: Type.String(),
+    way: Type.Optional(Type.String()),
+    details: Type.Optional(Type.Record(Type.String(), Type.Union([Type.String(), Type.Number(), Type.Boolean()]))),
+  }),
+})
+export type ErrorReply = Static<typeof ErrorReply>
