@@ -28,10 +28,12 @@ const BATCH = 1000
 
 export class Metadata implements AsyncDisposable {
   readonly #db: Level<string, string>
+  readonly #spaces: ReturnType<typeof sublevels>
   readonly #used = new Map<Digest, number>()
 
   private constructor(db: Level<string, string>) {
     this.#db = db
+    this.#spaces = sublevels(db)
   }
 
   /** Opens or makes it; `locked` turns the refusal for a second process into its error. Throws STORE_CORRUPT. */
@@ -47,16 +49,19 @@ export class Metadata implements AsyncDisposable {
         way: `move ${path} away: blobs are found again, pins are not`,
       })
     }
-    return new Metadata(db)
+    const metadata = new Metadata(db)
+    // a sublevel opens in a later turn, and synchronous reads need it open
+    await Promise.all(Object.values(metadata.#spaces).map((space) => space.open()))
+    return metadata
   }
 
   async load(): Promise<Remembered> {
     const blobs = new Map<Digest, BlobRecord>()
     const used = new Map<Digest, number>()
-    for await (const [digest, record] of this.#blobs().iterator()) blobs.set(digest as Digest, record)
-    for await (const [digest, ms] of this.#uses().iterator()) used.set(digest as Digest, ms)
+    for await (const [digest, record] of this.#spaces.blobs.iterator()) blobs.set(digest as Digest, record)
+    for await (const [digest, ms] of this.#spaces.uses.iterator()) used.set(digest as Digest, ms)
     const pins: [TaskId, string][] = []
-    for await (const key of this.#pins().keys()) {
+    for await (const key of this.#spaces.pins.keys()) {
       const space = key.indexOf(' ')
       pins.push([key.slice(0, space) as TaskId, key.slice(space + 1)])
     }
@@ -64,8 +69,8 @@ export class Metadata implements AsyncDisposable {
   }
 
   async putBlob(digest: Digest, record: BlobRecord, table: Uint8Array | undefined): Promise<void> {
-    const batch = this.#db.batch().put(digest, record, { sublevel: this.#blobs() })
-    if (table) batch.put(digest, table, { sublevel: this.#tables() })
+    const batch = this.#db.batch().put(digest, record, { sublevel: this.#spaces.blobs })
+    if (table) batch.put(digest, table, { sublevel: this.#spaces.tables })
     await batch.write()
   }
 
@@ -73,7 +78,8 @@ export class Metadata implements AsyncDisposable {
     for (let from = 0; from < digests.length; from += BATCH) {
       const batch = this.#db.batch()
       for (const digest of digests.slice(from, from + BATCH)) {
-        for (const sublevel of [this.#blobs(), this.#uses(), this.#tables()]) batch.del(digest, { sublevel })
+        for (const sublevel of [this.#spaces.blobs, this.#spaces.uses, this.#spaces.tables])
+          batch.del(digest, { sublevel })
         this.#used.delete(digest)
       }
       await batch.write()
@@ -82,7 +88,7 @@ export class Metadata implements AsyncDisposable {
 
   /** The recorded piece digests, 32 bytes each. A short synchronous read: a table is a few KiB. */
   tableOf(digest: Digest): Uint8Array | undefined {
-    return this.#tables().getSync(digest)
+    return this.#spaces.tables.getSync(digest)
   }
 
   /** Remembered until the next {@link flushUses}. */
@@ -94,7 +100,7 @@ export class Metadata implements AsyncDisposable {
     const uses = [...this.#used]
     this.#used.clear()
     for (let from = 0; from < uses.length; from += BATCH) {
-      const batch = this.#uses().batch()
+      const batch = this.#spaces.uses.batch()
       for (const [digest, ms] of uses.slice(from, from + BATCH)) batch.put(digest, ms)
       await batch.write()
     }
@@ -102,31 +108,26 @@ export class Metadata implements AsyncDisposable {
 
   /** Durable when it resolves: a pin is what keeps an image through a power cut. */
   async pin(id: TaskId, owner: string): Promise<void> {
-    await this.#db.batch([{ type: 'put', sublevel: this.#pins(), key: `${id} ${owner}`, value: '' }], { sync: true })
+    await this.#db.batch([{ type: 'put', sublevel: this.#spaces.pins, key: `${id} ${owner}`, value: '' }], {
+      sync: true,
+    })
   }
 
   async unpin(id: TaskId, owner: string): Promise<void> {
-    await this.#pins().del(`${id} ${owner}`)
+    await this.#spaces.pins.del(`${id} ${owner}`)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.flushUses()
     await this.#db.close()
   }
+}
 
-  #blobs() {
-    return this.#db.sublevel<string, BlobRecord>('blobs', { valueEncoding: 'json' })
-  }
-
-  #uses() {
-    return this.#db.sublevel<string, number>('used', { valueEncoding: 'json' })
-  }
-
-  #tables() {
-    return this.#db.sublevel<string, Uint8Array>('tables', { valueEncoding: 'view' })
-  }
-
-  #pins() {
-    return this.#db.sublevel<string, string>('pins', { valueEncoding: 'utf8' })
+function sublevels(db: Level<string, string>) {
+  return {
+    blobs: db.sublevel<string, BlobRecord>('blobs', { valueEncoding: 'json' }),
+    uses: db.sublevel<string, number>('used', { valueEncoding: 'json' }),
+    tables: db.sublevel<string, Uint8Array>('tables', { valueEncoding: 'view' }),
+    pins: db.sublevel<string, string>('pins', { valueEncoding: 'utf8' }),
   }
 }
