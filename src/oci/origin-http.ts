@@ -249,10 +249,15 @@ class Answer implements HttpAnswer {
   }
 
   async discard(): Promise<void> {
+    const length = this.header('content-length')
+    const timer = setTimeout(() => this.body.destroy(), TEXT_MS)
     try {
-      await this.body.dump({ limit: DUMP_BYTES })
+      if (length !== undefined && Number(length) > DUMP_BYTES) this.body.destroy()
+      else await this.body.dump({ limit: DUMP_BYTES })
     } catch {
       // ORIGIN_TRUNCATED: nobody wants this body
+    } finally {
+      clearTimeout(timer)
     }
   }
 

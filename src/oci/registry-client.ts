@@ -3,14 +3,21 @@ import type { Clock } from '../base/clock.ts'
 import { DarnerError } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import type { ManifestAnswer } from '../contracts/content.ts'
-import { type Credential, type Origin, originName, type RegistryOrigin } from '../task/origin.ts'
+import { originName } from '../task/origin.ts'
 import { algorithmOf, type Digest, Digester, isDigest } from './digest.ts'
 import { MAX_MANIFEST_BYTES } from './manifest.ts'
-import { bareMediaType, MANIFEST_ACCEPT } from './media-types.ts'
+import { bareMediaType } from './media-types.ts'
+import {
+  type AccessOptions,
+  askOf,
+  type ManifestOrigin,
+  manifestAsk,
+  type OriginAsk,
+  type OriginTarget,
+} from './origin-ask.ts'
 import { type BodyPlan, bodyStream, planBody } from './origin-body.ts'
 import { MAX_SAID_CHARS, refusalError } from './origin-errors.ts'
 import { askName, type HttpAnswer, OriginHttp, type OriginHttpOptions } from './origin-http.ts'
-import { isRepository, isTag } from './reference.ts'
 import { secretsOf, TokenAuth, type TokenAuthOptions } from './token-auth.ts'
 
 export type OriginClientOptions = OriginHttpOptions & TokenAuthOptions
@@ -27,13 +34,6 @@ export const ORIGIN_DEFAULTS: OriginClientOptions = {
   tokenMarginMs: 10_000,
 }
 
-/** What to read: a URL, or a blob or manifest of a repository by `digest`. */
-export interface OriginTarget {
-  readonly origin: Origin
-  /** Needed for a registry. For a URL it isn't looked at here: whoever holds all bytes checks them. */
-  readonly digest?: Digest
-}
-
 /** What tells one version of a content from another. */
 export interface Validator {
   readonly etag?: string
@@ -48,11 +48,6 @@ export interface OriginStat extends Validator {
   readonly digest?: Digest
   readonly mediaType?: string
   readonly acceptsRanges: boolean
-}
-
-export interface AccessOptions {
-  readonly credential?: Credential | undefined
-  readonly signal: AbortSignal
 }
 
 export interface ReadOptions extends AccessOptions {
@@ -76,8 +71,6 @@ export interface OriginRead extends Validator, AsyncDisposable {
    */
   readonly stream: AsyncIterable<Uint8Array>
 }
-
-export type ManifestOrigin = Omit<RegistryOrigin, 'collection'>
 
 export interface ManifestHead {
   readonly digest?: Digest
@@ -106,16 +99,6 @@ export function createOriginClient(
   parts: { log: Log; clock: Clock },
 ): OriginClient {
   return new HttpOriginClient({ ...ORIGIN_DEFAULTS, ...options }, parts)
-}
-
-interface Ask {
-  readonly method: 'GET' | 'HEAD'
-  readonly url: URL
-  readonly repository: string | undefined
-  readonly credential: Credential | undefined
-  readonly headers: Readonly<Record<string, string>>
-  readonly secretHeaders: Readonly<Record<string, string>>
-  readonly signal: AbortSignal
 }
 
 /** How often one call answers a 401: a kept token that has ended, then one that was refused at once. */
@@ -243,14 +226,14 @@ class HttpOriginClient implements OriginClient {
   }
 
   /** An answer of one of the `wanted` statuses; any other throws. */
-  async #accept(ask: Ask, wanted: readonly number[]): Promise<HttpAnswer> {
+  async #accept(ask: OriginAsk, wanted: readonly number[]): Promise<HttpAnswer> {
     const answer = await this.#send(ask)
     if (wanted.includes(answer.status)) return answer
     throw await this.#refusal(ask, answer)
   }
 
   /** Sends, and answers challenges of the host that was asked; of no other. */
-  async #send(ask: Ask): Promise<HttpAnswer> {
+  async #send(ask: OriginAsk): Promise<HttpAnswer> {
     const { signal, method, url } = ask
     const began = this.#clock.monotonicMs()
     let authorization = await this.#auth.first(ask, { signal })
@@ -288,7 +271,7 @@ class HttpOriginClient implements OriginClient {
     }
   }
 
-  async #refusal(ask: Ask, answer: HttpAnswer): Promise<DarnerError> {
+  async #refusal(ask: OriginAsk, answer: HttpAnswer): Promise<DarnerError> {
     await using refused = answer
     const body = await refused.text(MAX_SAID_CHARS * 8)
     ask.signal.throwIfAborted()
@@ -306,74 +289,6 @@ class HttpOriginClient implements OriginClient {
       },
       this.#clock.now(),
     )
-  }
-}
-
-/** Headers of a URL origin that tell nothing secret and may follow a redirect. */
-const OPEN_HEADER = /^(accept|accept-[a-z-]+|user-agent)$/
-/** Headers that are this client's own. */
-const OWN_HEADER =
-  /^(host|connection|content-length|transfer-encoding|te|trailer|upgrade|keep-alive|expect|range|if-range|if-match|if-none-match|if-modified-since|if-unmodified-since|proxy-.*)$/
-
-function askOf(target: OriginTarget, { credential, signal }: AccessOptions): Ask {
-  const { origin, digest } = target
-  if (origin.kind === 'registry') {
-    if (digest === undefined)
-      throw new DarnerError('BAD_ARGUMENT', `read of ${originName(origin)}: a registry's content is read by digest`)
-    const accept = origin.collection === 'manifests' ? MANIFEST_ACCEPT : '*/*'
-    return registryAsk(origin, `${origin.collection}/${digest}`, accept, { credential, signal })
-  }
-  if (!URL.canParse(origin.url)) throw new DarnerError('BAD_ARGUMENT', 'origin URL is unreadable')
-  const url = new URL(origin.url)
-  const own =
-    url.username === ''
-      ? undefined
-      : { kind: 'basic' as const, username: decoded(url.username), password: decoded(url.password) }
-  url.username = ''
-  url.password = ''
-  url.hash = ''
-  const given = Object.entries(origin.headers ?? {}).map(([name, value]) => [name.toLowerCase(), value] as const)
-  const open = given.filter(([name]) => OPEN_HEADER.test(name))
-  const secret = given.filter(([name]) => !OPEN_HEADER.test(name) && !OWN_HEADER.test(name))
-  return {
-    method: 'GET',
-    url,
-    repository: undefined,
-    credential: credential ?? own,
-    headers: { accept: '*/*', 'accept-encoding': 'identity', ...Object.fromEntries(open) },
-    secretHeaders: Object.fromEntries(secret),
-    signal,
-  }
-}
-
-function manifestAsk(origin: ManifestOrigin, reference: string, options: AccessOptions): Ask {
-  if (!isDigest(reference) && !isTag(reference)) {
-    throw new DarnerError(
-      'REFERENCE_INVALID',
-      `manifest ${JSON.stringify(reference.slice(0, 160))} of ${origin.repository}: neither a tag nor a digest`,
-    )
-  }
-  return registryAsk(origin, `manifests/${reference}`, MANIFEST_ACCEPT, options)
-}
-
-function registryAsk(origin: ManifestOrigin, path: string, accept: string, { credential, signal }: AccessOptions): Ask {
-  if (!isRepository(origin.repository)) {
-    throw new DarnerError(
-      'REFERENCE_INVALID',
-      `repository ${JSON.stringify(origin.repository.slice(0, 160))} is no path of lower case parts`,
-    )
-  }
-  if (!URL.canParse(origin.upstream)) throw new DarnerError('BAD_ARGUMENT', 'upstream URL is unreadable')
-  const base = new URL(origin.upstream)
-  const url = new URL(`${base.pathname.replace(/\/+$/, '')}/v2/${origin.repository}/${path}`, base.origin)
-  return {
-    method: 'GET',
-    url,
-    repository: origin.repository,
-    credential,
-    headers: { accept, 'accept-encoding': 'identity' },
-    secretHeaders: {},
-    signal,
   }
 }
 
@@ -434,12 +349,4 @@ function verify(body: Uint8Array, digest: Digest, what: string, which: string): 
     throw new DarnerError('DIGEST_MISMATCH', `${what}: ${digest} ${which}, the bytes have ${got}`, {
       details: { expected: digest, got },
     })
-}
-
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    return text
-  }
 }

@@ -5,12 +5,9 @@ import { silentLog } from '../../../src/base/log.ts'
 import { digestOf } from '../../../src/oci/digest.ts'
 import { MAX_MANIFEST_BYTES } from '../../../src/oci/manifest.ts'
 import { MEDIA } from '../../../src/oci/media-types.ts'
-import {
-  createOriginClient,
-  type OriginClientOptions,
-  type OriginTarget,
-  type ReadOptions,
-} from '../../../src/oci/registry-client.ts'
+import type { OriginTarget } from '../../../src/oci/origin-ask.ts'
+import { createOriginClient, type OriginClientOptions, type ReadOptions } from '../../../src/oci/registry-client.ts'
+import { aCertificate } from '../../fixtures/a-certificate.ts'
 import { randomBody } from '../../fixtures/an-image.ts'
 import { anOrigin } from '../../fixtures/an-origin.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
@@ -131,6 +128,34 @@ describe('createOriginClient, with an origin that misbehaves', () => {
       for (let asked = 0; asked < 50; asked++) await readAll(client, urlTarget(`${origin.url}/small`))
       assert.ok(origin.sent < 48 * 1024 * 1024, `${origin.sent} bytes were taken from the origin for one chunk read`)
       await chunks.return?.()
+    })
+
+    it('refuses a length that no disk holds, and takes an empty body', async () => {
+      await using origin = await anOrigin()
+      origin.at('/vast', { body: 'x', headers: { 'content-length': String(2 ** 43) } })
+      origin.at('/empty', { body: '' })
+      await using client = aClient()
+      await failsWith('LIMIT_EXCEEDED', client.read(urlTarget(`${origin.url}/vast`), { signal }))
+      const empty = await readAll(client, urlTarget(`${origin.url}/empty`))
+      assert.deepEqual([empty.bytes, empty.body.length], [0, 0])
+    })
+
+    it('ends what is under way when the client closes', async () => {
+      await using origin = await anOrigin()
+      origin.at('/file', { body, stallAfter: 1000 })
+      const client = aClient()
+      await using read = await client.read(urlTarget(`${origin.url}/file`), { signal })
+      const got: Uint8Array[] = []
+      await failsWith(
+        'ORIGIN_TRUNCATED',
+        (async () => {
+          for await (const chunk of read.stream) {
+            got.push(chunk)
+            await client[Symbol.asyncDispose]()
+          }
+        })(),
+      )
+      assert.equal(Buffer.concat(got).length, 1000)
     })
 
     it('ends the connection when the reader leaves early', async () => {
@@ -406,6 +431,39 @@ describe('createOriginClient, with an origin that misbehaves', () => {
       assert.equal(origin.requests[1]?.headers.authorization, undefined)
     })
 
+    it('stats by a ranged read where the other host takes no HEAD', async () => {
+      await using cdn = await anOrigin()
+      await using origin = await anOrigin()
+      const digest = digestOf(body)
+      cdn.at('/signed', ({ method }) => (method === 'HEAD' ? { status: 403 } : { body }))
+      origin.at(`/prefix/v2/team/app/blobs/${digest}`, { redirect: `${cdn.url}/signed` })
+      await using client = aClient()
+      const upstream = `${origin.url}/prefix/`
+      const target: OriginTarget = {
+        origin: { kind: 'registry', upstream, repository: 'team/app', collection: 'blobs' },
+        digest,
+      }
+      assert.deepEqual(await client.stat(target, { signal }), { status: 206, bytes: body.length, acceptsRanges: true })
+    })
+
+    it('refuses a redirect that leads nowhere, and one away from a POST', async () => {
+      await using origin = await anOrigin()
+      origin.at('/file', { redirect: 'http://[' })
+      origin.at('/v2/team/app/manifests/v1', {
+        status: 401,
+        headers: { 'www-authenticate': `Bearer realm="${origin.url}/token"` },
+      })
+      origin.at('/token', { redirect: '/elsewhere' })
+      await using client = aClient()
+      await failsWith('ORIGIN_FAILED', client.read(urlTarget(`${origin.url}/file`), { signal }), /unreadable URL/)
+      const registry = { kind: 'registry' as const, upstream: origin.url, repository: 'team/app' }
+      await failsWith(
+        'ORIGIN_FAILED',
+        client.manifest(registry, 'v1', { credential: { kind: 'refresh', token: 'r' }, signal }),
+        /redirect to a POST/,
+      )
+    })
+
     it('ends a loop', async () => {
       await using origin = await anOrigin()
       origin.at('/file', { redirect: '/file' })
@@ -560,6 +618,42 @@ describe('createOriginClient, with an origin that misbehaves', () => {
       await failsWith('ORIGIN_FORBIDDEN', client.manifest(at(origin), 'v1', { signal }))
       origin.at('/v2/team/app/manifests/v1', { status: 401, headers: { 'www-authenticate': 'Bearer realm="/token"' } })
       await failsWith('ORIGIN_FAILED', client.manifest(at(origin), 'v1', { signal }), /unreadable token server/)
+    })
+
+    it('sends no secret to a token server without TLS that a registry with TLS names', async () => {
+      const authority = await aCertificate()
+      await using plain = await anOrigin()
+      await using origin = await anOrigin({ tls: await aCertificate({ by: authority }) })
+      origin.at('/v2/team/app/manifests/v1', {
+        status: 401,
+        headers: { 'www-authenticate': `Bearer realm="${plain.url}/token"` },
+      })
+      await using client = aClient({ hosts: { [origin.host]: { ca: authority.cert } } })
+      const credential = { kind: 'basic' as const, username: 'alice', password: 'secret' }
+      await failsWith('ORIGIN_FORBIDDEN', client.manifest(at(origin), 'v1', { credential, signal }), /without TLS/)
+      assert.equal(plain.requests.length, 0)
+    })
+
+    it('asks no second time when the registry says that the right itself is missing', async () => {
+      await using origin = await anOrigin()
+      const realm = `Bearer realm="${origin.url}/token",scope="repository:team/app:pull repository:base:pull"`
+      origin.at('/v2/team/app/manifests/v1', ({ headers }) => ({
+        status: 401,
+        headers: {
+          'www-authenticate': headers.authorization === undefined ? realm : `${realm},error="insufficient_scope"`,
+        },
+      }))
+      origin.at('/token', { body: '{"token":"t"}' })
+      await using client = aClient()
+      await failsWith('ORIGIN_UNAUTHORIZED', client.manifest(at(origin), 'v1', { signal }))
+      assert.deepEqual(
+        origin.requests.map(({ path }) => path),
+        [
+          '/v2/team/app/manifests/v1',
+          '/token?scope=repository%3Ateam%2Fapp%3Apull&scope=repository%3Abase%3Apull',
+          '/v2/team/app/manifests/v1',
+        ],
+      )
     })
 
     it('keeps one reader waiting when another that shares its token request leaves', async () => {
