@@ -4,6 +4,7 @@ import { promisify } from 'node:util'
 import { systemClock } from '../../../src/base/clock.ts'
 import { silentLog } from '../../../src/base/log.ts'
 import { parseImageConfig, parseManifest } from '../../../src/oci/manifest.ts'
+import { isImageConfigType } from '../../../src/oci/media-types.ts'
 import { choosePlatform, parsePlatform } from '../../../src/oci/platform.ts'
 import { createOriginClient } from '../../../src/oci/registry-client.ts'
 import { aRegistry } from '../../fixtures/a-registry.ts'
@@ -42,6 +43,7 @@ describe('an image of several platforms', function () {
       const answer = await client.manifest(origin, chosen.digest, { signal })
       const image = parseManifest(answer.body, answer.mediaType)
       assert.ok(image.kind === 'manifest')
+      assert.ok(isImageConfigType(image.manifest.config.mediaType))
       await using read = await client.read(
         { origin: { ...origin, collection: 'blobs' }, digest: image.manifest.config.digest },
         { signal },
