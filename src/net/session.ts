@@ -8,7 +8,7 @@ import { Scope } from '../base/scope.ts'
 import { abortable } from '../base/signals.ts'
 import type { PeerId } from '../contracts/exchange.ts'
 import { decode, encode } from '../wire/cbor.ts'
-import { ASK_TIMEOUT_MS, DEAD_MS, HEARTBEAT_MS, MAX_OPEN_ASKS, MAX_SERVED_ASKS } from '../wire/constants.ts'
+import { ASK_TIMEOUT_MS, DEAD_MS, HEARTBEAT_MS, MAX_OPEN_ASKS, MAX_SERVED_ASKS, TICK_MS } from '../wire/constants.ts'
 import { encodeFrame, readFrame } from '../wire/frame.ts'
 import { check } from '../wire/schema.ts'
 import { type Failure, failureError, failureOf, Kind, readMessage } from '../wire/session.ts'
@@ -83,7 +83,7 @@ export class Session<P extends Protocol = Protocol> implements AsyncDisposable {
     this.closed = this.#closing.promise
     this.#outbox = new Outbox(stream, this.#name, (error) => this.#fail(error))
     this.#parts = typeof parts === 'function' ? parts(this) : parts
-    const timer = setInterval(() => this.#beat(), HEARTBEAT_MS / 2)
+    const timer = setInterval(() => this.#beat(), TICK_MS)
     timer.unref()
     this.#scope.defer(() => clearInterval(timer))
     this.#scope.run((signal) => this.#read(signal))
@@ -176,7 +176,7 @@ export class Session<P extends Protocol = Protocol> implements AsyncDisposable {
   #beat(): void {
     const now = performance.now()
     // a process that stood still must listen again before it judges
-    if (now - this.#tickMs > HEARTBEAT_MS * 2) this.#graceMs = now
+    if (now - this.#tickMs > TICK_MS * 4) this.#graceMs = now
     this.#tickMs = now
     const silentMs = now - Math.max(this.#graceMs, this.#stream.heardMs)
     if (silentMs > DEAD_MS) {
@@ -187,7 +187,7 @@ export class Session<P extends Protocol = Protocol> implements AsyncDisposable {
       this.#node.disconnect(this.remote, dead).catch(() => undefined)
       return
     }
-    if (this.#outbox.quietMs(now) >= HEARTBEAT_MS * 0.75) this.#outbox.post(HEARTBEAT)
+    if (this.#outbox.quietMs(now) >= HEARTBEAT_MS - TICK_MS / 2) this.#outbox.post(HEARTBEAT)
   }
 
   // in

@@ -27,11 +27,17 @@ export const STREAM_READ_LIMIT_BYTES = 4 * MIB
 /** A stream is written in chunks of this size, so that at most one chunk waits inside the muxer. */
 export const STREAM_CHUNK_BYTES = 64 * KIB
 
-/** A side of a session that sent nothing for this long sends an empty frame. */
-export const HEARTBEAT_MS = 1000
+/**
+ * A side of a session that sent nothing for this long sends an empty frame. Every frame costs its sender a write and its receiver
+ * a window update, so this is what a supernode pays for thousands of idle agents.
+ */
+export const HEARTBEAT_MS = 2000
 
-/** A session that heard nothing for this long is dead: a cut cable is noticed within HEARTBEAT_MS + DEAD_MS. */
-export const DEAD_MS = 3000
+/** A session that heard nothing for this long is dead; looked at every TICK_MS, so a cut cable is noticed within five seconds. */
+export const DEAD_MS = 4250
+
+/** How often a session looks at its clocks. */
+export const TICK_MS = 500
 
 /** A write to a session that doesn't move for this long ends it, heartbeats or not. */
 export const WRITE_STALL_MS = 10_000
