@@ -1,0 +1,68 @@
+/** Mounting an EROFS layer: straight from its files where the kernel can (Linux 6.12), through loop devices elsewhere. */
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { DarnerError } from '../../src/base/errors.ts'
+import { MS, mount } from '../../src/base/syscalls.ts'
+import { erofsFormat, imageOf } from './erofs.ts'
+import { unmountAll } from './mounts.ts'
+import { runProgram } from './program.ts'
+
+export type ErofsWay = 'file' | 'loop'
+
+/** Mounts the layer in `layerDirectory` read-only at `target`. Throws MOUNT_FAILED. */
+export async function mountErofs(layerDirectory: string, target: string, way: ErofsWay): Promise<void> {
+  const { image, data } = imageOf(layerDirectory)
+  try {
+    if (way === 'file') mount(image, target, 'erofs', MS.RDONLY, `device=${data}`)
+    else await mountByLoop(image, data, target)
+  } catch (error) {
+    throw new DarnerError('MOUNT_FAILED', `layer ${image}: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    })
+  }
+}
+
+/** Loop devices that free themselves when the mount goes. */
+async function mountByLoop(image: string, data: string, target: string): Promise<void> {
+  const attached: string[] = []
+  try {
+    for (const file of [image, data]) {
+      const device = (await runProgram('losetup', ['--find', '--show', '--read-only', file])).trim()
+      attached.push(device)
+    }
+    mount(attached[0] ?? '', target, 'erofs', MS.RDONLY, `device=${attached[1] ?? ''}`)
+  } finally {
+    // detaching a device in use only marks it: the kernel frees it with its last user
+    for (const device of attached) await runProgram('losetup', ['--detach', device])
+  }
+}
+
+/** Makes a small layer and mounts it, which is the only sure sign that this host can. */
+export async function probeErofs(directory: string): Promise<{ way: ErofsWay } | { way?: undefined; reason: string }> {
+  const probe = await mkdtemp(join(directory, 'probe-'))
+  try {
+    const target = join(probe, 'mnt')
+    await mkdir(target)
+    {
+      await using layer = await erofsFormat.open(probe, '0'.repeat(64))
+      layer.step({ do: 'mkdir', path: Buffer.from('a'), replaces: 'nothing' })
+      await layer.flush()
+      await layer.seal({ signal: AbortSignal.timeout(30_000) })
+    }
+    const reasons: string[] = []
+    for (const way of ['file', 'loop'] as const) {
+      try {
+        await mountErofs(probe, target, way)
+        unmountAll(target)
+        return { way }
+      } catch (error) {
+        reasons.push(error instanceof Error ? error.message : String(error))
+      }
+    }
+    return { reason: reasons.join('; ') }
+  } catch (error) {
+    return { reason: error instanceof Error ? error.message : String(error) }
+  } finally {
+    await rm(probe, { recursive: true, force: true })
+  }
+}

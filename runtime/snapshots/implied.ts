@@ -1,0 +1,135 @@
+/**
+ * A layer may bring `etc/x` without stating `etc`. Alone it has a plain `etc` then, and overlayfs would show that one's mode and
+ * owner over those that a lower layer states. For such stacks a small directory goes on top that repeats what the highest layer
+ * to state each such directory says; most images need none.
+ */
+import { chmodSync, chownSync, closeSync, existsSync, lstatSync, mkdirSync } from 'node:fs'
+import {
+  AT_FDCWD,
+  getXattr,
+  mkdirAt,
+  O,
+  openAt,
+  openBelow,
+  RESOLVE,
+  setXattr,
+  systemErrorIs,
+  utimesAt,
+} from '../../src/base/syscalls.ts'
+import type { LayerRecord } from './layers.ts'
+import { removeTree } from './layers.ts'
+
+const KEPT_XATTRS = ['system.posix_acl_access', 'system.posix_acl_default', 'security.capability']
+
+/**
+ * Makes the top directory at `into` if the stack needs one. `folders` are the layers' files, lowest first, as `records` are.
+ * Opaque directories and whiteouts between two layers end the search, as they do for overlayfs.
+ */
+export async function fillImplied(options: {
+  readonly records: readonly LayerRecord[]
+  readonly folders: readonly string[]
+  readonly into: string
+  /** Fill the root too; not needed under a writable layer, whose own root rules. */
+  readonly root: boolean
+}): Promise<string | undefined> {
+  const { records, folders, into } = options
+  const wanted = new Map<string, number>()
+  for (const [index, record] of records.entries()) {
+    if (index > 0) for (const path of record.implied) if (path !== '' || options.root) wanted.set(path, index)
+  }
+  const impliedBy = records.map((record) => new Set(record.implied))
+  const fills: { path: string; from: string }[] = []
+  for (const [path, highest] of [...wanted].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    const from = stating(path, highest, folders, impliedBy)
+    if (from !== undefined) fills.push({ path, from })
+  }
+  if (fills.length === 0) return undefined
+  if (existsSync(into)) await removeTree(into)
+  mkdirSync(into, { mode: 0o755 })
+  const root = openAt(AT_FDCWD, into, O.PATH | O.DIRECTORY)
+  try {
+    for (const { path } of fills) makeParents(root, Buffer.from(path, 'latin1'))
+    // deepest first, since making a child changes its parent's time; the root is the shortest path of all
+    const all = new Map(fills.map(({ path, from }) => [path, from]))
+    for (const { path } of fills)
+      for (const parent of parentsOf(path))
+        if (!all.has(parent)) {
+          const from = stating(parent, folders.length, folders, impliedBy)
+          if (from !== undefined) all.set(parent, from)
+        }
+    for (const [path, from] of [...all].sort(([a], [b]) => b.length - a.length)) copyFacts(from, into, path)
+  } finally {
+    closeSync(root)
+  }
+  return into
+}
+
+/** The folder of the highest layer that states its root directory. */
+export function rootStatedBy(records: readonly LayerRecord[], folders: readonly string[]): string | undefined {
+  return folders.findLast((_, index) => records[index]?.implied.includes('') === false)
+}
+
+/** The folder of the highest layer that states `path` as a directory, unless one above `highest` does, which then rules anyway. */
+function stating(
+  path: string,
+  highest: number,
+  folders: readonly string[],
+  impliedBy: readonly ReadonlySet<string>[],
+): string | undefined {
+  for (let index = folders.length - 1; index >= 0; index--) {
+    const folder = folders[index] ?? ''
+    const found = kindAt(folder, path)
+    if (found === 'absent') continue
+    if (found === 'other') return undefined
+    if (impliedBy[index]?.has(path) !== true) return index > highest ? undefined : folder
+  }
+  return undefined
+}
+
+function kindAt(folder: string, path: string): 'dir' | 'absent' | 'other' {
+  const root = openAt(AT_FDCWD, folder, O.PATH | O.DIRECTORY)
+  try {
+    const name = path === '' ? Buffer.from('.') : Buffer.from(path, 'latin1')
+    const fd = openBelow(root, name, O.PATH | O.NOFOLLOW | O.DIRECTORY, RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS)
+    closeSync(fd)
+    return 'dir'
+  } catch (error) {
+    if (systemErrorIs(error, 'ENOENT')) return 'absent'
+    if (systemErrorIs(error, 'ENOTDIR', 'ELOOP')) return 'other'
+    throw error
+  } finally {
+    closeSync(root)
+  }
+}
+
+function parentsOf(path: string): string[] {
+  const parents = ['']
+  for (let slash = path.indexOf('/'); slash >= 0; slash = path.indexOf('/', slash + 1))
+    parents.push(path.slice(0, slash))
+  return path === '' ? [] : parents
+}
+
+function makeParents(root: number, path: Buffer): void {
+  for (let end = path.indexOf(0x2f); path.length > 0; end = path.indexOf(0x2f, end + 1)) {
+    try {
+      mkdirAt(root, end < 0 ? path : path.subarray(0, end), 0o755)
+    } catch (error) {
+      if (!systemErrorIs(error, 'EEXIST')) throw error
+    }
+    if (end < 0) return
+  }
+}
+
+function copyFacts(from: string, into: string, path: string): void {
+  const tail = Buffer.concat([Buffer.from('/'), path === '' ? Buffer.from('.') : Buffer.from(path, 'latin1')])
+  const source = Buffer.concat([Buffer.from(from), tail])
+  const target = Buffer.concat([Buffer.from(into), tail])
+  const facts = lstatSync(source, { bigint: true })
+  chownSync(target, Number(facts.uid), Number(facts.gid))
+  chmodSync(target, Number(facts.mode) & 0o7777)
+  for (const name of KEPT_XATTRS) {
+    const value = getXattr(source, name)
+    if (value !== undefined) setXattr(target, name, value)
+  }
+  utimesAt(AT_FDCWD, target, Number(facts.mtimeNs / 1_000_000_000n), Number(facts.mtimeNs % 1_000_000_000n))
+}

@@ -1,0 +1,70 @@
+/** What a layer format must do to store a layer; `feed` drives it from a tar stream, plan in between. */
+import { DarnerError } from '../../src/base/errors.ts'
+import type { UnpackLimits } from '../../src/contracts/snapshots.ts'
+import { algorithmOf, type Digest, Digester } from '../../src/oci/digest.ts'
+import { LayerPlan, type LayerStep } from './layer-plan.ts'
+import { TarReader } from './tar.ts'
+
+export interface LayerSink {
+  step(step: LayerStep): void
+  /** Data of the file that the last `make` step made. Valid until {@link flush} resolved. */
+  data(at: number, chunk: Uint8Array): void
+  endFile(): void
+  /** Called after each chunk of the archive: write what waits. */
+  flush(): Promise<void>
+}
+
+export interface LayerFacts {
+  /** Bytes of the tar stream. */
+  readonly tarBytes: number
+  readonly entries: number
+  readonly implied: readonly Buffer[]
+}
+
+/**
+ * Reads `tar` to its end into `sink`, which has all of the layer but its final sync when this resolves. Throws DIGEST_MISMATCH
+ * when the stream is not `diffId`, LAYER_INVALID, LIMIT_EXCEEDED, the signal's reason, or what source or sink throws.
+ */
+export async function feed(
+  diffId: Digest,
+  tar: AsyncIterable<Uint8Array>,
+  sink: LayerSink,
+  { limits, signal }: { limits: UnpackLimits; signal: AbortSignal },
+): Promise<LayerFacts> {
+  const digester = new Digester(algorithmOf(diffId))
+  const plan = new LayerPlan(limits)
+  let takesData = false
+  const reader = new TarReader({
+    entry(entry) {
+      const steps = plan.place(entry)
+      for (const step of steps) sink.step(step)
+      takesData = steps.at(-1)?.do === 'make' && entry.kind === 'file'
+    },
+    data(at, chunk) {
+      if (takesData) sink.data(at, chunk)
+    },
+    endEntry() {
+      if (takesData) sink.endFile()
+      takesData = false
+    },
+  })
+  for await (const chunk of tar) {
+    signal.throwIfAborted()
+    digester.update(chunk)
+    if (digester.bytes > limits.bytes) {
+      throw new DarnerError('LIMIT_EXCEEDED', `layer ${diffId}: its tar has more than ${limits.bytes} bytes`)
+    }
+    reader.push(chunk)
+    await sink.flush()
+  }
+  reader.finish()
+  const found = digester.finish()
+  if (found !== diffId) throw new DarnerError('DIGEST_MISMATCH', `layer ${diffId}: its tar hashes to ${found}`)
+  let waiting = 0
+  for (const step of plan.settle()) {
+    sink.step(step)
+    if (++waiting % 1024 === 0) await sink.flush()
+  }
+  await sink.flush()
+  return { tarBytes: digester.bytes, entries: plan.entries, implied: plan.implied() }
+}

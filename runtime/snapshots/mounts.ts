@@ -1,0 +1,45 @@
+/** The mount table and taking mounts away. What is mounted is asked from the kernel each time: it outlives this process. */
+import { readFile } from 'node:fs/promises'
+import { systemCode } from '../../src/base/errors.ts'
+import { MNT_DETACH, umount } from '../../src/base/syscalls.ts'
+
+export interface MountEntry {
+  readonly id: number
+  readonly type: string
+  readonly target: string
+}
+
+/** The mounts of this process's namespace whose target is `below` or lies under it, in mount order. (proc_pid_mountinfo(5)) */
+export async function mountsBelow(below: string): Promise<MountEntry[]> {
+  const found: MountEntry[] = []
+  for (const line of (await readFile('/proc/self/mountinfo', 'latin1')).split('\n')) {
+    const fields = line.split(' ')
+    const target = unescape(fields[4] ?? '')
+    if (target !== below && !target.startsWith(`${below}/`)) continue
+    found.push({ id: Number(fields[0]), target, type: fields[fields.indexOf('-') + 1] ?? '' })
+  }
+  return found
+}
+
+/** Unmounts `target`, all mounts stacked on it included; busy ones are detached and end with their last user. False: none was there. */
+export function unmountAll(target: string): boolean {
+  let any = false
+  for (let count = 0; count < 64; count++) {
+    try {
+      umount(target)
+    } catch (error) {
+      const code = systemCode(error)
+      if (code === 'EINVAL' || code === 'ENOENT') return any
+      if (code !== 'EBUSY') throw error
+      umount(target, MNT_DETACH)
+    }
+    any = true
+  }
+  return any
+}
+
+/** Blanks, tabs, newlines and backslashes are octal in the table. */
+function unescape(text: string): string {
+  const bytes = text.replaceAll(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)))
+  return Buffer.from(bytes, 'latin1').toString('utf8')
+}

@@ -1,0 +1,71 @@
+/** Stacks directories with overlayfs (kernel docs, filesystems/overlayfs). */
+import { closeSync } from 'node:fs'
+import { DarnerError, systemCode } from '../../src/base/errors.ts'
+import { AT_FDCWD, type MountOption, MS, mount, mountNew, O, openAt } from '../../src/base/syscalls.ts'
+
+/** Most lower directories that overlayfs takes. */
+export const MAX_LOWERS = 500
+const PAGE_BYTES = 4096
+const ATTR_RDONLY = 1
+
+export interface Stack {
+  /** Highest first; overlayfs needs two when nothing is writable. */
+  readonly lowers: readonly string[]
+  readonly upper?: { readonly upper: string; readonly work: string }
+  readonly target: string
+}
+
+/** Mounts a stack. Throws MOUNT_FAILED. */
+export function mountOverlay(stack: Stack): void {
+  if (stack.lowers.length > MAX_LOWERS) {
+    throw new DarnerError(
+      'MOUNT_FAILED',
+      `overlay ${stack.target}: ${stack.lowers.length} layers, more than ${MAX_LOWERS}`,
+    )
+  }
+  const options: MountOption[] = [['source', 'overlay']]
+  for (const lower of stack.lowers) options.push(['lowerdir+', lower])
+  if (stack.upper !== undefined) options.push(['upperdir', stack.upper.upper], ['workdir', stack.upper.work])
+  try {
+    mountNew('overlay', options, stack.target, stack.upper === undefined ? ATTR_RDONLY : 0, closeSync)
+  } catch (error) {
+    // `lowerdir+` came with Linux 6.5, the calls themselves with 5.2
+    if (!['EINVAL', 'ENOSYS', 'EPERM'].includes(systemCode(error) ?? '')) throw failed(stack, error)
+    mountByText(stack)
+  }
+}
+
+/** The old way: all options in one page of text, kept short by naming each directory by a descriptor. */
+export function mountByText(stack: Stack): void {
+  const opened: number[] = []
+  const short = (path: string): string => {
+    const fd = openAt(AT_FDCWD, path, O.PATH | O.DIRECTORY)
+    opened.push(fd)
+    return `/proc/self/fd/${fd}`
+  }
+  try {
+    const parts = [`lowerdir=${stack.lowers.map(short).join(':')}`]
+    if (stack.upper !== undefined)
+      parts.push(`upperdir=${short(stack.upper.upper)}`, `workdir=${short(stack.upper.work)}`)
+    const text = parts.join(',')
+    if (text.length >= PAGE_BYTES)
+      throw new DarnerError(
+        'MOUNT_FAILED',
+        `overlay ${stack.target}: its options need ${text.length} bytes, this kernel takes ${PAGE_BYTES}`,
+      )
+    mount('overlay', stack.target, 'overlay', stack.upper === undefined ? MS.RDONLY : 0, text)
+  } catch (error) {
+    throw failed(stack, error)
+  } finally {
+    for (const fd of opened) closeSync(fd)
+  }
+}
+
+function failed(stack: Stack, error: unknown): DarnerError {
+  if (error instanceof DarnerError) return error
+  return new DarnerError(
+    'MOUNT_FAILED',
+    `overlay ${stack.target}: ${error instanceof Error ? error.message : String(error)}`,
+    { cause: error },
+  )
+}

@@ -1,0 +1,230 @@
+/**
+ * The few system calls that Node has no function for, through koffi: the mount family, and the `*at` calls by which an archive
+ * is laid out below a directory descriptor. All are synchronous and take microseconds; paths are bytes or text without NUL.
+ * A failure throws a {@link SystemCallError} whose `code` is the errno name. Linux only.
+ */
+import { getSystemErrorName } from 'node:util'
+import koffi from 'koffi'
+
+export type Path = string | Uint8Array
+
+/** A failed system call; `code` is an errno name such as `ENOSPC`, as in Node's own errors. */
+export class SystemCallError extends Error {
+  readonly code: string
+  readonly syscall: string
+
+  constructor(syscall: string, errno: number, what: string) {
+    let code = `E${errno}`
+    try {
+      code = getSystemErrorName(-errno)
+    } catch {
+      // an errno that libuv has no name for keeps its number
+    }
+    super(`${code}: ${syscall} ${what}`)
+    this.name = 'SystemCallError'
+    this.code = code
+    this.syscall = syscall
+  }
+}
+
+const libc = koffi.load(null)
+const call = (signature: string) => libc.func(signature)
+
+const native = {
+  mount: call('int mount(const void *source, const void *target, const char *type, ulong flags, const void *data)'),
+  umount2: call('int umount2(const void *target, int flags)'),
+  openat: call('int openat(int dir, const void *path, int flags, uint mode)'),
+  mkdirat: call('int mkdirat(int dir, const void *path, uint mode)'),
+  mknodat: call('int mknodat(int dir, const void *path, uint mode, ulong dev)'),
+  symlinkat: call('int symlinkat(const void *target, int dir, const void *path)'),
+  linkat: call('int linkat(int fromDir, const void *from, int toDir, const void *to, int flags)'),
+  unlinkat: call('int unlinkat(int dir, const void *path, int flags)'),
+  fchownat: call('int fchownat(int dir, const void *path, uint uid, uint gid, int flags)'),
+  fchmodat: call('int fchmodat(int dir, const void *path, uint mode, int flags)'),
+  utimensat: call('int utimensat(int dir, const void *path, const void *times, int flags)'),
+  lsetxattr: call('int lsetxattr(const void *path, const char *name, const void *value, size_t size, int flags)'),
+  lgetxattr: call('long lgetxattr(const void *path, const char *name, void *value, size_t size)'),
+  syncfs: call('int syncfs(int fd)'),
+  openat2: call('long syscall(long number, int dir, const void *path, const void *how, size_t size)'),
+  fsopen: call('long syscall(long number, const char *type, uint flags)'),
+  fsconfig: call('long syscall(long number, int fd, uint command, const char *key, const void *value, int aux)'),
+  fsmount: call('long syscall(long number, int fd, uint flags, uint attributes)'),
+  moveMount: call('long syscall(long number, int fromDir, const char *from, int toDir, const void *to, uint flags)'),
+}
+
+/** The same on every architecture: these calls are newer than the unified numbering. */
+const NUMBER = { moveMount: 429, fsopen: 430, fsconfig: 431, fsmount: 432, openat2: 437 } as const
+
+export const AT_FDCWD = -100
+const AT_SYMLINK_NOFOLLOW = 0x100
+export const AT_REMOVEDIR = 0x200
+
+export const O = {
+  RDONLY: 0,
+  WRONLY: 1,
+  CREAT: 0o100,
+  EXCL: 0o200,
+  DIRECTORY: 0o200000,
+  NOFOLLOW: 0o400000,
+  CLOEXEC: 0o2000000,
+  PATH: 0o10000000,
+} as const
+export const RESOLVE = { NO_XDEV: 1, NO_MAGICLINKS: 2, NO_SYMLINKS: 4, BENEATH: 8, IN_ROOT: 16 } as const
+export const MS = {
+  RDONLY: 1,
+  NOSUID: 2,
+  NODEV: 4,
+  NOEXEC: 8,
+  REMOUNT: 32,
+  BIND: 4096,
+  REC: 16384,
+  PRIVATE: 1 << 18,
+  SLAVE: 1 << 19,
+} as const
+export const MNT_DETACH = 2
+export const S_IF = { FIFO: 0o010000, CHR: 0o020000, BLK: 0o060000, REG: 0o100000 } as const
+const EMPTY_PATH_TO_MOVE = 4
+const FSCONFIG = { SET_FLAG: 0, SET_STRING: 1, CMD_CREATE: 6 } as const
+
+function z(path: Path): Uint8Array {
+  const bytes = typeof path === 'string' ? Buffer.from(path) : path
+  if (bytes.includes(0)) throw new SystemCallError('path', 22, 'with a NUL byte')
+  const out = Buffer.allocUnsafe(bytes.length + 1)
+  out.set(bytes)
+  out[bytes.length] = 0
+  return out
+}
+
+function check(result: number | bigint, syscall: string, what: Path | number): number {
+  const value = Number(result)
+  if (value >= 0) return value
+  throw new SystemCallError(
+    syscall,
+    koffi.errno(),
+    typeof what === 'object' ? Buffer.from(what).toString() : String(what),
+  )
+}
+
+/** mount(2); `data` is the file system's option text, shorter than a page. */
+export function mount(source: Path, target: Path, type: string, flags: number, data: string): void {
+  check(native.mount(z(source), z(target), type, flags, z(data)), `mount ${type}`, target)
+}
+
+export function umount(target: Path, flags = 0): void {
+  check(native.umount2(z(target), flags), 'umount', target)
+}
+
+export function openAt(dir: number, path: Path, flags: number, mode = 0): number {
+  return check(native.openat(dir, z(path), flags | O.CLOEXEC, mode), 'openat', path)
+}
+
+/** openat2(2), Linux 5.6: opens below `dir` under the `resolve` rules. */
+export function openBelow(dir: number, path: Path, flags: number, resolve: number): number {
+  const how = new BigUint64Array([BigInt(flags | O.CLOEXEC), 0n, BigInt(resolve)])
+  return check(native.openat2(NUMBER.openat2, dir, z(path), how, how.byteLength), 'openat2', path)
+}
+
+export function mkdirAt(dir: number, name: Path, mode: number): void {
+  check(native.mkdirat(dir, z(name), mode), 'mkdirat', name)
+}
+
+/** mknodat(2); device numbers as the kernel packs them for user space. */
+export function mknodAt(dir: number, name: Path, mode: number, major: number, minor: number): void {
+  const high = (BigInt(major) & 0xfffff000n) << 32n
+  const dev = ((BigInt(minor) & 0xffffff00n) << 12n) | high | ((BigInt(major) & 0xfffn) << 8n) | (BigInt(minor) & 0xffn)
+  check(native.mknodat(dir, z(name), mode, dev), 'mknodat', name)
+}
+
+export function symlinkAt(target: Path, dir: number, name: Path): void {
+  check(native.symlinkat(z(target), dir, z(name)), 'symlinkat', name)
+}
+
+/** linkat(2); symlinks are linked, never followed. */
+export function linkAt(fromDir: number, from: Path, toDir: number, to: Path): void {
+  check(native.linkat(fromDir, z(from), toDir, z(to), 0), 'linkat', to)
+}
+
+export function unlinkAt(dir: number, name: Path, flags = 0): void {
+  check(native.unlinkat(dir, z(name), flags), 'unlinkat', name)
+}
+
+/** Changes the owner; symlinks are changed, never followed. */
+export function chownAt(dir: number, name: Path, uid: number, gid: number): void {
+  check(native.fchownat(dir, z(name), uid, gid, AT_SYMLINK_NOFOLLOW), 'fchownat', name)
+}
+
+/** Changes the mode of something that is no symlink (the caller knows). */
+export function chmodAt(dir: number, name: Path, mode: number): void {
+  check(native.fchmodat(dir, z(name), mode, 0), 'fchmodat', name)
+}
+
+/** Sets access and modification time to the same instant, to the nanosecond; symlinks are changed, never followed. */
+export function utimesAt(dir: number, name: Path, seconds: number, nanoseconds: number): void {
+  const times = new BigInt64Array([BigInt(seconds), BigInt(nanoseconds), BigInt(seconds), BigInt(nanoseconds)])
+  check(native.utimensat(dir, z(name), times, AT_SYMLINK_NOFOLLOW), 'utimensat', name)
+}
+
+/** Sets an extended attribute of the last component itself. */
+export function setXattr(path: Path, name: string, value: Uint8Array): void {
+  check(native.lsetxattr(z(path), name, value, value.byteLength, 0), `lsetxattr ${name}`, path)
+}
+
+/** Reads an extended attribute of the last component itself; undefined when it has none. */
+export function getXattr(path: Path, name: string): Uint8Array | undefined {
+  const value = new Uint8Array(65536)
+  const length = Number(native.lgetxattr(z(path), name, value, value.byteLength))
+  if (length >= 0) return value.subarray(0, length)
+  const error = new SystemCallError(`lgetxattr ${name}`, koffi.errno(), String(path))
+  if (error.code === 'ENODATA' || error.code === 'ENOTSUP' || error.code === 'EOPNOTSUPP') return undefined
+  throw error
+}
+
+/** Writes out the whole file system that `fd` lies on; one call where thousands of files would each need fsync. */
+export function syncFileSystem(fd: number): void {
+  check(native.syncfs(fd), 'syncfs', fd)
+}
+
+/** A step of the new mount interface (Linux 5.2): a key alone is a flag. Repeated keys are kept in order. */
+export type MountOption = readonly [key: string, value?: Path]
+
+/**
+ * Makes a file system by fsopen, fsconfig and fsmount and attaches it at `target`. Options aren't bound to a page as mount(2)'s
+ * are. Each descriptor is closed by `close`, which the caller lends (Node's `closeSync`).
+ */
+export function mountNew(
+  type: string,
+  options: readonly MountOption[],
+  target: Path,
+  attributes: number,
+  close: (fd: number) => void,
+): void {
+  const context = check(native.fsopen(NUMBER.fsopen, type, 1), 'fsopen', type)
+  try {
+    for (const [key, value] of options) {
+      const command = value === undefined ? FSCONFIG.SET_FLAG : FSCONFIG.SET_STRING
+      check(
+        native.fsconfig(NUMBER.fsconfig, context, command, key, value === undefined ? null : z(value), 0),
+        `fsconfig ${type}`,
+        key,
+      )
+    }
+    check(
+      native.fsconfig(NUMBER.fsconfig, context, FSCONFIG.CMD_CREATE, null, null, 0),
+      `fsconfig ${type} create`,
+      target,
+    )
+    const made = check(native.fsmount(NUMBER.fsmount, context, 1, attributes), 'fsmount', target)
+    try {
+      check(native.moveMount(NUMBER.moveMount, made, '', AT_FDCWD, z(target), EMPTY_PATH_TO_MOVE), 'move_mount', target)
+    } finally {
+      close(made)
+    }
+  } finally {
+    close(context)
+  }
+}
+
+/** True for a system error, Node's or this file's, with one of `codes`. */
+export function systemErrorIs(error: unknown, ...codes: string[]): boolean {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' && codes.includes(error.code)
+}
