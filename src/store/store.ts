@@ -11,17 +11,17 @@ import type { Log } from '../base/log.ts'
 import { Scope } from '../base/scope.ts'
 import { abortable } from '../base/signals.ts'
 import type { Digest } from '../oci/digest.ts'
-import { Bitmap, type ReadonlyBitmap } from '../task/bitmap.ts'
-import { blobTask, pieceCount, type Task, type TaskId } from '../task/task.ts'
-import { type Collectable, pickVictims, targetOf, type Watermarks } from './collect.ts'
+import { blobTask, type Task, type TaskId } from '../task/task.ts'
+import { pickVictims, targetOf, type Watermarks } from './collect.ts'
 import { FilePool } from './data-file.ts'
 import { Hasher } from './hasher.ts'
 import { cutFile, type IngestOptions, ingestFile } from './ingest.ts'
+import { type Holding, Inventory, type Usage } from './inventory.ts'
 import { checkGeometry, Journal } from './journal.ts'
 import { Layout, syncDirectory } from './layout.ts'
-import { checkOwner, Leases, Pins } from './leases.ts'
+import { checkOwner } from './leases.ts'
 import { lockedError, removeHolder, writeHolder } from './lock.ts'
-import { type BlobRecord, Metadata } from './metadata.ts'
+import { Metadata } from './metadata.ts'
 import { createPartial, reopenPartial, sizeFile } from './partials.ts'
 import type { PieceTable } from './piece-table.ts'
 import { type Dormant, recoverBlobs, recoverPartials } from './recover.ts'
@@ -45,39 +45,11 @@ export interface StoreOptions {
   readonly maxOpenFiles?: number
 }
 
-/** One line of the inventory. */
-export interface Holding extends Collectable {
-  readonly task: Task
-  /** `dormant`: left by an earlier run, its pieces not counted before {@link Store.reopen} or {@link Store.create}. */
-  readonly state: 'complete' | 'partial' | 'dormant'
-  readonly complete: boolean
-  /** Pieces that can be read. */
-  readonly have: ReadonlyBitmap
-  readonly mediaType: string | undefined
-  readonly pins: readonly string[]
-  readonly leases: readonly string[]
-}
-
-export interface Usage {
-  readonly completeBytes: number
-  readonly partialBytes: number
-  /** Bytes of the above that collection must leave, by reason. */
-  readonly pinnedBytes: number
-  readonly leasedBytes: number
-  readonly blobs: number
-  readonly partials: number
-}
-
 /** What went, or would go. */
 export interface Collected {
   readonly victims: readonly Holding[]
   readonly freedBytes: number
   readonly usedBytes: number
-}
-
-interface Entry {
-  record: BlobRecord
-  lastUsedMs: number
 }
 
 const HOUR_MS = 3_600_000
@@ -111,16 +83,11 @@ export class Store implements AsyncDisposable {
   readonly #keeper: Keeper
   readonly #marks: Watermarks
   readonly #maxBytes: number
-  readonly #partialIdleMs: number
-  readonly #complete = new Map<Digest, Entry>()
-  readonly #digests = new Map<TaskId, Digest>()
-  readonly #dormant: Map<TaskId, Dormant>
-  readonly #live = new Map<TaskId, StoredTask>()
-  readonly #touched = new WeakMap<StoredTask, number>()
+  readonly #inventory: Inventory
   readonly #opening = new Map<TaskId, Promise<StoredTask>>()
-  readonly #leases = new Leases()
-  readonly #pins = new Pins()
   readonly #damage = new Set<(damage: Damage) => void>()
+  /** Bytes for which room is being made. */
+  #comingBytes = 0
   #serial: Promise<unknown> = Promise.resolve()
   #closed: Promise<void> | undefined
 
@@ -141,10 +108,9 @@ export class Store implements AsyncDisposable {
     this.#clock = parts.clock
     this.#layout = parts.layout
     this.#metadata = parts.metadata
-    this.#dormant = parts.dormant
+    this.#inventory = new Inventory({ partialIdleMs: options.partialIdleMs ?? HOUR_MS }, parts)
     this.#maxBytes = maxBytes
     this.#marks = { highBytes: maxBytes * high, lowBytes: maxBytes * low }
-    this.#partialIdleMs = options.partialIdleMs ?? HOUR_MS
     this.#pool = new FilePool({ most: options.maxOpenFiles ?? 256 })
     this.#keeper = {
       hasher: this.#hasher,
@@ -155,8 +121,6 @@ export class Store implements AsyncDisposable {
       purge: (stored) => this.#purge(stored),
       tableOf: (digest) => this.#metadata.tableOf(digest),
     }
-    for (const [digest, record] of parts.found.blobs) this.#index(digest, record, parts.found.used.get(digest) ?? 0)
-    for (const [id, owner] of parts.found.pins) this.#pins.add(id, owner)
     const sweepMs = options.sweepMs ?? MINUTE_MS
     this.#scope.run(async (signal) => {
       for (;;) {
@@ -168,10 +132,10 @@ export class Store implements AsyncDisposable {
 
   /** What is here of a task, complete or half done; undefined when nothing is, or nothing that was checked in this run. */
   find(id: TaskId): StoredTask | undefined {
-    const live = this.#live.get(id)
+    const live = this.#inventory.live.get(id)
     if (live) return live
-    const digest = this.#digests.get(id) ?? (id as string as Digest)
-    const entry = this.#complete.get(digest)
+    const digest = this.#inventory.digestOf(id)
+    const entry = this.#inventory.complete.get(digest)
     if (!entry) return undefined
     const { bytes, pieceBytes } = entry.record
     return this.#enlive(
@@ -189,7 +153,7 @@ export class Store implements AsyncDisposable {
 
   /** Opens the half-done task that an earlier run left under this id, with the geometry it had; undefined when there is none. */
   async reopen(id: TaskId, options: { signal: AbortSignal }): Promise<StoredTask | undefined> {
-    const dormant = this.#dormant.get(id)
+    const dormant = this.#inventory.dormant.get(id)
     return dormant ? this.create(dormant.task, options) : this.find(id)
   }
 
@@ -204,7 +168,7 @@ export class Store implements AsyncDisposable {
     checkGeometry(task)
     let opening = this.#opening.get(task.id)
     if (!opening) {
-      const here = this.find(task.id) ?? this.#alias(task)
+      const here = this.find(task.id)
       if (here) return sameGeometry(here, task)
       opening = this.#create(task).finally(() => this.#opening.delete(task.id))
       opening.catch(() => {})
@@ -214,11 +178,8 @@ export class Store implements AsyncDisposable {
   }
 
   /** Every task of which something is here. */
-  *tasks(): Iterable<Holding> {
-    for (const entry of this.#complete.values())
-      for (const id of entry.record.ids) yield this.#completeHolding(id, entry)
-    for (const stored of this.#live.values()) if (!stored.complete) yield this.#partialHolding(stored)
-    for (const dormant of this.#dormant.values()) yield this.#dormantHolding(dormant)
+  tasks(): Iterable<Holding> {
+    return this.#inventory.tasks()
   }
 
   /** Stores a small blob whole, such as a manifest, and returns it. Throws DIGEST_MISMATCH, DISK_FULL. */
@@ -239,12 +200,9 @@ export class Store implements AsyncDisposable {
       hasher: this.#hasher,
     })
     try {
-      await this.#makeRoom(bytes)
       const { mediaType } = options
-      await this.#commit(path, digest, blobTask(digest, bytes), {
-        table,
-        ...(mediaType === undefined ? {} : { mediaType }),
-      })
+      const more = { table, ...(mediaType === undefined ? {} : { mediaType }) }
+      await this.#withRoom(bytes, () => this.#commit(path, digest, blobTask(digest, bytes), more))
     } catch (error) {
       await rm(path, { force: true })
       throw error
@@ -261,7 +219,7 @@ export class Store implements AsyncDisposable {
     const digests = await cutFile(stored.path, stored.task, this.#hasher, { signal })
     const table = stored.table
     table.setDigests(0, digests)
-    const entry = this.#complete.get(digest)
+    const entry = this.#inventory.complete.get(digest)
     if (entry) await this.#metadata.putBlob(digest, entry.record, digests)
     return table
   }
@@ -269,25 +227,25 @@ export class Store implements AsyncDisposable {
   /** Keeps a task from being collected while this process lives and the lease isn't disposed. */
   lease(id: TaskId, owner = 'reader'): Disposable {
     checkOwner(owner)
-    return this.#leases.take(id, owner)
+    return this.#inventory.leases.take(id, owner)
   }
 
   /** Keeps a task from being collected until {@link unpin}, restarts included. It need not be here yet. */
   async pin(id: TaskId, owner: string): Promise<void> {
     checkOwner(owner)
-    this.#pins.add(id, owner)
+    this.#inventory.pins.add(id, owner)
     await this.#metadata.pin(id, owner)
   }
 
   async unpin(id: TaskId, owner: string): Promise<void> {
     await this.#metadata.unpin(id, owner)
-    this.#pins.remove(id, owner)
+    this.#inventory.pins.remove(id, owner)
   }
 
   /** Deletes a task that nobody needs. Throws CONFLICT when it is pinned, leased or in use; false when it isn't here. */
   async remove(id: TaskId): Promise<boolean> {
-    const digest = this.#digests.get(id) ?? id
-    const holding = this.#holdings().find((one) => one.task.id === id || one.task.digest === digest)
+    const digest = this.#inventory.digestOf(id)
+    const holding = this.#inventory.holdings().find((one) => one.task.id === id || one.task.digest === digest)
     if (!holding) return false
     if (holding.keep) throw new DarnerError('CONFLICT', `delete ${id}: it is ${holding.keep}`)
     await this.#drop(holding, 'deleted')
@@ -299,7 +257,7 @@ export class Store implements AsyncDisposable {
    * above the high mark down to the low one. With `dryRun` it only says what would go.
    */
   async collect({ dryRun = false, targetBytes }: { dryRun?: boolean; targetBytes?: number } = {}): Promise<Collected> {
-    const all = this.#holdings()
+    const all = this.#inventory.holdings()
     const usedBytes = all.reduce((sum, one) => sum + one.bytes, 0)
     const victims = pickVictims(all, usedBytes, targetBytes ?? targetOf(usedBytes, this.#marks))
     if (!dryRun) await Promise.all(victims.map((one) => this.#drop(one, 'collected')))
@@ -309,18 +267,7 @@ export class Store implements AsyncDisposable {
   }
 
   usage(): Usage {
-    const sum = (some: Holding[]) => some.reduce((bytes, one) => bytes + one.bytes, 0)
-    const all = this.#holdings()
-    const complete = all.filter((one) => one.state === 'complete')
-    const partial = all.filter((one) => one.state !== 'complete')
-    return {
-      completeBytes: sum(complete),
-      partialBytes: sum(partial),
-      pinnedBytes: sum(all.filter((one) => one.pins.length > 0)),
-      leasedBytes: sum(all.filter((one) => one.leases.length > 0)),
-      blobs: complete.length,
-      partials: partial.length,
-    }
+    return this.#inventory.usage()
   }
 
   /**
@@ -328,7 +275,11 @@ export class Store implements AsyncDisposable {
    * served, and {@link onDamage} tells who can fetch the others. Throws the signal's reason.
    */
   async scrub(options: ScrubOptions): Promise<ScrubReport> {
-    const blobs = [...this.#complete].map(([digest, { record, lastUsedMs }]) => ({ digest, record, lastUsedMs }))
+    const blobs = [...this.#inventory.complete].map(([digest, { record, lastUsedMs }]) => ({
+      digest,
+      record,
+      lastUsedMs,
+    }))
     return scrubBlobs(blobs, options, {
       hasher: this.#hasher,
       clock: this.#clock,
@@ -361,8 +312,8 @@ export class Store implements AsyncDisposable {
     const reason = new DarnerError('CLOSED', `store ${this.#layout.root} was closed`)
     await this.#scope.close(reason)
     await Promise.allSettled(this.#opening.values())
-    for (const stored of this.#live.values()) stored.fail(reason)
-    await Promise.allSettled([...this.#live.values()].map((stored) => stored.close()))
+    for (const stored of this.#inventory.live.values()) stored.fail(reason)
+    await Promise.allSettled([...this.#inventory.live.values()].map((stored) => stored.close()))
     await this.#hasher[Symbol.asyncDispose]()
     await this.#serial.catch(() => {})
     await this.#pool[Symbol.asyncDispose]()
@@ -376,12 +327,14 @@ export class Store implements AsyncDisposable {
 
   async #create(task: Task): Promise<StoredTask> {
     const { signal } = this.#scope
-    const dormant = this.#dormant.get(task.id)
+    const known = await this.#alias(task)
+    if (known) return known
+    const dormant = this.#inventory.dormant.get(task.id)
     const resumable = dormant && dormant.task.bytes === task.bytes && dormant.task.pieceBytes === task.pieceBytes
     if (dormant && resumable) {
       try {
         const found = await reopenPartial(task, this.#layout, this.#hasher, { signal })
-        this.#dormant.delete(task.id)
+        this.#inventory.dormant.delete(task.id)
         const stored = this.#enlive(new StoredTask({ task, found }, this.#keeper))
         this.#log.debug({ taskId: task.id, pieces: found.have.count, dropped: found.dropped }, 'task reopened')
         return stored
@@ -391,39 +344,37 @@ export class Store implements AsyncDisposable {
       }
     }
     if (dormant) {
-      this.#dormant.delete(task.id)
+      this.#inventory.dormant.delete(task.id)
       await this.#trash(this.#layout.partial(task.id))
     }
-    await this.#makeRoom(task.bytes)
-    return this.#enlive(new StoredTask({ task, found: await createPartial(task, this.#layout) }, this.#keeper))
+    return this.#withRoom(task.bytes, async () =>
+      this.#enlive(new StoredTask({ task, found: await createPartial(task, this.#layout) }, this.#keeper)),
+    )
   }
 
-  /** A task whose digest is complete under another id is that blob. */
-  #alias(task: Task): StoredTask | undefined {
-    if (task.digest === undefined || !this.#complete.has(task.digest)) return undefined
-    this.#digests.set(task.id, task.digest)
-    return this.find(task.id)
+  /** A task whose digest is complete under another id is that blob, from now on under this name too. */
+  async #alias(task: Task): Promise<StoredTask | undefined> {
+    const { digest } = task
+    if (digest === undefined) return undefined
+    return this.#inOrder(async () => {
+      const entry = this.#inventory.complete.get(digest)
+      if (!entry) return undefined
+      const record = { ...entry.record, ids: [...new Set([...entry.record.ids, task.id])] }
+      this.#inventory.index(digest, record, entry.lastUsedMs)
+      await this.#metadata.putBlob(digest, record, undefined)
+      return this.find(task.id)
+    })
   }
 
   #enlive(stored: StoredTask): StoredTask {
-    this.#live.set(stored.task.id, stored)
+    this.#inventory.live.set(stored.task.id, stored)
     this.#touch(stored)
     return stored
   }
 
   #touch(stored: StoredTask): void {
-    const now = this.#clock.now()
-    this.#touched.set(stored, now)
-    const { digest } = stored
-    const entry = stored.complete && digest !== undefined ? this.#complete.get(digest) : undefined
-    if (!entry || digest === undefined) return
-    entry.lastUsedMs = now
-    this.#metadata.setUsed(digest, now)
-  }
-
-  #index(digest: Digest, record: BlobRecord, lastUsedMs: number): void {
-    this.#complete.set(digest, { record, lastUsedMs })
-    for (const id of record.ids) this.#digests.set(id, digest)
+    const used = this.#inventory.touch(stored)
+    if (used) this.#metadata.setUsed(used.digest, used.ms)
   }
 
   async #commitTask(stored: StoredTask, digest: Digest): Promise<string> {
@@ -442,7 +393,7 @@ export class Store implements AsyncDisposable {
   ): Promise<string> {
     return this.#inOrder(async () => {
       const path = this.#layout.blob(digest)
-      const old = this.#complete.get(digest)?.record
+      const old = this.#inventory.complete.get(digest)?.record
       const mediaType = more.mediaType ?? old?.mediaType
       const { bytes, pieceBytes } = task
       const ids = [...new Set([...(old?.ids ?? []), task.id])]
@@ -453,11 +404,11 @@ export class Store implements AsyncDisposable {
         if (more.stored?.failure) throw more.stored.failure
         renameSync(from, path)
       } catch (error) {
-        if (old && this.#complete.has(digest)) await this.#metadata.putBlob(digest, old, undefined)
+        if (old && this.#inventory.complete.has(digest)) await this.#metadata.putBlob(digest, old, undefined)
         else await this.#metadata.dropBlobs([digest])
         throw asDarnerError(error, `name blob ${digest}`)
       }
-      this.#index(digest, record, this.#clock.now())
+      this.#inventory.index(digest, record, this.#clock.now())
       this.#metadata.setUsed(digest, this.#clock.now())
       await syncDirectory(dirname(path))
       return path
@@ -470,71 +421,11 @@ export class Store implements AsyncDisposable {
     return turn
   }
 
-  /** Everything that takes space, once each: a blob with several ids is one holding. */
-  #holdings(): Holding[] {
-    const all: Holding[] = []
-    for (const entry of this.#complete.values()) {
-      const [id] = entry.record.ids
-      if (id !== undefined) all.push(this.#completeHolding(id, entry))
-    }
-    for (const stored of this.#live.values()) if (!stored.complete) all.push(this.#partialHolding(stored))
-    for (const dormant of this.#dormant.values()) all.push(this.#dormantHolding(dormant))
-    return all
-  }
-
-  #completeHolding(id: TaskId, { record, lastUsedMs }: Entry): Holding {
-    const digest = this.#digests.get(id) ?? (id as string as Digest)
-    const { bytes, pieceBytes, mediaType } = record
-    const task = { id, digest, bytes, pieceBytes }
-    const ids = [...new Set([...record.ids, digest as string as TaskId])]
-    const busy = ids.some((one) => this.#live.get(one)?.busy)
-    const have = Bitmap.full(pieceCount(task))
-    return { task, state: 'complete', complete: true, have, bytes, lastUsedMs, mediaType, ...this.#keeping(ids, busy) }
-  }
-
-  #partialHolding(stored: StoredTask): Holding {
-    const lastUsedMs = this.#touched.get(stored) ?? 0
-    const busy = stored.busy || this.#clock.now() - lastUsedMs < this.#partialIdleMs
-    const { task, have, haveBytes: bytes } = stored
-    return {
-      task,
-      state: 'partial',
-      complete: false,
-      have,
-      bytes,
-      lastUsedMs,
-      mediaType: undefined,
-      ...this.#keeping(idsOf(task), busy),
-    }
-  }
-
-  #dormantHolding({ task, claimedBytes: bytes, lastUsedMs }: Dormant): Holding {
-    const busy = this.#opening.has(task.id) || this.#clock.now() - lastUsedMs < this.#partialIdleMs
-    const have = new Bitmap(pieceCount(task))
-    return {
-      task,
-      state: 'dormant',
-      complete: false,
-      have,
-      bytes,
-      lastUsedMs,
-      mediaType: undefined,
-      ...this.#keeping(idsOf(task), busy),
-    }
-  }
-
-  #keeping(ids: TaskId[], busy: boolean): Pick<Holding, 'pins' | 'leases' | 'keep'> {
-    const pins = ids.flatMap((id) => this.#pins.owners(id))
-    const leases = ids.flatMap((id) => this.#leases.owners(id))
-    const keep = pins.length > 0 ? 'pinned' : leases.length > 0 ? 'leased' : busy ? 'in use' : undefined
-    return { pins, leases, keep }
-  }
-
   /** Takes a holding out of the index in this turn, then frees its space. */
   async #drop({ task, state }: Holding, what: string): Promise<void> {
     const reason = new DarnerError('PIECE_ABSENT', `${task.id} was ${what}`)
     if (state === 'dormant') {
-      this.#dormant.delete(task.id)
+      this.#inventory.dormant.delete(task.id)
       return this.#trash(this.#layout.partial(task.id))
     }
     const stored = this.find(task.id)
@@ -546,26 +437,16 @@ export class Store implements AsyncDisposable {
     const { task } = stored
     const digest = stored.complete ? stored.digest : undefined
     if (digest === undefined) {
-      if (this.#live.get(task.id) === stored) this.#live.delete(task.id)
+      if (this.#inventory.live.get(task.id) === stored) this.#inventory.live.delete(task.id)
       const trashed = this.#toTrash(this.#layout.partial(task.id))
       await stored.close()
       return rm(trashed, { recursive: true, force: true })
     }
-    const ids = [...(this.#complete.get(digest)?.record.ids ?? []), task.id, digest as string as TaskId]
-    const handles = new Set<StoredTask>()
-    for (const id of ids) {
-      const live = this.#live.get(id)
-      if (live?.complete && live.digest === digest) {
-        handles.add(live)
-        this.#live.delete(id)
-      }
-      if (this.#digests.get(id) === digest) this.#digests.delete(id)
-    }
-    this.#complete.delete(digest)
+    const handles = this.#inventory.forget(digest).add(stored)
     const trashed = this.#toTrash(this.#layout.blob(digest))
     for (const live of handles) live.fail(reason ?? new DarnerError('PIECE_ABSENT', `${digest} was deleted`))
     await this.#inOrder(async () => {
-      if (!this.#complete.has(digest)) await this.#metadata.dropBlobs([digest])
+      if (!this.#inventory.complete.has(digest)) await this.#metadata.dropBlobs([digest])
     })
     await Promise.all([...handles].map((live) => live.close()))
     await rm(trashed, { recursive: true, force: true })
@@ -588,20 +469,22 @@ export class Store implements AsyncDisposable {
     await rm(this.#toTrash(path), { recursive: true, force: true })
   }
 
-  /** Throws DISK_FULL when `bytes` more can't be held within `maxBytes` even after collecting. */
-  async #makeRoom(bytes: number): Promise<void> {
-    const reserved = () => {
-      let sum = 0
-      for (const one of this.#holdings()) sum += one.state === 'partial' ? one.task.bytes : one.bytes
-      return sum
+  /** Throws DISK_FULL when what is coming can't be held within `maxBytes` even after collecting; `then` takes the room. */
+  async #withRoom<T>(bytes: number, then: () => Promise<T>): Promise<T> {
+    this.#comingBytes += bytes
+    try {
+      const wanted = () => this.#inventory.reservedBytes() + this.#comingBytes
+      if (wanted() > this.#marks.highBytes) {
+        await this.collect({ targetBytes: Math.max(0, this.#marks.lowBytes - this.#comingBytes) })
+      }
+      if (wanted() > this.#maxBytes) {
+        const text = `make room for ${bytes} bytes: ${wanted() - bytes} of ${this.#maxBytes} are in use`
+        throw new DarnerError('DISK_FULL', text, { way: 'remove images that are not needed or raise the store size' })
+      }
+      return await then()
+    } finally {
+      this.#comingBytes -= bytes
     }
-    if (reserved() + bytes <= this.#marks.highBytes) return
-    await this.collect({ targetBytes: Math.max(0, this.#marks.lowBytes - bytes) })
-    const held = reserved()
-    if (held + bytes <= this.#maxBytes) return
-    throw new DarnerError('DISK_FULL', `make room for ${bytes} bytes: ${held} of ${this.#maxBytes} are in use`, {
-      way: 'remove images that are not needed or raise the store size',
-    })
   }
 
   async #sweep(): Promise<void> {
@@ -622,25 +505,18 @@ export class Store implements AsyncDisposable {
     const journal = await Journal.create(this.#layout.journal(task.id), task, table, good)
     const path = this.#layout.data(task.id)
     renameSync(stored.path, path)
-    const ids = this.#complete.get(digest)?.record.ids ?? []
-    this.#complete.delete(digest)
-    for (const id of [...ids, task.id]) {
-      this.#digests.delete(id)
-      const other = this.#live.get(id)
-      if (!other || other === stored) continue
-      this.#live.delete(id)
-      other.fail(new DarnerError('STORE_CORRUPT', `${id}: the stored blob ${digest} is damaged`))
+    for (const other of this.#inventory.forget(digest)) {
+      if (other === stored) continue
+      other.fail(new DarnerError('STORE_CORRUPT', `${other.task.id}: the stored blob ${digest} is damaged`))
       this.#scope.run(() => other.close())
     }
+    this.#inventory.dormant.delete(task.id)
+    this.#inventory.live.set(task.id, stored)
     stored.damaged(bad, { path, table, journal })
     await sizeFile(path, task.bytes)
     await this.#inOrder(() => this.#metadata.dropBlobs([digest]))
     for (const listener of this.#damage) listener({ task, digest, pieces: bad })
   }
-}
-
-function idsOf(task: Task): TaskId[] {
-  return task.digest === undefined ? [task.id] : [...new Set([task.id, task.digest as string as TaskId])]
 }
 
 function sameGeometry(stored: StoredTask, task: Task): StoredTask {
