@@ -174,7 +174,7 @@ export function containerId(seed: Uint8Array | string): string {
 export function startExitCode(error: unknown): number {
   const { message } = asDarnerError(error, 'start')
   if (/executable file.*not found|no such file or directory|not found in \$?PATH/i.test(message)) return 127
-  if (/permission denied|exec format error|is a directory/i.test(message)) return 126
+  if (/permission denied|exec format error|is a directory|not executable|not a regular file/i.test(message)) return 126
   return 125
 }
 

@@ -61,7 +61,7 @@ export async function createContainer(
 ): Promise<Carried> {
   const args = [
     ...sharedArguments(run, run.id),
-    ...['-n', run.id, '-l', `k8s-file:${run.bundle.log}`, '--exit-dir', run.exitDir],
+    ...['-n', run.id, '-l', `k8s-file:${run.bundle.log}`, '--exit-dir', run.exitDir, '--no-sync-log'],
     ...(run.stdin && run.keepStdin ? ['--leave-stdin-open'] : []),
   ]
   await using child = await launch(conmon, args, run.place, false)
