@@ -195,11 +195,6 @@ export const COMMANDS: readonly CommandRow[] = [
   },
 ]
 
-/** The row of a command, or undefined. */
-export function findCommand(name: string): CommandRow | undefined {
-  return COMMANDS.find((row) => row.name === name)
-}
-
 /** Loads a command's module; only then is anything heavy imported. */
 export async function loadAction(row: CommandRow): Promise<Action> {
   const file = row.name.replaceAll(' ', '-')
