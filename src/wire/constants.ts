@@ -34,7 +34,7 @@ export const STREAM_CHUNK_BYTES = 64 * KIB
 export const HEARTBEAT_MS = 2000
 
 /** A session that heard nothing for this long is dead; looked at every TICK_MS, so a cut cable is noticed within five seconds. */
-export const DEAD_MS = 4250
+export const DEAD_MS = 4000
 
 /** How often a session looks at its clocks. */
 export const TICK_MS = 500
