@@ -23,7 +23,10 @@ async function aMuteListener() {
   }
 }
 
-describe('openNode', () => {
+describe('openNode', function () {
+  // real sockets on a machine that may be busy
+  this.timeout(20_000)
+
   it('names its addresses with its PeerId', async () => {
     await using node = await aNode({ listen: ['127.0.0.1:0', '[::1]:0'] })
     assert.equal(node.multiaddrs.length, 2)
@@ -52,7 +55,10 @@ describe('openNode', () => {
   })
 })
 
-describe('Node.dial', () => {
+describe('Node.dial', function () {
+  // real sockets on a machine that may be busy
+  this.timeout(20_000)
+
   it('proves who is there, by multiaddr, by IP:PORT and by PeerId once connected', async () => {
     await using pair = await aNodePair()
     const [address = ''] = pair.listener.multiaddrs
@@ -125,7 +131,10 @@ describe('Node.dial', () => {
   })
 })
 
-describe('Node.openStream', () => {
+describe('Node.openStream', function () {
+  // real sockets on a machine that may be busy
+  this.timeout(20_000)
+
   it('is refused by a peer that does not serve the protocol', async () => {
     await using pair = await aNodePair()
     await assert.rejects(pair.dialler.openStream(pair.listener.multiaddrs, '/no/such/1', within()), (error) =>
@@ -167,7 +176,10 @@ describe('Node.openStream', () => {
   })
 })
 
-describe('Node connections', () => {
+describe('Node connections', function () {
+  // real sockets on a machine that may be busy
+  this.timeout(20_000)
+
   it('tells of a lost peer on both sides', async () => {
     await using pair = await aNodePair()
     const [near, far] = [Promise.withResolvers<string>(), Promise.withResolvers<string>()]

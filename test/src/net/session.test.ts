@@ -54,7 +54,10 @@ async function violated(session: Maths): Promise<void> {
   assert.ok(isDarnerError(error, 'PROTOCOL_VIOLATION'), String(error))
 }
 
-describe('Session', () => {
+describe('Session', function () {
+  // real sockets on a machine that may be busy
+  this.timeout(20_000)
+
   it('answers asks of either side', async () => {
     await using pair = await aSessionPair(MATHS, { near: { handlers: { add } }, far: { handlers: { add } } })
     assert.deepEqual(await pair.near.ask('add', { a: 2, b: 3 }, within()), { sum: 5 })
@@ -258,7 +261,10 @@ describe('Session', () => {
   })
 })
 
-describe('Session with a hostile peer', () => {
+describe('Session with a hostile peer', function () {
+  // real sockets on a machine that may be busy
+  this.timeout(20_000)
+
   it('closes on bytes that are no message, and says so', async () => {
     await using peer = await aRawPeer()
     await peer.stream.write(encodeFrame(new Uint8Array([0xff, 0x13, 0x37])), within())
