@@ -122,19 +122,30 @@ export class Inventory {
     return all.concat([...this.#halfDone()])
   }
 
+  /** Bytes on disk: half-done tasks count with what is here of them. */
+  usedBytes(): number {
+    let sum = 0
+    for (const { record } of this.complete.values()) sum += record.bytes
+    for (const one of this.#halfDone()) sum += one.bytes
+    return sum
+  }
+
   usage(): Usage {
-    const sum = (some: Holding[]) => some.reduce((bytes, one) => bytes + one.bytes, 0)
-    const all = this.holdings()
-    const complete = all.filter((one) => one.complete)
-    const partial = all.filter((one) => !one.complete)
-    return {
-      completeBytes: sum(complete),
-      partialBytes: sum(partial),
-      pinnedBytes: sum(all.filter((one) => one.pins.length > 0)),
-      leasedBytes: sum(all.filter((one) => one.leases.length > 0)),
-      blobs: complete.length,
-      partials: partial.length,
+    const sums = { completeBytes: 0, partialBytes: 0, pinnedBytes: 0, leasedBytes: 0, blobs: 0, partials: 0 }
+    for (const [digest, { record }] of this.complete) {
+      const ids = namesOf(record, digest)
+      sums.blobs++
+      sums.completeBytes += record.bytes
+      if (ids.some((id) => this.pins.has(id))) sums.pinnedBytes += record.bytes
+      if (ids.some((id) => this.leases.has(id))) sums.leasedBytes += record.bytes
     }
+    for (const one of this.#halfDone()) {
+      sums.partials++
+      sums.partialBytes += one.bytes
+      if (one.pins.length > 0) sums.pinnedBytes += one.bytes
+      if (one.leases.length > 0) sums.leasedBytes += one.bytes
+    }
+    return sums
   }
 
   *#halfDone(): Iterable<Holding> {
@@ -157,13 +168,21 @@ export class Inventory {
     const digest = this.digestOf(id)
     const { bytes, pieceBytes, mediaType } = record
     const task = { id, digest, bytes, pieceBytes }
-    const ids = [...new Set([...record.ids, digest as string as TaskId])]
+    const ids = namesOf(record, digest)
     const keeping = this.#keeping(
       ids,
       ids.some((one) => this.live.get(one)?.busy),
     )
     return {
-      ...{ task, state: 'complete', complete: true, bytes, lastUsedMs, mediaType, ...keeping },
+      task,
+      state: 'complete',
+      complete: true,
+      bytes,
+      lastUsedMs,
+      mediaType,
+      pins: keeping.pins,
+      leases: keeping.leases,
+      keep: keeping.keep,
       // made when asked for: collection looks at thousands of blobs and at no bitmap
       get have() {
         return Bitmap.full(pieceCount(task))
@@ -171,12 +190,20 @@ export class Inventory {
     }
   }
 
-  #keeping(ids: TaskId[], busy: boolean): Pick<Holding, 'pins' | 'leases' | 'keep'> {
-    const pins = ids.flatMap((id) => this.pins.owners(id))
-    const leases = ids.flatMap((id) => this.leases.owners(id))
+  #keeping(ids: readonly TaskId[], busy: boolean): Pick<Holding, 'pins' | 'leases' | 'keep'> {
+    const pins = ids.some((id) => this.pins.has(id)) ? ids.flatMap((id) => this.pins.owners(id)) : NONE
+    const leases = ids.some((id) => this.leases.has(id)) ? ids.flatMap((id) => this.leases.owners(id)) : NONE
     const keep = pins.length > 0 ? 'pinned' : leases.length > 0 ? 'leased' : busy ? 'in use' : undefined
     return { pins, leases, keep }
   }
+}
+
+const NONE: readonly string[] = []
+
+/** All names that a complete blob can be held by. */
+function namesOf(record: BlobRecord, digest: Digest): readonly TaskId[] {
+  const own = digest as string as TaskId
+  return record.ids.includes(own) ? record.ids : [...record.ids, own]
 }
 
 function idsOf(task: Task): TaskId[] {

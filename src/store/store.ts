@@ -86,8 +86,8 @@ export class Store implements AsyncDisposable {
   readonly #inventory: Inventory
   readonly #opening = new Map<TaskId, Promise<StoredTask>>()
   readonly #damage = new Set<(damage: Damage) => void>()
-  /** Bytes for which room is being made. */
-  #comingBytes = 0
+  /** Room that was promised and isn't in the inventory yet. */
+  #grantedBytes = 0
   #serial: Promise<unknown> = Promise.resolve()
   #closed: Promise<void> | undefined
 
@@ -257,9 +257,9 @@ export class Store implements AsyncDisposable {
    * above the high mark down to the low one. With `dryRun` it only says what would go.
    */
   async collect({ dryRun = false, targetBytes }: { dryRun?: boolean; targetBytes?: number } = {}): Promise<Collected> {
-    const all = this.#inventory.holdings()
-    const usedBytes = all.reduce((sum, one) => sum + one.bytes, 0)
-    const victims = pickVictims(all, usedBytes, targetBytes ?? targetOf(usedBytes, this.#marks))
+    const usedBytes = this.#inventory.usedBytes()
+    const target = targetBytes ?? targetOf(usedBytes, this.#marks)
+    const victims = usedBytes <= target ? [] : pickVictims(this.#inventory.holdings(), usedBytes, target)
     if (!dryRun) await Promise.all(victims.map((one) => this.#drop(one, 'collected')))
     const freedBytes = victims.reduce((sum, one) => sum + one.bytes, 0)
     if (victims.length > 0) this.#log.info({ dryRun, blobs: victims.length, freedBytes, usedBytes }, 'collected')
@@ -469,21 +469,21 @@ export class Store implements AsyncDisposable {
     await rm(this.#toTrash(path), { recursive: true, force: true })
   }
 
-  /** Throws DISK_FULL when what is coming can't be held within `maxBytes` even after collecting; `then` takes the room. */
+  /** Runs `then`, which takes `bytes` of room. Throws DISK_FULL when they don't fit `maxBytes` even after collecting. */
   async #withRoom<T>(bytes: number, then: () => Promise<T>): Promise<T> {
-    this.#comingBytes += bytes
+    const wanted = () => this.#inventory.reservedBytes() + this.#grantedBytes + bytes
+    if (wanted() > this.#marks.highBytes) {
+      await this.collect({ targetBytes: Math.max(0, this.#marks.lowBytes - bytes - this.#grantedBytes) })
+    }
+    if (wanted() > this.#maxBytes) {
+      const text = `make room for ${bytes} bytes: ${wanted() - bytes} of ${this.#maxBytes} are in use`
+      throw new DarnerError('DISK_FULL', text, { way: 'remove images that are not needed or raise the store size' })
+    }
+    this.#grantedBytes += bytes
     try {
-      const wanted = () => this.#inventory.reservedBytes() + this.#comingBytes
-      if (wanted() > this.#marks.highBytes) {
-        await this.collect({ targetBytes: Math.max(0, this.#marks.lowBytes - this.#comingBytes) })
-      }
-      if (wanted() > this.#maxBytes) {
-        const text = `make room for ${bytes} bytes: ${wanted() - bytes} of ${this.#maxBytes} are in use`
-        throw new DarnerError('DISK_FULL', text, { way: 'remove images that are not needed or raise the store size' })
-      }
       return await then()
     } finally {
-      this.#comingBytes -= bytes
+      this.#grantedBytes -= bytes
     }
   }
 

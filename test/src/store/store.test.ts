@@ -30,6 +30,52 @@ describe('Store', function () {
     await assert.rejects(a.store.create(outside, { signal }), { code: 'BAD_ARGUMENT' })
   })
 
+  it('knows a complete blob under every name that leads to it, restart or not, and forgets all of them together', async () => {
+    await using a = await aStore()
+    const blob = aBlob()
+    const other = aBlob({ id: `url:${'c'.repeat(64)}` })
+    await complete(a.store, blob)
+    const named = await a.store.create({ ...other.task, digest: blob.digest }, { signal })
+    assert.equal(named.complete, true)
+    const store = await a.restart()
+    assert.equal(store.find(other.task.id)?.digest, blob.digest)
+    assert.deepEqual(idsOf(store), [blob.task.id, other.task.id].sort())
+    assert.equal(store.usage().completeBytes, blob.body.byteLength, 'the bytes are there once')
+    const lease = store.lease(other.task.id, 'reader')
+    assert.deepEqual((await store.collect({ targetBytes: 0 })).victims, [])
+    lease[Symbol.dispose]()
+    await store.collect({ targetBytes: 0 })
+    assert.equal(store.find(other.task.id), undefined)
+    assert.equal(store.find(blob.task.id), undefined)
+  })
+
+  it('never promises more than maxBytes, however many ask at once', async () => {
+    await using a = await aStore({ maxBytes: 80_000 })
+    const asked = await Promise.allSettled([1, 2, 3].map((seed) => a.store.create(aBlob({ seed }).task, { signal })))
+    assert.deepEqual(asked.map((one) => (one.status === 'fulfilled' ? 'made' : one.reason.code)).sort(), [
+      'DISK_FULL',
+      'made',
+      'made',
+    ])
+  })
+
+  it('collects half-done tasks that nobody has touched for long, left from this run or an earlier one', async () => {
+    for (const restart of [false, true]) {
+      await using a = await aStore({ partialIdleMs: 1000 })
+      await fill(a.store, aBlob(), [0, 1])
+      const store = restart ? await a.restart() : a.store
+      assert.deepEqual((await store.collect({ targetBytes: 0 })).victims, [])
+      assert.equal(store.usage().partialBytes, 8192)
+      a.clock.advance(Date.now())
+      const gone = await store.collect({ targetBytes: 0 })
+      assert.deepEqual(
+        gone.victims.map((one) => one.state),
+        [restart ? 'dormant' : 'partial'],
+      )
+      assert.deepEqual(readdirSync(join(a.directory, 'partial')), [])
+    }
+  })
+
   it('takes whole blobs straight in, with their media type and piece table', async () => {
     await using a = await aStore()
     const body = new TextEncoder().encode('{"schemaVersion":2}')
