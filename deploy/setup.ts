@@ -33,8 +33,6 @@ export const TOOLS = [
   { debian: 'ca-certificates', program: '/etc/ssl/certs/ca-certificates.crt', why: 'lets https origins be checked' },
 ] as const satisfies readonly Tool[]
 
-export type ToolName = (typeof TOOLS)[number]['program']
-
 export interface SetupResult {
   readonly installed: readonly Tool[]
   /** Still missing, with the reason that all of them share. */
@@ -62,6 +60,11 @@ export async function setUp(wanted: readonly Tool[], options: SetupOptions): Pro
     // A new machine has no package lists, an old one stale ones.
     options.say('apt-get update: the package lists are missing or old')
     failure = (await apt(['update'], options)) ?? (await apt(install, options))
+  }
+  if (failure !== undefined && missing.length > 1) {
+    // One package that this release lacks keeps apt from installing any: take them one by one.
+    for (const name of names)
+      failure = (await apt(['install', '-y', '--no-install-recommends', name], options)) ?? failure
   }
   const left = missing.filter((tool) => !isThere(tool.program))
   return {
