@@ -19,7 +19,13 @@ export type HashAnswer = {
   readonly id: number
   readonly hex?: string
   readonly digests?: Uint8Array
-  readonly error?: Error
+  readonly error?: HashFault
+}
+
+/** What went wrong: a system error's code doesn't survive the way between threads by itself. */
+export interface HashFault {
+  readonly message: string
+  readonly code: string | undefined
 }
 
 /** Where this file is: in a checkout it ends in .ts, in the package in .js. */
@@ -35,7 +41,7 @@ interface Whole {
   at: number
   to: number
   finish?: { id: number; to: number }
-  error?: Error
+  error?: HashFault
 }
 
 if (!isMainThread && workerData === HASH_WORKER_MARK && parentPort) serve(parentPort)
@@ -51,7 +57,7 @@ function serve(port: NonNullable<typeof parentPort>): void {
         const digests = pieces(request.path, request.ranges, buffer)
         port.postMessage({ id: request.id, digests } satisfies HashAnswer)
       } catch (error) {
-        port.postMessage({ id: request.id, error: error as Error } satisfies HashAnswer)
+        port.postMessage({ id: request.id, error: faultOf(error) } satisfies HashAnswer)
       }
       return
     }
@@ -59,7 +65,7 @@ function serve(port: NonNullable<typeof parentPort>): void {
       try {
         wholes.set(request.key, { fd: openSync(request.path, 'r'), hash: createHash(request.algorithm), at: 0, to: 0 })
       } catch (error) {
-        wholes.set(request.key, { fd: -1, hash: createHash('sha256'), at: 0, to: 0, error: error as Error })
+        wholes.set(request.key, { fd: -1, hash: createHash('sha256'), at: 0, to: 0, error: faultOf(error) })
       }
       return
     }
@@ -83,7 +89,7 @@ function serve(port: NonNullable<typeof parentPort>): void {
       try {
         if (!whole.error) slice(whole)
       } catch (error) {
-        whole.error = error as Error
+        whole.error = faultOf(error)
       }
       if (whole.finish && (whole.error || whole.at >= whole.finish.to)) {
         const { id } = whole.finish
@@ -103,6 +109,11 @@ function serve(port: NonNullable<typeof parentPort>): void {
       whole.at += got
     }
   }
+}
+
+function faultOf(error: unknown): HashFault {
+  const { message, code } = error as NodeJS.ErrnoException
+  return { message, code }
 }
 
 /** `ranges` is from, to, from, to …; a range beyond the end of the file hashes to what there is of it. */

@@ -83,7 +83,10 @@ export class Hasher implements AsyncDisposable {
     worker.postMessage(request(id))
     try {
       const got = await answer.promise
-      if (got.error) throw asDarnerError(got.error, `hash ${path}`)
+      if (got.error) {
+        const { message, code } = got.error
+        throw asDarnerError(Object.assign(new Error(message), { code }), `hash ${path}`)
+      }
       return got
     } finally {
       this.#waiting.delete(id)

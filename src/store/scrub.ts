@@ -1,6 +1,6 @@
 /** Looks for bit rot in complete blobs. */
 import type { Clock } from '../base/clock.ts'
-import { DarnerError } from '../base/errors.ts'
+import { DarnerError, systemCode } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import { algorithmOf, type Digest } from '../oci/digest.ts'
 import type { Task } from '../task/task.ts'
@@ -35,6 +35,8 @@ export interface ScrubParts {
   readonly log: Log
   pathOf(digest: Digest): string
   stored(digest: Digest): StoredTask | undefined
+  /** Keeps the blob from being collected while it is read. */
+  lease(digest: Digest): Disposable
   /** Records piece digests of a blob whose whole digest has just been seen to be right. */
   cut(stored: StoredTask): Promise<PieceTable>
   demote(stored: StoredTask, bad: readonly number[]): Promise<void>
@@ -55,7 +57,7 @@ export async function scrubBlobs(
     const stored = parts.stored(digest)
     if (!stored?.complete) continue
     const startedMs = parts.clock.monotonicMs()
-    const pieces = await badPieces(stored, digest, options, parts)
+    const pieces = await checkedPieces(stored, digest, options, parts)
     bytes += record.bytes
     if (pieces.length > 0) {
       damaged.push({ task: stored.task, digest, pieces })
@@ -67,6 +69,24 @@ export async function scrubBlobs(
     }
   }
   return { blobs: blobs.length, bytes, damaged }
+}
+
+/** As {@link badPieces}, for a blob that may be deleted while it is read, or whose file is gone. */
+async function checkedPieces(
+  stored: StoredTask,
+  digest: Digest,
+  options: ScrubOptions,
+  parts: ScrubParts,
+): Promise<number[]> {
+  using _lease = parts.lease(digest)
+  try {
+    return await badPieces(stored, digest, options, parts)
+  } catch (error) {
+    if (stored.failure || !stored.complete) return []
+    if (systemCode(error) !== 'ENOENT') throw error
+    await parts.lost(stored, new DarnerError('STORE_CORRUPT', `scrub ${digest}: its file is gone`, { cause: error }))
+    return Array.from({ length: stored.pieces }, (_, piece) => piece)
+  }
 }
 
 async function badPieces(

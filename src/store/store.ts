@@ -285,6 +285,7 @@ export class Store implements AsyncDisposable {
       clock: this.#clock,
       pathOf: (digest) => this.#layout.blob(digest),
       stored: (digest) => this.byDigest(digest),
+      lease: (digest) => this.lease(digest as string as TaskId, 'scrub'),
       cut: (stored) => this.cut(stored, options),
       demote: (stored, bad) => this.#demote(stored, bad),
       lost: (stored, reason) => stored.discard(reason),

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { digestOf, hexOf } from '../../../src/oci/digest.ts'
 import type { Damage } from '../../../src/store/scrub.ts'
@@ -222,6 +222,19 @@ describe('Store', function () {
       assert.equal(await healing.write(3, blob.piece(3), { signal }), true)
       assert.equal(await healing.finish({ signal }), blob.digest)
       assert.deepEqual((await store.scrub({ signal })).damaged, [])
+    })
+
+    it('forgets a blob whose file is gone, so that it can be fetched again', async () => {
+      await using a = await aStore()
+      const blob = aBlob()
+      rmSync((await complete(a.store, blob)).path)
+      assert.deepEqual(
+        (await a.store.scrub({ signal })).damaged.map((one) => one.pieces.length),
+        [8],
+      )
+      assert.equal(a.store.byDigest(blob.digest), undefined)
+      await complete(a.store, blob)
+      assert.deepEqual((await a.store.scrub({ signal })).damaged, [])
     })
 
     it('deletes a rotten blob whose pieces were never cut', async () => {
