@@ -13,7 +13,10 @@ export async function joinToken(directory: string): Promise<string> {
   const path = join(directory, TOKEN_FILE)
   try {
     const text = (await readFile(path, 'utf8')).trim()
-    if (!TOKEN.test(text)) throw new DarnerError('STORE_CORRUPT', `join token in ${path} has not the form drn-<43 characters>`, { way: 'delete the file and start the supernode to make a new one' })
+    if (!TOKEN.test(text))
+      throw new DarnerError('STORE_CORRUPT', `join token in ${path} has not the form drn-<43 characters>`, {
+        way: 'delete the file and start the supernode to make a new one',
+      })
     return text
   } catch (error) {
     if (systemCode(error) !== 'ENOENT') throw error
@@ -47,7 +50,8 @@ export class Admission {
       new DarnerError('ADMISSION_REFUSED', `supernode refused ${peer}: ${why}`, { way, details: { peer } })
     if (this.#revoked.has(peer)) throw refuse('it was revoked', 'ask the operator of the supernode')
     if (this.#token === undefined) return
-    if (token === undefined) throw refuse('it showed no join token', 'start the agent with --join-token; "darner supernode token" shows it')
+    if (token === undefined)
+      throw refuse('it showed no join token', 'start the agent with --join-token; "darner supernode token" shows it')
     const shown = Buffer.from(token)
     if (shown.byteLength !== this.#token.byteLength || !timingSafeEqual(shown, this.#token)) {
       throw refuse('its join token is wrong', '"darner supernode token" shows the right one')

@@ -5,6 +5,8 @@ import { type Words, wordsFor } from './plan-bits.ts'
 export interface Ask {
   readonly piece: number
   readonly sinceMs: number
+  /** Its first bytes are here. */
+  started: boolean
 }
 
 export interface PlanParent<P> {
@@ -52,10 +54,15 @@ export function noteAnswer<P>(parent: PlanParent<P>, ask: Ask, nowMs: number): v
   parent.suspectMs = 0
 }
 
-/** Milliseconds until a piece asked of this parent now is expected. */
-export function expectedMs<P>(parent: PlanParent<P>, usualMs: number): number {
-  return (parent.asks.length + 1) * (parent.pieceMs === 0 ? usualMs * 0.9 : parent.pieceMs)
+/** Milliseconds until a piece asked of this parent now is expected. What was learnt fades towards the usual. */
+export function expectedMs<P>(parent: PlanParent<P>, usualMs: number, nowMs: number): number {
+  const queue = parent.asks.length + 1
+  if (parent.pieceMs === 0) return queue * usualMs * 0.9
+  const age = Math.min(1, (nowMs - parent.lastAnswerMs) / FADE_MS)
+  return queue * (parent.pieceMs + age * (usualMs * 0.9 - parent.pieceMs))
 }
+
+const FADE_MS = 1_000
 
 export function takeAsk<P>(parent: PlanParent<P>, piece: number): Ask | undefined {
   const at = parent.asks.findIndex((ask) => ask.piece === piece)

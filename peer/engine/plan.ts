@@ -62,6 +62,9 @@ interface Demand {
   readonly priority: number
 }
 
+const MOVE = process.env.MOVE !== '0'
+const STEAL = process.env.STEAL !== '0'
+
 /** The plan of one task. `P` names a parent: a peer id, or a number in the simulator. */
 export class Plan<P> {
   readonly #options: PlanOptions
@@ -72,7 +75,6 @@ export class Plan<P> {
   readonly #want: Words
   readonly #have: Words
   readonly #known: Words
-  readonly #scratch: Words
   readonly #holders: Uint16Array
   /** Questions under way per piece. */
   readonly #asked: Uint8Array
@@ -96,7 +98,6 @@ export class Plan<P> {
     this.#want = wordsFor(options.pieces)
     this.#have = wordsFor(options.pieces)
     this.#known = wordsFor(options.pieces)
-    this.#scratch = wordsFor(options.pieces)
     this.#holders = new Uint16Array(options.pieces)
     this.#asked = new Uint8Array(options.pieces)
   }
@@ -152,14 +153,46 @@ export class Plan<P> {
     }
   }
 
-  /** The parent got more. */
-  parentHaves(id: P, from: number, count: number): void {
+  /** The parent got more. True when {@link decide} has something to do about it now. */
+  parentHaves(id: P, from: number, count: number, nowMs: number): boolean {
     const parent = this.#parents.get(id)
-    if (!parent || parent.seed) return
+    if (!parent || parent.seed) return false
+    let wanted = false
     for (let piece = from; piece < from + count; piece++) {
-      if (!parent.banned?.has(piece) && setBit(parent.has, piece))
-        this.#holders[piece] = (this.#holders[piece] ?? 0) + 1
+      if (parent.banned?.has(piece) || !setBit(parent.has, piece)) continue
+      this.#holders[piece] = (this.#holders[piece] ?? 0) + 1
+      if (hasBit(this.#want, piece)) wanted = true
+      else if (this.#asked[piece] === 1 && MOVE) this.#mayMove(parent, piece, nowMs)
     }
+    return this.#pending.length > 0 || (wanted && this.#inFlight < this.#window())
+  }
+
+  /** The first bytes of an answer are here: it is no longer moved to another parent. Optional, but saves waste. */
+  pieceStarted(id: P, piece: number): void {
+    const ask = this.#parents.get(id)?.asks.find((one) => one.piece === piece)
+    if (ask) ask.started = true
+  }
+
+  /**
+   * A new holder of a piece that still waits in another parent's queue: with h holders the question moves here with chance
+   * 1/h, so that the queues of all holders stay alike while a piece spreads.
+   */
+  #mayMove(to: PlanParent<P>, piece: number, nowMs: number): void {
+    if (to.asks.length > 0 || to.suspectMs > 0) return
+    if (this.#random() * (this.#holders[piece] ?? 1) > 1) return
+    for (const from of this.#order) {
+      const ask = from.asks.find((one) => one.piece === piece)
+      if (!ask || ask.started || from === to) continue
+      this.#move(from, to, piece, nowMs)
+      return
+    }
+  }
+
+  #move(from: PlanParent<P>, to: PlanParent<P>, piece: number, nowMs: number): void {
+    takeAsk(from, piece)
+    this.#unask(piece)
+    this.#pending.push({ kind: 'cancel', parent: from.id, piece })
+    this.#ask(this.#pending, to, piece, nowMs)
   }
 
   /** The channel ended: what was asked there may be asked elsewhere. */
@@ -261,8 +294,11 @@ export class Plan<P> {
     const window = this.#window()
     this.#askSeeds(actions, nowMs)
     while (this.#inFlight < window) {
-      const next = this.#pick()
-      if (!next) break
+      const next = this.#pick(nowMs)
+      if (!next) {
+        this.#steal(actions, nowMs)
+        break
+      }
       this.#ask(actions, next.parent, next.piece, nowMs)
     }
     if (this.#inFlight < window) this.#endgame(actions, window, nowMs)
@@ -298,27 +334,69 @@ export class Plan<P> {
         parent.asks.length < this.#options.perSeed &&
         this.#haveCount + this.#inFlight + this.#anyInFlight < this.#options.pieces
       ) {
-        parent.asks.push({ piece: -1, sinceMs: nowMs })
+        parent.asks.push({ piece: -1, sinceMs: nowMs, started: false })
         this.#anyInFlight++
         actions.push({ kind: 'askAny', parent: parent.id })
       }
     }
   }
 
-  /** The next piece and whom to ask for it. */
-  #pick(): { parent: PlanParent<P>; piece: number } | undefined {
-    const open = this.#open()
-    if (!open) return undefined
-    const demanded = this.#demanded()
-    if (demanded >= 0) {
-      const parent = this.#soonest(demanded)
-      if (parent) return { parent, piece: demanded }
+  /**
+   * Whom to ask next and for what: the parent with something to give that is expected to answer first, and of what it has
+   * the piece with the fewest holders. Parent before piece, because everybody wants the rare pieces of the few that have
+   * them: piece before parent leaves half of the uplinks idle (docs/scheduling.md).
+   */
+  #pick(nowMs: number): { parent: PlanParent<P>; piece: number } | undefined {
+    const demanded = this.#demanded(nowMs)
+    if (demanded) return demanded
+    let best: PlanParent<P> | undefined
+    let bestMs = Number.POSITIVE_INFINITY
+    let ties = 0
+    const most = this.#perParent()
+    for (const parent of this.#order) {
+      if (parent.seed || parent.asks.length >= most || parent.suspectMs > 0) continue
+      const ms = expectedMs(parent, this.#usualMs, nowMs)
+      if (ms > bestMs || !this.#offers(parent)) continue
+      if (ms < bestMs) {
+        best = parent
+        bestMs = ms
+        ties = 1
+      } else if (randomBelow(this.#random, ++ties) === 0) best = parent
     }
+    return best && { parent: best, piece: this.#rarestOf(best) }
+  }
+
+  /** Nothing new to ask: questions that wait too long go to parents that we ask nothing. */
+  #steal(actions: Action<P>[], nowMs: number): void {
+    const waitedMs = 2 * this.#bestMs
+    if (waitedMs === 0 || !STEAL) return
+    for (const from of this.#order) {
+      if (from.seed) continue
+      for (const ask of [...from.asks]) {
+        if (ask.started || nowMs - ask.sinceMs < waitedMs || this.#asked[ask.piece] !== 1) continue
+        const to = this.#soonest(ask.piece, nowMs, from)
+        if (to && to.asks.length === 0) this.#move(from, to, ask.piece, nowMs)
+      }
+    }
+    actions.push(...this.#pending.splice(0))
+  }
+
+  #offers(parent: PlanParent<P>): boolean {
+    const want = this.#want
+    const { has } = parent
+    for (let at = 0; at < want.length; at++) if (((want[at] ?? 0) & (has[at] ?? 0)) !== 0) return true
+    return false
+  }
+
+  /** The wanted piece of this parent that has the fewest holders, ties by chance. */
+  #rarestOf(parent: PlanParent<P>): number {
+    const want = this.#want
+    const { has } = parent
     let best = -1
     let fewest = 0xffff
     let ties = 0
-    for (let at = 0; at < this.#scratch.length; at++) {
-      for (let word = this.#scratch[at] ?? 0; word !== 0; word &= word - 1) {
+    for (let at = 0; at < want.length; at++) {
+      for (let word = (want[at] ?? 0) & (has[at] ?? 0); word !== 0; word &= word - 1) {
         const piece = (at << 5) + lowestBit(word)
         const holders = this.#holders[piece] ?? 0
         if (holders < fewest) {
@@ -328,23 +406,7 @@ export class Plan<P> {
         } else if (holders === fewest && randomBelow(this.#random, ++ties) === 0) best = piece
       }
     }
-    const parent = best < 0 ? undefined : this.#soonest(best)
-    return parent && { parent, piece: best }
-  }
-
-  /** Leaves in `#scratch` what is wanted and held by a parent with room; false when that is nothing. */
-  #open(): boolean {
-    const scratch = this.#scratch
-    scratch.fill(0)
-    let any = 0
-    const most = this.#perParent()
-    for (const parent of this.#order) {
-      if (parent.seed || parent.asks.length >= most || parent.suspectMs > 0) continue
-      const { has } = parent
-      for (let at = 0; at < scratch.length; at++) scratch[at] = (scratch[at] ?? 0) | (has[at] ?? 0)
-    }
-    for (let at = 0; at < scratch.length; at++) any |= scratch[at] = (scratch[at] ?? 0) & (this.#want[at] ?? 0)
-    return any !== 0
+    return best
   }
 
   #perParent(): number {
@@ -352,15 +414,19 @@ export class Plan<P> {
     return Math.max(this.#options.perParent, Math.ceil(this.#window() / normal))
   }
 
-  #demanded(): number {
+  #demanded(nowMs: number): { parent: PlanParent<P>; piece: number } | undefined {
     for (const { from, to } of this.#demands) {
-      for (let piece = from; piece < to; piece++) if (hasBit(this.#scratch, piece)) return piece
+      for (let piece = from; piece < to; piece++) {
+        if (!hasBit(this.#want, piece) || this.#holders[piece] === 0) continue
+        const parent = this.#soonest(piece, nowMs)
+        if (parent) return { parent, piece }
+      }
     }
-    return -1
+    return undefined
   }
 
   /** The holder of this piece that is expected to answer first, ties by chance. */
-  #soonest(piece: number, but?: PlanParent<P>): PlanParent<P> | undefined {
+  #soonest(piece: number, nowMs: number, but?: PlanParent<P>): PlanParent<P> | undefined {
     let best: PlanParent<P> | undefined
     let bestMs = Number.POSITIVE_INFINITY
     let ties = 0
@@ -368,7 +434,7 @@ export class Plan<P> {
     for (const parent of this.#order) {
       if (parent.seed || parent.asks.length >= most || parent.suspectMs > 0) continue
       if (!hasBit(parent.has, piece) || parent === but) continue
-      const ms = expectedMs(parent, this.#usualMs)
+      const ms = expectedMs(parent, this.#usualMs, nowMs)
       if (ms < bestMs) {
         best = parent
         bestMs = ms
@@ -379,7 +445,7 @@ export class Plan<P> {
   }
 
   #ask(actions: Action<P>[], parent: PlanParent<P>, piece: number, nowMs: number): void {
-    parent.asks.push({ piece, sinceMs: nowMs })
+    parent.asks.push({ piece, sinceMs: nowMs, started: false })
     this.#asked[piece] = (this.#asked[piece] ?? 0) + 1
     this.#inFlight++
     clearBit(this.#want, piece)
@@ -396,8 +462,8 @@ export class Plan<P> {
       for (const ask of [...parent.asks]) {
         if (budget <= 0 || this.#inFlight >= window) return
         if (ask.piece < 0 || (this.#asked[ask.piece] ?? 0) > 1 || nowMs - ask.sinceMs < this.#usualMs) continue
-        const other = this.#soonest(ask.piece, parent)
-        if (!other || expectedMs(other, this.#usualMs) > expectedMs(parent, this.#usualMs)) continue
+        const other = this.#soonest(ask.piece, nowMs, parent)
+        if (!other || expectedMs(other, this.#usualMs, nowMs) > expectedMs(parent, this.#usualMs, nowMs)) continue
         this.#ask(actions, other, ask.piece, nowMs)
         budget--
       }

@@ -128,10 +128,13 @@ export function systemCode(error: unknown): string | undefined {
 export function asDarnerError(error: unknown, what: string): DarnerError {
   if (error instanceof DarnerError) return error
   const text = error instanceof Error ? error.message : String(error)
-  if (error instanceof Error && error.name === 'TimeoutError') return new DarnerError('TIMED_OUT', `${what}: timed out`, { cause: error })
-  if (error instanceof Error && error.name === 'AbortError') return new DarnerError('INTERRUPTED', `${what}: interrupted`, { cause: error })
+  if (error instanceof Error && error.name === 'TimeoutError')
+    return new DarnerError('TIMED_OUT', `${what}: timed out`, { cause: error })
+  if (error instanceof Error && error.name === 'AbortError')
+    return new DarnerError('INTERRUPTED', `${what}: interrupted`, { cause: error })
   const system = systemCode(error)
-  if (system === 'ENOSPC' || system === 'EDQUOT') return new DarnerError('DISK_FULL', `${what}: no space left (${system})`, { cause: error })
+  if (system === 'ENOSPC' || system === 'EDQUOT')
+    return new DarnerError('DISK_FULL', `${what}: no space left (${system})`, { cause: error })
   return new DarnerError('INTERNAL', `${what}: ${text}`, { cause: error })
 }
 

@@ -9,7 +9,10 @@ export type Log = Logger
 const REDACTED = ['authorization', 'credential', 'credentials', 'password', 'token', 'secret', 'joinToken']
 
 /** Paths that never reach a line in clear, at the top of a record and one level below. */
-const redact = { paths: REDACTED.flatMap((name) => [name, `*.${name}`, `*.headers.${name}`, `headers.${name}`]), censor: '[redacted]' }
+const redact = {
+  paths: REDACTED.flatMap((name) => [name, `*.${name}`, `*.headers.${name}`, `headers.${name}`]),
+  censor: '[redacted]',
+}
 
 export interface LogOptions {
   /** `trace` … `fatal` or `silent`, and per-room overrides: `info,peer/engine=trace`. */
@@ -24,7 +27,13 @@ export async function openLog(options: LogOptions, destination?: DestinationStre
   let stream: DestinationStream = destination ?? pino.destination({ dest: 2, sync: true })
   if (options.pretty) {
     const { default: pretty } = await import('pino-pretty')
-    stream = pretty({ destination: 2, sync: true, colorize: true, translateTime: 'SYS:HH:MM:ss.l', ignore: 'pid,hostname' })
+    stream = pretty({
+      destination: 2,
+      sync: true,
+      colorize: true,
+      translateTime: 'SYS:HH:MM:ss.l',
+      ignore: 'pid,hostname',
+    })
   }
   const root = pino({ level, redact, base: null, errorKey: 'error' }, stream)
   roomLevels.set(root, rooms)

@@ -17,3 +17,13 @@ export async function abortable<T>(promise: Promise<T>, signal: AbortSignal): Pr
     signal.removeEventListener('abort', onAbort)
   }
 }
+
+/** Iterates until the signal aborts, then rejects with its reason, also while waiting for the next item. */
+export async function* untilAborted<T>(items: AsyncIterable<T>, signal: AbortSignal): AsyncGenerator<T> {
+  const iterator = items[Symbol.asyncIterator]()
+  for (;;) {
+    const next = await abortable(iterator.next(), signal)
+    if (next.done) return
+    yield next.value
+  }
+}

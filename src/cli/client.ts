@@ -4,7 +4,7 @@
  */
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { CODES, type Code, DarnerError, type ErrorOptions, systemCode } from '../base/errors.ts'
+import { CODES, type Code, DarnerError, type Details, type ErrorOptions, systemCode } from '../base/errors.ts'
 
 const MAX_JSON_BYTES = 64 * 1024 * 1024
 const MAX_LINE_BYTES = 1024 * 1024
@@ -31,6 +31,7 @@ export interface ErrorBody {
     readonly message: string
     readonly way?: string
     readonly retryAfterMs?: number
+    readonly details?: Details
   }
 }
 
@@ -172,6 +173,7 @@ export function errorOfBody(body: unknown, status: number, what: string): Darner
   const options: ErrorOptions = {
     ...(typeof error.way === 'string' && { way: error.way }),
     ...(typeof error.retryAfterMs === 'number' && { retryAfterMs: error.retryAfterMs }),
+    ...(typeof error.details === 'object' && error.details !== null && { details: error.details }),
   }
   return new DarnerError(Object.hasOwn(CODES, error.code) ? (error.code as Code) : 'INTERNAL', error.message, options)
 }

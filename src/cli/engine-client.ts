@@ -1,175 +1,108 @@
-/** The client half of the agent's container API: JSON by undici over the unix socket, streams by an HTTP upgrade. */
-import { request as httpRequest, type IncomingMessage } from 'node:http'
-import type { Duplex, Readable } from 'node:stream'
-import { Client, type Dispatcher } from 'undici'
-import { CODES, type Code, DarnerError, systemCode } from '../base/errors.ts'
-import {
-  type ContainerList,
-  type ContainerView,
-  type CreateReply,
-  type CreateRequest,
-  type ExecReply,
-  type ExecRequest,
-  type ExitReply,
-  type LogsQuery,
-  STREAM_PROTOCOL,
-  type TerminalSize,
+/** The client half of the agent's container API: JSON requests, log streams, and attach and exec over an HTTP upgrade. */
+import type { Duplex } from 'node:stream'
+import { DarnerError } from '../base/errors.ts'
+import type {
+  ContainerList,
+  ContainerView,
+  CreateReply,
+  CreateRequest,
+  ExecReply,
+  ExecRequest,
+  ExitReply,
+  LogsQuery,
+  TerminalSize,
 } from '../wire/local-api.ts'
 import { CHANNEL, encodeFrame, type Frame, FrameDecoder } from '../wire/stream-frame.ts'
+import { AgentClient, errorOfBody } from './client.ts'
 
-const MOST_REPLY_BYTES = 64 << 20
-/** So long is the agent given to take a connection. */
-const CONNECT_MS = 10_000
-
-interface Ask {
-  readonly method: Dispatcher.HttpMethod
-  readonly path: string
-  readonly body?: unknown
-  readonly signal: AbortSignal
-}
+/** What attach and exec upgrade to: `STREAM_PROTOCOL` in src/wire/local-api.ts, whose schemas a command needn't load. */
+const STREAM_PROTOCOL = 'darner-stream'
 
 type Waits = { readonly signal: AbortSignal }
 
 /** Talks to one agent. Every method throws AGENT_UNREACHABLE, or the DarnerError that the agent answered with. */
-export class EngineClient implements AsyncDisposable {
-  readonly #socket: string
-  readonly #client: Client
+export class EngineClient {
+  readonly #agent: AgentClient
 
   constructor(options: { socket: string }) {
-    this.#socket = options.socket
-    this.#client = new Client('http://agent', {
-      connect: { socketPath: options.socket, timeout: CONNECT_MS },
-      headersTimeout: 0,
-      bodyTimeout: 0,
-      pipelining: 1,
-    })
+    this.#agent = new AgentClient(options)
   }
 
-  create(request: CreateRequest, { signal }: Waits): Promise<CreateReply> {
-    return this.#json({ method: 'POST', path: '/v1/containers', body: request, signal })
+  create(body: CreateRequest, { signal }: Waits): Promise<CreateReply> {
+    return this.#agent.json('POST', '/v1/containers', { body, signal })
   }
 
   async start(id: string, { signal }: Waits): Promise<void> {
-    await this.#json({ method: 'POST', path: `${at(id)}/start`, signal })
+    await this.#agent.json('POST', `${at(id)}/start`, { signal })
   }
 
   async stop(id: string, options: { timeoutSec?: number; signal: AbortSignal }): Promise<void> {
     const { timeoutSec, signal } = options
-    await this.#json({
-      method: 'POST',
-      path: `${at(id)}/stop`,
-      body: timeoutSec === undefined ? {} : { timeoutSec },
-      signal,
-    })
+    await this.#agent.json('POST', `${at(id)}/stop`, { body: timeoutSec === undefined ? {} : { timeoutSec }, signal })
   }
 
   async kill(id: string, signalName: string, { signal }: Waits): Promise<void> {
-    await this.#json({ method: 'POST', path: `${at(id)}/kill`, body: { signal: signalName }, signal })
+    await this.#agent.json('POST', `${at(id)}/kill`, { body: { signal: signalName }, signal })
   }
 
   wait(id: string, options: { nextExit?: boolean; signal: AbortSignal }): Promise<ExitReply> {
-    const query = options.nextExit === true ? '?nextExit=true' : ''
-    return this.#json({ method: 'POST', path: `${at(id)}/wait${query}`, signal: options.signal })
+    const query = options.nextExit === true ? { nextExit: true } : {}
+    return this.#agent.json('POST', `${at(id)}/wait`, { query, signal: options.signal })
   }
 
   async remove(id: string, options: { force?: boolean; signal: AbortSignal }): Promise<void> {
-    await this.#json({
-      method: 'DELETE',
-      path: `${at(id)}${options.force ? '?force=true' : ''}`,
-      signal: options.signal,
-    })
+    const query = options.force === true ? { force: true } : {}
+    await this.#agent.json('DELETE', at(id), { query, signal: options.signal })
+  }
+
+  async rename(id: string, name: string, { signal }: Waits): Promise<void> {
+    await this.#agent.json('POST', `${at(id)}/rename`, { body: { name }, signal })
+  }
+
+  /** Also before the start: the terminal then begins with this size. */
+  async resize(id: string, size: TerminalSize, { signal }: Waits): Promise<void> {
+    await this.#agent.json('POST', `${at(id)}/resize`, { body: size, signal })
   }
 
   async list(options: { all?: boolean; signal: AbortSignal }): Promise<ContainerView[]> {
-    const path = `/v1/containers${options.all ? '?all=true' : ''}`
-    return (await this.#json<ContainerList>({ method: 'GET', path, signal: options.signal })).containers
+    const query = options.all === true ? { all: true } : {}
+    const reply = await this.#agent.json<ContainerList>('GET', '/v1/containers', { query, signal: options.signal })
+    return reply.containers
   }
 
   inspect(id: string, { signal }: Waits): Promise<ContainerView> {
-    return this.#json({ method: 'GET', path: at(id), signal })
+    return this.#agent.json('GET', at(id), { signal })
   }
 
-  /** Frames of the log, to the end, or until the container ends with `follow`. */
+  /** Frames of the log, to its end, or until the container ends with `follow`. */
   async *logs(id: string, query: LogsQuery, { signal }: Waits): AsyncGenerator<Frame> {
-    const search = new URLSearchParams(
-      Object.entries(query).map(([name, value]): [string, string] => [name, String(value)]),
-    )
-    const body = await this.#stream({ method: 'GET', path: `${at(id)}/logs?${search}`, signal })
+    const body = await this.#agent.open('GET', `${at(id)}/logs`, { query, signal })
     const decoder = new FrameDecoder()
     for await (const chunk of body) yield* decoder.push(chunk as Uint8Array)
     if (decoder.partial) throw new DarnerError('AGENT_UNREACHABLE', `logs of ${id}: the agent stopped in the middle`)
   }
 
   /** Attaches to the running process, or to the next run from its first byte. The caller closes. */
-  attach(id: string, { signal }: Waits): Promise<StreamSession> {
-    return this.#upgrade(`${at(id)}/attach`, signal)
+  async attach(id: string, { signal }: Waits): Promise<StreamSession> {
+    return new StreamSession(await this.#stream(`${at(id)}/attach`, signal))
   }
 
-  /** Runs one more process and attaches to it. */
-  async exec(id: string, request: ExecRequest, { signal }: Waits): Promise<StreamSession> {
-    const { execId } = await this.#json<ExecReply>({ method: 'POST', path: `${at(id)}/exec`, body: request, signal })
-    return this.#upgrade(`/v1/exec/${execId}/start`, signal)
+  /** Runs one more process and attaches to it. The caller closes. */
+  async exec(id: string, body: ExecRequest, { signal }: Waits): Promise<StreamSession> {
+    const { execId } = await this.#agent.json<ExecReply>('POST', `${at(id)}/exec`, { body, signal })
+    return new StreamSession(await this.#stream(`/v1/exec/${execId}/start`, signal))
   }
 
-  /** Pulls an image; yields the agent's progress lines as they come. Throws the failure that the last of them may carry. */
-  async *pull(
-    request: { reference: string; plainHttp?: boolean; platform?: string },
+  /** Pulls an image; yields the agent's progress lines as they come. Throws the failure that a line carries. */
+  pull<Event>(
+    body: { reference: string; plainHttp?: boolean; platform?: string },
     { signal }: Waits,
-  ): AsyncGenerator<Record<string, unknown>> {
-    const body = await this.#stream({ method: 'POST', path: '/v1/images/pull', body: request, signal })
-    let held = ''
-    for await (const chunk of body.setEncoding('utf8')) {
-      held += String(chunk)
-      if (held.length > MOST_REPLY_BYTES)
-        throw new DarnerError('PROTOCOL_VIOLATION', 'pull: a progress line without end')
-      const lines = held.split('\n')
-      held = lines.pop() ?? ''
-      for (const line of lines) if (line.trim() !== '') yield progress(line)
-    }
-    if (held.trim() !== '') yield progress(held)
+  ): AsyncGenerator<Event> {
+    return this.#agent.lines<Event>('POST', '/v1/images/pull', { body, signal })
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#client.destroy()
-  }
-
-  async #json<Reply>(ask: Ask): Promise<Reply> {
-    const reply = await this.#send(ask)
-    const text = await textOf(reply.body)
-    return (text === '' ? undefined : JSON.parse(text)) as Reply
-  }
-
-  async #stream(ask: Ask): Promise<Readable> {
-    return (await this.#send(ask)).body
-  }
-
-  async #send({ method, path, body, signal }: Ask): Promise<Dispatcher.ResponseData> {
-    let reply: Dispatcher.ResponseData
-    try {
-      const json =
-        body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }
-      reply = await this.#client.request({ method, path, signal, ...json })
-    } catch (error) {
-      throw signal.aborted ? signal.reason : unreachable(this.#socket, error)
-    }
-    if (reply.statusCode < 400) return reply
-    throw refusal(reply.statusCode, await textOf(reply.body), `${method} ${path}`)
-  }
-
-  #upgrade(path: string, signal: AbortSignal): Promise<StreamSession> {
-    return new Promise((resolve, reject) => {
-      const headers = { connection: 'Upgrade', upgrade: STREAM_PROTOCOL, 'content-length': '0' }
-      const request = httpRequest({ socketPath: this.#socket, path, method: 'POST', headers, signal })
-      request.once('upgrade', (_reply: IncomingMessage, socket: Duplex, head: Buffer) => {
-        if (head.byteLength > 0) socket.unshift(head)
-        resolve(new StreamSession(socket))
-      })
-      request.once('response', (reply) => {
-        textOf(reply).then((text) => reject(refusal(reply.statusCode ?? 500, text, `POST ${path}`)), reject)
-      })
-      request.once('error', (error) => reject(signal.aborted ? signal.reason : unreachable(this.#socket, error)))
-      request.end()
-    })
+  #stream(path: string, signal: AbortSignal): Promise<Duplex> {
+    return this.#agent.upgrade('POST', path, { headers: { upgrade: STREAM_PROTOCOL }, signal })
   }
 }
 
@@ -177,6 +110,7 @@ export class EngineClient implements AsyncDisposable {
 export class StreamSession implements AsyncDisposable {
   readonly #socket: Duplex
   #error: Error | undefined
+  #closed = false
 
   constructor(socket: Duplex) {
     this.#socket = socket
@@ -188,10 +122,6 @@ export class StreamSession implements AsyncDisposable {
   /** Output frames; returns the end that the agent told, or undefined when the session was closed here. Throws AGENT_UNREACHABLE. */
   async *frames(): AsyncGenerator<Frame, ExitReply | undefined> {
     const decoder = new FrameDecoder()
-    let closedHere = false
-    this.#socket.once('close', () => {
-      closedHere = this.#closed
-    })
     try {
       for await (const chunk of this.#socket) {
         for (const frame of decoder.push(chunk as Uint8Array)) {
@@ -203,7 +133,7 @@ export class StreamSession implements AsyncDisposable {
       if (error instanceof DarnerError) throw error
       this.#error ??= error instanceof Error ? error : undefined
     }
-    if (closedHere || this.#closed) return undefined
+    if (this.#closed) return undefined
     throw new DarnerError('AGENT_UNREACHABLE', 'the agent closed the stream before the process ended', {
       cause: this.#error,
     })
@@ -211,7 +141,7 @@ export class StreamSession implements AsyncDisposable {
 
   /** Resolves when the agent can take more. */
   async sendInput(bytes: Uint8Array): Promise<void> {
-    await this.#write(encodeFrame(CHANNEL.stdin, bytes))
+    if (bytes.byteLength > 0) await this.#write(encodeFrame(CHANNEL.stdin, bytes))
   }
 
   async endInput(): Promise<void> {
@@ -221,8 +151,6 @@ export class StreamSession implements AsyncDisposable {
   async resize(size: TerminalSize): Promise<void> {
     await this.#write(encodeFrame(CHANNEL.resize, Buffer.from(JSON.stringify(size))))
   }
-
-  #closed = false
 
   close(): void {
     this.#closed = true
@@ -246,63 +174,7 @@ function at(id: string): string {
 }
 
 function endOf({ bytes }: Frame): ExitReply {
-  const json = JSON.parse(Buffer.from(bytes).toString()) as Partial<ExitReply> | { error: unknown }
-  if ('exitCode' in json && typeof json.exitCode === 'number') return json as ExitReply
-  throw refusal(500, JSON.stringify(json), 'the session')
-}
-
-function progress(line: string): Record<string, unknown> {
-  const json = JSON.parse(line) as Record<string, unknown>
-  if (typeof json.error === 'object' && json.error !== null) throw refusal(500, line, 'pull')
-  return json
-}
-
-/** The DarnerError that an error reply carries. */
-function refusal(status: number, text: string, what: string): DarnerError {
-  try {
-    const { error } = JSON.parse(text) as { error?: Record<string, unknown> }
-    if (error && typeof error.code === 'string' && error.code in CODES && typeof error.message === 'string') {
-      const way = error.way
-      const details = error.details
-      return new DarnerError(error.code as Code, error.message, {
-        ...(typeof way === 'string' ? { way } : {}),
-        ...(typeof details === 'object' && details !== null ? { details: details as Record<string, string> } : {}),
-      })
-    }
-  } catch {
-    // SyntaxError: not the agent's own words; the status tells
-  }
-  return new DarnerError(
-    status === 404 ? 'NOT_FOUND' : 'INTERNAL',
-    `${what}: the agent answered ${status}: ${text.slice(0, 300)}`,
-  )
-}
-
-function unreachable(socket: string, error: unknown): DarnerError {
-  const code = systemCode(error)
-  const way =
-    code === 'EACCES'
-      ? 'become root, or join the group that owns the socket'
-      : 'start it with `darner agent`, or name its socket with --socket'
-  return new DarnerError(
-    'AGENT_UNREACHABLE',
-    `the agent at ${socket} doesn't answer (${code ?? (error instanceof Error ? error.message : error)})`,
-    {
-      cause: error,
-      way,
-    },
-  )
-}
-
-async function textOf(body: AsyncIterable<unknown>): Promise<string> {
-  const chunks: Buffer[] = []
-  let bytes = 0
-  for await (const chunk of body) {
-    const part = Buffer.from(chunk as Uint8Array)
-    bytes += part.byteLength
-    if (bytes > MOST_REPLY_BYTES)
-      throw new DarnerError('LIMIT_EXCEEDED', `the agent's reply has more than ${MOST_REPLY_BYTES} bytes`)
-    chunks.push(part)
-  }
-  return Buffer.concat(chunks).toString('utf8')
+  const json = JSON.parse(Buffer.from(bytes).toString()) as Partial<ExitReply>
+  if (typeof json.exitCode === 'number') return json as ExitReply
+  throw errorOfBody(json, 200, 'the session')
 }

@@ -57,9 +57,9 @@ const common = {
       'How often a request that failed in a way that can pass is tried again, with growing, jittered pauses.',
   }),
   allowPrivateOrigins: flag({
-    default: false,
+    default: true,
     description:
-      'Read from origins on loopback, private, link-local and other special addresses too. Off, such an origin is refused, so that nobody can use this host to reach what only it can reach.',
+      'Read from origins on loopback and private addresses, where most registries of a company are. Off, they are refused, so that nobody can use this host to reach what only it can reach. Link-local and cloud metadata addresses are always refused.',
   }),
   maxTaskBytes: bytes({
     default: '64GiB',

@@ -29,7 +29,11 @@ export interface Snapshotter {
    * Stores the layer whose uncompressed tar stream is `tar`; single flight per DiffID. Nothing is visible until the stream's
    * digest matched. Throws DIGEST_MISMATCH, LAYER_INVALID, LIMIT_EXCEEDED, DISK_FULL.
    */
-  unpack(diffId: Digest, tar: AsyncIterable<Uint8Array>, options: { limits: UnpackLimits; signal: AbortSignal }): Promise<StoredLayer>
+  unpack(
+    diffId: Digest,
+    tar: AsyncIterable<Uint8Array>,
+    options: { limits: UnpackLimits; signal: AbortSignal },
+  ): Promise<StoredLayer>
   removeLayer(diffId: Digest): Promise<void>
   layers(): Promise<StoredLayer[]>
   /** Stacks layers (lowest first) under a fresh or kept writable layer named `id` and mounts it. */

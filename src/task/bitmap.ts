@@ -29,7 +29,10 @@ export class Bitmap implements ReadonlyBitmap {
   static fromBytes(size: number, bytes: Uint8Array): Bitmap {
     const map = new Bitmap(size)
     if (bytes.byteLength !== map.#bytes.byteLength) {
-      throw new DarnerError('PROTOCOL_VIOLATION', `bitmap of ${size} pieces: expected ${map.#bytes.byteLength} bytes, got ${bytes.byteLength}`)
+      throw new DarnerError(
+        'PROTOCOL_VIOLATION',
+        `bitmap of ${size} pieces: expected ${map.#bytes.byteLength} bytes, got ${bytes.byteLength}`,
+      )
     }
     map.#bytes.set(bytes)
     const padding = map.#bytes.byteLength * 8 - size
@@ -60,7 +63,8 @@ export class Bitmap implements ReadonlyBitmap {
 
   /** Adds a number; false when it was there. */
   add(number: number): boolean {
-    if (number < 0 || number >= this.size || !Number.isInteger(number)) throw new RangeError(`piece ${number} of ${this.size}`)
+    if (number < 0 || number >= this.size || !Number.isInteger(number))
+      throw new RangeError(`piece ${number} of ${this.size}`)
     if (this.has(number)) return false
     this.#bytes[number >> 3] = (this.#bytes[number >> 3] ?? 0) | (0x80 >> (number & 7))
     this.#count++

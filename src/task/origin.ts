@@ -18,7 +18,9 @@ export const UrlOrigin = Type.Object(
   {
     kind: Type.Literal('url'),
     url: Type.String({ maxLength: 8192 }),
-    headers: Type.Optional(Type.Record(Type.String({ maxLength: 128 }), Type.String({ maxLength: 8192 }), { maxProperties: 64 })),
+    headers: Type.Optional(
+      Type.Record(Type.String({ maxLength: 128 }), Type.String({ maxLength: 8192 }), { maxProperties: 64 }),
+    ),
   },
   { additionalProperties: false },
 )
@@ -30,11 +32,24 @@ export type UrlOrigin = Static<typeof UrlOrigin>
 
 /** A reader's own rights at the origin. Never logged, never stored, never sent to another host than the one it is for. */
 export const Credential = Type.Union([
-  Type.Object({ kind: Type.Literal('basic'), username: Type.String({ maxLength: 1024 }), password: Type.String({ maxLength: 16384 }) }, { additionalProperties: false }),
+  Type.Object(
+    {
+      kind: Type.Literal('basic'),
+      username: Type.String({ maxLength: 1024 }),
+      password: Type.String({ maxLength: 16384 }),
+    },
+    { additionalProperties: false },
+  ),
   /** A header value as the client sent it: `Bearer …` or `Basic …`. */
-  Type.Object({ kind: Type.Literal('header'), value: Type.String({ maxLength: 32768 }) }, { additionalProperties: false }),
+  Type.Object(
+    { kind: Type.Literal('header'), value: Type.String({ maxLength: 32768 }) },
+    { additionalProperties: false },
+  ),
   /** A refresh ("identity") token for the registry's token server. */
-  Type.Object({ kind: Type.Literal('refresh'), token: Type.String({ maxLength: 32768 }) }, { additionalProperties: false }),
+  Type.Object(
+    { kind: Type.Literal('refresh'), token: Type.String({ maxLength: 32768 }) },
+    { additionalProperties: false },
+  ),
 ])
 export type Credential = Static<typeof Credential>
 

@@ -3,8 +3,9 @@
  * whose two ends noise has proven. Every field has a bound. Times are epoch milliseconds, lengths are bytes.
  */
 import { type Static, Type } from 'typebox'
-import { MAX_TASK_BYTES } from '../task/task.ts'
+import { defineProtocol } from '../net/protocol.ts'
 import { Credential, Origin } from '../task/origin.ts'
+import { MAX_TASK_BYTES } from '../task/task.ts'
 import { Bytes, Count } from './schema.ts'
 
 export const CONTROL_ID = '/darner/control/1'
@@ -18,6 +19,8 @@ export const INLINE_BYTES = 64 * 1024
 export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 /** Tasks in one inventory message; a longer inventory is sent in several. */
 export const INVENTORY_RUN = 512
+/** How long the first answer on a task may take: the supernode may have to wait for a slow origin. */
+export const REGISTER_MS = 120_000
 /** Pieces gained before a report is due, unless the task is complete. */
 export const REPORT_PIECES = 16
 
@@ -122,25 +125,45 @@ export const CONTROL_ASKS = {
       closed,
     ),
     /** A manifest larger than the frame allows is refused with LIMIT_EXCEEDED: the agent reads it at the origin itself. */
-    answer: Type.Object({ digest: DigestText, mediaType: Type.String({ maxLength: 256 }), body: Bytes({ maxLength: MAX_CONTROL_FRAME_BYTES - 4096 }) }, closed),
+    answer: Type.Object(
+      {
+        digest: DigestText,
+        mediaType: Type.String({ maxLength: 256 }),
+        body: Bytes({ maxLength: MAX_CONTROL_FRAME_BYTES - 4096 }),
+      },
+      closed,
+    ),
   },
 } as const
 
 /** What an agent tells the supernode. */
 export const AGENT_NOTICES = {
   progress: Type.Object({ task: TaskIdText, runs: Runs, complete: Type.Boolean(), from: Sources }, closed),
-  blame: Type.Object({ task: TaskIdText, parent: PeerIdText, code: Name, piece: Type.Optional(Count(2 ** 21)) }, closed),
+  blame: Type.Object(
+    { task: TaskIdText, parent: PeerIdText, code: Name, piece: Type.Optional(Count(2 ** 21)) },
+    closed,
+  ),
   left: Type.Object({ task: TaskIdText }, closed),
   forget: Type.Object({ tasks: Type.Array(TaskIdText, { maxItems: INVENTORY_RUN }) }, closed),
   /** The holder of an origin lease tells the digests of pieces that it read there, with why it read them. */
   sourced: Type.Object({ task: TaskIdText, from: Count(2 ** 21), digests: Table }, closed),
   /** Bytes that this host read at an origin without a lease, with the reason, for `darner why`. */
-  strayed: Type.Object({ task: TaskIdText, bytes: Count(MAX_TASK_BYTES), reason: Type.String({ maxLength: 512 }) }, closed),
+  strayed: Type.Object(
+    { task: TaskIdText, bytes: Count(MAX_TASK_BYTES), reason: Type.String({ maxLength: 512 }) },
+    closed,
+  ),
 } as const
 
 /** What the supernode tells an agent. */
 export const SUPERNODE_NOTICES = {
-  parents: Type.Object({ task: TaskIdText, add: Type.Array(ParentBody, { maxItems: 256 }), drop: Type.Array(PeerIdText, { maxItems: 256 }) }, closed),
+  parents: Type.Object(
+    {
+      task: TaskIdText,
+      add: Type.Array(ParentBody, { maxItems: 256 }),
+      drop: Type.Array(PeerIdText, { maxItems: 256 }),
+    },
+    closed,
+  ),
   table: Type.Object({ task: TaskIdText, from: Count(2 ** 21), digests: Table }, closed),
   sealed: Type.Object({ task: TaskIdText, digest: DigestText }, closed),
   failed: Type.Object({ task: TaskIdText, error: ErrorBody }, closed),
@@ -149,6 +172,14 @@ export const SUPERNODE_NOTICES = {
   /** Peers that must not be served or asked from now on. */
   revoked: Type.Object({ peers: Type.Array(PeerIdText, { maxItems: 4096 }) }, closed),
 } as const
+
+/** The whole protocol; each side serves the half that is its own. */
+export const CONTROL = defineProtocol({
+  id: CONTROL_ID,
+  maxFrameBytes: MAX_CONTROL_FRAME_BYTES,
+  methods: CONTROL_ASKS,
+  notices: { ...AGENT_NOTICES, ...SUPERNODE_NOTICES },
+})
 
 export type ControlAsk<K extends keyof typeof CONTROL_ASKS> = Static<(typeof CONTROL_ASKS)[K]['ask']>
 export type ControlAnswer<K extends keyof typeof CONTROL_ASKS> = Static<(typeof CONTROL_ASKS)[K]['answer']>

@@ -6,12 +6,11 @@
 import { type Static, Type } from 'typebox'
 import { DarnerError } from '../base/errors.ts'
 import type { PeerId } from '../contracts/exchange.ts'
-import { verify } from '../net/identity.ts'
+import { SIGNATURE_BYTES, verifySignature } from '../net/identity.ts'
 import type { TaskId } from '../task/task.ts'
 import { decode, encode } from './cbor.ts'
-import { check, Count } from './schema.ts'
+import { Count, check } from './schema.ts'
 
-const SIGNATURE_BYTES = 64
 /** How long a pass lasts; renewed while its task is followed. */
 export const PASS_MS = 10 * 60_000
 
@@ -42,17 +41,22 @@ export function signPass(pass: Pass, sign: (bytes: Uint8Array) => Uint8Array): U
 }
 
 /** Throws CAPABILITY_REFUSED unless `bytes` is a pass of `issuer` for exactly this reader and task, not expired at `nowMs`. */
-export function checkPass(bytes: Uint8Array, expected: { issuer: PeerId; reader: PeerId; task: TaskId; nowMs: number }): Pass {
+export function checkPass(
+  bytes: Uint8Array,
+  expected: { issuer: PeerId; reader: PeerId; task: TaskId; nowMs: number },
+): Pass {
   const refuse = (why: string) =>
     new DarnerError('CAPABILITY_REFUSED', `${expected.reader} asked to read ${expected.task}: ${why}`, {
       details: { reader: expected.reader, task: expected.task },
     })
   if (bytes.byteLength <= SIGNATURE_BYTES) throw refuse('it showed no pass')
   const body = bytes.subarray(0, -SIGNATURE_BYTES)
-  if (!verify(expected.issuer, body, bytes.subarray(-SIGNATURE_BYTES))) throw refuse('its pass is not signed by our supernode')
+  if (!verifySignature(expected.issuer, body, bytes.subarray(-SIGNATURE_BYTES)))
+    throw refuse('its pass is not signed by our supernode')
   const [, task, reader, scope, expiresMs]: Static<typeof PassBody> = check(PassBody, decode(body), 'pass')
   if (task !== expected.task) throw refuse('its pass is for another task')
   if (reader !== expected.reader) throw refuse('its pass was given to another peer')
-  if (expiresMs <= expected.nowMs) throw refuse(`its pass expired ${Math.round((expected.nowMs - expiresMs) / 1000)} s ago`)
+  if (expiresMs <= expected.nowMs)
+    throw refuse(`its pass expired ${Math.round((expected.nowMs - expiresMs) / 1000)} s ago`)
   return { task: expected.task, reader: expected.reader, scope, expiresMs }
 }

@@ -5,8 +5,8 @@
 import type { Clock } from '../../src/base/clock.ts'
 import { abortable } from '../../src/base/signals.ts'
 import type { ManifestAnswer, ManifestRequest } from '../../src/contracts/content.ts'
+import type { OriginPort } from '../../src/contracts/origin.ts'
 import { isDigest } from '../../src/oci/digest.ts'
-import type { OriginPort } from './origin-port.ts'
 import type { CredentialNames } from './scope.ts'
 
 export interface ManifestsOptions {
@@ -55,7 +55,8 @@ export class Manifests {
     answer.then(
       (body) => {
         if (this.#entries.get(key) !== entry) return
-        entry.untilMs = this.#clock.monotonicMs() + (isDigest(request.reference) ? this.#options.digestMs : this.#options.tagMs)
+        entry.untilMs =
+          this.#clock.monotonicMs() + (isDigest(request.reference) ? this.#options.digestMs : this.#options.tagMs)
         entry.bytes = body.body.byteLength
         this.#bytes += entry.bytes
         this.#shrink()

@@ -4,23 +4,22 @@
  * for all its followers with the origin's own error.
  */
 import { pipe } from 'it-pipe'
-import { type DarnerError, asDarnerError, isDarnerError } from '../../src/base/errors.ts'
 import type { Clock, Random } from '../../src/base/clock.ts'
-import { DarnerError as Failure } from '../../src/base/errors.ts'
+import { asDarnerError, type DarnerError, DarnerError as Failure, isDarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
+import type { OriginPort, OriginRead, Version } from '../../src/contracts/origin.ts'
 import type { Digest } from '../../src/oci/digest.ts'
 import type { StoredTask } from '../../src/store/stored-task.ts'
+import { type CutPiece, cut } from '../../src/task/cut.ts'
 import type { Credential, Origin } from '../../src/task/origin.ts'
 import { originName } from '../../src/task/origin.ts'
 import { pieceCount, pieceRange, type Task } from '../../src/task/task.ts'
-import { cut, type CutPiece } from './cut.ts'
-import type { OriginPort, OriginRead } from './origin-port.ts'
 
 export interface SeedTaskOptions {
   readonly origin: Origin
   readonly credential: Credential | undefined
   /** The validator of a URL's content: a read that goes on must still meet it. */
-  readonly etag: string | undefined
+  readonly version: Version | undefined
   /** Breaks in a row, without a byte between them, before the task fails. */
   readonly attempts: number
   /** Pieces that may be on their way into the store at once. */
@@ -87,7 +86,10 @@ export class SeedTask {
   async run(first: OriginRead | undefined, { signal }: { signal: AbortSignal }): Promise<void> {
     try {
       await this.#fill(first, signal)
-      const digest = await this.stored.finish({ ...(this.task.digest === undefined ? {} : { expected: this.task.digest }), signal })
+      const digest = await this.stored.finish({
+        ...(this.task.digest === undefined ? {} : { expected: this.task.digest }),
+        signal,
+      })
       this.#whole.resolve(digest)
       this.#events.sealed(digest)
     } catch (error) {
@@ -110,7 +112,11 @@ export class SeedTask {
       try {
         const at = pieceRange(this.task, before).from
         const opened = read ?? (await this.#open(at, signal))
-        if (opened.from > at) throw new Failure('ORIGIN_FAILED', `${this.task.id}: the origin sent bytes from ${opened.from}, asked for ${at}`)
+        if (opened.from > at)
+          throw new Failure(
+            'ORIGIN_FAILED',
+            `${this.task.id}: the origin sent bytes from ${opened.from}, asked for ${at}`,
+          )
         await pipe(
           this.#counted(opened.stream, reason),
           cut(this.task, { first: before, skip: at - opened.from }),
@@ -119,21 +125,32 @@ export class SeedTask {
       } catch (error) {
         if (signal.aborted) throw signal.reason
         if (this.#known > before) attempt = 0
-        const waitMs = ++attempt >= this.#options.attempts ? undefined : this.#parts.retryMs(error, attempt, this.#parts.random)
+        const waitMs =
+          ++attempt >= this.#options.attempts ? undefined : this.#parts.retryMs(error, attempt, this.#parts.random)
         if (waitMs === undefined) throw error
         const failure = asDarnerError(error, 'reading the origin')
         reason = `retry after ${failure.code}`
-        this.#parts.log.warn({ taskId: this.task.id, attempt, waitMs, known: this.#known, error: failure.message }, 'origin read broke')
+        this.#parts.log.warn(
+          { taskId: this.task.id, attempt, waitMs, known: this.#known, error: failure.message },
+          'origin read broke',
+        )
         await this.#parts.clock.sleep(waitMs, { signal })
       }
     }
   }
 
   async #open(from: number, signal: AbortSignal): Promise<OriginRead> {
-    const { origin, credential, etag } = this.#options
-    const opened = await this.#parts.originPort.read(origin, { digest: this.task.digest, from, credential, ifMatch: etag, signal })
+    const { origin, credential, version } = this.#options
+    const { digest } = this.task
+    const opened = await this.#parts.originPort.read(
+      { origin, ...(digest === undefined ? {} : { digest }) },
+      { from, credential, signal, ...(version === undefined ? {} : { ifMatch: version }) },
+    )
     if (opened.bytes !== undefined && opened.bytes !== this.task.bytes) {
-      throw new Failure('SIZE_MISMATCH', `${this.task.id}: expected ${this.task.bytes} bytes, ${originName(origin)} says it has ${opened.bytes}`)
+      throw new Failure(
+        'SIZE_MISMATCH',
+        `${this.task.id}: expected ${this.task.bytes} bytes, ${originName(origin)} says it has ${opened.bytes}`,
+      )
     }
     return opened
   }

@@ -8,12 +8,12 @@ import { type DarnerError, DarnerError as Failure, isDarnerError } from '../../s
 import type { Log } from '../../src/base/log.ts'
 import type { Scope } from '../../src/base/scope.ts'
 import { abortable } from '../../src/base/signals.ts'
+import type { OriginPort, OriginRead, Version } from '../../src/contracts/origin.ts'
 import { type Digest, digestOf } from '../../src/oci/digest.ts'
 import type { Store, StoredTask } from '../../src/store/store.ts'
 import { type Credential, type Origin, originName } from '../../src/task/origin.ts'
 import { blobTask, MAX_TASK_BYTES, pieceBytesFor, type Task, type TaskId } from '../../src/task/task.ts'
 import type { AccessBook } from './access-book.ts'
-import type { OriginPort, OriginRead } from './origin-port.ts'
 import { type Access, type CredentialNames, isPublic, scopeOf } from './scope.ts'
 import { SeedTask } from './seed-task.ts'
 
@@ -96,7 +96,8 @@ export class Seed {
    * origin's own refusal (ORIGIN_UNAUTHORIZED, ORIGIN_DENIED, ORIGIN_NOT_FOUND…), SIZE_MISMATCH, LIMIT_EXCEEDED.
    */
   async obtain(request: SeedRequest, { signal }: { signal: AbortSignal }): Promise<Granted> {
-    if (request.bytes !== undefined && request.bytes > this.#options.maxTaskBytes) throw this.#tooLarge(request, request.bytes)
+    if (request.bytes !== undefined && request.bytes > this.#options.maxTaskBytes)
+      throw this.#tooLarge(request, request.bytes)
     for (let attempt = 0; ; attempt++) {
       const key = await this.#key(request, signal)
       const known = this.#opening.get(key)
@@ -106,11 +107,19 @@ export class Seed {
         opened = await abortable(opening, signal)
       } catch (error) {
         // another asker's refusal isn't ours: ask again with our own credential, once
-        if (known !== undefined && attempt === 0 && isDarnerError(error, 'ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_NOT_FOUND')) continue
+        if (
+          known !== undefined &&
+          attempt === 0 &&
+          isDarnerError(error, 'ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_NOT_FOUND')
+        )
+          continue
         throw error
       }
       if (request.bytes !== undefined && request.bytes !== opened.task.task.bytes) {
-        throw new Failure('SIZE_MISMATCH', `${opened.task.task.id}: the manifest states ${request.bytes} bytes, the blob has ${opened.task.task.bytes}`)
+        throw new Failure(
+          'SIZE_MISMATCH',
+          `${opened.task.task.id}: the manifest states ${request.bytes} bytes, the blob has ${opened.task.task.bytes}`,
+        )
       }
       return { task: opened.task, scope: await this.#right(opened, request, signal) }
     }
@@ -131,7 +140,10 @@ export class Seed {
   }
 
   #tooLarge(request: SeedRequest, bytes: number): DarnerError {
-    return new Failure('LIMIT_EXCEEDED', `${originName(request.origin)}: ${bytes} bytes are over the limit of ${this.#options.maxTaskBytes}`)
+    return new Failure(
+      'LIMIT_EXCEEDED',
+      `${originName(request.origin)}: ${bytes} bytes are over the limit of ${this.#options.maxTaskBytes}`,
+    )
   }
 
   /** A digest is its own key. A URL is keyed by what its content is now: address and validator, asked again when old. */
@@ -140,8 +152,14 @@ export class Seed {
     const url = urlKey(request.origin)
     const known = this.#urls.get(url)
     if (known === undefined || known.untilMs > this.#parts.clock.monotonicMs()) return url
-    const { etag, lastModified, bytes } = await this.#parts.origin.stat(request.origin, { credential: request.credential, signal })
-    const now = urlTaskId(url, { etag, lastModified, bytes })
+    const version = await this.#parts.origin.stat(
+      { origin: request.origin },
+      {
+        credential: request.credential,
+        signal,
+      },
+    )
+    const now = urlTaskId(url, version)
     if (now === known.id) known.untilMs = this.#parts.clock.monotonicMs() + this.#options.validatorMs
     else {
       this.#urls.delete(url)
@@ -161,50 +179,100 @@ export class Seed {
 
   async #open(request: SeedRequest, signal: AbortSignal): Promise<Opened> {
     const { digest } = request
-    const stored = digest === undefined ? undefined : this.#parts.store.byDigest(digest)
-    if (stored?.complete) {
-      const access = await this.#parts.access.load(stored.task.id)
-      if (access.scopes.size > 0) return { task: this.#adopt(stored, request, undefined, undefined), access }
-    }
+    const kept = digest === undefined ? undefined : await this.#kept(digest, request, signal)
+    if (kept !== undefined) return kept
     // without a credential first: content that anybody may read needs no question about rights later
     const { read, open } = await this.#firstRead(request, signal)
-    const task = await this.#geometry(request, read)
     const access: Access = { scopes: new Map([[scopeOf(request.origin), open]]) }
-    const fresh = await this.#parts.store.create(task, { signal })
+    const credential = open ? undefined : request.credential
+    if (read.bytes === undefined && request.bytes === undefined) return await this.#spool(request, read, access, signal)
+    const task = this.#geometry(request, read)
+    const stored = await this.#parts.store.create(task, { signal })
     await this.#parts.access.save(task.id, access)
-    const seedTask = this.#adopt(fresh, request, read, open ? undefined : request.credential)
-    if (digest === undefined) {
-      this.#urls.set(urlKey(request.origin), { id: task.id, untilMs: this.#parts.clock.monotonicMs() + this.#options.validatorMs })
+    if (digest === undefined) this.#believe(request.origin, task.id)
+    return { task: this.#adopt(stored, request, read, credential), access }
+  }
+
+  /** What an earlier run left of a blob, whole or half done, where it is known who may read it. */
+  async #kept(digest: Digest, request: SeedRequest, signal: AbortSignal): Promise<Opened | undefined> {
+    const { store, access: book } = this.#parts
+    const stored = store.byDigest(digest) ?? (await store.reopen(digest as string as TaskId, { signal }))
+    if (stored === undefined) return undefined
+    const access = await book.load(stored.task.id)
+    const open = access.scopes.get(scopeOf(request.origin))
+    if (access.scopes.size === 0 || (!stored.complete && open === undefined)) return undefined
+    if (stored.complete) await store.cut(stored, { signal })
+    return { task: this.#adopt(stored, request, undefined, open ? undefined : request.credential), access }
+  }
+
+  /** An origin that tells no length is read to its end first; then the blob's length and digest are known. */
+  async #spool(request: SeedRequest, read: OriginRead, access: Access, signal: AbortSignal): Promise<Opened> {
+    const { store, access: book } = this.#parts
+    let bytes = 0
+    const counted = async function* () {
+      for await (const chunk of read.stream) {
+        bytes += chunk.byteLength
+        yield chunk
+      }
     }
-    return { task: seedTask, access }
+    const stored = await store.ingest(counted(), {
+      maxBytes: this.#options.maxTaskBytes,
+      signal,
+      ...(request.digest === undefined ? {} : { expectedDigest: request.digest }),
+    })
+    this.#listener.read(stored.task.id, bytes, 'first read, of an origin that tells no length')
+    await store.cut(stored, { signal })
+    await book.save(stored.task.id, access)
+    if (request.digest === undefined) this.#believe(request.origin, stored.task.id)
+    return { task: this.#adopt(stored, request, undefined, undefined), access }
+  }
+
+  /** For a while the URL is taken to hold this content without asking again. */
+  #believe(origin: Origin, id: TaskId): void {
+    this.#urls.set(urlKey(origin), { id, untilMs: this.#parts.clock.monotonicMs() + this.#options.validatorMs })
   }
 
   async #firstRead(request: SeedRequest, signal: AbortSignal): Promise<{ read: OriginRead; open: boolean }> {
     const { origin, digest, credential } = request
-    try {
-      return { read: await this.#parts.origin.read(origin, { digest, signal }), open: true }
-    } catch (error) {
-      if (credential === undefined || !isDarnerError(error, 'ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_NOT_FOUND')) throw error
-      return { read: await this.#parts.origin.read(origin, { digest, credential, signal }), open: false }
+    const { clock, random, retryMs, log } = this.#parts
+    const target = { origin, ...(digest === undefined ? {} : { digest }) }
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return { read: await this.#parts.origin.read(target, { signal }), open: true }
+      } catch (error) {
+        if (
+          isDarnerError(error, 'ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_NOT_FOUND') &&
+          credential !== undefined
+        ) {
+          return { read: await this.#parts.origin.read(target, { credential, signal }), open: false }
+        }
+        const waitMs = attempt >= this.#options.attempts ? undefined : retryMs(error, attempt, random)
+        if (waitMs === undefined) throw error
+        log.warn({ origin: originName(origin), attempt, waitMs, error: (error as Error).message }, 'origin not read')
+        await clock.sleep(waitMs, { signal })
+      }
     }
   }
 
-  async #geometry(request: SeedRequest, read: OriginRead): Promise<Task> {
-    const bytes = read.bytes ?? request.bytes
-    if (bytes === undefined) {
-      throw new Failure('UNSUPPORTED', `${originName(request.origin)}: the origin tells no length, so the blob can't be cut into pieces`, {
-        way: 'read it with --from-origin only',
-      })
-    }
+  #geometry(request: SeedRequest, read: OriginRead): Task {
+    const bytes = read.bytes ?? request.bytes ?? 0
     if (bytes > Math.min(this.#options.maxTaskBytes, MAX_TASK_BYTES)) throw this.#tooLarge(request, bytes)
     if (request.bytes !== undefined && bytes !== request.bytes) {
-      throw new Failure('SIZE_MISMATCH', `${request.digest ?? originName(request.origin)}: the manifest states ${request.bytes} bytes, the origin has ${bytes}`)
+      throw new Failure(
+        'SIZE_MISMATCH',
+        `${request.digest ?? originName(request.origin)}: the manifest states ${request.bytes} bytes, the origin has ${bytes}`,
+      )
     }
     if (request.digest !== undefined) return blobTask(request.digest, bytes)
     return { id: urlTaskId(urlKey(request.origin), read), bytes, pieceBytes: pieceBytesFor(bytes) }
   }
 
-  #adopt(stored: StoredTask, request: SeedRequest, read: OriginRead | undefined, credential: Credential | undefined): SeedTask {
+  #adopt(
+    stored: StoredTask,
+    request: SeedRequest,
+    read: OriginRead | undefined,
+    credential: Credential | undefined,
+  ): SeedTask {
     const known = this.#tasks.get(stored.task.id)
     if (known !== undefined && known.error === undefined) return known
     const { log, clock, random, retryMs, origin } = this.#parts
@@ -213,7 +281,7 @@ export class Seed {
       {
         origin: request.origin,
         credential,
-        etag: request.digest === undefined ? read?.etag : undefined,
+        version: request.digest === undefined ? read : undefined,
         attempts: this.#options.attempts,
         ingestDepth: this.#options.ingestDepth,
       },
@@ -254,7 +322,10 @@ export class Seed {
     let right = this.#rights.get(key)
     if (right === undefined || right.untilMs <= now) {
       const answer = this.#parts.origin
-        .stat(request.origin, { digest, credential: request.credential, signal: this.#parts.scope.signal })
+        .stat(
+          { origin: request.origin, ...(digest === undefined ? {} : { digest }) },
+          { credential: request.credential, signal: this.#parts.scope.signal },
+        )
         .then(() => {})
       right = { answer, untilMs: now + this.#options.rightMs }
       this.#rights.delete(key)
@@ -267,7 +338,8 @@ export class Seed {
   /** Another scope counts once the same blob came through it whole. The bytes are hashed and let go. */
   async #prove(task: SeedTask, access: Access, request: SeedRequest, scope: string): Promise<void> {
     const { digest, bytes } = task.task
-    if (digest === undefined) throw new Failure('CAPABILITY_REFUSED', `${scope}: content without a digest is only shared where it was read`)
+    if (digest === undefined)
+      throw new Failure('CAPABILITY_REFUSED', `${scope}: content without a digest is only shared where it was read`)
     const signal = this.#parts.scope.signal
     const { read, open } = await this.#firstRead({ ...request, digest }, signal)
     const hash = createHash(digest.startsWith('sha512:') ? 'sha512' : 'sha256')
@@ -288,14 +360,15 @@ export class Seed {
 
 /** What of a URL request the content depends on. */
 function urlKey(origin: Origin): string {
-  if (origin.kind === 'registry') throw new Failure('BAD_ARGUMENT', `${originName(origin)}: a registry's blob is named by its digest`)
+  if (origin.kind === 'registry')
+    throw new Failure('BAD_ARGUMENT', `${originName(origin)}: a registry's blob is named by its digest`)
   const headers = Object.entries(origin.headers ?? {})
     .map(([name, value]) => [name.toLowerCase(), value])
     .sort(([a = ''], [b = '']) => (a < b ? -1 : 1))
   return JSON.stringify([scopeOf(origin), headers])
 }
 
-function urlTaskId(url: string, version: { etag: string | undefined; lastModified: string | undefined; bytes: number | undefined }): TaskId {
+function urlTaskId(url: string, version: Version): TaskId {
   const name = digestOf(JSON.stringify([url, version.etag ?? '', version.lastModified ?? '', version.bytes ?? -1]))
   return `url:${name.slice('sha256:'.length)}` as TaskId
 }

@@ -1,6 +1,6 @@
 /** Cuts an origin's byte stream into pieces. The stage between the origin and the store in `origin | cut | ingest`. */
-import { DarnerError } from '../../src/base/errors.ts'
-import { pieceCount, pieceRange, type Task } from '../../src/task/task.ts'
+import { DarnerError } from '../base/errors.ts'
+import { pieceCount, pieceRange, type Task } from './task.ts'
 
 export interface CutPiece {
   readonly number: number
@@ -12,7 +12,10 @@ export interface CutPiece {
  * buffer of exactly the piece's length. Throws SIZE_MISMATCH when the source has more bytes than the task, ORIGIN_TRUNCATED
  * when it ends early.
  */
-export function cut(task: Task, options: { first: number; skip: number }): (source: AsyncIterable<Uint8Array>) => AsyncGenerator<CutPiece> {
+export function cut(
+  task: Task,
+  options: { first: number; skip: number },
+): (source: AsyncIterable<Uint8Array>) => AsyncGenerator<CutPiece> {
   return async function* (source) {
     const pieces = pieceCount(task)
     let number = options.first
@@ -42,7 +45,10 @@ export function cut(task: Task, options: { first: number; skip: number }): (sour
     }
     if (number < pieces) {
       const seen = pieceRange(task, number).from + filled
-      throw new DarnerError('ORIGIN_TRUNCATED', `${task.id}: expected ${task.bytes} bytes, the origin ended after ${seen}`)
+      throw new DarnerError(
+        'ORIGIN_TRUNCATED',
+        `${task.id}: expected ${task.bytes} bytes, the origin ended after ${seen}`,
+      )
     }
   }
 }

@@ -1,0 +1,385 @@
+/**
+ * One task being fetched: performs what the plan decides. Events come from the scheduler (parents, digests), from channels
+ * (haves, endings) and from fetches; after each the plan is asked what to do now.
+ */
+import PQueue from 'p-queue'
+import type { Clock, Random } from '../../src/base/clock.ts'
+import { asDarnerError, DarnerError, isDarnerError } from '../../src/base/errors.ts'
+import type { Log } from '../../src/base/log.ts'
+import { Scope } from '../../src/base/scope.ts'
+import { abortable, untilAborted, withDeadline } from '../../src/base/signals.ts'
+import type { ByteSources, Priority } from '../../src/contracts/content.ts'
+import type { ParentChannel, PeerId, PieceExchange } from '../../src/contracts/exchange.ts'
+import type { Parent, Registration, TaskUpdate } from '../../src/contracts/scheduling.ts'
+import type { Digest } from '../../src/oci/digest.ts'
+import type { StoredTask } from '../../src/store/store.ts'
+import { pieceCount } from '../../src/task/task.ts'
+import { blameCode, failReason } from './fail-reason.ts'
+import { type Action, PLAN_DEFAULTS, Plan } from './plan.ts'
+
+export interface DownloadOptions {
+  readonly priority: Priority
+  /** Questions under way over all parents. */
+  readonly maxInFlight: number
+  /** Bytes under way over all parents. */
+  readonly inFlightBytes: number
+  /** How often late parents are looked for. */
+  readonly tickMs: number
+  /** News are reported to the scheduler after this many pieces, or after `reportMs` when there are any. */
+  readonly reportPieces: number
+  readonly reportMs: number
+  /** How long a piece may wait for its digest to come from the scheduler. */
+  readonly digestMs: number
+  /** Waits between attempts to open a parent; after the last the parent is reported. */
+  readonly openRetryMs: readonly number[]
+  /** Nothing came for this long although pieces lack: the download fails with TASK_FAILED. */
+  readonly stallMs: number
+}
+
+export interface DownloadParts {
+  readonly registration: Registration
+  readonly stored: StoredTask
+  readonly exchange: PieceExchange
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+}
+
+interface ParentState {
+  readonly parent: Parent
+  readonly controller: AbortController
+  channel: ParentChannel | undefined
+}
+
+export class Download {
+  readonly #options: DownloadOptions
+  readonly #parts: DownloadParts
+  readonly #plan: Plan<PeerId>
+  readonly #parents = new Map<PeerId, ParentState>()
+  readonly #asks = new Map<string, AbortController>()
+  readonly #queue: PQueue
+  readonly #done = Promise.withResolvers<void>()
+  readonly #from = { origin: 0, supernode: 0, peers: 0 }
+  #pass: Uint8Array
+  #sealed: Digest | undefined
+  #tableGrew = Promise.withResolvers<void>()
+  #unreported: [from: number, count: number][] = []
+  #unreportedPieces = 0
+  #untold: [from: number, count: number][] = []
+  #reportedAtMs = 0
+  #progressAtMs: number
+
+  constructor(options: DownloadOptions, parts: DownloadParts) {
+    this.#options = options
+    this.#parts = parts
+    this.#pass = parts.registration.pass
+    this.#progressAtMs = parts.clock.monotonicMs()
+    const { task } = parts.stored
+    this.#plan = new Plan<PeerId>(
+      {
+        ...PLAN_DEFAULTS,
+        pieces: pieceCount(task),
+        pieceBytes: task.pieceBytes,
+        maxInFlight: options.maxInFlight,
+        inFlightBytes: options.inFlightBytes,
+      },
+      parts.random,
+    )
+    this.#queue = new PQueue({ concurrency: options.maxInFlight })
+    this.#done.promise.catch(() => {})
+  }
+
+  /** Bytes fetched by this download so far. */
+  get from(): ByteSources {
+    return { ...this.#from }
+  }
+
+  /** The state as text, for a dump when something stalls. */
+  describe(): string {
+    return this.#plan.describe()
+  }
+
+  /** A reader waits for pieces [from, to): they come first. Dispose when it has them or is gone. */
+  demand(from: number, to: number): Disposable {
+    const priority = this.#options.priority === 'interactive' ? 1 : 0
+    this.#plan.demand(from, to, priority)
+    this.#pump()
+    return { [Symbol.dispose]: () => this.#plan.undemand(from, to) }
+  }
+
+  /**
+   * Fetches until every piece is here and the whole digest matched; leaves the task's registration open. Throws what failed
+   * the task (TASK_FAILED with the scheduler's error, DIGEST_MISMATCH, DISK_FULL), or the signal's reason.
+   */
+  async run({ signal }: { signal: AbortSignal }): Promise<Digest> {
+    const { stored, registration, log } = this.#parts
+    const scope = new Scope(signal)
+    try {
+      for (const [from, count] of stored.have.ranges()) this.#plan.have(from, count)
+      for (const [from, count] of stored.table.known.ranges()) this.#plan.pieceKnown(from, count)
+      scope.run((inner) => this.#follow(scope, inner))
+      scope.run((inner) => this.#ticking(inner))
+      void scope.failed.then((error) => this.#done.reject(error))
+      this.#settle()
+      await abortable(this.#done.promise, signal)
+      const expected = stored.task.digest ?? this.#sealed
+      const digest = await stored.finish({ ...(expected === undefined ? {} : { expected }), signal })
+      this.#report(true)
+      return digest
+    } catch (error) {
+      log.debug(
+        { taskId: stored.task.id, plan: this.describe(), error: asDarnerError(error, 'download').message },
+        'download ended',
+      )
+      if (!signal.aborted && isDarnerError(error, 'DIGEST_MISMATCH', 'SIZE_MISMATCH')) {
+        for (const id of this.#parents.keys()) registration.blame(id, 'DIGEST_MISMATCH')
+      }
+      throw error
+    } finally {
+      this.#report(stored.complete)
+      await scope.close()
+      this.#queue.clear()
+      for (const state of this.#parents.values())
+        state.controller.abort(new DOMException('download over', 'AbortError'))
+    }
+  }
+
+  async #follow(scope: Scope, signal: AbortSignal): Promise<void> {
+    for await (const update of untilAborted(this.#parts.registration.updates, signal)) {
+      this.#apply(update, scope)
+      this.#pump()
+    }
+  }
+
+  #apply(update: TaskUpdate, scope: Scope): void {
+    const { stored } = this.#parts
+    switch (update.kind) {
+      case 'parents':
+        for (const id of update.drop) this.#letGo(id)
+        for (const parent of update.add) this.#take(parent, scope)
+        return
+      case 'table':
+        stored.table.setDigests(update.from, update.digests)
+        this.#plan.pieceKnown(update.from, update.digests.byteLength / 32)
+        this.#tableGrew.resolve()
+        this.#tableGrew = Promise.withResolvers<void>()
+        return
+      case 'sealed':
+        this.#sealed = update.digest
+        this.#settle()
+        return
+      case 'pass':
+        this.#pass = update.pass
+        return
+      case 'failed':
+        this.#done.reject(update.error)
+        return
+      case 'lease':
+      case 'rejoined':
+        return
+    }
+  }
+
+  #take(parent: Parent, scope: Scope): void {
+    if (this.#parents.has(parent.peer)) return
+    const state: ParentState = { parent, controller: new AbortController(), channel: undefined }
+    this.#parents.set(parent.peer, state)
+    scope.run((signal) => this.#hold(state, AbortSignal.any([signal, state.controller.signal])))
+  }
+
+  #letGo(id: PeerId): void {
+    const state = this.#parents.get(id)
+    if (state === undefined) return
+    this.#parents.delete(id)
+    this.#plan.parentLeft(id)
+    state.controller.abort(new DOMException('parent let go', 'AbortError'))
+  }
+
+  /** Keeps a channel to one parent as long as it is one of ours. */
+  async #hold(state: ParentState, signal: AbortSignal): Promise<void> {
+    const { stored, exchange, log, clock, registration } = this.#parts
+    const { parent } = state
+    for (let attempt = 0; !signal.aborted; ) {
+      try {
+        await using channel = await exchange.open(parent, stored.task, {
+          pass: this.#pass,
+          have: stored.have,
+          priority: this.#options.priority,
+          signal,
+        })
+        attempt = 0
+        state.channel = channel
+        this.#plan.parentJoined(parent.peer, channel.chooses, channel.haves)
+        channel.onHaves((from, count) => {
+          if (this.#plan.parentHaves(parent.peer, from, count, clock.monotonicMs())) this.#pump()
+        })
+        this.#pump()
+        const why = await abortable(channel.closed, signal)
+        log.debug({ taskId: stored.task.id, parent: parent.peer, error: why.message }, 'channel ended')
+      } catch (error) {
+        if (signal.aborted) return
+        log.debug(
+          { taskId: stored.task.id, parent: parent.peer, error: asDarnerError(error, 'open').message },
+          'parent not opened',
+        )
+        if (isDarnerError(error, 'PROTOCOL_VIOLATION', 'PEER_BANNED')) attempt = this.#options.openRetryMs.length
+      } finally {
+        state.channel = undefined
+        this.#plan.parentLeft(parent.peer)
+        this.#pump()
+      }
+      const waitMs = this.#options.openRetryMs[attempt++]
+      if (waitMs === undefined) {
+        registration.blame(parent.peer, 'PEER_UNREACHABLE')
+        this.#parents.delete(parent.peer)
+        return
+      }
+      await clock.sleep(waitMs, { signal }).catch(() => {})
+    }
+  }
+
+  async #ticking(signal: AbortSignal): Promise<void> {
+    const { clock, stored } = this.#parts
+    while (!signal.aborted) {
+      await clock.sleep(this.#options.tickMs, { signal })
+      const now = clock.monotonicMs()
+      this.#plan.tick(now)
+      if (this.#unreportedPieces > 0 && now - this.#reportedAtMs >= this.#options.reportMs) this.#report(false)
+      if (now - this.#progressAtMs >= this.#options.stallMs && !this.#plan.done) {
+        throw new DarnerError(
+          'TASK_FAILED',
+          `${stored.task.id}: nothing came for ${Math.round(this.#options.stallMs / 1000)} s; ${this.describe().replaceAll('\n', '; ')}`,
+        )
+      }
+      this.#pump()
+    }
+  }
+
+  #pump(): void {
+    for (const action of this.#plan.decide(this.#parts.clock.monotonicMs())) this.#perform(action)
+    this.#tell()
+  }
+
+  #perform(action: Action<PeerId>): void {
+    switch (action.kind) {
+      case 'ask':
+      case 'askAny': {
+        const piece = action.kind === 'ask' ? action.piece : -1
+        const channel = this.#parents.get(action.parent)?.channel
+        if (channel === undefined) {
+          this.#plan.pieceFailed(action.parent, piece, 'unreachable')
+          return
+        }
+        void this.#queue.add(() => this.#fetch(channel, piece))
+        return
+      }
+      case 'cancel':
+        this.#asks
+          .get(askName(action.parent, action.piece))
+          ?.abort(new DOMException('piece came from elsewhere', 'AbortError'))
+        return
+      case 'replace': {
+        this.#parts.log.info(
+          { taskId: this.#parts.stored.task.id, parent: action.parent, reason: action.reason },
+          'parent replaced',
+        )
+        this.#parts.registration.blame(action.parent, blameCode(action.reason))
+        this.#letGo(action.parent)
+        return
+      }
+    }
+  }
+
+  /** One question and its answer. Never throws: failures are the plan's to weigh, but those of our own disk end the task. */
+  async #fetch(channel: ParentChannel, piece: number): Promise<void> {
+    const { stored, clock, log, registration } = this.#parts
+    const any = piece < 0
+    const controller = new AbortController()
+    const name = askName(channel.parent, piece)
+    if (!any) this.#asks.set(name, controller)
+    let got = piece
+    try {
+      const given = any
+        ? await channel.fetchAny({ signal: controller.signal })
+        : { piece, body: await channel.fetch(piece, { signal: controller.signal }) }
+      if (given === undefined) {
+        this.#plan.seedDrained(channel.parent)
+        return
+      }
+      got = given.piece
+      if (!stored.table.known.has(got)) await this.#digestOf(got, controller.signal)
+      const fresh = await stored.write(got, given.body, { signal: controller.signal })
+      const now = clock.monotonicMs()
+      this.#plan.pieceArrived(channel.parent, got, any, now)
+      if (fresh) this.#gained(got, given.body.byteLength, this.#parents.get(channel.parent)?.parent.seed ?? any, now)
+    } catch (error) {
+      if (stored.failure !== undefined || isDarnerError(error, 'DISK_FULL', 'STORE_CORRUPT')) {
+        this.#done.reject(error)
+        return
+      }
+      // a cancelled question is over for the plan, and a channel that ended has taken its questions with it
+      if (controller.signal.aborted || this.#parents.get(channel.parent)?.channel !== channel) return
+      const reason = failReason(error)
+      if (reason === 'corrupt' || reason === 'short') {
+        log.warn(
+          { taskId: stored.task.id, parent: channel.parent, piece: got, error: asDarnerError(error, 'piece').message },
+          'piece refused',
+        )
+        registration.blame(channel.parent, blameCode(reason), got)
+      }
+      this.#plan.pieceFailed(channel.parent, piece, reason)
+    } finally {
+      if (this.#asks.get(name) === controller) this.#asks.delete(name)
+      this.#pump()
+    }
+  }
+
+  #gained(piece: number, bytes: number, fromSeed: boolean, now: number): void {
+    this.#progressAtMs = now
+    if (fromSeed) this.#from.supernode += bytes
+    else this.#from.peers += bytes
+    addRun(this.#unreported, piece)
+    addRun(this.#untold, piece)
+    this.#parts.log.trace({ taskId: this.#parts.stored.task.id, piece }, 'piece stored')
+    if (++this.#unreportedPieces >= this.#options.reportPieces) this.#report(false)
+    this.#settle()
+  }
+
+  /** Waits for a piece's digest: a seed's piece may overtake the notice that carries it. */
+  async #digestOf(piece: number, signal: AbortSignal): Promise<void> {
+    const deadline = withDeadline(signal, this.#options.digestMs)
+    while (!this.#parts.stored.table.known.has(piece)) await abortable(this.#tableGrew.promise, deadline)
+  }
+
+  #settle(): void {
+    const { task } = this.#parts.stored
+    if (this.#plan.done && (task.digest !== undefined || this.#sealed !== undefined)) this.#done.resolve()
+  }
+
+  #report(complete: boolean): void {
+    if (this.#unreportedPieces === 0 && !complete) return
+    const runs = this.#unreported.splice(0)
+    this.#unreportedPieces = 0
+    this.#reportedAtMs = this.#parts.clock.monotonicMs()
+    this.#parts.registration.report({ runs, complete, from: this.from })
+  }
+
+  /** Seeds hear what we hold, so that they give us something else. */
+  #tell(): void {
+    if (this.#untold.length === 0) return
+    for (const [from, count] of this.#untold.splice(0)) {
+      for (const { channel } of this.#parents.values()) if (channel?.chooses) channel.tell(from, count)
+    }
+  }
+}
+
+function askName(parent: PeerId, piece: number): string {
+  return `${parent} ${piece}`
+}
+
+/** Adds one piece to runs, growing the last one where it fits. */
+function addRun(runs: [from: number, count: number][], piece: number): void {
+  const last = runs.at(-1)
+  if (last !== undefined && last[0] + last[1] === piece) last[1]++
+  else runs.push([piece, 1])
+}

@@ -1,0 +1,337 @@
+/**
+ * The peer's engine: one running fetch per blob, shared by its readers. The swarm first; straight from the origin only when no
+ * supernode can be asked, after a bounded wait and with the reason on record.
+ */
+import type { Clock, Random } from '../../src/base/clock.ts'
+import { asDarnerError, DarnerError, isDarnerError } from '../../src/base/errors.ts'
+import type { Log } from '../../src/base/log.ts'
+import { abortable, withDeadline } from '../../src/base/signals.ts'
+import type {
+  Content,
+  ContentRequest,
+  ContentSource,
+  ManifestAnswer,
+  ManifestRequest,
+} from '../../src/contracts/content.ts'
+import type { PieceExchange } from '../../src/contracts/exchange.ts'
+import type { OriginPort, OriginTarget } from '../../src/contracts/origin.ts'
+import type { Registration, SchedulerPort } from '../../src/contracts/scheduling.ts'
+import { type Digest, digestOf } from '../../src/oci/digest.ts'
+import type { Store, StoredTask } from '../../src/store/store.ts'
+import { originName } from '../../src/task/origin.ts'
+import { blobTask, pieceBytesFor, pieceCount, pieceRange, type Task, type TaskId } from '../../src/task/task.ts'
+import { Download, type DownloadOptions } from './download.ts'
+import { fetchFromOrigin } from './fallback.ts'
+import { OpenContent } from './open-content.ts'
+import { Running } from './running.ts'
+
+export interface EngineOptions extends Omit<DownloadOptions, 'priority'> {
+  /** How long a task waits for a session with the supernode before it falls back to the origin. */
+  readonly supernodeMs: number
+  /** `never` keeps this host away from origins altogether. */
+  readonly fromOrigin: 'never' | 'fallback'
+  readonly originAttempts: number
+  /** Fetches that run at once; more are refused with LIMIT_EXCEEDED. */
+  readonly maxRunning: number
+}
+
+export interface EngineParts {
+  readonly store: Store
+  readonly scheduler: SchedulerPort
+  readonly exchange: PieceExchange
+  readonly origin: OriginPort
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+  readonly retryMs: (error: unknown, attempt: number, random: Random) => number | undefined
+  /** Bytes that this host read at an origin on its own, with why. */
+  readonly strayed: (task: TaskId, bytes: number, reason: string) => void
+}
+
+/** The scheduler can't be asked: what a fallback is for. The origin's own refusals are none. */
+const UNREACHABLE = ['SUPERNODE_UNREACHABLE', 'CLOSED', 'TIMED_OUT', 'PEER_UNREACHABLE'] as const
+
+export class Engine implements ContentSource, AsyncDisposable {
+  readonly #options: EngineOptions
+  readonly #parts: EngineParts
+  readonly #running = new Map<string, Promise<Running>>()
+  readonly #work = new Set<Promise<unknown>>()
+  #closed = false
+
+  constructor(options: EngineOptions, parts: EngineParts) {
+    this.#options = options
+    this.#parts = parts
+  }
+
+  /** Fetches under way, for `status` and dumps. */
+  async running(): Promise<Running[]> {
+    const settled = await Promise.allSettled(this.#running.values())
+    return settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
+  }
+
+  async open(request: ContentRequest, { signal }: { signal: AbortSignal }): Promise<Content> {
+    return await this.openStored(request, { signal })
+  }
+
+  /** As {@link open}, with the stored task in reach: for readers that take pieces in the order in which they land. */
+  async openStored(request: ContentRequest, { signal }: { signal: AbortSignal }): Promise<OpenContent> {
+    if (this.#closed) throw new DarnerError('CLOSED', `${originName(request.origin)}: the agent is stopping`)
+    const here = request.digest === undefined ? undefined : this.#parts.store.byDigest(request.digest)
+    if (here?.complete) return this.#held(here, request)
+    const key = request.digest ?? `${request.origin.kind} ${JSON.stringify(request.origin)}`
+    for (;;) {
+      const known = this.#running.get(key)
+      const running = await abortable(known ?? this.#begin(key, request), signal)
+      // a fetch that its last reader just left is over: begin again
+      if (running.readers < 0) continue
+      running.readers++
+      const lease = this.#parts.store.lease(running.stored.task.id, 'reader')
+      return new OpenContent({
+        stored: running.stored,
+        fetching: running,
+        release: async () => {
+          lease[Symbol.dispose]()
+          if (--running.readers > 0) return
+          running.readers = -1
+          if (this.#running.get(key) !== undefined) this.#running.delete(key)
+          running.abort(new DOMException('nobody reads it any more', 'AbortError'))
+          await running.whole.catch(() => {})
+        },
+      })
+    }
+  }
+
+  async manifest(request: ManifestRequest, { signal }: { signal: AbortSignal }): Promise<ManifestAnswer> {
+    try {
+      await this.#parts.scheduler.ready({ signal: withDeadline(signal, this.#options.supernodeMs) })
+      return await this.#parts.scheduler.manifest(request, { signal })
+    } catch (error) {
+      signal.throwIfAborted()
+      this.#mayFallBack(error, originName({ ...request.origin, collection: 'manifests' }))
+      return await this.#parts.origin.manifest(request.origin, request.reference, {
+        credential: request.credential,
+        signal,
+      })
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true
+    for (const running of await this.running()) running.abort(new DarnerError('CLOSED', 'the agent is stopping'))
+    await Promise.allSettled(this.#work)
+  }
+
+  #held(stored: StoredTask, request: ContentRequest): OpenContent {
+    if (request.bytes !== undefined && request.bytes !== stored.task.bytes) {
+      throw new DarnerError(
+        'SIZE_MISMATCH',
+        `${stored.task.id}: the manifest states ${request.bytes} bytes, the blob has ${stored.task.bytes}`,
+      )
+    }
+    const lease = this.#parts.store.lease(stored.task.id, 'reader')
+    return new OpenContent({ stored, fetching: undefined, release: async () => lease[Symbol.dispose]() })
+  }
+
+  #begin(key: string, request: ContentRequest): Promise<Running> {
+    if (this.#running.size >= this.#options.maxRunning) {
+      throw new DarnerError(
+        'LIMIT_EXCEEDED',
+        `${originName(request.origin)}: ${this.#running.size} fetches run already`,
+        { way: 'try again when some are done' },
+      )
+    }
+    const starting = this.#start(key, request)
+    this.#running.set(key, starting)
+    starting.catch(() => {
+      if (this.#running.get(key) === starting) this.#running.delete(key)
+    })
+    return starting
+  }
+
+  async #start(key: string, request: ContentRequest): Promise<Running> {
+    const controller = new AbortController()
+    const registration = await this.#register(request, controller.signal)
+    try {
+      const running =
+        registration instanceof DarnerError
+          ? await this.#straight(request, registration, controller)
+          : await this.#swarm(request, registration, controller)
+      const over = running.whole.then(
+        () => {},
+        () => {},
+      )
+      this.#work.add(over)
+      void over.then(() => {
+        this.#work.delete(over)
+        void this.#running.get(key)?.then(
+          (now) => now === running && this.#running.delete(key),
+          () => {},
+        )
+      })
+      return running
+    } catch (error) {
+      controller.abort(error)
+      if (!(registration instanceof DarnerError)) await registration[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
+  /** Follows the task at the supernode; a DarnerError is why that can't be, where a fallback is allowed. */
+  async #register(request: ContentRequest, signal: AbortSignal): Promise<Registration | DarnerError> {
+    const { store, scheduler } = this.#parts
+    const partial = request.digest === undefined ? undefined : store.byDigest(request.digest)
+    try {
+      await scheduler.ready({ signal: withDeadline(signal, this.#options.supernodeMs) })
+      return await scheduler.register(
+        { ...request, ...(partial === undefined ? {} : { have: partial.have }) },
+        { signal },
+      )
+    } catch (error) {
+      signal.throwIfAborted()
+      return this.#mayFallBack(error, originName(request.origin))
+    }
+  }
+
+  /** The reason for a fallback, or throws `error` where none is allowed. */
+  #mayFallBack(error: unknown, what: string): DarnerError {
+    const known = asDarnerError(error, what)
+    if (this.#closed || !isDarnerError(known, ...UNREACHABLE) || this.#options.fromOrigin === 'never') throw known
+    this.#parts.log.warn({ origin: what, error: known.message }, 'falling back to the origin')
+    return known
+  }
+
+  async #swarm(request: ContentRequest, registration: Registration, controller: AbortController): Promise<Running> {
+    const { store, clock, random, exchange, log } = this.#parts
+    checkSize(request, registration.task)
+    const stored = await store.create(registration.task, { signal: controller.signal })
+    return new Running(
+      stored,
+      () => clock.monotonicMs(),
+      controller,
+      async (running, signal) => {
+        await using _left = registration
+        if (registration.inline !== undefined) return await this.#inline(running, registration.inline, signal)
+        const download = new Download(
+          { ...this.#options, priority: request.priority },
+          { registration, stored, exchange, clock, random, log: log.child({ taskId: stored.task.id }) },
+        )
+        running.use(download)
+        try {
+          return await download.run({ signal })
+        } catch (error) {
+          if (signal.aborted || !isDarnerError(error, 'TASK_FAILED') || this.#parts.scheduler.connected) throw error
+          const reason = this.#mayFallBack(
+            new DarnerError('SUPERNODE_UNREACHABLE', error.message, { cause: error }),
+            originName(request.origin),
+          )
+          return await this.#fromOrigin(running, request, reason, undefined, signal)
+        }
+      },
+    )
+  }
+
+  /** A small blob came inside the answer. */
+  async #inline(running: Running, bytes: Uint8Array, signal: AbortSignal): Promise<Digest> {
+    const { stored } = running
+    const { task } = stored
+    if (bytes.byteLength !== task.bytes) {
+      throw new DarnerError(
+        'PROTOCOL_VIOLATION',
+        `${task.id}: expected ${task.bytes} bytes inside the answer, got ${bytes.byteLength}`,
+      )
+    }
+    for (let piece = 0; piece < pieceCount(task); piece++) {
+      const { from, to } = pieceRange(task, piece)
+      if (!stored.have.has(piece)) await stored.append(piece, bytes.subarray(from, to))
+    }
+    running.use({
+      from: { origin: 0, supernode: bytes.byteLength, peers: 0 },
+      demand: () => ({ [Symbol.dispose]: () => {} }),
+      describe: () => 'inline',
+    })
+    return await stored.finish({ expected: task.digest ?? digestOf(bytes), signal })
+  }
+
+  async #straight(request: ContentRequest, reason: DarnerError, controller: AbortController): Promise<Running> {
+    const { store, clock, origin } = this.#parts
+    const { signal } = controller
+    if (request.digest !== undefined && request.bytes !== undefined) {
+      const stored = await store.create(blobTask(request.digest, request.bytes), { signal })
+      return new Running(
+        stored,
+        () => clock.monotonicMs(),
+        controller,
+        (running, inner) => this.#fromOrigin(running, request, reason, undefined, inner),
+      )
+    }
+    const first = await origin.read(target(request), { credential: request.credential, signal })
+    const bytes = first.bytes ?? request.bytes
+    if (bytes === undefined) {
+      throw new DarnerError(
+        'UNSUPPORTED',
+        `${originName(request.origin)}: the origin tells no length, so the blob can't be cut into pieces`,
+      )
+    }
+    const task = request.digest === undefined ? aloneTask(request, bytes, clock.now()) : blobTask(request.digest, bytes)
+    const stored = await store.create(task, { signal })
+    return new Running(
+      stored,
+      () => clock.monotonicMs(),
+      controller,
+      (running, inner) => this.#fromOrigin(running, request, reason, first, inner),
+    )
+  }
+
+  async #fromOrigin(
+    running: Running,
+    request: ContentRequest,
+    reason: DarnerError,
+    first: Awaited<ReturnType<OriginPort['read']>> | undefined,
+    signal: AbortSignal,
+  ): Promise<Digest> {
+    const { origin: originPort, clock, random, log, retryMs, strayed } = this.#parts
+    const from = { origin: 0, supernode: 0, peers: 0 }
+    running.use({
+      from,
+      demand: () => ({ [Symbol.dispose]: () => {} }),
+      describe: () => `from the origin: ${reason.message}`,
+    })
+    try {
+      return await fetchFromOrigin(
+        { origin: request.origin, credential: request.credential, attempts: this.#options.originAttempts },
+        {
+          stored: running.stored,
+          originPort,
+          clock,
+          random,
+          log,
+          retryMs,
+          read: (bytes) => {
+            from.origin += bytes
+          },
+        },
+        { first, signal },
+      )
+    } finally {
+      strayed(running.stored.task.id, from.origin, `${reason.code}: ${reason.message}`)
+    }
+  }
+}
+
+function target({ origin, digest }: ContentRequest): OriginTarget {
+  return { origin, ...(digest === undefined ? {} : { digest }) }
+}
+
+function checkSize(request: ContentRequest, task: Task): void {
+  if (request.bytes === undefined || request.bytes === task.bytes) return
+  throw new DarnerError(
+    'SIZE_MISMATCH',
+    `${task.id}: the manifest states ${request.bytes} bytes, the blob has ${task.bytes}`,
+  )
+}
+
+/** A URL read without a supernode is a task of its own: nothing ties it to what others see there. */
+function aloneTask(request: ContentRequest, bytes: number, nowMs: number): Task {
+  const name = digestOf(JSON.stringify(['alone', originName(request.origin), nowMs]))
+  return { id: `url:${name.slice('sha256:'.length)}` as TaskId, bytes, pieceBytes: pieceBytesFor(bytes) }
+}

@@ -1,0 +1,37 @@
+/** What a failed question means to the plan, and what the supernode is told about the parent. */
+import { asDarnerError, type Code } from '../../src/base/errors.ts'
+import type { FailReason } from './plan.ts'
+
+const REASONS: Partial<Record<Code, FailReason>> = {
+  PIECE_DIGEST: 'corrupt',
+  PROTOCOL_VIOLATION: 'corrupt',
+  PIECE_SHORT: 'short',
+  PIECE_ABSENT: 'absent',
+  PEER_REFUSED: 'refused',
+  PEER_BANNED: 'refused',
+  CAPABILITY_REFUSED: 'refused',
+  PEER_STALLED: 'stalled',
+  TIMED_OUT: 'stalled',
+  INTERRUPTED: 'cancelled',
+}
+
+/** The reason for the plan; anything unnamed counts as unreachable. */
+export function failReason(error: unknown): FailReason {
+  return REASONS[asDarnerError(error, 'piece').code] ?? 'unreachable'
+}
+
+const CODES: Record<FailReason | 'slow', Code> = {
+  corrupt: 'PIECE_DIGEST',
+  short: 'PIECE_SHORT',
+  absent: 'PIECE_ABSENT',
+  refused: 'PEER_REFUSED',
+  unreachable: 'PEER_UNREACHABLE',
+  stalled: 'PEER_STALLED',
+  slow: 'PEER_STALLED',
+  cancelled: 'INTERRUPTED',
+}
+
+/** The code that a parent is reported with. */
+export function blameCode(reason: FailReason | 'slow'): Code {
+  return CODES[reason]
+}

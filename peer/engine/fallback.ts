@@ -1,0 +1,79 @@
+/**
+ * Straight to the origin, when the swarm can't help: no supernode answered in time, or it knows no way. Every byte read so has
+ * a reason. Pieces that are here already are kept; reading goes on at the first one that lacks.
+ */
+import { pipe } from 'it-pipe'
+import type { Clock, Random } from '../../src/base/clock.ts'
+import { DarnerError } from '../../src/base/errors.ts'
+import type { Log } from '../../src/base/log.ts'
+import type { OriginPort, OriginRead } from '../../src/contracts/origin.ts'
+import type { Digest } from '../../src/oci/digest.ts'
+import type { StoredTask } from '../../src/store/store.ts'
+import { cut } from '../../src/task/cut.ts'
+import { type Credential, type Origin, originName } from '../../src/task/origin.ts'
+import { pieceCount, pieceRange } from '../../src/task/task.ts'
+
+export interface FallbackOptions {
+  readonly origin: Origin
+  readonly credential: Credential | undefined
+  readonly attempts: number
+}
+
+export interface FallbackParts {
+  readonly stored: StoredTask
+  readonly originPort: OriginPort
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+  readonly retryMs: (error: unknown, attempt: number, random: Random) => number | undefined
+  /** Bytes that came from the origin. */
+  readonly read: (bytes: number) => void
+}
+
+/** Reads what lacks and verifies the whole. Throws the origin's errors, DIGEST_MISMATCH, SIZE_MISMATCH, DISK_FULL. */
+export async function fetchFromOrigin(
+  options: FallbackOptions,
+  parts: FallbackParts,
+  context: { first: OriginRead | undefined; signal: AbortSignal },
+): Promise<Digest> {
+  const { stored, clock, random, retryMs, log } = parts
+  const { signal } = context
+  const { task } = stored
+  const target = { origin: options.origin, ...(task.digest === undefined ? {} : { digest: task.digest }) }
+  for (let attempt = 0, first = context.first; ; first = undefined) {
+    const gap = stored.have.nextClear(0)
+    if (gap < 0 || gap >= pieceCount(task)) break
+    const at = pieceRange(task, gap).from
+    try {
+      const read = first ?? (await parts.originPort.read(target, { from: at, credential: options.credential, signal }))
+      if (read.bytes !== undefined && read.bytes !== task.bytes) {
+        throw new DarnerError(
+          'SIZE_MISMATCH',
+          `${task.id}: expected ${task.bytes} bytes, ${originName(options.origin)} has ${read.bytes}`,
+        )
+      }
+      if (read.from > at)
+        throw new DarnerError('ORIGIN_FAILED', `${task.id}: the origin sent bytes from ${read.from}, asked for ${at}`)
+      await pipe(read.stream, counted(parts.read), cut(task, { first: gap, skip: at - read.from }), async (pieces) => {
+        for await (const { number, body } of pieces) if (!stored.have.has(number)) await stored.append(number, body)
+      })
+    } catch (error) {
+      signal.throwIfAborted()
+      if (stored.have.nextClear(0) !== gap) attempt = 0
+      const waitMs = ++attempt >= options.attempts ? undefined : retryMs(error, attempt, random)
+      if (waitMs === undefined) throw error
+      log.warn({ taskId: task.id, attempt, waitMs }, 'origin read broke')
+      await clock.sleep(waitMs, { signal })
+    }
+  }
+  return await stored.finish({ ...(task.digest === undefined ? {} : { expected: task.digest }), signal })
+}
+
+function counted(count: (bytes: number) => void): (source: AsyncIterable<Uint8Array>) => AsyncGenerator<Uint8Array> {
+  return async function* (source) {
+    for await (const chunk of source) {
+      count(chunk.byteLength)
+      yield chunk
+    }
+  }
+}

@@ -1,0 +1,16 @@
+/** A blob on its way, shared by all its readers: through the swarm, or straight from the origin when the swarm can't help. */
+import type { ByteSources, ContentSummary } from '../../src/contracts/content.ts'
+import type { StoredTask } from '../../src/store/store.ts'
+
+export interface Fetching {
+  readonly stored: StoredTask
+  /** Resolves once complete and verified; rejects with what failed it. */
+  readonly whole: Promise<ContentSummary>
+  /** Never resolves; rejects when the fetch fails. For racing against a wait. */
+  readonly failed: Promise<never>
+  readonly from: ByteSources
+  /** A reader waits for pieces [from, to). */
+  demand(from: number, to: number): Disposable
+  /** Human-readable state, for a dump. */
+  describe(): string
+}

@@ -1,0 +1,95 @@
+/** One reader's hold on a blob: bytes in order as they land, the whole once verified. */
+import { DarnerError } from '../../src/base/errors.ts'
+import { abortable } from '../../src/base/signals.ts'
+import type { Content, ContentProgress, ContentSummary } from '../../src/contracts/content.ts'
+import type { StoredTask } from '../../src/store/store.ts'
+import { pieceRange } from '../../src/task/task.ts'
+import type { Fetching } from './fetching.ts'
+
+const CHUNK_BYTES = 256 * 1024
+/** Pieces that a reader in order asks for ahead of the one it waits for; more would take the mixing out of the swarm. */
+const AHEAD_PIECES = 4
+
+export interface OpenContentParts {
+  readonly stored: StoredTask
+  /** The download under way; undefined when the blob is complete already. */
+  readonly fetching: Fetching | undefined
+  /** Lets go of the hold. */
+  readonly release: () => Promise<void>
+}
+
+export class OpenContent implements Content {
+  readonly bytes: number
+  readonly #parts: OpenContentParts
+  #released = false
+
+  constructor(parts: OpenContentParts) {
+    this.#parts = parts
+    this.bytes = parts.stored.task.bytes
+  }
+
+  get stored(): StoredTask {
+    return this.#parts.stored
+  }
+
+  /** Never resolves; rejects when the fetch fails. For racing against a wait. */
+  get failed(): Promise<never> {
+    return this.#parts.fetching?.failed ?? new Promise<never>(() => {})
+  }
+
+  async *read(options: { from?: number; to?: number; signal: AbortSignal }): AsyncGenerator<Uint8Array> {
+    const { stored } = this.#parts
+    const { task } = stored
+    const from = options.from ?? 0
+    const to = Math.min(options.to ?? task.bytes, task.bytes)
+    if (from < 0 || from > to)
+      throw new DarnerError('BAD_ARGUMENT', `${task.id}: bytes ${from} to ${to} of ${task.bytes} are no range`)
+    for (let at = from; at < to; ) {
+      const piece = Math.floor(at / task.pieceBytes)
+      await this.#wait(piece, Math.ceil(to / task.pieceBytes), options.signal)
+      const end = Math.min(to, pieceRange(task, piece).to)
+      while (at < end) {
+        const chunk = new Uint8Array(Math.min(CHUNK_BYTES, end - at))
+        await stored.read(at, chunk)
+        at += chunk.byteLength
+        yield chunk
+      }
+    }
+  }
+
+  async #wait(piece: number, last: number, signal: AbortSignal): Promise<void> {
+    const { stored, fetching } = this.#parts
+    if (stored.have.has(piece)) return
+    if (fetching === undefined)
+      throw new DarnerError('PIECE_ABSENT', `${stored.task.id}: piece ${piece} is not here and nobody fetches it`)
+    using _demand = fetching.demand(piece, Math.min(last, piece + AHEAD_PIECES))
+    await abortable(Promise.race([stored.waitFor(piece, { signal }), fetching.failed]), signal)
+  }
+
+  async whole({ signal }: { signal: AbortSignal }): Promise<ContentSummary> {
+    const { stored, fetching } = this.#parts
+    if (fetching !== undefined) return await abortable(fetching.whole, signal)
+    const { digest, task } = stored
+    if (digest === undefined) throw new DarnerError('PIECE_ABSENT', `${task.id}: not complete`)
+    return { digest, bytes: task.bytes, pieces: 0, seconds: 0, from: { origin: 0, supernode: 0, peers: 0 } }
+  }
+
+  path(): string {
+    return this.#parts.stored.path
+  }
+
+  progress(): ContentProgress {
+    const { stored, fetching } = this.#parts
+    return {
+      bytes: this.bytes,
+      have: Math.min(this.bytes, stored.have.count * stored.task.pieceBytes),
+      from: fetching?.from ?? { origin: 0, supernode: 0, peers: 0 },
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#released) return
+    this.#released = true
+    await this.#parts.release()
+  }
+}

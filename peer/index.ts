@@ -1,0 +1,5 @@
+/** The peer's public entry, for the composition roots and tests. */
+export { openExchange } from './lane/exchange.ts'
+export { RateLimits } from './limits/limits.ts'
+export { registerPeerRoutes } from './local-api.ts'
+export { openPeer, type Peer, type PeerStatus } from './peer.ts'

@@ -1,0 +1,133 @@
+/** The peer's routes on the agent's unix socket: fetch a blob, and what the peer is doing. */
+import type { ServerResponse } from 'node:http'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import type { FastifyInstance } from 'fastify'
+import { asDarnerError } from '../src/base/errors.ts'
+import { abortable } from '../src/base/signals.ts'
+import { parseDigest } from '../src/oci/digest.ts'
+import { pieceRange } from '../src/task/task.ts'
+import {
+  dataHead,
+  GET_CHUNK_BYTES,
+  GET_CONTENT_TYPE,
+  type GetFailure,
+  GetRequest,
+  jsonFrame,
+} from '../src/wire/get-stream.ts'
+import type { OpenContent } from './engine/open-content.ts'
+import type { Peer } from './peer.ts'
+
+const PROGRESS_MS = 200
+
+/** Registers the routes; errors are mapped by the app that they are registered on. */
+export function registerPeerRoutes(app: FastifyInstance, peer: Peer): void {
+  const typed = app.withTypeProvider<TypeBoxTypeProvider>()
+  typed.get('/v1/peer', async () => await peer.status())
+  typed.post('/v1/get', { schema: { body: GetRequest } }, async (request, reply) => {
+    const { origin, digest, credential, priority, order } = request.body
+    const gone = new AbortController()
+    request.raw.socket.once('close', () => gone.abort(new DOMException('the client left', 'AbortError')))
+    await using content = await peer.engine.openStored(
+      {
+        origin,
+        priority,
+        ...(digest === undefined ? {} : { digest: parseDigest(digest) }),
+        ...(credential === undefined ? {} : { credential }),
+      },
+      { signal: gone.signal },
+    )
+    reply.hijack()
+    await answer(reply.raw, content, order, gone.signal)
+    return reply
+  })
+}
+
+/** Streams one blob. Whatever fails after the first byte ends the body with an error frame. */
+async function answer(
+  response: ServerResponse,
+  content: OpenContent,
+  order: 'landed' | 'ordered',
+  signal: AbortSignal,
+): Promise<void> {
+  response.writeHead(200, { 'content-type': GET_CONTENT_TYPE, 'darner-bytes': String(content.bytes) })
+  const progress = () => void response.write(jsonFrame('progress', content.progress()))
+  const timer = setInterval(progress, PROGRESS_MS)
+  try {
+    progress()
+    const out = new Out(response, content, signal)
+    await (order === 'ordered' ? out.ordered() : out.landed())
+    const summary = await content.whole({ signal })
+    response.end(jsonFrame('summary', { ...summary }))
+  } catch (error) {
+    const known = asDarnerError(error, 'get')
+    const failure: GetFailure = {
+      code: known.code,
+      message: known.message,
+      ...(known.way === undefined ? {} : { way: known.way }),
+    }
+    if (!signal.aborted) response.end(jsonFrame('error', failure))
+  } finally {
+    clearInterval(timer)
+  }
+}
+
+class Out {
+  readonly #response: ServerResponse
+  readonly #content: OpenContent
+  readonly #signal: AbortSignal
+
+  constructor(response: ServerResponse, content: OpenContent, signal: AbortSignal) {
+    this.#response = response
+    this.#content = content
+    this.#signal = signal
+  }
+
+  async ordered(): Promise<void> {
+    let offset = 0
+    for await (const bytes of this.#content.read({ signal: this.#signal })) {
+      await this.#data(offset, bytes)
+      offset += bytes.byteLength
+    }
+  }
+
+  /** Pieces as they land: what is here first, then each as it comes. */
+  async landed(): Promise<void> {
+    const { stored } = this.#content
+    const { task } = stored
+    const runs: [from: number, count: number][] = []
+    let wake = () => {}
+    const stop = stored.onPieces((from: number, count: number) => {
+      runs.push([from, count])
+      wake()
+    })
+    runs.push(...stored.have.ranges())
+    try {
+      for (let sent = 0; sent < stored.have.size; ) {
+        const run = runs.shift()
+        if (run === undefined) {
+          const landed = new Promise<void>((resolve) => {
+            wake = resolve
+          })
+          await abortable(Promise.race([landed, this.#content.failed]), this.#signal)
+          continue
+        }
+        for (let piece = run[0]; piece < run[0] + run[1]; piece++, sent++) {
+          const { from, to } = pieceRange(task, piece)
+          for (let at = from; at < to; at += GET_CHUNK_BYTES) {
+            const bytes = new Uint8Array(Math.min(GET_CHUNK_BYTES, to - at))
+            await stored.read(at, bytes)
+            await this.#data(at, bytes)
+          }
+        }
+      }
+    } finally {
+      stop()
+    }
+  }
+
+  async #data(offset: number, bytes: Uint8Array): Promise<void> {
+    this.#response.write(dataHead(offset, bytes.byteLength))
+    if (this.#response.write(bytes)) return
+    await abortable(new Promise<void>((resolve) => this.#response.once('drain', resolve)), this.#signal)
+  }
+}

@@ -1,0 +1,171 @@
+/** The peer: joins engine, shelf, exchange and scheduler client into one room with a beginning and an end. */
+import type { Clock, Random } from '../src/base/clock.ts'
+import type { Log } from '../src/base/log.ts'
+import { roomLog } from '../src/base/log.ts'
+import { Scope } from '../src/base/scope.ts'
+import type { PeerId, PieceExchange, Shelf } from '../src/contracts/exchange.ts'
+import type { OriginPort } from '../src/contracts/origin.ts'
+import type { Node } from '../src/net/node.ts'
+import type { Store } from '../src/store/store.ts'
+import { REPORT_PIECES } from '../src/wire/control.ts'
+import { Engine } from './engine/engine.ts'
+import { SchedulerClient } from './scheduler-client.ts'
+import { PeerShelf } from './shelf.ts'
+
+export interface PeerOptions {
+  readonly supernode: readonly string[]
+  readonly joinToken: string | undefined
+  readonly host: string
+  readonly software: string
+  readonly zone: string | undefined
+  readonly rack: string | undefined
+  /** Pieces in flight per task. */
+  readonly concurrency: number
+  readonly originAttempts: number
+  readonly fromOrigin: 'never' | 'fallback'
+  /** How long a task waits for the supernode before it goes to the origin. */
+  readonly supernodeMs: number
+}
+
+export interface PeerParts {
+  readonly node: Node
+  readonly store: Store
+  readonly origin: OriginPort
+  readonly openExchange: (shelf: Shelf, admit: (peer: PeerId) => boolean) => Promise<PieceExchange>
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+  readonly retryMs: (error: unknown, attempt: number, random: Random) => number | undefined
+}
+
+export interface PeerStatus {
+  readonly peer: PeerId
+  readonly multiaddrs: readonly string[]
+  readonly lanes: readonly string[]
+  readonly supernode: { readonly peer: PeerId; readonly connected: boolean; readonly trouble?: string }
+  readonly bytes: { readonly sent: number }
+  readonly tasks: readonly {
+    readonly task: string
+    readonly bytes: number
+    readonly pieces: number
+    readonly have: number
+    readonly complete: boolean
+    readonly state?: string
+  }[]
+}
+
+export interface Peer extends AsyncDisposable {
+  readonly engine: Engine
+  readonly scheduler: SchedulerClient
+  /** Resolves with the first failure of a background part. */
+  readonly failed: Promise<unknown>
+  status(): Promise<PeerStatus>
+}
+
+/** In flight over all parents of a task: bounds memory together with the count. */
+const IN_FLIGHT_BYTES = 48 * 1024 * 1024
+
+/** Starts a peer; it serves once this resolves and joins the supernode in the background. Dispose it to stop. */
+export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<Peer> {
+  const { node, store, origin, clock, random, log, retryMs } = parts
+  const scope = new Scope()
+  try {
+    const refused = new Set<PeerId>()
+    let sent = 0
+    const shelf = new PeerShelf(
+      { issuer: () => scheduler.supernode },
+      {
+        store,
+        clock,
+        admitted: (peer) => !refused.has(peer),
+        sent: (_task, _child, bytes) => {
+          sent += bytes
+        },
+      },
+    )
+    const exchange = scope.own(await parts.openExchange(shelf, (peer) => !refused.has(peer)))
+    const scheduler: SchedulerClient = new SchedulerClient(
+      { ...options, retryMs: [200, 5_000], helloMs: 5_000 },
+      {
+        node,
+        store,
+        clock,
+        random,
+        log: roomLog(log, 'peer/scheduler'),
+        lanes: exchange.lanes,
+        revoked: (peers) => {
+          for (const peer of peers) {
+            refused.add(peer)
+            void node.disconnect(peer)
+          }
+        },
+      },
+    )
+    const engine = scope.own(
+      new Engine(
+        {
+          maxInFlight: options.concurrency,
+          inFlightBytes: IN_FLIGHT_BYTES,
+          tickMs: 100,
+          reportPieces: REPORT_PIECES,
+          reportMs: 1_000,
+          digestMs: 15_000,
+          openRetryMs: [200, 500, 1_000],
+          stallMs: 30_000,
+          supernodeMs: options.supernodeMs,
+          fromOrigin: options.fromOrigin,
+          originAttempts: options.originAttempts,
+          maxRunning: 1024,
+        },
+        {
+          store,
+          scheduler,
+          exchange,
+          origin,
+          clock,
+          random,
+          log: roomLog(log, 'peer/engine'),
+          retryMs,
+          strayed: (task, bytes, reason) => scheduler.strayed(task, bytes, reason),
+        },
+      ),
+    )
+    scheduler.start(scope)
+    return {
+      engine,
+      scheduler,
+      failed: scope.failed,
+      status: async () => ({
+        peer: node.peerId,
+        multiaddrs: node.multiaddrs,
+        lanes: exchange.lanes,
+        supernode: {
+          peer: scheduler.supernode,
+          connected: scheduler.connected,
+          ...(scheduler.trouble === undefined ? {} : { trouble: scheduler.trouble.message }),
+        },
+        bytes: { sent },
+        tasks: await tasksOf(store, engine),
+      }),
+      [Symbol.asyncDispose]: () => scope.close(),
+    }
+  } catch (error) {
+    await scope.close()
+    throw error
+  }
+}
+
+async function tasksOf(store: Store, engine: Engine): Promise<PeerStatus['tasks']> {
+  const running = new Map((await engine.running()).map((one) => [one.stored.task.id, one.describe()]))
+  return [...store.tasks()].map((stored) => {
+    const state = running.get(stored.task.id)
+    return {
+      task: stored.task.id,
+      bytes: stored.task.bytes,
+      pieces: stored.have.size,
+      have: stored.have.count,
+      complete: stored.state === 'complete',
+      ...(state === undefined ? {} : { state }),
+    }
+  })
+}

@@ -1,0 +1,20 @@
+/** `darner logs`: what a container wrote, stdout to stdout and stderr to stderr. */
+import { CHANNEL } from '../../wire/stream-frame.ts'
+import type { Action } from '../context.ts'
+import { EngineClient } from '../engine-client.ts'
+import { whole } from '../option-values.ts'
+import { put } from '../session-io.ts'
+
+export const action: Action = async (args, options, context) => {
+  const tail = whole(options, 'tail')
+  const query = {
+    ...(options.follow === true ? { follow: true } : {}),
+    ...(options.timestamps === true ? { timestamps: true } : {}),
+    ...(tail === undefined ? {} : { tail }),
+  }
+  const client = new EngineClient({ socket: context.socket })
+  for await (const { channel, bytes } of client.logs(args[0] ?? '', query, { signal: context.signal })) {
+    await put(channel === CHANNEL.stderr ? context.stderr : context.stdout, bytes)
+  }
+  return 0
+}

@@ -1,0 +1,106 @@
+/** `darner run`: a command in a new container; the image is pulled first when it isn't here. Exit code: the command's. */
+import { DarnerError, errorLine, isDarnerError } from '../../base/errors.ts'
+import type { CreateReply, CreateRequest } from '../../wire/local-api.ts'
+import type { Action, CommandContext } from '../context.ts'
+import { EngineClient } from '../engine-client.ts'
+import { resolveEnv, text, texts } from '../option-values.ts'
+import { mustBeTerminal, runSession, startFailureCode, windowSize } from '../session-io.ts'
+
+export const action: Action = async (args, options, context) => {
+  const client = new EngineClient({ socket: context.socket })
+  const io = { tty: options.tty === true, stdin: options.interactive === true }
+  const detach = options.detach === true
+  if (!detach) mustBeTerminal(context.stdin, io)
+  const { id, warnings } = await createOrPull(client, requestOf(args, options, context), options, context)
+  for (const warning of warnings) context.stderr.write(`darner: warning: ${warning}\n`)
+  try {
+    return detach ? await runDetached(client, id, context) : await runAttached(client, id, io, context)
+  } catch (error) {
+    const code = startFailureCode(error)
+    if (code === undefined) throw error
+    context.stderr.write(`darner: ${errorLine(error)}\n`)
+    return code
+  }
+}
+
+function requestOf(args: readonly string[], options: Record<string, unknown>, context: CommandContext): CreateRequest {
+  const [image = '', ...command] = args
+  const detach = options.detach === true
+  const name = text(options, 'name')
+  const runtime = text(options, 'runtime')
+  return {
+    image,
+    ...(command.length > 0 ? { command } : {}),
+    ...(name === undefined ? {} : { name }),
+    ...(runtime === undefined ? {} : { runtime }),
+    env: resolveEnv(texts(options, 'env'), context.env),
+    tty: options.tty === true,
+    openStdin: options.interactive === true,
+    stdinOnce: options.interactive === true && !detach,
+    autoRemove: options.rm === true,
+    ...networkOf(text(options, 'network')),
+  }
+}
+
+function networkOf(mode: string | undefined): Pick<CreateRequest, 'network'> {
+  if (mode === undefined) return {}
+  if (mode === 'host' || mode === 'none') return { network: mode }
+  throw new DarnerError('BAD_ARGUMENT', `network ${mode} is not host or none`)
+}
+
+async function createOrPull(
+  client: EngineClient,
+  request: CreateRequest,
+  options: Record<string, unknown>,
+  context: CommandContext,
+): Promise<CreateReply> {
+  const { signal } = context
+  try {
+    return await client.create(request, { signal })
+  } catch (error) {
+    if (!isDarnerError(error, 'NOT_FOUND')) throw error
+  }
+  const quiet = options.quiet === true
+  const platform = text(options, 'platform')
+  if (!quiet) context.stderr.write(`darner: ${request.image} is not here: pulling it\n`)
+  const pull = {
+    reference: request.image,
+    ...(options.plainHttp === true ? { plainHttp: true } : {}),
+    ...(platform === undefined ? {} : { platform }),
+  }
+  for await (const event of client.pull<unknown>(pull, { signal })) context.log.debug({ event }, 'pull')
+  return client.create(request, { signal })
+}
+
+async function runDetached(client: EngineClient, id: string, context: CommandContext): Promise<number> {
+  await client.start(id, { signal: context.signal })
+  context.stdout.write(`${id}\n`)
+  return 0
+}
+
+async function runAttached(
+  client: EngineClient,
+  id: string,
+  io: { tty: boolean; stdin: boolean },
+  context: CommandContext,
+): Promise<number> {
+  const size = io.tty ? windowSize(context.stdout) : undefined
+  if (size) await client.resize(id, size, { signal: context.signal })
+  // not the command's own signal: an interrupt goes to the process, whose end then ends the session
+  const { signal } = new AbortController()
+  await using session = await client.attach(id, { signal })
+  const running = runSession(session, io, context)
+  running.catch(() => {}) // awaited below, after the start, which tells the same failure better
+  await client.start(id, { signal: context.signal })
+  const interrupt = () => {
+    client.kill(id, 'INT', { signal }).catch(() => session.close()) // it has ended: nothing more will come
+  }
+  if (context.signal.aborted) interrupt()
+  else context.signal.addEventListener('abort', interrupt, { once: true })
+  try {
+    const end = await running
+    return end === undefined ? 0 : end.exitCode
+  } finally {
+    context.signal.removeEventListener('abort', interrupt)
+  }
+}

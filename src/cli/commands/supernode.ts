@@ -1,0 +1,26 @@
+/** `darner supernode`: runs the supernode until it is told to stop. */
+import type { SupernodeSettings } from '../../config/schema.ts'
+import type { Action, CommandContext } from '../context.ts'
+import { daemonSettings, untilStopped } from '../daemon.ts'
+
+export const action: Action = async (_args, options, context) => {
+  const settings = await daemonSettings('supernode', options, context)
+  const { openDaemonLog } = await import('../compose-shared.ts')
+  const { composeSupernode } = await import('../compose-supernode.ts')
+  const log = await openDaemonLog(settings)
+  await using running = await composeSupernode(settings, { log })
+  announce(running.supernode.multiaddrs, settings, running.http, context)
+  log.info({ multiaddrs: running.supernode.multiaddrs, http: running.http, open: settings.open }, 'supernode ready')
+  return await untilStopped(context.signal, running.supernode.failed, log)
+}
+
+/** The one line on stdout: where agents join. */
+function announce(
+  multiaddrs: readonly string[],
+  settings: SupernodeSettings,
+  http: string,
+  context: CommandContext,
+): void {
+  if (context.json) context.stdout.write(`${JSON.stringify({ multiaddrs, http, open: settings.open })}\n`)
+  else context.stdout.write(`${multiaddrs[0] ?? ''}\n`)
+}

@@ -1,0 +1,29 @@
+/** Composition root of `darner agent`: peer and engine in one process, joined by the peer's ContentSource. */
+import { type Peer, registerPeerRoutes } from '../../peer/index.ts'
+import type { Log } from '../base/log.ts'
+import { Scope } from '../base/scope.ts'
+import type { AgentSettings } from '../config/schema.ts'
+import { composeEngine } from './compose-engine.ts'
+import { composePeer } from './compose-peer.ts'
+import { listenLocal, localServer } from './local-server.ts'
+
+export interface RunningAgent extends AsyncDisposable {
+  readonly peer: Peer
+}
+
+/** Starts an agent with all its parts; its socket answers once this resolves. Dispose it to stop; containers run on. */
+export async function composeAgent(settings: AgentSettings, { log }: { log: Log }): Promise<RunningAgent> {
+  const scope = new Scope()
+  try {
+    const peer = await composePeer(settings, { scope, log })
+    const app = localServer({ log })
+    registerPeerRoutes(app, peer)
+    if (settings.engine) await composeEngine(settings, { scope, log, app, content: peer.engine })
+    scope.defer(() => app.close())
+    await listenLocal(app, settings.socket)
+    return { peer, [Symbol.asyncDispose]: () => scope.close() }
+  } catch (error) {
+    await scope.close()
+    throw error
+  }
+}

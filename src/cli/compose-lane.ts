@@ -1,0 +1,35 @@
+/** The piece exchange as both daemons use it: TLS lane, libp2p fallback, rate limits. */
+import { openExchange, type RateLimits } from '../../peer/index.ts'
+import type { Clock } from '../base/clock.ts'
+import { type Log, roomLog } from '../base/log.ts'
+import type { PeerId, PieceExchange, Shelf } from '../contracts/exchange.ts'
+import { spelledLanes } from '../net/announce.ts'
+import type { Identity } from '../net/identity.ts'
+import type { Node } from '../net/node.ts'
+
+export interface LaneParts {
+  readonly identity: Identity
+  readonly node: Node
+  readonly clock: Clock
+  readonly log: Log
+}
+
+/** Opens exchanges over a shelf; the limits are the host's, shared by all of them. */
+export function laneOpener(
+  listen: string,
+  limits: RateLimits,
+  parts: LaneParts,
+): (shelf: Shelf, admit: (peer: PeerId) => boolean) => Promise<PieceExchange> {
+  const { identity, node, clock, log } = parts
+  return async (shelf, admit) => {
+    const exchange = await openExchange(
+      { listen },
+      { identity, shelf, admit, limits, clock, node, log: roomLog(log, 'peer/lane') },
+    )
+    return {
+      lanes: spelledLanes(exchange.lanes, node.multiaddrs),
+      open: (parent, task, options) => exchange.open(parent, task, options),
+      [Symbol.asyncDispose]: () => exchange[Symbol.asyncDispose](),
+    }
+  }
+}

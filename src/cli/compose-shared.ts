@@ -1,0 +1,73 @@
+/** What both daemons are made of: log, store, identity, node, origin client. */
+import { mkdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Random, systemClock } from '../base/clock.ts'
+import { type Log, openLog, roomLog } from '../base/log.ts'
+import type { Scope } from '../base/scope.ts'
+import type { AgentSettings, SupernodeSettings } from '../config/schema.ts'
+import { openIdentity } from '../net/identity.ts'
+import { openNode } from '../net/node.ts'
+import { isMetadataAddress, isPrivateAddress } from '../net/special-address.ts'
+import { createOriginClient } from '../oci/registry-client.ts'
+import { RETRY_LIMITS, retryPlan } from '../oci/retry-plan.ts'
+import { openStore } from '../store/store.ts'
+
+type Settings = SupernodeSettings | AgentSettings
+
+/** The daemon's log, on stderr: JSON in a pipe, readable on a terminal, unless the settings say otherwise. */
+export async function openDaemonLog(settings: Settings): Promise<Log> {
+  const pretty = settings.logFormat === 'pretty' || (settings.logFormat === 'auto' && process.stderr.isTTY === true)
+  return await openLog({ level: settings.logLevel, pretty })
+}
+
+/** Opens the shared parts; the scope closes them. Throws STORE_LOCKED when another daemon has the data directory. */
+export async function openShared(settings: Settings, parts: { scope: Scope; log: Log }) {
+  const { scope, log } = parts
+  const clock = systemClock
+  const random: Random = Math.random
+  await mkdir(settings.data, { recursive: true, mode: 0o700 })
+  const store = scope.own(
+    await openStore(
+      {
+        directory: join(settings.data, 'store'),
+        ...(settings.storeQuota > 0 ? { maxBytes: settings.storeQuota } : {}),
+        high: settings.storeHigh / 100,
+        low: settings.storeLow / 100,
+      },
+      { log: roomLog(log, 'store'), clock },
+    ),
+  )
+  const identity = await openIdentity(settings.data)
+  const node = scope.own(await openNode({ listen: [settings.p2pListen], identity }, { log: roomLog(log, 'net') }))
+  const origin = scope.own(
+    createOriginClient(
+      {
+        firstByteMs: settings.originTimeout,
+        idleMs: settings.originTimeout,
+        userAgent: `darner/${await packageVersion()}`,
+        allowAddress: (address) =>
+          !isMetadataAddress(address) && (settings.allowPrivateOrigins || !isPrivateAddress(address)),
+      },
+      { log: roomLog(log, 'oci'), clock },
+    ),
+  )
+  const limits = { ...RETRY_LIMITS, attempts: settings.originRetries + 1 }
+  const retryMs = (error: unknown, attempt: number, chance: Random) => retryPlan(error, attempt, chance, limits)
+  return { clock, random, store, identity, node, origin, retryMs }
+}
+
+/** The version in package.json, both in a checkout and in the installed package. */
+export async function packageVersion(): Promise<string> {
+  for (const up of ['../../package.json', '../../../package.json']) {
+    try {
+      const { name, version } = JSON.parse(await readFile(new URL(up, import.meta.url), 'utf8')) as {
+        name?: string
+        version?: string
+      }
+      if (name === 'darner' && version !== undefined) return version
+    } catch {
+      // ENOENT: built files lie one folder deeper than sources
+    }
+  }
+  return 'unknown'
+}

@@ -1,0 +1,71 @@
+/** Composition root of `darner supernode`. It lends the seed the peer's piece exchange. */
+import { join } from 'node:path'
+import { Level } from 'level'
+import { RateLimits } from '../../peer/index.ts'
+import { joinToken, openSupernode, type Supernode, supernodeHttp } from '../../supernode/index.ts'
+import { type Log, roomLog } from '../base/log.ts'
+import { openMetrics } from '../base/metrics.ts'
+import { Scope } from '../base/scope.ts'
+import type { SupernodeSettings } from '../config/schema.ts'
+import { laneOpener } from './compose-lane.ts'
+import { openShared, packageVersion } from './compose-shared.ts'
+
+export interface RunningSupernode extends AsyncDisposable {
+  readonly supernode: Supernode
+  readonly http: string
+}
+
+/** Starts a supernode with all its parts; it serves once this resolves. Dispose it to stop. */
+export async function composeSupernode(settings: SupernodeSettings, { log }: { log: Log }): Promise<RunningSupernode> {
+  const scope = new Scope()
+  try {
+    const shared = await openShared(settings, { scope, log })
+    const { store, identity, node, origin, clock, random, retryMs } = shared
+    const limits = scope.own(new RateLimits({ clock }))
+    const token = await joinToken(settings.data)
+    const database = new Level<string, unknown>(join(settings.data, 'state'), { valueEncoding: 'json' })
+    await database.open()
+    scope.defer(() => database.close())
+    const supernode = scope.own(
+      await openSupernode(
+        {
+          joinToken: settings.open ? undefined : token,
+          originAttempts: settings.originRetries + 1,
+          maxTaskBytes: settings.maxTaskBytes,
+        },
+        {
+          node,
+          identity,
+          store,
+          origin,
+          clock,
+          random,
+          log,
+          retryMs,
+          records: (name) => {
+            const records = database.sublevel<string, unknown>(name, { valueEncoding: 'json' })
+            return {
+              get: (key) => records.get(key),
+              put: (key, value) => records.put(key, value),
+              del: (key) => records.del(key),
+              keys: () => records.keys(),
+            }
+          },
+          openExchange: laneOpener(settings.laneListen, limits, { identity, node, clock, log }),
+        },
+      ),
+    )
+    const http = scope.own(
+      await supernodeHttp(settings.listen, {
+        supernode,
+        metrics: openMetrics({ process: true }),
+        log: roomLog(log, 'supernode/http'),
+        version: await packageVersion(),
+      }),
+    )
+    return { supernode, http: http.address, [Symbol.asyncDispose]: () => scope.close() }
+  } catch (error) {
+    await scope.close()
+    throw error
+  }
+}

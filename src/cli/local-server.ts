@@ -1,0 +1,72 @@
+/** The agent's HTTP server on its unix socket: one error shape for all routes, and no second agent on the same socket. */
+import { chmod, mkdir, unlink } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { dirname } from 'node:path'
+import { type FastifyInstance, fastify } from 'fastify'
+import { asDarnerError, DarnerError, systemCode } from '../base/errors.ts'
+import type { Log } from '../base/log.ts'
+import { errorBody } from '../wire/error-body.ts'
+
+/** Longest request body; image archives have routes of their own. */
+const BODY_BYTES = 4 * 1024 * 1024
+
+/** A server with no routes yet. Errors leave it as `{ error: { code, message, way } }` with the status of their code. */
+export function localServer(parts: { log: Log }): FastifyInstance {
+  const app = fastify({
+    loggerInstance: parts.log.child({}, { level: 'warn' }),
+    forceCloseConnections: true,
+    bodyLimit: BODY_BYTES,
+  }) as unknown as FastifyInstance
+  app.setErrorHandler(async (error, request, reply) => {
+    const failure = error as Error & { validation?: unknown; statusCode?: number }
+    const ours = error instanceof DarnerError || failure.validation !== undefined || (failure.statusCode ?? 500) < 500
+    const known =
+      ours && !(error instanceof DarnerError)
+        ? new DarnerError('BAD_ARGUMENT', failure.message)
+        : asDarnerError(error, `${request.method} ${request.url}`)
+    if (known.code === 'INTERNAL') parts.log.error({ error, url: request.url }, 'request failed')
+    return reply.status(known.facts.http).send(errorBody(known))
+  })
+  app.setNotFoundHandler(async (request, reply) => {
+    const missing = new DarnerError(
+      'NOT_FOUND',
+      `${request.method} ${request.url.slice(0, 200)}: the agent has no such route`,
+    )
+    return reply.status(404).send(errorBody(missing))
+  })
+  return app
+}
+
+/** Listens on `path`, mode 0660. A socket that nobody serves any more is taken over. Throws CONFLICT, HOST_UNABLE. */
+export async function listenLocal(app: FastifyInstance, path: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o755 })
+  if (await answers(path)) {
+    throw new DarnerError('CONFLICT', `another agent listens on ${path}`, {
+      way: 'stop it, or name another socket with --socket',
+    })
+  }
+  await unlink(path).catch((error: unknown) => {
+    if (systemCode(error) !== 'ENOENT') throw error
+  })
+  try {
+    await app.listen({ path })
+    await chmod(path, 0o660)
+  } catch (error) {
+    throw new DarnerError(
+      'HOST_UNABLE',
+      `cannot listen on ${path}: ${systemCode(error) ?? asDarnerError(error, 'listen').message}`,
+      { cause: error },
+    )
+  }
+}
+
+async function answers(path: string): Promise<boolean> {
+  return await new Promise((resolve) => {
+    const socket = connect(path)
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once('error', () => resolve(false))
+  })
+}

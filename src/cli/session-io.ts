@@ -1,0 +1,104 @@
+/** Joins a session at the agent to this terminal or pipe: output, input, window size, detach keys, the end. */
+import type { Readable, Writable } from 'node:stream'
+import { DarnerError } from '../base/errors.ts'
+import type { ExitReply, TerminalSize } from '../wire/local-api.ts'
+import { CHANNEL } from '../wire/stream-frame.ts'
+import type { CommandContext } from './context.ts'
+import { DetachKeys } from './detach-keys.ts'
+import type { StreamSession } from './engine-client.ts'
+
+export interface SessionIoOptions {
+  /** The process has a terminal: keys go as they are typed and this window's size is its own. */
+  readonly tty: boolean
+  /** Connect stdin. */
+  readonly stdin: boolean
+}
+
+type Terminal = { isTTY?: boolean; columns?: number; rows?: number; setRawMode?(on: boolean): void }
+
+/** This window's size; undefined when stdout is no terminal. */
+export function windowSize(stdout: Writable): TerminalSize | undefined {
+  const { isTTY, columns, rows } = stdout as Writable & Terminal
+  return isTTY === true && columns && rows ? { columns, rows } : undefined
+}
+
+/** Throws BAD_ARGUMENT when a terminal with input is asked for and stdin is none. */
+export function mustBeTerminal(stdin: Readable, options: SessionIoOptions): void {
+  if (!options.tty || !options.stdin || (stdin as Readable & Terminal).isTTY === true) return
+  throw new DarnerError('BAD_ARGUMENT', 'standard input is no terminal, and a terminal was asked for', {
+    way: 'leave out -t, or -i',
+  })
+}
+
+/** Runs until the process ended (its exit code), or the detach keys were typed (undefined). Puts the terminal back as it was. */
+export async function runSession(
+  session: StreamSession,
+  options: SessionIoOptions,
+  context: Pick<CommandContext, 'stdin' | 'stdout' | 'stderr'>,
+): Promise<ExitReply | undefined> {
+  const stdin = context.stdin as Readable & Terminal
+  const raw = options.tty && options.stdin && stdin.isTTY === true
+  const onResize = () => {
+    const size = windowSize(context.stdout)
+    if (size) void session.resize(size)
+  }
+  const stopInput = options.stdin ? pumpInput(stdin, session, raw) : () => {}
+  if (raw) stdin.setRawMode?.(true)
+  if (options.tty) context.stdout.on('resize', onResize)
+  try {
+    const frames = session.frames()
+    for (;;) {
+      const next = await frames.next()
+      if (next.done) return next.value
+      await put(next.value.channel === CHANNEL.stderr ? context.stderr : context.stdout, next.value.bytes)
+    }
+  } finally {
+    stopInput()
+    if (raw) stdin.setRawMode?.(false)
+    context.stdout.off('resize', onResize)
+  }
+}
+
+/** An error that carries the exit code of a process which couldn't be started, as shells number them. */
+export function startFailureCode(error: unknown): number | undefined {
+  const code = error instanceof DarnerError ? error.details.exitCode : undefined
+  return typeof code === 'number' ? code : undefined
+}
+
+function pumpInput(stdin: Readable, session: StreamSession, raw: boolean): () => void {
+  const keys = new DetachKeys()
+  let last: Promise<void> = Promise.resolve()
+  const onData = (chunk: Uint8Array) => {
+    const { pass, detached } = raw ? keys.push(chunk) : { pass: chunk, detached: false }
+    stdin.pause()
+    last = last.then(() => session.sendInput(pass))
+    void last.then(() => {
+      if (detached) session.close()
+      else stdin.resume()
+    })
+  }
+  const onEnd = () => {
+    void last.then(() => session.endInput())
+  }
+  stdin.on('data', onData)
+  stdin.once('end', onEnd)
+  return () => {
+    stdin.off('data', onData)
+    stdin.off('end', onEnd)
+    stdin.pause()
+  }
+}
+
+/** Writes, and waits for a reader that is behind. A closed output takes nothing. */
+export async function put(out: Writable, bytes: Uint8Array): Promise<void> {
+  if (out.destroyed || out.write(bytes)) return
+  await new Promise<void>((resolve) => {
+    const done = () => {
+      out.off('drain', done)
+      out.off('close', done)
+      resolve()
+    }
+    out.once('drain', done)
+    out.once('close', done)
+  })
+}

@@ -1,0 +1,446 @@
+/**
+ * The supernode's side of the control sessions: turns what agents ask and tell into events for the scheduler and requests to
+ * the seed, and what those decide into answers and notices. Who asks is proven by noise; what it may read, by the seed.
+ */
+import type { Clock } from '../src/base/clock.ts'
+import { asDarnerError, CODES, type Code, DarnerError } from '../src/base/errors.ts'
+import type { Log } from '../src/base/log.ts'
+import type { Scope } from '../src/base/scope.ts'
+import { abortable } from '../src/base/signals.ts'
+import type { PeerId } from '../src/contracts/exchange.ts'
+import type { Identity } from '../src/net/identity.ts'
+import type { Node } from '../src/net/node.ts'
+import { acceptSessions } from '../src/net/protocol.ts'
+import type { Digest } from '../src/oci/digest.ts'
+import { Bitmap } from '../src/task/bitmap.ts'
+import { MAX_TASK_BYTES, pieceCount, type Task, type TaskId } from '../src/task/task.ts'
+import {
+  type AgentNotice,
+  CONTROL,
+  CONTROL_VERSION,
+  type ControlAnswer,
+  type ControlAsk,
+  INLINE_BYTES,
+  MAX_CONTROL_FRAME_BYTES,
+  type ParentBody,
+} from '../src/wire/control.ts'
+import { PASS_MS, signPass } from '../src/wire/pass.ts'
+import { failureOf } from '../src/wire/session.ts'
+import type { Admission } from './admission.ts'
+import type { ControlSession, Followers } from './followers.ts'
+import type { ParentFault, SchedulerEffect } from './scheduler/events.ts'
+import type { SchedulerLoop } from './scheduler/loop.ts'
+import type { Manifests } from './seed/manifests.ts'
+import type { Seed } from './seed/seed.ts'
+import type { SeedTask } from './seed/seed-task.ts'
+import type { WhyBook } from './why.ts'
+
+export interface ControlOptions {
+  /** Addresses of the seed's own bulk lanes. */
+  readonly lanes: readonly string[]
+}
+
+export interface ControlParts {
+  readonly node: Node
+  readonly identity: Identity
+  readonly admission: Admission
+  readonly seed: Seed
+  readonly manifests: Manifests
+  readonly followers: Followers
+  readonly why: WhyBook
+  readonly clock: Clock
+  readonly log: Log
+}
+
+/** A host that has said hello. */
+export interface Host {
+  readonly peer: PeerId
+  readonly session: ControlSession
+  readonly name: string
+  readonly software: string
+  readonly lanes: readonly string[]
+  readonly multiaddrs: readonly string[]
+  readonly zone: string | undefined
+  readonly rack: string | undefined
+  readonly sinceMs: number
+}
+
+const FAULTS: Partial<Record<Code, ParentFault>> = {
+  PIECE_DIGEST: 'corrupt',
+  PROTOCOL_VIOLATION: 'corrupt',
+  PIECE_SHORT: 'short',
+  PIECE_ABSENT: 'absent',
+  PEER_REFUSED: 'refused',
+  CAPABILITY_REFUSED: 'refused',
+  PEER_STALLED: 'stalled',
+}
+
+export class Control {
+  readonly #options: ControlOptions
+  readonly #parts: ControlParts
+  readonly #hosts = new Map<PeerId, Host>()
+  #loop: SchedulerLoop | undefined
+
+  constructor(options: ControlOptions, parts: ControlParts) {
+    this.#options = options
+    this.#parts = parts
+  }
+
+  /** The hosts that are in the swarm now. */
+  get hosts(): ReadonlyMap<PeerId, Host> {
+    return this.#hosts
+  }
+
+  /** Accepts sessions until the scope ends. */
+  async start(scope: Scope, loop: SchedulerLoop): Promise<void> {
+    this.#loop = loop
+    const { node } = this.#parts
+    loop.dispatch({ kind: 'peerJoined', peer: node.peerId, seed: true })
+    const stop = await acceptSessions(node, CONTROL, (session) => this.#session(session))
+    scope.defer(stop)
+    loop.start(scope, 1000, () => {
+      loop.dispatch({ kind: 'alive', peer: node.peerId })
+      for (const peer of this.#hosts.keys()) loop.dispatch({ kind: 'alive', peer })
+      this.#renewPasses()
+    })
+  }
+
+  /** What the scheduler decided and no answer carries. */
+  perform(effect: SchedulerEffect): void {
+    const { log } = this.#parts
+    switch (effect.kind) {
+      case 'parents': {
+        const host = this.#hosts.get(effect.peer)
+        if (host === undefined) return
+        const { task, add, drop } = effect
+        host.session
+          .tell('parents', { task, add: add.flatMap((one) => this.#parent(one)), drop: [...drop] })
+          .catch(() => {})
+        return
+      }
+      case 'ban':
+        log.warn({ peer: effect.peer, witnesses: effect.witnesses }, 'peer banned')
+        this.revoke(effect.peer)
+        return
+      case 'lease':
+        log.debug({ taskId: effect.task, peer: effect.holder, why: effect.why }, 'origin lease given')
+        return
+      case 'check':
+      case 'leaseEnded':
+      case 'seedNeeded':
+      case 'forget':
+        log.debug({ effect }, 'scheduler effect')
+        return
+    }
+  }
+
+  /** Takes a host out of the swarm: it is refused from now on, and all others are told. */
+  revoke(peer: PeerId): void {
+    this.#parts.admission.revoke(peer)
+    const host = this.#hosts.get(peer)
+    if (host !== undefined) void host.session.close(new DarnerError('ADMISSION_REFUSED', `${peer} was revoked`))
+    for (const other of this.#hosts.values()) other.session.tell('revoked', { peers: [peer] }).catch(() => {})
+  }
+
+  // what the seed tells
+
+  known(seed: SeedTask): void {
+    this.#parts.followers.grew(seed.task.id, tableOf(seed))
+    const { known, task } = seed
+    // the scheduler hears of the seed's progress as of any member's
+    if (known % 16 === 0 || known === pieceCount(task))
+      this.#dispatch({ kind: 'progress', task: task.id, peer: this.#parts.node.peerId, have: known })
+  }
+
+  sealed(seed: SeedTask, digest: Digest): void {
+    for (const follower of this.#parts.followers.of(seed.task.id)) {
+      this.#parts.followers.tell(follower, tableOf(seed))
+      follower.session.tell('sealed', { task: seed.task.id, digest }).catch(() => {})
+    }
+  }
+
+  failed(task: TaskId, error: DarnerError): void {
+    for (const follower of this.#parts.followers.of(task))
+      follower.session.tell('failed', { task, error: failureOf(error) }).catch(() => {})
+  }
+
+  // what agents ask and tell
+
+  #session(session: ControlSession) {
+    const { log } = this.#parts
+    const peer = session.remote
+    void session.closed.then((why) => this.#gone(session, why))
+    const admitted = () => {
+      if (this.#hosts.get(peer)?.session === session) return
+      throw new DarnerError('ADMISSION_REFUSED', `${peer} has not said hello`)
+    }
+    const noted =
+      <T>(handle: (body: T) => void) =>
+      (body: T) => {
+        if (this.#hosts.get(peer)?.session === session) handle(body)
+      }
+    return {
+      handlers: {
+        hello: async (body: ControlAsk<'hello'>) => {
+          try {
+            return this.#hello(session, body)
+          } catch (error) {
+            log.warn({ peer, host: body.host, error: asDarnerError(error, 'hello').message }, 'agent refused')
+            throw error
+          }
+        },
+        inventory: async (body: ControlAsk<'inventory'>) => {
+          admitted()
+          return this.#inventory(peer, body)
+        },
+        register: async (body: ControlAsk<'register'>, { signal }: { signal: AbortSignal }) => {
+          admitted()
+          return await this.#register(session, body, signal)
+        },
+        manifest: async (body: ControlAsk<'manifest'>, { signal }: { signal: AbortSignal }) => {
+          admitted()
+          return await this.#manifest(body, signal)
+        },
+      },
+      notices: {
+        progress: noted((body: AgentNotice<'progress'>) => this.#progress(peer, body)),
+        blame: noted((body: AgentNotice<'blame'>) => {
+          const code = Object.hasOwn(CODES, body.code) ? (body.code as Code) : 'PEER_UNREACHABLE'
+          log.info({ taskId: body.task, peer, parent: body.parent, code, piece: body.piece }, 'parent blamed')
+          this.#dispatch({
+            kind: 'parentFailed',
+            task: body.task as TaskId,
+            peer,
+            parent: body.parent as PeerId,
+            reason: FAULTS[code] ?? 'unreachable',
+          })
+        }),
+        left: noted((body: AgentNotice<'left'>) => {
+          const task = body.task as TaskId
+          const follower = this.#parts.followers.get(task, peer)
+          this.#parts.followers.remove(task, peer, session)
+          // what it holds whole it goes on serving
+          if (follower !== undefined && !follower.have.full) this.#dispatch({ kind: 'leftTask', task, peer })
+        }),
+        forget: noted((body: AgentNotice<'forget'>) => {
+          for (const task of body.tasks) this.#dispatch({ kind: 'leftTask', task: task as TaskId, peer })
+        }),
+        strayed: noted((body: AgentNotice<'strayed'>) => {
+          log.info(
+            { taskId: body.task, peer, bytes: body.bytes, reason: body.reason },
+            'read at the origin without a lease',
+          )
+          this.#parts.why.add(body.task as TaskId, peer, body.bytes, body.reason, this.#parts.clock.now())
+        }),
+      },
+    }
+  }
+
+  #hello(session: ControlSession, body: ControlAsk<'hello'>): ControlAnswer<'hello'> {
+    const { admission, clock, log } = this.#parts
+    const peer = session.remote
+    if (body.version < 1)
+      throw new DarnerError(
+        'UNSUPPORTED',
+        `agent ${peer} speaks control version ${body.version}, this supernode ${CONTROL_VERSION}`,
+      )
+    admission.admit(peer, body.token)
+    const before = this.#hosts.get(peer)
+    if (before !== undefined && before.session !== session) {
+      this.#gone(before.session, new DarnerError('CLOSED', 'the agent came back'))
+      void before.session.close()
+    }
+    this.#hosts.set(peer, {
+      peer,
+      session,
+      name: body.host,
+      software: body.software,
+      lanes: body.lanes,
+      multiaddrs: body.multiaddrs,
+      zone: body.zone,
+      rack: body.rack,
+      sinceMs: clock.now(),
+    })
+    this.#dispatch({
+      kind: 'peerJoined',
+      peer,
+      ...(body.zone === undefined ? {} : { zone: body.zone }),
+      ...(body.rack === undefined ? {} : { rack: body.rack }),
+    })
+    if (admission.revoked.size > 0)
+      session.tell('revoked', { peers: [...admission.revoked].slice(0, 4096) }).catch(() => {})
+    log.info({ peer, host: body.host, hosts: this.#hosts.size }, 'agent joined')
+    return { version: CONTROL_VERSION, now: clock.now() }
+  }
+
+  #gone(session: ControlSession, why: Error): void {
+    const peer = session.remote
+    if (this.#hosts.get(peer)?.session !== session) return
+    this.#hosts.delete(peer)
+    this.#parts.followers.removeSession(session)
+    this.#dispatch({ kind: 'peerLeft', peer })
+    this.#parts.log.info({ peer, error: why.message, hosts: this.#hosts.size }, 'agent left')
+  }
+
+  #inventory(peer: PeerId, body: ControlAsk<'inventory'>): ControlAnswer<'inventory'> {
+    for (const holding of body.holdings) {
+      const pieces = pieceCount(geometry(holding))
+      const have = holding.complete ? pieces : Bitmap.fromBytes(pieces, holding.have).count
+      this.#dispatch({ kind: 'registered', task: holding.task as TaskId, peer, pieces, have, priority: 'background' })
+    }
+    return { known: body.holdings.length }
+  }
+
+  async #register(
+    session: ControlSession,
+    body: ControlAsk<'register'>,
+    signal: AbortSignal,
+  ): Promise<ControlAnswer<'register'>> {
+    const { seed, followers, clock, identity } = this.#parts
+    const peer = session.remote
+    const digest = body.digest as Digest | undefined
+    const { task: held, scope } = await seed.obtain(
+      { origin: body.origin, digest, bytes: body.bytes, credential: body.credential },
+      { signal },
+    )
+    const { task } = held
+    const pieces = pieceCount(task)
+    const expiresMs = clock.now() + PASS_MS
+    const pass = signPass({ task: task.id, reader: peer, scope, expiresMs }, identity.sign)
+    const answer = {
+      task: task.id,
+      bytes: task.bytes,
+      pieceBytes: task.pieceBytes,
+      pass,
+      ...(task.digest === undefined ? {} : { digest: task.digest }),
+    }
+    if (task.bytes <= INLINE_BYTES) return { ...answer, ...(await inlineOf(held, signal)) }
+    const have =
+      body.have === undefined || body.have.byteLength !== Math.ceil(pieces / 8)
+        ? undefined
+        : Bitmap.fromBytes(pieces, body.have)
+    const follower = followers.add({ peer, session, task, scope, tableAt: 0, passUntilMs: expiresMs }, have)
+    this.#dispatch({
+      kind: 'registered',
+      task: task.id,
+      peer: this.#parts.node.peerId,
+      pieces,
+      have: held.known,
+      priority: 'interactive',
+    })
+    const effects = this.#dispatch(
+      { kind: 'registered', task: task.id, peer, pieces, have: follower.have.count, priority: body.priority },
+      (effect) => effect.kind === 'parents' && effect.peer === peer && effect.task === task.id,
+    )
+    const table = tableOf(held)
+    const first = Math.min(table.known(), 4096)
+    follower.tableAt = first
+    if (table.known() > first) setImmediate(() => followers.tell(follower, table))
+    return {
+      ...answer,
+      table: table.digests(0, first),
+      parents: effects.flatMap((effect) =>
+        effect.kind === 'parents' ? effect.add.flatMap((one) => this.#parent(one)) : [],
+      ),
+      ...(held.stored.complete && held.stored.digest !== undefined ? { sealed: held.stored.digest } : {}),
+    }
+  }
+
+  async #manifest(body: ControlAsk<'manifest'>, signal: AbortSignal): Promise<ControlAnswer<'manifest'>> {
+    const { upstream, repository, reference, credential } = body
+    const answer = await this.#parts.manifests.get(
+      {
+        origin: { kind: 'registry', upstream, repository },
+        reference,
+        ...(credential === undefined ? {} : { credential }),
+      },
+      { signal },
+    )
+    if (answer.body.byteLength > MAX_CONTROL_FRAME_BYTES - 4096) {
+      throw new DarnerError(
+        'LIMIT_EXCEEDED',
+        `${upstream}/${repository}:${reference}: a manifest of ${answer.body.byteLength} bytes doesn't fit a control frame`,
+      )
+    }
+    return answer
+  }
+
+  #progress(peer: PeerId, body: AgentNotice<'progress'>): void {
+    const task = body.task as TaskId
+    const follower = this.#parts.followers.get(task, peer)
+    if (follower === undefined) return
+    const { have } = follower
+    for (const [from, count] of body.runs) {
+      if (from + count > have.size)
+        throw new DarnerError('PROTOCOL_VIOLATION', `${peer} reports pieces ${from} to ${from + count} of ${have.size}`)
+      have.addRange(from, count)
+    }
+    if (body.complete) have.addRange(0, have.size)
+    this.#dispatch({ kind: 'progress', task, peer, have: have.count })
+  }
+
+  #parent({ peer, seed }: { peer: PeerId; seed: boolean }): ParentBody[] {
+    const { node } = this.#parts
+    if (peer === node.peerId)
+      return [{ peer, lanes: [...this.#options.lanes], multiaddrs: [...node.multiaddrs], seed: true }]
+    const host = this.#hosts.get(peer)
+    if (host === undefined) return []
+    return [
+      {
+        peer,
+        lanes: [...host.lanes],
+        multiaddrs: [...host.multiaddrs],
+        seed,
+        ...(host.zone === undefined ? {} : { zone: host.zone }),
+      },
+    ]
+  }
+
+  /** Followers get a new pass before the old one ends. */
+  #renewPasses(): void {
+    const { followers, clock, identity } = this.#parts
+    const now = clock.now()
+    for (const follower of followers.all()) {
+      if (follower.passUntilMs - now > PASS_MS / 3) continue
+      follower.passUntilMs = now + PASS_MS
+      const pass = signPass(
+        { task: follower.task.id, reader: follower.peer, scope: follower.scope, expiresMs: follower.passUntilMs },
+        identity.sign,
+      )
+      follower.session.tell('pass', { task: follower.task.id, pass }).catch(() => {})
+    }
+  }
+
+  #dispatch(...args: Parameters<SchedulerLoop['dispatch']>): SchedulerEffect[] {
+    return this.#loop?.dispatch(...args) ?? []
+  }
+}
+
+function geometry(holding: { task: string; bytes: number; pieceBytes: number }): Task {
+  if (holding.bytes > MAX_TASK_BYTES || holding.pieceBytes < 1)
+    throw new DarnerError('PROTOCOL_VIOLATION', `${holding.task}: pieces of ${holding.pieceBytes} bytes`)
+  return { id: holding.task as TaskId, bytes: holding.bytes, pieceBytes: holding.pieceBytes }
+}
+
+function tableOf(seed: SeedTask): { known: () => number; digests: (from: number, count: number) => Uint8Array } {
+  return { known: () => seed.known, digests: (from, count) => digestsOf(seed, from, count) }
+}
+
+/** A small blob, whole, as soon as it is verified. */
+async function inlineOf(
+  seed: SeedTask,
+  signal: AbortSignal,
+): Promise<{ inline: Uint8Array; table: Uint8Array; parents: []; sealed: string }> {
+  const sealed = await abortable(seed.whole(), signal)
+  const inline = new Uint8Array(seed.task.bytes)
+  await seed.stored.read(0, inline)
+  return { inline, table: digestsOf(seed, 0, pieceCount(seed.task)), parents: [], sealed }
+}
+
+/** Digests of pieces that are known to the seed. */
+function digestsOf(seed: SeedTask, from: number, count: number): Uint8Array {
+  const digests = seed.stored.table.slice(from, count)
+  if (digests === undefined)
+    throw new DarnerError('INTERNAL', `${seed.task.id}: no digests of pieces ${from} to ${from + count}`)
+  return digests
+}

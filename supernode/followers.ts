@@ -1,0 +1,123 @@
+/** Who follows which task, and how much of its piece table each has been told. */
+import type { Clock } from '../src/base/clock.ts'
+import type { PeerId } from '../src/contracts/exchange.ts'
+import type { Session } from '../src/net/session.ts'
+import { Bitmap } from '../src/task/bitmap.ts'
+import { pieceCount, type Task, type TaskId } from '../src/task/task.ts'
+import { type CONTROL, MAX_TABLE_RUN, REPORT_PIECES } from '../src/wire/control.ts'
+
+export type ControlSession = Session<typeof CONTROL>
+
+export interface Follower {
+  readonly peer: PeerId
+  readonly session: ControlSession
+  readonly task: Task
+  /** The scope of its pass, for renewal. */
+  readonly scope: string
+  readonly have: Bitmap
+  /** Digests told: pieces [0, tableAt). */
+  tableAt: number
+  passUntilMs: number
+}
+
+/** A table that grows slowly is told in steps no closer than this; a fast one, every REPORT_PIECES pieces. */
+const TABLE_STEP_MS = 50
+
+interface Table {
+  readonly known: () => number
+  readonly digests: (from: number, count: number) => Uint8Array
+}
+
+export class Followers {
+  readonly #clock: Clock
+  readonly #byTask = new Map<TaskId, Map<PeerId, Follower>>()
+  readonly #toldMs = new Map<TaskId, { atMs: number; known: number; timer: NodeJS.Timeout | undefined }>()
+
+  constructor(parts: { clock: Clock }) {
+    this.#clock = parts.clock
+  }
+
+  add(follower: Omit<Follower, 'have'>, have: Bitmap | undefined): Follower {
+    const whole: Follower = { ...follower, have: have ?? new Bitmap(pieceCount(follower.task)) }
+    let peers = this.#byTask.get(follower.task.id)
+    if (peers === undefined) {
+      peers = new Map()
+      this.#byTask.set(follower.task.id, peers)
+    }
+    peers.set(follower.peer, whole)
+    return whole
+  }
+
+  get(task: TaskId, peer: PeerId): Follower | undefined {
+    return this.#byTask.get(task)?.get(peer)
+  }
+
+  of(task: TaskId): Iterable<Follower> {
+    return this.#byTask.get(task)?.values() ?? []
+  }
+
+  *all(): Generator<Follower> {
+    for (const peers of this.#byTask.values()) yield* peers.values()
+  }
+
+  count(task: TaskId): number {
+    return this.#byTask.get(task)?.size ?? 0
+  }
+
+  remove(task: TaskId, peer: PeerId, session?: ControlSession): void {
+    const peers = this.#byTask.get(task)
+    if (peers === undefined || (session !== undefined && peers.get(peer)?.session !== session)) return
+    peers.delete(peer)
+    if (peers.size > 0) return
+    this.#byTask.delete(task)
+    const told = this.#toldMs.get(task)
+    clearTimeout(told?.timer)
+    this.#toldMs.delete(task)
+  }
+
+  removeSession(session: ControlSession): TaskId[] {
+    const left: TaskId[] = []
+    for (const [task, peers] of [...this.#byTask]) {
+      if (peers.get(session.remote)?.session !== session) continue
+      left.push(task)
+      this.remove(task, session.remote)
+    }
+    return left
+  }
+
+  /** The table of a task grew: its followers hear of it now, or within TABLE_STEP_MS. */
+  grew(task: TaskId, table: Table): void {
+    if (this.count(task) === 0) return
+    let told = this.#toldMs.get(task)
+    if (told === undefined) {
+      told = { atMs: Number.NEGATIVE_INFINITY, known: 0, timer: undefined }
+      this.#toldMs.set(task, told)
+    }
+    const now = this.#clock.monotonicMs()
+    const due = told.atMs + TABLE_STEP_MS - now
+    if (table.known() - told.known >= REPORT_PIECES || due <= 0) this.#flush(task, told, table)
+    else if (told.timer === undefined) {
+      const waiting = told
+      told.timer = setTimeout(() => this.#flush(task, waiting, table), due)
+      told.timer.unref()
+    }
+  }
+
+  /** Tells one follower what it lacks of the table. */
+  tell(follower: Follower, table: Table): void {
+    for (const known = table.known(); follower.tableAt < known; ) {
+      const count = Math.min(MAX_TABLE_RUN, known - follower.tableAt)
+      const body = { task: follower.task.id, from: follower.tableAt, digests: table.digests(follower.tableAt, count) }
+      follower.tableAt += count
+      follower.session.tell('table', body).catch(() => {})
+    }
+  }
+
+  #flush(task: TaskId, told: { atMs: number; known: number; timer: NodeJS.Timeout | undefined }, table: Table): void {
+    clearTimeout(told.timer)
+    told.timer = undefined
+    told.atMs = this.#clock.monotonicMs()
+    told.known = table.known()
+    for (const follower of this.of(task)) this.tell(follower, table)
+  }
+}

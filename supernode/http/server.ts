@@ -1,0 +1,121 @@
+/** The supernode's HTTP side, for people and tools: health, metrics, and what the swarm does now. It changes nothing. */
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import { fastify } from 'fastify'
+import { Type } from 'typebox'
+import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
+import type { Log } from '../../src/base/log.ts'
+import type { Metrics } from '../../src/base/metrics.ts'
+import { parseHostPort } from '../../src/net/address.ts'
+import { isTaskId, pieceCount, type TaskId } from '../../src/task/task.ts'
+import type { Supernode } from '../supernode.ts'
+import { declareMetrics } from './metrics.ts'
+
+export interface HttpParts {
+  readonly supernode: Supernode
+  readonly metrics: Metrics
+  readonly log: Log
+  readonly version: string
+}
+
+/** Listens at `IP:PORT`. Throws HOST_UNABLE when it can't. Dispose to stop. */
+export async function supernodeHttp(
+  listen: string,
+  parts: HttpParts,
+): Promise<AsyncDisposable & { readonly address: string }> {
+  const { log, metrics, supernode, version } = parts
+  declareMetrics(metrics, supernode)
+  const app = fastify({
+    loggerInstance: log.child({}, { level: 'warn' }),
+    forceCloseConnections: true,
+  }).withTypeProvider<TypeBoxTypeProvider>()
+  app.setErrorHandler(async (error, _request, reply) => {
+    const invalid = error instanceof Error && 'validation' in error && error.validation !== undefined
+    const known = invalid ? new DarnerError('BAD_ARGUMENT', error.message) : asDarnerError(error, 'request')
+    return reply.status(known.facts.http).send({
+      error: { code: known.code, message: known.message, ...(known.way === undefined ? {} : { way: known.way }) },
+    })
+  })
+  app.setNotFoundHandler(async (request, reply) =>
+    reply.status(404).send({
+      error: { code: 'NOT_FOUND', message: `${request.method} ${request.url.slice(0, 200)}: no such thing here` },
+    }),
+  )
+  app.get('/healthz', async () => ({ status: 'ok' }))
+  app.get('/readyz', async () => ({ status: 'ready', hosts: supernode.control.hosts.size }))
+  app.get('/metrics', async (_request, reply) => {
+    const { contentType, text } = await metrics.expose()
+    return reply.type(contentType).send(text)
+  })
+  app.get('/v1/status', async () => ({
+    version,
+    peer: supernode.peer,
+    multiaddrs: supernode.multiaddrs,
+    hosts: supernode.control.hosts.size,
+    tasks: [...supernode.seed.tasks()].length,
+    bytes: { fromOrigins: supernode.traffic.origin, seeded: supernode.traffic.seeded },
+  }))
+  app.get('/v1/peers', async () => ({
+    peers: [...supernode.control.hosts.values()].map((host) => ({
+      peer: host.peer,
+      host: host.name,
+      software: host.software,
+      lanes: host.lanes,
+      multiaddrs: host.multiaddrs,
+      zone: host.zone,
+      rack: host.rack,
+      sinceMs: host.sinceMs,
+      seededBytes: supernode.traffic.to(host.peer),
+    })),
+  }))
+  app.get('/v1/tasks', async () => ({
+    tasks: [...supernode.seed.tasks()].map((one) => summary(supernode, one.task.id)),
+  }))
+  const params = Type.Object({ task: Type.String({ maxLength: 160 }) })
+  app.get('/v1/tasks/:task', { schema: { params } }, async (request) => {
+    const id = taskId(request.params.task)
+    const followers = [...supernode.followers.of(id)].map(({ peer, have }) => ({
+      peer,
+      have: have.count,
+      complete: have.full,
+    }))
+    return { ...summary(supernode, id), followers }
+  })
+  app.get('/v1/why/:task', { schema: { params } }, async (request) => {
+    const id = taskId(request.params.task)
+    return { task: id, reads: await supernode.why.of(id) }
+  })
+  const { host, port } = parseHostPort(listen)
+  try {
+    const address = await app.listen({ host, port })
+    return { address, [Symbol.asyncDispose]: async () => void (await app.close()) }
+  } catch (error) {
+    throw new DarnerError('HOST_UNABLE', `cannot serve HTTP at ${listen}: ${asDarnerError(error, 'listen').message}`, {
+      cause: error,
+    })
+  }
+}
+
+function taskId(text: string): TaskId {
+  if (isTaskId(text)) return text
+  throw new DarnerError(
+    'BAD_ARGUMENT',
+    `${JSON.stringify(text.slice(0, 160))} is no task id: expected sha256:<64 hex> or url:<64 hex>`,
+  )
+}
+
+function summary(supernode: Supernode, id: TaskId) {
+  const found = supernode.seed.find(id)
+  if (found === undefined) throw new DarnerError('NOT_FOUND', `${id}: the seed doesn't hold it`)
+  const { task } = found
+  return {
+    task: id,
+    digest: found.stored.digest ?? task.digest,
+    bytes: task.bytes,
+    pieceBytes: task.pieceBytes,
+    pieces: pieceCount(task),
+    known: found.known,
+    complete: found.stored.complete,
+    followers: supernode.followers.count(id),
+    error: found.error?.message,
+  }
+}

@@ -1,0 +1,155 @@
+/** The supernode: joins scheduler, seed and control sessions into one room with a beginning and an end. */
+import { randomBytes } from 'node:crypto'
+import type { Clock, Random } from '../src/base/clock.ts'
+import type { Log } from '../src/base/log.ts'
+import { roomLog } from '../src/base/log.ts'
+import { Scope } from '../src/base/scope.ts'
+import type { PeerId, PieceExchange, Shelf } from '../src/contracts/exchange.ts'
+import type { OriginPort } from '../src/contracts/origin.ts'
+import type { Identity } from '../src/net/identity.ts'
+import type { Node } from '../src/net/node.ts'
+import type { Store } from '../src/store/store.ts'
+import { HANDOUT_DEFAULTS } from '../src/task/handout.ts'
+import { Admission } from './admission.ts'
+import { Control } from './control.ts'
+import { Followers } from './followers.ts'
+import { SchedulerLoop } from './scheduler/loop.ts'
+import { AccessBook, type KeyValue } from './seed/access-book.ts'
+import { Manifests } from './seed/manifests.ts'
+import { CredentialNames } from './seed/scope.ts'
+import { Seed } from './seed/seed.ts'
+import { SeedShelf } from './seed/seed-shelf.ts'
+import { Traffic } from './traffic.ts'
+import { WhyBook } from './why.ts'
+
+export interface SupernodeOptions {
+  /** Undefined admits anybody. */
+  readonly joinToken: string | undefined
+  readonly originAttempts: number
+  readonly maxTaskBytes: number
+}
+
+export interface SupernodeParts {
+  readonly node: Node
+  readonly identity: Identity
+  readonly store: Store
+  readonly origin: OriginPort
+  /** Opens the serving half of the piece exchange over this shelf. */
+  readonly openExchange: (shelf: Shelf, admit: (peer: PeerId) => boolean) => Promise<PieceExchange>
+  /** Small durable records: who may read what, why bytes were read. */
+  readonly records: (name: 'access' | 'why' | 'revoked') => KeyValue & { keys(): AsyncIterable<string> }
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+  readonly retryMs: (error: unknown, attempt: number, random: Random) => number | undefined
+}
+
+export interface Supernode extends AsyncDisposable {
+  readonly peer: PeerId
+  /** Where agents join: multiaddrs that end in `/p2p/ID`. */
+  readonly multiaddrs: readonly string[]
+  readonly control: Control
+  readonly seed: Seed
+  readonly loop: SchedulerLoop
+  readonly followers: Followers
+  readonly why: WhyBook
+  readonly traffic: Traffic
+  /** Resolves with the first failure of a background part. */
+  readonly failed: Promise<unknown>
+  /** Takes a host out of the swarm, durably. */
+  revoke(peer: PeerId): Promise<void>
+}
+
+/** Starts a supernode; it serves once this resolves. Dispose it to stop: sessions are closed, reads at origins end. */
+export async function openSupernode(options: SupernodeOptions, parts: SupernodeParts): Promise<Supernode> {
+  const { node, identity, store, origin, clock, random, log, retryMs, records } = parts
+  const scope = new Scope()
+  try {
+    const names = new CredentialNames(randomBytes(32))
+    const followers = new Followers({ clock })
+    const why = new WhyBook(records('why'))
+    const traffic = new Traffic()
+    const revoked: PeerId[] = []
+    for await (const peer of records('revoked').keys()) revoked.push(peer as PeerId)
+    const admission = new Admission({ token: options.joinToken, revoked })
+    const seed: Seed = new Seed(
+      {
+        attempts: options.originAttempts,
+        ingestDepth: 3,
+        maxTaskBytes: options.maxTaskBytes,
+        rightMs: 5 * 60_000,
+        validatorMs: 5_000,
+      },
+      {
+        store,
+        origin,
+        access: new AccessBook(records('access')),
+        names,
+        clock,
+        random,
+        retryMs,
+        scope,
+        log: roomLog(log, 'supernode/seed'),
+      },
+      {
+        known: (task, from, count) => {
+          shelf.known(task, from, count)
+          control.known(task)
+        },
+        sealed: (task, digest) => control.sealed(task, digest),
+        failed: (task, error) => control.failed(task.task.id, error),
+        read: (task, bytes, reason) => {
+          traffic.origin += bytes
+          why.add(task, node.peerId, bytes, reason, clock.now())
+        },
+      },
+    )
+    const shelf = new SeedShelf(
+      { issuer: node.peerId, handout: HANDOUT_DEFAULTS },
+      {
+        clock,
+        find: (id) => seed.find(id),
+        admitted: (peer) => control.hosts.has(peer),
+        sent: (_task, peer, bytes) => traffic.sent(peer, bytes),
+      },
+    )
+    const exchange = scope.own(await parts.openExchange(shelf, (peer) => !admission.revoked.has(peer)))
+    const manifests = new Manifests(
+      { tagMs: 5_000, digestMs: 10 * 60_000, cacheBytes: 64 * 1024 * 1024, originMs: 60_000 },
+      { origin, clock, names },
+    )
+    const control: Control = new Control(
+      { lanes: exchange.lanes },
+      { node, identity, admission, seed, manifests, followers, why, clock, log: roomLog(log, 'supernode/control') },
+    )
+    const loop = new SchedulerLoop({}, { clock, random, perform: (effect) => control.perform(effect) })
+    await control.start(scope, loop)
+    scope.run(async (signal) => {
+      for (;;) {
+        await clock.sleep(1000, { signal })
+        shelf.tick()
+        await why.save()
+      }
+    })
+    scope.defer(() => why.save())
+    return {
+      peer: node.peerId,
+      multiaddrs: node.multiaddrs,
+      control,
+      seed,
+      loop,
+      followers,
+      why,
+      traffic,
+      failed: scope.failed,
+      revoke: async (peer) => {
+        await records('revoked').put(peer, clock.now())
+        control.revoke(peer)
+      },
+      [Symbol.asyncDispose]: () => scope.close(),
+    }
+  } catch (error) {
+    await scope.close()
+    throw error
+  }
+}
