@@ -51,8 +51,10 @@ function rolePart(role: Role): string {
   return `## darner ${role}\n\n| key | flag | environment | default | what it does |\n|---|---|---|---|---|\n${rows.join('\n')}\n`
 }
 
+/** Of a switch, the form that changes its default. */
 function flagText(setting: Setting): string {
-  return setting.kind === 'boolean' ? setting.flag : `${setting.flag} ${valueName(setting)}`
+  if (setting.kind !== 'boolean') return `${setting.flag} ${valueName(setting)}`
+  return setting.default === true ? setting.flag.replace('--', '--no-') : setting.flag
 }
 
 function defaultCell(setting: Setting): string {

@@ -16,7 +16,7 @@ describe('documents', () => {
     const page = await readFile(new URL('docs/configuration.md', ROOT), 'utf8')
     for (const { key, flag, env } of [...settingsOf('agent'), ...settingsOf('supernode')]) {
       for (const name of [key, env]) assert.ok(page.includes(`\`${name}\``), name)
-      assert.ok(page.includes(`\`${flag}`), flag)
+      assert.ok(page.includes(`\`${flag}`) || page.includes(`\`${flag.replace('--', '--no-')}`), flag)
     }
     assert.ok([...documents().keys()].includes('docs/agent.schema.json'))
   })
