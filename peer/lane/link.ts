@@ -92,6 +92,8 @@ export class LaneLink {
   #small: Uint8Array[] = []
   #smallBytes = 0
   #bulk: Bulk[] = []
+  /** The bulk frame that is being written. */
+  #writing: Bulk | undefined
   #draining = false
   #writeSinceMs: number | undefined
 
@@ -144,7 +146,7 @@ export class LaneLink {
       try {
         await work(signal)
       } catch (error) {
-        if (!signal.aborted) this.fail(asDarnerError(error, `lane with peer ${this.peer}`))
+        if (!signal.aborted) this.#ended(error)
       }
     })
   }
@@ -223,6 +225,7 @@ export class LaneLink {
   #settle(error: DarnerError): void {
     if (this.#failure !== undefined) return
     this.#failure = error
+    this.#writing?.reject(error)
     for (const { reject } of this.#bulk.splice(0)) reject(error)
     this.#handler?.onClosed(error)
     this.#closed.resolve(error)
@@ -262,6 +265,7 @@ export class LaneLink {
         this.#small = []
         this.#smallBytes = 0
       }
+      this.#writing = bulk
       this.#writeSinceMs = this.#clock.monotonicMs()
       try {
         await this.#stream.write(bulk?.bytes ?? (small.length === 1 && small[0] ? small[0] : Buffer.concat(small)))
@@ -271,6 +275,7 @@ export class LaneLink {
         bulk?.reject(known)
         this.#lost(known)
       }
+      this.#writing = undefined
       this.#writeSinceMs = undefined
     }
     this.#draining = false
@@ -296,10 +301,15 @@ export class LaneLink {
         this.#boundary(HEADER_BYTES + read.bytes)
       }
     } catch (error) {
-      const known = this.#known(error)
-      if (known.code === 'PROTOCOL_VIOLATION') this.violated(known.message)
-      else this.#lost(known)
+      this.#ended(error)
     }
+  }
+
+  /** Work of this link failed: a violation is answered, anything else just ends it. */
+  #ended(error: unknown): void {
+    const known = this.#known(error)
+    if (known.code === 'PROTOCOL_VIOLATION') this.violated(known.message)
+    else this.#lost(known)
   }
 
   #boundary(bytes: number): void {

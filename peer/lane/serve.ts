@@ -362,8 +362,9 @@ export class ServeSide implements LinkHandler {
       this.#unsent(channel, request, refusal)
     } finally {
       channel.scheduled = false
-      slot.release()
+      // back in the queue before the slot is free, or another class would get its turn
       this.#schedule(channel)
+      slot.release()
     }
   }
 

@@ -1,0 +1,307 @@
+/** What every PieceExchange does, whatever its bytes travel over. */
+import assert from 'node:assert/strict'
+import { DarnerError, isDarnerError } from '../../src/base/errors.ts'
+import type { PeerAddress, PieceExchange, Shelf } from '../../src/contracts/exchange.ts'
+import type { TaskId } from '../../src/task/task.ts'
+import { opening } from '../fixtures/a-lane.ts'
+import { aShelf, aShelfOf, type TestShelf } from '../fixtures/a-shelf.ts'
+
+export interface ExchangePair extends AsyncDisposable {
+  readonly child: PieceExchange
+  /** Where the child finds the one that serves the shelf. */
+  readonly parent: PeerAddress
+  /** Ends the serving side. */
+  stopParent(): Promise<void>
+}
+
+const soon = () => AbortSignal.timeout(10_000)
+
+const numbers = (shelf: TestShelf) =>
+  Array.from({ length: Math.ceil(shelf.task.bytes / shelf.task.pieceBytes) }, (_, at) => at)
+
+/** Registers the suite; `aPair` makes a child and a parent with that shelf. */
+export function exchangeContract(name: string, aPair: (shelf: Shelf) => Promise<ExchangePair>): void {
+  describe(`PieceExchange: ${name}`, () => {
+    it('fetches every piece, the short last one too, byte for byte', async () => {
+      const shelf = aShelf({ bytes: 1_000_001, pieceBytes: 262_144 })
+      await using pair = await aPair(shelf)
+      await using channel = await pair.child.open(pair.parent, shelf.task, opening(4))
+      assert.equal(channel.parent, pair.parent.peer)
+      assert.equal(channel.chooses, false)
+      const bodies = await Promise.all(numbers(shelf).map((piece) => channel.fetch(piece, { signal: soon() })))
+      assert.deepEqual(Buffer.concat(bodies), shelf.body)
+      assert.deepEqual(
+        bodies.map(({ buffer }) => buffer.byteLength),
+        [262_144, 262_144, 262_144, 213_569],
+      )
+      await shelf.until(() => shelf.sent.length === 4)
+      assert.deepEqual([...shelf.sent].sort(), [0, 1, 2, 3])
+      assert.deepEqual(shelf.unsent, [])
+    })
+
+    it('carries pieces of the greatest length', async () => {
+      const shelf = aShelf({ bytes: 4 * 1024 ** 2 + 5, pieceBytes: 4 * 1024 ** 2 })
+      await using pair = await aPair(shelf)
+      await using channel = await pair.child.open(pair.parent, shelf.task, opening(2))
+      assert.ok(shelf.piece(0).equals(await channel.fetch(0, { signal: soon() })))
+      assert.ok(shelf.piece(1).equals(await channel.fetch(1, { signal: soon() })))
+    })
+
+    it('opens an empty blob', async () => {
+      const shelf = aShelf({ bytes: 0 })
+      await using pair = await aPair(shelf)
+      await using channel = await pair.child.open(pair.parent, shelf.task, opening(0))
+      assert.equal(channel.haves.size, 0)
+      await assert.rejects(channel.fetch(0, { signal: soon() }), (error) => isDarnerError(error, 'BAD_ARGUMENT'))
+    })
+
+    it('knows what the parent has, and hears of what it gets', async () => {
+      const shelf = aShelf({ have: [1] })
+      await using pair = await aPair(shelf)
+      await using channel = await pair.child.open(pair.parent, shelf.task, opening(5))
+      assert.deepEqual(channel.haves.ranges(), [[1, 1]])
+      const heard: [number, number][] = []
+      const all = Promise.withResolvers<void>()
+      const silent = channel.onHaves(() => assert.fail('was unsubscribed'))
+      silent()
+      channel.onHaves((from, count) => {
+        heard.push([from, count])
+        if (channel.haves.full) all.resolve()
+      })
+      shelf.put(2, 1)
+      shelf.put(3, 2)
+      shelf.put(0, 1)
+      await all.promise
+      assert.deepEqual(heard, [
+        [2, 3],
+        [0, 1],
+      ])
+      assert.ok(shelf.piece(4).equals(await channel.fetch(4, { signal: soon() })))
+    })
+
+    it('says that a piece is absent, and goes on', async () => {
+      const shelf = aShelf({ have: [1] })
+      await using pair = await aPair(shelf)
+      await using channel = await pair.child.open(pair.parent, shelf.task, opening(5))
+      await assert.rejects(channel.fetch(0, { signal: soon() }), (error) => isDarnerError(error, 'PIECE_ABSENT'))
+      assert.ok(shelf.piece(1).equals(await channel.fetch(1, { signal: soon() })))
+    })
+
+    it('is refused a task that isn’t there, and one that it may not read', async () => {
+      const secret = aShelf({
+        seed: 2,
+        open: (_task, _reader, pass) => {
+          if (Buffer.from(pass).toString() !== 'sesame') throw new DarnerError('CAPABILITY_REFUSED', 'no right to read')
+        },
+      })
+      await using pair = await aPair(secret)
+      const other = { ...secret.task, id: `sha256:${'0'.repeat(64)}` as TaskId }
+      await assert.rejects(pair.child.open(pair.parent, other, opening(5, { pass: Buffer.from('sesame') })), (error) =>
+        isDarnerError(error, 'PEER_REFUSED'),
+      )
+      await assert.rejects(pair.child.open(pair.parent, secret.task, opening(5)), (error) =>
+        isDarnerError(error, 'CAPABILITY_REFUSED'),
+      )
+      await using channel = await pair.child.open(pair.parent, secret.task, opening(5, { pass: Buffer.from('sesame') }))
+      assert.ok(secret.piece(0).equals(await channel.fetch(0, { signal: soon() })))
+    })
+
+    it('reads many tasks of one parent at once', async () => {
+      const shelves = Array.from({ length: 20 }, (_, seed) => aShelf({ seed: seed + 1, bytes: 150_000 + seed }))
+      await using pair = await aPair(aShelfOf(...shelves))
+      await Promise.all(
+        shelves.map(async (shelf) => {
+          await using channel = await pair.child.open(pair.parent, shelf.task, opening(3))
+          const bodies = await Promise.all([0, 1, 2].map((piece) => channel.fetch(piece, { signal: soon() })))
+          assert.ok(Buffer.concat(bodies).equals(shelf.body))
+        }),
+      )
+      await Promise.all(shelves.map((shelf) => shelf.until(() => shelf.opened === 0)))
+    })
+
+    it('takes what a choosing parent gives, until it has none left', async () => {
+      const order = [3, 0, 4, 1, 2]
+      const shelf = aShelf({ choose: async (has) => order.find((piece) => !has.has(piece)) })
+      await using pair = await aPair(shelf)
+      await using channel = await pair.child.open(pair.parent, shelf.task, opening(5))
+      assert.equal(channel.chooses, true)
+      assert.equal(channel.haves.count, 0)
+      const got: number[] = []
+      for (;;) {
+        const given = await channel.fetchAny({ signal: soon() })
+        if (given === undefined) break
+        assert.ok(Buffer.from(given.body).equals(shelf.piece(given.piece)))
+        got.push(given.piece)
+      }
+      assert.deepEqual(got, order)
+    })
+
+    it('never gets the same piece twice when it asks for several at once, nor one that it told of', async () => {
+      const shelf = aShelf({
+        choose: async (has) => {
+          const piece = has.nextClear(0)
+          return piece < 0 ? undefined : piece
+        },
+      })
+      await using pair = await aPair(shelf)
+      await using channel = await pair.child.open(pair.parent, shelf.task, opening(5))
+      channel.tell(1, 2)
+      await shelf.until(() => shelf.told.length > 0)
+      assert.deepEqual(shelf.told, [[1, 2]])
+      const given = await Promise.all(Array.from({ length: 6 }, () => channel.fetchAny({ signal: soon() })))
+      assert.deepEqual(
+        given.map((one) => one?.piece),
+        [0, 3, 4, undefined, undefined, undefined],
+      )
+    })
+
+    it('waits for a piece that the parent has yet to choose', async () => {
+      const later = Promise.withResolvers<number>()
+      const shelf = aShelf({ choose: () => later.promise })
+      await using pair = await aPair(shelf)
+      await using channel = await pair.child.open(pair.parent, shelf.task, opening(5))
+      const waiting = channel.fetchAny({ signal: soon() })
+      later.resolve(2)
+      assert.equal((await waiting)?.piece, 2)
+    })
+
+    it('stops at an abort before, during and after the opening', async () => {
+      const asked = Promise.withResolvers<void>()
+      const never = aShelf({
+        open: () => {
+          asked.resolve()
+          return new Promise(() => undefined)
+        },
+      })
+      await using pair = await aPair(never)
+      const caller = new AbortController()
+      const waiting = pair.child.open(pair.parent, never.task, opening(5, { signal: caller.signal }))
+      await asked.promise
+      caller.abort(new Error('enough'))
+      await assert.rejects(waiting, /enough/)
+      await assert.rejects(pair.child.open(pair.parent, never.task, opening(5, { signal: caller.signal })), /enough/)
+    })
+
+    it('stops at an abort of a fetch, tells the shelf, and goes on with the next', async () => {
+      const reading = Promise.withResolvers<void>()
+      const goOn = Promise.withResolvers<void>()
+      const shelf = aShelf({
+        bytes: 2_000_000,
+        pieceBytes: 1_048_576,
+        read: async (piece, offset) => {
+          if (piece !== 0 || offset === 0) return
+          reading.resolve()
+          await goOn.promise
+        },
+      })
+      await using pair = await aPair(shelf)
+      await using channel = await pair.child.open(pair.parent, shelf.task, opening(2))
+      const caller = new AbortController()
+      const cut = channel.fetch(0, { signal: caller.signal })
+      await reading.promise
+      caller.abort(new Error('another was quicker'))
+      await assert.rejects(cut, /another was quicker/)
+      await assert.rejects(channel.fetch(0, { signal: caller.signal }), /another was quicker/)
+      goOn.resolve()
+      await shelf.until(() => shelf.unsent.length === 1)
+      assert.ok(Buffer.from(await channel.fetch(1, { signal: soon() })).equals(shelf.piece(1)))
+      assert.ok(Buffer.from(await channel.fetch(0, { signal: soon() })).equals(shelf.piece(0)))
+      await shelf.until(() => shelf.sent.length === 2)
+      assert.deepEqual(shelf.unsent, [0])
+    })
+
+    it('gives back a piece of the parent’s choice when it is no longer wanted', async () => {
+      const chosen: number[] = []
+      const first = Promise.withResolvers<number>()
+      const asked = Promise.withResolvers<void>()
+      const shelf = aShelf({
+        choose: async (has) => {
+          asked.resolve()
+          if (chosen.length === 0) chosen.push(await first.promise)
+          else chosen.push(has.nextClear(0))
+          return chosen.at(-1)
+        },
+      })
+      await using pair = await aPair(shelf)
+      await using channel = await pair.child.open(pair.parent, shelf.task, opening(5))
+      const caller = new AbortController()
+      const unwanted = channel.fetchAny({ signal: caller.signal })
+      await asked.promise
+      caller.abort(new Error('enough'))
+      await assert.rejects(unwanted, /enough/)
+      const absent = { ...shelf.task, id: `sha256:${'1'.repeat(64)}` as TaskId }
+      await assert.rejects(pair.child.open(pair.parent, absent, opening(5))) // a round trip: the cancellation has arrived
+      first.resolve(0)
+      await shelf.until(() => shelf.unsent.length === 1)
+      assert.equal((await channel.fetchAny({ signal: soon() }))?.piece, 0)
+    })
+
+    it('ends what waits when a channel is closed, and frees the shelf', async () => {
+      const reading = Promise.withResolvers<void>()
+      const shelf = aShelf({
+        read: (_piece, _offset, _into, { signal }) => {
+          reading.resolve()
+          return new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+        },
+      })
+      await using pair = await aPair(shelf)
+      const channel = await pair.child.open(pair.parent, shelf.task, opening(5))
+      const waiting = [0, 1, 2].map((piece) => channel.fetch(piece, { signal: soon() }))
+      await reading.promise
+      await channel[Symbol.asyncDispose]()
+      for (const one of waiting) await assert.rejects(one, (error) => isDarnerError(error, 'CLOSED'))
+      assert.ok(isDarnerError(await channel.closed, 'CLOSED'))
+      await assert.rejects(channel.fetch(0, { signal: soon() }), (error) => isDarnerError(error, 'CLOSED'))
+      channel.tell(0, 1)
+      await shelf.until(() => shelf.opened === 0)
+      assert.ok(shelf.unsent.length >= 1)
+      assert.equal(shelf.sent.length, 0)
+      await using again = await pair.child.open(pair.parent, shelf.task, opening(5))
+      assert.equal(again.haves.full, true)
+    })
+
+    it('tells why a piece was cut short when the shelf fails in its middle', async () => {
+      const shelf = aShelf({
+        bytes: 1_000_000,
+        pieceBytes: 1_048_576,
+        read: async (_piece, offset) => {
+          if (offset > 0) throw new DarnerError('PIECE_ABSENT', 'rotten')
+        },
+      })
+      await using pair = await aPair(shelf)
+      await using channel = await pair.child.open(pair.parent, shelf.task, opening(1))
+      await assert.rejects(channel.fetch(0, { signal: soon() }), (error) => isDarnerError(error, 'PIECE_SHORT'))
+      await shelf.until(() => shelf.unsent.length === 1)
+    })
+
+    it('ends every channel when the parent vanishes in the middle of a piece', async () => {
+      const reading = Promise.withResolvers<void>()
+      const shelf = aShelf({
+        bytes: 1_000_000,
+        pieceBytes: 1_048_576,
+        read: async (_piece, offset, _into, { signal }) => {
+          if (offset === 0) return
+          reading.resolve()
+          await new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+        },
+      })
+      await using pair = await aPair(shelf)
+      await using channel = await pair.child.open(pair.parent, shelf.task, opening(1))
+      const cut = channel.fetch(0, { signal: soon() })
+      await reading.promise
+      const [error] = await Promise.all([
+        cut.then(
+          () => undefined,
+          (reason: unknown) => reason,
+        ),
+        pair.stopParent(),
+      ])
+      assert.ok(isDarnerError(error, 'CLOSED', 'PEER_UNREACHABLE'), String(error))
+      assert.ok((await channel.closed) instanceof DarnerError)
+      assert.equal(shelf.opened, 0)
+      await assert.rejects(pair.child.open(pair.parent, shelf.task, opening(1)), (failure) =>
+        isDarnerError(failure, 'PEER_UNREACHABLE'),
+      )
+    })
+  })
+}

@@ -1,0 +1,204 @@
+import assert from 'node:assert/strict'
+import { setImmediate } from 'node:timers/promises'
+import { LaneLink, LINK_DEFAULTS, type LinkHandler } from '../../../peer/lane/link.ts'
+import { ManualClock } from '../../../src/base/clock.ts'
+import { type DarnerError, isDarnerError } from '../../../src/base/errors.ts'
+import { FRAME, frame, HEADER_BYTES, PREFACE_BYTES, preface, REFUSAL, readHeader } from '../../../src/wire/lane.ts'
+import { aBytePipe, type PipeEnd } from '../../fixtures/a-byte-pipe.ts'
+
+interface Rig {
+  readonly clock: ManualClock
+  readonly link: LaneLink
+  /** The other side's end, in the test's hands. */
+  readonly far: PipeEnd
+  readonly frames: number[]
+  busy: boolean
+  ended: DarnerError | undefined
+  step(ms: number): Promise<void>
+}
+
+function aLink(handler: Partial<LinkHandler> = {}): Rig {
+  const clock = new ManualClock()
+  const { near, far } = aBytePipe()
+  const link = new LaneLink(near, LINK_DEFAULTS, { clock })
+  const rig: Rig = {
+    clock,
+    link,
+    far,
+    frames: [],
+    busy: true,
+    ended: undefined,
+    step: async (ms) => {
+      for (let at = 0; at < ms; at += 100) {
+        clock.advance(100)
+        await setImmediate()
+      }
+    },
+  }
+  link.start({
+    onFrame: async (header) => {
+      rig.frames.push(header.type)
+      await link.payload(header)
+    },
+    busy: () => rig.busy,
+    onClosed: (error) => {
+      rig.ended = error
+    },
+    ...handler,
+  })
+  return rig
+}
+
+/** The next frame's type, the preface skipped. */
+async function nextType(end: PipeEnd, skipPreface = false): Promise<number> {
+  if (skipPreface) await end.readExactly(Buffer.alloc(PREFACE_BYTES))
+  const header = Buffer.alloc(HEADER_BYTES)
+  await end.readExactly(header)
+  const read = readHeader(header)
+  await end.readExactly(Buffer.alloc(read.bytes))
+  return read.type
+}
+
+describe('LaneLink', () => {
+  it('asks a silent peer for a sign of life and gives it up in less than 4 s', async () => {
+    const rig = aLink()
+    await rig.far.write(preface())
+    await rig.step(1500)
+    assert.equal(await nextType(rig.far, true), FRAME.PING)
+    assert.equal(rig.ended, undefined)
+    await rig.step(2400)
+    assert.ok(isDarnerError(rig.ended, 'PEER_UNREACHABLE'), String(rig.ended))
+    assert.match(String(rig.ended), /far: silent/)
+  })
+
+  it('keeps a peer that answers pings', async () => {
+    const rig = aLink()
+    await rig.far.write(preface())
+    for (let round = 0; round < 10; round++) {
+      await rig.step(1000)
+      await rig.far.write(frame(FRAME.PONG, {}))
+    }
+    assert.equal(rig.ended, undefined)
+  })
+
+  it('answers pings', async () => {
+    const rig = aLink()
+    await rig.far.write(Buffer.concat([preface(), frame(FRAME.PING, {})]))
+    await rig.step(100)
+    assert.equal(await nextType(rig.far, true), FRAME.PONG)
+  })
+
+  it('forgives silence that is its own fault: a tick that came late', async () => {
+    const rig = aLink()
+    await rig.far.write(preface())
+    await rig.step(500)
+    rig.clock.advance(60_000)
+    await setImmediate()
+    assert.equal(rig.ended, undefined)
+    await rig.step(4000)
+    assert.ok(isDarnerError(rig.ended, 'PEER_UNREACHABLE'))
+  })
+
+  it('closes a link that nobody uses, and says so', async () => {
+    const rig = aLink()
+    rig.busy = false
+    await rig.far.write(preface())
+    await rig.step(59_000)
+    assert.equal(rig.ended, undefined)
+    await rig.step(2000)
+    assert.ok(isDarnerError(rig.ended, 'CLOSED'))
+    assert.equal(await nextType(rig.far, true), FRAME.BYE)
+  })
+
+  it('ends a peer that doesn’t finish the frame that it began', async () => {
+    const rig = aLink()
+    rig.busy = false
+    await rig.far.write(preface())
+    await rig.far.write(frame(FRAME.HAVE, {}, Buffer.alloc(8)).subarray(0, 10))
+    for (let round = 0; round < 9; round++) await rig.step(1000)
+    assert.equal(rig.ended, undefined)
+    await rig.step(2000)
+    assert.ok(isDarnerError(rig.ended, 'PROTOCOL_VIOLATION'), String(rig.ended))
+    assert.match(String(rig.ended), /peer far/)
+  })
+
+  it('ends a peer that doesn’t even finish its preface', async () => {
+    const rig = aLink()
+    rig.busy = false
+    await rig.far.write(preface().subarray(0, 3))
+    await rig.step(11_000)
+    assert.ok(isDarnerError(rig.ended, 'PROTOCOL_VIOLATION'), String(rig.ended))
+  })
+
+  it('ends a peer that floods it with frames', async () => {
+    const rig = aLink()
+    const pings = Buffer.concat(Array.from({ length: 20_001 }, () => frame(FRAME.PONG, {})))
+    await rig.far.write(Buffer.concat([preface(), pings]))
+    await rig.step(600)
+    assert.ok(isDarnerError(rig.ended, 'PROTOCOL_VIOLATION'), String(rig.ended))
+  })
+
+  it('ends a peer that lets small frames pile up', async () => {
+    const rig = aLink()
+    await rig.far.write(preface())
+    await rig.step(100)
+    rig.far.deaf = true
+    for (let sent = 0; sent < 400 && rig.ended === undefined; sent++) {
+      rig.link.send(FRAME.HAVE, {}, Buffer.alloc(4096))
+      await setImmediate()
+    }
+    assert.ok(isDarnerError(rig.ended, 'PEER_STALLED'), String(rig.ended))
+  })
+
+  it('ends a peer that reads nothing for half a minute', async () => {
+    const rig = aLink()
+    rig.busy = false
+    await rig.far.write(preface())
+    await rig.step(100)
+    rig.far.deaf = true
+    const written = rig.link.sendBulk(frame(FRAME.PIECE, {}, Buffer.alloc(100)))
+    written.catch(() => undefined)
+    await rig.step(29_000)
+    assert.equal(rig.ended, undefined)
+    await rig.step(2000)
+    assert.ok(isDarnerError(rig.ended, 'PEER_STALLED'), String(rig.ended))
+    await assert.rejects(written, (error) => isDarnerError(error, 'PEER_STALLED'))
+  })
+
+  it('keeps ordered frames behind bulk bytes and lets the others pass', async () => {
+    const rig = aLink()
+    await rig.far.write(preface())
+    const bulk = rig.link.sendBulk(frame(FRAME.PIECE, {}, Buffer.alloc(10)))
+    rig.link.sendOrdered(FRAME.GONE, {})
+    rig.link.send(FRAME.PONG, {})
+    await bulk
+    assert.equal(await nextType(rig.far, true), FRAME.PONG)
+    assert.equal(await nextType(rig.far), FRAME.PIECE)
+    assert.equal(await nextType(rig.far), FRAME.GONE)
+  })
+
+  it('names the refusal that ended it', async () => {
+    for (const [refusal, code] of [
+      ['ADMISSION_REFUSED', 'ADMISSION_REFUSED'],
+      ['BUSY', 'PEER_REFUSED'],
+      ['CLOSED', 'CLOSED'],
+    ] as const) {
+      const rig = aLink()
+      await rig.far.write(
+        Buffer.concat([preface(), frame(FRAME.BYE, { number: REFUSAL[refusal] }, Buffer.from('because'))]),
+      )
+      await rig.step(100)
+      assert.ok(isDarnerError(rig.ended, code), String(rig.ended))
+      assert.match(rig.ended.message, /because/)
+    }
+  })
+
+  it('says what was violated to the one who did it', async () => {
+    const rig = aLink()
+    await rig.far.write(Buffer.concat([preface(), Buffer.from([77, ...Array(15).fill(0)])]))
+    await rig.step(100)
+    assert.ok(isDarnerError(rig.ended, 'PROTOCOL_VIOLATION'), String(rig.ended))
+    assert.equal(await nextType(rig.far, true), FRAME.BYE)
+    assert.ok(rig.far.other?.ended)
+  })
+})
