@@ -3,7 +3,7 @@
  * digest, what keeps them alive and what makes room. Bytes become visible only when verified. One process at a time.
  */
 import { renameSync } from 'node:fs'
-import { mkdir, rm } from 'node:fs/promises'
+import { mkdir, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Clock } from '../base/clock.ts'
 import { asDarnerError, DarnerError } from '../base/errors.ts'
@@ -401,9 +401,8 @@ export class Store implements AsyncDisposable {
       const record = { bytes, pieceBytes, ids, ...(mediaType === undefined ? {} : { mediaType }) }
       await this.#metadata.putBlob(digest, record, more.table)
       try {
-        // in one turn with the index, so that a collection can't come between
         if (more.stored?.failure) throw more.stored.failure
-        renameSync(from, path)
+        await rename(from, path)
       } catch (error) {
         if (old && this.#inventory.complete.has(digest)) await this.#metadata.putBlob(digest, old, undefined)
         else await this.#metadata.dropBlobs([digest])
@@ -444,10 +443,19 @@ export class Store implements AsyncDisposable {
       return rm(trashed, { recursive: true, force: true })
     }
     const handles = this.#inventory.forget(digest).add(stored)
-    const trashed = this.#toTrash(this.#layout.blob(digest))
     for (const live of handles) live.fail(reason ?? new DarnerError('PIECE_ABSENT', `${digest} was deleted`))
+    const path = this.#layout.blob(digest)
+    const trashed = this.#layout.freshTrash()
     await this.#inOrder(async () => {
-      if (!this.#inventory.complete.has(digest)) await this.#metadata.dropBlobs([digest])
+      // a download of the same bytes may have come in before our turn: then that one stays
+      if (this.#inventory.complete.has(digest)) return
+      try {
+        await rename(path, trashed)
+      } catch {
+        // ENOENT: gone already; ENOSPC, no room for a new name: deleted where it is
+        await rm(path, { force: true })
+      }
+      await this.#metadata.dropBlobs([digest])
     })
     await Promise.all([...handles].map((live) => live.close()))
     await rm(trashed, { recursive: true, force: true })
