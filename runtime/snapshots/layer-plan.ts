@@ -154,7 +154,9 @@ export class LayerPlan {
     }
     const seconds = Math.min(Math.max(entry.mtime.seconds, 0), MAX_TIME_SECONDS)
     const mtime = seconds === entry.mtime.seconds ? entry.mtime : { seconds, nanoseconds: 0 }
-    return { ...entry, mtime, xattrs: keptXattrs(entry) }
+    // a symlink's mode means nothing to Linux, which shows 777
+    const mode = entry.kind === 'symlink' ? 0o777 : entry.mode
+    return { ...entry, mode, mtime, xattrs: keptXattrs(entry) }
   }
 
   /** Walks to the directory that holds the entry's last component, making what is missing. No name: the root itself. */

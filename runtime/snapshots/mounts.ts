@@ -14,7 +14,7 @@ export async function mountsBelow(below: string): Promise<MountEntry[]> {
   const found: MountEntry[] = []
   for (const line of (await readFile('/proc/self/mountinfo', 'latin1')).split('\n')) {
     const fields = line.split(' ')
-    const target = unescape(fields[4] ?? '')
+    const target = unescaped(fields[4] ?? '')
     if (target !== below && !target.startsWith(`${below}/`)) continue
     found.push({ id: Number(fields[0]), target, type: fields[fields.indexOf('-') + 1] ?? '' })
   }
@@ -39,7 +39,7 @@ export function unmountAll(target: string): boolean {
 }
 
 /** Blanks, tabs, newlines and backslashes are octal in the table. */
-function unescape(text: string): string {
+function unescaped(text: string): string {
   const bytes = text.replaceAll(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)))
   return Buffer.from(bytes, 'latin1').toString('utf8')
 }

@@ -1,0 +1,261 @@
+/**
+ * Pulls an image: reference → manifest → config → layers, each layer read from the ContentSource, decompressed and unpacked
+ * while its pieces arrive. The record is saved last, so an image that is listed is whole.
+ */
+import { pipe } from 'it-pipe'
+import PQueue from 'p-queue'
+import type { Clock } from '../../src/base/clock.ts'
+import { DarnerError } from '../../src/base/errors.ts'
+import type { ByteSources, Content, ContentSource, ContentSummary, Priority } from '../../src/contracts/content.ts'
+import type { Snapshotter, UnpackLimits } from '../../src/contracts/snapshots.ts'
+import { type Digest, digestOf } from '../../src/oci/digest.ts'
+import {
+  type Descriptor,
+  MAX_MANIFEST_BYTES,
+  type Manifest,
+  type Platform,
+  parseImageConfig,
+  parseManifest,
+} from '../../src/oci/manifest.ts'
+import { isImageConfigType, layerCompression } from '../../src/oci/media-types.ts'
+import { choosePlatform, formatPlatform } from '../../src/oci/platform.ts'
+import { manifestReference, originOf, type Reference } from '../../src/oci/reference.ts'
+import type { Credential, RegistryOrigin } from '../../src/task/origin.ts'
+import { decompress } from './decompress.ts'
+import type { ImageLayer, ImageRecord } from './image-record.ts'
+import type { Images } from './images.ts'
+
+/** What one layer of an image may be unpacked to, unless a setting says otherwise. */
+export const DEFAULT_LAYER_LIMITS: UnpackLimits = { bytes: 64 * 1024 ** 3, entries: 2_000_000 }
+/** Layers that are read and unpacked at the same time. */
+const DEFAULT_PARALLEL = 4
+
+export interface PullRequest {
+  readonly reference: Reference
+  readonly platform: Platform
+  readonly credential?: Credential
+  readonly plainHttp: boolean
+  readonly priority?: Priority
+  readonly limits?: UnpackLimits
+  readonly parallel?: number
+  readonly onProgress?: (event: PullEvent) => void
+  readonly signal: AbortSignal
+}
+
+export interface PullParts {
+  readonly content: ContentSource
+  readonly snapshotter: Snapshotter
+  readonly images: Images
+  readonly clock: Clock
+}
+
+/** `present`: unpacked before, nothing is read. `unpacking` begins when the last byte has come and goes on until `done`. */
+export type LayerState = 'waiting' | 'present' | 'downloading' | 'unpacking' | 'done'
+
+export type PullEvent =
+  | { readonly kind: 'resolved'; readonly manifest: Digest; readonly layers: readonly ImageLayer[] }
+  | {
+      readonly kind: 'layer'
+      readonly layer: ImageLayer
+      readonly state: LayerState
+      /** Verified bytes of the blob that are here, and where they came from. */
+      readonly have: number
+      readonly from: ByteSources
+    }
+
+export interface PulledImage {
+  readonly image: ImageRecord
+  /** Of each blob that was read; layers that were there before have none. */
+  readonly blobs: readonly ContentSummary[]
+}
+
+const NOWHERE: ByteSources = { origin: 0, supernode: 0, peers: 0 }
+
+/**
+ * Throws what the origin or the swarm threw, MANIFEST_INVALID, PLATFORM_MISSING, UNSUPPORTED, DIGEST_MISMATCH, SIZE_MISMATCH,
+ * LAYER_INVALID, LIMIT_EXCEEDED, DISK_FULL, or the signal's reason. The first failing layer ends the others.
+ */
+export async function pullImage(request: PullRequest, parts: PullParts): Promise<PulledImage> {
+  const origin = originOf(request.reference, { plainHttp: request.plainHttp })
+  const { manifest, digest, mediaType, text } = await resolveManifest(origin, request, parts)
+  if (!isImageConfigType(manifest.config.mediaType)) {
+    throw new DarnerError(
+      'UNSUPPORTED',
+      `${origin.repository}: an artifact of type ${JSON.stringify(manifest.config.mediaType)}, no container image`,
+    )
+  }
+  const configBody = await readConfig(origin, manifest.config, request, parts)
+  const config = parseImageConfig(configBody.body, { layers: manifest.layers.length })
+  const layers = manifest.layers.map((one, at): ImageLayer => {
+    layerCompression(one.mediaType) // throws for what is no layer
+    const diffId = config.rootfs.diff_ids[at]
+    if (diffId === undefined) throw new DarnerError('MANIFEST_INVALID', `image config: layer ${at} has no DiffID`)
+    return { digest: one.digest, diffId, mediaType: one.mediaType, bytes: one.size }
+  })
+  request.onProgress?.({ kind: 'resolved', manifest: digest, layers })
+  const summaries = await pullLayers(origin, layers, request, parts)
+  const image: ImageRecord = {
+    manifest: digest,
+    manifestMediaType: mediaType,
+    manifestText: text,
+    config: manifest.config.digest,
+    configText: new TextDecoder().decode(configBody.body),
+    layers,
+    platform: formatPlatform({
+      os: config.os,
+      architecture: config.architecture,
+      ...(config.variant ? { variant: config.variant } : {}),
+    }),
+    pulledAt: parts.clock.now(),
+  }
+  const { registry, repository } = request.reference
+  await parts.images.save(image, [request.reference, { registry, repository, digest }])
+  return { image, blobs: [configBody.summary, ...summaries] }
+}
+
+async function resolveManifest(origin: Omit<RegistryOrigin, 'collection'>, request: PullRequest, parts: PullParts) {
+  const first = await fetchManifest(origin, manifestReference(request.reference), request, parts)
+  const asked = request.reference.digest
+  if (asked !== undefined && first.digest !== asked)
+    throw new DarnerError('DIGEST_MISMATCH', `manifest ${asked}: what came hashes to ${first.digest}`)
+  if (first.parsed.kind === 'manifest') return { ...first, manifest: first.parsed.manifest }
+  const chosen = choosePlatform(first.parsed.index, request.platform)
+  const second = await fetchManifest(origin, chosen.digest, request, parts)
+  if (second.digest !== chosen.digest)
+    throw new DarnerError('DIGEST_MISMATCH', `manifest ${chosen.digest}: what came hashes to ${second.digest}`)
+  if (second.bytes !== chosen.size)
+    throw new DarnerError(
+      'SIZE_MISMATCH',
+      `manifest ${chosen.digest}: its index states ${chosen.size} bytes, it has ${second.bytes}`,
+    )
+  if (second.parsed.kind !== 'manifest')
+    throw new DarnerError('MANIFEST_INVALID', `manifest ${chosen.digest}: an index within an index`)
+  return { ...second, manifest: second.parsed.manifest }
+}
+
+async function fetchManifest(
+  origin: Omit<RegistryOrigin, 'collection'>,
+  reference: string,
+  request: PullRequest,
+  parts: PullParts,
+) {
+  const credential = request.credential === undefined ? {} : { credential: request.credential }
+  const answer = await parts.content.manifest({ origin, reference, ...credential }, { signal: request.signal })
+  const digest = answer.digest.startsWith('sha512:') ? answer.digest : digestOf(answer.body)
+  if (digest !== answer.digest)
+    throw new DarnerError(
+      'DIGEST_MISMATCH',
+      `manifest ${reference} of ${origin.repository}: stated ${answer.digest}, it hashes to ${digest}`,
+    )
+  const parsed = parseManifest(answer.body, answer.mediaType)
+  return {
+    parsed,
+    digest,
+    mediaType: parsed.mediaType,
+    bytes: answer.body.byteLength,
+    text: new TextDecoder().decode(answer.body),
+  }
+}
+
+async function readConfig(
+  origin: Omit<RegistryOrigin, 'collection'>,
+  config: Manifest['config'],
+  request: PullRequest,
+  parts: PullParts,
+) {
+  if (config.size > MAX_MANIFEST_BYTES)
+    throw new DarnerError(
+      'LIMIT_EXCEEDED',
+      `image config ${config.digest}: ${config.size} bytes, more than ${MAX_MANIFEST_BYTES}`,
+    )
+  await using content = await openBlob(origin, config, request, parts)
+  const chunks: Uint8Array[] = []
+  for await (const chunk of content.read({ signal: request.signal })) chunks.push(chunk)
+  const body = Buffer.concat(chunks)
+  const summary = await content.whole({ signal: request.signal })
+  return { body: new Uint8Array(body), summary }
+}
+
+async function openBlob(
+  origin: Omit<RegistryOrigin, 'collection'>,
+  blob: Pick<Descriptor, 'digest' | 'size'>,
+  request: PullRequest,
+  parts: PullParts,
+): Promise<Content> {
+  const credential = request.credential === undefined ? {} : { credential: request.credential }
+  const content = await parts.content.open(
+    {
+      origin: { ...origin, collection: 'blobs' },
+      digest: blob.digest,
+      bytes: blob.size,
+      priority: request.priority ?? 'interactive',
+      ...credential,
+    },
+    { signal: request.signal },
+  )
+  if (content.bytes === blob.size) return content
+  await content[Symbol.asyncDispose]()
+  throw new DarnerError(
+    'SIZE_MISMATCH',
+    `blob ${blob.digest}: the manifest states ${blob.size} bytes, it has ${content.bytes}`,
+  )
+}
+
+async function pullLayers(
+  origin: Omit<RegistryOrigin, 'collection'>,
+  layers: readonly ImageLayer[],
+  request: PullRequest,
+  parts: PullParts,
+): Promise<ContentSummary[]> {
+  const ending = new AbortController()
+  const signal = AbortSignal.any([request.signal, ending.signal])
+  const queue = new PQueue({ concurrency: request.parallel ?? DEFAULT_PARALLEL })
+  // an image may list one layer twice
+  const distinct = [...new Map(layers.map((layer) => [layer.diffId, layer])).values()]
+  const work = distinct.map((layer) => {
+    request.onProgress?.({ kind: 'layer', layer, state: 'waiting', have: 0, from: NOWHERE })
+    return queue.add(async () => {
+      signal.throwIfAborted()
+      try {
+        return await pullLayer(origin, layer, { ...request, signal }, parts)
+      } catch (error) {
+        if (!ending.signal.aborted) ending.abort(error)
+        throw error
+      }
+    })
+  })
+  await Promise.allSettled(work) // nothing runs on after this returns
+  if (request.signal.aborted) throw request.signal.reason
+  if (ending.signal.aborted) throw ending.signal.reason
+  return (await Promise.all(work)).filter((summary) => summary !== undefined)
+}
+
+async function pullLayer(
+  origin: Omit<RegistryOrigin, 'collection'>,
+  layer: ImageLayer,
+  request: PullRequest,
+  parts: PullParts,
+): Promise<ContentSummary | undefined> {
+  const { signal, limits = DEFAULT_LAYER_LIMITS } = request
+  const tell = (state: LayerState, have: number, from: ByteSources) =>
+    request.onProgress?.({ kind: 'layer', layer, state, have, from })
+  if ((await parts.snapshotter.layer(layer.diffId)) !== undefined) {
+    tell('present', 0, NOWHERE)
+    return undefined
+  }
+  await using content = await openBlob(origin, { digest: layer.digest, size: layer.bytes }, request, parts)
+  const watched = async function* (source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    for await (const chunk of source) {
+      const { have, from } = content.progress()
+      tell('downloading', have, from)
+      yield chunk
+    }
+    const { have, from } = content.progress()
+    tell('unpacking', have, from)
+  }
+  const tar = pipe(content.read({ signal }), watched, (source) => decompress(source, { signal }))
+  await parts.snapshotter.unpack(layer.diffId, tar, { limits, signal })
+  const summary = await content.whole({ signal })
+  tell('done', summary.bytes, summary.from)
+  return summary
+}
