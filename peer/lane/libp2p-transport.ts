@@ -84,7 +84,7 @@ class Libp2pByteStream implements ByteStream {
 
   /** Copies: the muxer keeps what it is given, and the lane uses its buffers again. */
   write(bytes: Uint8Array): Promise<void> {
-    return this.#stream.write(bytes.slice(), { signal: this.#controller.signal })
+    return this.#stream.write(new Uint8Array(bytes), { signal: this.#controller.signal })
   }
 
   end(): void {

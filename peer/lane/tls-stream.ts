@@ -67,7 +67,7 @@ export class TlsStream implements ByteStream {
       rest = chunk.subarray(taken)
     }
     // the read buffer is the socket's own and is about to be filled again, hence the copy
-    this.#held.push(reused ? rest.slice() : rest)
+    this.#held.push(reused ? new Uint8Array(rest) : rest)
     this.#heldBytes += rest.byteLength
     if (this.#heldBytes <= MAX_HELD_BYTES) return true
     this.#paused = true
