@@ -62,6 +62,7 @@ interface Demand {
   readonly priority: number
 }
 
+const RARE = Number(process.env.RARE ?? 0)
 const MOVE = process.env.MOVE !== '0'
 const STEAL = process.env.STEAL !== '0'
 
@@ -78,6 +79,8 @@ export class Plan<P> {
   readonly #holders: Uint16Array
   /** Questions under way per piece. */
   readonly #asked: Uint8Array
+  /** The parent that was asked last, for each piece under way. */
+  readonly #askedOf = new Map<number, PlanParent<P>>()
   readonly #demands: Demand[] = []
   readonly #pending: Action<P>[] = []
   #haveCount = 0
@@ -161,7 +164,10 @@ export class Plan<P> {
     for (let piece = from; piece < from + count; piece++) {
       if (parent.banned?.has(piece) || !setBit(parent.has, piece)) continue
       this.#holders[piece] = (this.#holders[piece] ?? 0) + 1
-      if (hasBit(this.#want, piece)) wanted = true
+      if (hasBit(this.#want, piece)) {
+        wanted = true
+        if (RARE > 0 && parent.asks.length === 0 && (this.#holders[piece] ?? 0) <= 1 && this.#inFlight >= this.#window() && this.#inFlight < 2 * this.#window() && this.#random() < RARE) this.#ask(this.#pending, parent, piece, nowMs)
+      }
       else if (this.#asked[piece] === 1 && MOVE) this.#mayMove(parent, piece, nowMs)
     }
     return this.#pending.length > 0 || (wanted && this.#inFlight < this.#window())
@@ -180,12 +186,9 @@ export class Plan<P> {
   #mayMove(to: PlanParent<P>, piece: number, nowMs: number): void {
     if (to.asks.length > 0 || to.suspectMs > 0) return
     if (this.#random() * (this.#holders[piece] ?? 1) > 1) return
-    for (const from of this.#order) {
-      const ask = from.asks.find((one) => one.piece === piece)
-      if (!ask || ask.started || from === to) continue
-      this.#move(from, to, piece, nowMs)
-      return
-    }
+    const from = this.#askedOf.get(piece)
+    const ask = from?.asks.find((one) => one.piece === piece)
+    if (from && ask && !ask.started && from !== to) this.#move(from, to, piece, nowMs)
   }
 
   #move(from: PlanParent<P>, to: PlanParent<P>, piece: number, nowMs: number): void {
@@ -447,6 +450,7 @@ export class Plan<P> {
   #ask(actions: Action<P>[], parent: PlanParent<P>, piece: number, nowMs: number): void {
     parent.asks.push({ piece, sinceMs: nowMs, started: false })
     this.#asked[piece] = (this.#asked[piece] ?? 0) + 1
+    this.#askedOf.set(piece, parent)
     this.#inFlight++
     clearBit(this.#want, piece)
     actions.push({ kind: 'ask', parent: parent.id, piece })
@@ -502,6 +506,7 @@ export class Plan<P> {
     this.#inFlight--
     const left = (this.#asked[piece] ?? 1) - 1
     this.#asked[piece] = left
+    if (left === 0) this.#askedOf.delete(piece)
     if (left === 0 && !hasBit(this.#have, piece)) this.#wantAgain(piece)
   }
 

@@ -1,15 +1,91 @@
 /** Joins the engine to the peer: images are pulled through the ContentSource, layers unpacked as their pieces arrive. */
+import { access, constants } from 'node:fs/promises'
+import { delimiter, join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
-import type { Log } from '../base/log.ts'
+import { Level } from 'level'
+import {
+  Images,
+  openSnapshotter,
+  type RecordSpace,
+  Runtime,
+  registerEngineRoutes,
+  registerImageRoutes,
+} from '../../runtime/index.ts'
+import { systemClock } from '../base/clock.ts'
+import { DarnerError } from '../base/errors.ts'
+import { type Log, roomLog } from '../base/log.ts'
 import type { Scope } from '../base/scope.ts'
 import type { AgentSettings } from '../config/schema.ts'
 import type { ContentSource } from '../contracts/content.ts'
 
-export interface EngineJoin {
+export interface EngineParts {
   readonly scope: Scope
   readonly log: Log
   readonly app: FastifyInstance
   readonly content: ContentSource
 }
 
-export async function composeEngine(_settings: AgentSettings, _parts: EngineJoin): Promise<void> {}
+/** Opens the engine and registers its routes; the scope closes it, containers run on. Throws RUNTIME_MISSING, HOST_UNABLE. */
+export async function composeEngine(settings: AgentSettings, { scope, log, app, content }: EngineParts): Promise<void> {
+  const clock = systemClock
+  const runtimes = await installed(settings)
+  const conmon = await onPath('conmon')
+  if (conmon === undefined) {
+    throw new DarnerError('RUNTIME_MISSING', 'the engine needs conmon, which is not on the PATH', {
+      way: 'apt install conmon, or start the agent with --no-engine',
+    })
+  }
+  const database = new Level<string, string>(join(settings.data, 'engine', 'records'))
+  await database.open()
+  scope.defer(() => database.close())
+  const space = (name: string): RecordSpace => database.sublevel(name)
+  const snapshotter = await openSnapshotter(
+    { directory: join(settings.data, 'layers'), kind: settings.snapshotter },
+    { log: roomLog(log, 'runtime/snapshots') },
+  )
+  const images = new Images({ space: space('images') })
+  const runtime = scope.own(
+    await Runtime.open(
+      {
+        dir: join(settings.data, 'engine', 'containers'),
+        runDir: join(settings.data, 'engine', 'run'),
+        runtimes: Object.fromEntries(runtimes),
+        defaultRuntime:
+          settings.defaultRuntime === 'auto' ? (runtimes.keys().next().value ?? '') : settings.defaultRuntime,
+        conmon,
+      },
+      { images, rootfs: snapshotter, records: space('containers'), clock, log: roomLog(log, 'runtime/containers') },
+    ),
+  )
+  registerEngineRoutes(app, runtime, { signal: scope.signal })
+  registerImageRoutes(
+    app,
+    { content, snapshotter, images, clock, layersInUse: () => runtime.containers.inUse().layers },
+    { signal: scope.signal },
+  )
+}
+
+/** The configured runtimes that are here. Throws RUNTIME_MISSING when none is. */
+async function installed(settings: AgentSettings): Promise<Map<string, string>> {
+  const here = new Map<string, string>()
+  for (const [name, path] of Object.entries(settings.runtime)) if (await runs(path)) here.set(name, path)
+  if (here.size > 0) return here
+  throw new DarnerError('RUNTIME_MISSING', `no OCI runtime is at ${Object.values(settings.runtime).join(' or ')}`, {
+    way: 'apt install crun or runc, name one with --runtime NAME=PATH, or start the agent with --no-engine',
+  })
+}
+
+async function onPath(name: string): Promise<string | undefined> {
+  for (const folder of (process.env.PATH ?? '/usr/bin:/bin').split(delimiter)) {
+    const path = join(folder, name)
+    if (folder !== '' && (await runs(path))) return path
+  }
+  return undefined
+}
+
+async function runs(path: string): Promise<boolean> {
+  return await access(path, constants.X_OK).then(
+    () => true,
+    () => false,
+  )
+}

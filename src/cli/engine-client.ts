@@ -18,6 +18,8 @@ import { AgentClient, errorOfBody } from './client.ts'
 /** What attach and exec upgrade to: `STREAM_PROTOCOL` in src/wire/local-api.ts, whose schemas a command needn't load. */
 const STREAM_PROTOCOL = 'darner-stream'
 
+const INPUT_FRAME_BYTES = 64 * 1024
+
 type Waits = { readonly signal: AbortSignal }
 
 /** Talks to one agent. Every method throws AGENT_UNREACHABLE, or the DarnerError that the agent answered with. */
@@ -141,7 +143,9 @@ export class StreamSession implements AsyncDisposable {
 
   /** Resolves when the agent can take more. */
   async sendInput(bytes: Uint8Array): Promise<void> {
-    if (bytes.byteLength > 0) await this.#write(encodeFrame(CHANNEL.stdin, bytes))
+    for (let from = 0; from < bytes.byteLength; from += INPUT_FRAME_BYTES) {
+      await this.#write(encodeFrame(CHANNEL.stdin, bytes.subarray(from, from + INPUT_FRAME_BYTES)))
+    }
   }
 
   async endInput(): Promise<void> {

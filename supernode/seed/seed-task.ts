@@ -162,25 +162,32 @@ export class SeedTask {
     }
   }
 
-  /** Stores pieces, a few at once, and makes each known in order. */
+  /** Stores pieces, a few at once, and makes each known in order, as soon as it and all before it are stored. */
   async #ingest(pieces: AsyncIterable<CutPiece>, signal: AbortSignal): Promise<void> {
-    const underway: Promise<unknown>[] = []
-    const settle = async () => {
-      await underway.shift()
-      const from = this.#known++
-      this.#events.known(from, 1)
+    const underway = new Set<Promise<void>>()
+    const stored = new Set<number>()
+    let failed: unknown
+    const store = async ({ number, body }: CutPiece) => {
+      await this.stored.append(number, body)
+      stored.add(number)
+      while (stored.delete(this.#known)) this.#events.known(this.#known++, 1)
     }
     try {
-      for await (const { number, body } of pieces) {
+      for await (const piece of pieces) {
         signal.throwIfAborted()
-        const stored = this.stored.append(number, body)
-        stored.catch(() => {})
-        underway.push(stored)
-        if (underway.length >= this.#options.ingestDepth) await settle()
+        const storing = store(piece)
+          .catch((error: unknown) => {
+            failed ??= error
+          })
+          .finally(() => underway.delete(storing))
+        underway.add(storing)
+        if (underway.size >= this.#options.ingestDepth) await Promise.race(underway)
+        if (failed !== undefined) throw failed
       }
     } finally {
       // whatever ended the stream, what was cut whole is kept
-      while (underway.length > 0) await settle()
+      await Promise.all(underway)
     }
+    if (failed !== undefined) throw failed
   }
 }

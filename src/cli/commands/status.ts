@@ -1,0 +1,44 @@
+/** `darner status`: what the agent of this host does now. */
+import { formatBytes } from '../../config/units.ts'
+import { AgentClient } from '../client.ts'
+import type { Action } from '../context.ts'
+
+interface Status {
+  readonly peer: string
+  readonly lanes: readonly string[]
+  readonly supernode: { readonly peer: string; readonly connected: boolean; readonly trouble?: string }
+  readonly bytes: { readonly sent: number }
+  readonly tasks: readonly {
+    readonly task: string
+    readonly bytes: number
+    readonly pieces: number
+    readonly have: number
+    readonly complete: boolean
+    readonly state?: string
+  }[]
+}
+
+export const action: Action = async (_args, _options, context) => {
+  const client = new AgentClient({ socket: context.socket })
+  const status = await client.json<Status>('GET', '/v1/peer', { signal: context.signal })
+  if (context.json) {
+    context.stdout.write(`${JSON.stringify(status)}\n`)
+    return 0
+  }
+  const { supernode, tasks, bytes } = status
+  const held = tasks.filter((task) => task.complete)
+  const lines = [
+    `peer       ${status.peer}`,
+    `lanes      ${status.lanes.join(', ') || 'none'}`,
+    `supernode  ${supernode.peer} ${supernode.connected ? 'connected' : `not connected${supernode.trouble === undefined ? '' : `: ${supernode.trouble}`}`}`,
+    `blobs      ${held.length} complete, ${formatBytes(held.reduce((sum, task) => sum + task.bytes, 0))}; ${formatBytes(bytes.sent)} served to others`,
+    ...tasks
+      .filter((task) => !task.complete)
+      .map(
+        (task) =>
+          `fetching   ${task.task} ${task.have}/${task.pieces} pieces${task.state === undefined ? ' (paused)' : ''}`,
+      ),
+  ]
+  context.stdout.write(`${lines.join('\n')}\n`)
+  return 0
+}

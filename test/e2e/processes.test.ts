@@ -1,0 +1,152 @@
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { open, readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, it } from 'mocha'
+import { AgentClient } from '../../src/cli/client.ts'
+import { digestOf } from '../../src/oci/digest.ts'
+import { pieceBytesFor } from '../../src/task/task.ts'
+import { anAgentProcess, aSupernodeProcess, runDarner } from '../fixtures/a-daemon.ts'
+import { aDir } from '../fixtures/a-dir.ts'
+import { randomBody } from '../fixtures/an-image.ts'
+import { anOrigin } from '../fixtures/an-origin.ts'
+
+const MIB = 1024 * 1024
+
+async function sha256(path: string): Promise<string> {
+  return `sha256:${createHash('sha256')
+    .update(await readFile(path))
+    .digest('hex')}`
+}
+
+interface Status {
+  readonly tasks: readonly { readonly task: string; readonly have: number; readonly pieces: number }[]
+}
+
+async function until<T>(look: () => Promise<T | undefined>): Promise<T> {
+  const deadline = AbortSignal.timeout(20_000)
+  for (;;) {
+    const seen = await look()
+    if (seen !== undefined) return seen
+    deadline.throwIfAborted()
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+}
+
+describe('daemons as processes', function () {
+  this.timeout(60_000)
+
+  it('brings a 300 MiB blob to four agents at once, each below 250 MiB of memory, with one GET at the origin', async () => {
+    await using dir = await aDir()
+    await using origin = await anOrigin()
+    const body = randomBody(1, 300 * MIB)
+    const digest = digestOf(body)
+    origin.at('/blob', { body })
+    await using supernode = await aSupernodeProcess(dir.path)
+    const agents = await Promise.all(['a', 'b', 'c', 'd'].map((name) => anAgentProcess(dir.path, name, supernode.line)))
+    await using _all = {
+      [Symbol.asyncDispose]: async () => void (await Promise.all(agents.map((agent) => agent.kill('SIGKILL')))),
+    }
+    const results = await Promise.all(
+      agents.map(async (agent, number) => {
+        const path = join(dir.path, `out-${number}`)
+        const result = await runDarner(['get', `${origin.url}/blob`, '-o', path, '--json', '--socket', agent.socket])
+        assert.equal(result.code, 0, result.stderr)
+        assert.equal(await sha256(path), digest)
+        return JSON.parse(result.stdout.trim().split('\n').at(-1) ?? '') as { bytes: number; digest: string }
+      }),
+    )
+    for (const result of results) assert.deepEqual([result.bytes, result.digest], [body.byteLength, digest])
+    assert.equal(origin.requests.filter((request) => request.method === 'GET').length, 1)
+    for (const agent of agents) {
+      const { peak } = await agent.memory()
+      assert.ok(peak < 250 * MIB, `an agent took ${Math.round(peak / MIB)} MiB`)
+    }
+  })
+
+  it('goes on where it was after kill -9: only what lacked is fetched', async () => {
+    await using dir = await aDir()
+    await using origin = await anOrigin()
+    const body = randomBody(2, 24 * MIB)
+    const gate = Promise.withResolvers<void>()
+    origin.at('/blob', { body, pauseAfter: 12 * MIB, until: gate.promise })
+    const url = `${origin.url}/blob`
+    const flags = ['--digest', digestOf(body), '--json']
+    await using supernode = await aSupernodeProcess(dir.path)
+    await using first = await anAgentProcess(dir.path, 'a', supernode.line)
+    const cut = runDarner(['get', url, '-o', join(dir.path, 'cut'), ...flags, '--socket', first.socket])
+    const pieces = Math.ceil(body.byteLength / pieceBytesFor(body.byteLength))
+    const half = Math.floor((12 * MIB) / pieceBytesFor(body.byteLength))
+    await until(async () => {
+      const { tasks } = await new AgentClient({ socket: first.socket }).json<Status>('GET', '/v1/peer', {
+        signal: AbortSignal.timeout(5_000),
+      })
+      return tasks.some((task) => task.have >= half) ? true : undefined
+    })
+    await first.kill('SIGKILL')
+    assert.equal((await cut).code, 1)
+    assert.ok(!(await readdir(dir.path)).includes('cut'), 'no half-written file under its name')
+    gate.resolve()
+    await using again = await anAgentProcess(dir.path, 'a', supernode.line)
+    const path = join(dir.path, 'whole')
+    const result = await runDarner(['get', url, '-o', path, ...flags, '--socket', again.socket])
+    assert.equal(result.code, 0, result.stderr)
+    assert.equal(await sha256(path), digestOf(body))
+    const summary = JSON.parse(result.stdout) as { pieces: number }
+    assert.ok(Math.abs(summary.pieces - (pieces - half)) <= 1, `fetched ${summary.pieces} of ${pieces}, had ${half}`)
+    assert.equal(origin.requests.filter((request) => request.method === 'GET').length, 1)
+  })
+
+  it('refuses a piece that another agent serves wrongly, gets it elsewhere, and says so', async () => {
+    await using dir = await aDir()
+    await using origin = await anOrigin()
+    const body = randomBody(3, 16 * MIB)
+    const digest = digestOf(body)
+    origin.at('/blob', { body })
+    const flags = ['--digest', digest, '--json']
+    await using supernode = await aSupernodeProcess(dir.path)
+    await using liar = await anAgentProcess(dir.path, 'liar', supernode.line)
+    const seeded = await runDarner([
+      'get',
+      `${origin.url}/blob`,
+      '-o',
+      join(dir.path, 'one'),
+      ...flags,
+      '--socket',
+      liar.socket,
+    ])
+    assert.equal(seeded.code, 0, seeded.stderr)
+    // one byte in each piece of what the agent goes on serving
+    await using file = await open(
+      join(dir.path, 'liar', 'store', 'blobs', 'sha256', digest.slice('sha256:'.length)),
+      'r+',
+    )
+    for (let at = 100; at < body.byteLength; at += pieceBytesFor(body.byteLength))
+      await file.write(Buffer.from([~(body[at] ?? 0)]), 0, 1, at)
+    await using honest = await anAgentProcess(dir.path, 'honest', supernode.line, ['--log-level', 'debug'])
+    const path = join(dir.path, 'two')
+    const result = await runDarner(['get', `${origin.url}/blob`, '-o', path, ...flags, '--socket', honest.socket])
+    assert.equal(result.code, 0, result.stderr)
+    assert.equal(await sha256(path), digest)
+    assert.match(honest.log(), /"piece":\d+.*piece refused/)
+    assert.equal(origin.requests.filter((request) => request.method === 'GET').length, 1)
+  })
+
+  it('admits only agents with the join token, and both sides say why', async () => {
+    await using dir = await aDir()
+    await using supernode = await aSupernodeProcess(dir.path, [])
+    const token = await runDarner(['supernode', 'token', '--data', join(dir.path, 'supernode')])
+    assert.match(token.stdout, /^drn-[A-Za-z0-9_-]{43}\n$/)
+    await assert.rejects(anAgentProcess(dir.path, 'stranger', supernode.line), /ADMISSION_REFUSED|showed no join token/)
+    assert.match(supernode.log(), /agent refused/)
+    await using member = await anAgentProcess(dir.path, 'member', supernode.line, ['--join-token', token.stdout.trim()])
+    assert.match(member.line, /^joined /)
+  })
+
+  it('refuses a second agent on the same data directory, naming the first', async () => {
+    await using dir = await aDir()
+    await using supernode = await aSupernodeProcess(dir.path)
+    await using first = await anAgentProcess(dir.path, 'a', supernode.line)
+    await assert.rejects(anAgentProcess(dir.path, 'a', supernode.line), new RegExp(String(first.pid)))
+  })
+})
