@@ -479,9 +479,16 @@ export class Containers implements AsyncDisposable {
   async #ended(entry: Entry, event: 'exit' | 'lost', fact: ExitFact, error?: string): Promise<void> {
     await this.#move(entry, event, { ...fact, error, pid: undefined, conmonPid: undefined })
     this.#fault('exit:recorded')
-    this.#settle(entry, { exitCode: fact.exitCode, ...(error === undefined ? {} : { error }) })
+    const reply = { exitCode: fact.exitCode, ...(error === undefined ? {} : { error }) }
+    const goes = entry.record.request.autoRemove === true
+    if (!goes) this.#settle(entry, reply)
     await this.#cleanQuietly(entry, event === 'lost')
-    if (entry.record.request.autoRemove === true) await this.#removeLocked(entry)
+    if (!goes) return
+    try {
+      await this.#removeLocked(entry, reply)
+    } finally {
+      entry.ended.resolve(reply) // whoever waits for a --rm container goes on when it is gone, or can't be removed
+    }
   }
 
   async #cleanQuietly(entry: Entry, force: boolean): Promise<void> {
@@ -493,7 +500,7 @@ export class Containers implements AsyncDisposable {
     }
   }
 
-  async #removeLocked(entry: Entry): Promise<void> {
+  async #removeLocked(entry: Entry, last?: ExitReply): Promise<void> {
     await this.#move(entry, 'remove', {}, true)
     this.#fault('remove:recorded')
     if (this.#parts.runtimes.has(entry.record.runtime)) {
@@ -508,7 +515,8 @@ export class Containers implements AsyncDisposable {
     this.#index.remove(entry)
     const gone = new DarnerError('NOT_FOUND', `container ${entry.record.name} was removed`)
     for (const session of entry.waiting) session.fail(gone)
-    entry.ended.reject(gone)
+    if (last) entry.ended.resolve(last)
+    else entry.ended.reject(gone)
   }
 
   /** What a former agent left of one container; says what was mended. */

@@ -12,6 +12,12 @@ const AF_UNIX = 1
 const SOCK_STREAM = 1
 const SOCK_SEQPACKET = 5
 const SOCK_CLOEXEC = 0o2000000
+/** libuv sets it on the pair's half, whose place the socket takes: it must come with it by itself, or writes block all. */
+const SOCK_NONBLOCK = 0o4000
+const EAGAIN = 11
+/** A listener's queue that is full empties as soon as it accepts. */
+const CONNECT_TRIES = 200
+const CONNECT_PAUSE_MS = 5
 const O_CLOEXEC = 0o2000000
 const O_PATH = 0o10000000
 const MSG_DONTWAIT = 0x40
@@ -67,7 +73,7 @@ export async function connectSeqpacket(path: string, handlers: SeqpacketHandlers
   const c = await libc()
   const failed = (step: string): DarnerError =>
     new DarnerError('CLOSED', `connecting to ${path}: ${step} failed with errno ${c.errno()}`)
-  const fd = c.socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)
+  const fd = c.socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
   if (fd < 0) throw failed('socket')
   const folder = openFolder(path, fd)
   let half = -1
@@ -79,7 +85,10 @@ export async function connectSeqpacket(path: string, handlers: SeqpacketHandlers
     const family = Buffer.alloc(2)
     family.writeUInt16LE(AF_UNIX)
     const address = Buffer.concat([family, near])
-    if (c.connect(fd, address, address.byteLength) !== 0) throw failed('connect')
+    for (let tries = 0; c.connect(fd, address, address.byteLength) !== 0; tries++) {
+      if (c.errno() !== EAGAIN || tries === CONNECT_TRIES) throw failed('connect')
+      await new Promise((resolve) => setTimeout(resolve, CONNECT_PAUSE_MS))
+    }
     const pair: number[] = [-1, -1]
     if (c.socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) !== 0) throw failed('socketpair')
     half = pair[0] ?? -1
