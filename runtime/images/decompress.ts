@@ -1,9 +1,10 @@
 /** Turns a layer blob as it arrives into its tar stream. Chunks are bounded, and reading slowly slows the source. */
-import { Readable } from 'node:stream'
+import { type Duplex, Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip, createZstdDecompress } from 'node:zlib'
 import { DarnerError } from '../../src/base/errors.ts'
 import type { Compression } from '../../src/oci/media-types.ts'
+import { FrameCutter } from './zstd-frames.ts'
 
 const CHUNK_BYTES = 256 * 1024
 const MAGIC_BYTES = 4
@@ -22,7 +23,8 @@ export async function* decompress(
     const compression = compressionOf(head)
     const whole = rejoin(head, bytes)
     if (compression === 'none') yield* whole
-    else yield* expand(whole, compression, signal)
+    else if (compression === 'gzip') yield* expand(whole, signal)
+    else yield* expandFrames(whole, signal)
   } finally {
     await bytes.return?.()
   }
@@ -32,16 +34,46 @@ export async function* decompress(
 export function compressionOf(head: Uint8Array): Compression {
   if (head[0] === 0x1f && head[1] === 0x8b) return 'gzip'
   if (head[0] === 0x28 && head[1] === 0xb5 && head[2] === 0x2f && head[3] === 0xfd) return 'zstd'
+  if (((head[0] ?? 0) & 0xf0) === 0x50 && head[1] === 0x2a && head[2] === 0x4d && head[3] === 0x18) return 'zstd'
   return 'none'
 }
 
-async function* expand(
+async function* expand(source: AsyncIterable<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  yield* through(source, createGunzip({ chunkSize: CHUNK_BYTES }), 'gzip', signal)
+}
+
+/** One decoder per frame; a source that ends inside a frame is cut. */
+async function* expandFrames(source: AsyncIterable<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  const cutter = new FrameCutter()
+  const parts = (async function* () {
+    for await (const chunk of source) yield* cutter.push(chunk)
+    cutter.finish()
+  })()
+  try {
+    for (let first = await parts.next(); !first.done; first = await parts.next()) {
+      const start = first.value
+      const frame = (async function* () {
+        yield start.bytes
+        for (let last = start.last; !last; ) {
+          const next = await parts.next()
+          if (next.done) return
+          last = next.value.last
+          yield next.value.bytes
+        }
+      })()
+      yield* through(frame, createZstdDecompress({ chunkSize: CHUNK_BYTES }), 'zstd', signal)
+    }
+  } finally {
+    await parts.return(undefined)
+  }
+}
+
+async function* through(
   source: AsyncIterable<Uint8Array>,
-  compression: 'gzip' | 'zstd',
+  engine: Duplex,
+  compression: string,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
-  const engine =
-    compression === 'gzip' ? createGunzip({ chunkSize: CHUNK_BYTES }) : createZstdDecompress({ chunkSize: CHUNK_BYTES })
   let sourceError: unknown
   const guarded = (async function* () {
     try {
@@ -62,6 +94,14 @@ async function* expand(
   } catch (error) {
     if (signal.aborted) throw signal.reason
     if (sourceError !== undefined) throw sourceError
+    // the decoder found its end before the source did: what follows a gzip member is not looked at, the DiffID is
+    if (
+      error instanceof Error &&
+      'code' in error &&
+      error.code === 'ERR_STREAM_PREMATURE_CLOSE' &&
+      engine.readableEnded
+    )
+      return
     throw translate(error, compression)
   } finally {
     engine.destroy()

@@ -8,7 +8,7 @@ import type { Clock } from '../../src/base/clock.ts'
 import { DarnerError } from '../../src/base/errors.ts'
 import type { ByteSources, Content, ContentSource, ContentSummary, Priority } from '../../src/contracts/content.ts'
 import type { Snapshotter, UnpackLimits } from '../../src/contracts/snapshots.ts'
-import { type Digest, digestOf } from '../../src/oci/digest.ts'
+import { algorithmOf, type Digest, Digester } from '../../src/oci/digest.ts'
 import {
   type Descriptor,
   MAX_MANIFEST_BYTES,
@@ -141,7 +141,9 @@ async function fetchManifest(
 ) {
   const credential = request.credential === undefined ? {} : { credential: request.credential }
   const answer = await parts.content.manifest({ origin, reference, ...credential }, { signal: request.signal })
-  const digest = answer.digest.startsWith('sha512:') ? answer.digest : digestOf(answer.body)
+  const digester = new Digester(algorithmOf(answer.digest))
+  digester.update(answer.body)
+  const digest = digester.finish()
   if (digest !== answer.digest)
     throw new DarnerError(
       'DIGEST_MISMATCH',

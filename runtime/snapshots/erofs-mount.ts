@@ -1,11 +1,13 @@
 /** Mounting an EROFS layer: straight from its files where the kernel can (Linux 6.12), through loop devices elsewhere. */
-import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DarnerError } from '../../src/base/errors.ts'
 import { MS, mount } from '../../src/base/syscalls.ts'
 import { erofsFormat, imageOf } from './erofs.ts'
 import { unmountAll } from './mounts.ts'
 import { runProgram } from './program.ts'
+
+const PROBE = 'probe-'
 
 export type ErofsWay = 'file' | 'loop'
 
@@ -39,7 +41,13 @@ async function mountByLoop(image: string, data: string, target: string): Promise
 
 /** Makes a small layer and mounts it, which is the only sure sign that this host can. */
 export async function probeErofs(directory: string): Promise<{ way: ErofsWay } | { way?: undefined; reason: string }> {
-  const probe = await mkdtemp(join(directory, 'probe-'))
+  for (const name of await readdir(directory)) {
+    // a process that was killed while it probed
+    if (!name.startsWith(PROBE)) continue
+    unmountAll(join(directory, name, 'mnt'))
+    await rm(join(directory, name), { recursive: true, force: true })
+  }
+  const probe = await mkdtemp(join(directory, PROBE))
   try {
     const target = join(probe, 'mnt')
     await mkdir(target)

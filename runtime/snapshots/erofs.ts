@@ -86,6 +86,7 @@ async function readParts(
 }
 
 class OpenImage implements OpenLayer {
+  readonly sliceBytes = 1024 * 1024
   readonly #staging: string
   readonly #name: string
   readonly #data: FileHandle

@@ -6,6 +6,8 @@ import { LayerPlan, type LayerStep } from './layer-plan.ts'
 import { TarReader } from './tar.ts'
 
 export interface LayerSink {
+  /** Most bytes of the archive between two flushes: what it does at once, it does on the event loop. */
+  readonly sliceBytes: number
   step(step: LayerStep): void
   /** Data of the file that the last `make` step made. Valid until {@link flush} resolved. */
   data(at: number, chunk: Uint8Array): void
@@ -13,6 +15,8 @@ export interface LayerSink {
   /** Called after each chunk of the archive: write what waits. */
   flush(): Promise<void>
 }
+
+const STEPS_AT_ONCE = 32
 
 export interface LayerFacts {
   /** Bytes of the tar stream. */
@@ -54,8 +58,10 @@ export async function feed(
     if (digester.bytes > limits.bytes) {
       throw new DarnerError('LIMIT_EXCEEDED', `layer ${diffId}: its tar has more than ${limits.bytes} bytes`)
     }
-    reader.push(chunk)
-    await sink.flush()
+    for (let at = 0; at < chunk.byteLength; at += sink.sliceBytes) {
+      reader.push(chunk.subarray(at, at + sink.sliceBytes))
+      await sink.flush()
+    }
   }
   reader.finish()
   const found = digester.finish()
@@ -63,7 +69,7 @@ export async function feed(
   let waiting = 0
   for (const step of plan.settle()) {
     sink.step(step)
-    if (++waiting % 1024 === 0) await sink.flush()
+    if (++waiting % STEPS_AT_ONCE === 0) await sink.flush()
   }
   await sink.flush()
   return { tarBytes: digester.bytes, entries: plan.entries, implied: plan.implied() }

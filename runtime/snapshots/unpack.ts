@@ -5,6 +5,7 @@
  */
 import { closeSync, fchmodSync, fchownSync, ftruncateSync, mkdirSync, openSync, renameSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import {
   chmodAt,
   chownAt,
@@ -43,6 +44,7 @@ export function treeOf(layerDirectory: string): string {
 }
 
 class OpenTree implements OpenLayer {
+  readonly sliceBytes = 16 * 1024
   readonly #staging: string
   readonly #root: number
   readonly #parents = new Map<string, number>()
@@ -108,8 +110,9 @@ class OpenTree implements OpenLayer {
     utimesAt(file.parent, file.name, entry.mtime.seconds, entry.mtime.nanoseconds)
   }
 
+  /** All is written as it came; this only lets others have the event loop. */
   async flush(): Promise<void> {
-    // written as it came
+    await setImmediate()
   }
 
   async seal({ signal }: { signal: AbortSignal }): Promise<{ bytes: number; format: Record<string, never> }> {

@@ -1,0 +1,190 @@
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
+import { Images } from '../../../runtime/images/images.ts'
+import { type PullEvent, type PullRequest, pullImage } from '../../../runtime/images/pull.ts'
+import { systemClock } from '../../../src/base/clock.ts'
+import { type Digest, digestOf } from '../../../src/oci/digest.ts'
+import { parseReference } from '../../../src/oci/reference.ts'
+import { aContentSource, type MemorySource } from '../../fixtures/a-content-source.ts'
+import { aRecordSpace } from '../../fixtures/a-record-space.ts'
+import { aSnapshotter, type SnapshotterFixture } from '../../fixtures/a-snapshotter.ts'
+import { onStage } from '../../fixtures/a-stage.ts'
+import { aTar } from '../../fixtures/a-tar.ts'
+import { aBlob, anImage, type Image } from '../../fixtures/an-image.ts'
+import { failsWith } from '../../fixtures/fails-with.ts'
+
+const amd64 = { os: 'linux', architecture: 'amd64' }
+function asking(reference: string, more: Partial<PullRequest> = {}): PullRequest {
+  return {
+    reference: parseReference(`registry.test/app:${reference}`),
+    platform: amd64,
+    plainHttp: true,
+    signal: AbortSignal.timeout(30_000),
+    ...more,
+  }
+}
+function parts(held: SnapshotterFixture, content: MemorySource) {
+  return { content, snapshotter: held.snapshotter, images: new Images({ space: aRecordSpace() }), clock: systemClock }
+}
+
+for (const kind of ['erofs', 'directory'] as const) {
+  describe(`pullImage into ${kind} layers`, function () {
+    this.timeout(60_000)
+    before(function () {
+      onStage(this, { programs: ['mkfs.erofs'] })
+    })
+
+    it('brings plain, gzip and zstd layers to a root file system', async () => {
+      await using held = await aSnapshotter(kind)
+      const image = anImage()
+      const content = aContentSource([image])
+      const all = parts(held, content)
+      const pulled = await pullImage(asking('0'), all)
+      assert.deepEqual(
+        pulled.image.layers.map((one) => one.diffId),
+        image.diffIds,
+      )
+      assert.equal(pulled.blobs.length, 4)
+      assert.equal(content.stillOpen.count, 0)
+      const { layers } = await all.images.resolve('registry.test/app:0')
+      const { path } = await held.snapshotter.mount('c', layers, {
+        readonly: true,
+        signal: AbortSignal.timeout(30_000),
+      })
+      assert.deepEqual(readdirSync(path).sort(), ['layer-0', 'layer-1', 'layer-2'])
+      assert.equal(readFileSync(join(path, 'layer-2/data')).length, 4096)
+    })
+
+    it('chooses from an index by platform and reads no layer that is here', async () => {
+      await using held = await aSnapshotter(kind)
+      const [one, two] = [anImage(), anImage({ seed: 2, platform: { os: 'linux', architecture: 'arm64' } })]
+      const content = aContentSource([one, two])
+      const all = parts(held, content)
+      assert.equal((await pullImage(asking('index'), all)).image.manifest, one.manifest.digest)
+      const before = content.opened.length
+      const events: PullEvent[] = []
+      const again = await pullImage(asking('index', { onProgress: (event) => events.push(event) }), all)
+      assert.deepEqual(content.opened.slice(before), [one.config.digest])
+      assert.deepEqual(
+        again.blobs.map((blob) => blob.digest),
+        [one.config.digest],
+      )
+      assert.equal(events.filter((event) => event.kind === 'layer' && event.state === 'present').length, 3)
+      await failsWith(
+        'PLATFORM_MISSING',
+        pullImage(asking('index', { platform: { os: 'linux', architecture: 's390x' } }), all),
+      )
+    })
+
+    it('unpacks a layer while it arrives', async () => {
+      await using held = await aSnapshotter(kind)
+      const image = anImage({ layers: [{ compression: 'none', bytes: 300_000 }] })
+      const content = aContentSource([image])
+      const ingest = join(held.directory, kind, 'ingest')
+      let seen = 0
+      content.gate = async (_, from) => {
+        // each byte that is held back proves that those before it are on disk already
+        if (from > 200_000) seen = Math.max(seen, readdirSync(ingest).length)
+      }
+      const events: string[] = []
+      await pullImage(
+        asking('0', {
+          onProgress: (event) => event.kind === 'layer' && events.at(-1) !== event.state && events.push(event.state),
+        }),
+        parts(held, content),
+      )
+      assert.equal(seen, 1)
+      assert.deepEqual(events, ['waiting', 'downloading', 'unpacking', 'done'])
+    })
+
+    const bad: Record<string, [Parameters<typeof failsWith>[0], (image: Image, source: MemorySource) => void]> = {
+      'a layer of another length than the manifest states': [
+        'SIZE_MISMATCH',
+        (image, source) => source.spoil(layer(image), Buffer.alloc(99)),
+      ],
+      'a layer that is no tar': [
+        'LAYER_INVALID',
+        (image, source) => source.spoil(layer(image), sized(image, gzipSync(Buffer.alloc(20_000, 'no tar')))),
+      ],
+      'a layer that is cut': [
+        'LAYER_INVALID',
+        (image, source) =>
+          source.spoil(layer(image), sized(image, Buffer.from(image.layers[1]?.body ?? []).subarray(0, 2000))),
+      ],
+      'a layer with another DiffID': [
+        'DIGEST_MISMATCH',
+        (image, source) => source.spoil(layer(image), sized(image, gzipSync(aTar([{ name: 'other', body: 'x' }])))),
+      ],
+      'a config that is no config': [
+        'MANIFEST_INVALID',
+        (image, source) => source.spoil(image.config.digest, Buffer.alloc(image.config.size, ' ')),
+      ],
+    }
+    for (const [what, [code, spoil]] of Object.entries(bad)) {
+      it(`refuses ${what} and lists no image`, async () => {
+        await using held = await aSnapshotter(kind)
+        const image = anImage()
+        const content = aContentSource([image])
+        spoil(image, content)
+        const all = parts(held, content)
+        await failsWith(code, pullImage(asking('0'), all))
+        assert.deepEqual(await all.images.list(), [])
+        assert.equal(content.stillOpen.count, 0)
+        assert.deepEqual(readdirSync(join(held.directory, kind, 'ingest')), [])
+      })
+    }
+
+    it('bounds a gzip bomb', async () => {
+      await using held = await aSnapshotter(kind)
+      const image = anImage({
+        layers: [{ compression: 'gzip', entries: [{ name: 'zeros', body: Buffer.alloc(40 * 1024 * 1024) }] }],
+      })
+      const limits = { bytes: 1024 * 1024, entries: 10 }
+      await failsWith('LIMIT_EXCEEDED', pullImage(asking('0', { limits }), parts(held, aContentSource([image]))))
+      assert.deepEqual(readdirSync(join(held.directory, kind, 'ingest')), [])
+    })
+
+    it('ends with the reason of its signal in the middle of a layer and leaves nothing half made', async () => {
+      await using held = await aSnapshotter(kind)
+      const content = aContentSource([anImage({ layers: [{ bytes: 100_000 }, { bytes: 100_000 }] })])
+      const ending = new AbortController()
+      content.gate = async (_, from) => {
+        if (from > 50_000) ending.abort(new Error('enough'))
+      }
+      await assert.rejects(pullImage(asking('0', { signal: ending.signal }), parts(held, content)), /enough/)
+      assert.equal(content.stillOpen.count, 0)
+      assert.deepEqual(readdirSync(join(held.directory, kind, 'ingest')), [])
+    })
+
+    it('refuses a manifest that is not what its digest says, and artifacts that are no image', async () => {
+      await using held = await aSnapshotter(kind)
+      const image = anImage()
+      const wrong = { ...image.manifest, digest: digestOf('other') }
+      const helm = aBlob(
+        image.manifest.mediaType,
+        Buffer.from(
+          new TextDecoder()
+            .decode(image.manifest.body)
+            .replace(/vnd\.oci\.image\.config\.v1/, 'vnd.cncf.helm.config.v1'),
+        ),
+      )
+      const all = parts(held, aContentSource([image], { wrong, helm }))
+      await failsWith('DIGEST_MISMATCH', pullImage(asking('wrong'), all))
+      await failsWith('UNSUPPORTED', pullImage(asking('helm'), all))
+      await failsWith('ORIGIN_NOT_FOUND', pullImage(asking('absent'), all))
+    })
+  })
+}
+
+function layer(image: Image): Digest {
+  return image.layers[1]?.digest ?? digestOf('')
+}
+
+/** `body` filled up or cut to the length that the manifest states; what follows a gzip member is not looked at. */
+function sized(image: Image, body: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(image.layers[1]?.size ?? 0)
+  bytes.set(body.subarray(0, bytes.length))
+  return bytes
+}

@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict'
+import { closeSync, mkdirSync, openSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import {
+  getXattr,
+  linkAt,
+  mkdirAt,
+  mknodAt,
+  O,
+  openAt,
+  openBelow,
+  RESOLVE,
+  S_IF,
+  setXattr,
+  symlinkAt,
+  umount,
+  unlinkAt,
+  utimesAt,
+} from '../../../src/base/syscalls.ts'
+import { aDir } from '../../fixtures/a-dir.ts'
+
+describe('syscalls', () => {
+  it('makes, links and removes names of any bytes below a descriptor', async () => {
+    await using dir = await aDir()
+    const root = openSync(dir.path, O.RDONLY)
+    const odd = Buffer.from([0xff, 0x0a])
+    mkdirAt(root, odd, 0o755)
+    closeSync(openAt(root, Buffer.concat([odd, Buffer.from('/f')]), O.WRONLY | O.CREAT | O.EXCL, 0o600))
+    linkAt(root, Buffer.concat([odd, Buffer.from('/f')]), root, 'g')
+    symlinkAt('g', root, 's')
+    mknodAt(root, 'pipe', S_IF.FIFO | 0o600, 0, 0)
+    utimesAt(root, 'g', 1_234_567_890, 123_456_789)
+    assert.equal(statSync(join(dir.path, 'g'), { bigint: true }).mtimeNs, 1_234_567_890_123_456_789n)
+    assert.equal(statSync(join(dir.path, 'g')).nlink, 2)
+    assert.equal(statSync(join(dir.path, 'pipe')).isFIFO(), true)
+    unlinkAt(root, 's')
+    assert.throws(() => statSync(join(dir.path, 's')), { code: 'ENOENT' })
+    closeSync(root)
+  })
+
+  it('opens below a directory through no symlink and never above', async () => {
+    await using dir = await aDir()
+    mkdirSync(join(dir.path, 'in'))
+    writeFileSync(join(dir.path, 'in/f'), '')
+    symlinkSync('in', join(dir.path, 'link'))
+    const root = openSync(dir.path, O.RDONLY)
+    closeSync(openBelow(root, 'in/f', O.RDONLY, RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS))
+    assert.throws(() => openBelow(root, 'link/f', O.RDONLY, RESOLVE.NO_SYMLINKS), { code: 'ELOOP' })
+    assert.throws(() => openBelow(root, '../x', O.RDONLY, RESOLVE.BENEATH), { code: 'EXDEV' })
+    assert.throws(() => openBelow(root, 'none', O.RDONLY, RESOLVE.BENEATH), { code: 'ENOENT', syscall: 'openat2' })
+    closeSync(root)
+  })
+
+  it('keeps attributes byte for byte and says undefined for none', async () => {
+    await using dir = await aDir()
+    const file = join(dir.path, 'f')
+    writeFileSync(file, '')
+    setXattr(file, 'user.x', Buffer.from([0, 1, 255]))
+    assert.deepEqual(getXattr(file, 'user.x'), new Uint8Array([0, 1, 255]))
+    assert.equal(getXattr(file, 'user.y'), undefined)
+  })
+
+  it('refuses paths with a NUL', () => {
+    assert.throws(() => umount('/a\0b'), { code: 'EINVAL' })
+  })
+})
