@@ -63,7 +63,7 @@ export interface Peer extends AsyncDisposable {
 }
 
 /** In flight over all parents of a task: bounds memory together with the count. */
-const IN_FLIGHT_BYTES = 48 * 1024 * 1024
+const IN_FLIGHT_BYTES = 32 * 1024 * 1024
 
 /** Starts a peer; it serves once this resolves and joins the supernode in the background. Dispose it to stop. */
 export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<Peer> {
@@ -78,6 +78,7 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
         store,
         clock,
         admitted: (peer) => !refused.has(peer),
+        heldUnder: (task) => scheduler.heldUnder(task),
         sent: (_task, _child, bytes) => {
           sent += bytes
         },

@@ -12,6 +12,8 @@ function cacheFolder(): string {
   return join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'darner', 'code')
 }
 
+const daemon = ['agent', 'supernode'].includes(process.argv[2] ?? '') && process.argv[3] !== 'token'
+if (daemon) (await import('./lean-process.ts')).becomeLean()
 enableCompileCache(cacheFolder())
 const { runProgram, OUTPUT_GONE } = await import('./program.ts')
 const { DarnerError, EXIT, errorLine } = await import('../base/errors.ts')
