@@ -3,18 +3,16 @@
  * be; conmon carries the process and outlives this one. Work on one container goes one step at a time; waiting holds no lock.
  */
 import { randomBytes } from 'node:crypto'
-import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock } from '../../src/base/clock.ts'
-import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
+import { DarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
 import { Scope } from '../../src/base/scope.ts'
 import { abortable } from '../../src/base/signals.ts'
 import type { ContainerView, CreateReply, CreateRequest, ExitReply, TerminalSize } from '../../src/wire/local-api.ts'
 import { Attached } from '../shim/attach.ts'
-import { type Bundle, bundleAt } from '../shim/bundle.ts'
-import { conmonAlive, resizeTerminal } from '../shim/conmon.ts'
-import { type ExitFact, Exits } from '../shim/exits.ts'
+import { resizeTerminal } from '../shim/conmon.ts'
+import { Exits } from '../shim/exits.ts'
 import type { LogEntry } from '../shim/log-lines.ts'
 import { readLog } from '../shim/logs.ts'
 import type { OciRuntime } from '../shim/oci-runtime.ts'
@@ -23,13 +21,14 @@ import { readImageConfig } from '../spec/image-config.ts'
 import { signalNumber } from '../spec/signals.ts'
 import { capabilitiesOf, type HostFacts } from '../spec/spec.ts'
 import { ContainerIndex } from './index-of.ts'
-import { containerId, type FaultPoint, Launcher, makeBundlesFolder, startExitCode } from './launch.ts'
+import { containerId, type FaultPoint, Launcher, makeBundlesFolder } from './launch.ts'
+import { type Change, type Entry, Lifecycle } from './lifecycle.ts'
 import { Locks } from './locks.ts'
 import type { ImageStore, RecordSpace, RootfsStore } from './ports.ts'
 import { type ContainerRecord, Records, viewOf } from './record.ts'
 import { recoverContainers } from './recover.ts'
 import { type Session, WaitingSession } from './session.ts'
-import { ALIVE, CONTAINER_STATES, type ContainerEvent } from './states.ts'
+import { ALIVE, CONTAINER_STATES } from './states.ts'
 
 export interface ContainersOptions {
   /** Folder of bundles, logs and exit files. */
@@ -59,21 +58,6 @@ export const DEFAULT_STOP_SEC = 10
 /** How long a process may take to die of KILL before that is an error: it may sit in an uninterruptible call. */
 const KILL_MS = 30_000
 const SIGKILL = 9
-/** The exit code of a process that nobody saw ending. */
-const LOST_EXIT_CODE = 255
-
-export interface Entry {
-  readonly id: string
-  record: ContainerRecord
-  readonly bundle: Bundle
-  readonly name: string
-  /** Settles at the end of the present run or, when none is on, of the next one. */
-  ended: PromiseWithResolvers<ExitReply>
-  readonly waiting: Set<WaitingSession>
-  consoleSize: TerminalSize | undefined
-}
-
-type Change = { [Key in keyof ContainerRecord]?: ContainerRecord[Key] | undefined }
 
 /** All methods take an id, a name or the start of an id, and throw NOT_FOUND. */
 export class Containers implements AsyncDisposable {
@@ -81,6 +65,7 @@ export class Containers implements AsyncDisposable {
   readonly #parts: ContainersParts
   readonly #records: Records
   readonly #launcher: Launcher
+  readonly #life: Lifecycle
   readonly #exits: Exits
   readonly #locks = new Locks()
   readonly #index = new ContainerIndex<Entry>()
@@ -94,6 +79,16 @@ export class Containers implements AsyncDisposable {
     this.#records = new Records(parts.records)
     this.#exits = new Exits(join(options.dir, 'exits'), (id) => this.#background(id, () => this.#checkExit(id)))
     this.#launcher = new Launcher(options, { ...parts, exits: this.#exits, fault: this.#fault })
+    this.#life = new Lifecycle({
+      ...parts,
+      dir: join(options.dir, 'containers'),
+      records: this.#records,
+      launcher: this.#launcher,
+      exits: this.#exits,
+      index: this.#index,
+      fault: this.#fault,
+      signal: this.#scope.signal,
+    })
   }
 
   /** Reads the records, mends what a former agent left, and begins to watch. Call once, before anything else. */
@@ -104,16 +99,19 @@ export class Containers implements AsyncDisposable {
     const records = await this.#records.all((key, error) =>
       this.#parts.log.error({ key, error }, 'container record skipped'),
     )
-    for (const record of records) this.#index.add(this.#entry(record))
+    for (const record of records) this.#index.add(this.#life.entryOf(record))
     const mended = await recoverContainers({
       bundles,
       entries: this.#index.all(),
       rootfs: this.#parts.rootfs,
       runtimes: this.#parts.runtimes,
       log: this.#parts.log,
-      recoverOne: (entry) => this.#recoverOne(entry),
+      recoverOne: (entry) => this.#locks.hold(entry.id, () => this.#life.recover(entry)),
       signal: this.#scope.signal,
     })
+    for (const { id, record } of this.#index.all()) {
+      if (record.status === 'stopping') this.#background(id, () => this.stop(id, { signal: this.#scope.signal }))
+    }
     if (mended.length > 0) this.#parts.log.info({ mended }, 'containers recovered')
     this.#scope.run((signal) => this.#recheck(signal))
   }
@@ -157,7 +155,7 @@ export class Containers implements AsyncDisposable {
         createdAt: parts.clock.now(),
       }
       await this.#records.put(record, { sync: true })
-      this.#index.add(this.#entry(record))
+      this.#index.add(this.#life.entryOf(record))
       this.#fault('create:recorded')
       const warnings = options.seccompName === 'unconfined' && request.seccomp !== 'unconfined' ? [NO_PROFILE] : []
       return { id, name, warnings }
@@ -174,18 +172,23 @@ export class Containers implements AsyncDisposable {
       if (ALIVE.includes(entry.record.status)) return
       signal.throwIfAborted()
       const fresh: Change = { pid: undefined, conmonPid: undefined, exitCode: undefined, finishedAt: undefined }
-      await this.#move(entry, 'start', { ...fresh, error: undefined, oomKilled: undefined, stopRequested: undefined })
+      await this.#life.move(entry, 'start', {
+        ...fresh,
+        error: undefined,
+        oomKilled: undefined,
+        stopRequested: undefined,
+      })
       this.#fault('start:recorded')
       try {
         const launched = await this.#launcher.launch(entry.record, entry.bundle, {
           consoleSize: entry.consoleSize,
-          created: () => this.#connectWaiting(entry),
+          created: () => this.#life.connectWaiting(entry),
           signal: this.#scope.signal,
         })
         const { pid, conmonPid, argv } = launched
-        await this.#move(entry, 'started', { pid, conmonPid, argv: [...argv], startedAt: this.#parts.clock.now() })
+        await this.#life.move(entry, 'started', { pid, conmonPid, argv: [...argv], startedAt: this.#parts.clock.now() })
       } catch (error) {
-        throw await this.#startFailed(entry, error)
+        throw await this.#life.startFailed(entry, error)
       }
     })
     this.#background(entry.id, () => this.#checkExit(entry.id))
@@ -202,15 +205,15 @@ export class Containers implements AsyncDisposable {
       if (!ALIVE.includes(entry.record.status)) return undefined
       const ended = entry.ended.promise
       const wasPaused = entry.record.status === 'paused'
-      await this.#move(entry, 'stop', { stopRequested: true })
-      await this.#signal(entry, first, options.signal)
+      await this.#life.move(entry, 'stop', { stopRequested: true })
+      await this.#life.signal(entry, first, options.signal)
       if (wasPaused) await this.#launcher.runtimeOf(entry.record).resume(entry.id, options)
       return { ended } // wrapped: a bare promise would be awaited under the lock
     })
     if (held === undefined) return
     const exited = held.ended
     if (timeoutSec > 0 && (await this.#endsWithin(exited, timeoutSec * 1000, options.signal))) return
-    if (timeoutSec > 0) await this.#signal(entry, SIGKILL, options.signal)
+    if (timeoutSec > 0) await this.#life.signal(entry, SIGKILL, options.signal)
     if (await this.#endsWithin(exited, KILL_MS, options.signal)) return
     throw new DarnerError('TIMED_OUT', `stopping ${entry.record.name}: still there ${KILL_MS} ms after KILL`)
   }
@@ -221,11 +224,11 @@ export class Containers implements AsyncDisposable {
     const number = signalNumber(signalName)
     await this.#locks.hold(entry.id, async () => {
       this.#mustRun(entry, 'kill')
-      const sent = await this.#signal(entry, number, signal)
+      const sent = await this.#life.signal(entry, number, signal)
       if (!sent) throw new DarnerError('STATE_INVALID', `container ${entry.record.name} is not running`)
       if (number === SIGKILL && entry.record.status === 'paused') {
         await this.#launcher.runtimeOf(entry.record).resume(entry.id, { signal })
-        await this.#move(entry, 'resume', {})
+        await this.#life.move(entry, 'resume', {})
       }
     })
   }
@@ -259,7 +262,7 @@ export class Containers implements AsyncDisposable {
           way: 'stop it first, or remove it with force',
         })
       }
-      await this.#removeLocked(entry)
+      await this.#life.remove(entry)
     })
   }
 
@@ -269,7 +272,7 @@ export class Containers implements AsyncDisposable {
       const before = entry.record.name
       if (before === name) return
       this.#index.claim(name, entry.id)
-      await this.#save(entry, { ...entry.record, name }, true)
+      await this.#life.save(entry, { ...entry.record, name }, true)
       this.#index.release(before, entry.id)
     })
   }
@@ -349,22 +352,6 @@ export class Containers implements AsyncDisposable {
     return this.#launcher
   }
 
-  #entry(record: ContainerRecord): Entry {
-    const ended = Promise.withResolvers<ExitReply>()
-    ended.promise.catch(() => {}) // whoever waits hears of it
-    return {
-      id: record.id,
-      record,
-      get name() {
-        return this.record.name
-      },
-      bundle: bundleAt(join(this.#options.dir, 'containers', record.id)),
-      ended,
-      waiting: new Set(),
-      consoleSize: undefined,
-    }
-  }
-
   #mustRun(entry: Entry, what: string): void {
     if (ALIVE.includes(entry.record.status)) return
     throw new DarnerError(
@@ -373,58 +360,13 @@ export class Containers implements AsyncDisposable {
     )
   }
 
-  async #move(entry: Entry, event: ContainerEvent, change: Change, sync = false): Promise<void> {
-    const status = CONTAINER_STATES.step(entry.record.status, event, entry.record.name)
-    await this.#save(entry, { ...entry.record, ...change, status } as ContainerRecord, sync)
-    this.#parts.log.debug({ container: entry.id, name: entry.record.name, event, status }, 'container state')
-  }
-
-  async #save(entry: Entry, record: ContainerRecord, sync: boolean): Promise<void> {
-    await this.#records.put(record, { sync })
-    entry.record = record
-  }
-
-  async #signal(entry: Entry, number: number, signal: AbortSignal): Promise<boolean> {
-    return this.#launcher.runtimeOf(entry.record).kill(entry.id, number, { signal })
-  }
-
   async #freeze(reference: string, verb: 'pause' | 'resume', signal: AbortSignal): Promise<void> {
     const entry = this.#index.find(reference)
     await this.#locks.hold(entry.id, async () => {
       CONTAINER_STATES.step(entry.record.status, verb, entry.record.name)
       await this.#launcher.runtimeOf(entry.record)[verb](entry.id, { signal })
-      await this.#move(entry, verb, {})
+      await this.#life.move(entry, verb, {})
     })
-  }
-
-  async #connectWaiting(entry: Entry): Promise<void> {
-    const waiting = [...entry.waiting]
-    entry.waiting.clear()
-    for (const session of waiting) session.connect(await Attached.open(entry.bundle))
-  }
-
-  async #startFailed(entry: Entry, cause: unknown): Promise<DarnerError> {
-    const error = asDarnerError(cause, `starting ${entry.record.name}`)
-    const exitCode = startExitCode(error)
-    await this.#cleanQuietly(entry, true)
-    await this.#move(entry, 'startFailed', { exitCode, error: error.message, finishedAt: this.#parts.clock.now() })
-    for (const session of entry.waiting) session.fail(error)
-    entry.waiting.clear()
-    this.#settle(entry, { exitCode, error: error.message })
-    if (entry.record.request.autoRemove === true) await this.#removeLocked(entry)
-    const { details, way } = error
-    return new DarnerError(error.code, error.message, {
-      cause,
-      details: { ...details, exitCode },
-      ...(way === undefined ? {} : { way }),
-    })
-  }
-
-  /** Settles who waits for the end of this run and makes ready for the next. */
-  #settle(entry: Entry, reply: ExitReply): void {
-    entry.ended.resolve(reply)
-    entry.ended = Promise.withResolvers()
-    entry.ended.promise.catch(() => {}) // whoever waits hears of it
   }
 
   async #endsWithin(exited: Promise<unknown>, ms: number, signal: AbortSignal): Promise<boolean> {
@@ -460,115 +402,9 @@ export class Containers implements AsyncDisposable {
   async #checkExit(id: string): Promise<void> {
     await this.#locks.hold(id, async () => {
       const entry = this.#index.get(id)
-      if (entry && ALIVE.includes(entry.record.status)) await this.#endIfOver(entry)
+      if (entry && ALIVE.includes(entry.record.status)) await this.#life.endIfOver(entry)
     })
-  }
-
-  /** Under the lock. True when the run was over. */
-  async #endIfOver(entry: Entry): Promise<boolean> {
-    const { conmonPid } = entry.record
-    const alive = conmonPid !== undefined && (await conmonAlive(conmonPid, entry.id))
-    const fact = await this.#exits.read(entry.id) // after the look at conmon: it writes the file before it ends
-    if (fact) await this.#ended(entry, 'exit', fact)
-    else if (!alive) {
-      await this.#ended(entry, 'lost', { exitCode: LOST_EXIT_CODE, finishedAt: this.#parts.clock.now() }, LOST)
-    }
-    return fact !== undefined || !alive
-  }
-
-  async #ended(entry: Entry, event: 'exit' | 'lost', fact: ExitFact, error?: string): Promise<void> {
-    await this.#move(entry, event, { ...fact, error, pid: undefined, conmonPid: undefined })
-    this.#fault('exit:recorded')
-    const reply = { exitCode: fact.exitCode, ...(error === undefined ? {} : { error }) }
-    const goes = entry.record.request.autoRemove === true
-    if (!goes) this.#settle(entry, reply)
-    await this.#cleanQuietly(entry, event === 'lost')
-    if (!goes) return
-    try {
-      await this.#removeLocked(entry, reply)
-    } finally {
-      entry.ended.resolve(reply) // whoever waits for a --rm container goes on when it is gone, or can't be removed
-    }
-  }
-
-  async #cleanQuietly(entry: Entry, force: boolean): Promise<void> {
-    try {
-      await this.#launcher.clean(entry.record, { force, signal: this.#scope.signal })
-    } catch (error) {
-      // the next start, removal or restart of the agent tries again
-      this.#parts.log.warn({ container: entry.id, error }, 'cleaning up after a container failed')
-    }
-  }
-
-  async #removeLocked(entry: Entry, last?: ExitReply): Promise<void> {
-    await this.#move(entry, 'remove', {}, true)
-    this.#fault('remove:recorded')
-    if (this.#parts.runtimes.has(entry.record.runtime)) {
-      await this.#launcher.clean(entry.record, { force: true, signal: this.#scope.signal })
-    }
-    await this.#parts.rootfs.remove(entry.id)
-    this.#fault('remove:rootfs')
-    await rm(entry.bundle.path, { recursive: true, force: true })
-    await this.#exits.forget(entry.id)
-    this.#fault('remove:files')
-    await this.#records.remove(entry.id)
-    this.#index.remove(entry)
-    const gone = new DarnerError('NOT_FOUND', `container ${entry.record.name} was removed`)
-    for (const session of entry.waiting) session.fail(gone)
-    if (last) entry.ended.resolve(last)
-    else entry.ended.reject(gone)
-  }
-
-  /** What a former agent left of one container; says what was mended. */
-  async #recoverOne(entry: Entry): Promise<string | undefined> {
-    return this.#locks.hold(entry.id, async () => {
-      const { status, name } = entry.record
-      if (status === 'removing') {
-        await this.#removeLocked(entry)
-        return `${name}: removal finished`
-      }
-      if (status === 'starting') return this.#recoverStarting(entry)
-      if (ALIVE.includes(status)) {
-        if (await this.#endIfOver(entry)) return `${name}: had ended meanwhile`
-        if (status !== 'stopping') return undefined
-        this.#background(entry.id, () => this.stop(entry.id, { signal: this.#scope.signal }))
-        return `${name}: stopping goes on`
-      }
-      await this.#cleanQuietly(entry, true)
-      if (status !== 'exited' || entry.record.request.autoRemove !== true) return undefined
-      await this.#removeLocked(entry)
-      return `${name}: removed as it asked for`
-    })
-  }
-
-  async #recoverStarting(entry: Entry): Promise<string> {
-    const runtime = this.#launcher.runtimeOf(entry.record)
-    const state = await runtime.state(entry.id, { signal: this.#scope.signal })
-    const conmonPid = await conmonPidOf(entry.bundle)
-    if (state?.status === 'running' && conmonPid !== undefined && (await conmonAlive(conmonPid, entry.id))) {
-      await this.#move(entry, 'started', { pid: state.pid, conmonPid, startedAt: this.#parts.clock.now() })
-      await this.#endIfOver(entry)
-      return `${entry.record.name}: was just started`
-    }
-    const fact = await this.#exits.read(entry.id)
-    if (fact && state?.status !== 'created') {
-      await this.#ended(entry, 'exit', fact)
-      return `${entry.record.name}: started and ended meanwhile`
-    }
-    await this.#cleanQuietly(entry, true)
-    await this.#exits.forget(entry.id)
-    const reply = { exitCode: 125, error: 'the agent ended while it was starting' }
-    await this.#move(entry, 'lost', { ...reply, finishedAt: this.#parts.clock.now() })
-    this.#settle(entry, reply)
-    return `${entry.record.name}: half-done start undone`
   }
 }
 
-const LOST = 'conmon is gone and left no exit code'
 const NO_PROFILE = 'this host has no seccomp profile: the container runs unconfined by seccomp'
-
-async function conmonPidOf(bundle: Bundle): Promise<number | undefined> {
-  const { readFile } = await import('node:fs/promises')
-  const text = await readFile(bundle.conmonPidFile, 'utf8').catch(() => '')
-  return /^\d+\s*$/.test(text) ? Number(text) : undefined
-}

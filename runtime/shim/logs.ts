@@ -1,6 +1,6 @@
 /** Reads a container's log: from the start, the last lines, or since a time; follows it across rotation until the container ends. */
 import { watch } from 'node:fs'
-import { type FileHandle, open, stat } from 'node:fs/promises'
+import { type FileHandle, open } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
 import { systemCode } from '../../src/base/errors.ts'
 import { LineCutter, type LogEntry, parseLogLine } from './log-lines.ts'
@@ -34,12 +34,13 @@ async function* rawEntries(path: string, query: LogQuery, signal: AbortSignal): 
   try {
     const start = query.tail === undefined ? { file: 0, offset: 0 } : await tailStart(files, query.tail)
     let current = files.at(-1)
-    for (let at = start.file; at < files.length; at++) {
-      const file = files[at]
+    const found = files.slice() // what rotation adds while following is read there
+    for (let at = start.file; at < found.length; at++) {
+      const file = found[at]
       if (!file) continue
       const reader = new EntryReader(file, at === start.file ? start.offset : 0)
       yield* reader.rest(signal)
-      if (at < files.length - 1 || query.until === undefined) continue
+      if (at < found.length - 1 || query.until === undefined) continue
       yield* follow(path, reader, changes, (next) => files.push(next), signal)
     }
     if (current === undefined && query.until !== undefined) {
@@ -64,13 +65,14 @@ async function* follow(
   for (;;) {
     const last = changes.over
     yield* reader.rest(signal)
-    const next = await reader.successor(path)
-    if (next) {
-      own(next)
-      yield* reader.rest(signal) // what came between the last read and the rename
-      reader = new EntryReader(next, 0)
-      continue
+    const newer = await reader.successors(path)
+    if (newer.length > 0) yield* reader.rest(signal) // what came between the last read and the rename
+    for (const file of newer) own(file)
+    for (const [at, file] of newer.entries()) {
+      reader = new EntryReader(file, 0)
+      if (at < newer.length - 1) yield* reader.rest(signal)
     }
+    if (newer.length > 0) continue
     if (last) return
     await changes.next()
   }
@@ -101,11 +103,23 @@ class EntryReader {
     }
   }
 
-  /** The file that now has this log's name, when it is another one. */
-  async successor(path: string): Promise<FileHandle | undefined> {
-    const [mine, named] = await Promise.all([this.#file.stat(), stat(path).catch(() => undefined)])
-    if (!named || (named.ino === mine.ino && named.dev === mine.dev)) return undefined
-    return openMaybe(path)
+  /** The files that rotation put after this one, oldest first, the current one last; none when this still is the current. */
+  async successors(path: string): Promise<FileHandle[]> {
+    const mine = await this.#file.stat()
+    const named = await openMaybe(path)
+    if (!named) return []
+    const newer = [named]
+    for (let number = 0; number <= MOST_ROTATED; number++) {
+      const file = number === 0 ? named : await openMaybe(`${path}.${number}`)
+      if (!file) break
+      if (number > 0) newer.unshift(file)
+      const { ino, dev } = await file.stat()
+      if (ino !== mine.ino || dev !== mine.dev) continue
+      newer.shift()
+      await file.close()
+      break
+    }
+    return newer
   }
 }
 

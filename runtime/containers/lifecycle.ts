@@ -1,0 +1,241 @@
+/**
+ * The steps of one container's life, each recorded as it is taken: start failed, ended, removed, found again after a restart of
+ * the agent. Whoever calls holds the container's lock.
+ */
+import { readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Clock } from '../../src/base/clock.ts'
+import { asDarnerError, DarnerError, systemCode } from '../../src/base/errors.ts'
+import type { Log } from '../../src/base/log.ts'
+import type { ExitReply, TerminalSize } from '../../src/wire/local-api.ts'
+import { Attached } from '../shim/attach.ts'
+import { type Bundle, bundleAt } from '../shim/bundle.ts'
+import { conmonAlive } from '../shim/conmon.ts'
+import type { ExitFact, Exits } from '../shim/exits.ts'
+import type { OciRuntime } from '../shim/oci-runtime.ts'
+import type { ContainerIndex } from './index-of.ts'
+import { type FaultPoint, type Launcher, startExitCode } from './launch.ts'
+import type { RootfsStore } from './ports.ts'
+import type { ContainerRecord, Records } from './record.ts'
+import type { WaitingSession } from './session.ts'
+import { ALIVE, CONTAINER_STATES, type ContainerEvent } from './states.ts'
+
+/** The exit code of a process that nobody saw ending. */
+const LOST_EXIT_CODE = 255
+const LOST = 'conmon is gone and left no exit code'
+
+/** What is kept in memory of one container. */
+export interface Entry {
+  readonly id: string
+  record: ContainerRecord
+  readonly bundle: Bundle
+  readonly name: string
+  /** Settles at the end of the present run or, when none is on, of the next one. */
+  ended: PromiseWithResolvers<ExitReply>
+  /** Sessions that attach at the next start. */
+  readonly waiting: Set<WaitingSession>
+  consoleSize: TerminalSize | undefined
+}
+
+/** Fields to set; undefined takes one away. */
+export type Change = { [Key in keyof ContainerRecord]?: ContainerRecord[Key] | undefined }
+
+export interface LifecycleParts {
+  /** Folder of bundles. */
+  readonly dir: string
+  readonly records: Records
+  readonly launcher: Launcher
+  readonly exits: Exits
+  readonly index: ContainerIndex<Entry>
+  readonly rootfs: RootfsStore
+  readonly runtimes: ReadonlyMap<string, OciRuntime>
+  readonly clock: Clock
+  readonly log: Log
+  readonly fault: (point: FaultPoint) => void
+  /** Aborted when the engine ends. */
+  readonly signal: AbortSignal
+}
+
+export class Lifecycle {
+  readonly #parts: LifecycleParts
+
+  constructor(parts: LifecycleParts) {
+    this.#parts = parts
+  }
+
+  /** The entry of a record, not yet in the index. */
+  entryOf(record: ContainerRecord): Entry {
+    const ended = Promise.withResolvers<ExitReply>()
+    ended.promise.catch(() => {}) // whoever waits hears of it
+    return {
+      id: record.id,
+      record,
+      get name() {
+        return this.record.name
+      },
+      bundle: bundleAt(join(this.#parts.dir, record.id)),
+      ended,
+      waiting: new Set(),
+      consoleSize: undefined,
+    }
+  }
+
+  /** One step of the life cycle, recorded before it counts. Throws STATE_INVALID. */
+  async move(entry: Entry, event: ContainerEvent, change: Change, sync = false): Promise<void> {
+    const status = CONTAINER_STATES.step(entry.record.status, event, entry.record.name)
+    await this.save(entry, { ...entry.record, ...change, status } as ContainerRecord, sync)
+    this.#parts.log.debug({ container: entry.id, name: entry.record.name, event, status }, 'container state')
+  }
+
+  /** Records first, then counts. */
+  async save(entry: Entry, record: ContainerRecord, sync: boolean): Promise<void> {
+    await this.#parts.records.put(record, { sync })
+    entry.record = record
+  }
+
+  /** Sends a signal by number; true when the process was there to take it. */
+  async signal(entry: Entry, number: number, signal: AbortSignal): Promise<boolean> {
+    return this.#parts.launcher.runtimeOf(entry.record).kill(entry.id, number, { signal })
+  }
+
+  /** Attaches who waited for the start. */
+  async connectWaiting(entry: Entry): Promise<void> {
+    const waiting = [...entry.waiting]
+    entry.waiting.clear()
+    for (const session of waiting) session.connect(await Attached.open(entry.bundle))
+  }
+
+  /** Undoes a start; returns the error to throw, with the exit code that a shell would give. */
+  async startFailed(entry: Entry, cause: unknown): Promise<DarnerError> {
+    const error = asDarnerError(cause, `starting ${entry.record.name}`)
+    const exitCode = startExitCode(error)
+    await this.#cleanQuietly(entry, true)
+    await this.move(entry, 'startFailed', { exitCode, error: error.message, finishedAt: this.#parts.clock.now() })
+    for (const session of entry.waiting) session.fail(error)
+    entry.waiting.clear()
+    this.#settle(entry, { exitCode, error: error.message })
+    if (entry.record.request.autoRemove === true) await this.remove(entry)
+    const { details, way } = error
+    return new DarnerError(error.code, error.message, {
+      cause,
+      details: { ...details, exitCode },
+      ...(way === undefined ? {} : { way }),
+    })
+  }
+
+  /** Settles who waits for the end of this run and makes ready for the next. */
+  #settle(entry: Entry, reply: ExitReply): void {
+    entry.ended.resolve(reply)
+    entry.ended = Promise.withResolvers()
+    entry.ended.promise.catch(() => {}) // whoever waits hears of it
+  }
+
+  /** Ends the run when conmon has written its exit code, or is gone. True when it was over. */
+  async endIfOver(entry: Entry): Promise<boolean> {
+    const { conmonPid } = entry.record
+    const alive = conmonPid !== undefined && (await conmonAlive(conmonPid, entry.id))
+    const fact = await this.#parts.exits.read(entry.id) // after the look at conmon: it writes the file before it ends
+    if (fact) await this.#ended(entry, 'exit', fact)
+    else if (!alive) {
+      await this.#ended(entry, 'lost', { exitCode: LOST_EXIT_CODE, finishedAt: this.#parts.clock.now() }, LOST)
+    }
+    return fact !== undefined || !alive
+  }
+
+  async #ended(entry: Entry, event: 'exit' | 'lost', fact: ExitFact, error?: string): Promise<void> {
+    await this.move(entry, event, { ...fact, error, pid: undefined, conmonPid: undefined })
+    this.#parts.fault('exit:recorded')
+    const reply = { exitCode: fact.exitCode, ...(error === undefined ? {} : { error }) }
+    const goes = entry.record.request.autoRemove === true
+    if (!goes) this.#settle(entry, reply)
+    await this.#cleanQuietly(entry, event === 'lost')
+    if (!goes) return
+    try {
+      await this.remove(entry, reply)
+    } finally {
+      entry.ended.resolve(reply) // whoever waits for a --rm container goes on when it is gone, or can't be removed
+    }
+  }
+
+  async #cleanQuietly(entry: Entry, force: boolean): Promise<void> {
+    try {
+      await this.#parts.launcher.clean(entry.record, { force, signal: this.#parts.signal })
+    } catch (error) {
+      // the next start, removal or restart of the agent tries again
+      this.#parts.log.warn({ container: entry.id, error }, 'cleaning up after a container failed')
+    }
+  }
+
+  /** Removes all of a container that does not run. `last` is what who waits for its end is told, when it is the end that removes it. */
+  async remove(entry: Entry, last?: ExitReply): Promise<void> {
+    await this.move(entry, 'remove', {}, true)
+    this.#parts.fault('remove:recorded')
+    if (this.#parts.runtimes.has(entry.record.runtime)) {
+      await this.#parts.launcher.clean(entry.record, { force: true, signal: this.#parts.signal })
+    }
+    await this.#parts.rootfs.remove(entry.id)
+    this.#parts.fault('remove:rootfs')
+    await rm(entry.bundle.path, { recursive: true, force: true })
+    await this.#parts.exits.forget(entry.id)
+    this.#parts.fault('remove:files')
+    await this.#parts.records.remove(entry.id)
+    this.#parts.index.remove(entry)
+    const gone = new DarnerError('NOT_FOUND', `container ${entry.record.name} was removed`)
+    for (const session of entry.waiting) session.fail(gone)
+    if (last) entry.ended.resolve(last)
+    else entry.ended.reject(gone)
+  }
+
+  /** What a former agent left of one container; says what was mended. */
+  async recover(entry: Entry): Promise<string | undefined> {
+    const { status, name } = entry.record
+    if (status === 'removing') {
+      await this.remove(entry)
+      return `${name}: removal finished`
+    }
+    if (status === 'starting') return this.#recoverStarting(entry)
+    if (ALIVE.includes(status)) {
+      if (await this.endIfOver(entry)) return `${name}: had ended meanwhile`
+      if (status !== 'stopping') return undefined
+      return `${name}: stopping goes on`
+    }
+    await this.#cleanQuietly(entry, true)
+    if (status !== 'exited' || entry.record.request.autoRemove !== true) return undefined
+    await this.remove(entry)
+    return `${name}: removed as it asked for`
+  }
+
+  async #recoverStarting(entry: Entry): Promise<string> {
+    const runtime = this.#parts.launcher.runtimeOf(entry.record)
+    const state = await runtime.state(entry.id, { signal: this.#parts.signal })
+    const conmonPid = await conmonPidOf(entry.bundle)
+    if (state?.status === 'running' && conmonPid !== undefined && (await conmonAlive(conmonPid, entry.id))) {
+      await this.move(entry, 'started', { pid: state.pid, conmonPid, startedAt: this.#parts.clock.now() })
+      await this.endIfOver(entry)
+      return `${entry.record.name}: was just started`
+    }
+    const fact = await this.#parts.exits.read(entry.id)
+    if (fact && state?.status !== 'created') {
+      await this.#ended(entry, 'exit', fact)
+      return `${entry.record.name}: started and ended meanwhile`
+    }
+    // a conmon that is still at it would make the container after all
+    if (conmonPid !== undefined && (await conmonAlive(conmonPid, entry.id))) process.kill(conmonPid, 'SIGKILL')
+    await this.#cleanQuietly(entry, true)
+    await this.#parts.exits.forget(entry.id)
+    const reply = { exitCode: 125, error: 'the agent ended while it was starting' }
+    await this.move(entry, 'lost', { ...reply, finishedAt: this.#parts.clock.now() })
+    this.#settle(entry, reply)
+    return `${entry.record.name}: half-done start undone`
+  }
+}
+
+async function conmonPidOf(bundle: Bundle): Promise<number | undefined> {
+  try {
+    const text = await readFile(bundle.conmonPidFile, 'utf8')
+    return /^\d+\s*$/.test(text) ? Number(text) : undefined
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined
+    throw error
+  }
+}
