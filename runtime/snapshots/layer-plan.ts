@@ -85,15 +85,14 @@ export class LayerPlan {
     this.#limits = limits
   }
 
+  /** Entries read and directories implied so far. */
   get entries(): number {
     return this.#entries
   }
 
   /** The steps of one entry. Throws LAYER_INVALID, LIMIT_EXCEEDED. */
   place(raw: TarEntry): LayerStep[] {
-    if (++this.#entries > this.#limits.entries) {
-      throw new DarnerError('LIMIT_EXCEEDED', `layer: more than ${this.#limits.entries} entries`)
-    }
+    this.#count()
     const entry = this.#checked(raw)
     const steps: LayerStep[] = []
     const { parent, name } = this.#locate(entry.path, steps)
@@ -127,6 +126,13 @@ export class LayerPlan {
       .filter((dir) => dir.facts === undefined && !dir.opaque)
       .map((dir) => pathOf(dir))
       .reverse()
+  }
+
+  /** Directories that an entry implies count too: one name may imply two thousand. */
+  #count(): void {
+    if (++this.#entries > this.#limits.entries) {
+      throw new DarnerError('LIMIT_EXCEEDED', `layer: more than ${this.#limits.entries} entries`)
+    }
   }
 
   *#dirs(): Generator<Dir> {
@@ -203,7 +209,7 @@ export class LayerPlan {
     return this.#make(at, name, steps)
   }
 
-  #make(parent: Dir, name: Buffer, steps: LayerStep[]): Dir {
+  #make(parent: Dir, name: Buffer, steps: LayerStep[], stated = false): Dir {
     const before = parent.children.get(key(name))
     const replaces = replacedBy(parent, name)
     // a name that was whited out and comes back as a directory must not let the lower one shine through
@@ -216,6 +222,7 @@ export class LayerPlan {
       opaque: before?.kind === 'whiteout',
     }
     parent.children.set(key(name), dir)
+    if (!stated) this.#count()
     const path = pathOf(dir)
     if (path.length > MAX_PATH_BYTES)
       throw new DarnerError('LAYER_INVALID', `layer: a path of ${path.length} bytes, more than ${MAX_PATH_BYTES}`)
@@ -225,7 +232,7 @@ export class LayerPlan {
 
   #dir(parent: Dir, name: Buffer, entry: TarEntry, steps: LayerStep[]): void {
     const found = parent.children.get(key(name))
-    const dir = found?.kind === 'dir' ? found : this.#make(parent, name, steps)
+    const dir = found?.kind === 'dir' ? found : this.#make(parent, name, steps, true)
     dir.facts = factsOf(entry)
   }
 
@@ -301,10 +308,19 @@ function split(path: Buffer): Buffer[] {
 }
 
 function pathOf(dir: Dir, name?: Buffer): Buffer {
-  const parts: Buffer[] = name === undefined ? [] : [name]
-  for (let at: Dir | undefined = dir; at?.parent !== undefined; at = at.parent) parts.push(at.name)
-  parts.reverse()
-  return Buffer.concat(parts.flatMap((part, index) => (index === 0 ? [part] : [Buffer.from('/'), part])))
+  let bytes = name === undefined ? -1 : name.length
+  for (let at: Dir | undefined = dir; at?.parent !== undefined; at = at.parent) bytes += at.name.length + 1
+  if (bytes <= 0) return EMPTY
+  const path = Buffer.allocUnsafe(bytes)
+  let end = bytes
+  const put = (part: Buffer): void => {
+    end -= part.length
+    part.copy(path, end)
+    if (end > 0) path[--end] = 0x2f
+  }
+  if (name !== undefined) put(name)
+  for (let at: Dir | undefined = dir; at?.parent !== undefined; at = at.parent) put(at.name)
+  return path
 }
 
 function isWithin(path: Buffer, dir: Buffer): boolean {

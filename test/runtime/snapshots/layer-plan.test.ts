@@ -95,6 +95,7 @@ describe('LayerPlan', () => {
         1,
       ),
     )
+    throwsWith('LIMIT_EXCEEDED', () => planOf([{ name: 'd/'.repeat(2000), type: 'dir' }], 1999))
     const bytes = 2 ** 39
     const huge = (name: string): TarEntry => ({ name, sparse: { style: 'pax-1.0', bytes, chunks: [] } })
     planOf([huge('a'), huge('b')])
@@ -102,7 +103,7 @@ describe('LayerPlan', () => {
   })
 
   it('does not run out of stack on deep trees', () => {
-    const { plan } = planOf([{ name: 'd/'.repeat(2000), type: 'dir' }])
+    const { plan } = planOf([{ name: 'd/'.repeat(2000), type: 'dir' }], 2000)
     assert.equal([...plan.settle()].length, 2001)
   })
 })
