@@ -37,6 +37,7 @@ export interface CommandRow {
 }
 
 const JSON_OPTION: OptionRow = { flags: '--json', summary: 'print the result as JSON' }
+const READY_JSON: OptionRow = { flags: '--json', summary: 'print the line that says it is ready as JSON' }
 const PLAIN_HTTP: OptionRow = { flags: '--plain-http', summary: 'speak http to the registry instead of https' }
 const PLATFORM: OptionRow = {
   flags: '--platform <OS/ARCH>',
@@ -55,6 +56,7 @@ export const COMMANDS: readonly CommandRow[] = [
     name: 'supernode',
     summary: 'run the supernode: it reads each blob once at its origin, seeds it and introduces peers to each other',
     settings: 'supernode',
+    options: [READY_JSON],
     examples: ['darner supernode --listen 127.0.0.1:7070 --p2p-listen 0.0.0.0:7071 --data /var/lib/darner/supernode'],
   },
   {
@@ -67,6 +69,7 @@ export const COMMANDS: readonly CommandRow[] = [
     name: 'agent',
     summary: 'run the agent of this host: it joins the swarm, serves what it holds and runs containers',
     settings: 'agent',
+    options: [READY_JSON],
     examples: ['darner agent --supernode /ip4/192.0.2.1/tcp/7071/p2p/… --join-token @/etc/darner/token'],
   },
   {
