@@ -30,25 +30,37 @@ const PARTS = [
   'LICENSE',
   'CHANGELOG.md',
 ]
+/** How long a daemon may take to its first line, and to its end. */
+const DAEMON_MS = 30_000
 /** A user's PATH: no node_modules/.bin, so whatever Node the system has. */
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+
+/** The environment of this process without what npm told its script: as a user's shell has it, proxies and caches included. */
+function userEnv(): NodeJS.ProcessEnv {
+  const kept = /^npm_config_(registry|userconfig|globalconfig|cache|cafile|proxy|https_proxy|noproxy)$/i
+  const own = Object.entries(process.env).filter(
+    ([name]) => kept.test(name) || !/^(npm_|NODE_V8_COVERAGE|DARNER_)/.test(name),
+  )
+  return { ...Object.fromEntries(own), PATH }
+}
+
+/** Most time that one npm command may take. */
+const NPM_MS = 240_000
 
 /** The package, packed and installed globally into an empty prefix. */
 async function anInstalledPackage() {
   const folder = await mkdtemp(join(tmpdir(), 'darner-package-'))
-  const env = {
-    PATH,
-    HOME: folder,
-    npm_config_audit: 'false',
-    npm_config_fund: 'false',
-    npm_config_update_notifier: 'false',
-  }
+  const env = userEnv()
   try {
     const checkout = join(folder, 'checkout')
     await mkdir(checkout)
     for (const part of PARTS) await cp(join(ROOT, part), join(checkout, part), { recursive: true })
     await symlink(join(ROOT, 'node_modules'), join(checkout, 'node_modules'))
-    const packed = await run('npm', ['pack', '--json', '--pack-destination', folder], { cwd: checkout, env })
+    const packed = await run('npm', ['pack', '--json', '--pack-destination', folder], {
+      cwd: checkout,
+      env,
+      timeout: NPM_MS,
+    })
     const [{ filename, files }] = JSON.parse(packed.stdout.slice(packed.stdout.search(/^\[/m))) as [
       { filename: string; files: { path: string; mode: number }[] },
     ]
@@ -56,6 +68,7 @@ async function anInstalledPackage() {
     await run('npm', ['install', '--global', '--prefix', prefix, join(folder, filename)], {
       cwd: folder,
       env,
+      timeout: NPM_MS,
       maxBuffer: 2 ** 26,
     })
     return {
@@ -80,7 +93,7 @@ async function aDaemon(darner: string, args: string[], env: NodeJS.ProcessEnv) {
   })
   assert.ok(child.stdout)
   const exited = once(child, 'exit')
-  const first = once(createInterface({ input: child.stdout }), 'line')
+  const first = once(createInterface({ input: child.stdout }), 'line', { signal: AbortSignal.timeout(DAEMON_MS) })
   const line = await Promise.race([
     first.then(([text]) => String(text)),
     exited.then(([code]) => assert.fail(`darner ${args[0]} ended with ${code}: ${errors}`)),
@@ -89,14 +102,17 @@ async function aDaemon(darner: string, args: string[], env: NodeJS.ProcessEnv) {
     line,
     async [Symbol.asyncDispose]() {
       child.kill('SIGTERM')
-      await exited
+      const late = setTimeout(() => child.kill('SIGKILL'), DAEMON_MS)
+      const [code, signal] = await exited
+      clearTimeout(late)
+      assert.deepEqual([code, signal], [0, null], `darner ${args[0]} on SIGTERM: ${errors}`)
     },
   }
 }
 
 /** True when npm's registry answers. */
 async function registryAnswers(): Promise<boolean> {
-  const { stdout } = await run('npm', ['config', 'get', 'registry'], { env: { PATH, HOME: tmpdir() } })
+  const { stdout } = await run('npm', ['config', 'get', 'registry'], { env: userEnv() })
   try {
     const answer = await fetch(stdout.trim(), { method: 'HEAD', signal: AbortSignal.timeout(10_000) })
     return answer.status < 500
@@ -162,7 +178,9 @@ describe('the package', () => {
         env,
       )
       const target = join(folder, 'out')
-      const got = await run(darner, ['get', url, '-o', target, '--json', '--socket', socket], { env })
+      const got = await run(darner, ['get', url, '-o', target, '--json', '--timeout', '60s', '--socket', socket], {
+        env,
+      })
       const summary = JSON.parse(got.stdout.trim().split('\n').at(-1) ?? '') as { digest: string; bytes: number }
       assert.deepEqual([summary.digest, summary.bytes], [digestOf(body), body.byteLength])
       assert.equal(digestOf(await readFile(target)), digestOf(body))
