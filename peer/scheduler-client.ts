@@ -34,6 +34,7 @@ import {
   REGISTER_MS,
   type SupernodeNotice,
 } from '../src/wire/control.ts'
+import { scopeOfPass } from '../src/wire/pass.ts'
 import { failureError } from '../src/wire/session.ts'
 
 export interface SchedulerClientOptions {
@@ -64,6 +65,9 @@ export interface SchedulerClientParts {
 /** Updates that a stuck consumer may leave unread. */
 const MAX_UPDATES = 65_536
 
+/** Tasks whose pass is remembered; of older ones it isn't known under which scope they are held. */
+const MAX_SCOPES = 16_384
+
 interface Followed {
   readonly request: RegisterRequest
   readonly task: Task
@@ -78,6 +82,7 @@ export class SchedulerClient implements SchedulerPort {
   readonly #parts: SchedulerClientParts
   /** More than one reader may follow a task (never at once for one digest, but URL tasks may meet in one id). */
   readonly #followed = new Map<TaskId, Set<Followed>>()
+  readonly #scopes = new Map<TaskId, string>()
   #session: Control | undefined
   #joined = Promise.withResolvers<void>()
   #refused: DarnerError | undefined
@@ -88,6 +93,11 @@ export class SchedulerClient implements SchedulerPort {
     this.#parts = parts
     this.#joined.promise.catch(() => {})
     this.supernode = supernodeId(options.supernode)
+  }
+
+  /** The scope of the last pass that we were given for a task, in this run; see `opens` in src/wire/pass.ts. */
+  heldUnder(task: TaskId): string | undefined {
+    return this.#scopes.get(task)
   }
 
   get connected(): boolean {
@@ -130,6 +140,7 @@ export class SchedulerClient implements SchedulerPort {
     const session = this.#need()
     const answer = await this.#ask(session, request, signal)
     const task = taskOf(answer)
+    this.#noteScope(task.id, answer.pass)
     const followed: Followed = { request, task, updates: new Feed(MAX_UPDATES) }
     const all = this.#followed.get(task.id) ?? new Set()
     all.add(followed)
@@ -283,6 +294,7 @@ export class SchedulerClient implements SchedulerPort {
         })
         return
       }
+      this.#noteScope(followed.task.id, answer.pass)
       followed.updates.push({ kind: 'pass', pass: answer.pass })
       this.#deliver(followed, answer)
       followed.updates.push({ kind: 'rejoined' })
@@ -354,12 +366,22 @@ export class SchedulerClient implements SchedulerPort {
         each(body.task, { kind: 'table', from: body.from, digests: body.digests }),
       sealed: (body: { task: string; digest: string }) =>
         each(body.task, { kind: 'sealed', digest: body.digest as Digest }),
-      pass: (body: { task: string; pass: Uint8Array }) => each(body.task, { kind: 'pass', pass: body.pass }),
+      pass: (body: { task: string; pass: Uint8Array }) => {
+        this.#noteScope(body.task as TaskId, body.pass)
+        each(body.task, { kind: 'pass', pass: body.pass })
+      },
       lease: (body: { task: string; from: number }) => each(body.task, { kind: 'lease', from: body.from }),
       failed: (body: SupernodeNotice<'failed'>) =>
         each(body.task, { kind: 'failed', error: failureError(body.error, body.task) }),
       revoked: (body: { peers: string[] }) => this.#parts.revoked(body.peers as PeerId[]),
     }
+  }
+
+  #noteScope(task: TaskId, pass: Uint8Array): void {
+    this.#scopes.delete(task)
+    this.#scopes.set(task, scopeOfPass(pass))
+    const [oldest] = this.#scopes.keys()
+    if (this.#scopes.size > MAX_SCOPES && oldest !== undefined) this.#scopes.delete(oldest)
   }
 
   #need(): Control {

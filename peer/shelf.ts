@@ -4,7 +4,7 @@ import { DarnerError } from '../src/base/errors.ts'
 import type { PeerId, Shelf, ShelfTask } from '../src/contracts/exchange.ts'
 import type { Store } from '../src/store/store.ts'
 import type { TaskId } from '../src/task/task.ts'
-import { checkPass } from '../src/wire/pass.ts'
+import { checkPass, opens } from '../src/wire/pass.ts'
 
 /** A half-done task of an earlier run is hashed again before it is served; longer than this and the child asks elsewhere. */
 const REOPEN_MS = 30_000
@@ -19,6 +19,8 @@ export interface PeerShelfParts {
   readonly clock: Clock
   /** False for peers that were revoked or banned. */
   readonly admitted: (peer: PeerId) => boolean
+  /** The scope of our own pass for a task; undefined when an earlier run got it. */
+  readonly heldUnder: (task: TaskId) => string | undefined
   /** Bytes that left for a child. */
   readonly sent: (task: TaskId, child: PeerId, bytes: number) => void
 }
@@ -36,7 +38,9 @@ export class PeerShelf implements Shelf {
     const { store, clock, admitted, sent } = this.#parts
     if (!admitted(reader))
       throw new DarnerError('CAPABILITY_REFUSED', `${reader} is not admitted`, { details: { reader } })
-    checkPass(pass, { issuer: this.#options.issuer(), reader, task: id, nowMs: clock.now() })
+    const { scope } = checkPass(pass, { issuer: this.#options.issuer(), reader, task: id, nowMs: clock.now() })
+    if (!opens(scope, this.#parts.heldUnder(id)))
+      throw new DarnerError('CAPABILITY_REFUSED', `${id}: ${reader} shows a pass of a place that never served it whole`)
     const stored = store.find(id) ?? (await store.reopen(id, { signal: AbortSignal.timeout(REOPEN_MS) }))
     if (stored === undefined) throw new DarnerError('PIECE_ABSENT', `${id}: not held here`)
     const lease = store.lease(id, `peer ${reader}`)

@@ -27,7 +27,7 @@ import {
 import { PASS_MS, signPass } from '../src/wire/pass.ts'
 import { failureOf } from '../src/wire/session.ts'
 import type { Admission } from './admission.ts'
-import type { ControlSession, Followers } from './followers.ts'
+import type { ControlSession, Follower, Followers } from './followers.ts'
 import type { ParentFault, SchedulerEffect } from './scheduler/events.ts'
 import type { SchedulerLoop } from './scheduler/loop.ts'
 import type { Manifests } from './seed/manifests.ts'
@@ -153,9 +153,15 @@ export class Control {
   }
 
   sealed(seed: SeedTask, digest: Digest): void {
+    const now = this.#parts.clock.now()
     for (const follower of this.#parts.followers.of(seed.task.id)) {
       this.#parts.followers.tell(follower, tableOf(seed))
       follower.session.tell('sealed', { task: seed.task.id, digest }).catch(() => {})
+      const scope = this.#parts.seed.scopeNow(seed.task.id, follower.scope)
+      if (scope === follower.scope) continue
+      follower.scope = scope
+      // whoever has all needs it no more, and is told what it serves under by its next pass
+      if (!follower.have.full) this.#renewPass(follower, now)
     }
   }
 
@@ -398,17 +404,19 @@ export class Control {
 
   /** Followers get a new pass before the old one ends. */
   #renewPasses(): void {
-    const { followers, clock, identity } = this.#parts
+    const { followers, clock } = this.#parts
     const now = clock.now()
     for (const follower of followers.all()) {
-      if (follower.passUntilMs - now > PASS_MS / 3) continue
-      follower.passUntilMs = now + PASS_MS
-      const pass = signPass(
-        { task: follower.task.id, reader: follower.peer, scope: follower.scope, expiresMs: follower.passUntilMs },
-        identity.sign,
-      )
-      follower.session.tell('pass', { task: follower.task.id, pass }).catch(() => {})
+      if (follower.passUntilMs - now <= PASS_MS / 3) this.#renewPass(follower, now)
     }
+  }
+
+  #renewPass(follower: Follower, now: number): void {
+    const { task, peer, scope, session } = follower
+    follower.passUntilMs = now + PASS_MS
+    const expiresMs = follower.passUntilMs
+    const pass = signPass({ task: task.id, reader: peer, scope, expiresMs }, this.#parts.identity.sign)
+    session.tell('pass', { task: task.id, pass }).catch(() => {})
   }
 
   #dispatch(...args: Parameters<SchedulerLoop['dispatch']>): SchedulerEffect[] {

@@ -13,7 +13,7 @@ export interface Follower {
   readonly session: ControlSession
   readonly task: Task
   /** The scope of its pass, for renewal. */
-  readonly scope: string
+  scope: string
   readonly have: Bitmap
   /** Digests told: pieces [0, tableAt). */
   tableAt: number

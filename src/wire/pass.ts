@@ -14,6 +14,24 @@ import { Count, check } from './schema.ts'
 /** How long a pass lasts; renewed while its task is followed. */
 export const PASS_MS = 10 * 60_000
 
+/**
+ * A scope that begins so has not yet shown the whole blob: the pass opens only what its holder reads, or has read, through the
+ * same scope, see {@link opens}.
+ */
+export const UNPROVEN = '?'
+
+/** Whether a pass of scope `shown` opens what was got under a pass of scope `held`; undefined when that isn't known any more. */
+export function opens(shown: string, held: string | undefined): boolean {
+  if (!shown.startsWith(UNPROVEN)) return true
+  return held === 'public' || held === shown || held === shown.slice(UNPROVEN.length)
+}
+
+/** The scope of a pass of one's own, as the supernode just gave it. */
+export function scopeOfPass(bytes: Uint8Array): string {
+  const [, , , scope]: Static<typeof PassBody> = check(PassBody, decode(bytes.subarray(0, -SIGNATURE_BYTES)), 'pass')
+  return scope
+}
+
 const PassBody = Type.Tuple([
   Type.Literal(1),
   Type.String({ maxLength: 160 }),
@@ -25,7 +43,7 @@ const PassBody = Type.Tuple([
 export interface Pass {
   readonly task: TaskId
   readonly reader: PeerId
-  /** `public`, or `UPSTREAM/REPOSITORY` where the reader's own credential was accepted. */
+  /** `public`, or `UPSTREAM/REPOSITORY` where the reader's own credential was accepted; see {@link UNPROVEN}. */
   readonly scope: string
   readonly expiresMs: number
 }

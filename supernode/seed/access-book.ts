@@ -5,7 +5,12 @@ import type { TaskId } from '../../src/task/task.ts'
 import type { Access } from './scope.ts'
 
 const Record = Type.Object(
-  { scopes: Type.Array(Type.Tuple([Type.String({ maxLength: 1024 }), Type.Boolean()]), { maxItems: 1024 }) },
+  {
+    scopes: Type.Array(Type.Tuple([Type.String({ maxLength: 1024 }), Type.Boolean()]), { maxItems: 1024 }),
+    reading: Type.Optional(
+      Type.Object({ scope: Type.String({ maxLength: 1024 }), open: Type.Boolean() }, { additionalProperties: false }),
+    ),
+  },
   { additionalProperties: false },
 )
 type Record = Static<typeof Record>
@@ -28,11 +33,16 @@ export class AccessBook {
   async load(task: TaskId): Promise<Access> {
     const record = await this.#records.get(task)
     if (record === undefined || !Value.Check(Record, record)) return { scopes: new Map() }
-    return { scopes: new Map((record as Record).scopes) }
+    const { scopes, reading } = record as Record
+    return { scopes: new Map(scopes), ...(reading === undefined ? {} : { reading }) }
   }
 
   async save(task: TaskId, access: Access): Promise<void> {
-    await this.#records.put(task, { scopes: [...access.scopes] } satisfies Record)
+    const { reading } = access
+    await this.#records.put(task, {
+      scopes: [...access.scopes].slice(-1024),
+      ...(reading === undefined ? {} : { reading: { ...reading } }),
+    } satisfies Record)
   }
 
   async forget(task: TaskId): Promise<void> {

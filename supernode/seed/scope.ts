@@ -1,6 +1,7 @@
 /** Names places at an origin, and which of them have proven that they really serve a blob. */
 import { createHash } from 'node:crypto'
 import type { Credential, Origin } from '../../src/task/origin.ts'
+import { UNPROVEN } from '../../src/wire/pass.ts'
 
 /** The place that a right is bound to: `UPSTREAM/REPOSITORY`, or the URL without its fragment. */
 export function scopeOf(origin: Origin): string {
@@ -27,13 +28,20 @@ export class CredentialNames {
 }
 
 /**
- * What is known of who may read one blob. Bytes came from a scope; whoever that scope serves may have them. Another scope
- * counts only once the same blob was read through it whole, with its digest: a right never follows from knowing a digest,
- * nor from an origin of one's own that merely says yes.
+ * What is known of who may read one blob. Whoever a scope serves may have what was read through it. A scope counts for what
+ * others hold of the blob only once it has served the blob whole, with its digest: a right never follows from knowing a
+ * digest, nor from an origin of one's own that merely says yes.
  */
 export interface Access {
-  /** Scopes that served the bytes; true where they did so without any credential. */
+  /** Scopes that served the whole blob; true where they did so without any credential. */
   readonly scopes: Map<string, boolean>
+  /** The scope that is being read through and has proven nothing yet. */
+  reading?: { readonly scope: string; readonly open: boolean } | undefined
+}
+
+/** The scope of a pass that opens only what was read through this very scope, by the one who serves as by the one who asks. */
+export function unproven(scope: string): string {
+  return `${UNPROVEN}${scope}`
 }
 
 export function isPublic(access: Access): boolean {

@@ -6,7 +6,7 @@ import type { PeerId, Shelf, ShelfTask } from '../../src/contracts/exchange.ts'
 import type { ReadonlyBitmap } from '../../src/task/bitmap.ts'
 import { Handout, type HandoutOptions } from '../../src/task/handout.ts'
 import { pieceCount, type TaskId } from '../../src/task/task.ts'
-import { checkPass } from '../../src/wire/pass.ts'
+import { checkPass, opens } from '../../src/wire/pass.ts'
 import type { SeedTask } from './seed-task.ts'
 
 export interface SeedShelfOptions {
@@ -58,9 +58,16 @@ export class SeedShelf implements Shelf {
   async open(id: TaskId, reader: PeerId, pass: Uint8Array): Promise<ShelfTask> {
     if (!this.#parts.admitted(reader))
       throw new DarnerError('CAPABILITY_REFUSED', `${reader} is not admitted`, { details: { reader } })
-    checkPass(pass, { issuer: this.#options.issuer, reader, task: id, nowMs: this.#parts.clock.now() })
+    const { scope } = checkPass(pass, {
+      issuer: this.#options.issuer,
+      reader,
+      task: id,
+      nowMs: this.#parts.clock.now(),
+    })
     const seed = this.#parts.find(id)
     if (seed === undefined) throw new DarnerError('PIECE_ABSENT', `${id}: the seed doesn't hold it`)
+    if (!opens(scope, seed.readScope))
+      throw new DarnerError('CAPABILITY_REFUSED', `${id}: ${reader} shows a pass of a place that never served it whole`)
     const counter = this.#counter(seed)
     return this.#shelfTask(seed, counter, reader)
   }

@@ -18,6 +18,8 @@ import { pieceCount, pieceRange, type Task } from '../../src/task/task.ts'
 export interface SeedTaskOptions {
   readonly origin: Origin
   readonly credential: Credential | undefined
+  /** Through which scope it is read, while that has proven nothing; undefined where rights are settled. */
+  readonly readScope: string | undefined
   /** The validator of a URL's content: a read that goes on must still meet it. */
   readonly version: Version | undefined
   /** Breaks in a row, without a byte between them, before the task fails. */
@@ -71,6 +73,11 @@ export class SeedTask {
   /** How many pieces, from the first on, are stored with their digests known. */
   get known(): number {
     return this.#known
+  }
+
+  /** The scope that this is, or was, read through without having proven itself before. */
+  get readScope(): string | undefined {
+    return this.#options.readScope
   }
 
   get error(): DarnerError | undefined {

@@ -14,7 +14,7 @@ import type { Store, StoredTask } from '../../src/store/store.ts'
 import { type Credential, type Origin, originName } from '../../src/task/origin.ts'
 import { blobTask, MAX_TASK_BYTES, pieceBytesFor, type Task, type TaskId } from '../../src/task/task.ts'
 import type { AccessBook } from './access-book.ts'
-import { type Access, type CredentialNames, isPublic, scopeOf } from './scope.ts'
+import { type Access, type CredentialNames, isPublic, scopeOf, unproven } from './scope.ts'
 import { SeedTask } from './seed-task.ts'
 
 export interface SeedOptions {
@@ -57,7 +57,7 @@ export interface SeedRequest {
 /** A followed task, and the scope under which the asker may read it. */
 export interface Granted {
   readonly task: SeedTask
-  /** `public` or the scope that accepted the asker's credential. */
+  /** `public` or the scope that accepted the asker's credential; marked while that has not served the whole blob yet. */
   readonly scope: string
 }
 
@@ -66,11 +66,15 @@ interface Opened {
   readonly access: Access
 }
 
+/** How often an asker shares in another's refusal before it asks the origin by itself. */
+const MAX_SHARED_REFUSALS = 3
+
 export class Seed {
   readonly #options: SeedOptions
   readonly #parts: SeedParts
   readonly #listener: SeedListener
   readonly #tasks = new Map<TaskId, SeedTask>()
+  readonly #access = new Map<TaskId, Access>()
   /** By digest, or by URL for content that has none yet. */
   readonly #opening = new Map<string, Promise<Opened>>()
   readonly #urls = new Map<string, { id: TaskId; untilMs: number }>()
@@ -100,7 +104,7 @@ export class Seed {
       throw this.#tooLarge(request, request.bytes)
     for (let attempt = 0; ; attempt++) {
       const key = await this.#key(request, signal)
-      const known = this.#opening.get(key)
+      const known = attempt < MAX_SHARED_REFUSALS ? this.#opening.get(key) : undefined
       const opening = known ?? this.#begin(key, request)
       let opened: Opened
       try {
@@ -109,7 +113,7 @@ export class Seed {
         // another asker's refusal isn't ours: ask again with our own credential, once
         if (
           known !== undefined &&
-          attempt === 0 &&
+          attempt < MAX_SHARED_REFUSALS &&
           isDarnerError(error, 'ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_NOT_FOUND')
         )
           continue
@@ -125,9 +129,19 @@ export class Seed {
     }
   }
 
+  /** Under which scope a follower of this task reads now: what was unproven at first may be proven since. */
+  scopeNow(id: TaskId, scope: string): string {
+    const access = this.#access.get(id)
+    if (access === undefined || !scope.startsWith(unproven(''))) return scope
+    if (isPublic(access)) return 'public'
+    const bare = scope.slice(unproven('').length)
+    return access.scopes.has(bare) ? bare : scope
+  }
+
   /** Forgets a task that failed or was collected; the next asker starts it anew. */
   drop(id: TaskId): void {
     this.#tasks.delete(id)
+    this.#access.delete(id)
     for (const [key, opening] of this.#opening) {
       void opening.then(
         ({ task }) => {
@@ -179,18 +193,22 @@ export class Seed {
 
   async #open(request: SeedRequest, signal: AbortSignal): Promise<Opened> {
     const { digest } = request
+    const scope = scopeOf(request.origin)
     const kept = digest === undefined ? undefined : await this.#kept(digest, request, signal)
     if (kept !== undefined) return kept
     // without a credential first: content that anybody may read needs no question about rights later
     const { read, open } = await this.#firstRead(request, signal)
-    const access: Access = { scopes: new Map([[scopeOf(request.origin), open]]) }
+    const access: Access =
+      digest === undefined ? { scopes: new Map() } : await this.#parts.access.load(digest as string as TaskId)
+    if (access.scopes.has(scope)) access.scopes.set(scope, open)
+    access.reading = access.scopes.has(scope) ? undefined : { scope, open }
     const credential = open ? undefined : request.credential
     if (read.bytes === undefined && request.bytes === undefined) return await this.#spool(request, read, access, signal)
     const task = this.#geometry(request, read)
     const stored = await this.#parts.store.create(task, { signal })
     await this.#parts.access.save(task.id, access)
     if (digest === undefined) this.#believe(request.origin, task.id)
-    return { task: this.#adopt(stored, request, read, credential), access }
+    return { task: this.#adopt(stored, request, read, credential, access), access }
   }
 
   /** What an earlier run left of a blob, whole or half done, where it is known who may read it. */
@@ -199,10 +217,15 @@ export class Seed {
     const stored = store.byDigest(digest) ?? (await store.reopen(digest as string as TaskId, { signal }))
     if (stored === undefined) return undefined
     const access = await book.load(stored.task.id)
-    const open = access.scopes.get(scopeOf(request.origin))
-    if (access.scopes.size === 0 || (!stored.complete && open === undefined)) return undefined
+    const scope = scopeOf(request.origin)
+    const open = access.scopes.get(scope) ?? (access.reading?.scope === scope ? access.reading.open : undefined)
+    if (!stored.complete && open === undefined) {
+      // half a blob of another place would be shown to whoever this place serves, and may be wrong besides
+      await stored.discard(new Failure('PIECE_ABSENT', `${digest}: read anew through ${scope}`))
+      return undefined
+    }
     if (stored.complete) await store.cut(stored, { signal })
-    return { task: this.#adopt(stored, request, undefined, open ? undefined : request.credential), access }
+    return { task: this.#adopt(stored, request, undefined, open ? undefined : request.credential, access), access }
   }
 
   /** An origin that tells no length is read to its end first; then the blob's length and digest are known. */
@@ -222,9 +245,10 @@ export class Seed {
     })
     this.#listener.read(stored.task.id, bytes, 'first read, of an origin that tells no length')
     await store.cut(stored, { signal })
+    settle(access)
     await book.save(stored.task.id, access)
     if (request.digest === undefined) this.#believe(request.origin, stored.task.id)
-    return { task: this.#adopt(stored, request, undefined, undefined), access }
+    return { task: this.#adopt(stored, request, undefined, undefined, access), access }
   }
 
   /** For a while the URL is taken to hold this content without asking again. */
@@ -272,15 +296,20 @@ export class Seed {
     request: SeedRequest,
     read: OriginRead | undefined,
     credential: Credential | undefined,
+    access: Access,
   ): SeedTask {
     const known = this.#tasks.get(stored.task.id)
-    if (known !== undefined && known.error === undefined) return known
+    if (known !== undefined && known.error === undefined) {
+      if (read !== undefined) void read[Symbol.asyncDispose]()
+      return known
+    }
     const { log, clock, random, retryMs, origin } = this.#parts
     const id = stored.task.id
     const task = new SeedTask(
       {
         origin: request.origin,
         credential,
+        readScope: stored.complete ? undefined : access.reading && unproven(access.reading.scope),
         version: request.digest === undefined ? read : undefined,
         attempts: this.#options.attempts,
         ingestDepth: this.#options.ingestDepth,
@@ -288,8 +317,17 @@ export class Seed {
       { stored, originPort: origin, clock, random, retryMs, log: log.child({ taskId: id }) },
       {
         known: (from, count) => this.#listener.known(task, from, count),
-        sealed: (digest) => this.#listener.sealed(task, digest),
+        sealed: (digest) => {
+          settle(access)
+          this.#parts.access.save(id, access).catch(() => {})
+          this.#listener.sealed(task, digest)
+        },
         failed: (error) => {
+          if (access.reading !== undefined && isDarnerError(error, 'DIGEST_MISMATCH', 'SIZE_MISMATCH')) {
+            log.warn({ taskId: id, scope: access.reading.scope, error: error.message }, 'origin served other bytes')
+            access.reading = undefined
+            this.#parts.access.save(id, access).catch(() => {})
+          }
           this.drop(id)
           this.#listener.failed(task, error)
         },
@@ -297,6 +335,7 @@ export class Seed {
       },
     )
     this.#tasks.set(id, task)
+    this.#access.set(id, access)
     if (!stored.complete) this.#parts.scope.run((signal) => task.run(read, { signal }))
     return task
   }
@@ -305,6 +344,11 @@ export class Seed {
   async #right({ task, access }: Opened, request: SeedRequest, signal: AbortSignal): Promise<string> {
     if (isPublic(access)) return 'public'
     const scope = scopeOf(request.origin)
+    const { reading } = access
+    if (!access.scopes.has(scope) && reading !== undefined && (reading.open || reading.scope === scope)) {
+      if (!reading.open) await this.#ask(scope, request, task.task.digest, signal)
+      return this.scopeNow(task.task.id, unproven(reading.scope))
+    }
     if (!access.scopes.has(scope)) await this.#prove(task, access, request, scope)
     if (isPublic(access)) return 'public'
     await this.#ask(scope, request, task.task.digest, signal)
@@ -356,6 +400,14 @@ export class Seed {
     access.scopes.set(scope, open)
     await this.#parts.access.save(task.task.id, access)
   }
+}
+
+/** The place that was read through has served the whole blob. */
+function settle(access: Access): void {
+  const { reading } = access
+  if (reading === undefined) return
+  access.scopes.set(reading.scope, reading.open)
+  access.reading = undefined
 }
 
 /** What of a URL request the content depends on. */
