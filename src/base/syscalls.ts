@@ -14,12 +14,9 @@ export class SystemCallError extends Error {
   readonly syscall: string
 
   constructor(syscall: string, errno: number, what: string) {
-    let code = `E${errno}`
-    try {
-      code = getSystemErrorName(-errno)
-    } catch {
-      // an errno that libuv has no name for keeps its number
-    }
+    // libuv doesn't know every errno (ENOTBLK); the number stands for those
+    const name = getSystemErrorName(-errno)
+    const code = name.startsWith('E') ? name : `E${errno}`
     super(`${code}: ${syscall} ${what}`)
     this.name = 'SystemCallError'
     this.code = code

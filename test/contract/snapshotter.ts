@@ -329,9 +329,9 @@ export function snapshotterContract(kind: 'erofs' | 'directory'): void {
     })
 
     it('stacks 128 layers, highest on top', async () => {
-      await using held = await aSnapshotter(kind, {
-        directory: execFileSync('mktemp', ['-d', '/dev/shm/darner-XXXXXX']).toString().trim(),
-      })
+      // syncing a shared disk once for each layer of files takes long and shows nothing here
+      const memory = () => execFileSync('mktemp', ['-d', '/dev/shm/darner-XXXXXX']).toString().trim()
+      await using held = await aSnapshotter(kind, kind === 'directory' ? { directory: memory() } : {})
       const layers = []
       for (let at = 0; at < 128; at++)
         layers.push(

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, openSync, readdirSync, writeSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs'
+import { mkdtemp } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { unmountAll } from '../../../runtime/snapshots/mounts.ts'
@@ -80,6 +81,19 @@ describe('openSnapshotter', function () {
       if (byte !== undefined) writeSync(fd, byte, at)
       closeSync(fd)
     }
+  })
+
+  it('mounts by loop devices where files cannot be mounted directly, and frees the devices', async () => {
+    // a file on tmpfs can't be mounted without a block device
+    const directory = await mkdtemp('/dev/shm/darner-loop-')
+    await using held = await aSnapshotter('erofs', { directory })
+    const layer = await held.add([{ name: 'f', body: 'x'.repeat(5000) }])
+    const root = await held.stack('one', [layer])
+    assert.equal(readFileSync(join(root, 'f'), 'utf8').length, 5000)
+    const devices = () => execFileSync('losetup', ['--list', '--noheadings', '--output', 'BACK-FILE']).toString()
+    assert.match(devices(), new RegExp(directory))
+    await held.snapshotter.remove('one')
+    assert.doesNotMatch(devices(), new RegExp(directory))
   })
 
   it('chooses EROFS by itself where the host can', async () => {

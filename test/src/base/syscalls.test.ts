@@ -11,6 +11,7 @@ import {
   openBelow,
   RESOLVE,
   S_IF,
+  SystemCallError,
   setXattr,
   symlinkAt,
   umount,
@@ -58,6 +59,11 @@ describe('syscalls', () => {
     setXattr(file, 'user.x', Buffer.from([0, 1, 255]))
     assert.deepEqual(getXattr(file, 'user.x'), new Uint8Array([0, 1, 255]))
     assert.equal(getXattr(file, 'user.y'), undefined)
+  })
+
+  it('names an errno that libuv has no name for by its number', () => {
+    assert.equal(new SystemCallError('mount', 15, '/x').code, 'E15')
+    assert.equal(new SystemCallError('mount', 28, '/x').code, 'ENOSPC')
   })
 
   it('refuses paths with a NUL', () => {
