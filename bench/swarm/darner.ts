@@ -1,0 +1,97 @@
+/** The contestant: a supernode on the origin's host, an agent on every other, and `darner get` on all of those at once. */
+import type { ChildProcess } from 'node:child_process'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { BedHost } from '../network/bed.ts'
+import { type Arena, exited, type Round, verify } from './arena.ts'
+import { cpuTime } from './cpu.ts'
+
+const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url))
+const NODE = [process.execPath, '--disable-warning=ExperimentalWarning']
+
+export class DarnerSwarm {
+  readonly #arena: Arena
+  readonly #agents = new Map<BedHost, { process: ChildProcess; socket: string }>()
+  #supernode: ChildProcess | undefined
+
+  constructor(arena: Arena) {
+    this.#arena = arena
+  }
+
+  /** Starts the daemons; they have joined once this resolves. */
+  async start({ signal }: { signal: AbortSignal }): Promise<void> {
+    const { seed, receivers, options } = this.#arena
+    const log = ['--log-level', options.logLevel, '--log-format', 'json']
+    const p2p = (host: BedHost) => ['--p2p-listen', `${host.address}:7071`]
+    const data = await this.#arena.place(seed, 'supernode')
+    const argv = ['supernode', '--open', ...p2p(seed), '--listen', '127.0.0.1:7070', '--data', data, ...log]
+    const supernode = await this.#arena.daemon(seed, [...this.#node('supernode'), MAIN, ...argv], {
+      name: 'supernode',
+      signal,
+    })
+    this.#supernode = supernode.process
+    for (const host of receivers) {
+      const folder = await this.#arena.place(host, 'agent')
+      const socket = join(folder, 'agent.sock')
+      const args = ['agent', '--no-engine', '--supernode', supernode.line, ...p2p(host), '--socket', socket, ...log]
+      const agent = await this.#arena.daemon(
+        host,
+        [...this.#node(`agent${host.number}`), MAIN, ...args, '--data', join(folder, 'data')],
+        { name: 'agent', signal },
+      )
+      this.#agents.set(host, { process: agent.process, socket })
+    }
+  }
+
+  /** One blob that nobody has yet. */
+  async round({ signal }: { signal: AbortSignal }): Promise<Round> {
+    const { bed, receivers } = this.#arena
+    const blob = await this.#arena.blob()
+    const files = new Map<BedHost, string>()
+    for (const host of receivers) files.set(host, join(await this.#arena.place(host, 'out'), blob.name))
+    const round = await this.#arena.race(
+      receivers,
+      async (host) => {
+        const get = ['get', blob.url, '--digest', blob.digest, '-o', files.get(host) ?? '', '--json']
+        const env = { ...process.env, DARNER_SOCKET: this.#agents.get(host)?.socket ?? '' }
+        const child = bed.spawn(host, [...this.#node(`get${host.number}`), MAIN, ...get], { env })
+        await exited(child, `darner get on host ${host.number}`)
+      },
+      { cpu: () => this.#cpu(), signal },
+    )
+    for (const path of files.values()) {
+      await verify(path, blob)
+      await rm(path)
+    }
+    return round
+  }
+
+  /** Stops the daemons in good order, so that profiles are written. */
+  async stop(): Promise<void> {
+    const all = [...[...this.#agents.values()].map((agent) => agent.process), this.#supernode]
+    await Promise.all(
+      all.map(async (child) => {
+        if (child === undefined || child.exitCode !== null) return
+        const over = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+        child.kill('SIGTERM')
+        await over
+      }),
+    )
+  }
+
+  #node(name: string): string[] {
+    const { options, folder } = this.#arena
+    if (!options.profile || !['supernode', 'agent1', 'agent2', 'get1'].includes(name)) return NODE
+    return [...NODE, '--cpu-prof', `--cpu-prof-dir=${folder}`, `--cpu-prof-name=${name}.cpuprofile`]
+  }
+
+  #cpu(): Record<string, number> {
+    const agents = [...this.#agents.values()].map(({ process: agent }) => cpuTime(agent.pid).own)
+    return {
+      supernode: cpuTime(this.#supernode?.pid).own,
+      agents: agents.reduce((sum, one) => sum + one, 0),
+      gets: cpuTime('self').children,
+    }
+  }
+}

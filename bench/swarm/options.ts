@@ -1,0 +1,111 @@
+/** What a run of the swarm bench is made of, how it is said on the command line, and the least time it could take. */
+import { parseArgs } from 'node:util'
+
+export const RIVALS = ['link', 'darner', 'aria2', 'curl'] as const
+export type Rival = (typeof RIVALS)[number]
+
+export interface SwarmBenchOptions {
+  /** All hosts of the bed; the first is origin and seed, the others receive. */
+  readonly hosts: number
+  readonly bitsPerSec: number
+  readonly bytes: number
+  readonly mtu: number
+  /** Of the receivers, how many have a tenth of the rate. */
+  readonly slow: number
+  readonly rounds: number
+  readonly only: ReadonlySet<Rival>
+  readonly queueMs: number
+  /** Where the hosts' files are; a folder below it is made and removed. */
+  readonly directory: string | undefined
+  /** Leaves logs and profiles there. */
+  readonly keep: boolean
+  /** Takes CPU profiles of the supernode, of one agent and of one command. */
+  readonly profile: boolean
+  readonly logLevel: string
+}
+
+/** Throws RangeError for what makes no bed. */
+export function parseSwarmArgs(args: string[]): SwarmBenchOptions {
+  const text = { type: 'string' } as const
+  const { values } = parseArgs({
+    args,
+    options: {
+      hosts: text,
+      mbit: text,
+      size: text,
+      mtu: text,
+      slow: text,
+      rounds: text,
+      only: text,
+      queue: text,
+      dir: text,
+      keep: { type: 'boolean' },
+      prof: { type: 'boolean' },
+      log: text,
+    },
+  })
+  const only = (values.only ?? RIVALS.join()).split(',').map(rivalOf)
+  const options = {
+    hosts: whole('--hosts', values.hosts ?? '8', 2, 254),
+    bitsPerSec: whole('--mbit', values.mbit ?? '100', 1, 100_000) * 1e6,
+    bytes: parseSize(values.size ?? '100M'),
+    mtu: whole('--mtu', values.mtu ?? '1500', 576, 65_535),
+    slow: whole('--slow', values.slow ?? '0', 0, 253),
+    rounds: whole('--rounds', values.rounds ?? '1', 1, 100),
+    only: new Set(only),
+    queueMs: whole('--queue', values.queue ?? '50', 1, 10_000),
+    directory: values.dir,
+    keep: values.keep === true,
+    profile: values.prof === true,
+    logLevel: values.log ?? 'warn',
+  }
+  if (options.slow >= options.hosts - 1)
+    throw new RangeError(`--slow: expected fewer than the ${options.hosts - 1} receivers, got ${options.slow}`)
+  return options
+}
+
+function rivalOf(name: string): Rival {
+  const rival = RIVALS.find((one) => one === name)
+  if (rival === undefined) throw new RangeError(`--only: expected of ${RIVALS.join(', ')}, got '${name}'`)
+  return rival
+}
+
+function whole(name: string, text: string, least: number, most: number): number {
+  const value = Number(text)
+  if (!Number.isInteger(value) || value < least || value > most)
+    throw new RangeError(`${name}: expected ${least} to ${most}, got '${text}'`)
+  return value
+}
+
+/** `100M` is 100 MiB. */
+export function parseSize(text: string): number {
+  const found = /^(\d+)([KMG]?)(?:iB)?$/i.exec(text)
+  const power = ['', 'K', 'M', 'G'].indexOf(found?.[2]?.toUpperCase() ?? '')
+  const bytes = Number(found?.[1]) * 1024 ** power
+  if (!found || !Number.isSafeInteger(bytes) || bytes < 1)
+    throw new RangeError(`--size: expected a number with K, M or G, got '${text}'`)
+  return bytes
+}
+
+/** The rate of each host's link, both ways, in bits per second. The last receivers are the slow ones. */
+export function linkRates(options: Pick<SwarmBenchOptions, 'hosts' | 'bitsPerSec' | 'slow'>): number[] {
+  const { hosts, bitsPerSec, slow } = options
+  return Array.from({ length: hosts }, (_, host) => (host >= hosts - slow ? bitsPerSec / 10 : bitsPerSec))
+}
+
+/**
+ * The fluid bound in seconds, max{ F/u_s, F/d_min, N·F/(u_s + Σu_i) }, for the receivers whose rates (bits per second, both ways
+ * alike) are given; the seed has `seedBits`.
+ */
+export function boundSeconds(bytes: number, seedBits: number, receivers: readonly number[]): number {
+  const bits = bytes * 8
+  const uplinks = receivers.reduce((sum, rate) => sum + rate, seedBits)
+  return Math.max(bits / seedBits, bits / Math.min(...receivers), (receivers.length * bits) / uplinks)
+}
+
+/** The middle value, or the mean of the two in the middle; NaN of nothing. */
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  const half = sorted.length / 2
+  return Number.isInteger(half) ? ((sorted[half - 1] ?? NaN) + (sorted[half] ?? NaN)) / 2 : (sorted[half | 0] ?? NaN)
+}
