@@ -53,7 +53,7 @@ async function laneParent(job: WorkerJob): Promise<PeerAddress> {
       have: Bitmap.full(pieceCount(task)),
       onPieces: () => () => undefined,
       read: async (piece, offset, into) => {
-        await file.read(into, 0, into.byteLength, piece * task.pieceBytes + offset)
+        if (job.kind === 'lane') await file.read(into, 0, into.byteLength, piece * task.pieceBytes + offset)
       },
       sent: () => undefined,
       unsent: () => undefined,
@@ -98,7 +98,8 @@ async function laneChild(job: WorkerJob): Promise<WorkerReport> {
     while (next < pieces) {
       const number = next++
       const body = await channel.fetch(number, { signal: never })
-      await keep(file, body as Uint8Array<ArrayBuffer>, pieceRange(task, number).from)
+      if (job.kind === 'lane') await keep(file, body as Uint8Array<ArrayBuffer>, pieceRange(task, number).from)
+      channel.release?.(body)
     }
   }
   return timed(async () => {
@@ -238,6 +239,7 @@ function work(job: WorkerJob): Promise<unknown> {
   const parent = job.role === 'parent'
   switch (job.kind) {
     case 'lane':
+    case 'bare':
       return parent ? laneParent(job) : laneChild(job)
     case 'control':
     case 'raw':

@@ -21,6 +21,7 @@ import type { ByteStream, FrameTransport } from './byte-stream.ts'
 import { FETCH_DEFAULTS, type FetchOptions, FetchSide } from './fetch.ts'
 import { Libp2pTransport } from './libp2p-transport.ts'
 import { LaneLink, LINK_DEFAULTS, type LinkOptions } from './link.ts'
+import { PiecePool } from './piece-pool.ts'
 import { SegmentPool } from './segments.ts'
 import { SERVE_DEFAULTS, type ServeOptions, ServeSide } from './serve.ts'
 import { SLOT_DEFAULTS, type SlotOptions, UploadSlots } from './slots.ts'
@@ -132,6 +133,7 @@ export class LaneExchange implements PieceExchange {
   readonly #linkOptions: LinkOptions
   readonly #slots: UploadSlots
   readonly #pool = new SegmentPool()
+  readonly #pieces = new PiecePool()
   readonly #scope = new Scope()
   readonly #upstreams = new Map<PeerId, Promise<Upstream>>()
   readonly #live = new Map<PeerId, Upstream>()
@@ -216,7 +218,13 @@ export class LaneExchange implements PieceExchange {
     const link = new LaneLink(stream, this.#linkOptions, { clock: this.#parts.clock })
     const side: FetchSide = new FetchSide(
       { ...FETCH_DEFAULTS, ...this.#options.fetch },
-      { link, limits: this.#parts.limits, clock: this.#parts.clock, onClosed: (error) => this.#lost(upstream, error) },
+      {
+        link,
+        limits: this.#parts.limits,
+        pieces: this.#pieces,
+        clock: this.#parts.clock,
+        onClosed: (error) => this.#lost(upstream, error),
+      },
     )
     const upstream: Upstream = { link, side }
     this.#live.set(parent.peer, upstream)

@@ -26,6 +26,7 @@ import type { Flow } from '../limits/buckets.ts'
 import { type RateLimits, WIRE_FACTOR } from '../limits/limits.ts'
 import type { LaneLink, LinkHandler } from './link.ts'
 import { type ChannelHost, LaneChannel, type Wanted } from './parent-channel.ts'
+import type { PiecePool } from './piece-pool.ts'
 import { PendingRuns } from './runs.ts'
 
 export interface FetchOptions {
@@ -51,6 +52,7 @@ export const FETCH_DEFAULTS: FetchOptions = {
 export interface FetchParts {
   readonly link: LaneLink
   readonly limits: RateLimits
+  readonly pieces: PiecePool
   readonly clock: Clock
   readonly onClosed: (error: DarnerError) => void
 }
@@ -173,6 +175,10 @@ export class FetchSide implements LinkHandler, ChannelHost {
     this.meter(wanted.channel)
   }
 
+  release(body: Uint8Array): void {
+    this.#parts.pieces.put(body)
+  }
+
   close(channel: LaneChannel): void {
     if (this.#channels.get(channel.number) !== channel) return
     this.#channels.delete(channel.number)
@@ -280,7 +286,7 @@ export class FetchSide implements LinkHandler, ChannelHost {
     if (wanted.dropped) await this.#throwAway(header.bytes)
     else {
       // exactly the piece, once its first bytes are here
-      wanted.body ??= Buffer.allocUnsafeSlow(length)
+      wanted.body ??= this.#parts.pieces.get(length)
       await this.#link.body(wanted.body.subarray(wanted.filled, end))
     }
     wanted.filled = end

@@ -29,6 +29,7 @@ export interface ChannelHost {
   ask(wanted: Wanted): void
   cancel(wanted: Wanted): void
   tell(channel: LaneChannel, from: number, count: number): void
+  release(body: Uint8Array): void
   close(channel: LaneChannel): void
   /** Looks again at how many bytes the parent may send on this channel. */
   meter(channel: LaneChannel): void
@@ -176,6 +177,10 @@ export class LaneChannel implements ParentChannel {
   settled(wanted: Wanted): void {
     this.wanted.delete(wanted.id)
     this.#queue.shift()?.()
+  }
+
+  release(body: Uint8Array): void {
+    this.#host.release(body)
   }
 
   tell(from: number, count: number): void {

@@ -48,6 +48,8 @@ export interface ParentChannel extends AsyncDisposable {
   fetch(piece: number, options: { signal: AbortSignal }): Promise<Uint8Array>
   /** A piece of the parent's choice that we lack; waits until it has one to give. Undefined once it has none left for us. */
   fetchAny(options: { signal: AbortSignal }): Promise<{ piece: number; body: Uint8Array } | undefined>
+  /** Gives the memory of a body from {@link fetch} or {@link fetchAny} back, for pieces to come. The caller must not touch it again. */
+  release?(body: Uint8Array): void
   /** Tells the parent what we hold now (batched by the caller). */
   tell(from: number, count: number): void
   /** Resolves, with the reason, when the channel ended for any cause. */

@@ -262,6 +262,20 @@ describe('openExchange', () => {
     assert.ok(Buffer.concat(bodies).equals(shelf.body))
   })
 
+  it('uses the memory of a piece again once its reader gave it back, and not before', async () => {
+    const shelf = aShelf({ bytes: 65_536 * 3 })
+    await using pair = await aLanePair(shelf)
+    await using channel = await pair.child.exchange.open(pair.parent.address, shelf.task, opening(3))
+    const first = await channel.fetch(0, { signal: soon() })
+    const second = await channel.fetch(1, { signal: soon() })
+    assert.notEqual(second.buffer, first.buffer)
+    channel.release?.(first)
+    const third = await channel.fetch(2, { signal: soon() })
+    assert.equal(third.buffer, first.buffer)
+    assert.ok(shelf.piece(2).equals(third))
+    assert.ok(shelf.piece(1).equals(second))
+  })
+
   it('holds more fetches than a parent allows back, and serves them all', async () => {
     const shelf = aShelf()
     await using pair = await aLanePair(shelf)

@@ -1,0 +1,30 @@
+/**
+ * Memory of received pieces that its readers gave back. A fresh piece costs more in page faults than its bytes cost to receive
+ * and decrypt, and garbage of that size is noticed late: reuse keeps both speed and memory even.
+ */
+
+const MAX_KEPT_BYTES = 32 * 1024 * 1024
+
+export class PiecePool {
+  readonly #free: Buffer<ArrayBuffer>[] = []
+  #keptBytes = 0
+
+  /** A buffer of exactly `bytes` bytes with memory of its own; what it holds is of no meaning. */
+  get(bytes: number): Buffer<ArrayBuffer> {
+    const at = this.#free.findLastIndex(({ byteLength }) => byteLength === bytes)
+    const [found] = at < 0 ? [] : this.#free.splice(at, 1)
+    if (found === undefined) return Buffer.allocUnsafeSlow(bytes)
+    this.#keptBytes -= bytes
+    return found
+  }
+
+  /** Takes memory back. What is no whole buffer, is here already, or is one too many is left to the collector. */
+  put(body: Uint8Array): void {
+    const { buffer, byteLength } = body
+    if (!(buffer instanceof ArrayBuffer) || buffer.byteLength !== byteLength || byteLength > MAX_KEPT_BYTES) return
+    if (this.#free.some((one) => one.buffer === buffer)) return
+    while (this.#keptBytes + byteLength > MAX_KEPT_BYTES) this.#keptBytes -= this.#free.shift()?.byteLength ?? 0
+    this.#free.push(Buffer.from(buffer))
+    this.#keptBytes += byteLength
+  }
+}
