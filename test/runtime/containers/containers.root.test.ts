@@ -329,6 +329,14 @@ describe('containers', function () {
     assert.deepEqual(containers.list({ all: true }), [])
   })
 
+  it('says which program is missing, and cleans up', async () => {
+    await using dir = await aDir()
+    await using engine = await anEngine({ dir: dir.path, defaultRuntime: 'crun', conmon: '/no/such/conmon' })
+    await failsWith('RUNTIME_MISSING', up(engine, { command: ['true'] }), /\/no\/such\/conmon: ENOENT/)
+    assert.deepEqual([...engine.rootfs.mounted], [])
+    assert.equal(engine.runtime.containers.list({ all: true })[0]?.exitCode, 125)
+  })
+
   it('says which user the image lacks', async () => {
     await using dir = await aDir()
     await using engine = await anEngine({ dir: dir.path, defaultRuntime: 'crun' })
