@@ -35,10 +35,10 @@ export interface PlanOptions {
 export const PLAN_DEFAULTS = {
   minInFlight: 4,
   maxInFlight: 128,
-  depth: 6,
+  depth: 16,
   inFlightBytes: 64 * 1024 * 1024,
   perParent: 2,
-  perSeed: 2,
+  perSeed: 1,
   endgame: 0.02,
   waste: 0.01,
   lateFactor: 4,
@@ -62,10 +62,6 @@ interface Demand {
   readonly priority: number
 }
 
-const RARE = Number(process.env.RARE ?? 0)
-const MOVE = process.env.MOVE !== '0'
-const STEAL = process.env.STEAL !== '0'
-
 /** The plan of one task. `P` names a parent: a peer id, or a number in the simulator. */
 export class Plan<P> {
   readonly #options: PlanOptions
@@ -77,15 +73,12 @@ export class Plan<P> {
   readonly #have: Words
   readonly #known: Words
   readonly #holders: Uint16Array
-  /** Questions under way per piece. */
-  readonly #asked: Uint8Array
-  /** The parent that was asked last, for each piece under way. */
-  readonly #askedOf = new Map<number, PlanParent<P>>()
+  /** The parents that were asked, for each piece under way. */
+  readonly #askedOf = new Map<number, PlanParent<P>[]>()
   readonly #demands: Demand[] = []
   readonly #pending: Action<P>[] = []
   #haveCount = 0
-  /** Questions for a particular piece, and questions that wait for a seed's choice. */
-  #inFlight = 0
+  /** Questions that wait for a seed's choice. */
   #anyInFlight = 0
   #wasted = 0
   /** Smoothed time of an answer over all parents, and the shortest seen lately. */
@@ -102,7 +95,6 @@ export class Plan<P> {
     this.#have = wordsFor(options.pieces)
     this.#known = wordsFor(options.pieces)
     this.#holders = new Uint16Array(options.pieces)
-    this.#asked = new Uint8Array(options.pieces)
   }
 
   get done(): boolean {
@@ -118,7 +110,7 @@ export class Plan<P> {
   }
 
   get inFlight(): number {
-    return this.#inFlight + this.#anyInFlight
+    return this.#askedOf.size + this.#anyInFlight
   }
 
   /** Pieces that came although they were here already. */
@@ -140,7 +132,7 @@ export class Plan<P> {
   pieceKnown(from: number, count: number): void {
     for (let piece = from; piece < from + count; piece++) {
       if (!setBit(this.#known, piece)) continue
-      if (!hasBit(this.#have, piece) && this.#asked[piece] === 0) setBit(this.#want, piece)
+      if (!hasBit(this.#have, piece) && !this.#askedOf.has(piece)) setBit(this.#want, piece)
     }
   }
 
@@ -164,16 +156,16 @@ export class Plan<P> {
     for (let piece = from; piece < from + count; piece++) {
       if (parent.banned?.has(piece) || !setBit(parent.has, piece)) continue
       this.#holders[piece] = (this.#holders[piece] ?? 0) + 1
-      if (hasBit(this.#want, piece)) {
-        wanted = true
-        if (RARE > 0 && parent.asks.length === 0 && (this.#holders[piece] ?? 0) <= 1 && this.#inFlight >= this.#window() && this.#inFlight < 2 * this.#window() && this.#random() < RARE) this.#ask(this.#pending, parent, piece, nowMs)
-      }
-      else if (this.#asked[piece] === 1 && MOVE) this.#mayMove(parent, piece, nowMs)
+      if (hasBit(this.#want, piece)) wanted = true
+      else this.#mayMove(parent, piece, nowMs)
     }
-    return this.#pending.length > 0 || (wanted && this.#inFlight < this.#window())
+    return this.#pending.length > 0 || (wanted && this.#askedOf.size < this.#window())
   }
 
-  /** The first bytes of an answer are here: it is no longer moved to another parent. Optional, but saves waste. */
+  /**
+   * The first bytes of an answer are here: it won't be moved to another parent. A caller that can't tell may leave it out, at
+   * the price of some answers cancelled half way.
+   */
   pieceStarted(id: P, piece: number): void {
     const ask = this.#parents.get(id)?.asks.find((one) => one.piece === piece)
     if (ask) ask.started = true
@@ -185,15 +177,16 @@ export class Plan<P> {
    */
   #mayMove(to: PlanParent<P>, piece: number, nowMs: number): void {
     if (to.asks.length > 0 || to.suspectMs > 0) return
-    if (this.#random() * (this.#holders[piece] ?? 1) > 1) return
-    const from = this.#askedOf.get(piece)
-    const ask = from?.asks.find((one) => one.piece === piece)
-    if (from && ask && !ask.started && from !== to) this.#move(from, to, piece, nowMs)
+    const asked = this.#askedOf.get(piece)
+    if (asked?.length !== 1 || this.#random() * (this.#holders[piece] ?? 1) > 1) return
+    const [from] = asked
+    if (from && from !== to && from.asks.some((ask) => ask.piece === piece && !ask.started))
+      this.#move(from, to, piece, nowMs)
   }
 
   #move(from: PlanParent<P>, to: PlanParent<P>, piece: number, nowMs: number): void {
     takeAsk(from, piece)
-    this.#unask(piece)
+    this.#unask(from, piece)
     this.#pending.push({ kind: 'cancel', parent: from.id, piece })
     this.#ask(this.#pending, to, piece, nowMs)
   }
@@ -204,7 +197,7 @@ export class Plan<P> {
     if (!parent) return
     this.#parents.delete(id)
     this.#order.splice(this.#order.indexOf(parent), 1)
-    for (const ask of parent.asks) this.#unask(ask.piece)
+    for (const ask of parent.asks) this.#unask(parent, ask.piece)
     for (let at = 0; at < parent.has.length; at++) {
       for (let word = parent.has[at] ?? 0; word !== 0; word &= word - 1) this.#count((at << 5) + lowestBit(word), 1, -1)
     }
@@ -218,7 +211,7 @@ export class Plan<P> {
     const parent = this.#parents.get(id)
     const ask = parent && takeAsk(parent, any ? -1 : piece)
     if (parent && ask) {
-      this.#unask(ask.piece)
+      this.#unask(parent, ask.piece)
       const tookMs = nowMs - ask.sinceMs
       this.#usualMs = this.#usualMs === 0 ? tookMs : this.#usualMs + 0.1 * (tookMs - this.#usualMs)
       this.#bestMs = this.#bestMs === 0 ? tookMs : Math.min(tookMs, this.#bestMs * 1.01)
@@ -229,7 +222,7 @@ export class Plan<P> {
       this.#wasted++
       return
     }
-    if (this.#asked[piece] !== 0) this.#cancelElsewhere(piece)
+    if (this.#askedOf.has(piece)) this.#cancelElsewhere(piece)
   }
 
   /** A question failed. `piece` is -1 for the seed's choice. What the parent then deserves comes out of {@link decide}. */
@@ -237,7 +230,7 @@ export class Plan<P> {
     const parent = this.#parents.get(id)
     if (!parent) return
     const ask = takeAsk(parent, piece)
-    if (ask) this.#unask(ask.piece)
+    if (ask) this.#unask(parent, ask.piece)
     if (reason === 'cancelled') return
     if (reason === 'absent') {
       this.#forgetPiece(parent, piece)
@@ -254,7 +247,7 @@ export class Plan<P> {
     const parent = this.#parents.get(id)
     if (!parent) return
     const ask = takeAsk(parent, -1)
-    if (ask) this.#unask(-1)
+    if (ask) this.#unask(parent, -1)
     parent.drained = true
   }
 
@@ -296,7 +289,7 @@ export class Plan<P> {
     if (this.done) return actions
     const window = this.#window()
     this.#askSeeds(actions, nowMs)
-    while (this.#inFlight < window) {
+    while (this.#askedOf.size < window) {
       const next = this.#pick(nowMs)
       if (!next) {
         this.#steal(actions, nowMs)
@@ -304,14 +297,14 @@ export class Plan<P> {
       }
       this.#ask(actions, next.parent, next.piece, nowMs)
     }
-    if (this.#inFlight < window) this.#endgame(actions, window, nowMs)
+    if (this.#askedOf.size < window) this.#endgame(actions, window, nowMs)
     return actions
   }
 
   /** The plan as text for people: one line for the task, one per parent. */
   describe(): string {
     const lines = [
-      `pieces ${this.#haveCount}/${this.#options.pieces} in flight ${this.#inFlight}/${this.#window()} wasted ${this.#wasted}`,
+      `pieces ${this.#haveCount}/${this.#options.pieces} in flight ${this.#askedOf.size}/${this.#window()} wasted ${this.#wasted}`,
     ]
     for (const parent of this.#order) {
       const kind = parent.seed ? 'seed' : 'peer'
@@ -335,7 +328,7 @@ export class Plan<P> {
       if (!parent.seed || parent.drained) continue
       while (
         parent.asks.length < this.#options.perSeed &&
-        this.#haveCount + this.#inFlight + this.#anyInFlight < this.#options.pieces
+        this.#haveCount + this.#askedOf.size + this.#anyInFlight < this.#options.pieces
       ) {
         parent.asks.push({ piece: -1, sinceMs: nowMs, started: false })
         this.#anyInFlight++
@@ -369,19 +362,19 @@ export class Plan<P> {
     return best && { parent: best, piece: this.#rarestOf(best) }
   }
 
-  /** Nothing new to ask: questions that wait too long go to parents that we ask nothing. */
+  /** Nothing new to ask: questions that wait too long move to parents that we ask nothing. */
   #steal(actions: Action<P>[], nowMs: number): void {
     const waitedMs = 2 * this.#bestMs
-    if (waitedMs === 0 || !STEAL) return
+    if (waitedMs === 0) return
     for (const from of this.#order) {
-      if (from.seed) continue
+      if (from.seed || from.asks.length === 0) continue
       for (const ask of [...from.asks]) {
-        if (ask.started || nowMs - ask.sinceMs < waitedMs || this.#asked[ask.piece] !== 1) continue
+        if (ask.started || nowMs - ask.sinceMs < waitedMs || this.#askedOf.get(ask.piece)?.length !== 1) continue
         const to = this.#soonest(ask.piece, nowMs, from)
         if (to && to.asks.length === 0) this.#move(from, to, ask.piece, nowMs)
       }
     }
-    actions.push(...this.#pending.splice(0))
+    for (const action of this.#pending.splice(0)) actions.push(action)
   }
 
   #offers(parent: PlanParent<P>): boolean {
@@ -449,9 +442,9 @@ export class Plan<P> {
 
   #ask(actions: Action<P>[], parent: PlanParent<P>, piece: number, nowMs: number): void {
     parent.asks.push({ piece, sinceMs: nowMs, started: false })
-    this.#asked[piece] = (this.#asked[piece] ?? 0) + 1
-    this.#askedOf.set(piece, parent)
-    this.#inFlight++
+    const asked = this.#askedOf.get(piece)
+    if (asked) asked.push(parent)
+    else this.#askedOf.set(piece, [parent])
     clearBit(this.#want, piece)
     actions.push({ kind: 'ask', parent: parent.id, piece })
   }
@@ -464,8 +457,9 @@ export class Plan<P> {
     let budget = Math.max(1, Math.floor(pieces * waste)) - this.#wasted
     for (const parent of this.#order) {
       for (const ask of [...parent.asks]) {
-        if (budget <= 0 || this.#inFlight >= window) return
-        if (ask.piece < 0 || (this.#asked[ask.piece] ?? 0) > 1 || nowMs - ask.sinceMs < this.#usualMs) continue
+        if (budget <= 0 || this.#askedOf.size >= window) return
+        if (ask.piece < 0 || (this.#askedOf.get(ask.piece)?.length ?? 0) > 1 || nowMs - ask.sinceMs < this.#usualMs)
+          continue
         const other = this.#soonest(ask.piece, nowMs, parent)
         if (!other || expectedMs(other, this.#usualMs, nowMs) > expectedMs(parent, this.#usualMs, nowMs)) continue
         this.#ask(actions, other, ask.piece, nowMs)
@@ -498,16 +492,18 @@ export class Plan<P> {
   }
 
   /** One question less for this piece; wanted again when it was the last. */
-  #unask(piece: number): void {
+  #unask(parent: PlanParent<P>, piece: number): void {
     if (piece < 0) {
       this.#anyInFlight--
       return
     }
-    this.#inFlight--
-    const left = (this.#asked[piece] ?? 1) - 1
-    this.#asked[piece] = left
-    if (left === 0) this.#askedOf.delete(piece)
-    if (left === 0 && !hasBit(this.#have, piece)) this.#wantAgain(piece)
+    const asked = this.#askedOf.get(piece)
+    const at = asked?.indexOf(parent) ?? -1
+    if (!asked || at < 0) return
+    asked.splice(at, 1)
+    if (asked.length > 0) return
+    this.#askedOf.delete(piece)
+    if (!hasBit(this.#have, piece)) this.#wantAgain(piece)
   }
 
   #wantAgain(piece: number): void {
@@ -515,9 +511,9 @@ export class Plan<P> {
   }
 
   #cancelElsewhere(piece: number): void {
-    for (const parent of this.#order) {
+    for (const parent of [...(this.#askedOf.get(piece) ?? [])]) {
       if (!takeAsk(parent, piece)) continue
-      this.#unask(piece)
+      this.#unask(parent, piece)
       this.#pending.push({ kind: 'cancel', parent: parent.id, piece })
     }
   }

@@ -1,0 +1,597 @@
+/**
+ * A swarm in one process: the real scheduler, plan and handout over a fluid network model, driven by one event queue.
+ *
+ * The model. Each host has an uplink and a downlink of a fixed rate. An uplink sends whole pieces one after another, as a
+ * parent with one busy upload slot does; the first bytes reach the child a latency later and queue at its downlink, so that
+ * both ends are capped and neither is idle while something waits for it. Latency has exponential jitter. A piece counts once
+ * it is verified. What the model leaves out is in docs/scheduling.md.
+ */
+import { type Action, PLAN_DEFAULTS, Plan } from '../../peer/engine/plan.ts'
+import { type Random, randomBelow, seededRandom } from '../../src/base/clock.ts'
+import type { PeerId } from '../../src/contracts/exchange.ts'
+import { HANDOUT_DEFAULTS, Handout } from '../../src/task/handout.ts'
+import type { TaskId } from '../../src/task/task.ts'
+import { decide } from '../../supernode/scheduler/decide.ts'
+import type { SchedulerEvent } from '../../supernode/scheduler/events.ts'
+import { newScheduler, type SchedulerState } from '../../supernode/scheduler/state.ts'
+import { type Host, newHost, type Waiting } from './host.ts'
+import type { SimOptions } from './options.ts'
+import { EventQueue } from './queue.ts'
+
+const START = 0
+const ASK = 1
+const SENT = 2
+const ANNOUNCE = 4
+const TICK = 5
+const MESH = 6
+const OPENED = 7
+const ORIGIN = 8
+const CLOSED = 9
+const CHURN = 10
+const SUPER_TICK = 11
+const GAINED = 12
+const ZONE = 13
+const DEAD = 14
+const TRACE = 15
+const STARTED = 3
+const CANCELLED = 16
+
+/** The supernode and its seed. */
+const SEED = 0
+const TASK = 'sha256:0000000000000000000000000000000000000000000000000000000000000000' as TaskId
+/** A peer reports its progress each so many pieces, and its parents' pushes of changed parents wait this long for more. */
+const REPORT_PIECES = 16
+const COALESCE_MS = 10
+
+export interface SimResult {
+  /** Milliseconds from its own start to its last verified piece, ascending, of hosts at full rate and of slow ones. */
+  readonly fast: number[]
+  readonly slow: number[]
+  /** Hosts that stayed and didn't finish. */
+  readonly stuck: number
+  readonly seedBytes: number
+  readonly wastedBytes: number
+  readonly controlMessages: number
+  readonly crossZoneBytes: number
+  readonly maxParents: number
+  readonly maxChildren: number
+  readonly events: number
+  readonly decisions: number
+  readonly endMs: number
+}
+
+export class Swarm {
+  readonly #options: SimOptions
+  readonly #random: Random
+  readonly #queue = new EventQueue()
+  readonly #hosts: Host[] = []
+  readonly #scheduler: SchedulerState
+  readonly #handout: Handout<number>
+  readonly #asking: number[] = []
+  readonly #pieces: number
+  /** Parent changes on their way to a host, coalesced. */
+  readonly #mail = new Map<number, { add: Map<number, boolean>; drop: Set<number> }>()
+  #nowMs = 0
+  #left = 0
+  #events = 0
+  #decisions = 0
+  #maxParents = 0
+  #maxChildren = 0
+  #cut = false
+  #tracedBytes = 0
+  #replaced = 0
+  /** Sends that were aborted on their way, by parent, child and piece, and the bytes that went before. */
+  readonly #aborted = new Set<number>()
+  #abortedBytes = 0
+
+  constructor(options: SimOptions) {
+    this.#options = options
+    this.#random = seededRandom(options.seed)
+    this.#pieces = Math.ceil(options.bytes / options.pieceBytes)
+    this.#scheduler = newScheduler(seededRandom(options.seed + 1), options.scheduler)
+    this.#handout = new Handout(this.#pieces, { ...HANDOUT_DEFAULTS, slots: options.slots })
+    const seed = this.#addHost(0, false)
+    seed.alive = true
+    Object.assign(seed, { upRate: options.seedRate })
+    this.#supernode({ kind: 'peerJoined', peer: idOf(SEED), seed: true })
+    for (let n = 0; n < options.hosts; n++) this.#newcomer(this.#random() * options.startMs)
+    const pieceMs = options.pieceBytes / options.originRate
+    for (let piece = 0; piece < this.#pieces; piece++) this.#queue.push((piece + 1) * pieceMs, ORIGIN, piece)
+    if (options.churn > 0) this.#queue.push(1000, CHURN)
+    this.#queue.push(200, SUPER_TICK)
+    if (options.traceMs > 0) this.#queue.push(this.#options.traceMs, TRACE)
+    if (options.cutToMs > options.cutFromMs) {
+      this.#queue.push(options.cutFromMs, ZONE, 1)
+      this.#queue.push(options.cutToMs, ZONE, 0)
+    }
+  }
+
+  /** Runs until every living host is done, or until `limitMs` of simulated time. */
+  run(limitMs: number): SimResult {
+    const { event } = this.#queue
+    while (this.#left > 0 && this.#queue.pop()) {
+      this.#nowMs = event.atMs
+      if (this.#nowMs > limitMs) break
+      this.#events++
+      this.#on(event.kind, event.a, event.b, event.c)
+    }
+    return this.#result()
+  }
+
+  #on(kind: number, a: number, b: number, c: number): void {
+    switch (kind) {
+      case START:
+        return this.#start(this.#host(a))
+      case ASK:
+        return this.#asked(this.#host(a), b, c)
+      case SENT:
+        return this.#sent(this.#host(a), b)
+      case GAINED:
+        return this.#gained(this.#host(a), b, c)
+      case ANNOUNCE:
+        return this.#announce(this.#host(a))
+      case TICK:
+        return this.#tick(this.#host(a))
+      case MESH:
+        return this.#onMail(this.#host(a))
+      case OPENED:
+        return this.#opened(this.#host(a), this.#host(b), c === 1)
+      case ORIGIN:
+        this.#host(SEED).have.add(a)
+        this.#handout.known(a, 1)
+        if (a % REPORT_PIECES === 0 || a === this.#pieces - 1) this.#report(this.#host(SEED))
+        return this.#pumpSeed()
+      case CLOSED: {
+        const host = this.#host(a)
+        host.parents.delete(b)
+        host.plan?.parentLeft(b)
+        this.#supernode({ kind: 'parentFailed', task: TASK, peer: idOf(a), parent: idOf(b), reason: 'unreachable' })
+        host.messages++
+        return this.#act(host)
+      }
+      case DEAD:
+        return this.#supernode({ kind: 'peerLeft', peer: idOf(a) })
+      case CHURN:
+        return this.#churn()
+      case SUPER_TICK:
+        for (const host of this.#hosts) {
+          if (host.alive && this.#reaches(host))
+            decide(this.#scheduler, { kind: 'alive', peer: idOf(host.index) }, this.#nowMs)
+        }
+        this.#supernode({ kind: 'tick' })
+        this.#queue.push(this.#nowMs + 500, SUPER_TICK)
+        return
+      case ZONE:
+        return this.#cutZone(a === 1)
+      case STARTED:
+        return this.#started(this.#host(a), b, c)
+      case CANCELLED:
+        return this.#cancelled(this.#host(a), this.#host(b), c)
+      case TRACE:
+        return this.#trace()
+    }
+  }
+
+  #host(index: number): Host {
+    const host = this.#hosts[index]
+    if (!host) throw new RangeError(`host ${index} of ${this.#hosts.length}`)
+    return host
+  }
+
+  #addHost(zone: number, slow: boolean): Host {
+    const rate = this.#options.rate * (slow ? 0.1 : 1)
+    const host = newHost(this.#hosts.length, zone, slow, rate, this.#pieces, this.#options.serve !== 'fifo')
+    this.#hosts.push(host)
+    return host
+  }
+
+  #newcomer(atMs: number): void {
+    const host = this.#addHost(randomBelow(this.#random, this.#options.zones), this.#random() < this.#options.slow)
+    this.#left++
+    this.#queue.push(atMs, START, host.index)
+  }
+
+  #start(host: Host): void {
+    host.alive = true
+    host.joinedMs = this.#nowMs
+    const { pieceBytes } = this.#options
+    host.plan = new Plan(
+      { ...PLAN_DEFAULTS, ...this.#options.plan, pieces: this.#pieces, pieceBytes },
+      seededRandom(this.#options.seed * 7919 + host.index),
+    )
+    host.plan.pieceKnown(0, this.#pieces)
+    const rack = this.#options.racks > 0 ? { rack: String(randomBelow(this.#random, this.#options.racks)) } : {}
+    this.#supernode({ kind: 'peerJoined', peer: idOf(host.index), zone: String(host.zone), ...rack })
+    this.#supernode({
+      kind: 'registered',
+      task: TASK,
+      peer: idOf(host.index),
+      pieces: this.#pieces,
+      have: 0,
+      priority: 'interactive',
+    })
+    host.messages++
+    this.#queue.push(this.#nowMs + this.#options.tickMs * this.#random(), TICK, host.index)
+  }
+
+  #latency(from: Host, to: Host): number {
+    const { latencyMs, jitterMs, zoneLatencyMs } = this.#options
+    return latencyMs - Math.log(1 - this.#random()) * jitterMs + (from.zone === to.zone ? 0 : zoneLatencyMs)
+  }
+
+  /** Whether the supernode and a host can talk. */
+  #reaches(host: Host): boolean {
+    return !this.#cut || host.zone !== this.#options.zones - 1
+  }
+
+  #connected(a: Host, b: Host): boolean {
+    return a.alive && b.alive && (a.zone === b.zone || (this.#reaches(a) && this.#reaches(b)))
+  }
+
+  #supernode(event: SchedulerEvent): void {
+    if ('peer' in event && !this.#reaches(this.#host(indexOf(event.peer))) && event.kind !== 'peerLeft') return
+    this.#decisions++
+    for (const effect of decide(this.#scheduler, event, this.#nowMs)) {
+      if (effect.kind !== 'parents') continue
+      const to = indexOf(effect.peer)
+      let mail = this.#mail.get(to)
+      if (!mail) {
+        mail = { add: new Map(), drop: new Set() }
+        this.#mail.set(to, mail)
+        // The answer to a registration goes out at once; news to others waits for more.
+        const wait = 'peer' in event && event.peer === effect.peer ? 0 : COALESCE_MS
+        this.#queue.push(this.#nowMs + wait + this.#options.latencyMs * 2, MESH, to)
+      }
+      for (const peer of effect.drop) {
+        if (!mail.add.delete(indexOf(peer))) mail.drop.add(indexOf(peer))
+      }
+      for (const { peer, seed } of effect.add) mail.add.set(indexOf(peer), seed)
+    }
+  }
+
+  #onMail(host: Host): void {
+    const mail = this.#mail.get(host.index)
+    this.#mail.delete(host.index)
+    if (!mail || !host.alive) return
+    host.messages++
+    for (const parent of mail.drop) this.#close(host, this.#host(parent))
+    for (const [parent, seed] of mail.add) {
+      const openMs = this.#options.openMs + 2 * this.#latency(host, this.#host(parent))
+      this.#queue.push(this.#nowMs + openMs, OPENED, host.index, parent, seed ? 1 : 0)
+    }
+    this.#act(host)
+  }
+
+  #opened(child: Host, parent: Host, seed: boolean): void {
+    if (!child.plan || child.doneMs > 0) return
+    if (!this.#connected(child, parent)) return void this.#queue.push(this.#nowMs, CLOSED, child.index, parent.index)
+    parent.children.add(child.index)
+    child.parents.add(parent.index)
+    this.#maxParents = Math.max(this.#maxParents, child.parents.size)
+    if (parent.index !== SEED) this.#maxChildren = Math.max(this.#maxChildren, parent.children.size)
+    if (seed) this.#handout.join(child.index, child.have)
+    child.plan.parentJoined(parent.index, seed, parent.have)
+    this.#act(child)
+  }
+
+  /** The child closes its channel to a parent. */
+  #close(child: Host, parent: Host): void {
+    child.parents.delete(parent.index)
+    child.plan?.parentLeft(parent.index)
+    parent.children.delete(child.index)
+    if (parent.index === SEED) {
+      this.#handout.release(child.index)
+      this.#pumpSeed()
+    }
+    removeWaiting(parent.waiting, (one) => one.child === child.index)
+  }
+
+  #act(host: Host): void {
+    if (!host.plan) return
+    for (const action of host.plan.decide(this.#nowMs)) this.#perform(host, action)
+  }
+
+  #perform(host: Host, action: Action<number>): void {
+    const parent = this.#host(action.parent)
+    switch (action.kind) {
+      case 'ask':
+        this.#queue.push(this.#nowMs + this.#latency(host, parent), ASK, parent.index, host.index, action.piece)
+        return
+      case 'askAny':
+        this.#queue.push(this.#nowMs + this.#latency(host, parent), ASK, parent.index, host.index, -1)
+        return
+      case 'cancel':
+        this.#queue.push(this.#nowMs + this.#latency(host, parent), CANCELLED, parent.index, host.index, action.piece)
+        return
+      case 'replace':
+        this.#close(host, parent)
+        this.#replaced++
+        host.messages++
+        this.#supernode({
+          kind: 'parentFailed',
+          task: TASK,
+          peer: idOf(host.index),
+          parent: idOf(parent.index),
+          reason: action.reason === 'cancelled' ? 'slow' : action.reason,
+        })
+        return
+    }
+  }
+
+  #asked(parent: Host, child: number, piece: number): void {
+    if (!parent.alive || !parent.children.has(child)) return
+    if (piece < 0) {
+      this.#asking.push(child)
+      return this.#pumpSeed()
+    }
+    parent.waiting.push({ child, piece, any: false })
+    this.#pump(parent)
+  }
+
+  /** Children that wait at the seed, in the order they asked. */
+  #pumpSeed(): void {
+    const seed = this.#host(SEED)
+    for (let at = 0; at < this.#asking.length; ) {
+      const child = this.#asking[at] ?? 0
+      const piece = this.#handout.next(child, this.#nowMs)
+      if (piece === 'wait') {
+        if (this.#handout.busy >= this.#options.slots) break
+        at++
+        continue
+      }
+      this.#asking.splice(at, 1)
+      if (piece === 'none') this.#host(child).plan?.seedDrained(SEED)
+      else seed.waiting.push({ child, piece, any: true })
+    }
+    this.#pump(seed)
+  }
+
+  /** Starts the next piece on an idle uplink. */
+  #pump(parent: Host): void {
+    while (!parent.sending && parent.waiting.length > 0) {
+      const next = this.#takeNext(parent)
+      const child = this.#host(next.child)
+      if (!this.#connected(parent, child)) continue
+      const bytes = this.#bytesOf(next.piece)
+      const upEnd = this.#nowMs + bytes / parent.upRate
+      const latency = this.#latency(parent, child)
+      const downEnd = Math.max(this.#nowMs + latency, child.downFreeMs) + bytes / child.downRate
+      child.downFreeMs = downEnd
+      parent.sending = true
+      if (parent.sends) parent.sends[next.piece] = (parent.sends[next.piece] ?? 0) + 1
+      parent.upBytes += bytes
+      child.downBytes += bytes
+      if (parent.zone !== child.zone) child.crossZoneBytes += bytes
+      parent.sendChild = next.child
+      parent.sendPiece = next.piece
+      parent.sendEndMs = upEnd
+      this.#queue.push(upEnd, SENT, parent.index, ++parent.sendSerial)
+      if (!next.any) this.#queue.push(this.#nowMs + latency, STARTED, next.child, parent.index, next.piece)
+      const arriveMs = Math.max(upEnd + latency, downEnd) + bytes / this.#options.hashRate
+      this.#queue.push(arriveMs, GAINED, next.child, parent.index, next.any ? -next.piece - 1 : next.piece)
+    }
+  }
+
+  #takeNext(parent: Host): Waiting {
+    let at = 0
+    const { sends, waiting } = parent
+    if (sends) {
+      const most = this.#options.serve === 'fresh' ? 1 : 0xffff
+      const cost = (n: number) => Math.min(most, sends[waiting[n]?.piece ?? 0] ?? 0)
+      for (let n = 1; n < waiting.length; n++) if (cost(n) < cost(at)) at = n
+    }
+    const [next] = waiting.splice(at, 1)
+    if (!next) throw new RangeError('nothing waits')
+    return next
+  }
+
+  #started(child: Host, parent: number, piece: number): void {
+    if (!child.plan) return
+    child.plan.pieceStarted(parent, piece)
+    this.#act(child)
+  }
+
+  #bytesOf(piece: number): number {
+    const { bytes, pieceBytes } = this.#options
+    return Math.min(pieceBytes, bytes - piece * pieceBytes)
+  }
+
+  #sent(parent: Host, serial: number): void {
+    if (parent.sendSerial !== serial) return
+    parent.sending = false
+    if (parent.index === SEED) {
+      this.#handout.sent(parent.sendChild, parent.sendPiece)
+      this.#pumpSeed()
+    } else this.#pump(parent)
+  }
+
+  /** A cancel reaches the parent: out of its queue, or off its uplink in the middle of the piece. */
+  #cancelled(parent: Host, child: Host, piece: number): void {
+    removeWaiting(parent.waiting, (one) => one.child === child.index && one.piece === piece && !one.any)
+    if (!parent.sending || parent.sendChild !== child.index || parent.sendPiece !== piece || parent.index === SEED)
+      return
+    const unsent = (parent.sendEndMs - this.#nowMs) * parent.upRate
+    parent.upBytes -= unsent
+    child.downBytes -= unsent
+    child.downFreeMs = Math.max(this.#nowMs, child.downFreeMs - unsent / child.downRate)
+    this.#abortedBytes += this.#bytesOf(piece) - unsent
+    this.#aborted.add(abortKey(parent.index, child.index, piece))
+    parent.sendSerial++
+    parent.sending = false
+    this.#pump(parent)
+  }
+
+  /** A piece is verified. `code` is the piece, or -1-piece when the seed chose it. */
+  #gained(host: Host, parent: number, code: number): void {
+    const any = code < 0
+    const piece = any ? -code - 1 : code
+    if (!host.alive || !host.plan || (!any && this.#aborted.delete(abortKey(parent, host.index, piece)))) return
+    host.plan.pieceArrived(parent, piece, any, this.#nowMs)
+    if (host.have.add(piece)) {
+      host.fresh.push({ piece, atMs: this.#nowMs })
+      if (!host.announcing) {
+        host.announcing = true
+        this.#queue.push(this.#nowMs + this.#options.announceMs + this.#latency(host, host), ANNOUNCE, host.index)
+      }
+      if (host.have.full) this.#finish(host)
+      else if (host.have.count - host.reported >= REPORT_PIECES) this.#report(host)
+    }
+    this.#act(host)
+  }
+
+  #report(host: Host): void {
+    host.reported = host.have.count
+    host.messages++
+    this.#supernode({ kind: 'progress', task: TASK, peer: idOf(host.index), have: host.have.count })
+  }
+
+  #finish(host: Host): void {
+    host.doneMs = this.#nowMs
+    this.#left--
+    this.#report(host)
+    for (const parent of [...host.parents]) this.#close(host, this.#host(parent))
+  }
+
+  #announce(host: Host): void {
+    host.announcing = false
+    if (!host.alive) return
+    const untilMs = this.#nowMs - this.#options.latencyMs
+    const due = host.fresh.filter((one) => one.atMs <= untilMs)
+    host.fresh.splice(0, due.length)
+    if (host.fresh.length > 0) {
+      host.announcing = true
+      this.#queue.push(this.#nowMs + this.#options.announceMs, ANNOUNCE, host.index)
+    }
+    for (const index of host.children) {
+      const child = this.#host(index)
+      if (!child.plan || child.doneMs > 0 || !this.#connected(host, child)) continue
+      let wanted = false
+      for (const { piece } of due) wanted = child.plan.parentHaves(host.index, piece, 1, this.#nowMs) || wanted
+      if (wanted) this.#act(child)
+    }
+    if (host.parents.has(SEED)) for (const { piece } of due) this.#handout.confirmed(host.index, piece, 1)
+  }
+
+  #tick(host: Host): void {
+    if (!host.alive || !host.plan || host.doneMs > 0) return
+    host.plan.tick(this.#nowMs)
+    this.#act(host)
+    this.#queue.push(this.#nowMs + this.#options.tickMs, TICK, host.index)
+  }
+
+  /** Some hosts die, others start. Their channels break at once, as a killed process's do; half of the dead hosts are silent. */
+  #churn(): void {
+    const gone = Math.round(this.#options.hosts * this.#options.churn * 0.1)
+    for (let n = 0; n < gone; n++) {
+      const host = this.#host(1 + randomBelow(this.#random, this.#hosts.length - 1))
+      if (!host.alive) continue
+      this.#kill(host)
+      this.#newcomer(this.#nowMs + this.#random() * 100)
+    }
+    this.#queue.push(this.#nowMs + 100, CHURN)
+  }
+
+  #kill(host: Host): void {
+    host.alive = false
+    if (host.doneMs === 0) this.#left--
+    const noticeMs = this.#random() < 0.5 ? 1 : 3000
+    for (const child of host.children)
+      if (this.#host(child).alive) this.#queue.push(this.#nowMs + noticeMs, CLOSED, child, host.index)
+    this.#queue.push(this.#nowMs + noticeMs, DEAD, host.index)
+    for (const parent of host.parents) this.#host(parent).children.delete(host.index)
+    if (host.parents.has(SEED)) {
+      this.#handout.release(host.index)
+      this.#pumpSeed()
+    }
+    host.waiting.length = 0
+  }
+
+  /** The last zone loses its way to the others, supernode included, or gets it back and registers again. */
+  #cutZone(cut: boolean): void {
+    this.#cut = cut
+    const last = this.#options.zones - 1
+    for (const host of this.#hosts) {
+      if (!host.alive || host.index === SEED) continue
+      if (cut) {
+        for (const parent of [...host.parents]) {
+          if ((this.#host(parent).zone === last) !== (host.zone === last)) {
+            this.#close(host, this.#host(parent))
+            this.#queue.push(this.#nowMs + 1, CLOSED, host.index, parent)
+          }
+        }
+        if (host.zone === last) this.#queue.push(this.#nowMs + 1000, DEAD, host.index)
+      } else if (host.zone === last) {
+        this.#supernode({ kind: 'peerJoined', peer: idOf(host.index), zone: String(host.zone) })
+        this.#supernode({
+          kind: 'registered',
+          task: TASK,
+          peer: idOf(host.index),
+          pieces: this.#pieces,
+          have: host.have.count,
+          priority: 'interactive',
+        })
+        host.messages++
+      }
+    }
+    if (!cut) this.#pumpSeed()
+  }
+
+  /** One line on stderr each half second: how far the hosts are, how busy their links, how deep their questions. */
+  #trace(): void {
+    const hosts = this.#hosts.filter((host) => host.alive && host.plan)
+    const mean = (of: (host: Host) => number) =>
+      (hosts.reduce((sum, host) => sum + of(host), 0) / Math.max(1, hosts.length)).toFixed(2)
+    const haves = hosts.map((host) => host.have.count).sort((a, b) => a - b)
+    const sent = hosts.reduce((sum, host) => sum + host.upBytes, 0)
+    const busy = (sent - this.#tracedBytes) / (this.#options.traceMs * this.#options.rate * Math.max(1, hosts.length))
+    this.#tracedBytes = sent
+    console.error(
+      `${(this.#nowMs / 1000).toFixed(2)} s: have ${haves[0]}..${haves[haves.length >> 1]}..${haves.at(-1)} of ${this.#host(SEED).have.count}, ` +
+        `uplinks ${(busy * 100).toFixed(1)} %, waiting ${mean((host) => host.waiting.length)}, in flight ${mean((host) => host.plan?.inFlight ?? 0)}, ` +
+        `parents ${mean((host) => host.parents.size)}, replaced ${this.#replaced}, seed copies ${(this.#host(SEED).upBytes / this.#options.bytes).toFixed(3)}`,
+    )
+    this.#queue.push(this.#nowMs + this.#options.traceMs, TRACE)
+  }
+
+  #result(): SimResult {
+    const hosts = this.#hosts.slice(1).filter((host) => host.alive)
+    const times = (slow: boolean) =>
+      Float64Array.from(
+        hosts.filter((host) => host.slow === slow && host.doneMs > 0).map((host) => host.doneMs - host.joinedMs),
+      ).sort()
+    const sum = (of: (host: Host) => number) => hosts.reduce((total, host) => total + of(host), 0)
+    return {
+      fast: [...times(false)],
+      slow: [...times(true)],
+      stuck: hosts.filter((host) => host.doneMs === 0).length,
+      seedBytes: this.#host(SEED).upBytes,
+      wastedBytes: sum((host) => host.plan?.wasted ?? 0) * this.#options.pieceBytes + this.#abortedBytes,
+      controlMessages: sum((host) => host.messages) / hosts.length,
+      crossZoneBytes: sum((host) => host.crossZoneBytes),
+      maxParents: this.#maxParents,
+      maxChildren: this.#maxChildren,
+      events: this.#events,
+      decisions: this.#decisions,
+      endMs: this.#nowMs,
+    }
+  }
+}
+
+function removeWaiting(list: Waiting[], matches: (one: Waiting) => boolean): void {
+  for (let at = list.length - 1; at >= 0; at--) {
+    const one = list[at]
+    if (one && matches(one)) list.splice(at, 1)
+  }
+}
+
+function abortKey(parent: number, child: number, piece: number): number {
+  return (parent * 2 ** 20 + child) * 2 ** 13 + (piece & 8191)
+}
+
+function idOf(index: number): PeerId {
+  return `p${index}` as PeerId
+}
+
+function indexOf(peer: PeerId): number {
+  return Number(peer.slice(1))
+}
