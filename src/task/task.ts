@@ -1,9 +1,10 @@
 /**
  * A task is one blob being distributed. Its identity says what the bytes are, its geometry how they are cut.
  *
- * Piece length is a function of blob length alone: the power of two nearest above len/128, between 64 KiB and 4 MiB.
- * M pieces cost N peers about (⌈log2 N⌉ − 1)/M over the fluid bound, so 128 pieces or more keep a thousand peers within 8 %;
- * 64 KiB keeps the cost of one request small, and 4 MiB bounds what one piece in flight may hold in memory.
+ * Piece length is a function of blob length alone: a power of two of at least 64 KiB that makes 256 to 512 pieces, held at
+ * 2 MiB up to 4 GiB, 4 MiB above. M pieces cost N peers at least (⌈log2 N⌉ − 1)/M over the fluid bound, and three to five times
+ * that without central choice (docs/scheduling.md has the curves). 64 KiB keeps the cost of one request small, and 4 MiB
+ * bounds what one piece in flight may hold in memory.
  */
 import type { Digest } from '../oci/digest.ts'
 
@@ -22,12 +23,15 @@ export const MIN_PIECE_BYTES = 64 * 1024
 export const MAX_PIECE_BYTES = 4 * 1024 * 1024
 /** A blob larger than this is refused: 2^42 bytes are 2^20 pieces of 4 MiB. */
 export const MAX_TASK_BYTES = 2 ** 42
-const TARGET_PIECES = 128
+const TARGET_PIECES = 512
+/** Above this length a blob has more than 2,048 pieces of 2 MiB, and takes the largest instead. */
+const LARGE_TASK_BYTES = 4 * 1024 ** 3
 
 /** The piece length of a blob of `bytes` bytes. */
 export function pieceBytesFor(bytes: number): number {
+  if (bytes > LARGE_TASK_BYTES) return MAX_PIECE_BYTES
   let piece = MIN_PIECE_BYTES
-  while (piece < MAX_PIECE_BYTES && piece * TARGET_PIECES < bytes) piece *= 2
+  while (piece < MAX_PIECE_BYTES / 2 && piece * TARGET_PIECES < bytes) piece *= 2
   return piece
 }
 
