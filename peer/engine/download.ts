@@ -298,6 +298,7 @@ export class Download {
     const name = askName(channel.parent, piece)
     if (!any) this.#asks.set(name, controller)
     let got = piece
+    let body: Uint8Array | undefined
     try {
       const given = any
         ? await channel.fetchAny({ signal: controller.signal })
@@ -307,11 +308,13 @@ export class Download {
         return
       }
       got = given.piece
+      body = given.body
       if (!stored.table.known.has(got)) await this.#digestOf(got, controller.signal)
-      const fresh = await stored.write(got, given.body, { signal: controller.signal })
+      const bytes = body.byteLength
+      const fresh = await stored.write(got, body, { signal: controller.signal })
       const now = clock.monotonicMs()
       this.#plan.pieceArrived(channel.parent, got, any, now)
-      if (fresh) this.#gained(got, given.body.byteLength, this.#parents.get(channel.parent)?.parent.seed ?? any, now)
+      if (fresh) this.#gained(got, bytes, this.#parents.get(channel.parent)?.parent.seed ?? any, now)
     } catch (error) {
       if (stored.failure !== undefined || isDarnerError(error, 'DISK_FULL', 'STORE_CORRUPT')) {
         this.#done.reject(error)
@@ -329,6 +332,7 @@ export class Download {
       }
       this.#plan.pieceFailed(channel.parent, piece, reason)
     } finally {
+      if (body !== undefined) channel.release?.(body)
       if (this.#asks.get(name) === controller) this.#asks.delete(name)
       this.#pump()
     }
