@@ -1,7 +1,7 @@
 /** The engine of this host: reads what the host can do, recovers its containers, and lends them to the front doors. */
 import { mkdir } from 'node:fs/promises'
 import { arch, hostname, release } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { Clock } from '../src/base/clock.ts'
 import type { Log } from '../src/base/log.ts'
 import { Containers } from './containers/containers.ts'
@@ -57,12 +57,14 @@ export class Runtime implements AsyncDisposable {
   /** Reads the host, opens the records, recovers. Throws CONFIG_INVALID for a seccomp profile that can't be read. */
   static async open(options: RuntimeOptions, parts: RuntimeParts): Promise<Runtime> {
     const wanted = options.seccompProfile
+    const dir = resolve(options.dir) // conmon and the runtimes have working directories of their own
+    const runDir = resolve(options.runDir)
     const [limits, cgroups, seccomp] = await Promise.all([
       readHostLimits(),
       readCgroupLayout(),
       wanted === 'unconfined' ? undefined : loadSeccompProfile(wanted),
-      mkdir(options.dir, { recursive: true, mode: 0o700 }),
-      mkdir(options.runDir, { recursive: true, mode: 0o700 }),
+      mkdir(dir, { recursive: true, mode: 0o700 }),
+      mkdir(runDir, { recursive: true, mode: 0o700 }),
     ])
     if (!seccomp) parts.log.warn({}, 'containers run without a seccomp profile')
     parts.log.debug(
@@ -71,11 +73,11 @@ export class Runtime implements AsyncDisposable {
     )
     const runtimes = Object.entries(options.runtimes).map(([name, path]): [string, OciRuntime] => [
       name,
-      new OciRuntime({ name, path, root: join(options.runDir, name), verbMs: options.verbMs ?? 60_000 }),
+      new OciRuntime({ name, path, root: join(runDir, name), verbMs: options.verbMs ?? 60_000 }),
     ])
     const containers = new Containers(
       {
-        dir: options.dir,
+        dir,
         conmon: options.conmon,
         cgroupParent: options.cgroupParent ?? '/darner',
         defaultRuntime: options.defaultRuntime,

@@ -1,6 +1,7 @@
 /** Brings one container up (rootfs, bundle, conmon, start) and takes what is left of a run away again. Knows no records. */
 import { createHash } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
+import { resolve } from 'node:path'
 import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
 import type { TerminalSize } from '../../src/wire/local-api.ts'
@@ -99,7 +100,7 @@ export class Launcher {
     const user = findUser(rootfs.path, request.user ?? image.user)
     const spec = buildSpec({
       id: record.id,
-      rootfs: rootfs.path,
+      rootfs: resolve(rootfs.path),
       image,
       request,
       user,

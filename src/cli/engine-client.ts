@@ -95,14 +95,6 @@ export class EngineClient {
     return new StreamSession(await this.#stream(`/v1/exec/${execId}/start`, signal))
   }
 
-  /** Pulls an image; yields the agent's progress lines as they come. Throws the failure that a line carries. */
-  pull<Event>(
-    body: { reference: string; plainHttp?: boolean; platform?: string },
-    { signal }: Waits,
-  ): AsyncGenerator<Event> {
-    return this.#agent.lines<Event>('POST', '/v1/images/pull', { body, signal })
-  }
-
   #stream(path: string, signal: AbortSignal): Promise<Duplex> {
     return this.#agent.upgrade('POST', path, { headers: { upgrade: STREAM_PROTOCOL }, signal })
   }

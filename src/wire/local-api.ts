@@ -156,17 +156,6 @@ export const LogsQuery = Type.Object(
 )
 export type LogsQuery = Static<typeof LogsQuery>
 
-/** `POST /v1/images/pull`; the reply is lines of JSON, one {@link PullEvent} each. */
-export const PullRequest = Type.Object(
-  {
-    reference: Text(1024, 'registry/name:tag or @digest'),
-    plainHttp: Type.Optional(Type.Boolean()),
-    platform: Type.Optional(Text(64, 'os/arch')),
-  },
-  { additionalProperties: false },
-)
-export type PullRequest = Static<typeof PullRequest>
-
 /** What every refused request answers with. */
 export const ErrorReply = Type.Object({
   error: Type.Object({

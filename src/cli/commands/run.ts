@@ -63,12 +63,14 @@ async function createOrPull(
   const quiet = options.quiet === true
   const platform = text(options, 'platform')
   if (!quiet) context.stderr.write(`darner: ${request.image} is not here: pulling it\n`)
+  const { credentialOf, followPull } = await import('../pull-progress.ts')
   const pull = {
     reference: request.image,
     ...(options.plainHttp === true ? { plainHttp: true } : {}),
     ...(platform === undefined ? {} : { platform }),
+    ...(await credentialOf(request.image, context)),
   }
-  for await (const event of client.pull<unknown>(pull, { signal })) context.log.debug({ event }, 'pull')
+  await followPull(pull, context, { quiet })
   return client.create(request, { signal })
 }
 
