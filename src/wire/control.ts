@@ -16,7 +16,6 @@ export const MAX_CONTROL_FRAME_BYTES = 1024 * 1024
 export const MAX_TABLE_RUN = 8192
 /** A blob up to this travels inside the register answer. */
 export const INLINE_BYTES = 64 * 1024
-export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 /** Tasks in one inventory message; a longer inventory is sent in several. */
 export const INVENTORY_RUN = 512
 /** How long the first answer on a task may take: the supernode may have to wait for a slow origin. */
@@ -186,4 +185,3 @@ export type ControlAnswer<K extends keyof typeof CONTROL_ASKS> = Static<(typeof 
 export type AgentNotice<K extends keyof typeof AGENT_NOTICES> = Static<(typeof AGENT_NOTICES)[K]>
 export type SupernodeNotice<K extends keyof typeof SUPERNODE_NOTICES> = Static<(typeof SUPERNODE_NOTICES)[K]>
 export type ParentBody = Static<typeof ParentBody>
-export type HoldingBody = Static<typeof Holding>
