@@ -65,6 +65,9 @@ export interface SchedulerClientParts {
 /** Updates that a stuck consumer may leave unread. */
 const MAX_UPDATES = 65_536
 
+/** Updates of one task that may arrive before the answer that they belong to. */
+const MAX_EARLY = 4096
+
 /** Tasks whose pass is remembered; of older ones it isn't known under which scope they are held. */
 const MAX_SCOPES = 16_384
 
@@ -82,6 +85,9 @@ export class SchedulerClient implements SchedulerPort {
   readonly #parts: SchedulerClientParts
   /** More than one reader may follow a task (never at once for one digest, but URL tasks may meet in one id). */
   readonly #followed = new Map<TaskId, Set<Followed>>()
+  /** What was told of tasks while an answer is awaited that may turn out to be about them. */
+  readonly #early = new Map<TaskId, TaskUpdate[]>()
+  #asking = 0
   readonly #scopes = new Map<TaskId, string>()
   #session: Control | undefined
   #joined = Promise.withResolvers<void>()
@@ -138,15 +144,22 @@ export class SchedulerClient implements SchedulerPort {
 
   async register(request: RegisterRequest, { signal }: { signal: AbortSignal }): Promise<Registration> {
     const session = this.#need()
-    const answer = await this.#ask(session, request, signal)
-    const task = taskOf(answer)
-    this.#noteScope(task.id, answer.pass)
-    const followed: Followed = { request, task, updates: new Feed(MAX_UPDATES) }
-    const all = this.#followed.get(task.id) ?? new Set()
-    all.add(followed)
-    this.#followed.set(task.id, all)
-    this.#deliver(followed, answer)
-    return this.#registration(followed, answer)
+    this.#asking++
+    try {
+      const answer = await this.#ask(session, request, signal)
+      const task = taskOf(answer)
+      this.#noteScope(task.id, answer.pass)
+      const followed: Followed = { request, task, updates: new Feed(MAX_UPDATES) }
+      const all = this.#followed.get(task.id) ?? new Set()
+      all.add(followed)
+      this.#followed.set(task.id, all)
+      this.#deliver(followed, answer)
+      // notices may come with the answer, or before it
+      for (const update of this.#early.get(task.id) ?? []) followed.updates.push(update)
+      return this.#registration(followed, answer)
+    } finally {
+      if (--this.#asking === 0) this.#early.clear()
+    }
   }
 
   async manifest(request: ManifestRequest, { signal }: { signal: AbortSignal }): Promise<ManifestAnswer> {
@@ -357,7 +370,12 @@ export class SchedulerClient implements SchedulerPort {
 
   #notices() {
     const each = (task: string, update: TaskUpdate) => {
-      for (const followed of this.#followed.get(task as TaskId) ?? []) followed.updates.push(update)
+      const id = task as TaskId
+      for (const followed of this.#followed.get(id) ?? []) followed.updates.push(update)
+      if (this.#asking === 0) return
+      const early = this.#early.get(id) ?? []
+      early.push(update)
+      if (early.length <= MAX_EARLY) this.#early.set(id, early)
     }
     return {
       parents: (body: { task: string; add: ParentBody[]; drop: string[] }) =>

@@ -48,6 +48,8 @@ export interface Supernode extends AsyncDisposable {
   readonly peer: PeerId
   /** Where agents join: multiaddrs that end in `/p2p/ID`. */
   readonly multiaddrs: readonly string[]
+  /** Where the seed's bulk lanes listen. */
+  readonly lanes: readonly string[]
   readonly control: Control
   readonly seed: Seed
   readonly loop: SchedulerLoop
@@ -135,6 +137,7 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
     return {
       peer: node.peerId,
       multiaddrs: node.multiaddrs,
+      lanes: exchange.lanes,
       control,
       seed,
       loop,

@@ -7,12 +7,15 @@ import { type Log, roomLog } from '../base/log.ts'
 import { openMetrics } from '../base/metrics.ts'
 import { Scope } from '../base/scope.ts'
 import type { SupernodeSettings } from '../config/schema.ts'
+import type { Identity } from '../net/identity.ts'
 import { laneOpener } from './compose-lane.ts'
 import { openShared, packageVersion } from './compose-shared.ts'
 
 export interface RunningSupernode extends AsyncDisposable {
   readonly supernode: Supernode
   readonly http: string
+  /** Who signs passes; for tests and tools in this process. */
+  readonly identity: Identity
 }
 
 /** Starts a supernode with all its parts; it serves once this resolves. Dispose it to stop. */
@@ -63,7 +66,7 @@ export async function composeSupernode(settings: SupernodeSettings, { log }: { l
         version: await packageVersion(),
       }),
     )
-    return { supernode, http: http.address, [Symbol.asyncDispose]: () => scope.close() }
+    return { supernode, http: http.address, identity, [Symbol.asyncDispose]: () => scope.close() }
   } catch (error) {
     await scope.close()
     throw error

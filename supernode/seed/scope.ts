@@ -1,16 +1,37 @@
 /** Names places at an origin, and which of them have proven that they really serve a blob. */
 import { createHash } from 'node:crypto'
-import type { Credential, Origin } from '../../src/task/origin.ts'
+import type { Credential, Origin, UrlOrigin } from '../../src/task/origin.ts'
 import { UNPROVEN } from '../../src/wire/pass.ts'
 
-/** The place that a right is bound to: `UPSTREAM/REPOSITORY`, or the URL without its fragment. */
+/** Request headers that give nobody a right. */
+const PLAIN_HEADERS = new Set(['accept', 'accept-encoding', 'accept-language', 'user-agent'])
+
+/**
+ * The place that a right is bound to: `UPSTREAM/REPOSITORY`, or the URL. It is kept on disk and shown to other peers inside
+ * passes, so a query and headers, which may be secrets, are in it as a hash only.
+ */
 export function scopeOf(origin: Origin): string {
   if (origin.kind === 'registry') return `${origin.upstream}/${origin.repository}`
   const url = new URL(origin.url)
-  url.hash = ''
-  url.username = ''
-  url.password = ''
-  return url.href.length <= 700 ? url.href : `${url.origin}/#${createHash('sha256').update(url.href).digest('hex')}`
+  const plain = `${url.origin}${url.pathname}`
+  const secrets = [url.search, ...rightfulHeaders(origin)]
+  if (plain.length <= 600 && secrets.every((one) => one === '')) return plain
+  const hash = createHash('sha256')
+    .update(JSON.stringify([plain, secrets]))
+    .digest('hex')
+  return `${plain.slice(0, 600)}#${hash}`
+}
+
+/** Whether the request itself may carry rights, apart from any credential: then what it brings isn't open to all. */
+export function carriesRights(origin: Origin): boolean {
+  return origin.kind === 'url' && (new URL(origin.url).search !== '' || rightfulHeaders(origin).length > 0)
+}
+
+function rightfulHeaders(origin: UrlOrigin): string[] {
+  return Object.entries(origin.headers ?? {})
+    .map(([name, value]) => `${name.toLowerCase()}: ${value}`)
+    .filter((line) => !PLAIN_HEADERS.has(line.slice(0, line.indexOf(':'))))
+    .sort()
 }
 
 /** Tells credentials apart without keeping them: a short one-way name, stable within this process only by its key. */

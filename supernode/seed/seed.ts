@@ -14,7 +14,7 @@ import type { Store, StoredTask } from '../../src/store/store.ts'
 import { type Credential, type Origin, originName } from '../../src/task/origin.ts'
 import { blobTask, MAX_TASK_BYTES, pieceBytesFor, type Task, type TaskId } from '../../src/task/task.ts'
 import type { AccessBook } from './access-book.ts'
-import { type Access, type CredentialNames, isPublic, scopeOf, unproven } from './scope.ts'
+import { type Access, type CredentialNames, carriesRights, isPublic, scopeOf, unproven } from './scope.ts'
 import { SeedTask } from './seed-task.ts'
 
 export interface SeedOptions {
@@ -262,7 +262,7 @@ export class Seed {
     const target = { origin, ...(digest === undefined ? {} : { digest }) }
     for (let attempt = 1; ; attempt++) {
       try {
-        return { read: await this.#parts.origin.read(target, { signal }), open: true }
+        return { read: await this.#parts.origin.read(target, { signal }), open: !carriesRights(origin) }
       } catch (error) {
         if (
           isDarnerError(error, 'ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_NOT_FOUND') &&
