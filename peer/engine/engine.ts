@@ -48,6 +48,11 @@ export interface EngineParts {
   readonly strayed: (task: TaskId, bytes: number, reason: string) => void
 }
 
+interface AskOptions {
+  readonly signal: AbortSignal
+  readonly supernodeMs?: number
+}
+
 /** The scheduler can't be asked: what a fallback is for. The origin's own refusals are none. */
 const UNREACHABLE = ['SUPERNODE_UNREACHABLE', 'CLOSED', 'TIMED_OUT', 'PEER_UNREACHABLE'] as const
 
@@ -73,15 +78,23 @@ export class Engine implements ContentSource, AsyncDisposable {
     return await this.openStored(request, { signal })
   }
 
-  /** As {@link open}, with the stored task in reach: for readers that take pieces in the order in which they land. */
-  async openStored(request: ContentRequest, { signal }: { signal: AbortSignal }): Promise<OpenContent> {
+  /** Whether {@link openStored} would share what is here or being fetched already; if not, it asks anew, with its own rights. */
+  knows(digest: Digest): boolean {
+    return this.#parts.store.byDigest(digest)?.complete === true || this.#running.has(digest)
+  }
+
+  /**
+   * As {@link open}, with the stored task in reach: for readers that take pieces in the order in which they land. `supernodeMs`
+   * is this caller's own patience with a supernode that can't be reached.
+   */
+  async openStored(request: ContentRequest, { signal, supernodeMs }: AskOptions): Promise<OpenContent> {
     if (this.#closed) throw new DarnerError('CLOSED', `${originName(request.origin)}: the agent is stopping`)
     const here = request.digest === undefined ? undefined : this.#parts.store.byDigest(request.digest)
     if (here?.complete) return this.#held(here, request)
     const key = request.digest ?? `${request.origin.kind} ${JSON.stringify(request.origin)}`
     for (;;) {
       const known = this.#running.get(key)
-      const running = await abortable(known ?? this.#begin(key, request), signal)
+      const running = await abortable(known ?? this.#begin(key, request, supernodeMs), signal)
       // a fetch that its last reader just left is over: begin again
       if (running.readers < 0) continue
       running.readers++
@@ -101,9 +114,9 @@ export class Engine implements ContentSource, AsyncDisposable {
     }
   }
 
-  async manifest(request: ManifestRequest, { signal }: { signal: AbortSignal }): Promise<ManifestAnswer> {
+  async manifest(request: ManifestRequest, { signal, supernodeMs }: AskOptions): Promise<ManifestAnswer> {
     try {
-      await this.#parts.scheduler.ready({ signal: withDeadline(signal, this.#options.supernodeMs) })
+      await this.#parts.scheduler.ready({ signal: withDeadline(signal, supernodeMs ?? this.#options.supernodeMs) })
       return await this.#parts.scheduler.manifest(request, { signal })
     } catch (error) {
       signal.throwIfAborted()
@@ -132,7 +145,7 @@ export class Engine implements ContentSource, AsyncDisposable {
     return new OpenContent({ stored, fetching: undefined, release: async () => lease[Symbol.dispose]() })
   }
 
-  #begin(key: string, request: ContentRequest): Promise<Running> {
+  #begin(key: string, request: ContentRequest, supernodeMs?: number): Promise<Running> {
     if (this.#running.size >= this.#options.maxRunning) {
       throw new DarnerError(
         'LIMIT_EXCEEDED',
@@ -140,7 +153,7 @@ export class Engine implements ContentSource, AsyncDisposable {
         { way: 'try again when some are done' },
       )
     }
-    const starting = this.#start(key, request)
+    const starting = this.#start(key, request, supernodeMs)
     this.#running.set(key, starting)
     starting.catch(() => {
       if (this.#running.get(key) === starting) this.#running.delete(key)
@@ -148,9 +161,9 @@ export class Engine implements ContentSource, AsyncDisposable {
     return starting
   }
 
-  async #start(key: string, request: ContentRequest): Promise<Running> {
+  async #start(key: string, request: ContentRequest, supernodeMs?: number): Promise<Running> {
     const controller = new AbortController()
-    const registration = await this.#register(request, controller.signal)
+    const registration = await this.#register(request, controller.signal, supernodeMs)
     try {
       const running =
         registration instanceof DarnerError
@@ -177,11 +190,15 @@ export class Engine implements ContentSource, AsyncDisposable {
   }
 
   /** Follows the task at the supernode; a DarnerError is why that can't be, where a fallback is allowed. */
-  async #register(request: ContentRequest, signal: AbortSignal): Promise<Registration | DarnerError> {
+  async #register(
+    request: ContentRequest,
+    signal: AbortSignal,
+    supernodeMs = this.#options.supernodeMs,
+  ): Promise<Registration | DarnerError> {
     const { store, scheduler } = this.#parts
     const partial = request.digest === undefined ? undefined : store.byDigest(request.digest)
     try {
-      await scheduler.ready({ signal: withDeadline(signal, this.#options.supernodeMs) })
+      await scheduler.ready({ signal: withDeadline(signal, supernodeMs) })
       return await scheduler.register(
         { ...request, ...(partial === undefined ? {} : { have: partial.have }) },
         { signal },
@@ -213,7 +230,7 @@ export class Engine implements ContentSource, AsyncDisposable {
         if (registration.inline !== undefined) return await this.#inline(running, registration.inline, signal)
         const download = new Download(
           { ...this.#options, priority: request.priority },
-          { registration, stored, exchange, clock, random, log: log.child({ taskId: stored.task.id }) },
+          { registration, stored, exchange, clock, random, log },
         )
         running.use(download)
         try {

@@ -314,7 +314,7 @@ export class Seed {
         attempts: this.#options.attempts,
         ingestDepth: this.#options.ingestDepth,
       },
-      { stored, originPort: origin, clock, random, retryMs, log: log.child({ taskId: id }) },
+      { stored, originPort: origin, clock, random, retryMs, log },
       {
         known: (from, count) => this.#listener.known(task, from, count),
         sealed: (digest) => {
