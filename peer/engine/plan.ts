@@ -454,11 +454,12 @@ export class Plan<P> {
     const { pieces, endgame, waste } = this.#options
     const lacking = pieces - this.#haveCount
     if (lacking > Math.max(2, Math.ceil(pieces * endgame))) return
+    const patienceMs = this.#usualMs > 0 ? this.#usualMs : this.#options.lateMs
     let budget = Math.max(1, Math.floor(pieces * waste)) - this.#wasted
     for (const parent of this.#order) {
       for (const ask of [...parent.asks]) {
         if (budget <= 0 || this.#askedOf.size >= window) return
-        if (ask.piece < 0 || (this.#askedOf.get(ask.piece)?.length ?? 0) > 1 || nowMs - ask.sinceMs < this.#usualMs)
+        if (ask.piece < 0 || (this.#askedOf.get(ask.piece)?.length ?? 0) > 1 || nowMs - ask.sinceMs < patienceMs)
           continue
         const other = this.#soonest(ask.piece, nowMs, parent)
         if (!other || expectedMs(other, this.#usualMs, nowMs) > expectedMs(parent, this.#usualMs, nowMs)) continue

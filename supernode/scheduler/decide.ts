@@ -114,12 +114,13 @@ function onRegistered(state: SchedulerState, event: Registered, nowMs: number, e
   const again = task.byPeer.get(peer)
   const member = again ?? addMember(task, peer, event.priority)
   member.priority = event.priority
+  member.invited = false
   if (again) {
     // It may have lost what it was told: it hears of all its parents again.
     const add = member.parents.map((parent) => ({ peer: parent.peer.id, seed: parent.choosing }))
     state.changes.set(member, { add, drop: [] })
   }
-  if (event.have >= task.pieces) complete(state, member, effects)
+  if (event.have >= task.pieces) complete(state, member, nowMs, effects)
   else {
     member.have = event.have
     ensureSource(state, task, 'first reader', nowMs, effects)
@@ -136,17 +137,17 @@ function onProgress(
 ): void {
   member.have = Math.min(have, member.task.pieces)
   renewLease(state, member, nowMs)
-  if (member.have >= member.task.pieces && !member.complete) complete(state, member, effects)
+  if (member.have >= member.task.pieces && !member.complete) complete(state, member, nowMs, effects)
 }
 
 /** It holds everything: needs no parents, and the origin no reader. */
-function complete(state: SchedulerState, member: Member, effects: SchedulerEffect[]): void {
+function complete(state: SchedulerState, member: Member, nowMs: number, effects: SchedulerEffect[]): void {
   member.have = member.task.pieces
   markFull(member)
   for (const parent of [...member.parents]) unlink(state, member, parent, false)
   state.changes.delete(member)
   const { lease } = member.task
-  if (lease) endLease(state, lease.holder, effects)
+  if (lease) endLease(state, lease.holder, nowMs, effects)
   if (member.peer.seed) setChoosing(state, member, true)
   for (const seed of member.task.choosing) fillSeed(state, seed)
 }
@@ -207,8 +208,10 @@ function ban(state: SchedulerState, row: PeerRow, nowMs: number, effects: Schedu
 }
 
 function removePeer(state: SchedulerState, row: PeerRow, nowMs: number, effects: SchedulerEffect[]): void {
-  for (const member of [...row.members]) leave(state, member, nowMs, effects)
+  // First of all nobody may choose it again, as a parent or for a lease.
   removeOne(state.seeds, row)
+  row.suspectUntilMs = Number.POSITIVE_INFINITY
+  for (const member of [...row.members]) leave(state, member, nowMs, effects)
   state.peers.delete(row.id)
 }
 
@@ -217,8 +220,8 @@ function leave(state: SchedulerState, member: Member, nowMs: number, effects: Sc
   const { task } = member
   const parents = [...member.parents]
   const children = isolate(state, member)
-  const held = endLease(state, member, effects)
-  removeMember(member, nowMs)
+  const held = endLease(state, member, nowMs, effects)
+  if (task.byPeer.get(member.peer) === member) removeMember(member, nowMs)
   state.changes.delete(member)
   for (const child of children) noteThin(state, child)
   for (const parent of parents) if (parent.choosing) fillSeed(state, parent)

@@ -51,7 +51,7 @@ export interface NewParent {
 }
 
 export type SchedulerEffect =
-  /** `peer` is to open channels to `add` and to close those to `drop`. */
+  /** `peer` is to close its channels to `drop`, then to open those to `add`; one that is in both turned into a seed, or back. */
   | {
       readonly kind: 'parents'
       readonly task: TaskId

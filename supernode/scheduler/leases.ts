@@ -1,7 +1,7 @@
 /** Who may read the origin of a task: one holder at a time, for a bounded time, moved when it fails, leaves or falls silent. */
 import type { LeaseReason, SchedulerEffect } from './events.ts'
 import { setChoosing } from './mesh.ts'
-import { addMember } from './peer-table.ts'
+import { addMember, removeMember } from './peer-table.ts'
 import type { Member, PeerRow, SchedulerState, TaskRow } from './state.ts'
 
 /** How often it is said that a task has nobody to read its origin. */
@@ -35,7 +35,14 @@ export function ensureSource(
 /** Seed hosts first; then the member that has most, the faster uplink among equals. */
 function chooseHolder(state: SchedulerState, task: TaskRow, nowMs: number): Member | undefined {
   const may = (peer: PeerRow) => peer.suspectUntilMs <= nowMs && (task.originFailed.get(peer) ?? 0) <= nowMs
-  for (const peer of state.seeds) if (may(peer)) return task.byPeer.get(peer) ?? addMember(task, peer, 'interactive')
+  for (const peer of state.seeds) {
+    if (!may(peer)) continue
+    const member = task.byPeer.get(peer)
+    if (member) return member
+    const invited = addMember(task, peer, 'interactive')
+    invited.invited = true
+    return invited
+  }
   let best: Member | undefined
   for (const member of task.members) {
     if (!may(member.peer) || member.complete) continue
@@ -54,12 +61,15 @@ export function renewLease(state: SchedulerState, member: Member, nowMs: number)
   if (lease?.holder === member) lease.untilMs = nowMs + state.options.leaseMs
 }
 
-/** Ends the lease of a task, if this member holds it; true when it did. */
-export function endLease(state: SchedulerState, member: Member, effects: SchedulerEffect[]): boolean {
+/** Ends the lease of a task, if this member holds it; true when it did. Who was here for the lease alone is so no more. */
+export function endLease(state: SchedulerState, member: Member, nowMs: number, effects: SchedulerEffect[]): boolean {
   const { task } = member
   if (task.lease?.holder !== member) return false
   task.lease = undefined
-  if (!member.complete) setChoosing(state, member, false)
+  if (!member.complete) {
+    setChoosing(state, member, false)
+    if (member.invited) removeMember(member, nowMs)
+  }
   effects.push({ kind: 'leaseEnded', task: task.id, holder: member.peer.id })
   return true
 }
@@ -73,5 +83,5 @@ export function failLease(
   effects: SchedulerEffect[],
 ): void {
   member.task.originFailed.set(member.peer, nowMs + (retryAfterMs ?? ORIGIN_BACKOFF_MS))
-  if (endLease(state, member, effects)) ensureSource(state, member.task, 'origin failed there', nowMs, effects)
+  if (endLease(state, member, nowMs, effects)) ensureSource(state, member.task, 'origin failed there', nowMs, effects)
 }

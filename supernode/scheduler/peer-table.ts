@@ -58,6 +58,7 @@ export function addMember(task: TaskRow, peer: PeerRow, priority: Priority): Mem
     have: 0,
     complete: false,
     choosing: false,
+    invited: false,
     parents: [],
     children: [],
     seeds: 0,
@@ -90,7 +91,7 @@ export function removeMember(member: Member, nowMs: number): void {
   member.fullAt = -1
   removeOne(task.choosing, member)
   removeOne(peer.members, member)
-  if (task.members.length === 0) task.emptySinceMs = nowMs
+  task.emptySinceMs = nowMs
 }
 
 export function markFull(member: Member): void {

@@ -29,8 +29,8 @@ export interface SchedulerOptions {
 }
 
 export const SCHEDULER_DEFAULTS: SchedulerOptions = {
-  joinDegree: 20,
-  degree: 48,
+  joinDegree: 16,
+  degree: 36,
   reserve: 8,
   seedDegree: 32,
   hostDegree: 400,
@@ -77,6 +77,8 @@ export interface Member {
   complete: boolean
   /** Chooses what its children get: it reads the origin under a lease, or is a seed host. */
   choosing: boolean
+  /** It never registered: it is here only to read the origin under a lease. */
+  invited: boolean
   readonly parents: Member[]
   readonly children: Member[]
   /** Seeds among its parents. */

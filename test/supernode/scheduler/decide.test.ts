@@ -1,0 +1,245 @@
+import assert from 'node:assert/strict'
+import { randomBelow, seededRandom } from '../../../src/base/clock.ts'
+import type { PeerId } from '../../../src/contracts/exchange.ts'
+import type { TaskId } from '../../../src/task/task.ts'
+import { decide } from '../../../supernode/scheduler/decide.ts'
+import type { SchedulerEffect, SchedulerEvent } from '../../../supernode/scheduler/events.ts'
+import { newScheduler, type SchedulerState } from '../../../supernode/scheduler/state.ts'
+
+const TASK = 't' as TaskId
+const id = (n: number) => `p${n}` as PeerId
+
+/** A scheduler with a seed host, and what each child believes its parents are. */
+class Bench {
+  readonly state: SchedulerState
+  readonly parents = new Map<PeerId, Set<PeerId>>()
+  readonly effects: SchedulerEffect[] = []
+  nowMs = 0
+
+  constructor(seed = 1) {
+    this.state = newScheduler(seededRandom(seed))
+    this.tell({ kind: 'peerJoined', peer: 'super' as PeerId, seed: true })
+  }
+
+  tell(event: SchedulerEvent): SchedulerEffect[] {
+    const effects = decide(this.state, event, this.nowMs)
+    this.effects.push(...effects)
+    for (const effect of effects) {
+      if (effect.kind !== 'parents') continue
+      const known = this.parents.get(effect.peer) ?? new Set()
+      for (const peer of effect.drop) known.delete(peer)
+      for (const { peer } of effect.add) known.add(peer)
+      this.parents.set(effect.peer, known)
+    }
+    return effects
+  }
+
+  join(n: number, zone = ''): void {
+    this.tell({ kind: 'peerJoined', peer: id(n), zone })
+    this.register(n)
+  }
+
+  register(n: number, have = 0): void {
+    this.tell({ kind: 'registered', task: TASK, peer: id(n), pieces: 100, have, priority: 'interactive' })
+  }
+
+  /** What holds after every event. */
+  check(note: string): void {
+    for (const peer of this.state.peers.values()) {
+      let load = 0
+      for (const member of peer.members) {
+        load += member.children.length
+        assert.equal(new Set(member.parents).size, member.parents.length, `${note}: a parent twice`)
+        assert.ok(!member.parents.includes(member), `${note}: own parent`)
+        assert.ok(member.parents.length <= this.state.options.degree + 4, `${note}: ${member.parents.length} parents`)
+        const most = member.choosing
+          ? this.state.options.seedDegree
+          : this.state.options.degree + this.state.options.reserve
+        assert.ok(member.children.length <= most, `${note}: ${member.children.length} children`)
+        for (const parent of member.parents) {
+          assert.ok(parent.children.includes(member), `${note}: one-sided link`)
+          assert.ok(this.state.peers.get(parent.peer.id) === parent.peer, `${note}: a gone parent`)
+        }
+        for (const child of member.children) assert.ok(child.parents.includes(member), `${note}: one-sided link`)
+        if (member.complete) assert.equal(member.parents.length, 0, `${note}: a full member with parents`)
+        else if (!member.choosing) {
+          const told = this.parents.get(peer.id) ?? new Set()
+          for (const parent of member.parents)
+            assert.ok(told.has(parent.peer.id), `${note}: ${peer.id} never heard of ${parent.peer.id}`)
+        }
+      }
+      assert.equal(load, peer.load, `${note}: load of ${peer.id}`)
+    }
+  }
+}
+
+describe('decide', () => {
+  it('makes a small swarm a full mesh with the seed for everyone', () => {
+    const bench = new Bench()
+    for (let n = 0; n < 8; n++) bench.join(n)
+    bench.check('small swarm')
+    for (let n = 0; n < 8; n++) assert.equal(bench.parents.get(id(n))?.size, 8, `parents of ${n}`)
+  })
+
+  it('leases the origin once, and ends the lease when its holder has everything', () => {
+    const bench = new Bench()
+    for (let n = 0; n < 50; n++) bench.join(n)
+    assert.equal(bench.effects.filter((effect) => effect.kind === 'lease').length, 1)
+    bench.tell({ kind: 'progress', task: TASK, peer: 'super' as PeerId, have: 100 })
+    assert.equal(bench.effects.filter((effect) => effect.kind === 'leaseEnded').length, 1)
+    bench.nowMs = 60_000
+    for (let n = 0; n < 50; n++) bench.tell({ kind: 'alive', peer: id(n) })
+    bench.tell({ kind: 'alive', peer: 'super' as PeerId })
+    assert.deepEqual(
+      bench.tell({ kind: 'tick' }).filter((effect) => effect.kind === 'lease'),
+      [],
+    )
+  })
+
+  it('says that a seed is needed when nobody may read the origin', () => {
+    const state = newScheduler(seededRandom(1))
+    decide(state, { kind: 'peerJoined', peer: id(1) }, 0)
+    decide(state, { kind: 'registered', task: TASK, peer: id(1), pieces: 9, have: 0, priority: 'interactive' }, 0)
+    const effects = decide(state, { kind: 'originFailed', task: TASK, peer: id(1) }, 0)
+    assert.deepEqual(effects, [
+      { kind: 'leaseEnded', task: TASK, holder: id(1) },
+      { kind: 'seedNeeded', task: TASK },
+    ])
+  })
+
+  it('keeps degrees bounded and even in a large swarm', () => {
+    const bench = new Bench()
+    for (let n = 0; n < 600; n++) bench.join(n)
+    bench.nowMs = 100
+    bench.tell({ kind: 'tick' })
+    bench.check('large swarm')
+    const sizes = [...bench.parents.values()].map((set) => set.size)
+    assert.ok(Math.min(...sizes) >= bench.state.options.joinDegree, `fewest ${Math.min(...sizes)}`)
+  })
+
+  it('puts most parents into the child’s own zone, and some outside', () => {
+    const bench = new Bench()
+    const zones = ['north', 'south', 'west', 'east']
+    for (let n = 0; n < 400; n++) bench.join(n, zones[n % 4] ?? '')
+    let near = 0
+    let all = 0
+    for (let n = 0; n < 400; n++) {
+      const own = [...(bench.parents.get(id(n)) ?? [])].filter((peer) => peer !== 'super')
+      const inside = own.filter((peer) => Number(peer.slice(1)) % 4 === n % 4).length
+      near += inside
+      all += own.length
+    }
+    assert.ok(near / all > 0.6 && near / all < 0.95, `share in the own zone ${near / all}`)
+  })
+
+  it('gives a late joiner parents that hold everything although they are busy', () => {
+    const bench = new Bench()
+    for (let n = 0; n < 60; n++) bench.join(n)
+    for (let n = 0; n < 5; n++) bench.tell({ kind: 'progress', task: TASK, peer: id(n), have: 100 })
+    bench.join(99)
+    const own = bench.parents.get(id(99)) ?? new Set()
+    assert.ok([0, 1, 2, 3, 4].filter((n) => own.has(id(n))).length >= 2)
+  })
+
+  it('takes a dead host from all its children at once', () => {
+    const bench = new Bench()
+    for (let n = 0; n < 100; n++) bench.join(n)
+    bench.tell({ kind: 'peerLeft', peer: id(7) })
+    bench.parents.delete(id(7))
+    for (const [child, own] of bench.parents) assert.ok(!own.has(id(7)), `${child} still has it`)
+    bench.check('after the death')
+  })
+
+  it('does not ban an honest peer on the word of one liar, however often given', () => {
+    const bench = new Bench()
+    for (let n = 0; n < 10; n++) bench.join(n)
+    for (let round = 0; round < 20; round++) {
+      bench.tell({ kind: 'parentFailed', task: TASK, peer: id(1), parent: id(2), reason: 'corrupt' })
+      bench.tell({ kind: 'checked', accused: id(2), guilty: false })
+      bench.register(1)
+    }
+    assert.ok(bench.effects.every((effect) => effect.kind !== 'ban'))
+    assert.ok(bench.state.peers.has(id(2)))
+  })
+
+  it('bans on two witnesses, tells all children, and hears the banned no more', () => {
+    const bench = new Bench()
+    for (let n = 0; n < 10; n++) bench.join(n)
+    bench.tell({ kind: 'parentFailed', task: TASK, peer: id(1), parent: id(2), reason: 'corrupt' })
+    const effects = bench.tell({ kind: 'parentFailed', task: TASK, peer: id(3), parent: id(2), reason: 'corrupt' })
+    assert.deepEqual(
+      effects.find((effect) => effect.kind === 'ban'),
+      { kind: 'ban', peer: id(2), witnesses: [id(1), id(3)] },
+    )
+    bench.parents.delete(id(2))
+    for (const [child, own] of bench.parents) if (child !== id(1) && child !== id(3)) assert.ok(!own.has(id(2)))
+    bench.join(2)
+    assert.ok(!bench.state.peers.has(id(2)))
+  })
+
+  it('forgets a task without members', () => {
+    const bench = new Bench()
+    bench.join(1)
+    bench.tell({ kind: 'peerLeft', peer: id(1) })
+    bench.tell({ kind: 'peerLeft', peer: 'super' as PeerId })
+    bench.nowMs = 400_000
+    assert.deepEqual(bench.tell({ kind: 'tick' }), [{ kind: 'forget', task: TASK }])
+    assert.equal(bench.state.tasks.size, 0)
+  })
+
+  it('gives equal answers for equal events and chance', () => {
+    const [one, two] = [new Bench(5), new Bench(5)]
+    for (const bench of [one, two]) for (let n = 0; n < 80; n++) bench.join(n, String(n % 3))
+    assert.deepEqual(one.effects, two.effects)
+  })
+
+  it('keeps its books straight through any sequence of events', () => {
+    for (let seed = 1; seed <= 12; seed++) storm(seed)
+  })
+})
+
+function storm(seed: number): void {
+  const random = seededRandom(seed)
+  const bench = new Bench(seed)
+  const reasons = ['slow', 'stalled', 'unreachable', 'corrupt', 'short'] as const
+  for (let step = 0; step < 300; step++) {
+    bench.nowMs += randomBelow(random, 100)
+    const n = randomBelow(random, 70)
+    const member = bench.state.tasks.get(TASK)?.byPeer
+    switch (randomBelow(random, 9)) {
+      case 0:
+      case 1:
+      case 2:
+        bench.join(n, String(n % 3))
+        break
+      case 3:
+        bench.tell({ kind: 'progress', task: TASK, peer: id(n), have: randomBelow(random, 101) })
+        break
+      case 4:
+        bench.tell({ kind: 'peerLeft', peer: id(n) })
+        bench.parents.delete(id(n))
+        break
+      case 5: {
+        const row = bench.state.peers.get(id(n))
+        const parent = row && member?.get(row)?.parents[0]?.peer.id
+        const reason = reasons[randomBelow(random, reasons.length)] ?? 'slow'
+        if (parent !== undefined) {
+          bench.parents.get(id(n))?.delete(parent)
+          bench.tell({ kind: 'parentFailed', task: TASK, peer: id(n), parent, reason })
+        }
+        break
+      }
+      case 6:
+        bench.tell({ kind: 'leftTask', task: TASK, peer: id(n) })
+        bench.parents.delete(id(n))
+        break
+      case 7:
+        bench.tell({ kind: 'originFailed', task: TASK, peer: id(n) })
+        break
+      case 8:
+        bench.tell({ kind: 'tick' })
+        break
+    }
+    if (step % 5 === 0) bench.check(`seed ${seed} step ${step}`)
+  }
+}
