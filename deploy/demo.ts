@@ -2,16 +2,16 @@
  * What `npm run demo` does: brings what is missing, then an image from a registry through a swarm into containers, on hosts made
  * of namespaces. As root on Debian or Ubuntu all of it; elsewhere the part that works.
  */
-import { mkdir, mkdtemp, rm, statfs } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, statfs } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { asDarnerError, EXIT, errorLine, isDarnerError } from '../src/base/errors.ts'
+import { asDarnerError, DarnerError, EXIT, errorLine, systemCode } from '../src/base/errors.ts'
 import { fabricProblem } from './demo/fabric.ts'
 import { cachedImage, type DemoImage, fetchImage, makeImage } from './demo/image.ts'
 import { demoOnLoopback } from './demo/loopback.ts'
 import { demoOnStage, type StageOrder } from './demo/on-stage.ts'
 import { type DemoOptions, readOptions, USAGE } from './demo/options.ts'
-import { CACHE, LOGS } from './demo/places.ts'
+import { CACHE } from './demo/places.ts'
 import { ORDER, runOnStage, toldToStop } from './demo/stage-process.ts'
 import { began, say } from './demo/story.ts'
 import { isThere, setUp, TOOLS } from './setup.ts'
@@ -26,27 +26,58 @@ async function main(argv: readonly string[], signal: AbortSignal): Promise<numbe
     process.stdout.write(USAGE)
     return EXIT.done
   }
-  await mkdir(CACHE, { recursive: true })
-  await rm(LOGS, { recursive: true, force: true })
-  await mkdir(LOGS)
   // containers need a disk below: overlayfs stacks on no overlayfs, and file systems in memory hold no EROFS image
   const folder = await mkdtemp(join((await isOverlay('/var/tmp')) ? tmpdir() : '/var/tmp', 'darner-demo-'))
+  const logs = await logFolder(folder)
   try {
     const problem = options.loopback ? undefined : await problemOf(options, signal)
-    if (problem === undefined && !options.loopback) return await whole(options, folder, signal)
+    if (problem === undefined && !options.loopback) return await whole(options, { folder, logs }, signal)
     if (problem !== undefined) process.stdout.write(oneScreen(problem))
-    await demoOnLoopback({ folder, agents: options.agents, keep: options.keep }, { signal })
+    await demoOnLoopback({ folder, logs, agents: options.agents, keep: options.keep }, { signal })
     return EXIT.done
+  } catch (error) {
+    if (!signal.aborted) await tellLogs(logs)
+    throw error
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
 }
 
-async function whole(options: DemoOptions, folder: string, signal: AbortSignal): Promise<number> {
-  const image = await imageOf(options, folder, signal)
-  const { title, ours, layout } = image
+interface Folders {
+  readonly folder: string
+  readonly logs: string
+}
+
+/** Where logs stay after the end; the demo's own folder, which doesn't, for who may not write to the checkout. */
+async function logFolder(folder: string): Promise<string> {
+  for (const logs of [join(CACHE, 'logs'), join(folder, 'logs')]) {
+    try {
+      await rm(logs, { recursive: true, force: true })
+      await mkdir(logs, { recursive: true })
+      return logs
+    } catch (error) {
+      const code = systemCode(error)
+      if (code !== 'EACCES' && code !== 'EROFS' && code !== 'EPERM') throw error
+    }
+  }
+  throw new DarnerError('HOST_UNABLE', `cannot write to ${folder}`)
+}
+
+/** Says where the logs are, and the last line of each. */
+async function tellLogs(logs: string): Promise<void> {
+  for (const name of (await readdir(logs)).sort()) {
+    const last = (await readFile(join(logs, name), 'utf8')).trim().split('\n').at(-1) ?? ''
+    process.stderr.write(`${join(logs, name)}: … ${last.slice(0, 300)}\n`)
+  }
+}
+
+async function whole(options: DemoOptions, folders: Folders, signal: AbortSignal): Promise<number> {
+  const { title, ours, layout } = await imageOf(options, folders.folder, signal)
   const { agents, keep } = options
-  return await runOnStage({ folder, layout: layout.folder, title, ours, agents, keep, beganMs: began() }, { signal })
+  const order: StageOrder = { ...folders, layout: layout.folder, title, ours, agents, keep, beganMs: began() }
+  const code = await runOnStage(order, { signal })
+  if (code !== EXIT.done) await tellLogs(folders.logs)
+  return code
 }
 
 async function imageOf(options: DemoOptions, folder: string, signal: AbortSignal): Promise<DemoImage> {
@@ -103,23 +134,18 @@ async function isOverlay(path: string): Promise<boolean> {
 }
 
 /** Runs to the end; prints what failed. */
-async function ends(
-  work: (signal: AbortSignal) => Promise<number>,
-  signal: AbortSignal,
-  logs: boolean,
-): Promise<number> {
+async function ends(work: () => Promise<number>, signal: AbortSignal): Promise<number> {
   try {
-    return await work(signal)
+    return await work()
   } catch (error) {
     if (signal.aborted) return EXIT.interrupted
-    process.stderr.write(`demo: ${errorLine(asDarnerError(error, 'demo'))}\n`)
-    if (logs && !isDarnerError(error, 'BAD_ARGUMENT')) process.stderr.write(`demo: the daemons' logs are in ${LOGS}\n`)
-    return asDarnerError(error, 'demo').facts.exit
+    const known = asDarnerError(error, 'demo')
+    process.stderr.write(`demo: ${errorLine(known)}\n`)
+    return known.facts.exit
   }
 }
 
-const order = process.env[ORDER]
-if (order === undefined) {
+async function asWhole(): Promise<number> {
   const ending = new AbortController()
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(name, () => {
@@ -127,17 +153,23 @@ if (order === undefined) {
       ending.abort(new DOMException(name, 'AbortError'))
     })
   }
-  process.exitCode = await ends((signal) => main(process.argv.slice(2), signal), ending.signal, true)
-} else {
-  delete process.env[ORDER]
-  const signal = toldToStop()
-  process.exitCode = await ends(
-    async () => {
-      await demoOnStage(JSON.parse(order) as StageOrder, { signal })
-      return EXIT.done
-    },
-    signal,
-    true,
-  )
-  process.stdin.destroy()
+  return await ends(() => main(process.argv.slice(2), ending.signal), ending.signal)
 }
+
+/** The part on the stage. Its folder goes with it even when the process that began the demo is gone. */
+async function asStagePart(order: StageOrder): Promise<number> {
+  const signal = toldToStop()
+  try {
+    return await ends(async () => {
+      await demoOnStage(order, { signal })
+      return EXIT.done
+    }, signal)
+  } finally {
+    if (signal.aborted) await rm(order.folder, { recursive: true, force: true })
+    process.stdin.destroy()
+  }
+}
+
+const order = process.env[ORDER]
+delete process.env[ORDER] // not for what it starts
+process.exitCode = order === undefined ? await asWhole() : await asStagePart(JSON.parse(order) as StageOrder)

@@ -15,6 +15,8 @@ import { bytesTable, type HostBytes } from './tables.ts'
 
 export interface LoopbackOrder {
   readonly folder: string
+  /** Folder of the daemons' logs. */
+  readonly logs: string
   readonly agents: number
   readonly keep: boolean
 }
@@ -37,6 +39,7 @@ export async function demoOnLoopback(order: LoopbackOrder, { signal }: { signal:
   say(`an origin on ${new URL(origin.url).host} with a blob of ${formatBytes(BLOB_BYTES)}`)
   const swarm = await startSwarm({
     folder: order.folder,
+    logs: order.logs,
     supernode: { name: 'supernode', address: '127.0.0.1' },
     agents: Array.from({ length: order.agents }, (_, at) => ({ name: `host${at + 1}`, address: '127.0.0.1' })),
     ports: 'any',
@@ -157,9 +160,10 @@ function onThisSwarm(agents: readonly Agent[], url: string): string[] {
 }
 
 function onANewSwarm(): string[] {
+  const demo = process.geteuid?.() === 0 ? 'npm run demo' : 'sudo npm run demo'
   return [
-    'sudo npm run demo                           # with an image, namespaces and containers',
-    'npm run demo -- --keep                      # leaves the swarm up, with commands to try on it',
+    `${demo.padEnd(44)}# with an image, namespaces and containers`,
+    'npm run demo -- --loopback --keep           # leaves the swarm up, with commands to try on it',
     'npm run -s darner -- get --help',
   ]
 }

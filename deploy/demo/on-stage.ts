@@ -13,7 +13,7 @@ import { Daemon, run } from './command.ts'
 import { type Hosts, hostsOf, makeFabric, onHost } from './fabric.ts'
 import { firstWords } from './first-words.ts'
 import { type LayoutImage, readLayout } from './oci-layout.ts'
-import { darner, LOGS } from './places.ts'
+import { darner } from './places.ts'
 import { completeLog, countAccesses, pushImage, registryCommand, untilAnswering } from './registry.ts'
 import { Bars, began, block, savings, say } from './story.ts'
 import { type Agent, endSwarm, type Swarm, servedBy, startSwarm, supernodeBytes } from './swarm.ts'
@@ -23,6 +23,8 @@ import { accessTable, type BlobName, bytesTable, type HostBytes, notReadOnce } f
 export interface StageOrder {
   /** Everything that is made lies in it. */
   readonly folder: string
+  /** Folder of the daemons' logs. */
+  readonly logs: string
   /** The OCI layout of the image. */
   readonly layout: string
   readonly title: string
@@ -54,6 +56,7 @@ export async function demoOnStage(order: StageOrder, { signal }: { signal: Abort
     startRegistry(order, hosts, image, own, signal),
     startSwarm({
       folder: order.folder,
+      logs: order.logs,
       supernode: hosts.supernode,
       agents: hosts.agents,
       ports: 'fixed',
@@ -106,7 +109,7 @@ async function startRegistry(
     new Daemon({
       name: 'docker-registry',
       argv: onHost(origin, await registryCommand(folder, host)),
-      logFile: join(LOGS, 'docker-registry.log'),
+      logFile: join(order.logs, 'docker-registry.log'),
       env: { ...process.env, OTEL_TRACES_EXPORTER: 'none' },
       signal,
     }),

@@ -3,9 +3,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 export const ROOT: string = fileURLToPath(new URL('../..', import.meta.url))
-/** Made images and the logs of the last run; git ignores it. */
+/** Made images, and the daemons' logs of the last run; git ignores it. */
 export const CACHE: string = join(ROOT, '.cache/demo')
-export const LOGS: string = join(CACHE, 'logs')
 /** Runs a command in namespaces of its own, which end with it. */
 export const STAGE: string = join(ROOT, 'test/fixtures/stage.sh')
 

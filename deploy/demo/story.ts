@@ -58,5 +58,5 @@ export class Bars implements Disposable {
 /** How much less the origin gave than it would have without the swarm. */
 export function savings(fromOrigin: number, hosts: readonly HostBytes[]): string {
   const got = hosts.reduce((sum, { from }) => sum + from.origin + from.supernode + from.peers, 0)
-  return `The registry sent ${formatBytes(fromOrigin)} for the ${formatBytes(got)} that ${hosts.length} hosts got.`
+  return `That origin sent ${formatBytes(fromOrigin)} for the ${formatBytes(got)} that ${hosts.length} hosts got.`
 }

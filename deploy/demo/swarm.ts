@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { DarnerError } from '../../src/base/errors.ts'
 import { AgentClient } from '../../src/cli/client.ts'
 import { Daemon } from './command.ts'
-import { darner, LOGS } from './places.ts'
+import { darner } from './places.ts'
 
 export interface Agent {
   readonly name: string
@@ -28,6 +28,8 @@ export interface Place {
 export interface SwarmOptions {
   /** Data directories are made in it. */
   readonly folder: string
+  /** Their logs go there. */
+  readonly logs: string
   readonly supernode: Place
   readonly agents: readonly Place[]
   /** The ports are free ones where several share an address. */
@@ -49,7 +51,7 @@ export async function startSwarm(options: SwarmOptions): Promise<Swarm> {
       new Daemon({
         name: place.name,
         argv: at(place, darner(...args, '--json', '--log-format', 'json')),
-        logFile: join(LOGS, `${place.name}.log`),
+        logFile: join(options.logs, `${place.name}.log`),
         signal,
       }),
     )
