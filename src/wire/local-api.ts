@@ -4,6 +4,8 @@
  * `Upgrade: darner-stream`, and frames then go both ways.
  */
 import { type Static, Type } from 'typebox'
+import { MORE_OPTIONS } from './container-options.ts'
+import { HookResult, RICH_OPTIONS } from './rich-api.ts'
 
 /** The protocol that attach and exec-start upgrade to. */
 export const STREAM_PROTOCOL = 'darner-stream'
@@ -53,6 +55,8 @@ export const CreateRequest = Type.Object(
     capDrop: Type.Optional(Texts('capabilities to take away; ALL for all')),
     noNewPrivileges: Type.Optional(Type.Boolean()),
     seccomp: Type.Optional(Type.Union([Type.Literal('default'), Type.Literal('unconfined')])),
+    ...RICH_OPTIONS,
+    ...MORE_OPTIONS,
   },
   { additionalProperties: false },
 )
@@ -68,6 +72,7 @@ export const ContainerStatus = Type.Union([
   Type.Literal('paused'),
   Type.Literal('stopping'),
   Type.Literal('exited'),
+  Type.Literal('restarting'),
   Type.Literal('removing'),
 ])
 export type ContainerStatus = Static<typeof ContainerStatus>
@@ -91,6 +96,16 @@ export const ContainerView = Type.Object({
   exitCode: Type.Optional(Type.Integer()),
   oomKilled: Type.Optional(Type.Boolean()),
   error: Type.Optional(Type.String()),
+  restartCount: Type.Optional(Type.Integer()),
+  health: Type.Optional(
+    Type.Object({
+      status: Type.Union([Type.Literal('starting'), Type.Literal('healthy'), Type.Literal('unhealthy')]),
+      failingStreak: Type.Integer(),
+    }),
+  ),
+  /** When the init inside said that it is up (sd_notify). */
+  readyAt: Type.Optional(Type.Number()),
+  hookResults: Type.Optional(Type.Array(HookResult)),
   seccomp: Type.String({ description: 'path of the profile, or unconfined' }),
   logPath: Type.String(),
 })

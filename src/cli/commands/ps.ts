@@ -54,6 +54,8 @@ function statusText(one: ContainerView, now: number): string {
       return `Up ${ago(now - (one.startedAt ?? now))} (paused)`
     case 'exited':
       return `Exited (${one.exitCode ?? 0}) ${ago(now - (one.finishedAt ?? now))} ago`
+    case 'restarting':
+      return `Restarting (${one.exitCode ?? 0}) ${ago(now - (one.finishedAt ?? now))} ago`
     case 'created':
     case 'starting':
     case 'stopping':
