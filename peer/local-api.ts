@@ -1,4 +1,5 @@
 /** The peer's routes on the agent's unix socket: fetch a blob, and what the peer is doing. */
+import { stat } from 'node:fs/promises'
 import type { ServerResponse } from 'node:http'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance } from 'fastify'
@@ -10,10 +11,13 @@ import {
   dataHead,
   GET_CHUNK_BYTES,
   GET_CONTENT_TYPE,
+  GET_FILE_HEADER,
+  GET_FILE_ID_HEADER,
   type GetFailure,
-  GetRequest,
   jsonFrame,
-} from '../src/wire/get-stream.ts'
+  landedFrame,
+} from '../src/wire/get-frames.ts'
+import { GetRequest } from '../src/wire/get-stream.ts'
 import type { OpenContent } from './engine/open-content.ts'
 import type { Peer } from './peer.ts'
 
@@ -24,7 +28,7 @@ export function registerPeerRoutes(app: FastifyInstance, peer: Peer): void {
   const typed = app.withTypeProvider<TypeBoxTypeProvider>()
   typed.get('/v1/peer', async () => await peer.status())
   typed.post('/v1/get', { schema: { body: GetRequest } }, async (request, reply) => {
-    const { origin, digest, credential, priority, order } = request.body
+    const { origin, digest, credential, priority, order, byFile } = request.body
     const gone = new AbortController()
     request.raw.socket.once('close', () => gone.abort(new DOMException('the client left', 'AbortError')))
     await using content = await peer.engine.openStored(
@@ -37,7 +41,7 @@ export function registerPeerRoutes(app: FastifyInstance, peer: Peer): void {
       { signal: gone.signal },
     )
     reply.hijack()
-    await answer(reply.raw, content, order, gone.signal)
+    await answer(reply.raw, content, byFile === true && order === 'landed' ? 'file' : order, gone.signal)
     return reply
   })
 }
@@ -46,16 +50,17 @@ export function registerPeerRoutes(app: FastifyInstance, peer: Peer): void {
 async function answer(
   response: ServerResponse,
   content: OpenContent,
-  order: 'landed' | 'ordered',
+  way: 'landed' | 'ordered' | 'file',
   signal: AbortSignal,
 ): Promise<void> {
-  response.writeHead(200, { 'content-type': GET_CONTENT_TYPE, 'darner-bytes': String(content.bytes) })
+  const file = way === 'file' ? await fileOf(content) : undefined
+  response.writeHead(200, { 'content-type': GET_CONTENT_TYPE, 'darner-bytes': String(content.bytes), ...file })
   const progress = () => void response.write(jsonFrame('progress', content.progress()))
   const timer = setInterval(progress, PROGRESS_MS)
   try {
     progress()
     const out = new Out(response, content, signal)
-    await (order === 'ordered' ? out.ordered() : out.landed())
+    await (way === 'ordered' ? out.ordered() : out.landed(file !== undefined))
     const summary = await content.whole({ signal })
     response.end(jsonFrame('summary', { ...summary }))
   } catch (error) {
@@ -69,6 +74,13 @@ async function answer(
   } finally {
     clearInterval(timer)
   }
+}
+
+/** Headers that name the store's file; undefined when it is just being renamed, and the bytes are sent instead. */
+async function fileOf(content: OpenContent): Promise<Record<string, string> | undefined> {
+  const path = content.path()
+  const seen = await stat(path).catch(() => undefined)
+  return seen && { [GET_FILE_HEADER]: encodeURIComponent(path), [GET_FILE_ID_HEADER]: `${seen.dev}:${seen.ino}` }
 }
 
 class Out {
@@ -90,8 +102,8 @@ class Out {
     }
   }
 
-  /** Pieces as they land: what is here first, then each as it comes. */
-  async landed(): Promise<void> {
+  /** Pieces as they land: what is here first, then each as it comes. `byFile` tells where they are and keeps the bytes. */
+  async landed(byFile: boolean): Promise<void> {
     const { stored } = this.#content
     const { task } = stored
     const runs: [from: number, count: number][] = []
@@ -111,17 +123,22 @@ class Out {
           await abortable(Promise.race([landed, this.#content.failed]), this.#signal)
           continue
         }
-        for (let piece = run[0]; piece < run[0] + run[1]; piece++, sent++) {
-          const { from, to } = pieceRange(task, piece)
-          for (let at = from; at < to; at += GET_CHUNK_BYTES) {
-            const bytes = new Uint8Array(Math.min(GET_CHUNK_BYTES, to - at))
-            await stored.read(at, bytes)
-            await this.#data(at, bytes)
-          }
-        }
+        sent += run[1]
+        const { from } = pieceRange(task, run[0])
+        const { to } = pieceRange(task, run[0] + run[1] - 1)
+        if (byFile) this.#response.write(landedFrame(from, to - from))
+        else await this.#copy(from, to)
       }
     } finally {
       stop()
+    }
+  }
+
+  async #copy(from: number, to: number): Promise<void> {
+    for (let at = from; at < to; at += GET_CHUNK_BYTES) {
+      const bytes = Buffer.allocUnsafeSlow(Math.min(GET_CHUNK_BYTES, to - at))
+      await this.#content.stored.read(at, bytes)
+      await this.#data(at, bytes)
     }
   }
 

@@ -2,8 +2,8 @@
 import type { ChildProcess } from 'node:child_process'
 import { createHash, randomFillSync } from 'node:crypto'
 import { once } from 'node:events'
-import { createReadStream, createWriteStream } from 'node:fs'
-import { mkdir, mkdtemp, open, readFile, rm } from 'node:fs/promises'
+import { constants, createReadStream, createWriteStream } from 'node:fs'
+import { access, mkdir, mkdtemp, open, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface, type Interface } from 'node:readline'
@@ -55,7 +55,7 @@ export class Arena implements AsyncDisposable {
   static async open(options: SwarmBenchOptions, { signal }: { signal: AbortSignal }): Promise<Arena> {
     const { hosts, mtu, bitsPerSec, queueMs } = options
     const rates = new Map(linkRates(options).entries())
-    const folder = await mkdtemp(join(options.directory ?? tmpdir(), 'darner-swarm-'))
+    const folder = await mkdtemp(join(options.directory ?? (await memoryFolder()), 'darner-swarm-'))
     const bed = await openBed({ hosts, mtu, bitsPerSec, rates, queueMs }, { signal })
     const arena = new Arena(options, { bed, folder })
     try {
@@ -180,6 +180,14 @@ export class Arena implements AsyncDisposable {
     const { process: origin, line, lines } = await this.daemon(this.seed, argv, { name: 'origin', signal })
     this.#origin = { process: origin, lines, url: line }
   }
+}
+
+/** Memory, where there is such a file system: one disk of this machine can't stand for the disks of all hosts. */
+async function memoryFolder(): Promise<string> {
+  return await access('/dev/shm', constants.W_OK).then(
+    () => '/dev/shm',
+    () => tmpdir(),
+  )
 }
 
 /** Throws when a file is not the blob. */

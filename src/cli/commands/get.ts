@@ -1,27 +1,32 @@
 /** `darner get`: fetches a URL through the agent into a file, which appears under its name only whole and verified. */
+import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs'
 import { type FileHandle, open, rename, unlink } from 'node:fs/promises'
+import type { IncomingMessage } from 'node:http'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { Writable } from 'node:stream'
 import { DarnerError, systemCode } from '../../base/errors.ts'
-import type { GetFrame, GetProgress, GetRequest, GetSummary } from '../../wire/get-stream.ts'
+import {
+  GET_FILE_HEADER,
+  GET_FILE_ID_HEADER,
+  type GetFrame,
+  type GetProgress,
+  type GetSummary,
+  readGetStream,
+} from '../../wire/get-frames.ts'
+import type { GetRequest } from '../../wire/get-stream.ts'
 import { AgentClient } from '../client.ts'
 import type { Action, CommandContext } from '../context.ts'
 
 export const action: Action = async (args, options, context) => {
   const request = requestOf(args[0] ?? '', options)
   const target = String(options.output)
-  const client = new AgentClient({ socket: context.socket })
-  const { readGetStream } = await import('../../wire/get-stream.ts')
   const toStdout = target === '-'
-  const body = { ...request, order: toStdout ? 'ordered' : 'landed' } satisfies GetRequest
-  const answer = await client.open('POST', '/v1/get', { body, signal: context.signal })
-  const frames = readGetStream(answer)
+  using source = await ask({ ...request, order: toStdout ? 'ordered' : 'landed' }, context)
   const show = await display(args[0] ?? '', options, context)
   try {
-    const bytes = Number(answer.headers['darner-bytes'])
     const summary = toStdout
-      ? await intoStream(frames, context.stdout, show)
-      : await intoFile(frames, target, bytes, show)
+      ? await intoStream(readGetStream(source.answer), context.stdout, show)
+      : await intoFile(source, target, show)
     show.done()
     report(summary, target, context, options)
     return 0
@@ -30,6 +35,53 @@ export const action: Action = async (args, options, context) => {
     context.signal.throwIfAborted()
     throw error
   }
+}
+
+/** An answer, and the store's file when its bytes are to be taken from there. */
+interface Source extends Disposable {
+  readonly answer: IncomingMessage
+  readonly fd: number | undefined
+}
+
+/**
+ * Asks for the blob: by file where this process can open the agent's (it runs as root, or as the agent does, and sees the same
+ * files), so that the bytes need not go through the socket; else by bytes.
+ */
+async function ask(body: GetRequest, context: CommandContext): Promise<Source> {
+  const client = new AgentClient({ socket: context.socket })
+  const open = (more: Partial<GetRequest>) =>
+    client.open('POST', '/v1/get', { body: { ...body, ...more }, signal: context.signal })
+  const first = await open(body.order === 'landed' && process.geteuid?.() === 0 ? { byFile: true } : {})
+  if (first.headers[GET_FILE_HEADER] === undefined)
+    return { answer: first, fd: undefined, [Symbol.dispose]: () => first.destroy() }
+  const fd = openSame(String(first.headers[GET_FILE_HEADER]), String(first.headers[GET_FILE_ID_HEADER]))
+  if (fd !== undefined) {
+    return {
+      answer: first,
+      fd,
+      [Symbol.dispose]: () => {
+        closeSync(fd)
+        first.destroy()
+      },
+    }
+  }
+  // another mount namespace, or the file got its final name just now: the first answer is held until the second is here
+  const second = await open({})
+  first.destroy()
+  return { answer: second, fd: undefined, [Symbol.dispose]: () => second.destroy() }
+}
+
+/** Opens the file that the agent means; undefined when there is none here, or another. */
+function openSame(path: string, id: string): number | undefined {
+  try {
+    const fd = openSync(decodeURIComponent(path), 'r')
+    const { dev, ino } = fstatSync(fd)
+    if (`${dev}:${ino}` === id) return fd
+    closeSync(fd)
+  } catch {
+    // ENOENT, EACCES: it can't be opened from here
+  }
+  return undefined
 }
 
 function requestOf(text: string, options: Record<string, unknown>): Omit<GetRequest, 'order'> {
@@ -90,13 +142,9 @@ async function intoStream(frames: AsyncIterable<GetFrame>, out: Writable, show: 
   })
 }
 
-/** Writes beside the target, syncs, renames: the target is the old file or the new one, never part of one. */
-async function intoFile(
-  frames: AsyncIterable<GetFrame>,
-  target: string,
-  bytes: number,
-  show: Show,
-): Promise<GetSummary> {
+/** Writes beside the target, then renames: the target is the old file or the new one, never part of one. */
+async function intoFile(source: Source, target: string, show: Show): Promise<GetSummary> {
+  const bytes = Number(source.answer.headers['darner-bytes'])
   const path = resolve(target)
   const draft = join(dirname(path), `.${basename(path)}.darner-${process.pid}`)
   let file: FileHandle
@@ -110,12 +158,10 @@ async function intoFile(
   try {
     try {
       if (bytes > 0) await file.truncate(bytes)
-      const summary = await consume(frames, show, async (offset, chunk) => {
-        for (let done = 0; done < chunk.byteLength; ) {
-          const { bytesWritten } = await file.write(chunk, done, chunk.byteLength - done, offset + done)
-          done += bytesWritten
-        }
-      })
+      const { fd } = source
+      const copy = fd === undefined ? undefined : copier(fd, file.fd)
+      const data = (offset: number, chunk: Uint8Array) => writeAt(file.fd, chunk, offset)
+      const summary = await consume(readGetStream(source.answer), show, data, copy)
       await file.close()
       await rename(draft, path)
       return summary
@@ -134,13 +180,35 @@ async function intoFile(
   }
 }
 
+const COPY_BYTES = 1024 * 1024
+
+/** Copies ranges from one file to another through one buffer: this process does nothing else, so it may wait for the disk. */
+function copier(from: number, to: number): (offset: number, length: number) => void {
+  const buffer = Buffer.allocUnsafeSlow(COPY_BYTES)
+  return (offset, length) => {
+    for (let at = offset; at < offset + length; ) {
+      const got = readSync(from, buffer, 0, Math.min(buffer.byteLength, offset + length - at), at)
+      if (got === 0) throw new DarnerError('STORE_CORRUPT', `the agent's file ends at ${at}`)
+      writeAt(to, buffer.subarray(0, got), at)
+      at += got
+    }
+  }
+}
+
+function writeAt(fd: number, bytes: Uint8Array, offset: number): void {
+  for (let done = 0; done < bytes.byteLength; )
+    done += writeSync(fd, bytes, done, bytes.byteLength - done, offset + done)
+}
+
 async function consume(
   frames: AsyncIterable<GetFrame>,
   show: Show,
-  data: (offset: number, bytes: Uint8Array) => Promise<void>,
+  data: (offset: number, bytes: Uint8Array) => Promise<void> | void,
+  copy?: (offset: number, length: number) => void,
 ): Promise<GetSummary> {
   for await (const frame of frames) {
     if (frame.kind === 'data') await data(frame.offset, frame.bytes)
+    else if (frame.kind === 'landed') copy?.(frame.offset, frame.length)
     else if (frame.kind === 'progress') show.progress(frame.body)
     else if (frame.kind === 'summary') return frame.body
     else {
