@@ -1,5 +1,6 @@
 /** The peer: joins engine, shelf, exchange and scheduler client into one room with a beginning and an end. */
 import type { Clock, Random } from '../src/base/clock.ts'
+import { DarnerError } from '../src/base/errors.ts'
 import type { Log } from '../src/base/log.ts'
 import { roomLog } from '../src/base/log.ts'
 import { Scope } from '../src/base/scope.ts'
@@ -84,7 +85,8 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
         },
       },
     )
-    const exchange = scope.own(await parts.openExchange(shelf, (peer) => !refused.has(peer)))
+    const lane = scope.own(await parts.openExchange(shelf, (peer) => !refused.has(peer)))
+    const exchange = guarded(lane, refused)
     const scheduler: SchedulerClient = new SchedulerClient(
       { ...options, retryMs: [200, 5_000], helloMs: 5_000 },
       {
@@ -97,8 +99,12 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
         revoked: (peers) => {
           for (const peer of peers) {
             refused.add(peer)
+            lane.drop(peer, 'the supernode took this peer out of the swarm')
             void node.disconnect(peer)
           }
+        },
+        allowed: (peers) => {
+          for (const peer of peers) refused.delete(peer)
         },
       },
     )
@@ -153,6 +159,19 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
   } catch (error) {
     await scope.close()
     throw error
+  }
+}
+
+/** The exchange without those that were taken out of the swarm. */
+function guarded(exchange: PieceExchange, refused: ReadonlySet<PeerId>): PieceExchange {
+  return {
+    lanes: exchange.lanes,
+    open: async (parent, task, options) => {
+      if (refused.has(parent.peer)) throw new DarnerError('PEER_BANNED', `${parent.peer} was taken out of the swarm`)
+      return await exchange.open(parent, task, options)
+    },
+    drop: (peer, why) => exchange.drop(peer, why),
+    [Symbol.asyncDispose]: () => exchange[Symbol.asyncDispose](),
   }
 }
 

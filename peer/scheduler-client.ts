@@ -60,6 +60,8 @@ export interface SchedulerClientParts {
   readonly lanes: readonly string[]
   /** Peers that must not be served or asked any more. */
   readonly revoked: (peers: readonly PeerId[]) => void
+  /** Peers that may be served and asked again. */
+  readonly allowed: (peers: readonly PeerId[]) => void
 }
 
 /** Updates that a stuck consumer may leave unread. */
@@ -163,7 +165,7 @@ export class SchedulerClient implements SchedulerPort {
   }
 
   async manifest(request: ManifestRequest, { signal }: { signal: AbortSignal }): Promise<ManifestAnswer> {
-    const { origin, reference, credential } = request
+    const { origin, reference, credential, staleMs } = request
     const answer = await this.#need().ask(
       'manifest',
       {
@@ -171,10 +173,18 @@ export class SchedulerClient implements SchedulerPort {
         repository: origin.repository,
         reference,
         ...(credential === undefined ? {} : { credential }),
+        ...(staleMs === undefined ? {} : { staleMs }),
       },
       { signal, timeoutMs: REGISTER_MS },
     )
-    return { digest: answer.digest as Digest, mediaType: answer.mediaType, body: answer.body }
+    const { mediaType, body, ageMs } = answer
+    return { digest: answer.digest as Digest, mediaType, body, ...(ageMs === undefined ? {} : { ageMs }) }
+  }
+
+  /** Who read how much of a task at its origin, and why, as the supernode has it on record. */
+  async why(task: TaskId, { signal }: { signal: AbortSignal }): Promise<ControlAnswer<'why'>['rows']> {
+    const { rows } = await this.#need().ask('why', { task }, { signal })
+    return rows
   }
 
   forget(tasks: readonly TaskId[]): void {
@@ -392,6 +402,7 @@ export class SchedulerClient implements SchedulerPort {
       failed: (body: SupernodeNotice<'failed'>) =>
         each(body.task, { kind: 'failed', error: failureError(body.error, body.task) }),
       revoked: (body: { peers: string[] }) => this.#parts.revoked(body.peers as PeerId[]),
+      allowed: (body: { peers: string[] }) => this.#parts.allowed(body.peers as PeerId[]),
     }
   }
 

@@ -1,4 +1,4 @@
-/** Who may join: anybody with `--open`; otherwise whoever shows the join token, unless it was revoked. */
+/** Who may join: anybody with `--open`; otherwise whoever shows the join token or is allowed by name. Never who was expelled. */
 import { randomBytes, timingSafeEqual } from 'node:crypto'
 import { open, readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -30,26 +30,78 @@ export async function joinToken(directory: string): Promise<string> {
   return token
 }
 
+/** Why a host is out of the swarm. */
+export interface Expulsion {
+  /** By a person, or by the supernode on evidence. */
+  readonly kind: 'revoked' | 'banned'
+  readonly why: string
+  /** Epoch milliseconds. */
+  readonly atMs: number
+  /** Hosts that saw it lie; empty where the supernode saw it itself. */
+  readonly witnesses: readonly PeerId[]
+}
+
+/** Durable records by PeerId. */
+export interface AdmissionRecords {
+  readonly expelled: Records
+  readonly allowed: Records
+}
+
+interface Records {
+  put(key: string, value: unknown): Promise<void>
+  del(key: string): Promise<void>
+  get(key: string): Promise<unknown>
+  keys(): AsyncIterable<string>
+}
+
+export interface AdmissionOptions {
+  /** Undefined admits anybody. */
+  readonly token: string | undefined
+  /** PeerIds that need no token, from the settings. */
+  readonly allow: readonly PeerId[]
+}
+
+/** Reads what earlier runs decided. */
+export async function openAdmission(options: AdmissionOptions, records: AdmissionRecords): Promise<Admission> {
+  const expelled = new Map<PeerId, Expulsion>()
+  for await (const peer of records.expelled.keys())
+    expelled.set(peer as PeerId, expulsionOf(await records.expelled.get(peer)))
+  const allowed = new Set(options.allow)
+  for await (const peer of records.allowed.keys()) allowed.add(peer as PeerId)
+  return new Admission(options, records, expelled, allowed)
+}
+
 export class Admission {
   readonly #token: Uint8Array | undefined
-  readonly #revoked: Set<PeerId>
+  readonly #records: AdmissionRecords
+  readonly #expelled: Map<PeerId, Expulsion>
+  readonly #allowed: Set<PeerId>
 
-  /** `token` undefined admits anybody. */
-  constructor(options: { token: string | undefined; revoked: Iterable<PeerId> }) {
+  /** Use {@link openAdmission}. */
+  constructor(
+    options: AdmissionOptions,
+    records: AdmissionRecords,
+    expelled: Map<PeerId, Expulsion>,
+    allowed: Set<PeerId>,
+  ) {
     this.#token = options.token === undefined ? undefined : Buffer.from(options.token)
-    this.#revoked = new Set(options.revoked)
+    this.#records = records
+    this.#expelled = expelled
+    this.#allowed = allowed
   }
 
-  get revoked(): ReadonlySet<PeerId> {
-    return this.#revoked
+  /** Hosts that are out. */
+  get expelled(): ReadonlyMap<PeerId, Expulsion> {
+    return this.#expelled
   }
 
   /** Throws ADMISSION_REFUSED unless `peer` may join with `token`. */
   admit(peer: PeerId, token: string | undefined): void {
     const refuse = (why: string, way: string) =>
       new DarnerError('ADMISSION_REFUSED', `supernode refused ${peer}: ${why}`, { way, details: { peer } })
-    if (this.#revoked.has(peer)) throw refuse('it was revoked', 'ask the operator of the supernode')
-    if (this.#token === undefined) return
+    const out = this.#expelled.get(peer)
+    if (out !== undefined) throw refuse(`it was ${out.kind}: ${out.why}`, '"darner supernode allow" lets it in again')
+    if (this.#token === undefined || this.#allowed.has(peer)) return
     if (token === undefined)
       throw refuse('it showed no join token', 'start the agent with --join-token; "darner supernode token" shows it')
     const shown = Buffer.from(token)
@@ -58,11 +110,25 @@ export class Admission {
     }
   }
 
-  revoke(peer: PeerId): void {
-    this.#revoked.add(peer)
+  /** Refused from now on; on record when this resolves. */
+  async expel(peer: PeerId, expulsion: Expulsion): Promise<void> {
+    this.#expelled.set(peer, expulsion)
+    this.#allowed.delete(peer)
+    await this.#records.expelled.put(peer, expulsion)
+    await this.#records.allowed.del(peer)
   }
 
-  allow(peer: PeerId): boolean {
-    return this.#revoked.delete(peer)
+  /** May join without a token from now on, whatever it was before; on record when this resolves. */
+  async allow(peer: PeerId): Promise<void> {
+    this.#expelled.delete(peer)
+    this.#allowed.add(peer)
+    await this.#records.allowed.put(peer, true)
+    await this.#records.expelled.del(peer)
   }
+}
+
+/** A record that can't be read keeps its peer out all the same. */
+function expulsionOf(value: unknown): Expulsion {
+  if (typeof value === 'object' && value !== null && 'kind' in value && 'why' in value) return value as Expulsion
+  return { kind: 'revoked', why: 'on record', atMs: 0, witnesses: [] }
 }

@@ -2,12 +2,12 @@
  * The supernode's side of the control sessions: turns what agents ask and tell into events for the scheduler and requests to
  * the seed, and what those decide into answers and notices. Who asks is proven by noise; what it may read, by the seed.
  */
-import type { Clock } from '../src/base/clock.ts'
+import type { Clock, Random } from '../src/base/clock.ts'
 import { asDarnerError, CODES, type Code, DarnerError } from '../src/base/errors.ts'
 import type { Log } from '../src/base/log.ts'
 import type { Scope } from '../src/base/scope.ts'
 import { abortable } from '../src/base/signals.ts'
-import type { PeerId } from '../src/contracts/exchange.ts'
+import type { PeerId, PieceExchange } from '../src/contracts/exchange.ts'
 import type { Identity } from '../src/net/identity.ts'
 import type { Node } from '../src/net/node.ts'
 import { acceptSessions } from '../src/net/protocol.ts'
@@ -26,7 +26,8 @@ import {
 } from '../src/wire/control.ts'
 import { PASS_MS, signPass } from '../src/wire/pass.ts'
 import { failureOf } from '../src/wire/session.ts'
-import type { Admission } from './admission.ts'
+import type { Admission, Expulsion } from './admission.ts'
+import { checkPeer } from './check-peer.ts'
 import type { ControlSession, Follower, Followers } from './followers.ts'
 import type { ParentFault, SchedulerEffect } from './scheduler/events.ts'
 import type { SchedulerLoop } from './scheduler/loop.ts'
@@ -48,7 +49,9 @@ export interface ControlParts {
   readonly manifests: Manifests
   readonly followers: Followers
   readonly why: WhyBook
+  readonly exchange: PieceExchange
   readonly clock: Clock
+  readonly random: Random
   readonly log: Log
 }
 
@@ -75,10 +78,18 @@ const FAULTS: Partial<Record<Code, ParentFault>> = {
   PEER_STALLED: 'stalled',
 }
 
+/** Accused peers that are looked at at the same time; a further accusation waits for the next complaint. */
+const MAX_CHECKS = 4
+
 export class Control {
   readonly #options: ControlOptions
   readonly #parts: ControlParts
   readonly #hosts = new Map<PeerId, Host>()
+  readonly #checking = new Set<PeerId>()
+  /** The piece that each accused peer was last said to have sent wrongly, by task. */
+  readonly #accusedOf = new Map<PeerId, Map<TaskId, number>>()
+  readonly #evidence = new Map<PeerId, string>()
+  #scope: Scope | undefined
   #loop: SchedulerLoop | undefined
 
   constructor(options: ControlOptions, parts: ControlParts) {
@@ -94,6 +105,7 @@ export class Control {
   /** Accepts sessions until the scope ends. */
   async start(scope: Scope, loop: SchedulerLoop): Promise<void> {
     this.#loop = loop
+    this.#scope = scope
     const { node } = this.#parts
     loop.dispatch({ kind: 'peerJoined', peer: node.peerId, seed: true })
     const stop = await acceptSessions(node, CONTROL, (session) => this.#session(session))
@@ -118,14 +130,19 @@ export class Control {
           .catch(() => {})
         return
       }
-      case 'ban':
-        log.warn({ peer: effect.peer, witnesses: effect.witnesses }, 'peer banned')
-        this.revoke(effect.peer)
+      case 'ban': {
+        const why = this.#evidence.get(effect.peer) ?? 'several hosts got corrupt pieces from it'
+        this.#expel(effect.peer, { kind: 'banned', why, witnesses: effect.witnesses }).catch((error: unknown) =>
+          log.error({ peer: effect.peer, error }, 'ban not recorded'),
+        )
+        return
+      }
+      case 'check':
+        this.#check(effect.task, effect.accused, effect.by)
         return
       case 'lease':
         log.debug({ taskId: effect.task, peer: effect.holder, why: effect.why }, 'origin lease given')
         return
-      case 'check':
       case 'leaseEnded':
       case 'seedNeeded':
       case 'forget':
@@ -134,12 +151,63 @@ export class Control {
     }
   }
 
-  /** Takes a host out of the swarm: it is refused from now on, and all others are told. */
-  revoke(peer: PeerId): void {
-    this.#parts.admission.revoke(peer)
+  /** Takes a host out of the swarm, durably: it is refused from now on, all others are told, its connections end. */
+  async revoke(peer: PeerId, why: string): Promise<void> {
+    await this.#expel(peer, { kind: 'revoked', why, witnesses: [] })
+  }
+
+  /** Lets a host join, without a token and whatever it was before. */
+  async allow(peer: PeerId): Promise<void> {
+    this.#loop?.state.banned.delete(peer)
+    this.#evidence.delete(peer)
+    const was = this.#parts.admission.expelled.has(peer)
+    await this.#parts.admission.allow(peer)
+    this.#parts.log.info({ peer }, 'peer allowed')
+    if (was) for (const host of this.#hosts.values()) host.session.tell('allowed', { peers: [peer] }).catch(() => {})
+  }
+
+  async #expel(peer: PeerId, what: Omit<Expulsion, 'atMs'>): Promise<void> {
+    const { admission, clock, exchange, node, log } = this.#parts
+    const expulsion = { ...what, atMs: clock.now() }
+    log.warn({ peer, ...expulsion }, what.kind === 'banned' ? 'peer banned' : 'peer revoked')
+    const recorded = admission.expel(peer, expulsion)
     const host = this.#hosts.get(peer)
-    if (host !== undefined) void host.session.close(new DarnerError('ADMISSION_REFUSED', `${peer} was revoked`))
+    const error = new DarnerError('ADMISSION_REFUSED', `${peer} was ${what.kind}: ${what.why}`)
+    if (host !== undefined) {
+      this.#gone(host.session, error)
+      void host.session.close(error).then(() => node.disconnect(peer))
+    } else void node.disconnect(peer)
+    exchange.drop(peer, error.message)
     for (const other of this.#hosts.values()) other.session.tell('revoked', { peers: [peer] }).catch(() => {})
+    await recorded
+  }
+
+  /** One host says that another sent it a corrupt piece: the supernode asks it for that piece, and for some others, itself. */
+  #check(task: TaskId, accused: PeerId, by: PeerId): void {
+    const { seed, log, exchange, node, identity, clock, random } = this.#parts
+    const host = this.#hosts.get(accused)
+    const held = seed.find(task)
+    if (host === undefined || held === undefined || this.#checking.has(accused) || this.#checking.size >= MAX_CHECKS)
+      return
+    this.#checking.add(accused)
+    const piece = this.#accusedOf.get(accused)?.get(task)
+    const expiresMs = clock.now() + PASS_MS
+    const pass = signPass({ task, reader: node.peerId, scope: 'public', expiresMs }, identity.sign)
+    this.#scope?.run(async (signal) => {
+      try {
+        const verdict = await checkPeer(
+          { task: held.task, table: held.stored.table, piece, pass },
+          { address: { peer: accused, lanes: host.lanes, multiaddrs: host.multiaddrs }, exchange, random, signal },
+        )
+        log.info({ taskId: task, peer: accused, by, verdict }, 'accused peer checked')
+        if (verdict === 'unknown') return
+        const guilty = verdict !== 'clean'
+        if (guilty) this.#evidence.set(accused, `the supernode got a corrupt piece from it: ${task} piece ${verdict}`)
+        this.#dispatch({ kind: 'checked', accused, guilty })
+      } finally {
+        this.#checking.delete(accused)
+      }
+    })
   }
 
   // what the seed tells
@@ -207,12 +275,19 @@ export class Control {
           admitted()
           return await this.#manifest(body, signal)
         },
+        why: async (body: ControlAsk<'why'>) => {
+          admitted()
+          const rows = await this.#parts.why.of(body.task as TaskId)
+          return { rows: rows.slice(-256).map((row) => ({ ...row, ...this.#nameOf(row.peer) })) }
+        },
       },
       notices: {
         progress: noted((body: AgentNotice<'progress'>) => this.#progress(peer, body)),
         blame: noted((body: AgentNotice<'blame'>) => {
           const code = Object.hasOwn(CODES, body.code) ? (body.code as Code) : 'PEER_UNREACHABLE'
           log.info({ taskId: body.task, peer, parent: body.parent, code, piece: body.piece }, 'parent blamed')
+          if (body.piece !== undefined && this.#hosts.has(body.parent as PeerId))
+            this.#accusedOf.set(body.parent as PeerId, new Map([[body.task as TaskId, body.piece]]))
           this.#dispatch({
             kind: 'parentFailed',
             task: body.task as TaskId,
@@ -273,8 +348,9 @@ export class Control {
       ...(body.zone === undefined ? {} : { zone: body.zone }),
       ...(body.rack === undefined ? {} : { rack: body.rack }),
     })
-    if (admission.revoked.size > 0)
-      session.tell('revoked', { peers: [...admission.revoked].slice(0, 4096) }).catch(() => {})
+    const out = [...admission.expelled.keys()]
+    for (let at = 0; at < out.length; at += 4096)
+      session.tell('revoked', { peers: out.slice(at, at + 4096) }).catch(() => {})
     log.info({ peer, host: body.host, hosts: this.#hosts.size }, 'agent joined')
     return { version: CONTROL_VERSION, now: clock.now() }
   }
@@ -283,6 +359,7 @@ export class Control {
     const peer = session.remote
     if (this.#hosts.get(peer)?.session !== session) return
     this.#hosts.delete(peer)
+    this.#accusedOf.delete(peer)
     this.#parts.followers.removeSession(session)
     this.#dispatch({ kind: 'peerLeft', peer })
     this.#parts.log.info({ peer, error: why.message, hosts: this.#hosts.size }, 'agent left')
@@ -353,12 +430,13 @@ export class Control {
   }
 
   async #manifest(body: ControlAsk<'manifest'>, signal: AbortSignal): Promise<ControlAnswer<'manifest'>> {
-    const { upstream, repository, reference, credential } = body
+    const { upstream, repository, reference, credential, staleMs } = body
     const answer = await this.#parts.manifests.get(
       {
         origin: { kind: 'registry', upstream, repository },
         reference,
         ...(credential === undefined ? {} : { credential }),
+        ...(staleMs === undefined ? {} : { staleMs }),
       },
       { signal },
     )
@@ -400,6 +478,13 @@ export class Control {
         ...(host.zone === undefined ? {} : { zone: host.zone }),
       },
     ]
+  }
+
+  /** What people call a host. */
+  #nameOf(peer: PeerId): { host?: string } {
+    if (peer === this.#parts.node.peerId) return { host: 'supernode' }
+    const host = this.#hosts.get(peer)
+    return host === undefined ? {} : { host: host.name }
   }
 
   /** Followers get a new pass before the old one ends. */

@@ -10,7 +10,7 @@ import type { Identity } from '../src/net/identity.ts'
 import type { Node } from '../src/net/node.ts'
 import type { Store } from '../src/store/store.ts'
 import { HANDOUT_DEFAULTS } from '../src/task/handout.ts'
-import { Admission } from './admission.ts'
+import { type Admission, openAdmission } from './admission.ts'
 import { Control } from './control.ts'
 import { Followers } from './followers.ts'
 import { SchedulerLoop } from './scheduler/loop.ts'
@@ -25,6 +25,8 @@ import { WhyBook } from './why.ts'
 export interface SupernodeOptions {
   /** Undefined admits anybody. */
   readonly joinToken: string | undefined
+  /** PeerIds that join without it. */
+  readonly allow: readonly PeerId[]
   readonly originAttempts: number
   readonly maxTaskBytes: number
 }
@@ -37,7 +39,7 @@ export interface SupernodeParts {
   /** Opens the serving half of the piece exchange over this shelf. */
   readonly openExchange: (shelf: Shelf, admit: (peer: PeerId) => boolean) => Promise<PieceExchange>
   /** Small durable records: who may read what, why bytes were read. */
-  readonly records: (name: 'access' | 'why' | 'revoked') => KeyValue & { keys(): AsyncIterable<string> }
+  readonly records: (name: 'access' | 'why' | 'revoked' | 'allowed') => KeyValue & { keys(): AsyncIterable<string> }
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
@@ -58,8 +60,7 @@ export interface Supernode extends AsyncDisposable {
   readonly traffic: Traffic
   /** Resolves with the first failure of a background part. */
   readonly failed: Promise<unknown>
-  /** Takes a host out of the swarm, durably. */
-  revoke(peer: PeerId): Promise<void>
+  readonly admission: Admission
 }
 
 /** Starts a supernode; it serves once this resolves. Dispose it to stop: sessions are closed, reads at origins end. */
@@ -71,9 +72,10 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
     const followers = new Followers({ clock })
     const why = new WhyBook(records('why'))
     const traffic = new Traffic()
-    const revoked: PeerId[] = []
-    for await (const peer of records('revoked').keys()) revoked.push(peer as PeerId)
-    const admission = new Admission({ token: options.joinToken, revoked })
+    const admission = await openAdmission(
+      { token: options.joinToken, allow: options.allow },
+      { expelled: records('revoked'), allowed: records('allowed') },
+    )
     const seed: Seed = new Seed(
       {
         attempts: options.originAttempts,
@@ -115,14 +117,26 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
         sent: (_task, peer, bytes) => traffic.sent(peer, bytes),
       },
     )
-    const exchange = scope.own(await parts.openExchange(shelf, (peer) => !admission.revoked.has(peer)))
+    const exchange = scope.own(await parts.openExchange(shelf, (peer) => !admission.expelled.has(peer)))
     const manifests = new Manifests(
       { tagMs: 5_000, digestMs: 10 * 60_000, cacheBytes: 64 * 1024 * 1024, originMs: 60_000 },
       { origin, clock, names },
     )
     const control: Control = new Control(
       { lanes: exchange.lanes },
-      { node, identity, admission, seed, manifests, followers, why, clock, log: roomLog(log, 'supernode/control') },
+      {
+        node,
+        identity,
+        admission,
+        seed,
+        manifests,
+        followers,
+        why,
+        exchange,
+        clock,
+        random,
+        log: roomLog(log, 'supernode/control'),
+      },
     )
     const loop = new SchedulerLoop({}, { clock, random, perform: (effect) => control.perform(effect) })
     await control.start(scope, loop)
@@ -145,10 +159,7 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
       why,
       traffic,
       failed: scope.failed,
-      revoke: async (peer) => {
-        await records('revoked').put(peer, clock.now())
-        control.revoke(peer)
-      },
+      admission,
       [Symbol.asyncDispose]: () => scope.close(),
     }
   } catch (error) {

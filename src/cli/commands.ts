@@ -66,6 +66,21 @@ export const COMMANDS: readonly CommandRow[] = [
     only: ['data'],
   },
   {
+    name: 'supernode revoke',
+    summary: 'take a host out of the swarm: its session and connections end, it may not join again',
+    settings: 'supernode',
+    only: ['data'],
+    args: [{ name: 'PEER', summary: "the host's PeerId, as `darner status` shows it there" }],
+    options: [{ flags: '--why <TEXT>', summary: 'kept on record with it' }],
+  },
+  {
+    name: 'supernode allow',
+    summary: 'let a host join without the join token, also one that was revoked or banned',
+    settings: 'supernode',
+    only: ['data'],
+    args: [{ name: 'PEER', summary: "the host's PeerId" }],
+  },
+  {
     name: 'agent',
     summary: 'run the agent of this host: it joins the swarm, serves what it holds and runs containers',
     settings: 'agent',

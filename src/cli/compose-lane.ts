@@ -29,6 +29,7 @@ export function laneOpener(
     return {
       lanes: spelledLanes(exchange.lanes, node.multiaddrs),
       open: (parent, task, options) => exchange.open(parent, task, options),
+      drop: (peer, why) => exchange.drop(peer, why),
       [Symbol.asyncDispose]: () => exchange[Symbol.asyncDispose](),
     }
   }

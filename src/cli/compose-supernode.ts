@@ -2,18 +2,27 @@
 import { join } from 'node:path'
 import { Level } from 'level'
 import { RateLimits } from '../../peer/index.ts'
-import { joinToken, openSupernode, type Supernode, supernodeHttp } from '../../supernode/index.ts'
+import {
+  ADMIN_SOCKET,
+  adminSocket,
+  joinToken,
+  openSupernode,
+  type Supernode,
+  supernodeHttp,
+} from '../../supernode/index.ts'
 import { type Log, roomLog } from '../base/log.ts'
 import { openMetrics } from '../base/metrics.ts'
 import { Scope } from '../base/scope.ts'
 import type { SupernodeSettings } from '../config/schema.ts'
-import type { Identity } from '../net/identity.ts'
+import { type Identity, parsePeerId } from '../net/identity.ts'
 import { laneOpener } from './compose-lane.ts'
 import { openShared, packageVersion } from './compose-shared.ts'
 
 export interface RunningSupernode extends AsyncDisposable {
   readonly supernode: Supernode
   readonly http: string
+  /** Routes of that HTTP side, as `METHOD /path`. */
+  readonly routes: readonly string[]
   /** Who signs passes; for tests and tools in this process. */
   readonly identity: Identity
 }
@@ -33,6 +42,7 @@ export async function composeSupernode(settings: SupernodeSettings, { log }: { l
       await openSupernode(
         {
           joinToken: settings.open ? undefined : token,
+          allow: settings.allow.map(parsePeerId),
           originAttempts: settings.originRetries + 1,
           maxTaskBytes: settings.maxTaskBytes,
         },
@@ -66,7 +76,8 @@ export async function composeSupernode(settings: SupernodeSettings, { log }: { l
         version: await packageVersion(),
       }),
     )
-    return { supernode, http: http.address, identity, [Symbol.asyncDispose]: () => scope.close() }
+    scope.own(await adminSocket(join(settings.data, ADMIN_SOCKET), { supernode, log: roomLog(log, 'supernode/http') }))
+    return { supernode, http: http.address, routes: http.routes, identity, [Symbol.asyncDispose]: () => scope.close() }
   } catch (error) {
     await scope.close()
     throw error

@@ -61,6 +61,11 @@ const common = {
     description:
       'Read from origins on loopback and private addresses, where most registries of a company are. Off, they are refused, so that nobody can use this host to reach what only it can reach. Link-local and cloud metadata addresses are always refused.',
   }),
+  certsDir: path({
+    default: '/etc/darner/certs.d',
+    description:
+      "TLS per registry, in docker's layout: HOST[:PORT]/*.crt are trusted authorities, NAME.cert with NAME.key is shown to it. Read at the start.",
+  }),
   maxTaskBytes: bytes({
     default: '64GiB',
     description: 'A blob longer than this is refused.',
@@ -95,6 +100,11 @@ export const SupernodeSettings = Type.Object(
       default: false,
       description: 'Admit every agent. Off, an agent needs the join token that `darner supernode token` shows.',
     }),
+    allow: Type.Array(Type.String({ pattern: '^[A-Za-z0-9]{16,128}$' }), {
+      default: [],
+      maxItems: 100_000,
+      description: 'PeerIds of agents that are admitted without the join token.',
+    }),
     ...common,
   },
   { additionalProperties: false, $id: 'supernode', description: 'Settings of `darner supernode`.' },
@@ -126,9 +136,25 @@ export const AgentSettings = Type.Object(
       description: "The supernode's join token, or @FILE that holds it. Empty where the supernode is open.",
     }),
     mirror: address({
-      default: 'off',
+      default: '127.0.0.1:65001',
       words: ['off'],
-      description: 'Where the registry mirror for other container engines listens, IP:PORT, or `off`.',
+      description:
+        'Where the registry mirror for other container engines listens, IP:PORT, or `off`. A port that is taken is logged and does not stop the agent.',
+    }),
+    mirrorPush: Type.Union([Type.Literal('refuse'), Type.Literal('pass')], {
+      default: 'refuse',
+      description: 'What the mirror does with pushes: refuse them, or pass them on to the upstream.',
+    }),
+    mirrorCatalog: flag({
+      default: false,
+      description: 'Pass requests for the catalogue (the list of all repositories) on to the upstream.',
+    }),
+    mirrorStaleTags: Type.Integer({
+      minimum: 0,
+      unit: 'duration',
+      default: 0,
+      description:
+        'While a registry is down, the mirror answers about a tag with what it last heard, marked as stale, if that is no older than this. 0 never does.',
     }),
     upstream: Type.Record(
       Type.String({ minLength: 1, maxLength: 255 }),
@@ -136,7 +162,8 @@ export const AgentSettings = Type.Object(
       {
         default: {},
         maxProperties: 256,
-        description: 'Registries by name: NAME=URL. The first is the default of the mirror.',
+        description:
+          'Registries that the mirror reaches, by name: NAME=URL. The first is its default; none is Docker Hub. No other registry is asked.',
       },
     ),
     runtime: Type.Record(

@@ -24,6 +24,8 @@ export interface PieceExchange extends AsyncDisposable {
    * The connection below is shared by all tasks and kept while it is used.
    */
   open(parent: PeerAddress, task: Task, options: OpenOptions): Promise<ParentChannel>
+  /** Ends every connection with a peer, both ways: it was revoked or banned. */
+  drop(peer: PeerId, why: string): void
 }
 
 export interface OpenOptions {

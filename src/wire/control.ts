@@ -120,6 +120,8 @@ export const CONTROL_ASKS = {
         repository: Type.String({ maxLength: 255 }),
         reference: Type.String({ maxLength: 256 }),
         credential: Type.Optional(Credential),
+        /** How old an answer about a tag may be while its origin is down. */
+        staleMs: Type.Optional(Count(2 ** 48)),
       },
       closed,
     ),
@@ -129,6 +131,30 @@ export const CONTROL_ASKS = {
         digest: DigestText,
         mediaType: Type.String({ maxLength: 256 }),
         body: Bytes({ maxLength: MAX_CONTROL_FRAME_BYTES - 4096 }),
+        /** Present when the origin is down: the age of this answer. */
+        ageMs: Type.Optional(Count(2 ** 48)),
+      },
+      closed,
+    ),
+  },
+  /** Who read how much of a task at its origin, and why. */
+  why: {
+    ask: Type.Object({ task: TaskIdText }, closed),
+    answer: Type.Object(
+      {
+        rows: Type.Array(
+          Type.Object(
+            {
+              peer: PeerIdText,
+              host: Type.Optional(Name),
+              reason: Type.String({ maxLength: 512 }),
+              bytes: Count(2 ** 50),
+              atMs: Count(2 ** 48),
+            },
+            closed,
+          ),
+          { maxItems: 256 },
+        ),
       },
       closed,
     ),
@@ -170,6 +196,8 @@ export const SUPERNODE_NOTICES = {
   lease: Type.Object({ task: TaskIdText, from: Count(2 ** 21) }, closed),
   /** Peers that must not be served or asked from now on. */
   revoked: Type.Object({ peers: Type.Array(PeerIdText, { maxItems: 4096 }) }, closed),
+  /** Peers that were revoked and may take part again. */
+  allowed: Type.Object({ peers: Type.Array(PeerIdText, { maxItems: 4096 }) }, closed),
 } as const
 
 /** The whole protocol; each side serves the half that is its own. */

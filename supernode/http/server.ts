@@ -1,12 +1,13 @@
 /** The supernode's HTTP side, for people and tools: health, metrics, and what the swarm does now. It changes nothing. */
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import { fastify } from 'fastify'
+import { type FastifyInstance, fastify } from 'fastify'
 import { Type } from 'typebox'
 import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
 import type { Metrics } from '../../src/base/metrics.ts'
 import { parseHostPort } from '../../src/net/address.ts'
 import { isTaskId, pieceCount, type TaskId } from '../../src/task/task.ts'
+import { errorBody } from '../../src/wire/error-body.ts'
 import type { Supernode } from '../supernode.ts'
 import { declareMetrics } from './metrics.ts'
 
@@ -21,25 +22,26 @@ export interface HttpParts {
 export async function supernodeHttp(
   listen: string,
   parts: HttpParts,
-): Promise<AsyncDisposable & { readonly address: string }> {
+): Promise<AsyncDisposable & { readonly address: string; readonly routes: readonly string[] }> {
   const { log, metrics, supernode, version } = parts
   declareMetrics(metrics, supernode)
   const app = fastify({
     loggerInstance: log.child({}, { level: 'warn' }),
     forceCloseConnections: true,
   }).withTypeProvider<TypeBoxTypeProvider>()
-  app.setErrorHandler(async (error, _request, reply) => {
-    const invalid = error instanceof Error && 'validation' in error && error.validation !== undefined
-    const known = invalid ? new DarnerError('BAD_ARGUMENT', error.message) : asDarnerError(error, 'request')
-    return reply.status(known.facts.http).send({
-      error: { code: known.code, message: known.message, ...(known.way === undefined ? {} : { way: known.way }) },
-    })
+  answerErrors(app)
+  app.addHook('onRequest', async (request) => {
+    if (request.method === 'GET' || request.method === 'HEAD') return
+    throw new DarnerError(
+      'ADMISSION_REFUSED',
+      `${request.method} ${request.url.slice(0, 200)}: nothing is changed here`,
+      {
+        way: 'use the command on the host of the supernode, which goes through its admin socket',
+      },
+    )
   })
-  app.setNotFoundHandler(async (request, reply) =>
-    reply.status(404).send({
-      error: { code: 'NOT_FOUND', message: `${request.method} ${request.url.slice(0, 200)}: no such thing here` },
-    }),
-  )
+  const routes: string[] = []
+  app.addHook('onRoute', ({ method, url }) => void routes.push(...[method].flat().map((one) => `${one} ${url}`)))
   app.get('/healthz', async () => ({ status: 'ok' }))
   app.get('/readyz', async () => ({ status: 'ready', hosts: supernode.control.hosts.size }))
   app.get('/metrics', async (_request, reply) => {
@@ -66,6 +68,7 @@ export async function supernodeHttp(
       sinceMs: host.sinceMs,
       seededBytes: supernode.traffic.to(host.peer),
     })),
+    expelled: [...supernode.admission.expelled].map(([peer, one]) => ({ peer, ...one })),
   }))
   app.get('/v1/tasks', async () => ({
     tasks: [...supernode.seed.tasks()].map((one) => summary(supernode, one.task.id)),
@@ -87,12 +90,26 @@ export async function supernodeHttp(
   const { host, port } = parseHostPort(listen)
   try {
     const address = await app.listen({ host, port })
-    return { address, [Symbol.asyncDispose]: async () => void (await app.close()) }
+    return { address, routes, [Symbol.asyncDispose]: async () => void (await app.close()) }
   } catch (error) {
     throw new DarnerError('HOST_UNABLE', `cannot serve HTTP at ${listen}: ${asDarnerError(error, 'listen').message}`, {
       cause: error,
     })
   }
+}
+
+/** Errors leave as `{ error: { code, message, way } }` with the status of their code. */
+export function answerErrors(app: FastifyInstance | ReturnType<typeof fastify>): void {
+  const any = app as FastifyInstance
+  any.setErrorHandler(async (error, _request, reply) => {
+    const invalid = error instanceof Error && 'validation' in error && error.validation !== undefined
+    const known = invalid ? new DarnerError('BAD_ARGUMENT', error.message) : asDarnerError(error, 'request')
+    return reply.status(known.facts.http).send(errorBody(known))
+  })
+  any.setNotFoundHandler(async (request, reply) => {
+    const what = `${request.method} ${request.url.slice(0, 200)}: no such thing here`
+    return reply.status(404).send(errorBody(new DarnerError('NOT_FOUND', what)))
+  })
 }
 
 function taskId(text: string): TaskId {

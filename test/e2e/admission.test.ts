@@ -1,0 +1,184 @@
+import assert from 'node:assert/strict'
+import { open, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, it } from 'mocha'
+import { request } from 'undici'
+import { systemClock } from '../../src/base/clock.ts'
+import type { RunningAgent } from '../../src/cli/compose-agent.ts'
+import type { ContentSummary } from '../../src/contracts/content.ts'
+import type { PeerId } from '../../src/contracts/exchange.ts'
+import { openIdentity } from '../../src/net/identity.ts'
+import { type Digest, digestOf } from '../../src/oci/digest.ts'
+import { pieceBytesFor } from '../../src/task/task.ts'
+import { runDarner } from '../fixtures/a-daemon.ts'
+import { aDir } from '../fixtures/a-dir.ts'
+import { aSwarm, type Swarm } from '../fixtures/a-swarm.ts'
+import { randomBody } from '../fixtures/an-image.ts'
+import { anOrigin } from '../fixtures/an-origin.ts'
+import { failsWith } from '../fixtures/fails-with.ts'
+
+const MIB = 1024 * 1024
+
+async function fetch(agent: RunningAgent | undefined, url: string, digest: Digest): Promise<ContentSummary> {
+  assert.ok(agent)
+  const signal = AbortSignal.timeout(30_000)
+  await using content = await agent.peer.engine.open(
+    { origin: { kind: 'url', url }, digest, priority: 'interactive' },
+    { signal },
+  )
+  return await content.whole({ signal })
+}
+
+/** Looks again and again until it is so; fails after `ms`. */
+async function until(ms: number, so: () => Promise<boolean> | boolean): Promise<void> {
+  const signal = AbortSignal.timeout(ms)
+  while (!(await so())) await systemClock.sleep(20, { signal })
+}
+
+async function idOf(agent: RunningAgent | undefined): Promise<PeerId> {
+  assert.ok(agent)
+  return (await agent.peer.status()).peer
+}
+
+const admin = (swarm: Swarm, verb: string, peer: string) =>
+  runDarner(['supernode', verb, peer, '--data', join(swarm.directory, 'supernode')])
+
+describe('admission', function () {
+  this.timeout(120_000)
+
+  it('lets hosts on the allow-list in without the token, and nobody else', async () => {
+    await using dir = await aDir()
+    const named = await openIdentity(join(dir.path))
+    await using swarm = await aSwarm({ peers: 0, supernode: { open: false, allow: [named.peerId] } })
+    const stranger = await swarm.start(0)
+    await failsWith('ADMISSION_REFUSED', stranger.peer.scheduler.ready({ signal: AbortSignal.timeout(10_000) }))
+    const member = await swarm.start(1, { data: dir.path })
+    await member.peer.scheduler.ready({ signal: AbortSignal.timeout(10_000) })
+    const id = await idOf(stranger)
+    assert.equal((await admin(swarm, 'allow', id)).code, 0)
+    await until(15_000, () => stranger.peer.scheduler.connected)
+  })
+
+  it('ends a revoked host within 5 s: session, connections, passes, and for good', async () => {
+    await using origin = await anOrigin()
+    await using swarm = await aSwarm({ peers: 3 })
+    const [one, two, out] = swarm.agents
+    const body = randomBody(1, 24 * MIB)
+    const gate = Promise.withResolvers<void>()
+    origin.at('/blob', { body, pauseAfter: 8 * MIB, until: gate.promise })
+    const digest = digestOf(body)
+    const url = `${origin.url}/blob`
+    const going = [one, two].map((agent) => fetch(agent, url, digest))
+    const cut = fetch(out, url, digest).catch((error: unknown) => error)
+    const id = await idOf(out)
+    await until(15_000, async () => ((await out?.peer.status())?.tasks[0]?.have ?? 0) > 20)
+    const done = await admin(swarm, 'revoke', id)
+    assert.equal(done.code, 0, done.stderr)
+    const sinceMs = Date.now()
+    await until(
+      5_000,
+      () => !swarm.supernode.supernode.control.hosts.has(id) && out?.peer.scheduler.connected === false,
+    )
+    const before = (await out?.peer.status())?.tasks[0]?.have
+    assert.ok(Date.now() - sinceMs < 5_000)
+    gate.resolve()
+    for (const summary of await Promise.all(going)) assert.equal(summary.digest, digest)
+    const after = (await out?.peer.status())?.tasks[0]?.have
+    assert.ok((after ?? 0) - (before ?? 0) <= 1, `it got pieces after it was revoked: ${before} -> ${after}`)
+    await swarm.stopSupernode()
+    await swarm.startSupernode()
+    for (const agent of [one, two]) await agent?.peer.scheduler.ready({ signal: AbortSignal.timeout(10_000) })
+    assert.ok(out)
+    await failsWith('ADMISSION_REFUSED', out.peer.scheduler.ready({ signal: AbortSignal.timeout(10_000) }), /revoked/)
+    assert.ok(!swarm.supernode.supernode.control.hosts.has(id))
+    assert.equal((await admin(swarm, 'allow', id)).code, 0)
+    await until(15_000, () => out.peer.scheduler.connected)
+    void cut
+  })
+
+  it('takes changes on the admin socket only, which is its owner’s alone', async () => {
+    await using swarm = await aSwarm({ peers: 0 })
+    const socket = await stat(join(swarm.directory, 'supernode', 'admin.sock'))
+    assert.equal(socket.mode & 0o777, 0o600)
+    const { http, routes } = swarm.supernode
+    assert.ok(routes.length > 5)
+    for (const route of routes) assert.match(route, /^(GET|HEAD) /, 'no route of the public side changes anything')
+    for (const method of ['POST', 'PUT', 'PATCH', 'DELETE'] as const) {
+      for (const path of [
+        ...routes.map((route) => route.split(' ')[1] ?? '/'),
+        '/v1/peers/x/revoke',
+        '/v1/peers/x/allow',
+      ]) {
+        const answer = await request(`${http}${path.replace(':task', 'x')}`, { method })
+        await answer.body.dump()
+        assert.equal(answer.statusCode, 403, `${method} ${path}`)
+      }
+    }
+    const missing = await runDarner(['supernode', 'revoke', 'x', '--data', join(swarm.directory, 'nowhere')])
+    assert.equal(missing.code, 1)
+    assert.match(missing.stderr, /no supernode answers/)
+  })
+})
+
+describe('a liar', function () {
+  this.timeout(120_000)
+
+  it('that serves corrupt pieces is found out by one complaint and banned, with the evidence on record', async () => {
+    await using origin = await anOrigin()
+    await using swarm = await aSwarm({ peers: 3 })
+    const [liar, honest, late] = swarm.agents
+    const body = randomBody(2, 12 * MIB)
+    const digest = digestOf(body)
+    origin.at('/blob', { body })
+    const url = `${origin.url}/blob`
+    await fetch(liar, url, digest)
+    await corrupt(join(swarm.directory, 'agent-0', 'store', 'blobs', 'sha256', digest.slice(7)), body)
+    const id = await idOf(liar)
+    assert.equal((await fetch(honest, url, digest)).digest, digest)
+    await until(15_000, () => swarm.supernode.supernode.admission.expelled.has(id))
+    const answer = await request(`${swarm.supernode.http}/v1/peers`)
+    const { expelled } = (await answer.body.json()) as { expelled: { peer: string; kind: string; why: string }[] }
+    assert.deepEqual(
+      expelled.map(({ peer, kind }) => [peer, kind]),
+      [[id, 'banned']],
+    )
+    assert.match(expelled[0]?.why ?? '', /corrupt piece/)
+    assert.ok(!swarm.supernode.supernode.control.hosts.has(id))
+    assert.equal((await fetch(late, url, digest)).digest, digest)
+    assert.equal(origin.requests.filter(({ method }) => method === 'GET').length, 1)
+  })
+
+  it('that accuses honest peers gets none of them banned, and is heard no more', async () => {
+    await using origin = await anOrigin()
+    await using swarm = await aSwarm({ peers: 2 })
+    const [honest, liar] = swarm.agents
+    assert.ok(honest && liar)
+    const victim = await idOf(honest)
+    const accuser = await idOf(liar)
+    const { supernode } = swarm.supernode
+    for (let seed = 3; seed < 7; seed++) {
+      const body = randomBody(seed, 2 * MIB)
+      origin.at(`/${seed}`, { body })
+      const digest = digestOf(body)
+      await fetch(honest, `${origin.url}/${seed}`, digest)
+      const signal = AbortSignal.timeout(10_000)
+      await using registration = await liar.peer.scheduler.register(
+        { origin: { kind: 'url', url: `${origin.url}/${seed}` }, digest, priority: 'interactive' },
+        { signal },
+      )
+      const before = supernode.loop.state.peers.get(accuser)?.falseReports ?? 0
+      registration.blame(victim, 'PIECE_DIGEST', 0)
+      await until(10_000, () => before >= 3 || (supernode.loop.state.peers.get(accuser)?.falseReports ?? 0) > before)
+    }
+    assert.ok((supernode.loop.state.peers.get(accuser)?.falseReports ?? 0) >= 3)
+    assert.deepEqual([...supernode.admission.expelled.keys()], [])
+    assert.ok(supernode.control.hosts.has(victim))
+  })
+})
+
+/** Turns one byte in each piece of a blob that a host goes on serving. */
+async function corrupt(path: string, body: Uint8Array): Promise<void> {
+  await using file = await open(path, 'r+')
+  for (let at = 100; at < body.byteLength; at += pieceBytesFor(body.byteLength))
+    await file.write(Buffer.from([~(body[at] ?? 0)]), 0, 1, at)
+}
