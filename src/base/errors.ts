@@ -67,6 +67,7 @@ export const CODES = {
   RUNTIME_FAILED: row(500, EXIT.failed, false),
   RUNTIME_MISSING: row(500, EXIT.failed, false),
   HOST_UNABLE: row(500, EXIT.failed, false),
+  NETWORK_FAILED: row(500, EXIT.failed, false),
   MOUNT_FAILED: row(500, EXIT.failed, false),
   STATE_INVALID: row(409, EXIT.failed, false),
   COMMAND_FAILED: row(500, EXIT.failed, false),
