@@ -1,5 +1,5 @@
 /** Composition root of `darner agent`: peer and engine in one process, joined by the peer's ContentSource. */
-import { type Peer, registerPeerRoutes } from '../../peer/index.ts'
+import { type Mirror, type Peer, registerPeerRoutes } from '../../peer/index.ts'
 import type { Log } from '../base/log.ts'
 import { Scope } from '../base/scope.ts'
 import type { AgentSettings } from '../config/schema.ts'
@@ -9,19 +9,26 @@ import { listenLocal, localServer } from './local-server.ts'
 
 export interface RunningAgent extends AsyncDisposable {
   readonly peer: Peer
+  /** Undefined when it is off, or can't listen. */
+  readonly mirror: Mirror | undefined
 }
 
 /** Starts an agent with all its parts; its socket answers once this resolves. Dispose it to stop; containers run on. */
 export async function composeAgent(settings: AgentSettings, { log }: { log: Log }): Promise<RunningAgent> {
   const scope = new Scope()
   try {
-    const peer = await composePeer(settings, { scope, log })
+    const { peer, mirror } = await composePeer(settings, { scope, log })
     const app = localServer({ log })
     registerPeerRoutes(app, peer)
+    app.get('/v1/mirror', async () => {
+      if (typeof mirror !== 'object')
+        return mirror === undefined ? { state: 'off' } : { state: 'failed', trouble: mirror }
+      return { state: 'on', ...mirror.status() }
+    })
     if (settings.engine) await composeEngine(settings, { scope, log, app, content: peer.engine })
     scope.defer(() => app.close())
     await listenLocal(app, settings.socket)
-    return { peer, [Symbol.asyncDispose]: () => scope.close() }
+    return { peer, mirror: typeof mirror === 'object' ? mirror : undefined, [Symbol.asyncDispose]: () => scope.close() }
   } catch (error) {
     await scope.close()
     throw error

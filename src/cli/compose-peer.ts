@@ -1,21 +1,33 @@
 /** Composition root of the swarm side of `darner agent`. */
 import { hostname } from 'node:os'
-import { openPeer, type Peer, RateLimits } from '../../peer/index.ts'
-import type { Log } from '../base/log.ts'
+import { type Mirror, openMirror, openPeer, type Peer, RateLimits } from '../../peer/index.ts'
+import { asDarnerError } from '../base/errors.ts'
+import { type Log, roomLog } from '../base/log.ts'
 import type { Scope } from '../base/scope.ts'
 import type { AgentSettings } from '../config/schema.ts'
+import { OriginHttp } from '../oci/origin-http.ts'
 import { laneOpener } from './compose-lane.ts'
 import { openShared, packageVersion } from './compose-shared.ts'
 
 /** How long a task waits for the supernode before it goes to the origin itself. */
 const SUPERNODE_MS = 5_000
 
+/** The same behind the mirror, whose clients have an origin of their own to go to. */
+const MIRROR_SUPERNODE_MS = 800
+
+export interface ComposedPeer {
+  readonly peer: Peer
+  /** The registry mirror; a string says why it is off, though it was wanted. Undefined when it wasn't. */
+  readonly mirror: Mirror | string | undefined
+}
+
 /** Starts the peer with all its parts; the scope closes them. */
-export async function composePeer(settings: AgentSettings, parts: { scope: Scope; log: Log }): Promise<Peer> {
+export async function composePeer(settings: AgentSettings, parts: { scope: Scope; log: Log }): Promise<ComposedPeer> {
   const { scope, log } = parts
-  const { store, identity, node, origin, clock, random, retryMs } = await openShared(settings, parts)
+  const shared = await openShared(settings, parts)
+  const { store, identity, node, origin, clock, random, retryMs } = shared
   const limits = scope.own(new RateLimits({ clock }))
-  return scope.own(
+  const peer = scope.own(
     await openPeer(
       {
         supernode: settings.supernode,
@@ -41,4 +53,37 @@ export async function composePeer(settings: AgentSettings, parts: { scope: Scope
       },
     ),
   )
+  return { peer, mirror: await composeMirror(settings, peer, shared, parts) }
+}
+
+/** The mirror is a service to other programs: that it can't listen is no reason to stop an agent. */
+async function composeMirror(
+  settings: AgentSettings,
+  { engine, scheduler }: Peer,
+  { store, origin, originOptions, clock }: Awaited<ReturnType<typeof openShared>>,
+  { scope, log: root }: { scope: Scope; log: Log },
+): Promise<Mirror | string | undefined> {
+  if (settings.mirror === 'off') return undefined
+  const log = roomLog(root, 'peer/mirror')
+  try {
+    const mirror = scope.own(
+      await openMirror(
+        {
+          listen: settings.mirror,
+          upstreams: settings.upstream,
+          push: settings.mirrorPush,
+          catalog: settings.mirrorCatalog,
+          staleMs: settings.mirrorStaleTags,
+          supernodeMs: MIRROR_SUPERNODE_MS,
+        },
+        { engine, scheduler, store, origin, http: scope.own(new OriginHttp(originOptions)), clock, log },
+      ),
+    )
+    log.info({ address: mirror.address }, 'mirror listens')
+    return mirror
+  } catch (error) {
+    const known = asDarnerError(error, `mirror at ${settings.mirror}`)
+    log.error({ code: known.code, error: known.message }, 'mirror is off')
+    return known.message
+  }
 }

@@ -8,7 +8,8 @@ import type { AgentSettings, SupernodeSettings } from '../config/schema.ts'
 import { openIdentity } from '../net/identity.ts'
 import { openNode } from '../net/node.ts'
 import { isMetadataAddress, isPrivateAddress } from '../net/special-address.ts'
-import { createOriginClient } from '../oci/registry-client.ts'
+import { readCertsDir } from '../oci/certs-dir.ts'
+import { createOriginClient, ORIGIN_DEFAULTS, type OriginClientOptions } from '../oci/registry-client.ts'
 import { RETRY_LIMITS, retryPlan } from '../oci/retry-plan.ts'
 import { openStore } from '../store/store.ts'
 
@@ -39,21 +40,19 @@ export async function openShared(settings: Settings, parts: { scope: Scope; log:
   )
   const identity = await openIdentity(settings.data)
   const node = scope.own(await openNode({ listen: [settings.p2pListen], identity }, { log: roomLog(log, 'net') }))
-  const origin = scope.own(
-    createOriginClient(
-      {
-        firstByteMs: settings.originTimeout,
-        idleMs: settings.originTimeout,
-        userAgent: `darner/${await packageVersion()}`,
-        allowAddress: (address) =>
-          !isMetadataAddress(address) && (settings.allowPrivateOrigins || !isPrivateAddress(address)),
-      },
-      { log: roomLog(log, 'oci'), clock },
-    ),
-  )
+  const originOptions: OriginClientOptions = {
+    ...ORIGIN_DEFAULTS,
+    firstByteMs: settings.originTimeout,
+    idleMs: settings.originTimeout,
+    userAgent: `darner/${await packageVersion()}`,
+    hosts: await readCertsDir(settings.certsDir),
+    allowAddress: (address) =>
+      !isMetadataAddress(address) && (settings.allowPrivateOrigins || !isPrivateAddress(address)),
+  }
+  const origin = scope.own(createOriginClient(originOptions, { log: roomLog(log, 'oci'), clock }))
   const limits = { ...RETRY_LIMITS, attempts: settings.originRetries + 1 }
   const retryMs = (error: unknown, attempt: number, chance: Random) => retryPlan(error, attempt, chance, limits)
-  return { clock, random, store, identity, node, origin, retryMs }
+  return { clock, random, store, identity, node, origin, originOptions, retryMs }
 }
 
 /** The version in package.json, both in a checkout and in the installed package. */

@@ -66,10 +66,14 @@ export interface ManifestRequest {
   /** A tag or a digest. */
   readonly reference: string
   readonly credential?: Credential
+  /** How old the last known answer about a tag may be that is given while the origin is down; 0, or absent, is none. */
+  readonly staleMs?: number
 }
 
 export interface ManifestAnswer {
   readonly digest: Digest
   readonly mediaType: string
   readonly body: Uint8Array
+  /** Present when the origin could not be asked: how old this answer about a tag is. */
+  readonly ageMs?: number
 }

@@ -40,4 +40,10 @@ export interface OriginPort {
     reference: string,
     options: AccessOptions,
   ): Promise<ManifestAnswer>
+  /** What a HEAD says of a manifest; some registries count only reads. The digest is the origin's word. */
+  manifestHead(
+    origin: Omit<RegistryOrigin, 'collection'>,
+    reference: string,
+    options: AccessOptions,
+  ): Promise<{ readonly digest?: Digest }>
 }

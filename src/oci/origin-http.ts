@@ -1,6 +1,7 @@
 /** One HTTP request to an origin: deadlines, TLS per host, redirects under a guard, and secrets that stay with their host. */
 import { lookup as systemLookup } from 'node:dns'
 import { isIP } from 'node:net'
+import type { Readable } from 'node:stream'
 import { getCACertificates } from 'node:tls'
 import { Agent, type Dispatcher, request } from 'undici'
 import { DarnerError } from '../base/errors.ts'
@@ -37,13 +38,13 @@ export interface OriginHttpOptions {
 }
 
 export interface HttpAsk {
-  readonly method: 'GET' | 'HEAD' | 'POST'
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   readonly url: URL
   readonly purpose: UrlPurpose
   readonly headers: Readonly<Record<string, string>>
   /** Sent to the host of `url` only, and dropped at the first redirect away from it. */
   readonly secretHeaders: Readonly<Record<string, string>>
-  readonly body?: string
+  readonly body?: string | Readable
   readonly signal: AbortSignal
 }
 
@@ -57,6 +58,8 @@ export interface HttpAnswer extends AsyncDisposable {
   readonly body: Dispatcher.ResponseData['body']
   /** A header's value; several values are joined as HTTP has it. */
   header(name: string): string | undefined
+  /** A header's values, each as it came. */
+  values(name: string): string[]
   /** At most `limit` bytes of the body; the rest is thrown away. */
   text(limit: number): Promise<string>
   /** Throws the body away; a short one leaves the connection usable. */
@@ -100,8 +103,11 @@ export class OriginHttp implements AsyncDisposable {
       const location = answer.header('location')
       if (!REDIRECTS.has(answer.status) || location === undefined) return answer
       await answer.discard()
-      if (ask.method === 'POST')
-        throw new DarnerError('ORIGIN_FAILED', `${askName('POST', url)}: ${url.host} answered a redirect to a POST`)
+      if (ask.method !== 'GET' && ask.method !== 'HEAD')
+        throw new DarnerError(
+          'ORIGIN_FAILED',
+          `${askName(ask.method, url)}: ${url.host} answered a redirect to a ${ask.method}`,
+        )
       if (hop >= this.#options.maxRedirects) {
         throw new DarnerError(
           'ORIGIN_FAILED',
@@ -228,6 +234,11 @@ class Answer implements HttpAnswer {
   header(name: string): string | undefined {
     const value = this.#headers[name]
     return Array.isArray(value) ? value.join(', ') : value
+  }
+
+  values(name: string): string[] {
+    const value = this.#headers[name]
+    return value === undefined ? [] : Array.isArray(value) ? value : [value]
   }
 
   async text(limit: number): Promise<string> {

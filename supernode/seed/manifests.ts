@@ -1,8 +1,10 @@
 /**
  * Manifests for the whole swarm: one question to the origin, shared by all who ask the same thing with the same rights at the
- * same time. By digest the answer never changes and is kept for minutes; a tag's answer is kept for seconds.
+ * same time. By digest the answer never changes and is kept for minutes; a tag's answer is kept for seconds, then asked again by
+ * a HEAD, which brings the manifest only when it is another one. While the origin is down, what was answered before still is.
  */
 import type { Clock } from '../../src/base/clock.ts'
+import { isDarnerError } from '../../src/base/errors.ts'
 import { abortable } from '../../src/base/signals.ts'
 import type { ManifestAnswer, ManifestRequest } from '../../src/contracts/content.ts'
 import type { OriginPort } from '../../src/contracts/origin.ts'
@@ -18,16 +20,23 @@ export interface ManifestsOptions {
 }
 
 interface Entry {
-  readonly answer: Promise<ManifestAnswer>
+  /** The last answer of the origin, and when it came. */
+  last?: { readonly answer: ManifestAnswer; readonly atMs: number }
+  /** The question under way. */
+  asking?: Promise<ManifestAnswer>
   untilMs: number
-  bytes: number
 }
+
+/** The origin is not there, or not well: no word of its own about this manifest. */
+const DOWN = ['ORIGIN_UNREACHABLE', 'ORIGIN_FAILED', 'ORIGIN_BUSY', 'ORIGIN_TRUNCATED', 'TIMED_OUT'] as const
+const MAX_ENTRIES = 10_000
 
 export class Manifests {
   readonly #options: ManifestsOptions
   readonly #origin: OriginPort
   readonly #clock: Clock
   readonly #names: CredentialNames
+  /** By (upstream, repository, reference, credential), oldest first. */
   readonly #entries = new Map<string, Entry>()
   #bytes = 0
 
@@ -38,48 +47,82 @@ export class Manifests {
     this.#names = parts.names
   }
 
-  /** The manifest's exact bytes. Throws the origin's errors; a failure isn't kept. */
+  /** The manifest's exact bytes. Throws the origin's errors; a refusal isn't kept. */
   async get(request: ManifestRequest, { signal }: { signal: AbortSignal }): Promise<ManifestAnswer> {
     const { upstream, repository } = request.origin
     const key = JSON.stringify([upstream, repository, request.reference, this.#names.of(request.credential)])
-    const known = this.#entries.get(key)
-    if (known !== undefined && known.untilMs > this.#clock.monotonicMs()) return await abortable(known.answer, signal)
-    // the question outlives the first asker: others may be waiting for the same answer
-    const answer = this.#origin.manifest(request.origin, request.reference, {
-      credential: request.credential,
-      signal: AbortSignal.timeout(this.#options.originMs),
-    })
-    const entry: Entry = { answer, untilMs: Number.POSITIVE_INFINITY, bytes: 0 }
-    this.#drop(key)
-    this.#entries.set(key, entry)
-    answer.then(
-      (body) => {
-        if (this.#entries.get(key) !== entry) return
-        entry.untilMs =
-          this.#clock.monotonicMs() + (isDigest(request.reference) ? this.#options.digestMs : this.#options.tagMs)
-        entry.bytes = body.body.byteLength
-        this.#bytes += entry.bytes
-        this.#shrink()
-      },
-      () => {
-        if (this.#entries.get(key) === entry) this.#drop(key)
-      },
-    )
-    return await abortable(answer, signal)
+    const entry = this.#entries.get(key) ?? { untilMs: 0 }
+    if (entry.last !== undefined && entry.untilMs > this.#clock.monotonicMs()) return entry.last.answer
+    entry.asking ??= this.#begin(key, entry, request)
+    try {
+      return await abortable(entry.asking, signal)
+    } catch (error) {
+      signal.throwIfAborted()
+      const { last } = entry
+      if (last === undefined || !isDarnerError(error, ...DOWN)) throw error
+      if (isDigest(request.reference)) return last.answer
+      const ageMs = Math.round(this.#clock.monotonicMs() - last.atMs)
+      if (ageMs > (request.staleMs ?? 0)) throw error
+      return { ...last.answer, ageMs }
+    }
   }
 
-  #drop(key: string): void {
-    const entry = this.#entries.get(key)
-    if (entry === undefined) return
-    this.#bytes -= entry.bytes
+  /** The question outlives the first asker: others may be waiting for the same answer. */
+  #begin(key: string, entry: Entry, request: ManifestRequest): Promise<ManifestAnswer> {
+    const asking = this.#ask(request, entry.last?.answer)
+    this.#entries.delete(key)
+    this.#entries.set(key, entry)
+    void asking
+      .then(
+        (answer) => {
+          const now = this.#clock.monotonicMs()
+          this.#bytes += answer.body.byteLength - (entry.last?.answer.body.byteLength ?? 0)
+          entry.last = { answer, atMs: now }
+          entry.untilMs = now + (isDigest(request.reference) ? this.#options.digestMs : this.#options.tagMs)
+        },
+        (error: unknown) => {
+          if (!isDarnerError(error, ...DOWN) || entry.last === undefined) this.#drop(key, entry)
+        },
+      )
+      .finally(() => {
+        delete entry.asking
+        this.#shrink()
+      })
+    return asking
+  }
+
+  async #ask(request: ManifestRequest, before: ManifestAnswer | undefined): Promise<ManifestAnswer> {
+    const { origin, reference, credential } = request
+    const options = { credential, signal: AbortSignal.timeout(this.#options.originMs) }
+    if (before !== undefined && (await this.#unchanged(request, before, options))) return before
+    return await this.#origin.manifest(origin, reference, options)
+  }
+
+  async #unchanged(
+    { origin, reference }: ManifestRequest,
+    before: ManifestAnswer,
+    options: Parameters<OriginPort['manifestHead']>[2],
+  ): Promise<boolean> {
+    try {
+      return (await this.#origin.manifestHead(origin, reference, options)).digest === before.digest
+    } catch (error) {
+      // ORIGIN_FAILED and refusals: a registry may not answer HEAD as it does GET, so GET has the last word
+      if (isDarnerError(error, 'ORIGIN_UNREACHABLE', 'TIMED_OUT')) throw error
+      return false
+    }
+  }
+
+  #drop(key: string, entry: Entry): void {
+    if (this.#entries.get(key) !== entry) return
+    this.#bytes -= entry.last?.answer.body.byteLength ?? 0
     this.#entries.delete(key)
   }
 
   /** Oldest first, until the bound holds. */
   #shrink(): void {
     for (const [key, entry] of this.#entries) {
-      if (this.#bytes <= this.#options.cacheBytes && this.#entries.size <= 10_000) return
-      if (entry.untilMs !== Number.POSITIVE_INFINITY) this.#drop(key)
+      if (this.#bytes <= this.#options.cacheBytes && this.#entries.size <= MAX_ENTRIES) return
+      if (entry.asking === undefined) this.#drop(key, entry)
     }
   }
 }

@@ -1,0 +1,266 @@
+/**
+ * Blobs (distribution-spec, "Pulling blobs"): streamed while their pieces arrive, ranges from the pieces that cover them, and the
+ * last bytes of a whole blob only when its digest has matched.
+ */
+import { randomUUID } from 'node:crypto'
+import { asDarnerError, type DarnerError, isDarnerError } from '../../src/base/errors.ts'
+import { abortable, withDeadline } from '../../src/base/signals.ts'
+import type { Content } from '../../src/contracts/content.ts'
+import type { SchedulerPort } from '../../src/contracts/scheduling.ts'
+import type { Digest } from '../../src/oci/digest.ts'
+import type { OriginHttp } from '../../src/oci/origin-http.ts'
+import type { Store } from '../../src/store/store.ts'
+import type { Credential, RegistryOrigin } from '../../src/task/origin.ts'
+import type { Engine } from '../engine/engine.ts'
+import type { OpenContent } from '../engine/open-content.ts'
+import { breakOff, send, sendWhole } from './answer.ts'
+import { type Ask, askKey } from './ask.ts'
+import { ociBody } from './oci-errors.ts'
+import { askUpstream, relay } from './pass-through.ts'
+import { type ByteRange, contentRange, decideRange, MAX_RANGES, matchesNone } from './range.ts'
+import type { Rights } from './rights.ts'
+import { originAt, type Place } from './upstreams.ts'
+
+export interface BlobsParts {
+  readonly engine: Engine
+  readonly scheduler: SchedulerPort
+  readonly store: Store
+  readonly http: OriginHttp
+  readonly rights: Rights
+  readonly patienceMs: () => number
+}
+
+/** Refusals that another's credential may have met: asked again with the client's own. */
+const REFUSED = ['ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_NOT_FOUND'] as const
+const UNREACHABLE = ['ORIGIN_UNREACHABLE', 'ORIGIN_FAILED', 'ORIGIN_BUSY', 'TIMED_OUT'] as const
+const MAX_SHARED_REFUSALS = 3
+/** Kept back at the end of a whole blob until its digest has matched. */
+const HELD_BACK_BYTES = 1
+/** Lengths that were asked for lately. */
+const MAX_LENGTHS = 4096
+
+export class Blobs {
+  readonly #parts: BlobsParts
+  /** HEAD answers by (place, digest, credential): a blob's length never changes. The right to know it is checked apart. */
+  readonly #lengths = new Map<string, number>()
+
+  constructor(parts: BlobsParts) {
+    this.#parts = parts
+  }
+
+  async head(ask: Ask, place: Place, digest: Digest): Promise<void> {
+    const { credential, signal } = ask
+    const origin: RegistryOrigin = { ...originAt(place), collection: 'blobs' }
+    const { store, rights, http } = this.#parts
+    const stored = store.byDigest(digest)
+    if (stored?.complete) {
+      await abortable(rights.show(origin, digest, credential, stored), signal)
+      return this.#headOnly(ask, digest, stored.task.bytes)
+    }
+    const key = askKey(origin, digest, credential)
+    const known = rights.has(origin, digest, credential) ? this.#lengths.get(key) : undefined
+    if (known !== undefined) return this.#headOnly(ask, digest, known)
+    try {
+      const answer = await askUpstream(http, ask, place.upstream, `${place.repository}/blobs/${digest}`)
+      const length = answer.header('content-length')
+      if (answer.status !== 200 || length === undefined || !/^\d{1,15}$/.test(length))
+        return await relay(ask, answer, place)
+      await answer[Symbol.asyncDispose]()
+      this.#noteLength(key, Number(length))
+      rights.note(origin, digest, credential)
+      this.#headOnly(ask, digest, Number(length))
+    } catch (error) {
+      if (!isDarnerError(error, ...UNREACHABLE) || ask.response.headersSent) throw error
+      this.#headOnly(ask, digest, await this.#lengthInSwarm(origin, digest, credential, error, signal))
+    }
+  }
+
+  async get(ask: Ask, place: Place, digest: Digest): Promise<void> {
+    const { request, response, credential, signal } = ask
+    const origin: RegistryOrigin = { ...originAt(place), collection: 'blobs' }
+    let content: OpenContent
+    try {
+      content = await this.#open(origin, digest, credential, signal)
+    } catch (error) {
+      if (!isDarnerError(error, 'ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED')) throw error
+      // the origin's own words to this very client, its challenge byte for byte
+      const answer = await askUpstream(this.#parts.http, ask, place.upstream, `${place.repository}/blobs/${digest}`)
+      return await relay(ask, answer, place)
+    }
+    await using held = content
+    const etag = `"${digest}"`
+    const headers = blobHeaders(digest)
+    if (matchesNone(request.headers['if-none-match'], etag)) {
+      response.writeHead(304, headers).end()
+      return
+    }
+    const { bytes } = held
+    const decision = decideRange(request.headers.range, one(request.headers['if-range']), { bytes, etag })
+    switch (decision.kind) {
+      case 'unsatisfiable':
+      case 'tooMany':
+        return sendWhole(response, {
+          status: 416,
+          headers: { ...headers, 'content-type': 'application/json', 'content-range': `bytes */${bytes}` },
+          body: ociBody(
+            'RANGE_INVALID',
+            decision.kind === 'tooMany'
+              ? `${decision.count} ranges in one request, the most are ${MAX_RANGES}`
+              : `no byte of ${bytes} in the ranges asked for`,
+          ),
+          head: false,
+        })
+      case 'whole':
+        response.writeHead(200, { ...headers, 'content-length': String(bytes) })
+        return await stream(ask, held, () => sendVerified(ask, held, { from: 0, to: bytes }))
+      case 'parts': {
+        const [first] = decision.parts
+        if (first !== undefined && decision.parts.length === 1) {
+          response.writeHead(206, {
+            ...headers,
+            'content-length': String(first.to - first.from),
+            'content-range': contentRange(first, bytes),
+          })
+          return await stream(ask, held, () => sendVerified(ask, held, first))
+        }
+        return await sendMultipart(ask, held, decision.parts, headers)
+      }
+    }
+  }
+
+  /** The blob, once this client may have it. */
+  async #open(
+    origin: RegistryOrigin,
+    digest: Digest,
+    credential: Credential | undefined,
+    signal: AbortSignal,
+  ): Promise<OpenContent> {
+    const { engine, rights, patienceMs } = this.#parts
+    for (let attempt = 0; ; attempt++) {
+      const shared = engine.knows(digest)
+      let content: OpenContent
+      try {
+        content = await engine.openStored(
+          { origin, digest, priority: 'interactive', ...(credential === undefined ? {} : { credential }) },
+          { signal, supernodeMs: patienceMs() },
+        )
+      } catch (error) {
+        if (shared && attempt < MAX_SHARED_REFUSALS && isDarnerError(error, ...REFUSED)) continue
+        throw error
+      }
+      if (!shared) {
+        rights.note(origin, digest, credential)
+        return content
+      }
+      try {
+        await abortable(rights.show(origin, digest, credential, content.stored), signal)
+        return content
+      } catch (error) {
+        await content[Symbol.asyncDispose]()
+        throw error
+      }
+    }
+  }
+
+  /** The origin is down: what the swarm knows of the blob, under the swarm's own rules of who may read. */
+  async #lengthInSwarm(
+    origin: RegistryOrigin,
+    digest: Digest,
+    credential: Credential | undefined,
+    why: DarnerError,
+    signal: AbortSignal,
+  ): Promise<number> {
+    const { scheduler, patienceMs } = this.#parts
+    try {
+      await scheduler.ready({ signal: withDeadline(signal, patienceMs()) })
+      await using registration = await scheduler.register(
+        { origin, digest, priority: 'background', ...(credential === undefined ? {} : { credential }) },
+        { signal },
+      )
+      return registration.task.bytes
+    } catch {
+      // SUPERNODE_UNREACHABLE, or the origin's silence once more: what the origin did is what counts
+      throw why
+    }
+  }
+
+  #headOnly(ask: Ask, digest: Digest, bytes: number): void {
+    const headers = blobHeaders(digest)
+    if (matchesNone(ask.request.headers['if-none-match'], `"${digest}"`)) ask.response.writeHead(304, headers)
+    else ask.response.writeHead(200, { ...headers, 'content-length': String(bytes) })
+    ask.response.end()
+  }
+
+  #noteLength(key: string, bytes: number): void {
+    this.#lengths.delete(key)
+    this.#lengths.set(key, bytes)
+    const [oldest] = this.#lengths.keys()
+    if (this.#lengths.size > MAX_LENGTHS && oldest !== undefined) this.#lengths.delete(oldest)
+  }
+}
+
+function blobHeaders(digest: Digest): Record<string, string> {
+  return {
+    'content-type': 'application/octet-stream',
+    'docker-content-digest': digest,
+    etag: `"${digest}"`,
+    'accept-ranges': 'bytes',
+  }
+}
+
+/** Runs `work` after the headers; whatever fails then breaks the connection. */
+async function stream(ask: Ask, content: Content, work: () => Promise<void>): Promise<void> {
+  const { response } = ask
+  response.flushHeaders()
+  try {
+    await work()
+    response.end()
+  } catch (error) {
+    breakOff(response)
+    throw asDarnerError(error, `blob of ${content.bytes} bytes`)
+  }
+}
+
+/** The bytes of a range. Of a whole blob, the last byte leaves only when the digest has matched. */
+async function sendVerified({ response, signal }: Ask, content: Content, { from, to }: ByteRange): Promise<void> {
+  const whole = from === 0 && to === content.bytes
+  const freely = whole ? Math.max(from, to - HELD_BACK_BYTES) : to
+  for await (const chunk of content.read({ from, to: freely, signal })) await send(response, chunk, signal)
+  if (!whole) return
+  await content.whole({ signal })
+  for await (const chunk of content.read({ from: freely, to, signal })) await send(response, chunk, signal)
+}
+
+/** RFC 9110, section 14.6: several ranges in one answer. */
+async function sendMultipart(
+  ask: Ask,
+  content: Content,
+  parts: readonly ByteRange[],
+  headers: Readonly<Record<string, string>>,
+): Promise<void> {
+  const { response, signal } = ask
+  const boundary = randomUUID()
+  const heads = parts.map((part) =>
+    Buffer.from(
+      `\r\n--${boundary}\r\ncontent-type: application/octet-stream\r\ncontent-range: ${contentRange(part, content.bytes)}\r\n\r\n`,
+    ),
+  )
+  const tail = Buffer.from(`\r\n--${boundary}--\r\n`)
+  const bytes = parts.reduce((sum, { from, to }, at) => sum + (heads[at]?.byteLength ?? 0) + to - from, tail.byteLength)
+  response.writeHead(206, {
+    ...headers,
+    'content-type': `multipart/byteranges; boundary=${boundary}`,
+    'content-length': String(bytes),
+  })
+  await stream(ask, content, async () => {
+    for (const [at, part] of parts.entries()) {
+      await send(response, heads[at] ?? new Uint8Array(), signal)
+      await sendVerified(ask, content, part)
+    }
+    await send(response, tail, signal)
+  })
+}
+
+function one(value: string | readonly string[] | undefined): string | undefined {
+  return typeof value === 'string' || value === undefined ? value : value[0]
+}

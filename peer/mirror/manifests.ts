@@ -1,0 +1,194 @@
+/**
+ * Manifests (distribution-spec, "Pulling manifests"): the exact bytes with the media type that the origin stated. By digest they
+ * are kept, for whoever showed a right to them; a tag is the origin's to tell, and when it can't, an old answer is marked as one.
+ */
+import type { Clock } from '../../src/base/clock.ts'
+import { DarnerError, isDarnerError } from '../../src/base/errors.ts'
+import { abortable } from '../../src/base/signals.ts'
+import type { ManifestAnswer, ManifestRequest } from '../../src/contracts/content.ts'
+import type { OriginPort } from '../../src/contracts/origin.ts'
+import { algorithmOf, Digester, isDigest } from '../../src/oci/digest.ts'
+import { bareMediaType, MANIFEST_ACCEPT } from '../../src/oci/media-types.ts'
+import type { OriginHttp } from '../../src/oci/origin-http.ts'
+import type { Engine } from '../engine/engine.ts'
+import { sendWhole } from './answer.ts'
+import { type Ask, askKey } from './ask.ts'
+import { askUpstream, relay } from './pass-through.ts'
+import { matchesNone } from './range.ts'
+import type { Rights } from './rights.ts'
+import { originAt, type Place } from './upstreams.ts'
+
+export interface ManifestsOptions {
+  /** How old an answer about a tag may be that is given while its origin is down; 0 gives none. */
+  readonly staleMs: number
+}
+
+export interface ManifestsParts {
+  readonly engine: Engine
+  readonly origin: OriginPort
+  readonly http: OriginHttp
+  readonly rights: Rights
+  readonly clock: Clock
+  readonly patienceMs: () => number
+}
+
+const MAX_KEPT_BYTES = 32 * 1024 * 1024
+const MAX_KEPT = 10_000
+const ASK_MS = 120_000
+const DOWN = ['ORIGIN_UNREACHABLE', 'ORIGIN_FAILED', 'ORIGIN_BUSY', 'ORIGIN_TRUNCATED', 'TIMED_OUT'] as const
+
+interface Kept {
+  readonly answer: ManifestAnswer
+  readonly atMs: number
+}
+
+export class MirrorManifests {
+  readonly #options: ManifestsOptions
+  readonly #parts: ManifestsParts
+  /** By (place, tag or digest, credential), oldest first. */
+  readonly #kept = new Map<string, Kept>()
+  readonly #asking = new Map<string, Promise<ManifestAnswer>>()
+  #bytes = 0
+
+  constructor(options: ManifestsOptions, parts: ManifestsParts) {
+    this.#options = options
+    this.#parts = parts
+  }
+
+  async serve(ask: Ask, place: Place, reference: string): Promise<void> {
+    let answer: ManifestAnswer
+    try {
+      answer = await this.#answer(ask, place, reference)
+    } catch (error) {
+      const refused = isDarnerError(error, 'ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED')
+      // the origin may know a kind of manifest that was not asked for on the client's behalf
+      const other = isDarnerError(error, 'ORIGIN_NOT_FOUND') && acceptsOthers(ask.request.headers.accept)
+      if (refused || other) return await this.#pass(ask, place, reference)
+      throw error
+    }
+    if (!accepts(ask.request.headers.accept, answer.mediaType)) return await this.#pass(ask, place, reference)
+    const { digest, mediaType, body, ageMs } = answer
+    const headers: Record<string, string> = {
+      'content-type': mediaType === '' ? 'application/octet-stream' : mediaType,
+      'docker-content-digest': digest,
+      etag: `"${digest}"`,
+      ...(place.ns === undefined ? {} : { 'oci-namespace': place.ns }),
+      ...(ageMs === undefined
+        ? {}
+        : { age: String(Math.round(ageMs / 1000)), warning: '110 darner "Response is Stale: the origin is down"' }),
+    }
+    if (matchesNone(ask.request.headers['if-none-match'], `"${digest}"`)) {
+      ask.response.writeHead(304, headers).end()
+      return
+    }
+    sendWhole(ask.response, { status: 200, headers, body, head: ask.head })
+  }
+
+  async #pass(ask: Ask, place: Place, reference: string): Promise<void> {
+    const path = `${place.repository}/manifests/${reference}`
+    await relay(ask, await askUpstream(this.#parts.http, ask, place.upstream, path), place)
+  }
+
+  async #answer({ credential, signal }: Ask, place: Place, reference: string): Promise<ManifestAnswer> {
+    const { rights } = this.#parts
+    const origin = originAt(place)
+    const key = askKey(origin, reference, credential)
+    const kept = this.#kept.get(key)
+    if (kept !== undefined && isDigest(reference) && rights.has(origin, reference, credential)) return kept.answer
+    let asking = this.#asking.get(key)
+    if (asking === undefined) {
+      const staleMs = isDigest(reference) ? 0 : this.#options.staleMs
+      asking = this.#ask({
+        origin,
+        reference,
+        ...(credential === undefined ? {} : { credential }),
+        ...(staleMs === 0 ? {} : { staleMs }),
+      }).finally(() => this.#asking.delete(key))
+      asking.then(
+        (answer) => {
+          if (answer.ageMs !== undefined) return
+          rights.note(origin, answer.digest, credential)
+          this.#keep(key, answer)
+          this.#keep(askKey(origin, answer.digest, credential), answer)
+        },
+        () => {},
+      )
+      this.#asking.set(key, asking)
+    }
+    try {
+      return await abortable(asking, signal)
+    } catch (error) {
+      signal.throwIfAborted()
+      return this.#old(error, reference, kept)
+    }
+  }
+
+  /** What was answered to this credential before, where the origin can't be asked and that may be given. */
+  #old(error: unknown, reference: string, kept: Kept | undefined): ManifestAnswer {
+    if (kept === undefined || !isDarnerError(error, ...DOWN)) throw error
+    if (isDigest(reference)) return kept.answer
+    const ageMs = Math.round(this.#parts.clock.monotonicMs() - kept.atMs)
+    if (ageMs > this.#options.staleMs) throw error
+    return { ...kept.answer, ageMs }
+  }
+
+  /** Outlives the first asker: others may be waiting for the same answer. */
+  async #ask(request: ManifestRequest): Promise<ManifestAnswer> {
+    const { engine, origin, patienceMs } = this.#parts
+    const signal = AbortSignal.timeout(ASK_MS)
+    const { credential } = request
+    let answer: ManifestAnswer
+    try {
+      answer = await engine.manifest(request, { signal, supernodeMs: patienceMs() })
+    } catch (error) {
+      // larger than a control message may be
+      if (!isDarnerError(error, 'LIMIT_EXCEEDED')) throw error
+      answer = await origin.manifest(request.origin, request.reference, { credential, signal })
+    }
+    const wanted = isDigest(request.reference) ? request.reference : answer.digest
+    const digester = new Digester(algorithmOf(wanted))
+    digester.update(answer.body)
+    const got = digester.finish()
+    if (got !== wanted) throw new DarnerError('DIGEST_MISMATCH', `manifest ${wanted}: what came hashes to ${got}`)
+    return answer
+  }
+
+  #keep(key: string, answer: ManifestAnswer): void {
+    this.#drop(key)
+    this.#kept.set(key, { answer, atMs: this.#parts.clock.monotonicMs() })
+    this.#bytes += answer.body.byteLength
+    for (const oldest of this.#kept.keys()) {
+      if (this.#bytes <= MAX_KEPT_BYTES && this.#kept.size <= MAX_KEPT) return
+      this.#drop(oldest)
+    }
+  }
+
+  #drop(key: string): void {
+    this.#bytes -= this.#kept.get(key)?.answer.body.byteLength ?? 0
+    this.#kept.delete(key)
+  }
+}
+
+const MAX_ACCEPT_CHARS = 16_384
+const ASKED_FOR = new Set(MANIFEST_ACCEPT.split(', '))
+
+function acceptedTypes(accept: string | undefined): string[] {
+  return (accept ?? '')
+    .slice(0, MAX_ACCEPT_CHARS)
+    .split(',')
+    .map((one) => bareMediaType(one))
+    .filter((one) => one !== '')
+}
+
+/** Whether a client that sent this `Accept` takes a manifest of that type. */
+export function accepts(accept: string | undefined, mediaType: string): boolean {
+  const types = acceptedTypes(accept)
+  return types.length === 0 || types.some((one) => one === mediaType || one === '*/*' || one === 'application/*')
+}
+
+function acceptsOthers(accept: string | undefined): boolean {
+  return acceptedTypes(accept).some(
+    (one) =>
+      !ASKED_FOR.has(one) && one.startsWith('application/vnd.') && !/manifest\.v1(\+prettyjws|\+json)?$/.test(one),
+  )
+}

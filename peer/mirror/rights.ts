@@ -1,0 +1,102 @@
+/**
+ * Whether a client may have what is already on this host. Holding a blob gives nobody a right to it: the supernode says who may
+ * read (it knows what is public, and asks the origin with the reader's own credential otherwise), or the origin itself does.
+ */
+import type { Clock } from '../../src/base/clock.ts'
+import { isDarnerError } from '../../src/base/errors.ts'
+import { withDeadline } from '../../src/base/signals.ts'
+import type { OriginPort } from '../../src/contracts/origin.ts'
+import type { SchedulerPort } from '../../src/contracts/scheduling.ts'
+import type { Digest } from '../../src/oci/digest.ts'
+import type { StoredTask } from '../../src/store/store.ts'
+import type { Credential, RegistryOrigin } from '../../src/task/origin.ts'
+import type { TaskId } from '../../src/task/task.ts'
+import { askKey } from './ask.ts'
+
+/** How long a yes is kept, as the supernode does. */
+const RIGHT_MS = 5 * 60_000
+const MAX_RIGHTS = 16_384
+const UNREACHABLE = ['SUPERNODE_UNREACHABLE', 'CLOSED', 'TIMED_OUT', 'PEER_UNREACHABLE'] as const
+
+export interface RightsParts {
+  readonly scheduler: SchedulerPort & { heldUnder(task: TaskId): string | undefined }
+  readonly origin: OriginPort
+  readonly clock: Clock
+  /** How long to wait for a session with the supernode now. */
+  readonly patienceMs: () => number
+}
+
+export class Rights {
+  readonly #parts: RightsParts
+  /** Proven (place, content, credential), oldest first, until when. */
+  readonly #proven = new Map<string, number>()
+  readonly #asking = new Map<string, Promise<void>>()
+
+  constructor(parts: RightsParts) {
+    this.#parts = parts
+  }
+
+  /** The origin or the supernode has just served this content to this credential. */
+  note(origin: Omit<RegistryOrigin, 'collection'>, reference: string, credential: Credential | undefined): void {
+    const key = askKey(origin, reference, credential)
+    this.#proven.delete(key)
+    this.#proven.set(key, this.#parts.clock.monotonicMs() + RIGHT_MS)
+    const [oldest] = this.#proven.keys()
+    if (this.#proven.size > MAX_RIGHTS && oldest !== undefined) this.#proven.delete(oldest)
+  }
+
+  has(origin: Omit<RegistryOrigin, 'collection'>, reference: string, credential: Credential | undefined): boolean {
+    return (this.#proven.get(askKey(origin, reference, credential)) ?? 0) > this.#parts.clock.monotonicMs()
+  }
+
+  /** Resolves when this credential may read a blob that is here or on its way. Throws the origin's refusal, or why nobody can say. */
+  async show(
+    origin: RegistryOrigin,
+    digest: Digest,
+    credential: Credential | undefined,
+    stored: StoredTask,
+  ): Promise<void> {
+    if (this.#parts.scheduler.heldUnder(stored.task.id) === 'public') return
+    if (this.has(origin, digest, credential)) return
+    const key = askKey(origin, digest, credential)
+    let asking = this.#asking.get(key)
+    if (asking === undefined) {
+      // shared by all who ask the same thing: it outlives the first of them
+      asking = this.#ask(origin, digest, credential, stored, AbortSignal.timeout(120_000))
+        .then(() => this.note(origin, digest, credential))
+        .finally(() => this.#asking.delete(key))
+      this.#asking.set(key, asking)
+    }
+    await asking
+  }
+
+  async #ask(
+    origin: RegistryOrigin,
+    digest: Digest,
+    credential: Credential | undefined,
+    stored: StoredTask,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { scheduler, origin: port, patienceMs } = this.#parts
+    // a second registration would disturb a download that runs: then the origin is asked directly
+    if (stored.complete) {
+      try {
+        await scheduler.ready({ signal: withDeadline(signal, patienceMs()) })
+        await using _registration = await scheduler.register(
+          {
+            origin,
+            digest,
+            priority: 'background',
+            have: stored.have,
+            ...(credential === undefined ? {} : { credential }),
+          },
+          { signal },
+        )
+        return
+      } catch (error) {
+        if (!isDarnerError(error, ...UNREACHABLE)) throw error
+      }
+    }
+    await port.stat({ origin, digest }, { credential, signal })
+  }
+}

@@ -1,0 +1,119 @@
+/** What a request line asks of a registry (distribution-spec, "Endpoints"), read without ever normalising a path. */
+import { DarnerError } from '../../src/base/errors.ts'
+import { type Digest, isDigest } from '../../src/oci/digest.ts'
+import { isRepository, isTag } from '../../src/oci/reference.ts'
+import { type Place, type Upstreams, unknownUpstream } from './upstreams.ts'
+
+export type Route =
+  | { readonly kind: 'base'; readonly ns: string | undefined }
+  | { readonly kind: 'catalog'; readonly ns: string | undefined }
+  | { readonly kind: 'manifest'; readonly place: Place; readonly reference: string }
+  | { readonly kind: 'blob'; readonly place: Place; readonly digest: Digest }
+  | { readonly kind: 'referrers'; readonly place: Place; readonly digest: Digest }
+  | { readonly kind: 'tags'; readonly place: Place }
+  | { readonly kind: 'upload'; readonly place: Place; readonly id: string | undefined }
+
+export interface Target {
+  readonly route: Route
+  /** The query as it came, without `ns`. */
+  readonly query: string
+}
+
+const MAX_TARGET_CHARS = 8192
+const UPLOAD_ID = /^[A-Za-z0-9._~=+-]{1,512}$/
+
+/**
+ * Reads a request target. Throws REFERENCE_INVALID (a name or tag that is none), DIGEST_INVALID, NOT_FOUND (no such endpoint, or
+ * an upstream that isn't on the list), BAD_ARGUMENT (not a path).
+ */
+export function readTarget(target: string, upstreams: Upstreams): Target {
+  if (!target.startsWith('/'))
+    throw new DarnerError('BAD_ARGUMENT', 'the mirror takes paths only: it is no proxy for other URLs')
+  if (target.length > MAX_TARGET_CHARS)
+    throw new DarnerError('BAD_ARGUMENT', `a request target of ${target.length} characters is too long`)
+  const mark = target.indexOf('?')
+  const path = mark < 0 ? target : target.slice(0, mark)
+  const { ns, query } = readQuery(mark < 0 ? '' : target.slice(mark + 1))
+  const [empty, version, ...parts] = path.split('/').map(decodePart)
+  if (empty !== '' || version !== 'v2') throw noEndpoint(path)
+  if (parts.length === 0 || (parts.length === 1 && parts[0] === '')) return { route: { kind: 'base', ns }, query }
+  if (parts.length === 1 && parts[0] === '_catalog') return { route: { kind: 'catalog', ns }, query }
+  return { route: readRoute(path, parts, ns, upstreams), query }
+}
+
+/** The upstream of a request that names no repository. Throws NOT_FOUND. */
+export function upstreamOf(ns: string | undefined, upstreams: Upstreams) {
+  if (ns === undefined) return upstreams.default
+  const found = upstreams.find(ns)
+  if (found === undefined) throw unknownUpstream(ns)
+  return found
+}
+
+function readRoute(path: string, parts: readonly string[], ns: string | undefined, upstreams: Upstreams): Route {
+  const last = parts.at(-1) ?? ''
+  const kind = parts.at(-2)
+  const place = (count: number) => placeOf(parts.slice(0, parts.length - count), ns, upstreams)
+  if (parts.length >= 4 && kind === 'uploads' && parts.at(-3) === 'blobs') {
+    if (last !== '' && !UPLOAD_ID.test(last)) throw noEndpoint(path)
+    return { kind: 'upload', place: place(3), id: last === '' ? undefined : last }
+  }
+  if (parts.length >= 3 && kind === 'blobs') {
+    if (last === 'uploads') return { kind: 'upload', place: place(2), id: undefined }
+    return { kind: 'blob', place: place(2), digest: digestOf(last) }
+  }
+  if (parts.length >= 3 && kind === 'manifests') {
+    const at = place(2)
+    if (last.includes(':')) digestOf(last)
+    else if (!isTag(last))
+      throw new DarnerError('MANIFEST_INVALID', `tag ${JSON.stringify(last.slice(0, 160))} is not 1 to 128 characters`)
+    return { kind: 'manifest', place: at, reference: last }
+  }
+  if (parts.length >= 3 && kind === 'referrers') return { kind: 'referrers', place: place(2), digest: digestOf(last) }
+  if (parts.length >= 3 && kind === 'tags' && last === 'list') return { kind: 'tags', place: place(2) }
+  throw noEndpoint(path)
+}
+
+function placeOf(parts: readonly string[], ns: string | undefined, upstreams: Upstreams): Place {
+  const place = upstreams.place(parts, ns)
+  if (isRepository(place.repository)) return place
+  throw new DarnerError(
+    'REFERENCE_INVALID',
+    `repository ${JSON.stringify(place.repository.slice(0, 160))} is no path of lower case parts`,
+  )
+}
+
+function digestOf(text: string): Digest {
+  if (isDigest(text)) return text
+  throw new DarnerError('DIGEST_INVALID', `digest ${JSON.stringify(text.slice(0, 160))} is not one`)
+}
+
+/** `%3A` is a colon that some clients encode; a part that turns out to hold a slash is no part of a name. */
+function decodePart(part: string): string {
+  if (!part.includes('%')) return part
+  try {
+    const decoded = decodeURIComponent(part)
+    if (!/[/\\%]/.test(decoded)) return decoded
+  } catch {
+    // URIError: said below
+  }
+  throw new DarnerError('REFERENCE_INVALID', `path part ${JSON.stringify(part.slice(0, 160))} may not be encoded so`)
+}
+
+function readQuery(text: string): { ns: string | undefined; query: string } {
+  const kept: string[] = []
+  let ns: string | undefined
+  for (const pair of text === '' ? [] : text.split('&')) {
+    if (pair !== 'ns' && !pair.startsWith('ns=')) {
+      kept.push(pair)
+      continue
+    }
+    if (ns !== undefined) throw new DarnerError('BAD_ARGUMENT', 'the query names two registries')
+    ns = new URLSearchParams(pair).get('ns') ?? ''
+  }
+  // an empty ns is what a client sends that knows none
+  return { ns: ns === '' ? undefined : ns, query: kept.join('&') }
+}
+
+function noEndpoint(path: string): DarnerError {
+  return new DarnerError('NOT_FOUND', `${path.slice(0, 200)}: a registry has no such endpoint`)
+}

@@ -1,0 +1,358 @@
+/**
+ * The registry mirror: an HTTP server that speaks the pull part of the distribution spec for the container engines of this host.
+ * What it has is the swarm's; what it doesn't serve itself goes to the upstream of the request as the client sent it.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import type { Clock } from '../../src/base/clock.ts'
+import { asDarnerError, DarnerError, isDarnerError, systemCode } from '../../src/base/errors.ts'
+import type { Log } from '../../src/base/log.ts'
+import type { OriginPort } from '../../src/contracts/origin.ts'
+import type { SchedulerPort } from '../../src/contracts/scheduling.ts'
+import { formatHostPort, parseHostPort } from '../../src/net/address.ts'
+import type { OriginHttp } from '../../src/oci/origin-http.ts'
+import type { Store } from '../../src/store/store.ts'
+import type { TaskId } from '../../src/task/task.ts'
+import type { Engine } from '../engine/engine.ts'
+import { breakOff, sendWhole } from './answer.ts'
+import { type Ask, credentialOf } from './ask.ts'
+import { Blobs } from './blobs.ts'
+import { MirrorManifests } from './manifests.ts'
+import { ociBody, ociFailure, type Subject } from './oci-errors.ts'
+import { askUpstream, relay } from './pass-through.ts'
+import { Rights } from './rights.ts'
+import { type Route, readTarget, upstreamOf } from './routes.ts'
+import { type Upstream, Upstreams } from './upstreams.ts'
+
+export interface MirrorOptions {
+  /** `IP:PORT`; port 0 takes any free one. */
+  readonly listen: string
+  /** NAME → URL, the first is the default; none is Docker Hub. */
+  readonly upstreams: Readonly<Record<string, string>>
+  /** `pass` sends pushes on to the upstream. */
+  readonly push: 'refuse' | 'pass'
+  /** Passes `_catalog` on; refused otherwise. */
+  readonly catalog: boolean
+  /** How old an answer about a tag may be that is given while its origin is down; 0 gives none. */
+  readonly staleMs: number
+  /** Longest wait for a supernode that can't be reached, before the origin is asked. */
+  readonly supernodeMs: number
+}
+
+export interface MirrorParts {
+  readonly engine: Engine
+  readonly scheduler: SchedulerPort & { heldUnder(task: TaskId): string | undefined }
+  readonly store: Store
+  readonly origin: OriginPort
+  /** Sends requests on; its guard says which addresses may be asked. */
+  readonly http: OriginHttp
+  readonly clock: Clock
+  readonly log: Log
+}
+
+export interface MirrorStatus {
+  readonly address: string
+  readonly upstreams: readonly Upstream[]
+  readonly requests: number
+  readonly failures: number
+  readonly bytes: number
+}
+
+export interface Mirror extends AsyncDisposable {
+  /** `IP:PORT` that it listens on. */
+  readonly address: string
+  status(): MirrorStatus
+}
+
+const MAX_HEADER_BYTES = 64 * 1024
+const MAX_CONNECTIONS = 8192
+const HEADERS_MS = 15_000
+/** Longer than containerd's idle connections, so that it is not us who closes under a request. */
+const KEEP_ALIVE_MS = 120_000
+const PULLS = new Set(['GET', 'HEAD'])
+const PUSHES = new Set(['POST', 'PUT', 'PATCH', 'DELETE'])
+
+/** Starts the mirror; it serves once this resolves. Throws HOST_UNABLE (port taken, no such address), BAD_ARGUMENT. */
+export async function openMirror(options: MirrorOptions, parts: MirrorParts): Promise<Mirror> {
+  const mirror = new RunningMirror(options, parts)
+  await mirror.listen()
+  return mirror
+}
+
+class RunningMirror implements Mirror {
+  readonly #options: MirrorOptions
+  readonly #parts: MirrorParts
+  readonly #upstreams: Upstreams
+  readonly #blobs: Blobs
+  readonly #manifests: MirrorManifests
+  readonly #server: Server
+  readonly #closed = new AbortController()
+  readonly #work = new Set<Promise<void>>()
+  #address = ''
+  #requests = 0
+  #failures = 0
+  #bytes = 0
+  /** When the supernode was first seen gone; undefined while it is there. */
+  #goneMs: number | undefined
+
+  constructor(options: MirrorOptions, parts: MirrorParts) {
+    this.#options = options
+    this.#parts = parts
+    this.#upstreams = new Upstreams(options.upstreams)
+    const patienceMs = () => this.#patienceMs()
+    const rights = new Rights({ ...parts, patienceMs })
+    this.#blobs = new Blobs({ ...parts, rights, patienceMs })
+    this.#manifests = new MirrorManifests({ staleMs: options.staleMs }, { ...parts, rights, patienceMs })
+    this.#server = createServer(
+      {
+        maxHeaderSize: MAX_HEADER_BYTES,
+        headersTimeout: HEADERS_MS,
+        keepAliveTimeout: KEEP_ALIVE_MS,
+        // a push may take as long as it moves; a pull has no body
+        requestTimeout: options.push === 'pass' ? 0 : HEADERS_MS,
+        noDelay: true,
+      },
+      (request, response) => this.#accept(request, response),
+    )
+    this.#server.maxConnections = MAX_CONNECTIONS
+    this.#server.on('clientError', (error: NodeJS.ErrnoException, socket) => this.#malformed(error, socket as Socket))
+    this.#server.on('connect', (request: IncomingMessage, socket: Socket) => {
+      this.#parts.log.warn({ target: request.url?.slice(0, 200) }, 'mirror is no proxy')
+      answerRaw(socket, '405 Method Not Allowed', 'UNSUPPORTED', 'the mirror is no proxy')
+    })
+  }
+
+  get address(): string {
+    return this.#address
+  }
+
+  status(): MirrorStatus {
+    return {
+      address: this.#address,
+      upstreams: this.#upstreams.all,
+      requests: this.#requests,
+      failures: this.#failures,
+      bytes: this.#bytes,
+    }
+  }
+
+  async listen(): Promise<void> {
+    const { host, port } = parseHostPort(this.#options.listen)
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', (error) =>
+        reject(
+          new DarnerError(
+            'HOST_UNABLE',
+            `cannot serve the mirror at ${this.#options.listen}: ${systemCode(error) ?? error.message}`,
+            { cause: error },
+          ),
+        ),
+      )
+      this.#server.listen({ host, port, backlog: 1024 }, resolve)
+    })
+    const bound = this.#server.address() as AddressInfo
+    this.#address = formatHostPort({ host: bound.address, port: bound.port })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed.abort(new DarnerError('CLOSED', 'the mirror is stopping'))
+    const closed = new Promise((resolve) => this.#server.close(resolve))
+    await Promise.all(this.#work)
+    this.#server.closeAllConnections()
+    await closed
+  }
+
+  /** Long enough to join a supernode that is just there, and no longer than once for one that is gone. */
+  #patienceMs(): number {
+    const { scheduler, clock } = this.#parts
+    if (scheduler.connected) {
+      this.#goneMs = undefined
+      return this.#options.supernodeMs
+    }
+    this.#goneMs ??= clock.monotonicMs()
+    return Math.max(1, this.#options.supernodeMs - (clock.monotonicMs() - this.#goneMs))
+  }
+
+  #accept(request: IncomingMessage, response: ServerResponse): void {
+    const work = this.#serve(request, response)
+    this.#work.add(work)
+    void work.finally(() => this.#work.delete(work))
+  }
+
+  /** Never rejects: a failure is an answer, or a broken connection, and one line in the log. */
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { log, clock } = this.#parts
+    const began = clock.monotonicMs()
+    const { socket } = request
+    const writtenBefore = socket.bytesWritten
+    this.#requests++
+    const gone = new AbortController()
+    response.on('close', () => {
+      if (!response.writableFinished) gone.abort(new DarnerError('INTERRUPTED', 'the client left'))
+    })
+    response.on('error', () => {})
+    request.on('error', () => {})
+    const signal = AbortSignal.any([gone.signal, this.#closed.signal])
+    const method = request.method ?? 'GET'
+    const head = method === 'HEAD'
+    const target = (request.url ?? '').slice(0, 400)
+    let subject: Subject = 'request'
+    try {
+      response.setHeader('docker-distribution-api-version', 'registry/2.0')
+      const { route, query } = readTarget(request.url ?? '', this.#upstreams)
+      subject = subjectOf(route)
+      if ('place' in route && route.place.ns !== undefined) response.setHeader('oci-namespace', route.place.ns)
+      await this.#dispatch(route, { request, response, head, query, credential: credentialOf(request), signal })
+      log.debug(
+        { method, target, status: response.statusCode, ms: Math.round(clock.monotonicMs() - began) },
+        'mirror answered',
+      )
+    } catch (error) {
+      this.#failures++
+      const known = asDarnerError(error, `${method} ${target}`)
+      const left = gone.signal.aborted
+      log[left || known.code === 'ORIGIN_NOT_FOUND' ? 'debug' : 'warn'](
+        { method, target, code: known.code, error: known.message, started: response.headersSent, left },
+        'mirror request failed',
+      )
+      fail(request, response, known, subject, head)
+    } finally {
+      this.#bytes += socket.bytesWritten - writtenBefore
+    }
+  }
+
+  async #dispatch(route: Route, ask: Ask): Promise<void> {
+    const method = ask.request.method ?? ''
+    const pull = PULLS.has(method)
+    if (!pull) {
+      const pushable = route.kind === 'upload' || route.kind === 'manifest' || route.kind === 'blob'
+      if (!PUSHES.has(method) || !pushable || this.#options.push === 'refuse') throw notAllowed(method)
+    }
+    const { http } = this.#parts
+    switch (route.kind) {
+      case 'base':
+        return await this.#base(route.ns, ask)
+      case 'catalog': {
+        const upstream = upstreamOf(route.ns, this.#upstreams)
+        if (!this.#options.catalog)
+          throw new DarnerError('ORIGIN_DENIED', 'this mirror does not show the catalogue of its upstreams')
+        return await relay(ask, await askUpstream(http, ask, upstream, '_catalog'), spelling(upstream, route.ns))
+      }
+      case 'blob':
+        if (!pull) return await this.#pass(ask, route.place, `blobs/${route.digest}`)
+        if (ask.head) return await this.#blobs.head(ask, route.place, route.digest)
+        return await this.#blobs.get(ask, route.place, route.digest)
+      case 'manifest':
+        if (!pull) return await this.#pass(ask, route.place, `manifests/${route.reference}`)
+        return await this.#manifests.serve(ask, route.place, route.reference)
+      case 'referrers':
+        return await this.#pass(ask, route.place, `referrers/${route.digest}`)
+      case 'tags':
+        return await this.#pass(ask, route.place, 'tags/list')
+      case 'upload':
+        if (pull && this.#options.push === 'refuse') throw notAllowed(method)
+        return await this.#pass(ask, route.place, `blobs/uploads/${route.id ?? ''}`)
+    }
+  }
+
+  async #pass(ask: Ask, place: Parameters<typeof relay>[2] & { repository: string }, path: string): Promise<void> {
+    const answer = await askUpstream(this.#parts.http, ask, place.upstream, `${place.repository}/${path}`)
+    await relay(ask, answer, place)
+  }
+
+  /**
+   * `/v2/` tells a client which rights to get, and so it is the upstream's own answer where it is clear which one is meant: by
+   * `ns`, by there being one only, or by docker's, whose mirrors are Docker Hub's. A client that is going to name the upstream in
+   * the path would take one registry's challenge for another's: it hears that none is needed here, and is challenged per request.
+   */
+  async #base(ns: string | undefined, ask: Ask): Promise<void> {
+    const upstream = upstreamOf(ns, this.#upstreams)
+    const docker = /^docker\//.test(ask.request.headers['user-agent'] ?? '')
+    if (ns === undefined && this.#upstreams.all.length > 1 && !docker)
+      return sendWhole(ask.response, {
+        status: 200,
+        headers: { 'content-type': 'application/json' },
+        body: '{}',
+        head: ask.head,
+      })
+    try {
+      await relay(ask, await askUpstream(this.#parts.http, ask, upstream, ''), spelling(upstream, ns))
+    } catch (error) {
+      // what the swarm holds can be had while the origin is down
+      if (!isDarnerError(error, 'ORIGIN_UNREACHABLE', 'TIMED_OUT') || ask.response.headersSent) throw error
+      sendWhole(ask.response, {
+        status: 200,
+        headers: {
+          'content-type': 'application/json',
+          warning: '111 darner "Revalidation Failed: the origin is down"',
+        },
+        body: '{}',
+        head: ask.head,
+      })
+    }
+  }
+
+  #malformed(error: NodeJS.ErrnoException, socket: Socket): void {
+    if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
+    this.#requests++
+    this.#failures++
+    this.#parts.log.warn({ code: error.code, error: error.message }, 'mirror request malformed')
+    const large = error.code === 'HPE_HEADER_OVERFLOW'
+    const late = error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+    const status = large ? '431 Request Header Fields Too Large' : late ? '408 Request Timeout' : '400 Bad Request'
+    answerRaw(
+      socket,
+      status,
+      'UNSUPPORTED',
+      large ? `more than ${MAX_HEADER_BYTES} bytes of headers` : 'no valid request',
+    )
+  }
+}
+
+function spelling(upstream: Upstream, ns: string | undefined) {
+  return { upstream, prefix: '', ...(ns === undefined ? {} : { ns }) }
+}
+
+function subjectOf(route: Route): Subject {
+  if (route.kind === 'blob' || route.kind === 'manifest') return route.kind
+  return 'place' in route ? 'name' : 'request'
+}
+
+function notAllowed(method: string): DarnerError {
+  return new DarnerError('UNSUPPORTED', `${method.slice(0, 16)}: this mirror is for pulling only`)
+}
+
+function fail(
+  request: IncomingMessage,
+  response: ServerResponse,
+  error: DarnerError,
+  subject: Subject,
+  head: boolean,
+): void {
+  if (response.headersSent || response.destroyed) {
+    breakOff(response)
+    return
+  }
+  const { status, code, headers } = ociFailure(error, subject)
+  // a body that nobody reads would have to be taken to its end
+  const unread = !request.complete && !PULLS.has(request.method ?? '')
+  sendWhole(response, {
+    status,
+    headers: {
+      'content-type': 'application/json',
+      ...headers,
+      ...(status === 405 ? { allow: 'GET, HEAD' } : {}),
+      ...(unread ? { connection: 'close' } : {}),
+    },
+    body: ociBody(code, error.message),
+    head,
+  })
+}
+
+function answerRaw(socket: Socket, status: string, code: Parameters<typeof ociBody>[0], message: string): void {
+  const body = ociBody(code, message)
+  socket.on('error', () => {})
+  socket.end(
+    `HTTP/1.1 ${status}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+  )
+}
