@@ -84,8 +84,8 @@ export async function demoOnStage(order: StageOrder, { signal }: { signal: Abort
     await abortable(new Promise<never>(() => {}), signal)
   }
   process.stdout.write('\n')
-  if (!(await endSwarm(swarm, END_MS)))
-    say(`not every daemon ended within ${END_MS / 1000} s of being told to; killing them`)
+  const late = await endSwarm(swarm, END_MS)
+  if (late.length > 0) say(`${late.join(', ')} did not end within ${END_MS / 1000} s of being told to: killed`)
 }
 
 interface RunningRegistry {

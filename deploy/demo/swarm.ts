@@ -107,10 +107,10 @@ export async function supernodeBytes(
   return status.bytes
 }
 
-/** Asks every daemon to end, and waits for that. True when all did within `ms`. */
-export async function endSwarm(swarm: Swarm, ms: number): Promise<boolean> {
+/** Asks every daemon to end, and waits for that. Returns the names of those that did not within `ms`. */
+export async function endSwarm(swarm: Swarm, ms: number): Promise<string[]> {
   const late = AbortSignal.timeout(ms)
   const all = [...swarm.agents.map((agent) => agent.daemon), swarm.supernode]
   const done = await Promise.all(all.map((daemon) => daemon.end({ signal: late })))
-  return done.every((ended) => ended)
+  return all.filter((_, at) => done[at] === false).map((daemon) => daemon.name)
 }
