@@ -9,7 +9,7 @@ import { abortable } from '../../src/base/signals.ts'
 import { formatBytes } from '../../src/config/units.ts'
 import { type Daemon, run } from './command.ts'
 import { darner } from './places.ts'
-import { Bars, block, savings, say } from './story.ts'
+import { Bars, block, say, summary } from './story.ts'
 import { type Agent, endSwarm, type Swarm, servedBy, startSwarm, supernodeBytes } from './swarm.ts'
 import { bytesTable, type HostBytes } from './tables.ts'
 
@@ -56,7 +56,7 @@ export async function demoOnLoopback(order: LoopbackOrder, { signal }: { signal:
     ...bytesTable(rows),
     '',
     `The supernode read ${formatBytes(fromOrigins)} at the origin and gave ${formatBytes(seeded)} to hosts.`,
-    savings(fromOrigins + rows.reduce((sum, row) => sum + row.from.origin, 0), rows),
+    ...summary(fromOrigins + rows.reduce((sum, row) => sum + row.from.origin, 0), rows),
   ])
   const gets = origin.requests.filter((request) => request.startsWith('GET'))
   block('What the origin counted', [`${gets.length} × GET of the blob, ${origin.requests.length - gets.length} × HEAD`])

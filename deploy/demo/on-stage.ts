@@ -15,7 +15,7 @@ import { firstWords } from './first-words.ts'
 import { type LayoutImage, readLayout } from './oci-layout.ts'
 import { darner } from './places.ts'
 import { completeLog, countAccesses, pushImage, registryCommand, untilAnswering } from './registry.ts'
-import { Bars, began, block, savings, say } from './story.ts'
+import { Bars, began, block, say, summary } from './story.ts'
 import { type Agent, endSwarm, type Swarm, servedBy, startSwarm, supernodeBytes } from './swarm.ts'
 import { accessTable, type BlobName, bytesTable, type HostBytes, notReadOnce } from './tables.ts'
 
@@ -193,7 +193,7 @@ async function report(
     ...bytesTable(rows),
     '',
     `The supernode read ${formatBytes(fromOrigins)} at the registry and gave ${formatBytes(seeded)} to hosts.`,
-    savings(fromOrigins + rows.reduce((sum, row) => sum + row.from.origin, 0), rows),
+    ...summary(fromOrigins + rows.reduce((sum, row) => sum + row.from.origin, 0), rows),
   ])
   const lines = await completeLog(registry.url, () => registry.daemon.lines, { signal })
   const counts = countAccesses(lines)

@@ -55,8 +55,13 @@ export class Bars implements Disposable {
   }
 }
 
-/** How much less the origin gave than it would have without the swarm. */
-export function savings(fromOrigin: number, hosts: readonly HostBytes[]): string {
-  const got = hosts.reduce((sum, { from }) => sum + from.origin + from.supernode + from.peers, 0)
-  return `That origin sent ${formatBytes(fromOrigin)} for the ${formatBytes(got)} that ${hosts.length} hosts got.`
+/** What the figures come to: a line each. */
+export function summary(fromOrigin: number, hosts: readonly HostBytes[]): string[] {
+  const sum = (pick: (host: HostBytes) => number) => hosts.reduce((total, host) => total + pick(host), 0)
+  const got = sum(({ from }) => from.origin + from.supernode + from.peers)
+  const unwanted = sum(({ served }) => served) - sum(({ from }) => from.peers)
+  return [
+    `The origin sent ${formatBytes(fromOrigin)} for the ${formatBytes(got)} that ${hosts.length} hosts got.`,
+    ...(unwanted > 0 ? [`${formatBytes(unwanted)} of what hosts gave was no longer wanted when it came.`] : []),
+  ]
 }
