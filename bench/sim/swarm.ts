@@ -80,6 +80,7 @@ export class Swarm {
   #cut = false
   #tracedBytes = 0
   #replaced = 0
+  #churnOwed = 0
   /** Sends that were aborted on their way, by parent, child and piece, and the bytes that went before. */
   readonly #aborted = new Set<number>()
   #abortedBytes = 0
@@ -121,38 +122,50 @@ export class Swarm {
   #on(kind: number, a: number, b: number, c: number): void {
     switch (kind) {
       case START:
-        return this.#start(this.#host(a))
+        this.#start(this.#host(a))
+        break
       case ASK:
-        return this.#asked(this.#host(a), b, c)
+        this.#asked(this.#host(a), b, c)
+        break
       case SENT:
-        return this.#sent(this.#host(a), b)
+        this.#sent(this.#host(a), b)
+        break
       case GAINED:
-        return this.#gained(this.#host(a), b, c)
+        this.#gained(this.#host(a), b, c)
+        break
       case ANNOUNCE:
-        return this.#announce(this.#host(a))
+        this.#announce(this.#host(a))
+        break
       case TICK:
-        return this.#tick(this.#host(a))
+        this.#tick(this.#host(a))
+        break
       case MESH:
-        return this.#onMail(this.#host(a))
+        this.#onMail(this.#host(a))
+        break
       case OPENED:
-        return this.#opened(this.#host(a), this.#host(b), c === 1)
+        this.#opened(this.#host(a), this.#host(b), c === 1)
+        break
       case ORIGIN:
         this.#host(SEED).have.add(a)
         this.#handout.known(a, 1)
         if (a % REPORT_PIECES === 0 || a === this.#pieces - 1) this.#report(this.#host(SEED))
-        return this.#pumpSeed()
+        this.#pumpSeed()
+        break
       case CLOSED: {
         const host = this.#host(a)
         host.parents.delete(b)
         host.plan?.parentLeft(b)
         this.#supernode({ kind: 'parentFailed', task: TASK, peer: idOf(a), parent: idOf(b), reason: 'unreachable' })
         host.messages++
-        return this.#act(host)
+        this.#act(host)
+        break
       }
       case DEAD:
-        return this.#supernode({ kind: 'peerLeft', peer: idOf(a) })
+        this.#supernode({ kind: 'peerLeft', peer: idOf(a) })
+        break
       case CHURN:
-        return this.#churn()
+        this.#churn()
+        break
       case SUPER_TICK:
         for (const host of this.#hosts) {
           if (host.alive && this.#reaches(host))
@@ -160,15 +173,19 @@ export class Swarm {
         }
         this.#supernode({ kind: 'tick' })
         this.#queue.push(this.#nowMs + 500, SUPER_TICK)
-        return
+        break
       case ZONE:
-        return this.#cutZone(a === 1)
+        this.#cutZone(a === 1)
+        break
       case STARTED:
-        return this.#started(this.#host(a), b, c)
+        this.#started(this.#host(a), b, c)
+        break
       case CANCELLED:
-        return this.#cancelled(this.#host(a), this.#host(b), c)
+        this.#cancelled(this.#host(a), this.#host(b), c)
+        break
       case TRACE:
-        return this.#trace()
+        this.#trace()
+        break
     }
   }
 
@@ -264,7 +281,10 @@ export class Swarm {
 
   #opened(child: Host, parent: Host, seed: boolean): void {
     if (!child.plan || child.doneMs > 0) return
-    if (!this.#connected(child, parent)) return void this.#queue.push(this.#nowMs, CLOSED, child.index, parent.index)
+    if (!this.#connected(child, parent)) {
+      this.#queue.push(this.#nowMs, CLOSED, child.index, parent.index)
+      return
+    }
     parent.children.add(child.index)
     child.parents.add(parent.index)
     this.#maxParents = Math.max(this.#maxParents, child.parents.size)
@@ -322,7 +342,8 @@ export class Swarm {
     if (!parent.alive || !parent.children.has(child)) return
     if (piece < 0) {
       this.#asking.push(child)
-      return this.#pumpSeed()
+      this.#pumpSeed()
+      return
     }
     parent.waiting.push({ child, piece, any: false })
     this.#pump(parent)
@@ -481,7 +502,11 @@ export class Swarm {
 
   /** Some hosts die, others start. Their channels break at once, as a killed process's do; half of the dead hosts are silent. */
   #churn(): void {
-    const gone = Math.round(this.#options.hosts * this.#options.churn * 0.1)
+    // It ends when the roll-out should have ended, else the newcomers' own ten seconds would go on for ever.
+    if (this.#nowMs > 1.2 * (this.#options.bytes / this.#options.rate)) return
+    this.#churnOwed += this.#options.hosts * this.#options.churn * 0.1
+    const gone = Math.floor(this.#churnOwed)
+    this.#churnOwed -= gone
     for (let n = 0; n < gone; n++) {
       const host = this.#host(1 + randomBelow(this.#random, this.#hosts.length - 1))
       if (!host.alive) continue
