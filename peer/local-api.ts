@@ -18,6 +18,7 @@ import {
   landedFrame,
 } from '../src/wire/get-frames.ts'
 import { GetRequest } from '../src/wire/get-stream.ts'
+import { registerCareRoutes } from './care-routes.ts'
 import type { OpenContent } from './engine/open-content.ts'
 import type { Peer } from './peer.ts'
 
@@ -26,6 +27,7 @@ const PROGRESS_MS = 200
 /** Registers the routes; errors are mapped by the app that they are registered on. */
 export function registerPeerRoutes(app: FastifyInstance, peer: Peer): void {
   const typed = app.withTypeProvider<TypeBoxTypeProvider>()
+  registerCareRoutes(app, peer)
   typed.get('/v1/peer', async () => await peer.status())
   typed.post('/v1/get', { schema: { body: GetRequest } }, async (request, reply) => {
     const { origin, digest, credential, priority, order, byFile } = request.body

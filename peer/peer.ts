@@ -10,8 +10,12 @@ import type { Node } from '../src/net/node.ts'
 import type { Store } from '../src/store/store.ts'
 import { REPORT_PIECES } from '../src/wire/control.ts'
 import { Engine } from './engine/engine.ts'
+import { limitedOrigin } from './limits/limited-origin.ts'
+import type { RateLimits } from './limits/limits.ts'
+import { OriginBook, type OriginRecords } from './origin-book.ts'
 import { SchedulerClient } from './scheduler-client.ts'
 import { PeerShelf } from './shelf.ts'
+import { startUpkeep } from './upkeep.ts'
 
 export interface PeerOptions {
   readonly supernode: readonly string[]
@@ -26,12 +30,19 @@ export interface PeerOptions {
   readonly fromOrigin: 'never' | 'fallback'
   /** How long a task waits for the supernode before it goes to the origin. */
   readonly supernodeMs: number
+  /** How often, and how fast, complete blobs are read to look for bit rot. */
+  readonly scrubMs: number
+  readonly scrubBytesPerSec: number
 }
 
 export interface PeerParts {
   readonly node: Node
   readonly store: Store
   readonly origin: OriginPort
+  /** Shared with the exchange; stays its owner's. */
+  readonly limits: RateLimits
+  /** Small durable records. */
+  readonly origins: OriginRecords
   readonly openExchange: (shelf: Shelf, admit: (peer: PeerId) => boolean) => Promise<PieceExchange>
   readonly clock: Clock
   readonly random: Random
@@ -58,6 +69,8 @@ export interface PeerStatus {
 export interface Peer extends AsyncDisposable {
   readonly engine: Engine
   readonly scheduler: SchedulerClient
+  readonly store: Store
+  readonly limits: RateLimits
   /** Resolves with the first failure of a background part. */
   readonly failed: Promise<unknown>
   status(): Promise<PeerStatus>
@@ -68,7 +81,9 @@ const IN_FLIGHT_BYTES = 32 * 1024 * 1024
 
 /** Starts a peer; it serves once this resolves and joins the supernode in the background. Dispose it to stop. */
 export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<Peer> {
-  const { node, store, origin, clock, random, log, retryMs } = parts
+  const { node, store, clock, random, log, retryMs, limits } = parts
+  const origin = limitedOrigin(parts.origin, limits)
+  const origins = new OriginBook(parts.origins)
   const scope = new Scope()
   try {
     const refused = new Set<PeerId>()
@@ -134,13 +149,17 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
           log: roomLog(log, 'peer/engine'),
           retryMs,
           strayed: (task, bytes, reason) => scheduler.strayed(task, bytes, reason),
+          opened: (task, from) => scope.run(() => origins.note(task, from)),
         },
       ),
     )
     scheduler.start(scope)
+    startUpkeep(scope, options, { store, engine, scheduler, origins, clock, log: roomLog(log, 'peer') })
     return {
       engine,
       scheduler,
+      store,
+      limits,
       failed: scope.failed,
       status: async () => ({
         peer: node.peerId,

@@ -181,6 +181,18 @@ export class SchedulerClient implements SchedulerPort {
     return { digest: answer.digest as Digest, mediaType, body, ...(ageMs === undefined ? {} : { ageMs }) }
   }
 
+  /** Tells the supernode all that is held here, when there is one to tell; a new session begins with it anyway. */
+  async announce({ signal }: { signal: AbortSignal }): Promise<void> {
+    const session = this.#session
+    if (session === undefined) return
+    try {
+      await this.#inventory(session, signal)
+    } catch (error) {
+      signal.throwIfAborted()
+      this.#parts.log.debug({ error: asDarnerError(error, 'inventory').message }, 'inventory not told')
+    }
+  }
+
   /** Who read how much of a task at its origin, and why, as the supernode has it on record. */
   async why(task: TaskId, { signal }: { signal: AbortSignal }): Promise<ControlAnswer<'why'>['rows']> {
     const { rows } = await this.#need().ask('why', { task }, { signal })

@@ -18,7 +18,7 @@ import type { OriginPort, OriginTarget } from '../../src/contracts/origin.ts'
 import type { Registration, SchedulerPort } from '../../src/contracts/scheduling.ts'
 import { type Digest, digestOf } from '../../src/oci/digest.ts'
 import type { Store, StoredTask } from '../../src/store/store.ts'
-import { originName } from '../../src/task/origin.ts'
+import { type Origin, originName } from '../../src/task/origin.ts'
 import { blobTask, pieceBytesFor, pieceCount, pieceRange, type Task, type TaskId } from '../../src/task/task.ts'
 import { Download, type DownloadOptions } from './download.ts'
 import { fetchFromOrigin } from './fallback.ts'
@@ -46,6 +46,8 @@ export interface EngineParts {
   readonly retryMs: (error: unknown, attempt: number, random: Random) => number | undefined
   /** Bytes that this host read at an origin on its own, with why. */
   readonly strayed: (task: TaskId, bytes: number, reason: string) => void
+  /** A blob is being fetched from here. */
+  readonly opened?: (task: TaskId, origin: Origin) => void
 }
 
 interface AskOptions {
@@ -169,6 +171,7 @@ export class Engine implements ContentSource, AsyncDisposable {
         registration instanceof DarnerError
           ? await this.#straight(request, registration, controller)
           : await this.#swarm(request, registration, controller)
+      this.#parts.opened?.(running.stored.task.id, request.origin)
       const over = running.whole.then(
         () => {},
         () => {},

@@ -206,6 +206,44 @@ export const COMMANDS: readonly CommandRow[] = [
   },
   { name: 'status', summary: "print the agent's state: supernode, tasks, store", client: true, options: [JSON_OPTION] },
   {
+    name: 'why',
+    summary: 'show who read how much of a blob at its origin, and why',
+    client: true,
+    args: [{ name: 'DIGEST', summary: 'sha256:<64 hex>, as manifests and `darner status` have it' }],
+    options: [JSON_OPTION],
+  },
+  {
+    name: 'df',
+    summary: 'show what the store holds and how much of it could go',
+    client: true,
+    options: [JSON_OPTION],
+  },
+  {
+    name: 'gc',
+    summary: 'delete blobs that nothing holds, least recently used first',
+    client: true,
+    options: [
+      { flags: '--dry-run', summary: 'only say what would go' },
+      { flags: '--to <SIZE>', summary: 'stop when the store holds no more than this (default: 0)' },
+      JSON_OPTION,
+    ],
+  },
+  { name: 'limit', summary: 'show the rate limits of this host', client: true, options: [JSON_OPTION] },
+  {
+    name: 'limit set',
+    summary: 'set, change or lift a rate limit; it holds at once, until the agent ends',
+    client: true,
+    args: [
+      { name: 'WHAT', summary: 'host, in, out, task:DIGEST, peer:PEERID or origin:HOST' },
+      { name: 'RATE', summary: 'bytes per second such as 20MiB/s, or off' },
+    ],
+    options: [
+      { flags: '--direction <in|out>', summary: 'of a task or peer: only this way (default: both together)' },
+      { flags: '--borrow', summary: 'an assured share that may use what others leave, instead of a cap' },
+    ],
+    examples: ['darner limit set out 20MiB/s', 'darner limit set task:sha256:… 5MiB/s --direction in'],
+  },
+  {
     name: 'completion',
     summary: 'print a completion script for a shell',
     args: [{ name: 'SHELL', summary: 'bash, zsh or fish' }],

@@ -1,5 +1,7 @@
 /** Composition root of the swarm side of `darner agent`. */
 import { hostname } from 'node:os'
+import { join } from 'node:path'
+import { Level } from 'level'
 import { type Mirror, openMirror, openPeer, type Peer, RateLimits } from '../../peer/index.ts'
 import { asDarnerError } from '../base/errors.ts'
 import { type Log, roomLog } from '../base/log.ts'
@@ -27,6 +29,14 @@ export async function composePeer(settings: AgentSettings, parts: { scope: Scope
   const shared = await openShared(settings, parts)
   const { store, identity, node, origin, clock, random, retryMs } = shared
   const limits = scope.own(new RateLimits({ clock }))
+  for (const [direction, bytesPerSec] of [
+    ['in', settings.downloadRate] as const,
+    ['out', settings.uploadRate] as const,
+  ])
+    if (bytesPerSec > 0) limits.set({ on: 'direction', direction }, { bytesPerSec })
+  const database = new Level<string, unknown>(join(settings.data, 'peer'), { valueEncoding: 'json' })
+  await database.open()
+  scope.defer(() => database.close())
   const peer = scope.own(
     await openPeer(
       {
@@ -40,6 +50,8 @@ export async function composePeer(settings: AgentSettings, parts: { scope: Scope
         originAttempts: settings.originRetries + 1,
         fromOrigin: 'fallback',
         supernodeMs: SUPERNODE_MS,
+        scrubMs: settings.scrubInterval,
+        scrubBytesPerSec: settings.scrubRate,
       },
       {
         node,
@@ -49,6 +61,8 @@ export async function composePeer(settings: AgentSettings, parts: { scope: Scope
         random,
         log,
         retryMs,
+        limits,
+        origins: database,
         openExchange: laneOpener(settings.laneListen, limits, { identity, node, clock, log }),
       },
     ),

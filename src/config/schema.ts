@@ -191,6 +191,16 @@ export const AgentSettings = Type.Object(
       description: 'Most bytes per second taken from the swarm and the origin; 0 is no limit.',
     }),
     uploadRate: rate({ default: 0, description: 'Most bytes per second served to other hosts; 0 is no limit.' }),
+    scrubInterval: duration({
+      default: '7d',
+      description: 'How often stored blobs are read to look for bit rot; what is rotten is fetched again.',
+    }),
+    scrubRate: Type.Integer({
+      minimum: 1,
+      unit: 'rate',
+      default: '32MiB/s',
+      description: 'How fast blobs are read to look for bit rot.',
+    }),
     concurrency: count({
       default: 16,
       minimum: 1,

@@ -1,0 +1,32 @@
+/** Remembers where each blob came from, so that what rots can be had again. No secrets: an origin that carries some isn't kept. */
+import { Value } from 'typebox/value'
+import { Origin } from '../src/task/origin.ts'
+import type { TaskId } from '../src/task/task.ts'
+
+/** The part of a level (sub)database that the book needs; values are JSON. */
+export interface OriginRecords {
+  get(key: string): Promise<unknown>
+  put(key: string, value: unknown): Promise<void>
+}
+
+export class OriginBook {
+  readonly #records: OriginRecords
+
+  constructor(records: OriginRecords) {
+    this.#records = records
+  }
+
+  async note(task: TaskId, origin: Origin): Promise<void> {
+    if (origin.kind === 'url') {
+      const url = new URL(origin.url)
+      if (url.search !== '' || url.username !== '' || Object.keys(origin.headers ?? {}).length > 0) return
+    }
+    await this.#records.put(task, origin)
+  }
+
+  /** Undefined when it isn't known. */
+  async of(task: TaskId): Promise<Origin | undefined> {
+    const record = await this.#records.get(task)
+    return Value.Check(Origin, record) ? record : undefined
+  }
+}

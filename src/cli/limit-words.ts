@@ -1,0 +1,55 @@
+/** How people write what a rate limit is on, and how it is shown to them. */
+import { DarnerError } from '../base/errors.ts'
+import { formatBytes, parseRate } from '../config/units.ts'
+import type { LimitList, LimitScope } from '../wire/care-api.ts'
+
+/** `host`, `in`, `out`, `task:…`, `peer:…` or `origin:…`. Throws BAD_ARGUMENT. */
+export function scopeOf(text: string, direction: unknown): LimitScope {
+  if (direction !== undefined && direction !== 'in' && direction !== 'out')
+    throw new DarnerError('BAD_ARGUMENT', `limit set --direction ${JSON.stringify(direction)}: expected in or out`)
+  const way: { direction?: 'in' | 'out' } = direction === undefined ? {} : { direction }
+  const [kind = '', name = ''] = [text.split(':', 1)[0], text.slice(text.indexOf(':') + 1)]
+  if (text === 'host') return { on: 'host' }
+  if (text === 'in' || text === 'out') return { on: 'direction', direction: text }
+  if (text.includes(':') && name !== '') {
+    if (kind === 'task') return { on: 'task', task: name, ...way }
+    if (kind === 'peer') return { on: 'peer', peer: name, ...way }
+    if (kind === 'origin') return { on: 'origin', origin: name }
+  }
+  throw new DarnerError(
+    'BAD_ARGUMENT',
+    `limit set ${JSON.stringify(text)}: expected host, in, out, task:DIGEST, peer:PEERID or origin:HOST`,
+  )
+}
+
+/** The limit that `20MiB/s` means; undefined for `off`. Throws BAD_ARGUMENT. */
+export function limitOf(text: string, borrow: boolean): LimitList['limits'][number]['limit'] | undefined {
+  if (text === 'off') return undefined
+  const bytesPerSec = parseRate(text)
+  if (bytesPerSec === undefined || bytesPerSec < 1)
+    throw new DarnerError(
+      'BAD_ARGUMENT',
+      `limit set … ${JSON.stringify(text)}: expected a rate such as 20MiB/s, or off`,
+    )
+  return { bytesPerSec, ...(borrow ? { borrow } : {}) }
+}
+
+/** One line. */
+export function limitText({ scope, limit }: LimitList['limits'][number]): string {
+  const rate = `${formatBytes(limit.bytesPerSec)}/s${limit.borrow ? ', may borrow' : ''}`
+  const way = 'direction' in scope && scope.on !== 'direction' && scope.direction ? ` ${scope.direction}` : ''
+  switch (scope.on) {
+    case 'host':
+      return `host  ${rate}`
+    case 'direction':
+      return `${scope.direction}  ${rate}`
+    case 'class':
+      return `${scope.priority} ${scope.direction}  ${rate}`
+    case 'origin':
+      return `origin:${scope.origin}  ${rate}`
+    case 'task':
+      return `task:${scope.task}${way}  ${rate}`
+    case 'peer':
+      return `peer:${scope.peer}${way}  ${rate}`
+  }
+}

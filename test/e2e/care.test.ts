@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict'
+import { open } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, it } from 'mocha'
+import { systemClock } from '../../src/base/clock.ts'
+import type { RunningAgent } from '../../src/cli/compose-agent.ts'
+import { type Digest, digestOf } from '../../src/oci/digest.ts'
+import type { CollectView, LimitList, StoreView, WhyView } from '../../src/wire/care-api.ts'
+import { runDarner } from '../fixtures/a-daemon.ts'
+import { aSwarm, type Swarm } from '../fixtures/a-swarm.ts'
+import { randomBody } from '../fixtures/an-image.ts'
+import { anOrigin } from '../fixtures/an-origin.ts'
+
+const MIB = 1024 * 1024
+
+async function fetch(agent: RunningAgent | undefined, url: string, digest: Digest) {
+  assert.ok(agent)
+  const signal = AbortSignal.timeout(60_000)
+  await using content = await agent.peer.engine.open(
+    { origin: { kind: 'url', url }, digest, priority: 'interactive' },
+    { signal },
+  )
+  return await content.whole({ signal })
+}
+
+async function until(ms: number, so: () => Promise<boolean> | boolean): Promise<void> {
+  const signal = AbortSignal.timeout(ms)
+  while (!(await so())) await systemClock.sleep(20, { signal })
+}
+
+/** Runs a command against agent `number` and returns what it printed as JSON. */
+async function ask<T>(swarm: Swarm, number: number, ...args: string[]): Promise<T> {
+  const done = await runDarner([...args, '--json', '--socket', join(swarm.directory, `agent-${number}.sock`)])
+  assert.equal(done.code, 0, done.stderr)
+  return JSON.parse(done.stdout) as T
+}
+
+describe('care of store and links', function () {
+  this.timeout(120_000)
+
+  it('darner why names each read at the origin, on every host', async () => {
+    await using origin = await anOrigin()
+    await using swarm = await aSwarm({ peers: 2 })
+    const body = randomBody(1, 2 * MIB)
+    const digest = digestOf(body)
+    origin.at('/blob', [{ body, cutAfter: MIB }, { body }])
+    await fetch(swarm.agents[0], `${origin.url}/blob`, digest)
+    for (const number of [0, 1]) {
+      const { reads } = await ask<WhyView>(swarm, number, 'why', digest)
+      assert.deepEqual(
+        reads.map(({ host, reason }) => [host, reason]),
+        [
+          ['supernode', 'first read'],
+          ['supernode', 'retry after ORIGIN_TRUNCATED'],
+        ],
+      )
+      assert.ok(reads.reduce((sum, { bytes }) => sum + bytes, 0) >= body.byteLength)
+    }
+    const bad = await runDarner(['why', 'nonsense', '--socket', join(swarm.directory, 'agent-0.sock')])
+    assert.deepEqual([bad.code, /no digest/.test(bad.stderr)], [2, true])
+  })
+
+  it('darner df and gc tell and free what nothing holds, and the supernode hears of it', async () => {
+    await using origin = await anOrigin()
+    await using swarm = await aSwarm({ peers: 2 })
+    const body = randomBody(2, 3 * MIB)
+    const digest = digestOf(body)
+    origin.at('/blob', { body })
+    await fetch(swarm.agents[0], `${origin.url}/blob`, digest)
+    const held = await ask<StoreView>(swarm, 0, 'df')
+    assert.deepEqual([held.blobs, held.completeBytes, held.reclaimableBytes], [1, body.byteLength, body.byteLength])
+    const dry = await ask<CollectView>(swarm, 0, 'gc', '--dry-run')
+    assert.deepEqual(
+      dry.victims.map(({ task }) => task),
+      [digest],
+    )
+    assert.equal((await ask<StoreView>(swarm, 0, 'df')).blobs, 1)
+    assert.equal((await ask<CollectView>(swarm, 0, 'gc')).freedBytes, body.byteLength)
+    assert.equal((await ask<StoreView>(swarm, 0, 'df')).blobs, 0)
+    const first = swarm.agents[0]
+    assert.ok(first)
+    const { peer } = await first.peer.status()
+    const { state } = swarm.supernode.supernode.loop
+    await until(5_000, () => (state.peers.get(peer)?.members.length ?? 0) === 0)
+    const summary = await fetch(swarm.agents[1], `${origin.url}/blob`, digest)
+    assert.equal(summary.digest, digest)
+  })
+
+  it('darner limit holds a download back, and lets it go on when it is lifted', async () => {
+    await using origin = await anOrigin()
+    await using swarm = await aSwarm({ peers: 1, agent: { downloadRate: '256KiB/s' } })
+    const body = randomBody(3, 24 * MIB)
+    const digest = digestOf(body)
+    origin.at('/blob', { body })
+    const socket = ['--socket', join(swarm.directory, 'agent-0.sock')]
+    const atStart = await ask<LimitList['limits']>(swarm, 0, 'limit')
+    assert.deepEqual(atStart, [{ scope: { on: 'direction', direction: 'in' }, limit: { bytesPerSec: 256 * 1024 } }])
+    const going = fetch(swarm.agents[0], `${origin.url}/blob`, digest)
+    await until(20_000, async () => ((await swarm.agents[0]?.peer.status())?.tasks[0]?.have ?? 0) > 0)
+    // at this rate it would take a minute and a half more
+    const lifted = await runDarner(['limit', 'set', 'in', 'off', ...socket])
+    assert.equal(lifted.code, 0, lifted.stderr)
+    assert.equal((await going).digest, digest)
+    const task = await runDarner(['limit', 'set', `task:${digest}`, '5MiB/s', '--direction', 'out', ...socket])
+    assert.equal(task.stdout, `task:${digest} out  5 MiB/s\n`)
+    const wrong = await runDarner(['limit', 'set', 'everything', '5MiB/s', ...socket])
+    assert.deepEqual([wrong.code, /expected host, in, out/.test(wrong.stderr)], [2, true])
+  })
+
+  it('a scrub finds bit rot and heals it from the swarm, without another read at the origin', async () => {
+    await using origin = await anOrigin()
+    await using swarm = await aSwarm({ peers: 2 })
+    const body = randomBody(4, 6 * MIB)
+    const digest = digestOf(body)
+    origin.at('/blob', { body })
+    for (const agent of swarm.agents) await fetch(agent, `${origin.url}/blob`, digest)
+    const path = join(swarm.directory, 'agent-0', 'store', 'blobs', 'sha256', digest.slice(7))
+    await using file = await open(path, 'r+')
+    await file.write(Buffer.from([~(body[3 * MIB] ?? 0)]), 0, 1, 3 * MIB)
+    const [rotten] = swarm.agents
+    assert.ok(rotten)
+    const report = await rotten.peer.store.scrub({ signal: AbortSignal.timeout(20_000) })
+    assert.equal(report.damaged.length, 1)
+    await until(20_000, () => rotten.peer.store.byDigest(digest)?.complete === true)
+    const again = await rotten.peer.store.scrub({ signal: AbortSignal.timeout(20_000) })
+    assert.equal(again.damaged.length, 0)
+    assert.equal(origin.requests.filter(({ method }) => method === 'GET').length, 1)
+  })
+})
