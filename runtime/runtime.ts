@@ -1,13 +1,18 @@
 /** The engine of this host: reads what the host can do, recovers its containers, and lends them to the front doors. */
+
+import { existsSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
-import { arch, hostname, release } from 'node:os'
+import { arch, availableParallelism, hostname, release } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { Clock } from '../src/base/clock.ts'
 import type { Log } from '../src/base/log.ts'
 import { Containers } from './containers/containers.ts'
+import { EventLog } from './containers/events.ts'
 import { Execs } from './containers/execs.ts'
+import { HealthMonitor } from './containers/health.ts'
 import type { FaultPoint } from './containers/launch.ts'
 import type { ImageStore, RecordSpace, RootfsStore } from './containers/ports.ts'
+import { Rich } from './rich/rich.ts'
 import { OciRuntime } from './shim/oci-runtime.ts'
 import { readCgroupLayout } from './spec/cgroups.ts'
 import { readHostLimits } from './spec/host-limits.ts'
@@ -43,15 +48,27 @@ export interface RuntimeParts {
 }
 
 const REMEMBER_EXECS = 1000
+const KEEP_EVENTS = 4096
+/** Where distributions put an init that needs no libraries. */
+const STATIC_INITS = ['/usr/bin/tini-static', '/usr/libexec/podman/catatonit', '/usr/bin/catatonit']
 
 /** Hold it with `await using`: disposing stops the watching, never the containers. */
 export class Runtime implements AsyncDisposable {
   readonly containers: Containers
   readonly execs: Execs
+  readonly events: EventLog
+  readonly health: HealthMonitor
+  readonly #rich: Rich
 
-  private constructor(containers: Containers) {
-    this.containers = containers
-    this.execs = new Execs({ rememberEnded: REMEMBER_EXECS }, containers)
+  private constructor(
+    parts: { containers: Containers; execs: Execs; events: EventLog; health: HealthMonitor },
+    rich: Rich,
+  ) {
+    this.#rich = rich
+    this.containers = parts.containers
+    this.execs = parts.execs
+    this.events = parts.events
+    this.health = parts.health
   }
 
   /** Reads the host, opens the records, recovers. Throws CONFIG_INVALID for a seccomp profile that can't be read. */
@@ -75,7 +92,15 @@ export class Runtime implements AsyncDisposable {
       name,
       new OciRuntime({ name, path, root: join(runDir, name), verbMs: options.verbMs ?? 60_000 }),
     ])
-    const containers = new Containers(
+    const events = await EventLog.open(join(dir, 'events.jsonl'), { keep: KEEP_EVENTS, now: () => parts.clock.now() })
+    const init = STATIC_INITS.find((path) => existsSync(path))
+    const rich = new Rich({
+      clock: parts.clock,
+      log: parts.log,
+      cgroups,
+      ready: (id, at) => containers.noteReady(id, at),
+    })
+    const containers: Containers = new Containers(
       {
         dir,
         conmon: options.conmon,
@@ -83,18 +108,36 @@ export class Runtime implements AsyncDisposable {
         defaultRuntime: options.defaultRuntime,
         recheckMs: options.recheckMs ?? 2000,
         seccompName: seccomp?.path ?? 'unconfined',
+        volumesDir: join(dir, '..', 'volumes'),
       },
       {
         ...parts,
+        events,
         runtimes: new Map(runtimes),
-        host: { limits, cgroups, hostname: hostname(), arch: arch(), kernel: release(), seccomp: seccomp?.profile },
+        extension: rich,
+        host: {
+          limits,
+          cgroups,
+          hostname: hostname(),
+          arch: arch(),
+          kernel: release(),
+          seccomp: seccomp?.profile,
+          cpus: availableParallelism(),
+          ...(init === undefined ? {} : { init }),
+        },
       },
     )
+    const execs = new Execs({ rememberEnded: REMEMBER_EXECS }, containers)
+    const health = new HealthMonitor({ containers, execs, clock: parts.clock, log: parts.log })
+    containers.observers.add(health)
     await containers.start()
-    return new Runtime(containers)
+    return new Runtime({ containers, execs, events, health }, rich)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.health[Symbol.asyncDispose]()
+    await this.#rich[Symbol.asyncDispose]()
     await this.containers[Symbol.asyncDispose]()
+    await this.events[Symbol.asyncDispose]()
   }
 }

@@ -9,26 +9,36 @@ import { DarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
 import { Scope } from '../../src/base/scope.ts'
 import { abortable } from '../../src/base/signals.ts'
+import type { MountRequest, Resources, RestartPolicy } from '../../src/wire/container-options.ts'
 import type { ContainerView, CreateReply, CreateRequest, ExitReply, TerminalSize } from '../../src/wire/local-api.ts'
+import type { HookResult } from '../../src/wire/rich-api.ts'
+import type { RunExtension } from '../rich/extension.ts'
 import { Attached } from '../shim/attach.ts'
+import { writeWhole } from '../shim/bundle.ts'
 import { resizeTerminal } from '../shim/conmon.ts'
 import { Exits } from '../shim/exits.ts'
 import type { LogEntry } from '../shim/log-lines.ts'
 import { readLog } from '../shim/logs.ts'
 import type { OciRuntime } from '../shim/oci-runtime.ts'
+import { rotateIfLong } from '../shim/rotate.ts'
 import { argumentsOf } from '../spec/command.ts'
 import { readImageConfig } from '../spec/image-config.ts'
+import { hasController, resourcesOf, rlimitsOf } from '../spec/resources.ts'
 import { signalNumber } from '../spec/signals.ts'
 import { capabilitiesOf, type HostFacts } from '../spec/spec.ts'
+import { VOLUME_NAME, Volumes } from '../volumes/volumes.ts'
+import { attributesOf, type EventSink, SILENT_EVENTS } from './events.ts'
 import { ContainerIndex } from './index-of.ts'
 import { containerId, type FaultPoint, Launcher, makeBundlesFolder } from './launch.ts'
-import { type Change, type Entry, Lifecycle } from './lifecycle.ts'
+import { type Change, type Entry, Lifecycle, type RunObserver } from './lifecycle.ts'
 import { Locks } from './locks.ts'
 import type { ImageStore, RecordSpace, RootfsStore } from './ports.ts'
 import { type ContainerRecord, Records, viewOf } from './record.ts'
 import { recoverContainers } from './recover.ts'
+import { wantsStartWithAgent } from './restart.ts'
 import { type Session, WaitingSession } from './session.ts'
 import { ALIVE, CONTAINER_STATES } from './states.ts'
+import { pidsOf, readUsage, type Usage } from './usage.ts'
 
 export interface ContainersOptions {
   /** Folder of bundles, logs and exit files. */
@@ -41,6 +51,8 @@ export interface ContainersOptions {
   readonly recheckMs: number
   /** What `inspect` says of the seccomp profile: its path, or `unconfined`. */
   readonly seccompName: string
+  /** Folder of the volumes; default `volumes` beside the bundles. */
+  readonly volumesDir?: string
 }
 
 export interface ContainersParts {
@@ -51,6 +63,8 @@ export interface ContainersParts {
   readonly host: HostFacts
   readonly clock: Clock
   readonly log: Log
+  readonly extension?: RunExtension
+  readonly events?: EventSink
   readonly fault?: (point: FaultPoint) => void
 }
 
@@ -71,6 +85,10 @@ export class Containers implements AsyncDisposable {
   readonly #index = new ContainerIndex<Entry>()
   readonly #scope = new Scope()
   readonly #fault: (point: FaultPoint) => void
+  readonly #events: EventSink
+  readonly volumes: Volumes
+  /** Told of each process that begins and ends; add to it before {@link start}. */
+  readonly observers = new Set<RunObserver>()
 
   constructor(options: ContainersOptions, parts: ContainersParts) {
     this.#options = options
@@ -78,7 +96,14 @@ export class Containers implements AsyncDisposable {
     this.#fault = parts.fault ?? (() => {})
     this.#records = new Records(parts.records)
     this.#exits = new Exits(join(options.dir, 'exits'), (id) => this.#background(id, () => this.#checkExit(id)))
-    this.#launcher = new Launcher(options, { ...parts, exits: this.#exits, fault: this.#fault })
+    this.#events = parts.events ?? SILENT_EVENTS
+    this.volumes = new Volumes(options.volumesDir ?? join(options.dir, 'volumes'))
+    this.#launcher = new Launcher(options, {
+      ...parts,
+      exits: this.#exits,
+      volumes: this.volumes,
+      fault: this.#fault,
+    })
     this.#life = new Lifecycle({
       ...parts,
       dir: join(options.dir, 'containers'),
@@ -87,6 +112,10 @@ export class Containers implements AsyncDisposable {
       exits: this.#exits,
       index: this.#index,
       fault: this.#fault,
+      events: this.#events,
+      observers: this.observers,
+      restartAfter: (entry, delayMs) => this.#restartAfter(entry, delayMs),
+      removeVolumes: (record) => this.#removeVolumes(record),
       signal: this.#scope.signal,
     })
   }
@@ -96,6 +125,7 @@ export class Containers implements AsyncDisposable {
     const bundles = join(this.#options.dir, 'containers')
     await makeBundlesFolder(bundles)
     await this.#exits.start()
+    await this.volumes.recover()
     const records = await this.#records.all((key, error) =>
       this.#parts.log.error({ key, error }, 'container record skipped'),
     )
@@ -112,7 +142,9 @@ export class Containers implements AsyncDisposable {
     for (const { id, record } of this.#index.all()) {
       if (record.status === 'stopping') this.#background(id, () => this.stop(id, { signal: this.#scope.signal }))
     }
+    for (const entry of this.#index.all()) await this.#takeUpAgain(entry)
     if (mended.length > 0) this.#parts.log.info({ mended }, 'containers recovered')
+    for (const entry of this.#index.all()) this.#takeUp(entry)
     this.#scope.run((signal) => this.#recheck(signal))
   }
 
@@ -123,28 +155,34 @@ export class Containers implements AsyncDisposable {
   }
 
   /** Throws BAD_ARGUMENT, CONFLICT for a taken name, NOT_FOUND for the image, MANIFEST_INVALID, HOST_UNABLE. */
-  async create(request: CreateRequest): Promise<CreateReply> {
+  async create(given: CreateRequest): Promise<CreateReply> {
     const { options, parts } = { options: this.#options, parts: this.#parts }
-    const runtime = request.runtime ?? options.defaultRuntime
+    const runtime = given.runtime ?? options.defaultRuntime
     if (!parts.runtimes.has(runtime)) {
       const known = [...parts.runtimes.keys()].join(', ')
       throw new DarnerError('BAD_ARGUMENT', `runtime ${runtime} is not one of this agent's: ${known}`)
     }
     const id = containerId(randomBytes(32))
-    const name = request.name ?? `darner-${id.slice(0, 8)}`
+    const name = given.name ?? `darner-${id.slice(0, 8)}`
     this.#index.claim(name, id)
     try {
-      const image = await parts.images.resolve(request.image)
+      const image = await parts.images.resolve(given.image)
       const config = readImageConfig(image.config, image.reference)
+      const settled = parts.extension?.settle(given, config) ?? { request: given, warnings: [] }
+      const { request } = settled
       argumentsOf(config, request, image.reference)
       capabilitiesOf(request, parts.host.limits)
+      resourcesOf(request.resources ?? {}, parts.host.cgroups, parts.host.cpus)
+      rlimitsOf(request.ulimits ?? [], parts.host.limits)
+      this.#checkRequest(request)
+      const mounts = await this.#volumesFor(request, config.volumes)
       signalNumber(request.stopSignal ?? (config.stopSignal || 'TERM'))
       const record: ContainerRecord = {
         version: 1,
         id,
         name,
         status: CONTAINER_STATES.initial,
-        request,
+        request: mounts.length === 0 ? request : { ...request, mounts },
         imageId: image.id,
         imageReference: image.reference,
         imageConfig: image.config,
@@ -156,9 +194,10 @@ export class Containers implements AsyncDisposable {
       }
       await this.#records.put(record, { sync: true })
       this.#index.add(this.#life.entryOf(record))
+      this.#events.emit({ type: 'container', action: 'create', id, attributes: attributesOf(record) })
       this.#fault('create:recorded')
       const warnings = options.seccompName === 'unconfined' && request.seccomp !== 'unconfined' ? [NO_PROFILE] : []
-      return { id, name, warnings }
+      return { id, name, warnings: [...warnings, ...settled.warnings] }
     } catch (error) {
       this.#index.release(name, id)
       throw error
@@ -168,25 +207,42 @@ export class Containers implements AsyncDisposable {
   /** Resolves when the process runs; nothing happens when it does already. Throws RUNTIME_FAILED and what the spec throws. */
   async startContainer(reference: string, { signal }: { signal: AbortSignal }): Promise<void> {
     const entry = this.#index.find(reference)
+    entry.restartDue?.abort()
+    entry.restartDelayMs = 0
+    await this.#start(entry, { signal, restartCount: 0 })
+  }
+
+  async #start(entry: Entry, { signal, restartCount }: { signal: AbortSignal; restartCount: number }): Promise<void> {
     await this.#locks.hold(entry.id, async () => {
-      if (ALIVE.includes(entry.record.status)) return
+      if (ALIVE.includes(entry.record.status) || this.#index.get(entry.id) !== entry) return
       signal.throwIfAborted()
       const fresh: Change = { pid: undefined, conmonPid: undefined, exitCode: undefined, finishedAt: undefined }
       await this.#life.move(entry, 'start', {
         ...fresh,
         error: undefined,
+        readyAt: undefined,
+        hookResults: undefined,
+        ...(this.#parts.extension ? { endDue: true } : {}),
         oomKilled: undefined,
         stopRequested: undefined,
+        health: undefined,
+        restartCount,
       })
       this.#fault('start:recorded')
       try {
+        const { extension } = this.#parts
+        const note = (result: HookResult) => this.#life.note(entry, result)
+        const noting = { note, signal: this.#scope.signal }
+        await extension?.preStart(this.#launcher.factsOf(entry.record, entry.bundle), noting)
         const launched = await this.#launcher.launch(entry.record, entry.bundle, {
           consoleSize: entry.consoleSize,
           created: () => this.#life.connectWaiting(entry),
-          signal: this.#scope.signal,
+          ...noting,
         })
-        const { pid, conmonPid, argv } = launched
-        await this.#life.move(entry, 'started', { pid, conmonPid, argv: [...argv], startedAt: this.#parts.clock.now() })
+        const { pid, conmonPid, argv, stopSignal } = launched
+        await extension?.started(this.#launcher.factsOf(entry.record, entry.bundle), pid, { ...noting, again: false })
+        const startedAt = this.#parts.clock.now()
+        await this.#life.move(entry, 'started', { pid, conmonPid, argv: [...argv], startedAt, stopSignal })
       } catch (error) {
         throw await this.#life.startFailed(entry, error)
       }
@@ -200,21 +256,30 @@ export class Containers implements AsyncDisposable {
     const { request, imageConfig, imageReference } = entry.record
     const timeoutSec = options.timeoutSec ?? request.stopTimeoutSec ?? DEFAULT_STOP_SEC
     const image = readImageConfig(imageConfig, imageReference)
-    const first = timeoutSec === 0 ? SIGKILL : signalNumber(request.stopSignal ?? (image.stopSignal || 'TERM'))
+    const wanted = entry.record.stopSignal ?? signalNumber(request.stopSignal ?? (image.stopSignal || 'TERM'))
+    const first = timeoutSec === 0 ? SIGKILL : wanted
+    entry.restartDue?.abort()
     const held = await this.#locks.hold(entry.id, async () => {
+      if (entry.record.status === 'restarting') await this.#life.move(entry, 'stop', { stopRequested: true })
       if (!ALIVE.includes(entry.record.status)) return undefined
       const ended = entry.ended.promise
       const wasPaused = entry.record.status === 'paused'
+      const { pid } = entry.record
       await this.#life.move(entry, 'stop', { stopRequested: true })
+      const note = (result: HookResult) => this.#life.note(entry, result)
+      const facts = this.#launcher.factsOf(entry.record, entry.bundle)
+      await this.#parts.extension?.stopping(facts, pid, { note, signal: options.signal })
       await this.#life.signal(entry, first, options.signal)
+      this.#life.tell(entry, 'kill', { signal: String(first) })
       if (wasPaused) await this.#launcher.runtimeOf(entry.record).resume(entry.id, options)
       return { ended } // wrapped: a bare promise would be awaited under the lock
     })
     if (held === undefined) return
     const exited = held.ended
-    if (timeoutSec > 0 && (await this.#endsWithin(exited, timeoutSec * 1000, options.signal))) return
+    const stopped = () => this.#life.tell(entry, 'stop')
+    if (timeoutSec > 0 && (await this.#endsWithin(exited, timeoutSec * 1000, options.signal))) return stopped()
     if (timeoutSec > 0) await this.#life.signal(entry, SIGKILL, options.signal)
-    if (await this.#endsWithin(exited, KILL_MS, options.signal)) return
+    if (await this.#endsWithin(exited, KILL_MS, options.signal)) return stopped()
     throw new DarnerError('TIMED_OUT', `stopping ${entry.record.name}: still there ${KILL_MS} ms after KILL`)
   }
 
@@ -226,6 +291,7 @@ export class Containers implements AsyncDisposable {
       this.#mustRun(entry, 'kill')
       const sent = await this.#life.signal(entry, number, signal)
       if (!sent) throw new DarnerError('STATE_INVALID', `container ${entry.record.name} is not running`)
+      this.#life.tell(entry, 'kill', { signal: String(number) })
       if (number === SIGKILL && entry.record.status === 'paused') {
         await this.#launcher.runtimeOf(entry.record).resume(entry.id, { signal })
         await this.#life.move(entry, 'resume', {})
@@ -252,17 +318,26 @@ export class Containers implements AsyncDisposable {
   }
 
   /** Throws STATE_INVALID for a running container unless `force`, which kills it first. */
-  async remove(reference: string, options: { force: boolean; signal: AbortSignal }): Promise<void> {
+  async remove(reference: string, options: { force: boolean; volumes?: boolean; signal: AbortSignal }): Promise<void> {
     const entry = this.#index.find(reference)
     if (options.force) await this.stop(entry.id, { timeoutSec: 0, signal: options.signal })
     await this.#locks.hold(entry.id, async () => {
       if (this.#index.get(entry.id) !== entry) return // somebody else removed it meanwhile
-      if (ALIVE.includes(entry.record.status)) {
+      if (ALIVE.includes(entry.record.status) || entry.record.status === 'restarting') {
         throw new DarnerError('STATE_INVALID', `container ${entry.record.name} is ${entry.record.status}`, {
           way: 'stop it first, or remove it with force',
         })
       }
-      await this.#life.remove(entry)
+      await this.#life.remove(entry, undefined, { volumes: options.volumes === true })
+    })
+  }
+
+  /** The init inside said that it is up. Nothing happens when that run is over. */
+  async noteReady(id: string, at: number): Promise<void> {
+    await this.#locks.hold(id, async () => {
+      const entry = this.#index.get(id)
+      if (!entry || !ALIVE.includes(entry.record.status)) return
+      await this.#life.save(entry, { ...entry.record, readyAt: at }, false)
     })
   }
 
@@ -274,7 +349,112 @@ export class Containers implements AsyncDisposable {
       this.#index.claim(name, entry.id)
       await this.#life.save(entry, { ...entry.record, name }, true)
       this.#index.release(before, entry.id)
+      this.#life.tell(entry, 'rename', { oldName: `/${before}` })
     })
+  }
+
+  /** Stop, if it runs, then start. */
+  async restart(reference: string, options: { timeoutSec?: number; signal: AbortSignal }): Promise<void> {
+    const { id } = this.#index.find(reference)
+    await this.stop(id, options)
+    await this.startContainer(id, options)
+    const entry = this.#index.get(id)
+    if (entry) this.#life.tell(entry, 'restart')
+  }
+
+  /** Changes limits, of a running container at once, and the restart policy. What isn't named stays. Throws BAD_ARGUMENT, HOST_UNABLE. */
+  async update(
+    reference: string,
+    change: { resources?: Resources; restart?: RestartPolicy },
+    { signal }: { signal: AbortSignal },
+  ): Promise<void> {
+    const entry = this.#index.find(reference)
+    const { host } = this.#parts
+    await this.#locks.hold(entry.id, async () => {
+      const { request } = entry.record
+      const resources = { ...request.resources, ...change.resources }
+      const oci = resourcesOf(resources, host.cgroups, host.cpus)
+      if (change.restart && change.restart.name !== 'no' && request.autoRemove === true)
+        throw new DarnerError(
+          'BAD_ARGUMENT',
+          'Restart policy cannot be updated because AutoRemove is enabled for the container',
+        )
+      if (change.resources !== undefined && ALIVE.includes(entry.record.status)) {
+        const file = join(entry.bundle.path, 'resources.json')
+        await writeWhole(file, JSON.stringify(oci))
+        await this.#launcher.runtimeOf(entry.record).update(entry.id, file, { signal })
+      }
+      const restart = change.restart ?? request.restart
+      const next = { ...request, resources, ...(restart === undefined ? {} : { restart }) }
+      await this.#life.save(entry, { ...entry.record, request: next }, true)
+      this.#life.tell(entry, 'update')
+    })
+  }
+
+  /** Resolves when it is removed. */
+  async waitRemoved(reference: string, { signal }: { signal: AbortSignal }): Promise<ExitReply> {
+    return abortable(this.#index.find(reference).removed.promise, signal)
+  }
+
+  /** What it uses now; undefined when it doesn't run. */
+  async usage(reference: string): Promise<Usage | undefined> {
+    const { pid } = this.#index.find(reference).record
+    return pid === undefined ? undefined : readUsage(this.#parts.host.cgroups, pid, this.#parts.clock.now())
+  }
+
+  /** Pids, as this host has them, of all its processes. Throws STATE_INVALID. */
+  async processes(reference: string): Promise<number[]> {
+    const entry = this.#index.find(reference)
+    const { pid } = entry.record
+    if (pid === undefined) throw new DarnerError('STATE_INVALID', `container ${entry.id} is not running`)
+    return pidsOf(this.#parts.host.cgroups, pid)
+  }
+
+  /** The record and files of one, for the front doors. */
+  entry(reference: string): Entry {
+    return this.#index.find(reference)
+  }
+
+  entries(): Entry[] {
+    return this.#index.all()
+  }
+
+  get host(): HostFacts {
+    return this.#parts.host
+  }
+
+  get rootfs(): RootfsStore {
+    return this.#parts.rootfs
+  }
+
+  /** Does `work` while nothing else changes the container. */
+  hold<T>(entry: Entry, work: () => Promise<T>): Promise<T> {
+    return this.#locks.hold(entry.id, work)
+  }
+
+  /** Keeps what a health check said. */
+  async setHealth(entry: Entry, health: NonNullable<ContainerRecord['health']>): Promise<void> {
+    await this.#locks.hold(entry.id, async () => {
+      if (this.#index.get(entry.id) !== entry || entry.record.status !== 'running') return
+      const before = entry.record.health?.status
+      await this.#life.save(entry, { ...entry.record, health }, false)
+      if (before !== health.status) this.#life.tell(entry, `health_status: ${health.status}`)
+    })
+  }
+
+  /** Puts an event of this container into the log of events. */
+  tell(entry: Entry, action: string, more: Readonly<Record<string, string>> = {}): void {
+    this.#life.tell(entry, action, more)
+  }
+
+  /** Names of volumes that containers have, with the containers' ids. */
+  volumesInUse(): Map<string, string[]> {
+    const used = new Map<string, string[]>()
+    for (const { id, record } of this.#index.all()) {
+      for (const { type, source } of record.request.mounts ?? [])
+        if (type === 'volume' && source !== undefined) used.set(source, [...(used.get(source) ?? []), id])
+    }
+    return used
   }
 
   list(options: { all: boolean }): ContainerView[] {
@@ -352,6 +532,20 @@ export class Containers implements AsyncDisposable {
     return this.#launcher
   }
 
+  /** What goes on beside a container that was found running. */
+  async #takeUpAgain(entry: Entry): Promise<void> {
+    const { extension, log } = this.#parts
+    const { pid } = entry.record
+    if (!extension || pid === undefined || !ALIVE.includes(entry.record.status)) return
+    const note = (result: HookResult) => this.#life.note(entry, result)
+    try {
+      const facts = this.#launcher.factsOf(entry.record, entry.bundle)
+      await extension.started(facts, pid, { note, again: true, signal: this.#scope.signal })
+    } catch (error) {
+      log.error({ container: entry.id, error }, 'what goes on beside a container was not taken up again')
+    }
+  }
+
   #mustRun(entry: Entry, what: string): void {
     if (ALIVE.includes(entry.record.status)) return
     throw new DarnerError(
@@ -390,11 +584,92 @@ export class Containers implements AsyncDisposable {
     })
   }
 
+  /** Makes the volumes that the request and the image ask for; gives the mounts with their names. */
+  async #volumesFor(request: CreateRequest, declared: readonly string[]): Promise<MountRequest[]> {
+    const asked = request.mounts ?? []
+    const targets = new Set(asked.map((one) => one.target))
+    if (targets.size < asked.length) throw new DarnerError('BAD_ARGUMENT', 'Duplicate mount point')
+    const extra = declared
+      .map((path) => (path.startsWith('/') ? path : `/${path}`))
+      .filter((path) => !targets.has(path))
+      .map((target): MountRequest => ({ type: 'volume', target }))
+    const all = [...asked, ...extra].map((one): MountRequest => {
+      if (one.type !== 'volume' || one.source) return one
+      return { ...one, source: randomBytes(32).toString('hex'), anonymous: true }
+    })
+    for (const one of all) {
+      if (one.type !== 'volume' || !one.source) continue
+      if (!VOLUME_NAME.test(one.source)) await this.volumes.ensure(one.source, { now: 0 }) // throws
+      await this.volumes.ensure(one.source, {
+        now: this.#parts.clock.now(),
+        anonymous: one.anonymous === true,
+        ...(one.labels === undefined ? {} : { labels: one.labels }),
+      })
+    }
+    return all
+  }
+
+  #checkRequest(request: CreateRequest): void {
+    if (request.autoRemove === true && request.restart !== undefined && request.restart.name !== 'no')
+      throw new DarnerError('BAD_ARGUMENT', "can't create 'AutoRemove' container with restart policy")
+    if (request.init === true && this.#parts.host.init === undefined)
+      throw new DarnerError('HOST_UNABLE', 'init: this host has no static init', { way: 'apt install tini' })
+    if (
+      request.devices?.length &&
+      !hasController(this.#parts.host.cgroups, 'devices') &&
+      this.#parts.host.cgroups.v2 === undefined
+    )
+      throw new DarnerError('HOST_UNABLE', 'devices: this host has no devices controller')
+  }
+
+  async #removeVolumes(record: ContainerRecord): Promise<void> {
+    const used = this.volumesInUse()
+    for (const { anonymous, source } of record.request.mounts ?? []) {
+      if (anonymous !== true || source === undefined) continue
+      if ((used.get(source) ?? []).some((id) => id !== record.id)) continue
+      if (await this.volumes.find(source)) await this.volumes.remove(source)
+    }
+  }
+
+  #restartAfter(entry: Entry, delayMs: number): void {
+    const due = new AbortController()
+    entry.restartDue = due
+    const restarts = (entry.record.restartCount ?? 0) + 1
+    this.#background(entry.id, async () => {
+      const signal = AbortSignal.any([due.signal, this.#scope.signal])
+      try {
+        await this.#parts.clock.sleep(delayMs, { signal })
+      } catch {
+        return // somebody stopped, started or removed it, or the agent ends
+      }
+      if (entry.record.status !== 'restarting') return
+      await this.#start(entry, { signal: this.#scope.signal, restartCount: restarts })
+    })
+  }
+
+  /** After a restart of the agent: what runs is watched again, what its policy wants running is started. */
+  #takeUp(entry: Entry): void {
+    const { status, request, exitCode = 0, stopRequested, restartCount = 0 } = entry.record
+    if (status === 'running') for (const one of this.observers) one.started(entry)
+    const end = { exitCode, stopRequested: stopRequested === true, restarts: restartCount }
+    if (status === 'restarting') this.#restartAfter(entry, 0)
+    else if (status === 'exited' && wantsStartWithAgent(request.restart, end)) {
+      this.#background(entry.id, () => this.#start(entry, { signal: this.#scope.signal, restartCount }))
+    }
+  }
+
+  async #rotate(entry: Entry): Promise<void> {
+    const { maxBytes, maxFiles = 1 } = entry.record.request.log ?? {}
+    if (maxBytes !== undefined) await rotateIfLong(entry.bundle, { maxBytes, maxFiles })
+  }
+
   async #recheck(signal: AbortSignal): Promise<void> {
     for (;;) {
       await this.#parts.clock.sleep(this.#options.recheckMs, { signal })
       for (const entry of this.#index.all()) {
-        if (ALIVE.includes(entry.record.status)) this.#background(entry.id, () => this.#checkExit(entry.id))
+        if (!ALIVE.includes(entry.record.status)) continue
+        this.#background(entry.id, () => this.#checkExit(entry.id))
+        this.#background(entry.id, () => this.#rotate(entry))
       }
     }
   }

@@ -26,6 +26,8 @@ interface Exec {
   readonly request: ExecRequest
   status: ExecView['status']
   exitCode: number | undefined
+  /** As this host has it; set when it started. */
+  pid: number | undefined
   size: TerminalSize | undefined
 }
 
@@ -51,6 +53,7 @@ export class Execs {
       request,
       status: 'created',
       exitCode: undefined,
+      pid: undefined,
       size: request.size,
     })
     this.#forgetOldest()
@@ -93,6 +96,7 @@ export class Execs {
         },
         { signal },
       )
+      exec.pid = carried.pid
       // crun doesn't look at the console size of an exec
       if (exec.request.tty === true && exec.size) await resizeTerminal(bundle, exec.size)
       void this.#finish(exec, bundle.path, carried.exited).then(ended.resolve)
@@ -111,6 +115,30 @@ export class Execs {
   inspect(execId: string): ExecView {
     const { containerId: container, status, exitCode } = this.#find(execId)
     return { execId, containerId: container, status, ...(exitCode === undefined ? {} : { exitCode }) }
+  }
+
+  /** What was asked for, and the pid once it runs. */
+  facts(execId: string): { containerId: string; request: ExecRequest; pid: number | undefined } {
+    const { containerId: container, request, pid } = this.#find(execId)
+    return { containerId: container, request, pid }
+  }
+
+  /** Ids of what was asked for in a container and is not forgotten. */
+  of(containerId: string): string[] {
+    return [...this.#execs.values()]
+      .filter((one) => one.containerId === containerId && one.status === 'running')
+      .map((one) => one.id)
+  }
+
+  /** Sends KILL to a running one; nothing happens otherwise. */
+  killProcess(execId: string): void {
+    const { pid, status } = this.#find(execId)
+    if (pid === undefined || status !== 'running') return
+    try {
+      process.kill(pid, 'SIGKILL')
+    } catch {
+      // ESRCH: it just ended
+    }
   }
 
   async resize(execId: string, size: TerminalSize): Promise<void> {

@@ -2,9 +2,11 @@
 import { createHash } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
+import type { Clock } from '../../src/base/clock.ts'
 import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
 import type { TerminalSize } from '../../src/wire/local-api.ts'
+import type { Noting, RunExtension, RunFacts } from '../rich/extension.ts'
 import { type Bundle, clearRun, makeBundle, writeWhole } from '../shim/bundle.ts'
 import { createContainer } from '../shim/conmon.ts'
 import type { Exits } from '../shim/exits.ts'
@@ -13,7 +15,9 @@ import { moveToCgroup } from '../spec/cgroups.ts'
 import { hostFiles } from '../spec/host-files.ts'
 import { readImageConfig } from '../spec/image-config.ts'
 import { buildSpec, type HostFacts, hostnameOf } from '../spec/spec.ts'
-import { findUser } from '../spec/users.ts'
+import { findUser, withGroups } from '../spec/users.ts'
+import { prepareDevices, prepareMounts } from '../volumes/mounts.ts'
+import type { Volumes } from '../volumes/volumes.ts'
 import type { RootfsStore } from './ports.ts'
 import type { ContainerRecord } from './record.ts'
 
@@ -28,8 +32,12 @@ export interface LauncherParts {
   readonly host: HostFacts
   readonly rootfs: RootfsStore
   readonly exits: Exits
+  readonly volumes: Volumes
+  readonly clock: Clock
   readonly runtimes: ReadonlyMap<string, OciRuntime>
   readonly log: Log
+  /** What rich containers change in a run. */
+  readonly extension?: RunExtension
   /** Called at each named step, for tests that end the process there. */
   readonly fault: (point: FaultPoint) => void
 }
@@ -55,6 +63,8 @@ export interface Launched {
   readonly pid: number
   readonly conmonPid: number
   readonly argv: readonly string[]
+  /** By number, where the root file system told it. */
+  readonly stopSignal?: number
 }
 
 /** Makes and unmakes runs. */
@@ -84,7 +94,7 @@ export class Launcher {
   async launch(
     record: ContainerRecord,
     bundle: Bundle,
-    options: { consoleSize: TerminalSize | undefined; created: () => Promise<void>; signal: AbortSignal },
+    options: Noting & { consoleSize: TerminalSize | undefined; created: () => Promise<void> },
   ): Promise<Launched> {
     const { signal } = options
     const { fault, exits, host } = this.#parts
@@ -97,8 +107,17 @@ export class Launcher {
     ])
     fault('start:mounted')
     const image = readImageConfig(record.imageConfig, record.imageReference)
-    const user = findUser(rootfs.path, request.user ?? image.user)
-    const spec = buildSpec({
+    const user = withGroups(findUser(rootfs.path, request.user ?? image.user), rootfs.path, request.groupAdd ?? [])
+    const [mounts, devices] = await Promise.all([
+      prepareMounts(request.mounts ?? [], {
+        volumes: this.#parts.volumes,
+        rootfs: rootfs.path,
+        now: this.#parts.clock.now(),
+        signal,
+      }),
+      prepareDevices(request.devices ?? []),
+    ])
+    const built = buildSpec({
       id: record.id,
       rootfs: resolve(rootfs.path),
       image,
@@ -107,11 +126,19 @@ export class Launcher {
       host,
       cgroupPath: `${this.#options.cgroupParent}/${record.id}`,
       files: bundle,
+      mounts,
+      devices,
       ...(options.consoleSize ? { consoleSize: options.consoleSize } : {}),
     })
+    const { extension } = this.#parts
+    const run = this.factsOf(record, bundle)
+    const mounted = { ...run, rootfs: resolve(rootfs.path), user, host }
+    const shaped = (await extension?.shape(built, mounted, options)) ?? { spec: built, tty: request.tty === true }
+    const { spec } = shaped
     const files = await hostFiles({
       hostname: hostnameOf(record.id, request, host),
       network: request.network ?? 'host',
+      extraHosts: request.extraHosts ?? [],
     })
     await Promise.all([
       writeWhole(bundle.config, JSON.stringify(spec)),
@@ -120,7 +147,7 @@ export class Launcher {
       writeWhole(bundle.resolvConf, files.resolvConf, 0o644),
     ])
     fault('start:bundled')
-    const tty = request.tty === true
+    const tty = shaped.tty
     const carried = await createContainer(
       this.#options.conmon,
       {
@@ -129,17 +156,35 @@ export class Launcher {
         runtime,
         exitDir: exits.dir,
         tty,
+        log: request.log?.driver ?? 'json-file',
         stdin: request.openStdin === true,
         keepStdin: tty || request.stdinOnce !== true,
-        place: (pid) => this.place(pid),
+        place: (pid) => this.place(pid, extension?.conmonCgroup(run)),
       },
       { signal },
     )
     fault('start:created')
+    if (extension?.conmonCgroup(run) !== undefined) await this.place(carried.conmonPid)
     await options.created()
+    await extension?.created(run, carried.pid, options)
     await runtime.start(record.id, { signal })
     fault('start:started')
-    return { pid: carried.pid, conmonPid: carried.conmonPid, argv: spec.process.args }
+    const { stopSignal } = shaped
+    const { pid, conmonPid } = carried
+    return { pid, conmonPid, argv: spec.process.args, ...(stopSignal === undefined ? {} : { stopSignal }) }
+  }
+
+  /** What the extension is told of a run. */
+  factsOf(record: ContainerRecord, bundle: Bundle): RunFacts {
+    return {
+      id: record.id,
+      name: record.name,
+      bundle,
+      request: record.request,
+      image: readImageConfig(record.imageConfig, record.imageReference),
+      runtime: this.runtimeOf(record),
+      cgroupPath: `${this.#options.cgroupParent}/${record.id}`,
+    }
   }
 
   /** Takes away what a run left: the runtime's state (its processes too, with `force`) and the mounts. Fine to call twice. */
@@ -152,9 +197,9 @@ export class Launcher {
   }
 
   /** Moves a conmon out of the agent's cgroup, so that a service manager that ends the agent leaves it alone. */
-  async place(pid: number): Promise<void> {
+  async place(pid: number, path = `${this.#options.cgroupParent}/conmon`): Promise<void> {
     try {
-      await moveToCgroup(this.#parts.host.cgroups, `${this.#options.cgroupParent}/conmon`, pid)
+      await moveToCgroup(this.#parts.host.cgroups, path, pid)
     } catch (error) {
       if (!this.#placeFailed) this.#parts.log.warn({ error, pid }, 'conmon stays in the cgroup of the agent')
       this.#placeFailed = true

@@ -2,27 +2,34 @@
  * The steps of one container's life, each recorded as it is taken: start failed, ended, removed, found again after a restart of
  * the agent. Whoever calls holds the container's lock.
  */
+
+import { existsSync } from 'node:fs'
 import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock } from '../../src/base/clock.ts'
 import { asDarnerError, DarnerError, systemCode } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
 import type { ExitReply, TerminalSize } from '../../src/wire/local-api.ts'
+import type { HookResult } from '../../src/wire/rich-api.ts'
+import type { RunEnd, RunExtension } from '../rich/extension.ts'
 import { Attached } from '../shim/attach.ts'
 import { type Bundle, bundleAt } from '../shim/bundle.ts'
 import { conmonAlive } from '../shim/conmon.ts'
 import type { ExitFact, Exits } from '../shim/exits.ts'
 import type { OciRuntime } from '../shim/oci-runtime.ts'
+import { attributesOf, type EventSink } from './events.ts'
 import type { ContainerIndex } from './index-of.ts'
 import { type FaultPoint, type Launcher, startExitCode } from './launch.ts'
 import type { RootfsStore } from './ports.ts'
 import type { ContainerRecord, Records } from './record.ts'
+import { nextDelayMs, wantsRestart } from './restart.ts'
 import type { WaitingSession } from './session.ts'
 import { ALIVE, CONTAINER_STATES, type ContainerEvent } from './states.ts'
 
 /** The exit code of a process that nobody saw ending. */
 const LOST_EXIT_CODE = 255
 const LOST = 'conmon is gone and left no exit code'
+const MOST_HOOK_RESULTS = 32
 
 /** What is kept in memory of one container. */
 export interface Entry {
@@ -35,6 +42,18 @@ export interface Entry {
   /** Sessions that attach at the next start. */
   readonly waiting: Set<WaitingSession>
   consoleSize: TerminalSize | undefined
+  /** Settles when it is removed: with the last exit code. */
+  readonly removed: PromiseWithResolvers<ExitReply>
+  /** The delay before the last restart by the policy; 0 when none was. */
+  restartDelayMs: number
+  /** Cancels the restart that is due. */
+  restartDue: AbortController | undefined
+}
+
+/** Who is told that a container's process began and ended. */
+export interface RunObserver {
+  started(entry: Entry): void
+  ended(entry: Entry): void
 }
 
 /** Fields to set; undefined takes one away. */
@@ -51,6 +70,13 @@ export interface LifecycleParts {
   readonly runtimes: ReadonlyMap<string, OciRuntime>
   readonly clock: Clock
   readonly log: Log
+  readonly extension?: RunExtension
+  readonly events: EventSink
+  readonly observers: ReadonlySet<RunObserver>
+  /** Starts it again when the delay is over. */
+  readonly restartAfter: (entry: Entry, delayMs: number) => void
+  /** Removes the volumes that were made for this container only. */
+  readonly removeVolumes: (record: ContainerRecord) => Promise<void>
   readonly fault: (point: FaultPoint) => void
   /** Aborted when the engine ends. */
   readonly signal: AbortSignal
@@ -77,6 +103,9 @@ export class Lifecycle {
       ended,
       waiting: new Set(),
       consoleSize: undefined,
+      removed: Promise.withResolvers(),
+      restartDelayMs: 0,
+      restartDue: undefined,
     }
   }
 
@@ -85,6 +114,15 @@ export class Lifecycle {
     const status = CONTAINER_STATES.step(entry.record.status, event, entry.record.name)
     await this.save(entry, { ...entry.record, ...change, status } as ContainerRecord, sync)
     this.#parts.log.debug({ container: entry.id, name: entry.record.name, event, status }, 'container state')
+    const action = EVENT_ACTIONS[event]
+    if (action !== undefined) this.tell(entry, action, event === 'exit' || event === 'lost' ? exitOf(entry) : {})
+    if (event === 'started') for (const one of this.#parts.observers) one.started(entry)
+    if (event === 'exit' || event === 'lost') for (const one of this.#parts.observers) one.ended(entry)
+  }
+
+  /** Puts an event into the log of events. */
+  tell(entry: Entry, action: string, more: Readonly<Record<string, string>> = {}): void {
+    this.#parts.events.emit({ type: 'container', action, id: entry.id, attributes: attributesOf(entry.record, more) })
   }
 
   /** Records first, then counts. */
@@ -110,11 +148,12 @@ export class Lifecycle {
     const error = asDarnerError(cause, `starting ${entry.record.name}`)
     const exitCode = startExitCode(error)
     await this.#cleanQuietly(entry, true)
+    await this.#afterRun(entry, { exitCode, error: error.message })
     await this.move(entry, 'startFailed', { exitCode, error: error.message, finishedAt: this.#parts.clock.now() })
     for (const session of entry.waiting) session.fail(error)
     entry.waiting.clear()
     this.#settle(entry, { exitCode, error: error.message })
-    if (entry.record.request.autoRemove === true) await this.remove(entry)
+    if (entry.record.request.autoRemove === true) await this.remove(entry, undefined, { volumes: true })
     const { details, way } = error
     return new DarnerError(error.code, error.message, {
       cause,
@@ -143,18 +182,42 @@ export class Lifecycle {
   }
 
   async #ended(entry: Entry, event: 'exit' | 'lost', fact: ExitFact, error?: string): Promise<void> {
-    await this.move(entry, event, { ...fact, error, pid: undefined, conmonPid: undefined })
+    const oomKilled = existsSync(join(entry.bundle.path, 'oom')) ? true : undefined
+    if (oomKilled) this.tell(entry, 'oom')
+    await this.move(entry, event, { ...fact, error, oomKilled, pid: undefined, conmonPid: undefined })
     this.#parts.fault('exit:recorded')
     const reply = { exitCode: fact.exitCode, ...(error === undefined ? {} : { error }) }
     const goes = entry.record.request.autoRemove === true
     if (!goes) this.#settle(entry, reply)
     await this.#cleanQuietly(entry, event === 'lost')
-    if (!goes) return
+    await this.#afterRun(entry, reply)
+    if (!goes) return this.#restartMaybe(entry, fact)
     try {
-      await this.remove(entry, reply)
+      await this.remove(entry, reply, { volumes: true })
     } finally {
       entry.ended.resolve(reply) // whoever waits for a --rm container goes on when it is gone, or can't be removed
     }
+  }
+
+  /** Puts how a hook went on the record. */
+  async note(entry: Entry, result: HookResult): Promise<void> {
+    const hookResults = [...(entry.record.hookResults ?? []), result].slice(-MOST_HOOK_RESULTS)
+    await this.save(entry, { ...entry.record, hookResults }, false)
+  }
+
+  /** What belongs after a run, once: the record says until it is done that it is due. */
+  async #afterRun(entry: Entry, end: RunEnd): Promise<void> {
+    const { extension, launcher, runtimes, signal } = this.#parts
+    if (!extension || entry.record.endDue !== true || !runtimes.has(entry.record.runtime)) return
+    const note = (result: HookResult) => this.note(entry, result)
+    try {
+      await extension.ended(launcher.factsOf(entry.record, entry.bundle), end, { note, signal })
+    } catch (error) {
+      if (signal.aborted) return // the next agent goes on with it
+      this.#parts.log.warn({ container: entry.id, error }, 'what belongs after a run failed')
+    }
+    const { endDue: _done, ...record } = entry.record
+    await this.save(entry, record, false)
   }
 
   async #cleanQuietly(entry: Entry, force: boolean): Promise<void> {
@@ -166,22 +229,37 @@ export class Lifecycle {
     }
   }
 
-  /** Removes all of a container that does not run. `last` is what who waits for its end is told, when it is the end that removes it. */
-  async remove(entry: Entry, last?: ExitReply): Promise<void> {
+  async #restartMaybe(entry: Entry, fact: ExitFact): Promise<void> {
+    const { request, stopRequested, restartCount = 0, startedAt = 0 } = entry.record
+    const end = { exitCode: fact.exitCode, stopRequested: stopRequested === true, restarts: restartCount }
+    if (this.#parts.signal.aborted || !wantsRestart(request.restart, end)) return
+    const delayMs = nextDelayMs(entry.restartDelayMs, fact.finishedAt - startedAt)
+    entry.restartDelayMs = delayMs
+    await this.move(entry, 'restartLater', {})
+    this.#parts.restartAfter(entry, delayMs)
+  }
+
+  /** Removes all of a container that does not run; with `volumes`, those made for it only. `last` is what who waits for its end is told, when it is the end that removes it. */
+  async remove(entry: Entry, last?: ExitReply, { volumes }: { volumes: boolean } = { volumes: false }): Promise<void> {
+    entry.restartDue?.abort()
     await this.move(entry, 'remove', {}, true)
     this.#parts.fault('remove:recorded')
     if (this.#parts.runtimes.has(entry.record.runtime)) {
       await this.#parts.launcher.clean(entry.record, { force: true, signal: this.#parts.signal })
     }
+    await this.#afterRun(entry, { exitCode: entry.record.exitCode ?? LOST_EXIT_CODE })
     await this.#parts.rootfs.remove(entry.id)
     this.#parts.fault('remove:rootfs')
     await rm(entry.bundle.path, { recursive: true, force: true })
     await this.#parts.exits.forget(entry.id)
+    if (volumes) await this.#parts.removeVolumes(entry.record)
     this.#parts.fault('remove:files')
     await this.#parts.records.remove(entry.id)
     this.#parts.index.remove(entry)
     const gone = new DarnerError('NOT_FOUND', `container ${entry.record.name} was removed`)
     for (const session of entry.waiting) session.fail(gone)
+    entry.removed.resolve({ exitCode: entry.record.exitCode ?? 0 })
+    this.tell(entry, 'destroy')
     if (last) entry.ended.resolve(last)
     else entry.ended.reject(gone)
   }
@@ -200,8 +278,9 @@ export class Lifecycle {
       return `${name}: stopping goes on`
     }
     await this.#cleanQuietly(entry, true)
+    await this.#afterRun(entry, { exitCode: entry.record.exitCode ?? LOST_EXIT_CODE })
     if (status !== 'exited' || entry.record.request.autoRemove !== true) return undefined
-    await this.remove(entry)
+    await this.remove(entry, undefined, { volumes: true })
     return `${name}: removed as it asked for`
   }
 
@@ -224,10 +303,25 @@ export class Lifecycle {
     await this.#cleanQuietly(entry, true)
     await this.#parts.exits.forget(entry.id)
     const reply = { exitCode: 125, error: 'the agent ended while it was starting' }
+    await this.#afterRun(entry, reply)
     await this.move(entry, 'lost', { ...reply, finishedAt: this.#parts.clock.now() })
     this.#settle(entry, reply)
     return `${entry.record.name}: half-done start undone`
   }
+}
+
+/** What docker calls these steps. */
+const EVENT_ACTIONS: Partial<Record<ContainerEvent, string>> = {
+  started: 'start',
+  exit: 'die',
+  lost: 'die',
+  pause: 'pause',
+  resume: 'unpause',
+}
+
+function exitOf({ record }: Entry): Record<string, string> {
+  const ranMs = (record.finishedAt ?? 0) - (record.startedAt ?? record.finishedAt ?? 0)
+  return { exitCode: String(record.exitCode ?? 0), execDuration: String(Math.max(0, Math.round(ranMs / 1000))) }
 }
 
 async function conmonPidOf(bundle: Bundle): Promise<number | undefined> {

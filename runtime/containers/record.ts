@@ -4,6 +4,7 @@ import { Value } from 'typebox/value'
 import { DarnerError } from '../../src/base/errors.ts'
 import { type Digest, parseDigest } from '../../src/oci/digest.ts'
 import { ContainerStatus, type ContainerView, CreateRequest } from '../../src/wire/local-api.ts'
+import { HookResult } from '../../src/wire/rich-api.ts'
 import type { RecordSpace } from './ports.ts'
 
 const Time = Type.Number({ description: 'epoch milliseconds' })
@@ -32,6 +33,21 @@ const Stored = Type.Object({
   error: Type.Optional(Type.String()),
   /** The end was asked for: no restart policy applies. */
   stopRequested: Type.Optional(Type.Boolean()),
+  /** By number: what the init of the root file system shuts down by. */
+  stopSignal: Type.Optional(Type.Integer()),
+  readyAt: Type.Optional(Time),
+  hookResults: Type.Optional(Type.Array(HookResult)),
+  /** A run was begun, and what belongs after it (post-stop hooks among it) has not been done yet. */
+  endDue: Type.Optional(Type.Boolean()),
+  /** Restarts by the policy, counted anew when somebody starts the container. */
+  restartCount: Type.Optional(Type.Integer()),
+  /** What the last health checks said. */
+  health: Type.Optional(
+    Type.Object({
+      status: Type.Union([Type.Literal('starting'), Type.Literal('healthy'), Type.Literal('unhealthy')]),
+      failingStreak: Type.Integer(),
+    }),
+  ),
 })
 
 export type ContainerRecord = Omit<Static<typeof Stored>, 'layers'> & { readonly layers: readonly Digest[] }
@@ -72,6 +88,16 @@ export class Records {
 
 /** What the API shows of a record. */
 export function viewOf(record: ContainerRecord, logPath: string): ContainerView {
-  const { version: _v, imageConfig: _c, layers: _l, conmonPid: _p, imageReference, stopRequested: _s, ...rest } = record
+  const {
+    endDue: _e,
+    stopSignal: _n,
+    version: _v,
+    imageConfig: _c,
+    layers: _l,
+    conmonPid: _p,
+    imageReference,
+    stopRequested: _s,
+    ...rest
+  } = record
   return { ...rest, image: imageReference, logPath }
 }

@@ -21,13 +21,15 @@ export interface ConmonRun {
   readonly exitDir: string
   readonly tty: boolean
   readonly stdin: boolean
+  /** Where what it writes is kept. */
+  readonly log?: 'json-file' | 'none' | 'journald'
   /** Stdin stays open when who is attached leaves. */
   readonly keepStdin: boolean
   /** Called with conmon's pid before it does anything: the place to move it into a cgroup of its own. */
   readonly place: (pid: number) => Promise<void>
 }
 
-export interface ConmonExec extends Omit<ConmonRun, 'bundle' | 'keepStdin'> {
+export interface ConmonExec extends Omit<ConmonRun, 'bundle' | 'keepStdin' | 'log'> {
   readonly execId: string
   /** The exec's own folder, laid out as a bundle. */
   readonly bundle: Bundle
@@ -61,7 +63,7 @@ export async function createContainer(
 ): Promise<Carried> {
   const args = [
     ...sharedArguments(run, run.id),
-    ...['-n', run.id, '-l', `k8s-file:${run.bundle.log}`, '--exit-dir', run.exitDir, '--no-sync-log'],
+    ...['-n', run.id, '-l', logOf(run), '--exit-dir', run.exitDir, '--no-sync-log'],
     ...(run.stdin && run.keepStdin ? ['--leave-stdin-open'] : []),
   ]
   await using child = await launch(conmon, args, run.place, false)
@@ -69,6 +71,10 @@ export async function createContainer(
   await abortable(child.parentExited, signal)
   if (pid.data <= 0) throw runtimeError(`${run.runtime.options.name} create ${run.id}`, pid.message)
   return { pid: pid.data, conmonPid: Number(await readFile(run.bundle.conmonPidFile, 'utf8')) }
+}
+
+function logOf({ log, bundle }: ConmonRun): string {
+  return log === undefined || log === 'json-file' ? `k8s-file:${bundle.log}` : log
 }
 
 /** Has conmon run one more process in a container. Throws RUNTIME_FAILED quoting the runtime, RUNTIME_MISSING. */

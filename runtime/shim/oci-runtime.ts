@@ -71,6 +71,11 @@ export class OciRuntime {
     await this.#verb(['pause', id], signal)
   }
 
+  /** Changes the limits of a running container; `file` holds the `resources` of the configuration as JSON. */
+  async update(id: string, file: string, { signal }: { signal: AbortSignal }): Promise<void> {
+    await this.#verb(['update', '--resources', file, id], signal)
+  }
+
   /** Fine for one that isn't paused: runc thaws by itself what it kills. */
   async resume(id: string, { signal }: { signal: AbortSignal }): Promise<void> {
     try {

@@ -20,16 +20,17 @@ export const PROGRAM_ENV: Readonly<Record<string, string>> = {
 export function runProgram(
   path: string,
   args: readonly string[],
-  { signal }: { signal: AbortSignal },
+  { signal, folder }: { signal: AbortSignal; folder?: number },
 ): Promise<ProgramResult> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason)
-    const child = spawn(path, args, { stdio: ['ignore', 'pipe', 'pipe'], env: PROGRAM_ENV })
+    const further = folder === undefined ? [] : [folder]
+    const child = spawn(path, args, { stdio: ['ignore', 'pipe', 'pipe', ...further], env: PROGRAM_ENV })
     const onAbort = () => child.kill('SIGKILL')
     signal.addEventListener('abort', onAbort, { once: true })
     const texts = { stdout: '', stderr: '' }
     for (const name of ['stdout', 'stderr'] as const) {
-      child[name].setEncoding('utf8').on('data', (chunk: string) => {
+      child[name]?.setEncoding('utf8').on('data', (chunk: string) => {
         if (texts[name].length < MOST_OUTPUT_BYTES) texts[name] += chunk
       })
     }
@@ -54,4 +55,14 @@ export function missing(path: string, error: unknown): DarnerError {
   return new DarnerError('INTERNAL', `starting ${path}: ${error instanceof Error ? error.message : error}`, {
     cause: error,
   })
+}
+
+/** Runs a host program whose descriptor 3 is an open folder: `/proc/self/fd/3` in its arguments names it, wherever it is moved. */
+export function runWithFolder(
+  path: string,
+  args: readonly string[],
+  folder: number,
+  { signal }: { signal: AbortSignal },
+): Promise<ProgramResult> {
+  return runProgram(path, args, { signal, folder })
 }

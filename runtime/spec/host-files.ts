@@ -1,6 +1,6 @@
 /** The three files that a container gets from the engine: /etc/hostname, /etc/hosts and /etc/resolv.conf. */
 import { readFile } from 'node:fs/promises'
-import type { NetworkMode } from '../../src/wire/local-api.ts'
+import type { NetworkMode } from '../../src/wire/networks-api.ts'
 
 export interface HostFiles {
   readonly hostname: string
@@ -11,11 +11,22 @@ export interface HostFiles {
 const LOCALHOST = '127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n'
 
 /** Their contents. On the host's network a container sees the host's own names and resolvers. */
-export async function hostFiles(facts: { hostname: string; network: NetworkMode }): Promise<HostFiles> {
+export async function hostFiles(facts: {
+  hostname: string
+  network: NetworkMode
+  /** `NAME:ADDRESS`, put at the end of the hosts file. */
+  extraHosts?: readonly string[]
+}): Promise<HostFiles> {
+  const extra = (facts.extraHosts ?? []).map(hostLine).join('')
   const hostname = `${facts.hostname}\n`
   const resolvConf = await readFile('/etc/resolv.conf', 'utf8').catch(() => '')
   if (facts.network === 'host') {
-    return { hostname, hosts: await readFile('/etc/hosts', 'utf8').catch(() => LOCALHOST), resolvConf }
+    return { hostname, hosts: `${await readFile('/etc/hosts', 'utf8').catch(() => LOCALHOST)}${extra}`, resolvConf }
   }
-  return { hostname, hosts: `${LOCALHOST}127.0.1.1\t${facts.hostname}\n`, resolvConf: '' }
+  return { hostname, hosts: `${LOCALHOST}127.0.1.1\t${facts.hostname}\n${extra}`, resolvConf: '' }
+}
+
+function hostLine(text: string): string {
+  const at = text.search(/[:=]/)
+  return `${text.slice(at + 1).replace(/^\[(.*)\]$/, '$1')}\t${text.slice(0, at)}\n`
 }

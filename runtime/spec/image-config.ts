@@ -1,5 +1,6 @@
 /** What an image says about how to run it (image-spec, config.md, "Properties"), read from bytes that anybody may have written. */
 import { DarnerError } from '../../src/base/errors.ts'
+import type { HealthCheck } from '../../src/wire/container-options.ts'
 
 /** The `config` object of an image configuration, with nulls and absences made empty. */
 export interface ImageRunConfig {
@@ -78,4 +79,21 @@ function labels(config: Record<string, unknown>, which: string): Record<string, 
   if (entries.length > MOST_ITEMS) throw invalid(which, 'Labels', `an object of at most ${MOST_ITEMS}`)
   for (const [, item] of entries) if (typeof item !== 'string') throw invalid(which, 'Labels', 'an object of texts')
   return Object.fromEntries(entries) as Record<string, string>
+}
+
+/** The image's health check, with durations in milliseconds (docker's extension of the config: nanoseconds there); undefined for none. */
+export function readImageHealth(json: unknown): HealthCheck | undefined {
+  const found = (json as { config?: { Healthcheck?: unknown } } | undefined)?.config?.Healthcheck
+  if (typeof found !== 'object' || found === null) return undefined
+  const { Test, Interval, Timeout, StartPeriod, Retries } = found as Record<string, unknown>
+  if (!Array.isArray(Test) || Test.length === 0 || !Test.every((one) => typeof one === 'string')) return undefined
+  const ms = (value: unknown) => (typeof value === 'number' && value > 0 ? Math.max(1, value / 1e6) : undefined)
+  const [intervalMs, timeoutMs, startPeriodMs] = [ms(Interval), ms(Timeout), ms(StartPeriod)]
+  return {
+    test: Test as string[],
+    ...(intervalMs === undefined ? {} : { intervalMs }),
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    ...(startPeriodMs === undefined ? {} : { startPeriodMs }),
+    ...(typeof Retries === 'number' && Retries > 0 ? { retries: Retries } : {}),
+  }
 }

@@ -77,17 +77,45 @@ export interface OciSyscallArgument {
   readonly op: string
 }
 
+export interface OciDevice {
+  readonly path: string
+  readonly type: 'b' | 'c'
+  readonly major: number
+  readonly minor: number
+  readonly fileMode?: number
+  readonly uid?: number
+  readonly gid?: number
+}
+
+/** config-linux.md, "Control groups". */
+export interface OciResources {
+  readonly devices: readonly OciDeviceRule[]
+  readonly pids?: { readonly limit: number }
+  readonly memory?: { readonly limit?: number; readonly swap?: number; readonly reservation?: number }
+  readonly cpu?: {
+    readonly shares?: number
+    readonly quota?: number
+    readonly period?: number
+    readonly cpus?: string
+    readonly mems?: string
+  }
+  readonly blockIO?: { readonly weight?: number }
+}
+
 export interface OciSpec {
   readonly ociVersion: string
   readonly process: OciProcess
   readonly root: { readonly path: string; readonly readonly: boolean }
   readonly hostname?: string
+  readonly domainname?: string
   readonly mounts: readonly OciMount[]
   readonly annotations?: Readonly<Record<string, string>>
   readonly linux: {
     readonly cgroupsPath: string
     readonly namespaces: readonly OciNamespace[]
-    readonly resources: { readonly devices: readonly OciDeviceRule[]; readonly pids?: { readonly limit: number } }
+    readonly resources: OciResources
+    readonly devices?: readonly OciDevice[]
+    readonly rootfsPropagation?: string
     readonly maskedPaths: readonly string[]
     readonly readonlyPaths: readonly string[]
     readonly seccomp?: OciSeccomp

@@ -12,9 +12,18 @@ import {
   PRIVATE_NETWORK_SYSCTLS,
   READONLY_PATHS,
 } from './defaults.ts'
-import { CAPABILITY_NAMES, clampRlimits, type HostLimits, withinBounds } from './host-limits.ts'
+import { CAPABILITY_NAMES, type HostLimits, withinBounds } from './host-limits.ts'
 import type { ImageRunConfig } from './image-config.ts'
-import type { OciCapabilities, OciNamespace, OciProcess, OciSpec } from './oci-spec.ts'
+import type {
+  OciCapabilities,
+  OciDevice,
+  OciDeviceRule,
+  OciMount,
+  OciNamespace,
+  OciProcess,
+  OciSpec,
+} from './oci-spec.ts'
+import { checkOomScore, resourcesOf, rlimitsOf } from './resources.ts'
 import { resolveSeccomp, type SeccompProfile } from './seccomp.ts'
 import type { FoundUser } from './users.ts'
 
@@ -26,6 +35,10 @@ export interface HostFacts {
   readonly arch: string
   readonly kernel: string
   readonly seccomp: SeccompProfile | undefined
+  /** CPUs that this host has online. */
+  readonly cpus: number
+  /** Path of a static init that is put into containers that ask for one; absent when there is none. */
+  readonly init?: string
 }
 
 export interface SpecInput {
@@ -41,33 +54,40 @@ export interface SpecInput {
   /** Absolute paths of the files that host-files.ts describes, bound into /etc. */
   readonly files: { readonly hostname: string; readonly hosts: string; readonly resolvConf: string }
   readonly consoleSize?: { readonly rows: number; readonly columns: number }
+  /** Volumes, binds and tmpfs of the request, already looked up; they win over the default mounts. */
+  readonly mounts?: readonly OciMount[]
+  readonly devices?: readonly { readonly device: OciDevice; readonly access: string }[]
 }
 
 /** The bundle's config.json. Throws BAD_ARGUMENT as command.ts does, and HOST_UNABLE for a capability that the host lacks. */
 export function buildSpec(input: SpecInput): OciSpec {
-  const { id, rootfs, request, host, files } = input
+  const { id, rootfs, request, host } = input
   const capabilities = capabilitiesOf(request, host.limits)
   const network = request.network ?? 'host'
+  const privileged = request.privileged === true
   return {
     ociVersion: OCI_VERSION,
     process: processOf(input, capabilities),
     root: { path: rootfs, readonly: request.readonlyRootfs === true },
     hostname: hostnameOf(id, request, host),
-    mounts: [
-      ...DEFAULT_MOUNTS,
-      bind(files.resolvConf, '/etc/resolv.conf'),
-      bind(files.hostname, '/etc/hostname'),
-      bind(files.hosts, '/etc/hosts'),
-    ],
+    ...(request.domainname ? { domainname: request.domainname } : {}),
+    mounts: mountsOf(input),
     annotations: { 'org.opencontainers.image.ref.name': request.image },
     linux: {
       cgroupsPath: input.cgroupPath,
-      namespaces: namespacesOf(network, host),
-      resources: { devices: DEVICE_RULES },
-      maskedPaths: MASKED_PATHS,
-      readonlyPaths: READONLY_PATHS,
-      ...(network === 'none' ? { sysctl: PRIVATE_NETWORK_SYSCTLS } : {}),
-      ...(host.seccomp === undefined || request.seccomp === 'unconfined'
+      namespaces: namespacesOf(request, network, host),
+      resources: {
+        ...resourcesOf(request.resources ?? {}, host.cgroups, host.cpus),
+        devices: deviceRules(input),
+      },
+      ...(input.devices?.length ? { devices: input.devices.map((one) => one.device) } : {}),
+      maskedPaths: privileged ? [] : MASKED_PATHS,
+      readonlyPaths: privileged ? [] : READONLY_PATHS,
+      ...sharedRoot(input),
+      ...sysctlOf(request, network),
+      ...(host.seccomp === undefined ||
+      request.seccomp === 'unconfined' ||
+      (privileged && request.seccomp === undefined)
         ? {}
         : { seccomp: resolveSeccomp(host.seccomp, { capabilities, arch: host.arch, kernel: host.kernel }) }),
     },
@@ -79,8 +99,9 @@ export function hostnameOf(id: string, request: CreateRequest, host: HostFacts):
   return request.hostname ?? ((request.network ?? 'host') === 'host' ? host.hostname : id.slice(0, 12))
 }
 
-/** Default capabilities plus and minus the request's, inside the host's bounding set. */
+/** Default capabilities (all, when privileged) plus and minus the request's, inside the host's bounding set. */
 export function capabilitiesOf(request: CreateRequest, limits: HostLimits): string[] {
+  checkOomScore(request.oomScoreAdj, limits)
   const add = (request.capAdd ?? []).map(capabilityName)
   const drop = (request.capDrop ?? []).map(capabilityName)
   const all = [...limits.capabilities]
@@ -90,7 +111,10 @@ export function capabilitiesOf(request: CreateRequest, limits: HostLimits): stri
     throw new DarnerError('HOST_UNABLE', `capability ${missing}: this host's own bounding set lacks it`)
   }
   const base = drop.includes('CAP_ALL') ? [] : DEFAULT_CAPABILITIES.filter((one) => !drop.includes(one))
-  const wanted = add.includes('CAP_ALL') ? all.filter((one) => !drop.includes(one)) : [...new Set([...base, ...named])]
+  const wanted =
+    add.includes('CAP_ALL') || request.privileged === true
+      ? all.filter((one) => !drop.includes(one))
+      : [...new Set([...base, ...named])]
   return withinBounds(wanted, limits)
 }
 
@@ -110,11 +134,12 @@ function processOf(input: SpecInput, capabilities: readonly string[]): OciProces
     terminal: tty,
     ...(tty && consoleSize ? { consoleSize: { height: consoleSize.rows, width: consoleSize.columns } } : {}),
     user: { uid: user.uid, gid: user.gid, additionalGids: user.additionalGids },
-    args: argumentsOf(image, request, request.image),
+    args: [...(request.init === true ? [INIT_PATH, '--'] : []), ...argumentsOf(image, request, request.image)],
     env: environmentOf(image.env, request.env ?? [], { hostname: hostnameOf(id, request, host), home: user.home, tty }),
     cwd: workdirOf(image, request),
     capabilities: grant(capabilities, user.uid),
-    rlimits: clampRlimits([], host.limits),
+    rlimits: rlimitsOf(request.ulimits ?? [], host.limits),
+    ...(request.oomScoreAdj === undefined ? {} : { oomScoreAdj: request.oomScoreAdj }),
     noNewPrivileges: request.noNewPrivileges === true,
   }
 }
@@ -125,11 +150,80 @@ function grant(names: readonly string[], uid: number): OciCapabilities {
   return { bounding: names, effective: own, permitted: own }
 }
 
-function namespacesOf(network: string, host: HostFacts): OciNamespace[] {
-  const types: OciNamespace['type'][] = ['pid', 'mount', 'ipc', 'uts']
+function namespacesOf(request: CreateRequest, network: string, host: HostFacts): OciNamespace[] {
+  const types: OciNamespace['type'][] = ['mount']
+  if (request.hostPid !== true) types.push('pid')
+  if (request.hostIpc !== true) types.push('ipc')
+  if (request.hostUts !== true) types.push('uts')
   if (network === 'none') types.push('network')
   if (host.cgroups.kind === 'v2') types.push('cgroup')
   return types.map((type) => ({ type }))
+}
+
+/** Where the init of `init: true` lies in a container. */
+export const INIT_PATH = '/sbin/docker-init'
+
+function mountsOf({ request, host, files, mounts: asked = [] }: SpecInput): OciMount[] {
+  const privileged = request.privileged === true
+  const own = DEFAULT_MOUNTS.map((one): OciMount => {
+    if (one.destination === '/dev/shm' && request.shmBytes)
+      return {
+        ...one,
+        options: (one.options ?? []).map((word) => (word.startsWith('size=') ? `size=${request.shmBytes}` : word)),
+      }
+    if (privileged && one.options?.includes('ro'))
+      return { ...one, options: one.options.map((word) => (word === 'ro' ? 'rw' : word)) }
+    return one
+  })
+  if (request.hostIpc === true) {
+    for (const path of ['/dev/shm', '/dev/mqueue']) {
+      const at = own.findIndex((one) => one.destination === path)
+      if (at >= 0) own[at] = bind(path, path)
+    }
+  }
+  const taken = new Set(asked.map((one) => one.destination))
+  const further = [
+    ...asked,
+    bind(files.resolvConf, '/etc/resolv.conf'),
+    bind(files.hostname, '/etc/hostname'),
+    bind(files.hosts, '/etc/hosts'),
+    ...(request.init === true && host.init !== undefined
+      ? [{ ...bind(host.init, INIT_PATH), options: ['bind', 'ro'] }]
+      : []),
+  ]
+  const distinct = further.filter((one, at) => at < asked.length || !taken.has(one.destination))
+  // a later mount may lie below an earlier one, never the other way round
+  distinct.sort((a, b) => a.destination.split('/').length - b.destination.split('/').length)
+  return [...own.filter((one) => !taken.has(one.destination)), ...distinct]
+}
+
+function deviceRules({ request, devices = [] }: SpecInput): OciDeviceRule[] {
+  if (request.privileged === true) return [{ allow: true, access: 'rwm' }]
+  return [
+    ...DEVICE_RULES,
+    ...devices.map(({ device: { type, major, minor }, access }) => ({ allow: true, type, major, minor, access })),
+  ]
+}
+
+/** A bind that shares mounts with this host needs a root that does. */
+function sharedRoot({ mounts = [] }: SpecInput): { rootfsPropagation?: string } {
+  const words = mounts.flatMap((one) => one.options ?? [])
+  if (words.some((one) => one === 'shared' || one === 'rshared')) return { rootfsPropagation: 'shared' }
+  if (words.some((one) => one === 'slave' || one === 'rslave')) return { rootfsPropagation: 'rslave' }
+  return {}
+}
+
+/** Throws BAD_ARGUMENT for a setting that is not the container's own but the host's. */
+function sysctlOf(request: CreateRequest, network: string): { sysctl?: Record<string, string> } {
+  const asked = request.sysctls ?? {}
+  for (const name of Object.keys(asked)) {
+    const ipc = /^(kernel\.(msg|sem|shm)|fs\.mqueue\.)/.test(name)
+    if (name.startsWith('net.') ? network === 'host' : !(ipc && request.hostIpc !== true)) {
+      throw new DarnerError('BAD_ARGUMENT', `sysctl ${name}: it is not separate from the host's here, and not set`)
+    }
+  }
+  const all = { ...(network === 'host' ? {} : PRIVATE_NETWORK_SYSCTLS), ...asked }
+  return Object.keys(all).length > 0 ? { sysctl: all } : {}
 }
 
 const bind = (source: string, destination: string) => ({

@@ -47,6 +47,14 @@ export function findUser(rootfs: string, text: string): FoundUser {
   return { uid, gid, additionalGids: [...additional].slice(0, 1024), home }
 }
 
+/** The same user with further groups, by name or number. Throws BAD_ARGUMENT for a name that isn't in the root file system. */
+export function withGroups(user: FoundUser, rootfs: string, names: readonly string[]): FoundUser {
+  if (names.length === 0) return user
+  const groups = readRows(rootfs, '/etc/group')
+  const more = names.map((name) => findGroup(groups, name))
+  return { ...user, additionalGids: [...new Set([...user.additionalGids, ...more])].slice(0, 1024) }
+}
+
 function findGroup(groups: readonly string[][], text: string): number {
   const id = asId(groups.find((one) => one[0] === text)?.[2]) ?? asId(text)
   if (id === undefined) {

@@ -1,0 +1,157 @@
+/** Health checks: runs the check in each running container that has one, and keeps what it said. */
+import type { Clock } from '../../src/base/clock.ts'
+import type { Log } from '../../src/base/log.ts'
+import { Scope } from '../../src/base/scope.ts'
+import type { HealthCheck } from '../../src/wire/container-options.ts'
+import { readImageHealth } from '../spec/image-config.ts'
+import type { Containers } from './containers.ts'
+import type { Execs } from './execs.ts'
+import type { Entry, RunObserver } from './lifecycle.ts'
+
+export const HEALTH_DEFAULTS = { intervalMs: 30_000, timeoutMs: 30_000, startPeriodMs: 0, retries: 3 } as const
+
+/** One check, as docker's inspect shows it. */
+export interface HealthResult {
+  readonly startedAt: number
+  readonly endedAt: number
+  /** 0 healthy, 1 unhealthy; -1 when it could not be run or took too long. */
+  readonly exitCode: number
+  readonly output: string
+}
+
+export type Health = { readonly status: 'starting' | 'healthy' | 'unhealthy'; readonly failingStreak: number }
+
+const MOST_RESULTS = 5
+const MOST_OUTPUT_BYTES = 4096
+
+/** The state after one more check. Pure: failures within the start period don't count until the first success. */
+export function nextHealth(before: Health, ok: boolean, facts: { inStartPeriod: boolean; retries: number }): Health {
+  if (ok) return { status: 'healthy', failingStreak: 0 }
+  if (before.status === 'starting' && facts.inStartPeriod) return before
+  const failingStreak = before.failingStreak + 1
+  return { status: failingStreak >= facts.retries ? 'unhealthy' : before.status, failingStreak }
+}
+
+export class HealthMonitor implements RunObserver, AsyncDisposable {
+  readonly #parts: { readonly containers: Containers; readonly execs: Execs; readonly clock: Clock; readonly log: Log }
+  readonly #scope = new Scope()
+  readonly #watched = new Map<string, AbortController>()
+  readonly #results = new Map<string, HealthResult[]>()
+
+  constructor(parts: { containers: Containers; execs: Execs; clock: Clock; log: Log }) {
+    this.#parts = parts
+  }
+
+  started(entry: Entry): void {
+    const check = checkOf(entry)
+    if (check === undefined) return
+    this.#watched.get(entry.id)?.abort()
+    const over = new AbortController()
+    this.#watched.set(entry.id, over)
+    this.#scope.run(async (ending) => {
+      try {
+        await this.#watch(entry, check, AbortSignal.any([over.signal, ending]))
+      } catch (error) {
+        if (!over.signal.aborted && !ending.aborted)
+          this.#parts.log.warn({ container: entry.id, error }, 'health checks of a container ended')
+      }
+    })
+  }
+
+  ended(entry: Entry): void {
+    this.#watched.get(entry.id)?.abort()
+    this.#watched.delete(entry.id)
+  }
+
+  /** The last checks, oldest first. */
+  results(id: string): readonly HealthResult[] {
+    return this.#results.get(id) ?? []
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#scope.close()
+  }
+
+  async #watch(entry: Entry, check: HealthCheck, signal: AbortSignal): Promise<void> {
+    const { clock, containers } = this.#parts
+    const { intervalMs, startPeriodMs, retries } = filled(check)
+    this.#results.set(entry.id, [])
+    let health: Health = entry.record.health ?? { status: 'starting', failingStreak: 0 }
+    await containers.setHealth(entry, health)
+    for (;;) {
+      await clock.sleep(intervalMs, { signal })
+      if (entry.record.status !== 'running') continue
+      const result = await this.#check(entry, check, signal)
+      const kept = this.#results.get(entry.id) ?? []
+      this.#results.set(entry.id, [...kept, result].slice(-MOST_RESULTS))
+      const inStartPeriod = clock.now() - (entry.record.startedAt ?? 0) < startPeriodMs
+      health = nextHealth(health, result.exitCode === 0, { inStartPeriod, retries })
+      signal.throwIfAborted()
+      await containers.setHealth(entry, health)
+    }
+  }
+
+  async #check(entry: Entry, check: HealthCheck, signal: AbortSignal): Promise<HealthResult> {
+    const { clock, execs } = this.#parts
+    const startedAt = clock.now()
+    const { timeoutMs } = filled(check)
+    try {
+      const execId = execs.create(entry.id, { command: commandOf(check) })
+      await using session = await execs.start(execId, { signal })
+      const late = new AbortController()
+      const output = collect(session.output())
+      const timer = clock.sleep(timeoutMs, { signal: AbortSignal.any([signal, late.signal]) })
+      try {
+        const end = await Promise.race([session.result, timer.then(() => undefined)])
+        if (end === undefined) {
+          execs.killProcess(execId)
+          const output = `Health check exceeded timeout (${timeoutMs} ms)`
+          return { startedAt, endedAt: clock.now(), exitCode: -1, output }
+        }
+        return { startedAt, endedAt: clock.now(), exitCode: end.exitCode, output: await output }
+      } finally {
+        timer.catch(() => {}) // the abort below
+        late.abort()
+      }
+    } catch (error) {
+      signal.throwIfAborted()
+      const output = error instanceof Error ? error.message : String(error)
+      return { startedAt, endedAt: clock.now(), exitCode: -1, output }
+    }
+  }
+}
+
+/** The check that the request names, else the image's; undefined when there is none or it is switched off. */
+export function checkOf(entry: Entry): HealthCheck | undefined {
+  const { request, imageConfig } = entry.record
+  const asked = request.health
+  const image = readImageHealth(imageConfig)
+  const test = asked?.test[0] === 'INHERIT' ? image?.test : (asked?.test ?? image?.test)
+  if (test === undefined || test[0] === 'NONE') return undefined
+  const { test: _asked, ...over } = asked ?? { test: [] }
+  return { ...image, ...over, test: [...test] }
+}
+
+function filled(check: HealthCheck): Required<Omit<HealthCheck, 'test'>> {
+  const { intervalMs, timeoutMs, startPeriodMs, retries } = check
+  return {
+    intervalMs: intervalMs || HEALTH_DEFAULTS.intervalMs,
+    timeoutMs: timeoutMs || HEALTH_DEFAULTS.timeoutMs,
+    startPeriodMs: startPeriodMs ?? HEALTH_DEFAULTS.startPeriodMs,
+    retries: retries || HEALTH_DEFAULTS.retries,
+  }
+}
+
+function commandOf({ test: [kind, ...rest] }: HealthCheck): string[] {
+  return kind === 'CMD-SHELL' ? ['/bin/sh', '-c', rest.join(' ')] : [...rest]
+}
+
+async function collect(output: AsyncIterable<{ readonly bytes: Uint8Array }>): Promise<string> {
+  const chunks: Uint8Array[] = []
+  let bytes = 0
+  for await (const chunk of output) {
+    if (bytes < MOST_OUTPUT_BYTES) chunks.push(chunk.bytes)
+    bytes += chunk.bytes.byteLength
+  }
+  return Buffer.concat(chunks).subarray(0, MOST_OUTPUT_BYTES).toString()
+}
