@@ -54,8 +54,13 @@ export class Blobs {
     const { store, rights, http } = this.#parts
     const stored = store.byDigest(digest)
     if (stored?.complete) {
-      await abortable(rights.show(origin, digest, credential, stored), signal)
-      return this.#headOnly(ask, digest, stored.task.bytes)
+      try {
+        await abortable(rights.show(origin, digest, credential, stored), signal)
+        return this.#headOnly(ask, digest, stored.task.bytes)
+      } catch (error) {
+        if (!isDarnerError(error, 'ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED')) throw error
+        return await this.#pass(ask, place, digest)
+      }
     }
     const key = askKey(origin, digest, credential)
     const known = rights.has(origin, digest, credential) ? this.#lengths.get(key) : undefined
@@ -83,9 +88,7 @@ export class Blobs {
       content = await this.#open(origin, digest, credential, signal)
     } catch (error) {
       if (!isDarnerError(error, 'ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED')) throw error
-      // the origin's own words to this very client, its challenge byte for byte
-      const answer = await askUpstream(this.#parts.http, ask, place.upstream, `${place.repository}/blobs/${digest}`)
-      return await relay(ask, answer, place)
+      return await this.#pass(ask, place, digest)
     }
     await using held = content
     const etag = `"${digest}"`
@@ -126,6 +129,12 @@ export class Blobs {
         return await sendMultipart(ask, held, decision.parts, headers)
       }
     }
+  }
+
+  /** The origin's own words to this very client, its challenge byte for byte. */
+  async #pass(ask: Ask, place: Place, digest: Digest): Promise<void> {
+    const answer = await askUpstream(this.#parts.http, ask, place.upstream, `${place.repository}/blobs/${digest}`)
+    await relay(ask, answer, place)
   }
 
   /** The blob, once this client may have it. */

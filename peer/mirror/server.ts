@@ -170,7 +170,7 @@ class RunningMirror implements Mirror {
       return this.#options.supernodeMs
     }
     this.#goneMs ??= clock.monotonicMs()
-    return Math.max(1, this.#options.supernodeMs - (clock.monotonicMs() - this.#goneMs))
+    return Math.max(1, Math.round(this.#options.supernodeMs - (clock.monotonicMs() - this.#goneMs)))
   }
 
   #accept(request: IncomingMessage, response: ServerResponse): void {

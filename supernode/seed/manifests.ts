@@ -49,8 +49,7 @@ export class Manifests {
 
   /** The manifest's exact bytes. Throws the origin's errors; a refusal isn't kept. */
   async get(request: ManifestRequest, { signal }: { signal: AbortSignal }): Promise<ManifestAnswer> {
-    const { upstream, repository } = request.origin
-    const key = JSON.stringify([upstream, repository, request.reference, this.#names.of(request.credential)])
+    const key = this.#key(request, request.reference)
     const entry = this.#entries.get(key) ?? { untilMs: 0 }
     if (entry.last !== undefined && entry.untilMs > this.#clock.monotonicMs()) return entry.last.answer
     entry.asking ??= this.#begin(key, entry, request)
@@ -75,10 +74,8 @@ export class Manifests {
     void asking
       .then(
         (answer) => {
-          const now = this.#clock.monotonicMs()
-          this.#bytes += answer.body.byteLength - (entry.last?.answer.body.byteLength ?? 0)
-          entry.last = { answer, atMs: now }
-          entry.untilMs = now + (isDigest(request.reference) ? this.#options.digestMs : this.#options.tagMs)
+          this.#keep(entry, answer, isDigest(request.reference))
+          if (!isDigest(request.reference)) this.#keepByDigest(request, answer)
         },
         (error: unknown) => {
           if (!isDarnerError(error, ...DOWN) || entry.last === undefined) this.#drop(key, entry)
@@ -110,6 +107,26 @@ export class Manifests {
       if (isDarnerError(error, 'ORIGIN_UNREACHABLE', 'TIMED_OUT')) throw error
       return false
     }
+  }
+
+  #key({ origin, credential }: ManifestRequest, reference: string): string {
+    return JSON.stringify([origin.upstream, origin.repository, reference, this.#names.of(credential)])
+  }
+
+  #keep(entry: Entry, answer: ManifestAnswer, byDigest: boolean): void {
+    const now = this.#clock.monotonicMs()
+    this.#bytes += answer.body.byteLength - (entry.last?.answer.body.byteLength ?? 0)
+    entry.last = { answer, atMs: now }
+    entry.untilMs = now + (byDigest ? this.#options.digestMs : this.#options.tagMs)
+  }
+
+  /** Who asked for a tag asks for its digest next, or will when the origin is down. */
+  #keepByDigest(request: ManifestRequest, answer: ManifestAnswer): void {
+    const key = this.#key(request, answer.digest)
+    const entry = this.#entries.get(key) ?? { untilMs: 0 }
+    this.#entries.delete(key)
+    this.#entries.set(key, entry)
+    this.#keep(entry, answer, true)
   }
 
   #drop(key: string, entry: Entry): void {
