@@ -1,0 +1,187 @@
+/** Rich containers: the image's own init, or a small one with side services, as PID 1; what the engine calls at each step of a run. */
+import { mkdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Clock } from '../../src/base/clock.ts'
+import { DarnerError } from '../../src/base/errors.ts'
+import type { Log } from '../../src/base/log.ts'
+import { Scope } from '../../src/base/scope.ts'
+import type { CreateRequest } from '../../src/wire/local-api.ts'
+import { writeWhole } from '../shim/bundle.ts'
+import type { CgroupLayout } from '../spec/cgroups.ts'
+import type { ImageRunConfig } from '../spec/image-config.ts'
+import type { OciSpec } from '../spec/oci-spec.ts'
+import { signalNumber } from '../spec/signals.ts'
+import { cgroupViewFor } from './cgroup-view.ts'
+import type { MountedRun, RunExtension, RunFacts, Shaped } from './extension.ts'
+import { initKindIn, STOP_SIGNALS, systemdVersionIn } from './init-kind.ts'
+import { removeCgroupTree } from './leftover-cgroup.ts'
+import { NotifySocket } from './notify.ts'
+import { settleRich } from './settle.ts'
+import { findStaticInit } from './static-init.ts'
+import { isSystemd, JOURNALD_CONF, type SystemdFiles, systemdSpec, uuidOf, WANTS_CONF } from './systemd.ts'
+import { commandUnit, UNIT_NAME } from './unit.ts'
+
+export interface RichParts {
+  readonly clock: Clock
+  readonly log: Log
+  readonly cgroups: CgroupLayout
+  /** Told when an init inside said that it is up. */
+  readonly ready: (id: string, at: number) => Promise<void>
+}
+
+const INIT_PATH = '/dev/darner-init'
+
+/** Holds the notify sockets of running containers; disposing closes them, containers go on. */
+export class Rich implements RunExtension, AsyncDisposable {
+  readonly #parts: RichParts
+  readonly #scope = new Scope()
+  readonly #sockets = new Map<string, NotifySocket>()
+
+  constructor(parts: RichParts) {
+    this.#parts = parts
+  }
+
+  settle(request: CreateRequest, image: ImageRunConfig): { request: CreateRequest; warnings: string[] } {
+    return { request: settleRich(request, image), warnings: [] }
+  }
+
+  async preStart(): Promise<void> {}
+
+  async shape(spec: OciSpec, run: MountedRun): Promise<Shaped> {
+    const tty = run.request.tty === true
+    switch (run.request.rich) {
+      case 'systemd':
+        return { spec: await this.#systemd(spec, run), tty: true }
+      case 'init':
+        return this.#init(spec, run)
+      case 'dumb-init':
+        return { spec: await withStaticInit(spec), tty }
+      default:
+        return { spec, tty }
+    }
+  }
+
+  /** A systemd sees the cgroup that PID 1 was created in as the root of its tree; crun leaves it where conmon stands. */
+  conmonCgroup(run: RunFacts): string | undefined {
+    return run.request.rich === 'systemd' ? run.cgroupPath : undefined
+  }
+
+  async created(): Promise<void> {}
+
+  async started(run: RunFacts): Promise<void> {
+    const socket = this.#sockets.get(run.id)
+    if (socket) this.#scope.run((signal) => this.#awaitReady(run.id, socket, signal))
+  }
+
+  async stopping(): Promise<void> {}
+
+  async ended(run: RunFacts): Promise<void> {
+    this.#closeSocket(run.id)
+    const { v2 } = this.#parts.cgroups
+    if (run.request.rich !== undefined && v2) await removeCgroupTree(join(v2.path, run.cgroupPath))
+    const named = this.#parts.cgroups.v1.get('name=systemd')
+    if (run.request.rich !== undefined && named !== undefined) await removeCgroupTree(join(named, run.cgroupPath))
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#scope.close()
+    for (const id of [...this.#sockets.keys()]) this.#closeSocket(id)
+  }
+
+  async #systemd(spec: OciSpec, run: MountedRun): Promise<OciSpec> {
+    const { args, env, cwd, user } = spec.process
+    const own = isSystemd(run.rootfs, args[0] ?? '')
+    const view = cgroupViewFor(systemdVersionIn(run.rootfs), this.#parts.cgroups)
+    const files = await this.#writeFiles(
+      run,
+      own
+        ? undefined
+        : commandUnit({
+            argv: args,
+            env,
+            workdir: cwd,
+            uid: user.uid,
+            gid: user.gid,
+            additionalGids: user.additionalGids ?? [],
+            exitWithCommand: run.request.exitWithCommand === true,
+          }),
+    )
+    this.#closeSocket(run.id)
+    this.#sockets.set(run.id, await NotifySocket.listen(join(files.notify, 'socket')))
+    return systemdSpec(spec, own ? args : ['/sbin/init'], { id: run.id, view, files })
+  }
+
+  async #writeFiles(run: MountedRun, unit: string | undefined): Promise<SystemdFiles> {
+    const folder = join(run.bundle.path, 'rich')
+    const host = join(folder, 'host')
+    const notify = join(folder, 'notify')
+    await mkdir(join(host, 'notify'), { recursive: true, mode: 0o755 }) // where the socket's folder is bound
+    await mkdir(notify, { recursive: true, mode: 0o755 })
+    const osRelease = await readFile('/etc/os-release', 'utf8').catch(() => '')
+    const files = {
+      host,
+      notify,
+      journald: join(folder, 'journald.conf'),
+      ...(unit === undefined ? {} : { unit: join(folder, UNIT_NAME), wants: join(folder, 'wants.conf') }),
+    }
+    await Promise.all([
+      writeWhole(join(host, 'container-manager'), 'oci\n', 0o644),
+      writeWhole(join(host, 'container-uuid'), `${uuidOf(run.id)}\n`, 0o644),
+      writeWhole(join(host, 'os-release'), osRelease, 0o644),
+      writeWhole(files.journald, JOURNALD_CONF, 0o644),
+      ...(files.unit === undefined || unit === undefined ? [] : [writeWhole(files.unit, unit, 0o644)]),
+      ...(files.wants === undefined ? [] : [writeWhole(files.wants, WANTS_CONF(UNIT_NAME), 0o644)]),
+    ])
+    return files
+  }
+
+  #init(spec: OciSpec, run: MountedRun): Shaped {
+    const kind = initKindIn(run.rootfs)
+    if (kind === undefined) {
+      throw new DarnerError('BAD_ARGUMENT', 'a rich container with init: the image has no /sbin/init')
+    }
+    if (kind === 'systemd') {
+      throw new DarnerError('BAD_ARGUMENT', "a rich container with init: the image's /sbin/init is systemd", {
+        way: 'use --rich=systemd',
+      })
+    }
+    const process = {
+      ...spec.process,
+      terminal: true,
+      user: { uid: 0, gid: 0 },
+      cwd: '/',
+      env: [...spec.process.env.filter((one) => !/^(container|TERM)=/.test(one)), 'container=oci', 'TERM=dumb'],
+    }
+    return {
+      spec: { ...spec, process },
+      tty: true,
+      ...(run.request.stopSignal === undefined ? { stopSignal: signalNumber(STOP_SIGNALS[kind].signal) } : {}),
+    }
+  }
+
+  async #awaitReady(id: string, socket: NotifySocket, signal: AbortSignal): Promise<void> {
+    try {
+      await socket.ready(this.#parts.clock, { signal })
+      if (this.#sockets.get(id) === socket) this.#closeSocket(id) // unread datagrams would hold PID 1 up
+      await this.#parts.ready(id, this.#parts.clock.now())
+    } catch (error) {
+      if (!signal.aborted && this.#sockets.get(id) === socket)
+        this.#parts.log.warn({ container: id, error }, 'readiness of a container is not known')
+    }
+  }
+
+  #closeSocket(id: string): void {
+    this.#sockets.get(id)?.[Symbol.dispose]()
+    this.#sockets.delete(id)
+  }
+}
+
+async function withStaticInit(spec: OciSpec): Promise<OciSpec> {
+  const init = await findStaticInit()
+  const bind = ['bind', 'rprivate', 'ro', 'nosuid', 'nodev']
+  return {
+    ...spec,
+    process: { ...spec.process, args: [INIT_PATH, ...init.args, ...spec.process.args] },
+    mounts: [...spec.mounts, { destination: INIT_PATH, type: 'bind', source: init.path, options: bind }],
+  }
+}

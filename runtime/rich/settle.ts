@@ -1,0 +1,75 @@
+/** A request with what its rich mode implies: decided once, at create, from request and labels. Pure. */
+import { DarnerError } from '../../src/base/errors.ts'
+import type { CreateRequest } from '../../src/wire/local-api.ts'
+import type { RichMode } from '../../src/wire/rich-api.ts'
+import type { ImageRunConfig } from '../spec/image-config.ts'
+import { knownService } from './known-services.ts'
+import { SYSTEMD_CAPABILITIES, SYSTEMD_STOP_SEC, SYSTEMD_STOP_SIGNAL } from './systemd.ts'
+
+/** On a container or an image: `systemd`, `init`, `dumb-init`; `true` means systemd, `false` and empty nothing. */
+export const RICH_LABEL = 'darner.rich'
+/** What an init other than systemd gets beyond the ordinary: reboot(2), by which it ends in a pid namespace. */
+export const INIT_CAPABILITIES: readonly string[] = ['CAP_SYS_BOOT']
+const INIT_STOP_SEC = 60
+
+/** Throws BAD_ARGUMENT for a mode that isn't known, and for services or an exit rule that the mode has no use for. */
+export function settleRich(request: CreateRequest, image: ImageRunConfig): CreateRequest {
+  const mode = request.rich ?? labelled(request.labels?.[RICH_LABEL] ?? image.labels[RICH_LABEL])
+  const services = request.services ?? []
+  if (services.length > 0 && mode !== 'dumb-init') {
+    throw new DarnerError('BAD_ARGUMENT', 'side services are started in rich containers of mode dumb-init only')
+  }
+  if (request.exitWithCommand === true && mode !== 'systemd') {
+    throw new DarnerError(
+      'BAD_ARGUMENT',
+      "ending with the image's command is said of rich containers of mode systemd only",
+    )
+  }
+  const names = new Set<string>()
+  for (const { name, command } of services) {
+    if (names.has(name)) throw new DarnerError('BAD_ARGUMENT', `side service ${name} is named twice`)
+    names.add(name)
+    if (command === undefined && !knownService(name)) {
+      throw new DarnerError('BAD_ARGUMENT', `side service ${name}: no command is given and none is known`, {
+        way: 'give it as NAME=COMMAND',
+      })
+    }
+  }
+  if (mode === undefined) return request
+  const rich = { ...request, rich: mode }
+  switch (mode) {
+    case 'systemd':
+      return {
+        ...rich,
+        ...commandOr(rich, image, '/sbin/init'),
+        tty: true, // the console: its output is the container's log
+        stopSignal: rich.stopSignal ?? SYSTEMD_STOP_SIGNAL,
+        stopTimeoutSec: rich.stopTimeoutSec ?? SYSTEMD_STOP_SEC,
+        capAdd: [...new Set([...(rich.capAdd ?? []), ...SYSTEMD_CAPABILITIES])],
+      }
+    case 'init':
+      return {
+        ...rich,
+        entrypoint: ['/sbin/init'],
+        command: rich.command ?? [],
+        tty: true, // inits write to /dev/console
+        stopTimeoutSec: rich.stopTimeoutSec ?? INIT_STOP_SEC,
+        capAdd: [...new Set([...(rich.capAdd ?? []), ...INIT_CAPABILITIES])],
+      }
+    case 'dumb-init':
+      return rich
+  }
+}
+
+function labelled(text: string | undefined): RichMode | undefined {
+  if (text === undefined || text === '' || text === 'false') return undefined
+  if (text === 'true') return 'systemd'
+  if (text === 'systemd' || text === 'init' || text === 'dumb-init') return text
+  throw new DarnerError('BAD_ARGUMENT', `label ${RICH_LABEL}=${text.slice(0, 40)} is not systemd, init or dumb-init`)
+}
+
+function commandOr(request: CreateRequest, image: ImageRunConfig, init: string): Pick<CreateRequest, 'command'> {
+  const entrypoint = request.entrypoint ?? image.entrypoint
+  const command = request.command ?? image.command
+  return entrypoint.length + command.length === 0 ? { command: [init] } : {}
+}
