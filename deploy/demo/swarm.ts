@@ -72,7 +72,7 @@ export async function startSwarm(options: SwarmOptions): Promise<Swarm> {
       start(
         place,
         ...['agent', '--supernode', multiaddr, '--data', data(place), '--socket', socket],
-        ...['--p2p-listen', `${place.address}:${port(7072)}`, ...(engine ? [] : ['--no-engine'])],
+        ...['--p2p-listen', `${place.address}:${port(7072)}`, ...(engine ? [] : ['--no-engine', '--mirror', 'off'])],
       ),
       signal,
     )
