@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'mocha'
+import { systemClock } from '../../src/base/clock.ts'
+import type { RunningAgent } from '../../src/cli/compose-agent.ts'
+import { type Digest, digestOf } from '../../src/oci/digest.ts'
+import type { TaskId } from '../../src/task/task.ts'
+import { aSwarm } from '../fixtures/a-swarm.ts'
+import { randomBody } from '../fixtures/an-image.ts'
+import { anOrigin, type TestOrigin } from '../fixtures/an-origin.ts'
+
+const MIB = 1024 * 1024
+
+async function fetch(agent: RunningAgent | undefined, url: string, digest: Digest) {
+  assert.ok(agent)
+  const signal = AbortSignal.timeout(60_000)
+  await using content = await agent.peer.engine.open(
+    { origin: { kind: 'url', url }, digest, priority: 'interactive' },
+    { signal },
+  )
+  return await content.whole({ signal })
+}
+
+async function until(ms: number, so: () => Promise<boolean> | boolean): Promise<void> {
+  const signal = AbortSignal.timeout(ms)
+  while (!(await so())) await systemClock.sleep(20, { signal })
+}
+
+const haveOf = async (agent: RunningAgent) => (await agent.peer.status()).tasks[0]?.have ?? 0
+const gets = (origin: TestOrigin) => origin.requests.filter(({ method }) => method === 'GET')
+
+describe('a restart of the supernode', function () {
+  this.timeout(120_000)
+
+  it('in the middle of downloads loses none of them and reads nothing again', async () => {
+    await using origin = await anOrigin()
+    await using swarm = await aSwarm({ peers: 3, agent: { downloadRate: '4MiB/s' } })
+    const body = randomBody(1, 20 * MIB)
+    const digest = digestOf(body)
+    origin.at('/blob', { body })
+    const going = swarm.agents.map((agent) => fetch(agent, `${origin.url}/blob`, digest))
+    await until(20_000, () => swarm.supernode.supernode.seed.find(digest as string as TaskId)?.stored.complete === true)
+    for (const agent of swarm.agents) assert.ok((await agent.peer.status()).tasks.every(({ complete }) => !complete))
+    await swarm.stopSupernode()
+    await swarm.startSupernode()
+    for (const agent of swarm.agents) await agent.peer.scheduler.ready({ signal: AbortSignal.timeout(5_000) })
+    const { loop } = swarm.supernode.supernode
+    await until(5_000, () => (loop.state.tasks.get(digest as string as TaskId)?.members.length ?? 0) >= 3)
+    for (const summary of await Promise.all(going)) {
+      assert.equal(summary.digest, digest)
+      assert.equal(summary.from.origin, 0)
+    }
+    assert.equal(gets(origin).length, 1)
+    assert.equal(swarm.supernode.supernode.traffic.origin, 0)
+  })
+
+  it('in the middle of its own read goes on where that was', async () => {
+    await using origin = await anOrigin()
+    await using swarm = await aSwarm({ peers: 3 })
+    const body = randomBody(2, 12 * MIB)
+    const digest = digestOf(body)
+    const never = Promise.withResolvers<void>()
+    origin.at('/blob', [{ body, pauseAfter: 8 * MIB, until: never.promise }, { body }])
+    const going = swarm.agents.map((agent) => fetch(agent, `${origin.url}/blob`, digest))
+    const [first] = swarm.agents
+    assert.ok(first)
+    await until(20_000, async () => (await haveOf(first)) > 40)
+    await swarm.stopSupernode()
+    await swarm.startSupernode()
+    for (const summary of await Promise.all(going)) assert.equal(summary.digest, digest)
+    never.resolve()
+    assert.equal(gets(origin).length, 2)
+    assert.match(gets(origin)[1]?.headers.range ?? '', /^bytes=[1-9]\d*-$/)
+    assert.ok(swarm.supernode.supernode.traffic.origin < 6 * MIB)
+  })
+
+  it('without its store and records costs one more read at most, with hosts that hold the blob', async () => {
+    await using origin = await anOrigin()
+    await using swarm = await aSwarm({ peers: 4 })
+    const body = randomBody(3, 6 * MIB)
+    const digest = digestOf(body)
+    origin.at('/blob', { body })
+    const [one, two, ...late] = swarm.agents
+    for (const agent of [one, two]) await fetch(agent, `${origin.url}/blob`, digest)
+    await swarm.stopSupernode()
+    await swarm.wipeSupernode()
+    await swarm.startSupernode()
+    for (const agent of swarm.agents) await agent.peer.scheduler.ready({ signal: AbortSignal.timeout(10_000) })
+    const { loop } = swarm.supernode.supernode
+    assert.equal(loop.state.tasks.get(digest as string as TaskId)?.full.length, 2, 'it knows who holds the blob')
+    await Promise.all(late.map((agent) => fetch(agent, `${origin.url}/blob`, digest)))
+    assert.equal(gets(origin).length, 2)
+  })
+
+  it('hears of half-done tasks that an agent found on its disk', async () => {
+    await using origin = await anOrigin()
+    await using swarm = await aSwarm({ peers: 1 })
+    const body = randomBody(4, 12 * MIB)
+    const digest = digestOf(body)
+    const never = Promise.withResolvers<void>()
+    origin.at('/blob', { body, pauseAfter: 8 * MIB, until: never.promise })
+    const [agent] = swarm.agents
+    assert.ok(agent)
+    const cut = fetch(agent, `${origin.url}/blob`, digest).catch(() => {})
+    await until(20_000, async () => (await haveOf(agent)) > 40)
+    await agent[Symbol.asyncDispose]()
+    const again = await swarm.start(0)
+    const { peer } = await again.peer.status()
+    const { state } = swarm.supernode.supernode.loop
+    await until(10_000, () => (state.peers.get(peer)?.members[0]?.have ?? 0) > 40)
+    never.resolve()
+    await cut
+  })
+})
