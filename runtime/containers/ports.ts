@@ -2,6 +2,8 @@
 
 import type { Rootfs } from '../../src/contracts/snapshots.ts'
 import type { Digest } from '../../src/oci/digest.ts'
+import type { CreateRequest } from '../../src/wire/local-api.ts'
+import type { NetworkingView } from '../../src/wire/networks-api.ts'
 
 /** An image that is on this host, ready to run. */
 export interface ResolvedImage {
@@ -34,4 +36,38 @@ export interface RecordSpace {
   put(key: string, value: string, options: { sync: boolean }): Promise<void>
   del(key: string, options: { sync: boolean }): Promise<void>
   iterator(): AsyncIterable<[string, string]>
+}
+
+/** What a container needs to be told of for its network. */
+export interface NetworkGuest {
+  readonly id: string
+  readonly name: string
+  readonly hostname: string
+  readonly request: CreateRequest
+}
+
+/** The network of one run of a container. */
+export interface GuestNetwork {
+  /** Path of its network namespace. */
+  readonly netnsPath: string
+  /** Contents of its /etc/hosts and /etc/resolv.conf. */
+  readonly hosts: string
+  readonly resolvConf: string
+}
+
+/** The networks that containers are attached to: every mode but `host`, `none` and `container:NAME`. */
+export interface ContainerNetworks {
+  /** Throws NOT_FOUND for an unknown network, BAD_ARGUMENT and UNSUPPORTED for what it can't do. */
+  check(request: CreateRequest): Promise<void>
+  /** Makes the namespace with all its interfaces and published ports. Throws CONFLICT, NETWORK_FAILED, HOST_UNABLE. */
+  attach(guest: NetworkGuest, options: { signal: AbortSignal }): Promise<GuestNetwork>
+  /** The run is over: ports are closed, addresses given back. Fine for one that isn't attached. */
+  detach(id: string): Promise<void>
+  /** The container is no more. */
+  forget(id: string): Promise<void>
+  renamed(id: string, name: string): Promise<void>
+  /** Undefined when it isn't attached. */
+  view(id: string): NetworkingView | undefined
+  /** After a restart: compares with the host; `live` run, `all` exist. Says what was mended. */
+  recover(live: ReadonlySet<string>, all: ReadonlySet<string>): Promise<string[]>
 }

@@ -2,7 +2,9 @@
 import { type Static, Type } from 'typebox'
 
 const Text = (maxLength: number, description: string) => Type.String({ maxLength, description })
-const Labels = Type.Record(Type.String({ maxLength: 4096 }), Type.String({ maxLength: 65_536 }), { maxProperties: 1000 })
+const Labels = Type.Record(Type.String({ maxLength: 4096 }), Type.String({ maxLength: 65_536 }), {
+  maxProperties: 1000,
+})
 
 /** Names of networks, as the docker family has them. */
 export const NETWORK_NAME = '^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$'
@@ -34,7 +36,12 @@ export const PortRequest = Type.Object(
 export type PortRequest = Static<typeof PortRequest>
 
 /** A published port of a running container. `hostIp` is empty for all addresses. */
-export const PortBinding = Type.Object({ containerPort: Port, hostPort: Port, hostIp: Type.String(), protocol: Protocol })
+export const PortBinding = Type.Object({
+  containerPort: Port,
+  hostPort: Port,
+  hostIp: Type.String(),
+  protocol: Protocol,
+})
 export type PortBinding = Static<typeof PortBinding>
 
 /** The resolver configuration of a container, instead of the engine's. */
