@@ -5,6 +5,7 @@
  */
 import { type Static, Type } from 'typebox'
 import { MORE_OPTIONS } from './container-options.ts'
+import { NETWORK_OPTIONS, NetworkingView } from './networks-api.ts'
 import { HookResult, RICH_OPTIONS } from './rich-api.ts'
 
 /** The protocol that attach and exec-start upgrade to. */
@@ -18,9 +19,6 @@ const Labels = Type.Record(Type.String({ maxLength: 4096 }), Type.String({ maxLe
 
 /** Container names as the docker family has them. */
 export const CONTAINER_NAME = '^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$'
-
-export const NetworkMode = Type.Union([Type.Literal('host'), Type.Literal('none')])
-export type NetworkMode = Static<typeof NetworkMode>
 
 export const TerminalSize = Type.Object(
   { rows: Type.Integer({ minimum: 1, maximum: 65_535 }), columns: Type.Integer({ minimum: 1, maximum: 65_535 }) },
@@ -43,7 +41,6 @@ export const CreateRequest = Type.Object(
     openStdin: Type.Optional(Type.Boolean({ description: 'keep stdin open for who attaches' })),
     stdinOnce: Type.Optional(Type.Boolean({ description: 'close stdin when the first who attached leaves' })),
     labels: Type.Optional(Labels),
-    network: Type.Optional(NetworkMode),
     autoRemove: Type.Optional(Type.Boolean({ description: 'the engine removes the container when it ends' })),
     stopSignal: Type.Optional(Text(40, "name or number; default: the image's, then TERM")),
     stopTimeoutSec: Type.Optional(
@@ -56,6 +53,7 @@ export const CreateRequest = Type.Object(
     noNewPrivileges: Type.Optional(Type.Boolean()),
     seccomp: Type.Optional(Type.Union([Type.Literal('default'), Type.Literal('unconfined')])),
     ...RICH_OPTIONS,
+    ...NETWORK_OPTIONS,
     ...MORE_OPTIONS,
   },
   { additionalProperties: false },
@@ -108,6 +106,7 @@ export const ContainerView = Type.Object({
   hookResults: Type.Optional(Type.Array(HookResult)),
   seccomp: Type.String({ description: 'path of the profile, or unconfined' }),
   logPath: Type.String(),
+  networking: Type.Optional(NetworkingView),
 })
 export type ContainerView = Static<typeof ContainerView>
 
