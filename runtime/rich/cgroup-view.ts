@@ -27,7 +27,7 @@ export function cgroupViewFor(
   }
   if (layout.kind === 'hybrid' && unified) return 'v2-beside-v1'
   if (layout.v1.has('name=systemd') && (version === undefined || version < FIRST_WITHOUT_V1)) return 'v1'
-  const has = layout.kind === 'none' ? 'no cgroups' : `cgroup ${layout.kind} without a name=systemd hierarchy`
+  const has = layout.kind === 'none' ? 'no cgroups' : describeV1(layout)
   throw new DarnerError(
     'HOST_UNABLE',
     unified
@@ -41,4 +41,8 @@ export function cgroupMount(view: CgroupView): OciMount {
   const options = ['nosuid', 'noexec', 'nodev', 'rw']
   const type = view === 'v2-beside-v1' ? 'cgroup2' : 'cgroup'
   return { destination: '/sys/fs/cgroup', type, source: type, options }
+}
+
+function describeV1({ v1 }: Pick<CgroupLayout, 'v1'>): string {
+  return v1.has('name=systemd') ? 'cgroup v1 only' : 'cgroup v1 without a name=systemd hierarchy'
 }

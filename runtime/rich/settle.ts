@@ -4,7 +4,7 @@ import type { CreateRequest } from '../../src/wire/local-api.ts'
 import type { RichMode } from '../../src/wire/rich-api.ts'
 import type { ImageRunConfig } from '../spec/image-config.ts'
 import { knownService } from './known-services.ts'
-import { SYSTEMD_CAPABILITIES, SYSTEMD_STOP_SEC, SYSTEMD_STOP_SIGNAL } from './systemd.ts'
+import { SYSTEMD_STOP_SEC, SYSTEMD_STOP_SIGNAL } from './systemd.ts'
 
 /** On a container or an image: `systemd`, `init`, `dumb-init`; `true` means systemd, `false` and empty nothing. */
 export const RICH_LABEL = 'darner.rich'
@@ -45,7 +45,6 @@ export function settleRich(request: CreateRequest, image: ImageRunConfig): Creat
         tty: true, // the console: its output is the container's log
         stopSignal: rich.stopSignal ?? SYSTEMD_STOP_SIGNAL,
         stopTimeoutSec: rich.stopTimeoutSec ?? SYSTEMD_STOP_SEC,
-        capAdd: [...new Set([...(rich.capAdd ?? []), ...SYSTEMD_CAPABILITIES])],
       }
     case 'init':
       return {
@@ -54,7 +53,7 @@ export function settleRich(request: CreateRequest, image: ImageRunConfig): Creat
         command: rich.command ?? [],
         tty: true, // inits write to /dev/console
         stopTimeoutSec: rich.stopTimeoutSec ?? INIT_STOP_SEC,
-        capAdd: [...new Set([...(rich.capAdd ?? []), ...INIT_CAPABILITIES])],
+        capAdd: withCapabilities(rich, INIT_CAPABILITIES),
       }
     case 'dumb-init':
       return rich
@@ -72,4 +71,10 @@ function commandOr(request: CreateRequest, image: ImageRunConfig, init: string):
   const entrypoint = request.entrypoint ?? image.entrypoint
   const command = request.command ?? image.command
   return entrypoint.length + command.length === 0 ? { command: [init] } : {}
+}
+
+/** A capability that the request takes away stays away. */
+function withCapabilities({ capAdd = [], capDrop = [] }: CreateRequest, mode: readonly string[]): string[] {
+  const dropped = new Set(capDrop.map((one) => one.toUpperCase().replace(/^(CAP_)?/, 'CAP_')))
+  return [...new Set([...capAdd, ...mode.filter((one) => !dropped.has(one))])]
 }

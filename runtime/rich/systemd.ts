@@ -7,9 +7,6 @@ import type { OciMount, OciSpec } from '../spec/oci-spec.ts'
 import { type CgroupView, cgroupMount } from './cgroup-view.ts'
 import { isProgramIn, sameFileIn, systemdIn } from './init-kind.ts'
 
-/** What systemd needs beyond an ordinary container's set: see docs/rich.md, "Capabilities". */
-export const SYSTEMD_CAPABILITIES: readonly string[] = ['CAP_SYS_ADMIN']
-
 /** Longer than systemd's own DefaultTimeoutStopSec, 90 s: its stop jobs have their time before KILL. */
 export const SYSTEMD_STOP_SEC = 100
 /** SIGRTMIN+3: halt.target. */
