@@ -26,7 +26,7 @@ const UPLOAD_ID = /^[A-Za-z0-9._~=+-]{1,512}$/
  * Reads a request target. Throws REFERENCE_INVALID (a name or tag that is none), DIGEST_INVALID, NOT_FOUND (no such endpoint, or
  * an upstream that isn't on the list), BAD_ARGUMENT (not a path).
  */
-export function readTarget(target: string, upstreams: Upstreams): Target {
+export function readTarget(target: string, upstreams: Upstreams, docker = false): Target {
   if (!target.startsWith('/'))
     throw new DarnerError('BAD_ARGUMENT', 'the mirror takes paths only: it is no proxy for other URLs')
   if (target.length > MAX_TARGET_CHARS)
@@ -38,7 +38,7 @@ export function readTarget(target: string, upstreams: Upstreams): Target {
   if (empty !== '' || version !== 'v2') throw noEndpoint(path)
   if (parts.length === 0 || (parts.length === 1 && parts[0] === '')) return { route: { kind: 'base', ns }, query }
   if (parts.length === 1 && parts[0] === '_catalog') return { route: { kind: 'catalog', ns }, query }
-  return { route: readRoute(path, parts, ns, upstreams), query }
+  return { route: readRoute(path, parts, (named) => placeOf(named, ns, upstreams, docker)), query }
 }
 
 /** The upstream of a request that names no repository. Throws NOT_FOUND. */
@@ -49,10 +49,10 @@ export function upstreamOf(ns: string | undefined, upstreams: Upstreams) {
   return found
 }
 
-function readRoute(path: string, parts: readonly string[], ns: string | undefined, upstreams: Upstreams): Route {
+function readRoute(path: string, parts: readonly string[], placed: (named: readonly string[]) => Place): Route {
   const last = parts.at(-1) ?? ''
   const kind = parts.at(-2)
-  const place = (count: number) => placeOf(parts.slice(0, parts.length - count), ns, upstreams)
+  const place = (count: number) => placed(parts.slice(0, parts.length - count))
   if (parts.length >= 4 && kind === 'uploads' && parts.at(-3) === 'blobs') {
     if (last !== '' && !UPLOAD_ID.test(last)) throw noEndpoint(path)
     return { kind: 'upload', place: place(3), id: last === '' ? undefined : last }
@@ -73,8 +73,8 @@ function readRoute(path: string, parts: readonly string[], ns: string | undefine
   throw noEndpoint(path)
 }
 
-function placeOf(parts: readonly string[], ns: string | undefined, upstreams: Upstreams): Place {
-  const place = upstreams.place(parts, ns)
+function placeOf(parts: readonly string[], ns: string | undefined, upstreams: Upstreams, docker: boolean): Place {
+  const place = upstreams.place(parts, ns, docker)
   if (isRepository(place.repository)) return place
   throw new DarnerError(
     'REFERENCE_INVALID',

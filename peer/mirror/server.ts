@@ -199,7 +199,7 @@ class RunningMirror implements Mirror {
     let subject: Subject = 'request'
     try {
       response.setHeader('docker-distribution-api-version', 'registry/2.0')
-      const { route, query } = readTarget(request.url ?? '', this.#upstreams)
+      const { route, query } = readTarget(request.url ?? '', this.#upstreams, isDocker(request))
       subject = subjectOf(route)
       if ('place' in route && route.place.ns !== undefined) response.setHeader('oci-namespace', route.place.ns)
       await this.#dispatch(route, { request, response, head, query, credential: credentialOf(request), signal })
@@ -266,8 +266,9 @@ class RunningMirror implements Mirror {
    * the path would take one registry's challenge for another's: it hears that none is needed here, and is challenged per request.
    */
   async #base(ns: string | undefined, ask: Ask): Promise<void> {
-    const upstream = upstreamOf(ns, this.#upstreams)
-    const docker = /^docker\//.test(ask.request.headers['user-agent'] ?? '')
+    const docker = isDocker(ask.request)
+    const upstream =
+      docker && ns === undefined ? this.#upstreams.place([''], ns, docker).upstream : upstreamOf(ns, this.#upstreams)
     if (ns === undefined && this.#upstreams.all.length > 1 && !docker)
       return sendWhole(ask.response, {
         status: 200,
@@ -311,6 +312,11 @@ class RunningMirror implements Mirror {
 
 function spelling(upstream: Upstream, ns: string | undefined) {
   return { upstream, prefix: '', ...(ns === undefined ? {} : { ns }) }
+}
+
+/** docker's daemon as it calls itself: `docker/26.1.5 go/… UpstreamClient(…)`. */
+function isDocker(request: IncomingMessage): boolean {
+  return /^docker\//.test(request.headers['user-agent'] ?? '')
 }
 
 function subjectOf(route: Route): Subject {

@@ -31,6 +31,8 @@ const MAX_NAME_PARTS = 4
 
 export class Upstreams {
   readonly #byName: ReadonlyMap<string, Upstream>
+  /** Names with a port, as paths can hold them: `host_5000`. */
+  readonly #byPath: ReadonlyMap<string, Upstream>
   readonly default: Upstream
 
   /** `configured` is NAME → URL in the order given; the first is the default. */
@@ -40,6 +42,7 @@ export class Upstreams {
       url: url.replace(/\/+$/, ''),
     }))
     this.#byName = new Map((all.length === 0 ? [DOCKER_HUB] : all).map((one) => [one.name, one]))
+    this.#byPath = new Map(all.map((one) => [one.name.replaceAll(':', '_'), one]))
     this.default = all[0] ?? DOCKER_HUB
   }
 
@@ -53,16 +56,23 @@ export class Upstreams {
     return this.#byName.get(wanted) ?? (HUB_NAMES.has(wanted) ? this.#byName.get('docker.io') : undefined)
   }
 
-  /** Where a repository path (its components) leads. Throws NOT_FOUND for an `ns` that is not on the list. */
-  place(parts: readonly string[], ns: string | undefined): Place {
+  /**
+   * Where a repository path (its components) leads. `docker` is a client of docker's own, which asks mirrors for Docker Hub's
+   * images only and has no way to say so. Throws NOT_FOUND for an `ns` that is not on the list.
+   */
+  place(parts: readonly string[], ns: string | undefined, docker = false): Place {
     if (ns !== undefined) {
       const upstream = this.find(ns)
       if (upstream === undefined) throw unknownUpstream(ns)
       return { upstream, repository: repositoryAt(upstream, parts), ns, prefix: '' }
     }
+    if (docker) {
+      const hub = this.find('docker.io') ?? this.default
+      return { upstream: hub, repository: repositoryAt(hub, parts), prefix: '' }
+    }
     for (let count = Math.min(MAX_NAME_PARTS, parts.length - 1); count > 0; count--) {
       const name = parts.slice(0, count).join('/')
-      const upstream = this.find(name)
+      const upstream = this.find(name) ?? this.#byPath.get(name)
       if (upstream !== undefined)
         return { upstream, repository: repositoryAt(upstream, parts.slice(count)), prefix: `${name}/` }
     }

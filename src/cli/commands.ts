@@ -204,6 +204,39 @@ export const COMMANDS: readonly CommandRow[] = [
     client: true,
     args: [{ ...CONTAINER, many: true }],
   },
+  {
+    name: 'mirror',
+    summary: "print the state of the agent's registry mirror: where it serves, which registries it reaches",
+    client: true,
+    options: [JSON_OPTION],
+  },
+  {
+    name: 'mirror setup',
+    summary:
+      "print what points a container client at the mirror; with --apply, write it into the client's configuration",
+    client: true,
+    args: [{ name: 'CLIENT', summary: 'containerd, podman (skopeo and buildah too), docker or crio' }],
+    options: [
+      { flags: '--apply', summary: 'write it, keeping what is there' },
+      { flags: '--undo', summary: 'bring back what was there before --apply' },
+      {
+        flags: '--upstream <NAME=URL>',
+        summary: "a registry that the mirror reaches (repeatable; default: the agent's)",
+        kind: 'list',
+      },
+      { flags: '--mirror <IP:PORT>', summary: "where the mirror listens (default: the agent's, else 127.0.0.1:65001)" },
+      { flags: '--root <DIR>', summary: 'treat this folder as the root of the file system (default: /)' },
+      JSON_OPTION,
+    ],
+    examples: ['darner mirror setup containerd --apply', 'darner mirror setup docker --undo'],
+  },
+  {
+    name: 'mirror check',
+    summary: 'prove the mirror step by step, with a pull of one blob, and say which step fails',
+    client: true,
+    args: [{ name: 'REF', summary: 'image to resolve and read a blob of', optional: true }],
+    options: [TIMEOUT, JSON_OPTION],
+  },
   { name: 'status', summary: "print the agent's state: supernode, tasks, store", client: true, options: [JSON_OPTION] },
   {
     name: 'why',

@@ -95,6 +95,20 @@ describe('Upstreams', () => {
     throwsWith('NOT_FOUND', () => hub.place(['app'], 'quay.io'))
   })
 
+  it("takes docker's own client to Docker Hub, wherever it stands in the list", () => {
+    const two = new Upstreams({ 'quay.io': 'https://quay.io', 'docker.io': 'https://registry-1.docker.io' })
+    assert.equal(two.place(['library', 'debian'], undefined, true).upstream.name, 'docker.io')
+    assert.equal(two.place(['library', 'debian'], undefined, false).upstream.name, 'quay.io')
+  })
+
+  it('finds a name with a port where a path can hold no colon', () => {
+    const place = upstreams.place(['corp.example_5000', 'app'], undefined)
+    assert.deepEqual(
+      [place.upstream.name, place.repository, place.prefix],
+      ['corp.example:5000', 'app', 'corp.example_5000/'],
+    )
+  })
+
   it("fills in the folder of Docker Hub's official images, and of no other registry's", () => {
     assert.equal(new Upstreams({}).place(['debian'], undefined).repository, 'library/debian')
     assert.equal(upstreams.place(['debian'], 'quay.io').repository, 'debian')

@@ -1,0 +1,131 @@
+/** Writes a plan and takes it back: each file whole or not at all, and a record of what was there before. */
+import { createHash } from 'node:crypto'
+import { mkdir, open, rename, rm, rmdir, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { DarnerError, systemCode } from '../../base/errors.ts'
+import { type ClientName, type ClientSetup, type Plan, readBelow } from './plan.ts'
+
+const RECORDS = '/var/lib/darner/mirror-setup'
+
+interface FileRecord {
+  readonly path: string
+  /** Null where there was no file. */
+  readonly before: string | null
+  /** SHA-256 of what was written. */
+  readonly after: string
+}
+
+interface SetupRecord {
+  readonly mirror: string
+  readonly files: readonly FileRecord[]
+  /** Folders that were made, outermost first. */
+  readonly folders: readonly string[]
+}
+
+const hash = (text: string) => createHash('sha256').update(text).digest('hex')
+const recordPath = (client: ClientName) => `${RECORDS}/${client}.json`
+
+/** Writes what differs; returns the paths written. Throws HOST_UNABLE; what was written till then stays on record. */
+export async function applyPlan(
+  client: ClientName,
+  plan: Plan,
+  { root, mirror }: { root: string; mirror: string },
+): Promise<string[]> {
+  const old = await readRecord(root, client)
+  const files = new Map((old?.files ?? []).map((one) => [one.path, one]))
+  const folders = [...(old?.folders ?? [])]
+  const written: string[] = []
+  for (const { path, before, after } of plan.edits) {
+    if (before === after) continue
+    const known = files.get(path)
+    const untouched = known !== undefined && before !== undefined && hash(before) === known.after
+    files.set(path, { path, before: untouched ? known.before : (before ?? null), after: hash(after) })
+    // on record first: a crash between the two leaves a record of a file that is as it was
+    await writeRecord(root, client, { mirror, files: [...files.values()], folders })
+    const made = await mkdir(dirname(join(root, path)), { recursive: true })
+    if (made !== undefined)
+      folders.push(
+        ...madeBetween(made, dirname(join(root, path))).map((one) => one.slice(root.replace(/\/+$/, '').length)),
+      )
+    await writeWhole(join(root, path), after)
+    await writeRecord(root, client, { mirror, files: [...files.values()], folders })
+    written.push(path)
+  }
+  return written
+}
+
+/** Brings back what was there before {@link applyPlan}; of a file changed since, only what is ours goes. Returns the paths. */
+export async function undoPlan(client: ClientName, setup: ClientSetup, { root }: { root: string }): Promise<string[]> {
+  const record = await readRecord(root, client)
+  if (record === undefined) throw new DarnerError('NOT_FOUND', `${client}: no setup on record at ${recordPath(client)}`)
+  const undone: string[] = []
+  for (const { path, before, after } of [...record.files].reverse()) {
+    const now = await readBelow(root, path)
+    if (now === undefined) continue
+    const next =
+      hash(now) === after ? (before ?? undefined) : before === now ? now : setup.remove(path, now, record.mirror)
+    if (next === undefined) await rm(join(root, path))
+    else if (next !== now) await writeWhole(join(root, path), next)
+    undone.push(path)
+  }
+  for (const folder of [...record.folders].reverse()) await removeEmpty(join(root, folder))
+  await rm(join(root, recordPath(client)))
+  await removeEmpty(join(root, RECORDS))
+  await removeEmpty(join(root, dirname(RECORDS)))
+  return undone
+}
+
+function madeBetween(first: string, last: string): string[] {
+  const folders: string[] = []
+  for (let at = last; at.length >= first.length; at = dirname(at)) folders.unshift(at)
+  return folders
+}
+
+async function removeEmpty(path: string): Promise<void> {
+  try {
+    await rmdir(path)
+  } catch (error) {
+    const code = systemCode(error)
+    if (code !== 'ENOENT' && code !== 'ENOTEMPTY' && code !== 'EEXIST') throw unable(path, error)
+  }
+}
+
+async function writeWhole(path: string, text: string): Promise<void> {
+  const temporary = `${path}.darner-new`
+  try {
+    const mode = await stat(path).then(
+      (facts) => facts.mode & 0o7777,
+      () => 0o644,
+    )
+    const file = await open(temporary, 'w', mode)
+    try {
+      await file.writeFile(text)
+      await file.chmod(mode)
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    await rename(temporary, path)
+  } catch (error) {
+    await rm(temporary, { force: true })
+    throw unable(path, error)
+  }
+}
+
+async function writeRecord(root: string, client: ClientName, record: SetupRecord): Promise<void> {
+  await mkdir(join(root, RECORDS), { recursive: true, mode: 0o755 })
+  await writeWhole(join(root, recordPath(client)), `${JSON.stringify(record, null, 2)}\n`)
+}
+
+async function readRecord(root: string, client: ClientName): Promise<SetupRecord | undefined> {
+  const text = await readBelow(root, recordPath(client))
+  return text === undefined ? undefined : (JSON.parse(text) as SetupRecord)
+}
+
+function unable(path: string, error: unknown): DarnerError {
+  const code = systemCode(error)
+  return new DarnerError('HOST_UNABLE', `write ${path}: ${code ?? String(error)}`, {
+    cause: error,
+    ...(code === 'EACCES' || code === 'EPERM' ? { way: 'run it as root' } : {}),
+  })
+}

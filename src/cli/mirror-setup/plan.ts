@@ -1,0 +1,78 @@
+/** What pointing a container client at the mirror changes in its configuration: whole texts, before anything is written. */
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { DarnerError, systemCode } from '../../base/errors.ts'
+
+export const CLIENTS = ['containerd', 'podman', 'docker', 'crio'] as const
+export type ClientName = (typeof CLIENTS)[number]
+
+export interface SetupUpstream {
+  readonly name: string
+  readonly url: string
+}
+
+export interface SetupTarget {
+  /** The mirror's IP:PORT, as a client reaches it. */
+  readonly mirror: string
+  /** The first is the mirror's default. */
+  readonly upstreams: readonly SetupUpstream[]
+  /** What stands for `/`: another folder for images and tests. */
+  readonly root: string
+}
+
+export interface Edit {
+  /** As the client names it: `/etc/docker/daemon.json`. */
+  readonly path: string
+  /** Undefined when there is no such file. */
+  readonly before: string | undefined
+  readonly after: string
+}
+
+export interface Plan {
+  readonly edits: readonly Edit[]
+  /** What a person has to know or do besides. */
+  readonly notes: readonly string[]
+}
+
+/** One kind of client. `remove` takes what a plan wrote out of a text that was changed since; undefined deletes the file. */
+export interface ClientSetup {
+  plan(target: SetupTarget): Promise<Plan>
+  remove(path: string, text: string, mirror: string): string | undefined
+}
+
+export const BEGIN = '# darner mirror: begin'
+export const END = '# darner mirror: end'
+
+/** Lines between marks, which {@link removeBlock} finds again. */
+export function block(lines: readonly string[]): string {
+  return `${[BEGIN, ...lines, END].join('\n')}\n`
+}
+
+/** The text without marked blocks, and without the empty line that was put beside each. */
+export function removeBlock(text: string): string {
+  return text.replaceAll(new RegExp(`\\n?${BEGIN}\\n[\\s\\S]*?${END}\\n`, 'g'), '')
+}
+
+/** A file below the root; undefined when it isn't there. Throws HOST_UNABLE when it can't be read. */
+export async function readBelow(root: string, path: string): Promise<string | undefined> {
+  try {
+    return await readFile(join(root, path), 'utf8')
+  } catch (error) {
+    const code = systemCode(error)
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined
+    throw new DarnerError('HOST_UNABLE', `read ${path}: ${code ?? String(error)}`, { cause: error })
+  }
+}
+
+const NAME = /^[A-Za-z0-9.-]+(:\d{1,5})?(\/[a-z0-9._/-]+)?$/
+
+/** Throws BAD_ARGUMENT for a name that can't stand in a configuration file. */
+export function checkedName(name: string): string {
+  if (NAME.test(name) && !name.includes('..')) return name
+  throw new DarnerError('BAD_ARGUMENT', `upstream ${JSON.stringify(name.slice(0, 120))} is no registry's name`)
+}
+
+/** How a name stands in a path, where a colon can't. */
+export function pathName(name: string): string {
+  return name.replaceAll(':', '_')
+}

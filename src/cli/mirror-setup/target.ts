@@ -1,0 +1,68 @@
+/** Where the mirror is and what it reaches: as the agent of this host says, unless options say otherwise. */
+import { DarnerError, isDarnerError } from '../../base/errors.ts'
+import { parseListen } from '../../config/units.ts'
+import { AgentClient } from '../client.ts'
+import type { CommandContext } from '../context.ts'
+import { text, texts } from '../option-values.ts'
+import { checkedName, type SetupTarget, type SetupUpstream } from './plan.ts'
+
+const DEFAULT_MIRROR = '127.0.0.1:65001'
+const DOCKER_HUB: SetupUpstream = { name: 'docker.io', url: 'https://registry-1.docker.io' }
+
+/** `GET /v1/mirror` of the agent. */
+export interface MirrorState {
+  readonly state: 'on' | 'off' | 'failed'
+  readonly address?: string
+  readonly upstreams?: readonly SetupUpstream[]
+  readonly requests?: number
+  readonly failures?: number
+  readonly bytes?: number
+  readonly trouble?: string
+}
+
+export async function mirrorState(context: CommandContext): Promise<MirrorState> {
+  return await new AgentClient({ socket: context.socket }).json<MirrorState>('GET', '/v1/mirror', {
+    signal: context.signal,
+  })
+}
+
+/** Throws BAD_ARGUMENT. An agent that isn't there is no failure: a host may be set up before it. */
+export async function setupTarget(
+  options: Readonly<Record<string, unknown>>,
+  context: CommandContext,
+): Promise<SetupTarget> {
+  const given = texts(options, 'upstream').map(readUpstream)
+  let mirror = text(options, 'mirror')
+  let known: readonly SetupUpstream[] = []
+  if (mirror === undefined || given.length === 0) {
+    try {
+      const state = await mirrorState(context)
+      mirror ??= state.address
+      known = state.upstreams ?? []
+    } catch (error) {
+      if (!isDarnerError(error, 'AGENT_UNREACHABLE', 'NOT_FOUND')) throw error
+    }
+  }
+  const upstreams = given.length > 0 ? given : known.length > 0 ? known : [DOCKER_HUB]
+  return {
+    mirror: reachable(mirror ?? DEFAULT_MIRROR),
+    upstreams: upstreams.map(({ name, url }) => ({ name: checkedName(name), url })),
+    root: text(options, 'root') ?? '/',
+  }
+}
+
+function readUpstream(given: string): SetupUpstream {
+  const at = given.indexOf('=')
+  const name = at < 0 ? given : given.slice(0, at)
+  const url = at < 0 ? (name === 'docker.io' ? DOCKER_HUB.url : `https://${name}`) : given.slice(at + 1)
+  if (!/^https?:\/\/[^\s"'\\]+$/.test(url) || !URL.canParse(url))
+    throw new DarnerError('BAD_ARGUMENT', `upstream ${JSON.stringify(given.slice(0, 160))} is not NAME or NAME=URL`)
+  return { name: checkedName(name), url }
+}
+
+function reachable(address: string): string {
+  const listen = parseListen(address)
+  if (listen === undefined || listen.port === 0)
+    throw new DarnerError('BAD_ARGUMENT', `mirror ${JSON.stringify(address.slice(0, 80))} is not IP:PORT`)
+  return address.replace(/^0\.0\.0\.0:/, '127.0.0.1:').replace(/^\[::\]:/, '[::1]:')
+}
