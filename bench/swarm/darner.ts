@@ -8,6 +8,7 @@ import { type Arena, exited, type Round, verify } from './arena.ts'
 import { cpuTime } from './cpu.ts'
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url))
+const CODE_CACHE = '/var/cache/darner/code'
 const NODE = [process.execPath, '--disable-warning=ExperimentalWarning']
 
 export class DarnerSwarm {
@@ -54,7 +55,12 @@ export class DarnerSwarm {
       receivers,
       async (host) => {
         const get = ['get', blob.url, '--digest', blob.digest, '-o', files.get(host) ?? '', '--json']
-        const env = { ...process.env, DARNER_SOCKET: this.#agents.get(host)?.socket ?? '' }
+        // the package's files are plain JavaScript; in a checkout the cache holds them so
+        const env = {
+          ...process.env,
+          NODE_COMPILE_CACHE: CODE_CACHE,
+          DARNER_SOCKET: this.#agents.get(host)?.socket ?? '',
+        }
         const child = bed.spawn(host, [...this.#node(`get${host.number}`), MAIN, ...get], { env })
         await exited(child, `darner get on host ${host.number}`)
       },

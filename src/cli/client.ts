@@ -2,9 +2,12 @@
  * The commands' side of the agent's local API: HTTP over its unix socket. On `node:http`, which is there at once, since a
  * command's start counts in every `darner get`.
  */
-import { request as httpRequest, type IncomingMessage } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { CODES, type Code, DarnerError, type Details, type ErrorOptions, systemCode } from '../base/errors.ts'
+
+// `import … from 'node:http'` touches every export of it, also those that load a whole fetch implementation: 20 ms of each command
+const { request: httpRequest } = process.getBuiltinModule('node:http')
 
 const MAX_JSON_BYTES = 64 * 1024 * 1024
 const MAX_LINE_BYTES = 1024 * 1024
