@@ -153,6 +153,8 @@ async function asWhole(): Promise<number> {
       ending.abort(new DOMException(name, 'AbortError'))
     })
   }
+  // nobody reads any more, as with `| head`: an end like any other
+  process.stdout.on('error', (error) => ending.abort(error))
   return await ends(() => main(process.argv.slice(2), ending.signal), ending.signal)
 }
 

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { DarnerError } from '../../src/base/errors.ts'
 import { abortable } from '../../src/base/signals.ts'
 import { formatBytes } from '../../src/config/units.ts'
+import { isThere } from '../setup.ts'
 import { type Daemon, run } from './command.ts'
 import { darner } from './places.ts'
 import { Bars, block, say, summary } from './story.ts'
@@ -37,6 +38,8 @@ export async function demoOnLoopback(order: LoopbackOrder, { signal }: { signal:
   await using owned = new AsyncDisposableStack()
   const origin = owned.use(await anOrigin())
   say(`an origin on ${new URL(origin.url).host} with a blob of ${formatBytes(BLOB_BYTES)}`)
+  // without a stage to end with, daemons end with the process that started them, also when that is killed
+  const withUs = isThere('setpriv') ? ['setpriv', '--pdeathsig', 'KILL', '--'] : []
   const swarm = await startSwarm({
     folder: order.folder,
     logs: order.logs,
@@ -44,7 +47,7 @@ export async function demoOnLoopback(order: LoopbackOrder, { signal }: { signal:
     agents: Array.from({ length: order.agents }, (_, at) => ({ name: `host${at + 1}`, address: '127.0.0.1' })),
     ports: 'any',
     engine: false,
-    at: (_place, command) => command,
+    at: (_place, command) => [...withUs, ...command],
     own: (daemon: Daemon) => owned.use(daemon),
     signal,
   })
