@@ -12,6 +12,8 @@ import { Execs } from './containers/execs.ts'
 import { HealthMonitor } from './containers/health.ts'
 import type { FaultPoint } from './containers/launch.ts'
 import type { ImageStore, RecordSpace, RootfsStore } from './containers/ports.ts'
+import { openLxcfs } from './lxcfs/open.ts'
+import type { Networks } from './network/networks.ts'
 import { Rich } from './rich/rich.ts'
 import { OciRuntime } from './shim/oci-runtime.ts'
 import { readCgroupLayout } from './spec/cgroups.ts'
@@ -34,6 +36,10 @@ export interface RuntimeOptions {
   readonly seccompProfile?: string
   /** Default 2000. */
   readonly recheckMs?: number
+  /** `off`, `auto` (the host's, at /var/lib/lxcfs), `managed` (run by the agent), or the path of its mount. */
+  readonly lxcfs?: string
+  /** Network of containers that name none; default `bridge`. */
+  readonly defaultNetwork?: string
   /** No verb of an OCI runtime takes longer; default 60,000. */
   readonly verbMs?: number
 }
@@ -44,6 +50,8 @@ export interface RuntimeParts {
   readonly records: RecordSpace
   readonly clock: Clock
   readonly log: Log
+  /** Absent: containers are on the host's network, or on none. Closed by who opened it, after the runtime. */
+  readonly networks?: Networks
   readonly fault?: (point: FaultPoint) => void
 }
 
@@ -58,13 +66,15 @@ export class Runtime implements AsyncDisposable {
   readonly execs: Execs
   readonly events: EventLog
   readonly health: HealthMonitor
+  readonly networks: Networks | undefined
   readonly #rich: Rich
 
   private constructor(
-    parts: { containers: Containers; execs: Execs; events: EventLog; health: HealthMonitor },
+    parts: { containers: Containers; execs: Execs; events: EventLog; health: HealthMonitor; networks?: Networks },
     rich: Rich,
   ) {
     this.#rich = rich
+    this.networks = parts.networks
     this.containers = parts.containers
     this.execs = parts.execs
     this.events = parts.events
@@ -94,7 +104,9 @@ export class Runtime implements AsyncDisposable {
     ])
     const events = await EventLog.open(join(dir, 'events.jsonl'), { keep: KEEP_EVENTS, now: () => parts.clock.now() })
     const init = STATIC_INITS.find((path) => existsSync(path))
+    const lxcfs = await openLxcfs({ setting: options.lxcfs ?? 'auto', runDir, cgroups }, { ...parts, events })
     const rich = new Rich({
+      ...(lxcfs ? { lxcfs } : {}),
       clock: parts.clock,
       log: parts.log,
       cgroups,
@@ -108,6 +120,7 @@ export class Runtime implements AsyncDisposable {
         defaultRuntime: options.defaultRuntime,
         recheckMs: options.recheckMs ?? 2000,
         seccompName: seccomp?.path ?? 'unconfined',
+        ...(options.defaultNetwork === undefined ? {} : { defaultNetwork: options.defaultNetwork }),
         volumesDir: join(dir, '..', 'volumes'),
       },
       {
@@ -131,7 +144,8 @@ export class Runtime implements AsyncDisposable {
     const health = new HealthMonitor({ containers, execs, clock: parts.clock, log: parts.log })
     containers.observers.add(health)
     await containers.start()
-    return new Runtime({ containers, execs, events, health }, rich)
+    const { networks } = parts
+    return new Runtime({ containers, execs, events, health, ...(networks ? { networks } : {}) }, rich)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

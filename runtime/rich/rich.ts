@@ -2,10 +2,11 @@
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock } from '../../src/base/clock.ts'
-import { DarnerError } from '../../src/base/errors.ts'
+import { DarnerError, isDarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
 import { Scope } from '../../src/base/scope.ts'
 import type { CreateRequest } from '../../src/wire/local-api.ts'
+import type { Lxcfs } from '../lxcfs/lxcfs.ts'
 import { writeWhole } from '../shim/bundle.ts'
 import type { CgroupLayout } from '../spec/cgroups.ts'
 import type { ImageRunConfig } from '../spec/image-config.ts'
@@ -25,6 +26,8 @@ export interface RichParts {
   readonly clock: Clock
   readonly log: Log
   readonly cgroups: CgroupLayout
+  /** Absent where lxcfs is off. */
+  readonly lxcfs?: Lxcfs
   /** Told when an init inside said that it is up. */
   readonly ready: (id: string, at: number) => Promise<void>
 }
@@ -48,6 +51,25 @@ export class Rich implements RunExtension, AsyncDisposable {
   async preStart(): Promise<void> {}
 
   async shape(spec: OciSpec, run: MountedRun): Promise<Shaped> {
+    return this.#shapeInit(await this.#truthful(spec, run), run)
+  }
+
+  /** With lxcfs's files where they are asked for, or the container is rich and lxcfs answers. */
+  async #truthful(spec: OciSpec, run: MountedRun): Promise<OciSpec> {
+    const { lxcfs, log } = this.#parts
+    const { lxcfs: asked, rich } = run.request
+    if (asked === false || (asked === undefined && rich === undefined)) return spec
+    try {
+      if (!lxcfs) throw new DarnerError('HOST_UNABLE', 'a truthful /proc by lxcfs: this agent has lxcfs switched off')
+      return await lxcfs.bind(spec)
+    } catch (error) {
+      if (asked === true || !isDarnerError(error, 'HOST_UNABLE')) throw error
+      log.warn({ container: run.id, error }, 'a rich container sees the memory and CPUs of the host')
+      return spec
+    }
+  }
+
+  async #shapeInit(spec: OciSpec, run: MountedRun): Promise<Shaped> {
     const tty = run.request.tty === true
     switch (run.request.rich) {
       case 'systemd':
@@ -68,7 +90,10 @@ export class Rich implements RunExtension, AsyncDisposable {
 
   async created(): Promise<void> {}
 
-  async started(run: RunFacts): Promise<void> {
+  async started(run: RunFacts, pid: number): Promise<void> {
+    const { lxcfs, rich } = run.request
+    // also one that began without it: it gets the files when lxcfs comes
+    if (lxcfs === true || (lxcfs === undefined && rich !== undefined)) this.#parts.lxcfs?.watch(run.id, pid)
     const socket = this.#sockets.get(run.id)
     if (socket) this.#scope.run((signal) => this.#awaitReady(run.id, socket, signal))
   }
@@ -76,6 +101,7 @@ export class Rich implements RunExtension, AsyncDisposable {
   async stopping(): Promise<void> {}
 
   async ended(run: RunFacts): Promise<void> {
+    this.#parts.lxcfs?.forget(run.id)
     this.#closeSocket(run.id)
     const { v2 } = this.#parts.cgroups
     if (run.request.rich !== undefined && v2) await removeCgroupTree(join(v2.path, run.cgroupPath))
@@ -84,6 +110,7 @@ export class Rich implements RunExtension, AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#parts.lxcfs?.[Symbol.asyncDispose]()
     await this.#scope.close()
     for (const id of [...this.#sockets.keys()]) this.#closeSocket(id)
   }

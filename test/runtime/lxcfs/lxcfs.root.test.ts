@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict'
+import { readFile, realpath } from 'node:fs/promises'
+import { join } from 'node:path'
+import { lxcfsDevice, parseMountInfo } from '../../../runtime/lxcfs/mount-table.ts'
+import { aDir } from '../../fixtures/a-dir.ts'
+import { aRichEngine, type RichEngine } from '../../fixtures/a-rich-engine.ts'
+import { onStage } from '../../fixtures/a-stage.ts'
+import { anInitImage } from '../../fixtures/a-systemd-image.ts'
+import { failsWith } from '../../fixtures/fails-with.ts'
+
+const never = new AbortController().signal
+const MIB = 1 << 20
+
+/** What the usual tools tell inside. */
+async function told(engine: RichEngine, id: string): Promise<Record<string, string>> {
+  const ask = async (command: string) => (await engine.exec(id, ['sh', '-c', command])).output.trim()
+  const js = 'const os = require("os"); console.log(os.totalmem() / 1048576, os.cpus().length)'
+  return {
+    free: await ask("free -m | awk '/^Mem:/ {print $2}'"),
+    top: await ask("COLUMNS=120 TERM=dumb top -b -n 1 | grep -o 'Mem : *[0-9.]* total'"),
+    cpuinfo: await ask('grep -c ^processor /proc/cpuinfo'),
+    online: await ask('cat /sys/devices/system/cpu/online'),
+    node: await ask(`node -e '${js}'`),
+    youngerThanHost: String(Number(await ask('cut -d. -f1 /proc/uptime')) < 3600 && /up/.test(await ask('uptime'))),
+  }
+}
+
+const TRUTH = {
+  free: '256',
+  top: 'Mem :    256.0 total',
+  cpuinfo: '1',
+  online: '0',
+  node: '256 1',
+  youngerThanHost: 'true',
+}
+
+describe('lxcfs', function () {
+  this.timeout(300_000)
+  let tree = ''
+  before(async function () {
+    onStage(this, { programs: ['runc', 'crun', 'conmon', 'lxcfs', 'debootstrap'] })
+    tree = await anInitImage('systemd')
+  })
+
+  for (const runtime of ['runc', 'crun']) {
+    it(`tells the truth under ${runtime}, before and after lxcfs was killed, without a restart of the container`, async () => {
+      await using dir = await aDir()
+      const options = { lxcfs: 'managed' }
+      const config = { Cmd: ['sleep', 'infinity'], Env: ['PATH=/usr/local/bin:/usr/bin:/bin'] }
+      await using engine = await aRichEngine({ dir: dir.path, runtime, images: { debian: { tree, config } }, options })
+      await using lxcfs = lxcfsOf(dir.path)
+      const { containers, events } = engine.runtime
+      const { id } = await containers.create({
+        image: 'debian',
+        lxcfs: true,
+        network: 'none',
+        resources: { memoryBytes: 256 * MIB, nanoCpus: 1e9 },
+        mounts: [
+          { type: 'bind', source: await realpath(process.execPath), target: '/usr/local/bin/node', readonly: true },
+        ],
+      })
+      await containers.startContainer(id, { signal: never })
+      const { pid } = containers.inspect(id)
+      assert.deepEqual(await told(engine, id), TRUTH)
+
+      const before = await lxcfsDevice(lxcfs.folder)
+      process.kill(await lxcfs.pid(), 'SIGKILL')
+      await engine.until(id, ['sh', '-c', '! cat /proc/meminfo']) // it is noticed inside
+      await engine.until(id, ['sh', '-c', 'cat /proc/meminfo /sys/devices/system/cpu/online'])
+      assert.notEqual(await lxcfsDevice(lxcfs.folder), before)
+      assert.deepEqual(await told(engine, id), TRUTH)
+      assert.equal(containers.inspect(id).pid, pid)
+      assert.ok(events)
+
+      // nothing but the files of lxcfs is bound, and nothing of it can be written
+      const rows = parseMountInfo(await readFile(`/proc/${pid}/mountinfo`, 'utf8')).filter(
+        ({ type }) => type === 'fuse.lxcfs',
+      )
+      assert.equal(new Set(rows.map(({ target }) => target)).size, 8)
+      assert.equal(rows.length, 8)
+      assert.notEqual((await engine.exec(id, ['sh', '-c', 'echo 1 > /proc/uptime'])).exitCode, 0)
+    })
+  }
+
+  it('is taken up again by the next agent, which mends what broke meanwhile', async () => {
+    await using dir = await aDir()
+    const config = { Cmd: ['sleep', 'infinity'], Env: ['PATH=/usr/bin:/bin'] }
+    const given = {
+      dir: dir.path,
+      runtime: 'crun',
+      images: { debian: { tree, config } },
+      options: { lxcfs: 'managed' },
+    }
+    await using lxcfs = lxcfsOf(dir.path)
+    const first = await aRichEngine(given)
+    const { id } = await first.runtime.containers.create({ image: 'debian', lxcfs: true, network: 'none' })
+    await first.runtime.containers.startContainer(id, { signal: never })
+    await first.leave()
+    process.kill(await lxcfs.pid(), 'SIGKILL')
+    await using engine = await aRichEngine(given)
+    await engine.until(id, ['cat', '/proc/meminfo'])
+  })
+
+  it('is refused when it was asked for by name and there is none, and left out of a rich container that did not ask', async () => {
+    await using dir = await aDir()
+    await using engine = await aRichEngine({
+      dir: dir.path,
+      runtime: 'crun',
+      images: { debian: { tree } },
+      options: { lxcfs: join(dir.path, 'nowhere') },
+    })
+    const { containers } = engine.runtime
+    const asked = await containers.create({ image: 'debian', command: ['true'], lxcfs: true, network: 'none' })
+    await failsWith('HOST_UNABLE', containers.startContainer(asked.id, { signal: never }), /no lxcfs is mounted/)
+    const rich = await containers.create({ image: 'debian', command: ['true'], rich: 'dumb-init', network: 'none' })
+    await containers.startContainer(rich.id, { signal: never })
+    assert.equal((await containers.wait(rich.id, { signal: never })).exitCode, 0)
+  })
+})
+
+/** The lxcfs that an engine in `dir` runs; killed and unmounted at the end. */
+function lxcfsOf(dir: string) {
+  const folder = join(dir, 'run/lxcfs/mount')
+  const pid = async () => Number(await readFile(join(dir, 'run/lxcfs/lxcfs.pid'), 'utf8'))
+  return {
+    folder,
+    pid,
+    async [Symbol.asyncDispose]() {
+      const { umount, MNT_DETACH } = await import('../../../src/base/syscalls.ts')
+      process.kill(await pid(), 'SIGKILL')
+      while ((await lxcfsDevice(folder)) !== undefined) umount(folder, MNT_DETACH)
+    },
+  }
+}
