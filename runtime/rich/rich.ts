@@ -6,6 +6,7 @@ import { DarnerError, isDarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
 import { Scope } from '../../src/base/scope.ts'
 import type { CreateRequest } from '../../src/wire/local-api.ts'
+import { checkHooks, Hooks } from '../hooks/hooks.ts'
 import type { Lxcfs } from '../lxcfs/lxcfs.ts'
 import { writeWhole } from '../shim/bundle.ts'
 import type { CgroupLayout } from '../spec/cgroups.ts'
@@ -13,7 +14,7 @@ import type { ImageRunConfig } from '../spec/image-config.ts'
 import type { OciSpec } from '../spec/oci-spec.ts'
 import { signalNumber } from '../spec/signals.ts'
 import { cgroupViewFor } from './cgroup-view.ts'
-import type { MountedRun, RunExtension, RunFacts, Shaped } from './extension.ts'
+import type { MountedRun, Noting, RunEnd, RunExtension, RunFacts, Shaped } from './extension.ts'
 import { initKindIn, STOP_SIGNALS, systemdVersionIn } from './init-kind.ts'
 import { removeCgroupTree } from './leftover-cgroup.ts'
 import { NotifySocket } from './notify.ts'
@@ -38,17 +39,23 @@ const INIT_PATH = '/dev/darner-init'
 export class Rich implements RunExtension, AsyncDisposable {
   readonly #parts: RichParts
   readonly #scope = new Scope()
+  readonly #hooks: Hooks
   readonly #sockets = new Map<string, NotifySocket>()
 
   constructor(parts: RichParts) {
     this.#parts = parts
+    this.#hooks = new Hooks(parts)
   }
 
   settle(request: CreateRequest, image: ImageRunConfig): { request: CreateRequest; warnings: string[] } {
+    checkHooks(request)
     return { request: settleRich(request, image), warnings: [] }
   }
 
-  async preStart(): Promise<void> {}
+  async preStart(run: RunFacts, noting: Noting): Promise<void> {
+    await this.#hooks.begin(run)
+    await this.#hooks.run('pre-start', 'host', run, {}, noting)
+  }
 
   async shape(spec: OciSpec, run: MountedRun): Promise<Shaped> {
     return this.#shapeInit(await this.#truthful(spec, run), run)
@@ -88,9 +95,18 @@ export class Rich implements RunExtension, AsyncDisposable {
     return run.request.rich === 'systemd' ? run.cgroupPath : undefined
   }
 
-  async created(): Promise<void> {}
+  async created(run: RunFacts, pid: number, noting: Noting): Promise<void> {
+    await this.#hooks.run('pre-start', 'inside', run, { pid }, noting)
+  }
 
-  async started(run: RunFacts, pid: number): Promise<void> {
+  async started(run: RunFacts, pid: number, noting: Noting & { readonly again: boolean }): Promise<void> {
+    this.#beside(run, pid)
+    if (noting.again) return
+    for (const where of ['inside', 'host'] as const) await this.#hooks.run('post-start', where, run, { pid }, noting)
+  }
+
+  /** What goes on beside a running container. */
+  #beside(run: RunFacts, pid: number): void {
     const { lxcfs, rich } = run.request
     // also one that began without it: it gets the files when lxcfs comes
     if (lxcfs === true || (lxcfs === undefined && rich !== undefined)) this.#parts.lxcfs?.watch(run.id, pid)
@@ -98,15 +114,25 @@ export class Rich implements RunExtension, AsyncDisposable {
     if (socket) this.#scope.run((signal) => this.#awaitReady(run.id, socket, signal))
   }
 
-  async stopping(): Promise<void> {}
+  async stopping(run: RunFacts, pid: number | undefined, noting: Noting): Promise<void> {
+    for (const where of ['inside', 'host'] as const) {
+      try {
+        await this.#hooks.run('pre-stop', where, run, { pid }, noting)
+      } catch (error) {
+        noting.signal.throwIfAborted()
+        this.#parts.log.warn({ container: run.id, error }, 'pre-stop hooks failed') // nothing keeps a container from stopping
+      }
+    }
+  }
 
-  async ended(run: RunFacts): Promise<void> {
+  async ended(run: RunFacts, end: RunEnd, noting: Noting): Promise<void> {
     this.#parts.lxcfs?.forget(run.id)
     this.#closeSocket(run.id)
     const { v2 } = this.#parts.cgroups
     if (run.request.rich !== undefined && v2) await removeCgroupTree(join(v2.path, run.cgroupPath))
     const named = this.#parts.cgroups.v1.get('name=systemd')
     if (run.request.rich !== undefined && named !== undefined) await removeCgroupTree(join(named, run.cgroupPath))
+    await this.#hooks.run('post-stop', 'host', run, { end }, noting)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
