@@ -32,6 +32,11 @@ export interface BlobsParts {
 
 /** Refusals that another's credential may have met: asked again with the client's own. */
 const REFUSED = ['ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_NOT_FOUND'] as const
+/**
+ * Refusals that the client hears from its origin itself. The last is for rights that could not be looked for on its behalf, at a
+ * token server without TLS for instance: those that it brings may do.
+ */
+const TOLD_BY_ORIGIN = ['ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_FORBIDDEN'] as const
 const UNREACHABLE = ['ORIGIN_UNREACHABLE', 'ORIGIN_FAILED', 'ORIGIN_BUSY', 'TIMED_OUT'] as const
 const MAX_SHARED_REFUSALS = 3
 /** Kept back at the end of a whole blob until its digest has matched. */
@@ -58,7 +63,7 @@ export class Blobs {
         await abortable(rights.show(origin, digest, credential, stored), signal)
         return this.#headOnly(ask, digest, stored.task.bytes)
       } catch (error) {
-        if (!isDarnerError(error, 'ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED')) throw error
+        if (!isDarnerError(error, ...TOLD_BY_ORIGIN)) throw error
         return await this.#pass(ask, place, digest)
       }
     }
@@ -87,7 +92,7 @@ export class Blobs {
     try {
       content = await this.#open(origin, digest, credential, signal)
     } catch (error) {
-      if (!isDarnerError(error, 'ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED')) throw error
+      if (!isDarnerError(error, ...TOLD_BY_ORIGIN)) throw error
       return await this.#pass(ask, place, digest)
     }
     await using held = content

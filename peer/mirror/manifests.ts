@@ -60,7 +60,7 @@ export class MirrorManifests {
     try {
       answer = await this.#answer(ask, place, reference)
     } catch (error) {
-      const refused = isDarnerError(error, 'ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED')
+      const refused = isDarnerError(error, 'ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_FORBIDDEN')
       // the origin may know a kind of manifest that was not asked for on the client's behalf
       const other = isDarnerError(error, 'ORIGIN_NOT_FOUND') && acceptsOthers(ask.request.headers.accept)
       if (refused || other) return await this.#pass(ask, place, reference)

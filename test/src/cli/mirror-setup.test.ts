@@ -1,0 +1,178 @@
+import assert from 'node:assert/strict'
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, it } from 'mocha'
+import { type CommandResult, runDarner } from '../../fixtures/a-daemon.ts'
+import { aDir } from '../../fixtures/a-dir.ts'
+import { snapshotOf } from '../../fixtures/real-clients.ts'
+
+const UPSTREAMS = ['--upstream', 'docker.io', '--upstream', 'corp.test:5000=http://corp.test:5000']
+
+interface Host extends AsyncDisposable {
+  readonly root: string
+  put(path: string, text: string): Promise<void>
+  text(path: string): Promise<string>
+  setup(...args: string[]): Promise<CommandResult>
+}
+
+/** A folder that stands for a host's file system, without an agent. */
+async function aHost(): Promise<Host> {
+  const dir = await aDir()
+  const root = join(dir.path, 'root')
+  await mkdir(join(root, 'var/lib'), { recursive: true })
+  return {
+    root,
+    put: async (path, text) => {
+      await mkdir(join(root, path, '..'), { recursive: true })
+      await writeFile(join(root, path), text)
+    },
+    text: (path) => readFile(join(root, path), 'utf8'),
+    setup: (...args) =>
+      runDarner(['mirror', 'setup', ...args, '--root', root, '--socket', join(dir.path, 'none.sock')]),
+    [Symbol.asyncDispose]: () => dir[Symbol.asyncDispose](),
+  }
+}
+
+const OWN_HOSTS = `server = "https://registry-1.docker.io"
+ca = "/etc/ca.crt"
+
+[host."https://cache.test"]
+  capabilities = ["pull"]
+`
+
+const STOCK: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  containerd: {
+    '/etc/containerd/config.toml':
+      'version = 2\n\n[plugins]\n  [plugins."io.containerd.grpc.v1.cri".cni]\n    bin_dir = "/usr/lib/cni"\n',
+    '/etc/containerd/certs.d/docker.io/hosts.toml': OWN_HOSTS,
+  },
+  podman: { '/etc/containers/registries.conf': 'unqualified-search-registries = ["docker.io"]\n' },
+  docker: {
+    '/etc/docker/daemon.json': '{\n    "log-driver": "journald",\n    "registry-mirrors": ["https://old.test"]\n}\n',
+  },
+}
+
+describe('darner mirror setup', () => {
+  for (const [client, files] of Object.entries(STOCK)) {
+    it(`writes ${client}'s configuration, keeps what is there, and takes itself back without a trace`, async () => {
+      await using host = await aHost()
+      for (const [path, text] of Object.entries(files)) await host.put(path, text)
+      const before = await snapshotOf(host.root)
+      const printed = await host.setup(client, ...UPSTREAMS)
+      assert.equal(printed.code, 0, printed.stderr)
+      assert.deepEqual(await snapshotOf(host.root), before, 'printing writes nothing')
+      const applied = await host.setup(client, ...UPSTREAMS, '--apply')
+      assert.equal(applied.code, 0, applied.stderr)
+      const after = await snapshotOf(host.root)
+      assert.notDeepEqual(after, before)
+      const again = await host.setup(client, ...UPSTREAMS, '--apply')
+      assert.equal(again.stdout, 'nothing to change\n')
+      assert.deepEqual(await snapshotOf(host.root), after)
+      const undone = await host.setup(client, '--undo')
+      assert.equal(undone.code, 0, undone.stderr)
+      assert.deepEqual(await snapshotOf(host.root), before)
+      assert.equal((await host.setup(client, '--undo')).code, 1)
+    })
+  }
+
+  it('puts the mirror before the hosts that containerd had, and leaves them', async () => {
+    await using host = await aHost()
+    await host.put('/etc/containerd/certs.d/docker.io/hosts.toml', OWN_HOSTS)
+    await host.setup('containerd', ...UPSTREAMS, '--apply')
+    const text = await host.text('/etc/containerd/certs.d/docker.io/hosts.toml')
+    const at = (what: string) => text.indexOf(what)
+    assert.ok(at('server =') < at('[host."http://127.0.0.1:65001"]'))
+    assert.ok(at('[host."http://127.0.0.1:65001"]') < at('[host."https://cache.test"]'))
+    assert.match(
+      await host.text('/etc/containerd/certs.d/corp.test:5000/hosts.toml'),
+      /^server = "http:\/\/corp\.test:5000"$/m,
+    )
+    assert.match(await host.text('/etc/containerd/config.toml'), /config_path = "\/etc\/containerd\/certs\.d"/)
+  })
+
+  it('uses the folder that containerd is configured with', async () => {
+    await using host = await aHost()
+    const config = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\n  config_path = "/srv/hosts"\n'
+    await host.put('/etc/containerd/config.toml', config)
+    await host.setup('containerd', '--upstream', 'quay.io', '--apply')
+    assert.equal(await host.text('/etc/containerd/config.toml'), config)
+    assert.match(await host.text('/srv/hosts/quay.io/hosts.toml'), /127\.0\.0\.1:65001/)
+  })
+
+  it("puts the mirror first among docker's, with the rest of daemon.json as it was", async () => {
+    await using host = await aHost()
+    await host.put('/etc/docker/daemon.json', STOCK.docker?.['/etc/docker/daemon.json'] ?? '')
+    await host.setup('docker', ...UPSTREAMS, '--apply')
+    const text = await host.text('/etc/docker/daemon.json')
+    assert.deepEqual(JSON.parse(text), {
+      'log-driver': 'journald',
+      'registry-mirrors': ['http://127.0.0.1:65001', 'https://old.test'],
+    })
+    assert.match(text, /^ {4}"log-driver"/m)
+  })
+
+  it('takes only its own part back out of a file that was changed since', async () => {
+    await using host = await aHost()
+    await host.setup('docker', ...UPSTREAMS, '--apply')
+    const config = JSON.parse(await host.text('/etc/docker/daemon.json')) as object
+    await host.put('/etc/docker/daemon.json', JSON.stringify({ ...config, debug: true }))
+    await host.setup('docker', '--undo')
+    assert.deepEqual(JSON.parse(await host.text('/etc/docker/daemon.json')), { debug: true })
+  })
+
+  it("says that docker's mirrors are Docker Hub's, and refuses where the mirror doesn't reach it", async () => {
+    await using host = await aHost()
+    assert.match((await host.setup('docker', ...UPSTREAMS)).stderr, /Docker Hub's images only/)
+    const other = await host.setup('docker', '--upstream', 'quay.io', '--apply')
+    assert.equal(other.code, 1)
+    assert.match(other.stderr, /docker\.io is no upstream/)
+  })
+
+  it('names every registry but the default in the path for clients that send no ns', async () => {
+    await using host = await aHost()
+    const { stdout } = await host.setup('crio', ...UPSTREAMS)
+    assert.match(
+      stdout,
+      /prefix = "docker\.io"\nlocation = "docker\.io"\n\n\[\[registry\.mirror\]\]\nlocation = "127\.0\.0\.1:65001"\n/,
+    )
+    assert.match(
+      stdout,
+      /location = "corp\.test:5000"\ninsecure = true\n\n\[\[registry\.mirror\]\]\nlocation = "127\.0\.0\.1:65001\/corp\.test_5000"\n/,
+    )
+  })
+
+  it("does not replace a person's own entry for a registry", async () => {
+    await using host = await aHost()
+    await host.put(
+      '/etc/containers/registries.conf.d/10-own.conf',
+      '[[registry]]\nprefix = "docker.io"\nlocation = "cache.test"\n',
+    )
+    const refused = await host.setup('podman', ...UPSTREAMS, '--apply')
+    assert.equal(refused.code, 1)
+    assert.match(refused.stderr, /10-own\.conf has a \[\[registry\]\] for docker\.io/)
+  })
+
+  it('keeps the mode of a file', async () => {
+    await using host = await aHost()
+    await host.put('/etc/docker/daemon.json', '{}')
+    const { chmod } = await import('node:fs/promises')
+    await chmod(join(host.root, '/etc/docker/daemon.json'), 0o600)
+    await host.setup('docker', ...UPSTREAMS, '--apply')
+    assert.equal((await stat(join(host.root, '/etc/docker/daemon.json'))).mode & 0o777, 0o600)
+  })
+
+  for (const [args, text] of [
+    [['ftp'], /none of containerd, podman/],
+    [['docker', '--upstream', 'a"b=http://x'], /no registry's name/],
+    [['docker', '--upstream', 'x=ftp://x'], /not NAME or NAME=URL/],
+    [['docker', '--mirror', 'nowhere'], /not IP:PORT/],
+    [['docker', '--apply', '--undo'], /exclude each other/],
+  ] as const) {
+    it(`refuses ${args.join(' ')}`, async () => {
+      await using host = await aHost()
+      const { code, stderr } = await host.setup(...args)
+      assert.equal(code, 2)
+      assert.match(stderr, text)
+    })
+  }
+})
