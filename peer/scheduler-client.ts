@@ -26,6 +26,7 @@ import type { Digest } from '../src/oci/digest.ts'
 import type { Store } from '../src/store/store.ts'
 import type { Task, TaskId } from '../src/task/task.ts'
 import {
+  type AgentNotice,
   CONTROL,
   CONTROL_VERSION,
   type ControlAnswer,
@@ -35,7 +36,7 @@ import {
   type SupernodeNotice,
 } from '../src/wire/control.ts'
 import { scopeOfPass } from '../src/wire/pass.ts'
-import { failureError } from '../src/wire/session.ts'
+import { failureError, failureOf } from '../src/wire/session.ts'
 
 export interface SchedulerClientOptions {
   /** Multiaddrs of the supernode, each ending in its `/p2p/ID`. */
@@ -70,6 +71,9 @@ const MAX_UPDATES = 65_536
 /** Updates of one task that may arrive before the answer that they belong to. */
 const MAX_EARLY = 4096
 
+/** Reads at origins that a supernode which comes back is told of. */
+const MAX_UNHEARD = 1024
+
 /** Tasks whose pass is remembered; of older ones it isn't known under which scope they are held. */
 const MAX_SCOPES = 16_384
 
@@ -90,6 +94,7 @@ export class SchedulerClient implements SchedulerPort {
   /** What was told of tasks while an answer is awaited that may turn out to be about them. */
   readonly #early = new Map<TaskId, TaskUpdate[]>()
   #asking = 0
+  readonly #unheard: AgentNotice<'strayed'>[] = []
   readonly #scopes = new Map<TaskId, string>()
   #session: Control | undefined
   #joined = Promise.withResolvers<void>()
@@ -206,7 +211,11 @@ export class SchedulerClient implements SchedulerPort {
 
   /** Bytes that this host read at an origin on its own. */
   strayed(task: TaskId, bytes: number, reason: string): void {
-    this.#tell('strayed', { task, bytes, reason: reason.slice(0, 512) })
+    const body = { task, bytes, reason: reason.slice(0, 512) }
+    // what is read while there is no supernode is told to the next one
+    if (this.#session === undefined) this.#unheard.splice(0, Math.max(0, this.#unheard.length - MAX_UNHEARD + 1))
+    if (this.#session === undefined) this.#unheard.push(body)
+    else this.#tell('strayed', body)
   }
 
   async #stay(signal: AbortSignal): Promise<void> {
@@ -278,6 +287,7 @@ export class SchedulerClient implements SchedulerPort {
       this.#lost = undefined
       this.#joined.resolve()
       log.info({ supernode: this.supernode, version: hello.version }, 'joined the supernode')
+      for (const body of this.#unheard.splice(0)) this.#tell('strayed', body)
       for (const all of this.#followed.values())
         for (const followed of all) void this.#rejoin(session, followed, signal)
       return session
@@ -377,6 +387,8 @@ export class SchedulerClient implements SchedulerPort {
           from: progress.from,
         })
       },
+      unsourced: (error) =>
+        this.#tell('unsourced', { task: task.id, error: failureOf(asDarnerError(error, 'reading the origin')) }),
       blame: (parent, code, piece) =>
         this.#tell('blame', { task: task.id, parent, code, ...(piece === undefined ? {} : { piece }) }),
       [Symbol.asyncDispose]: async () => {
@@ -410,7 +422,7 @@ export class SchedulerClient implements SchedulerPort {
         this.#noteScope(body.task as TaskId, body.pass)
         each(body.task, { kind: 'pass', pass: body.pass })
       },
-      lease: (body: { task: string; from: number }) => each(body.task, { kind: 'lease', from: body.from }),
+      lease: (body: SupernodeNotice<'lease'>) => each(body.task, { kind: 'lease', from: body.from, open: body.open }),
       failed: (body: SupernodeNotice<'failed'>) =>
         each(body.task, { kind: 'failed', error: failureError(body.error, body.task) }),
       revoked: (body: { peers: string[] }) => this.#parts.revoked(body.peers as PeerId[]),

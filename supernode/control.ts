@@ -6,7 +6,7 @@ import type { Clock, Random } from '../src/base/clock.ts'
 import { asDarnerError, CODES, type Code, DarnerError } from '../src/base/errors.ts'
 import type { Log } from '../src/base/log.ts'
 import type { Scope } from '../src/base/scope.ts'
-import { abortable } from '../src/base/signals.ts'
+import { abortable, withDeadline } from '../src/base/signals.ts'
 import type { PeerId, PieceExchange } from '../src/contracts/exchange.ts'
 import type { Identity } from '../src/net/identity.ts'
 import type { Node } from '../src/net/node.ts'
@@ -25,15 +25,16 @@ import {
   type ParentBody,
 } from '../src/wire/control.ts'
 import { PASS_MS, signPass } from '../src/wire/pass.ts'
-import { failureOf } from '../src/wire/session.ts'
+import { failureError, failureOf } from '../src/wire/session.ts'
 import type { Admission, Expulsion } from './admission.ts'
 import { checkPeer } from './check-peer.ts'
 import type { ControlSession, Follower, Followers } from './followers.ts'
+import { lentPieces } from './lent-read.ts'
 import type { ParentFault, SchedulerEffect } from './scheduler/events.ts'
 import type { SchedulerLoop } from './scheduler/loop.ts'
 import type { Manifests } from './seed/manifests.ts'
 import type { Seed } from './seed/seed.ts'
-import type { SeedTask } from './seed/seed-task.ts'
+import type { Lent, SeedTask } from './seed/seed-task.ts'
 import type { WhyBook } from './why.ts'
 
 export interface ControlOptions {
@@ -78,6 +79,17 @@ const FAULTS: Partial<Record<Code, ParentFault>> = {
   PEER_STALLED: 'stalled',
 }
 
+/** How long the seed waits for somebody to read an origin in its place. */
+const LEND_MS = 10_000
+
+interface Lending {
+  readonly open: boolean
+  readonly from: number
+  readonly chosen: (host: Host) => void
+  readonly abort: AbortController
+  holder: PeerId | undefined
+}
+
 /** Accused peers that are looked at at the same time; a further accusation waits for the next complaint. */
 const MAX_CHECKS = 4
 
@@ -88,6 +100,8 @@ export class Control {
   readonly #checking = new Set<PeerId>()
   /** The piece that each accused peer was last said to have sent wrongly, by task. */
   readonly #accusedOf = new Map<PeerId, Map<TaskId, number>>()
+  /** Origins that somebody else is to read, and who was chosen for it. */
+  readonly #lends = new Map<TaskId, Lending>()
   readonly #evidence = new Map<PeerId, string>()
   #scope: Scope | undefined
   #loop: SchedulerLoop | undefined
@@ -142,6 +156,7 @@ export class Control {
         return
       case 'lease':
         log.debug({ taskId: effect.task, peer: effect.holder, why: effect.why }, 'origin lease given')
+        this.#leased(effect.task, effect.holder)
         return
       case 'leaseEnded':
       case 'seedNeeded':
@@ -180,6 +195,63 @@ export class Control {
     exchange.drop(peer, error.message)
     for (const other of this.#hosts.values()) other.session.tell('revoked', { peers: [peer] }).catch(() => {})
     await recorded
+  }
+
+  /** The seed can't read an origin: the scheduler chooses who can, and that host is told. Undefined when nobody is there in time. */
+  async lend(
+    held: SeedTask,
+    open: boolean,
+    failure: DarnerError,
+    { signal }: { signal: AbortSignal },
+  ): Promise<Lent | undefined> {
+    const { task } = held
+    const { node, identity, exchange, clock } = this.#parts
+    const { peerId: peer } = node
+    const pieces = pieceCount(task)
+    const abort = new AbortController()
+    const chosen = Promise.withResolvers<Host>()
+    this.#dispatch({ kind: 'registered', task: task.id, peer, pieces, have: held.known, priority: 'interactive' })
+    this.#lends.set(task.id, { open, from: held.known, chosen: chosen.resolve, abort, holder: undefined })
+    const retryAfterMs = Math.max(LEND_MS, failure.retryAfterMs ?? 0)
+    this.#dispatch({ kind: 'originFailed', task: task.id, peer, retryAfterMs })
+    let host: Host
+    try {
+      host = await abortable(chosen.promise, withDeadline(signal, LEND_MS))
+    } catch {
+      // nobody came in time, or the supernode stops
+      signal.throwIfAborted()
+      this.#lends.delete(task.id)
+      return undefined
+    }
+    const expiresMs = clock.now() + PASS_MS
+    const pass = signPass({ task: task.id, reader: peer, scope: 'public', expiresMs }, identity.sign)
+    const address = { peer: host.peer, lanes: host.lanes, multiaddrs: host.multiaddrs }
+    const within = AbortSignal.any([signal, abort.signal])
+    return {
+      peer: host.peer,
+      pieces: (from) => lentPieces({ task, from, pass }, { address, exchange, signal: within }),
+    }
+  }
+
+  /** The scheduler gave the lease of a task's origin to a host. */
+  #leased(task: TaskId, holder: PeerId): void {
+    const lend = this.#lends.get(task)
+    const host = this.#hosts.get(holder)
+    const follower = this.#parts.followers.get(task, holder)
+    if (lend === undefined || lend.holder !== undefined || host === undefined || follower === undefined) return
+    lend.holder = holder
+    host.session.tell('lease', { task, from: lend.from, open: lend.open }).catch(() => {})
+    lend.chosen(host)
+  }
+
+  /** A host that was asked to read an origin can't either. */
+  #unsourced(peer: PeerId, body: AgentNotice<'unsourced'>): void {
+    const task = body.task as TaskId
+    const lend = this.#lends.get(task)
+    if (lend?.holder !== peer) return
+    this.#lends.delete(task)
+    lend.abort.abort(failureError(body.error, peer))
+    this.#dispatch({ kind: 'originFailed', task, peer })
   }
 
   /** One host says that another sent it a corrupt piece: the supernode asks it for that piece, and for some others, itself. */
@@ -296,6 +368,7 @@ export class Control {
             reason: FAULTS[code] ?? 'unreachable',
           })
         }),
+        unsourced: noted((body: AgentNotice<'unsourced'>) => this.#unsourced(peer, body)),
         left: noted((body: AgentNotice<'left'>) => {
           const task = body.task as TaskId
           const follower = this.#parts.followers.get(task, peer)

@@ -102,6 +102,7 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
         },
         sealed: (task, digest) => control.sealed(task, digest),
         failed: (task, error) => control.failed(task.task.id, error),
+        lend: (task, open, failure, context) => control.lend(task, open, failure, context),
         read: (task, bytes, reason) => {
           traffic.origin += bytes
           why.add(task, node.peerId, bytes, reason, clock.now())

@@ -43,6 +43,8 @@ export interface DownloadParts {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
+  /** Reads the origin for all, as the supernode leased it; `gained` is told of each piece, before it counts as ours. */
+  readonly readOrigin?: (open: boolean, gained: (piece: number) => void, signal: AbortSignal) => Promise<void>
 }
 
 interface ParentState {
@@ -62,6 +64,7 @@ export class Download {
   readonly #from = { origin: 0, supernode: 0, peers: 0 }
   #pass: Uint8Array
   #sealed: Digest | undefined
+  #sourcing = false
   #tableGrew = Promise.withResolvers<void>()
   #unreported: [from: number, count: number][] = []
   #unreportedPieces = 0
@@ -175,9 +178,41 @@ export class Download {
         this.#done.reject(update.error)
         return
       case 'lease':
+        this.#source(update.open, scope)
+        return
       case 'rejoined':
         return
     }
+  }
+
+  /** Reads the origin under a lease, once at a time; others get the pieces from us. */
+  #source(open: boolean, scope: Scope): void {
+    const { readOrigin, registration, clock, stored, log } = this.#parts
+    if (readOrigin === undefined || this.#sourcing) return
+    this.#sourcing = true
+    scope.run(async (signal) => {
+      try {
+        await readOrigin(
+          open,
+          (piece) => {
+            this.#plan.have(piece, 1)
+            this.#progressAtMs = clock.monotonicMs()
+            addRun(this.#unreported, piece)
+            addRun(this.#untold, piece)
+            if (++this.#unreportedPieces >= this.#options.reportPieces) this.#report(false)
+            this.#settle()
+          },
+          signal,
+        )
+      } catch (error) {
+        if (signal.aborted || stored.failure !== undefined) return
+        const known = asDarnerError(error, 'reading the origin under a lease')
+        log.warn({ taskId: stored.task.id, error: known.message }, 'leased read failed')
+        registration.unsourced(known)
+      } finally {
+        this.#sourcing = false
+      }
+    })
   }
 
   #take(parent: Parent, scope: Scope): void {

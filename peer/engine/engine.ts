@@ -2,6 +2,7 @@
  * The peer's engine: one running fetch per blob, shared by its readers. The swarm first; straight from the origin only when no
  * supernode can be asked, after a bounded wait and with the reason on record.
  */
+import PQueue from 'p-queue'
 import type { Clock, Random } from '../../src/base/clock.ts'
 import { asDarnerError, DarnerError, isDarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
@@ -21,7 +22,7 @@ import type { Store, StoredTask } from '../../src/store/store.ts'
 import { type Origin, originName } from '../../src/task/origin.ts'
 import { blobTask, pieceBytesFor, pieceCount, pieceRange, type Task, type TaskId } from '../../src/task/task.ts'
 import { Download, type DownloadOptions } from './download.ts'
-import { fetchFromOrigin } from './fallback.ts'
+import { fetchFromOrigin, readPieces } from './fallback.ts'
 import { OpenContent } from './open-content.ts'
 import { Running } from './running.ts'
 
@@ -58,11 +59,16 @@ interface AskOptions {
 /** The scheduler can't be asked: what a fallback is for. The origin's own refusals are none. */
 const UNREACHABLE = ['SUPERNODE_UNREACHABLE', 'CLOSED', 'TIMED_OUT', 'PEER_UNREACHABLE'] as const
 
+/** Blobs that this host reads at origins at the same time when there is no supernode. */
+const MAX_STRAIGHT = 4
+
 export class Engine implements ContentSource, AsyncDisposable {
   readonly #options: EngineOptions
   readonly #parts: EngineParts
   readonly #running = new Map<string, Promise<Running>>()
   readonly #work = new Set<Promise<unknown>>()
+  /** Reads at origins by this host alone. */
+  readonly #straights = new PQueue({ concurrency: MAX_STRAIGHT })
   #closed = false
 
   constructor(options: EngineOptions, parts: EngineParts) {
@@ -197,6 +203,7 @@ export class Engine implements ContentSource, AsyncDisposable {
     request: ContentRequest,
     signal: AbortSignal,
     supernodeMs = this.#options.supernodeMs,
+    again = false,
   ): Promise<Registration | DarnerError> {
     const { store, scheduler } = this.#parts
     const partial = request.digest === undefined ? undefined : store.byDigest(request.digest)
@@ -208,7 +215,11 @@ export class Engine implements ContentSource, AsyncDisposable {
       )
     } catch (error) {
       signal.throwIfAborted()
-      return this.#mayFallBack(error, originName(request.origin))
+      const reason = this.#mayFallBack(error, originName(request.origin))
+      if (again) return reason
+      // thousands of hosts may lose their supernode at once: they go to the origin one after the other, if it stays away
+      await this.#parts.clock.sleep(this.#parts.random() * supernodeMs, { signal })
+      return scheduler.connected ? await this.#register(request, signal, supernodeMs, true) : reason
     }
   }
 
@@ -233,7 +244,15 @@ export class Engine implements ContentSource, AsyncDisposable {
         if (registration.inline !== undefined) return await this.#inline(running, registration.inline, signal)
         const download = new Download(
           { ...this.#options, priority: request.priority },
-          { registration, stored, exchange, clock, random, log },
+          {
+            registration,
+            stored,
+            exchange,
+            clock,
+            random,
+            log,
+            readOrigin: (open, gained, inner) => this.#leased(stored, request, { open, gained }, inner),
+          },
         )
         running.use(download)
         try {
@@ -302,6 +321,30 @@ export class Engine implements ContentSource, AsyncDisposable {
     )
   }
 
+  /** The supernode can't read the origin and asked us to, for all who wait. */
+  async #leased(
+    stored: StoredTask,
+    request: ContentRequest,
+    how: { open: boolean; gained: (piece: number) => void },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { origin: originPort, clock, random, log, retryMs, strayed } = this.#parts
+    const credential = how.open ? undefined : request.credential
+    let bytes = 0
+    const read = (more: number) => {
+      bytes += more
+    }
+    try {
+      await readPieces(
+        { origin: request.origin, credential, attempts: this.#options.originAttempts },
+        { stored, originPort, clock, random, log, retryMs, read, gained: how.gained },
+        { first: undefined, signal },
+      )
+    } finally {
+      if (bytes > 0) strayed(stored.task.id, bytes, 'origin lease: the supernode could not read it')
+    }
+  }
+
   async #fromOrigin(
     running: Running,
     request: ContentRequest,
@@ -317,20 +360,15 @@ export class Engine implements ContentSource, AsyncDisposable {
       describe: () => `from the origin: ${reason.message}`,
     })
     try {
-      return await fetchFromOrigin(
-        { origin: request.origin, credential: request.credential, attempts: this.#options.originAttempts },
-        {
-          stored: running.stored,
-          originPort,
-          clock,
-          random,
-          log,
-          retryMs,
-          read: (bytes) => {
-            from.origin += bytes
-          },
-        },
-        { first, signal },
+      const read = (bytes: number) => {
+        from.origin += bytes
+      }
+      return await this.#straights.add(() =>
+        fetchFromOrigin(
+          { origin: request.origin, credential: request.credential, attempts: this.#options.originAttempts },
+          { stored: running.stored, originPort, clock, random, log, retryMs, read },
+          { first, signal },
+        ),
       )
     } finally {
       strayed(running.stored.task.id, from.origin, `${reason.code}: ${reason.message}`)

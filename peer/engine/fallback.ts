@@ -28,6 +28,8 @@ export interface FallbackParts {
   readonly retryMs: (error: unknown, attempt: number, random: Random) => number | undefined
   /** Bytes that came from the origin. */
   readonly read: (bytes: number) => void
+  /** A piece is stored. */
+  readonly gained?: (piece: number) => void
 }
 
 /** Reads what lacks and verifies the whole. Throws the origin's errors, DIGEST_MISMATCH, SIZE_MISMATCH, DISK_FULL. */
@@ -36,6 +38,18 @@ export async function fetchFromOrigin(
   parts: FallbackParts,
   context: { first: OriginRead | undefined; signal: AbortSignal },
 ): Promise<Digest> {
+  await readPieces(options, parts, context)
+  const { stored } = parts
+  const { digest } = stored.task
+  return await stored.finish({ ...(digest === undefined ? {} : { expected: digest }), signal: context.signal })
+}
+
+/** As {@link fetchFromOrigin}, without a word on the whole. */
+export async function readPieces(
+  options: FallbackOptions,
+  parts: FallbackParts,
+  context: { first: OriginRead | undefined; signal: AbortSignal },
+): Promise<void> {
   const { stored, clock, random, retryMs, log } = parts
   const { signal } = context
   const { task } = stored
@@ -55,7 +69,11 @@ export async function fetchFromOrigin(
       if (read.from > at)
         throw new DarnerError('ORIGIN_FAILED', `${task.id}: the origin sent bytes from ${read.from}, asked for ${at}`)
       await pipe(read.stream, counted(parts.read), cut(task, { first: gap, skip: at - read.from }), async (pieces) => {
-        for await (const { number, body } of pieces) if (!stored.have.has(number)) await stored.append(number, body)
+        for await (const { number, body } of pieces) {
+          if (stored.have.has(number)) continue
+          await stored.append(number, body)
+          parts.gained?.(number)
+        }
       })
     } catch (error) {
       signal.throwIfAborted()
@@ -66,7 +84,6 @@ export async function fetchFromOrigin(
       await clock.sleep(waitMs, { signal })
     }
   }
-  return await stored.finish({ ...(task.digest === undefined ? {} : { expected: task.digest }), signal })
 }
 
 function counted(count: (bytes: number) => void): (source: AsyncIterable<Uint8Array>) => AsyncGenerator<Uint8Array> {

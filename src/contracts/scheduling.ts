@@ -35,8 +35,8 @@ export type TaskUpdate =
   | { readonly kind: 'sealed'; readonly digest: Digest }
   /** The right to read was renewed. */
   | { readonly kind: 'pass'; readonly pass: Uint8Array }
-  /** This peer is to read pieces from the origin on behalf of all, from piece `from` on. */
-  | { readonly kind: 'lease'; readonly from: number }
+  /** This peer is to read pieces from the origin on behalf of all, from piece `from` on: where `open`, without a credential. */
+  | { readonly kind: 'lease'; readonly from: number; readonly open: boolean }
   | { readonly kind: 'failed'; readonly error: Error }
   /** The scheduler was lost and has come back: parents and table are current again. */
   | { readonly kind: 'rejoined' }
@@ -57,6 +57,8 @@ export interface Registration extends AsyncDisposable {
   readonly pass: Uint8Array
   readonly updates: AsyncIterable<TaskUpdate>
   report(progress: Progress): void
+  /** The origin can't be read from here either, so that a lease is of no use. */
+  unsourced(error: Error): void
   /** A parent that failed this peer: the code says how; `piece` when one was at stake. */
   blame(parent: PeerId, code: Code, piece?: number): void
 }

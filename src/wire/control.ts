@@ -170,8 +170,8 @@ export const AGENT_NOTICES = {
   ),
   left: Type.Object({ task: TaskIdText }, closed),
   forget: Type.Object({ tasks: Type.Array(TaskIdText, { maxItems: INVENTORY_RUN }) }, closed),
-  /** The holder of an origin lease tells the digests of pieces that it read there, with why it read them. */
-  sourced: Type.Object({ task: TaskIdText, from: Count(2 ** 21), digests: Table }, closed),
+  /** The holder of an origin lease can't read the origin either. */
+  unsourced: Type.Object({ task: TaskIdText, error: ErrorBody }, closed),
   /** Bytes that this host read at an origin without a lease, with the reason, for `darner why`. */
   strayed: Type.Object(
     { task: TaskIdText, bytes: Count(MAX_TASK_BYTES), reason: Type.String({ maxLength: 512 }) },
@@ -193,7 +193,8 @@ export const SUPERNODE_NOTICES = {
   sealed: Type.Object({ task: TaskIdText, digest: DigestText }, closed),
   failed: Type.Object({ task: TaskIdText, error: ErrorBody }, closed),
   pass: Type.Object({ task: TaskIdText, pass: Pass }, closed),
-  lease: Type.Object({ task: TaskIdText, from: Count(2 ** 21) }, closed),
+  /** Read the origin from piece `from` on, for all: without a credential where `open`. */
+  lease: Type.Object({ task: TaskIdText, from: Count(2 ** 21), open: Type.Boolean() }, closed),
   /** Peers that must not be served or asked from now on. */
   revoked: Type.Object({ peers: Type.Array(PeerIdText, { maxItems: 4096 }) }, closed),
   /** Peers that were revoked and may take part again. */

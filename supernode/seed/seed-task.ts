@@ -36,7 +36,19 @@ export interface SeedTaskParts {
   readonly log: Log
   /** Milliseconds to wait before a read is tried again; undefined where trying again can't help. */
   readonly retryMs: (error: unknown, attempt: number, random: Random) => number | undefined
+  /** Somebody else to read the origin for us; undefined when there is nobody. */
+  readonly lend: (failure: DarnerError, options: { signal: AbortSignal }) => Promise<Lent | undefined>
 }
+
+/** A read at the origin that a peer does for the seed. */
+export interface Lent {
+  readonly peer: string
+  /** Whole pieces from `from` on, in order, as that peer gets them. */
+  pieces(from: number): AsyncIterable<CutPiece>
+}
+
+/** Peers that are asked to read an origin, one after the other, before its failure counts. */
+const MAX_LENDS = 3
 
 /** What the owner hears of a task. */
 export interface SeedEvents {
@@ -114,6 +126,7 @@ export class SeedTask {
   async #fill(first: OriginRead | undefined, signal: AbortSignal): Promise<void> {
     const pieces = pieceCount(this.task)
     let reason = 'first read'
+    let lends = 0
     for (let attempt = 0, read = first; this.#known < pieces; read = undefined) {
       const before = this.#known
       try {
@@ -132,10 +145,14 @@ export class SeedTask {
       } catch (error) {
         if (signal.aborted) throw signal.reason
         if (this.#known > before) attempt = 0
-        const waitMs =
-          ++attempt >= this.#options.attempts ? undefined : this.#parts.retryMs(error, attempt, this.#parts.random)
-        if (waitMs === undefined) throw error
         const failure = asDarnerError(error, 'reading the origin')
+        const retryMs = this.#parts.retryMs(error, ++attempt, this.#parts.random)
+        const waitMs = attempt >= this.#options.attempts ? undefined : retryMs
+        if (waitMs === undefined) {
+          if (!failure.facts.retry || lends++ >= MAX_LENDS || !(await this.#borrow(failure, signal))) throw error
+          reason = `read on after ${failure.code}`
+          continue
+        }
         reason = `retry after ${failure.code}`
         this.#parts.log.warn(
           { taskId: this.task.id, attempt, waitMs, known: this.#known, error: failure.message },
@@ -144,6 +161,25 @@ export class SeedTask {
         await this.#parts.clock.sleep(waitMs, { signal })
       }
     }
+  }
+
+  /** Goes on through a peer's read; false when there is none to be had. What that read leaves open is tried here again. */
+  async #borrow(failure: DarnerError, signal: AbortSignal): Promise<boolean> {
+    const { lend, log } = this.#parts
+    const lent = await lend(failure, { signal })
+    if (lent === undefined) return false
+    log.warn(
+      { taskId: this.task.id, peer: lent.peer, known: this.#known, error: failure.message },
+      'origin lease moved',
+    )
+    try {
+      await this.#ingest(lent.pieces(this.#known), signal)
+    } catch (error) {
+      if (signal.aborted) throw signal.reason
+      const seen = asDarnerError(error, 'reading through a peer')
+      log.warn({ taskId: this.task.id, peer: lent.peer, known: this.#known, error: seen.message }, 'leased read ended')
+    }
+    return true
   }
 
   async #open(from: number, signal: AbortSignal): Promise<OriginRead> {

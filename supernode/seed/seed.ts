@@ -15,7 +15,7 @@ import { type Credential, type Origin, originName } from '../../src/task/origin.
 import { blobTask, MAX_TASK_BYTES, pieceBytesFor, type Task, type TaskId } from '../../src/task/task.ts'
 import type { AccessBook } from './access-book.ts'
 import { type Access, type CredentialNames, carriesRights, isPublic, scopeOf, unproven } from './scope.ts'
-import { SeedTask } from './seed-task.ts'
+import { type Lent, SeedTask } from './seed-task.ts'
 
 export interface SeedOptions {
   readonly attempts: number
@@ -45,6 +45,8 @@ export interface SeedListener {
   sealed(task: SeedTask, digest: Digest): void
   failed(task: SeedTask, error: DarnerError): void
   read(task: TaskId, bytes: number, reason: string): void
+  /** The origin can't be read from here: who reads it for us? `open`: without a credential. */
+  lend(task: SeedTask, open: boolean, failure: DarnerError, options: { signal: AbortSignal }): Promise<Lent | undefined>
 }
 
 export interface SeedRequest {
@@ -197,13 +199,14 @@ export class Seed {
     const kept = digest === undefined ? undefined : await this.#kept(digest, request, signal)
     if (kept !== undefined) return kept
     // without a credential first: content that anybody may read needs no question about rights later
-    const { read, open } = await this.#firstRead(request, signal)
+    const { read, open } = await this.#firstRead(request, signal).catch((error: unknown) => unread(error, request))
     const access: Access =
       digest === undefined ? { scopes: new Map() } : await this.#parts.access.load(digest as string as TaskId)
     if (access.scopes.has(scope)) access.scopes.set(scope, open)
     access.reading = access.scopes.has(scope) ? undefined : { scope, open }
     const credential = open ? undefined : request.credential
-    if (read.bytes === undefined && request.bytes === undefined) return await this.#spool(request, read, access, signal)
+    if (read !== undefined && read.bytes === undefined && request.bytes === undefined)
+      return await this.#spool(request, read, access, signal)
     const task = this.#geometry(request, read)
     const stored = await this.#parts.store.create(task, { signal })
     await this.#parts.access.save(task.id, access)
@@ -278,8 +281,8 @@ export class Seed {
     }
   }
 
-  #geometry(request: SeedRequest, read: OriginRead): Task {
-    const bytes = read.bytes ?? request.bytes ?? 0
+  #geometry(request: SeedRequest, read: OriginRead | undefined): Task {
+    const bytes = read?.bytes ?? request.bytes ?? 0
     if (bytes > Math.min(this.#options.maxTaskBytes, MAX_TASK_BYTES)) throw this.#tooLarge(request, bytes)
     if (request.bytes !== undefined && bytes !== request.bytes) {
       throw new Failure(
@@ -288,7 +291,7 @@ export class Seed {
       )
     }
     if (request.digest !== undefined) return blobTask(request.digest, bytes)
-    return { id: urlTaskId(urlKey(request.origin), read), bytes, pieceBytes: pieceBytesFor(bytes) }
+    return { id: urlTaskId(urlKey(request.origin), read ?? {}), bytes, pieceBytes: pieceBytesFor(bytes) }
   }
 
   #adopt(
@@ -314,7 +317,15 @@ export class Seed {
         attempts: this.#options.attempts,
         ingestDepth: this.#options.ingestDepth,
       },
-      { stored, originPort: origin, clock, random, retryMs, log },
+      {
+        stored,
+        originPort: origin,
+        clock,
+        random,
+        retryMs,
+        log,
+        lend: (failure, options) => this.#listener.lend(task, credential === undefined, failure, options),
+      },
       {
         known: (from, count) => this.#listener.known(task, from, count),
         sealed: (digest) => {
@@ -400,6 +411,16 @@ export class Seed {
     access.scopes.set(scope, open)
     await this.#parts.access.save(task.task.id, access)
   }
+}
+
+/**
+ * An origin that fails in a way that can pass may be read by another host, if it is known what to expect of it: then what it
+ * serves without a credential is had so. Rights can't be asked there now, so nothing else is. Throws `error` otherwise.
+ */
+function unread(error: unknown, { origin, digest, bytes }: SeedRequest): { read: undefined; open: true } {
+  if (digest === undefined || bytes === undefined || carriesRights(origin)) throw error
+  if (!isDarnerError(error) || !error.facts.retry) throw error
+  return { read: undefined, open: true }
 }
 
 /** The place that was read through has served the whole blob. */

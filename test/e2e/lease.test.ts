@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'mocha'
+import { request } from 'undici'
+import type { RunningAgent } from '../../src/cli/compose-agent.ts'
+import { type Digest, digestOf } from '../../src/oci/digest.ts'
+import type { TaskId } from '../../src/task/task.ts'
+import { aSwarm, type Swarm } from '../fixtures/a-swarm.ts'
+import { randomBody } from '../fixtures/an-image.ts'
+import { anOrigin, type TestOrigin } from '../fixtures/an-origin.ts'
+import { failsWith } from '../fixtures/fails-with.ts'
+
+const MIB = 1024 * 1024
+
+async function fetch(agent: RunningAgent, url: string, digest: Digest, bytes?: number) {
+  const signal = AbortSignal.timeout(60_000)
+  await using content = await agent.peer.engine.open(
+    { origin: { kind: 'url', url }, digest, priority: 'interactive', ...(bytes === undefined ? {} : { bytes }) },
+    { signal },
+  )
+  return await content.whole({ signal })
+}
+
+const gets = (origin: TestOrigin) => origin.requests.filter(({ method }) => method === 'GET')
+
+async function reasons(swarm: Swarm, task: string): Promise<string[]> {
+  await swarm.supernode.supernode.why.save()
+  const answer = await request(`${swarm.supernode.http}/v1/why/${task}`)
+  const { reads } = (await answer.body.json()) as { reads: { peer: string; reason: string }[] }
+  const { peer } = swarm.supernode.supernode
+  return reads.map((read) => `${read.peer === peer ? 'supernode' : 'host'}: ${read.reason}`)
+}
+
+describe('an origin lease', function () {
+  this.timeout(120_000)
+
+  it('moves to one host when the supernode can’t go on reading, and all get the blob', async () => {
+    await using origin = await anOrigin()
+    // one try per read, so that a single break is more than the supernode bears
+    await using swarm = await aSwarm({ peers: 4, supernode: { originRetries: 0 } })
+    const body = randomBody(1, 12 * MIB)
+    const digest = digestOf(body)
+    origin.at('/blob', [{ body, cutAfter: 5 * MIB }, { body }])
+    const all = await Promise.all(swarm.agents.map((agent) => fetch(agent, `${origin.url}/blob`, digest)))
+    for (const summary of all) assert.equal(summary.digest, digest)
+    assert.equal(gets(origin).length, 2)
+    assert.match(gets(origin)[1]?.headers.range ?? '', /^bytes=[1-9]/, 'only what lacked was read')
+    assert.equal(swarm.supernode.supernode.seed.find(digest as string as TaskId)?.stored.complete, true)
+    assert.deepEqual(await reasons(swarm, digest), [
+      'supernode: first read',
+      'host: origin lease: the supernode could not read it',
+    ])
+  })
+
+  it('is given at once for a blob of known length that the supernode can’t read at all', async () => {
+    await using origin = await anOrigin()
+    await using swarm = await aSwarm({ peers: 3, supernode: { originRetries: 0 } })
+    const body = randomBody(2, 6 * MIB)
+    const digest = digestOf(body)
+    // both of the supernode's tries end at the door
+    origin.at('/blob', [{ hangUp: true }, { hangUp: true }, { body }])
+    const all = await Promise.all(
+      swarm.agents.map((agent) => fetch(agent, `${origin.url}/blob`, digest, body.byteLength)),
+    )
+    for (const summary of all) assert.equal(summary.digest, digest)
+    assert.equal(gets(origin).length, 3)
+    assert.deepEqual(await reasons(swarm, digest), ['host: origin lease: the supernode could not read it'])
+  })
+
+  it('ends in a failure for all, and nothing is kept, when what was read under it is wrong', async () => {
+    await using origin = await anOrigin()
+    await using swarm = await aSwarm({ peers: 3, supernode: { originRetries: 0 } })
+    const body = randomBody(3, 6 * MIB)
+    const digest = digestOf(body)
+    origin.at('/blob', [{ body, cutAfter: 2 * MIB }, { body: randomBody(4, 6 * MIB) }])
+    await Promise.all(
+      swarm.agents.map((agent) => failsWith('DIGEST_MISMATCH', fetch(agent, `${origin.url}/blob`, digest))),
+    )
+    for (const agent of swarm.agents)
+      assert.equal((await agent.peer.status()).tasks.filter(({ complete }) => complete).length, 0)
+    assert.equal(swarm.supernode.supernode.seed.find(digest as string as TaskId), undefined)
+  })
+
+  it('does not outlive an origin that nobody can read: its own failure reaches all', async () => {
+    await using origin = await anOrigin()
+    await using swarm = await aSwarm({ peers: 2, supernode: { originRetries: 0 }, agent: { originRetries: 0 } })
+    const body = randomBody(5, 6 * MIB)
+    origin.at('/blob', [{ body, cutAfter: 2 * MIB }, { hangUp: true }])
+    for (const done of await Promise.allSettled(
+      swarm.agents.map((agent) => fetch(agent, `${origin.url}/blob`, digestOf(body))),
+    )) {
+      assert.equal(done.status, 'rejected')
+      assert.match(String(done.reason), /127\.0\.0\.1/)
+    }
+    assert.ok(gets(origin).length <= 12, `${gets(origin).length} reads`)
+  })
+})
