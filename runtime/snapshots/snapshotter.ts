@@ -150,6 +150,11 @@ export class StackingSnapshotter implements Snapshotter {
     })
   }
 
+  /** The writable layer's directory of a root file system, mounted or not. */
+  upperOf(id: string): string {
+    return this.#paths(id).upper
+  }
+
   unmount(id: string): Promise<void> {
     return this.#inTurn(async () => {
       if (unmountAll(this.#paths(id).root)) await this.#releaseLayers()

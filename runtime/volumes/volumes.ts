@@ -1,5 +1,5 @@
 /** Local volumes: a folder each, with a record beside it. What is listed is whole: the record is written last and removed first. */
-import { mkdir, readdir, readFile, rename, rm, statfs } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
@@ -93,6 +93,11 @@ export class Volumes {
     return all.filter((one) => one !== undefined)
   }
 
+  /** Where the content of a volume of that name lies, whether it is there or not. */
+  pathOf(name: string): string {
+    return join(this.#dir, name, '_data')
+  }
+
   /** Deletes it with its content. The caller knows that no container has it. */
   async remove(name: string): Promise<void> {
     await this.get(name)
@@ -108,14 +113,7 @@ export class Volumes {
       if (name.startsWith('.gone-')) await rm(join(this.#dir, name), { recursive: true, force: true })
   }
 
-  /** Bytes that are free where volumes lie. */
-  async freeBytes(): Promise<number> {
-    await mkdir(this.#dir, { recursive: true, mode: 0o711 })
-    const { bavail, bsize } = await statfs(this.#dir)
-    return bavail * bsize
-  }
-
   #shown({ version: _v, ...rest }: Stored): Volume {
-    return { ...rest, path: join(this.#dir, rest.name, '_data') }
+    return { ...rest, path: this.pathOf(rest.name) }
   }
 }

@@ -37,9 +37,14 @@ export const Ulimit = Type.Object(
 )
 export type Ulimit = Static<typeof Ulimit>
 
-const Propagation = Type.Union(
-  (['private', 'rprivate', 'shared', 'rshared', 'slave', 'rslave'] as const).map((one) => Type.Literal(one)),
-)
+const Propagation = Type.Union([
+  Type.Literal('private'),
+  Type.Literal('rprivate'),
+  Type.Literal('shared'),
+  Type.Literal('rshared'),
+  Type.Literal('slave'),
+  Type.Literal('rslave'),
+])
 
 /** `bind`: a path of this host; `volume`: by name, made when it isn't there; `tmpfs`: memory. */
 export const MountRequest = Type.Object(

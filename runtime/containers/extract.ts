@@ -1,0 +1,209 @@
+/** Unpacks a tar into a container's folder. Each name is resolved below the container's root; nothing reaches the host's files. */
+import { closeSync, fstatSync, ftruncateSync, writeSync } from 'node:fs'
+import { DarnerError, systemCode } from '../../src/base/errors.ts'
+import {
+  AT_REMOVEDIR,
+  chmodAt,
+  chownAt,
+  linkAt,
+  mkdirAt,
+  mknodAt,
+  O,
+  openAt,
+  openBelow,
+  RESOLVE,
+  S_IF,
+  setXattr,
+  symlinkAt,
+  unlinkAt,
+  utimesAt,
+} from '../../src/base/syscalls.ts'
+import { type TarEntry, TarReader } from '../snapshots/tar.ts'
+
+const KINDS = { char: S_IF.CHR, block: S_IF.BLK, fifo: S_IF.FIFO } as const
+
+/**
+ * `root` and `folder` are descriptors of the container's root and of the folder in it. With `keepKind`, a file never takes a
+ * folder's place nor the other way round. Throws LAYER_INVALID for a broken archive or a name that leads out, BAD_ARGUMENT.
+ */
+export async function extractInto(
+  root: number,
+  folder: number,
+  tar: AsyncIterable<Uint8Array>,
+  { keepKind, signal }: { keepKind: boolean; signal: AbortSignal },
+): Promise<void> {
+  let open: number | undefined
+  let finish = () => {}
+  const folderTimes: (() => void)[] = []
+  const reader = new TarReader({
+    entry(entry) {
+      const path = inside(entry.path)
+      if (path.length === 0) return
+      const name = path.at(-1) ?? Buffer.alloc(0)
+      const parent = parentOf(root, folder, path.slice(0, -1))
+      let close = true
+      try {
+        open = make(root, folder, parent, name, entry, keepKind)
+        if (entry.kind === 'link') return
+        const settle = () => {
+          if (entry.kind !== 'symlink') chmodAt(parent, name, entry.mode & 0o7777)
+          utimesAt(parent, name, entry.mtime.seconds, entry.mtime.nanoseconds)
+        }
+        chownAt(parent, name, entry.uid, entry.gid)
+        for (const [key, value] of entry.xattrs) {
+          if (key.startsWith('user.') || key === 'security.capability')
+            setXattr(`/proc/self/fd/${parent}/${name.toString('latin1')}`, key, value)
+        }
+        close = false
+        if (entry.kind === 'dir') {
+          chmodAt(parent, name, entry.mode & 0o7777)
+          folderTimes.push(() => {
+            utimesAt(parent, name, entry.mtime.seconds, entry.mtime.nanoseconds)
+            closeSync(parent)
+          })
+          return
+        }
+        const file = open
+        if (file !== undefined && entry.sparse !== undefined) ftruncateSync(file, entry.bytes)
+        finish = () => {
+          settle()
+          closeSync(parent)
+        }
+      } finally {
+        if (close) closeSync(parent)
+      }
+    },
+    data(at, chunk) {
+      for (let from = 0; open !== undefined && from < chunk.byteLength; )
+        from += writeSync(open, chunk, from, chunk.byteLength - from, at + from)
+    },
+    endEntry() {
+      if (open !== undefined) closeSync(open)
+      open = undefined
+      finish()
+      finish = () => {}
+    },
+  })
+  try {
+    for await (const chunk of tar) {
+      signal.throwIfAborted()
+      reader.push(chunk)
+    }
+    reader.finish()
+  } finally {
+    if (open !== undefined) closeSync(open)
+    for (const one of folderTimes.reverse()) one()
+  }
+}
+
+/** The parts of a name; none for the folder itself. Throws LAYER_INVALID for one that climbs. */
+function inside(path: Buffer): Buffer[] {
+  const parts: Buffer[] = []
+  for (let from = 0; from <= path.byteLength; ) {
+    const at = path.indexOf(0x2f, from)
+    const end = at < 0 ? path.byteLength : at
+    const part = path.subarray(from, end)
+    const text = part.toString('latin1')
+    if (text === '..')
+      throw new DarnerError('LAYER_INVALID', `archive: ${path.toString().slice(0, 200)} leads out of its folder`)
+    if (text !== '' && text !== '.') parts.push(Buffer.from(part))
+    from = end + 1
+  }
+  return parts
+}
+
+/** Opens the folder that an entry goes into, making what is missing. */
+function parentOf(root: number, folder: number, parts: readonly Buffer[]): number {
+  let at = openAt(folder, '.', O.RDONLY | O.DIRECTORY)
+  for (const part of parts) {
+    const here = at
+    try {
+      at = step(root, here, part)
+    } finally {
+      closeSync(here)
+    }
+  }
+  return at
+}
+
+/** Symlinks to folders inside the container are not followed: an archive can't know where they lead by then. */
+function step(_root: number, here: number, part: Buffer): number {
+  try {
+    return openBelow(here, part, O.RDONLY | O.DIRECTORY, RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS)
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') {
+      throw new DarnerError('BAD_ARGUMENT', `archive: ${part.toString().slice(0, 200)} is no folder in the container`, {
+        cause: error,
+      })
+    }
+    mkdirAt(here, part, 0o755)
+    return openBelow(here, part, O.RDONLY | O.DIRECTORY, RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS)
+  }
+}
+
+/** Makes the entry; the descriptor of a file to write. */
+function make(
+  root: number,
+  folder: number,
+  parent: number,
+  name: Buffer,
+  entry: TarEntry,
+  keepKind: boolean,
+): number | undefined {
+  const before = kindAt(parent, name)
+  if (before !== undefined) {
+    const isDir = before === 'dir'
+    if (isDir && entry.kind === 'dir') return undefined
+    if (keepKind && isDir !== (entry.kind === 'dir')) {
+      const what = isDir ? 'directory with non-directory' : 'non-directory with directory'
+      throw new DarnerError('BAD_ARGUMENT', `cannot overwrite ${what} "${name.toString()}"`)
+    }
+    try {
+      unlinkAt(parent, name, isDir ? AT_REMOVEDIR : 0)
+    } catch (error) {
+      throw new DarnerError(
+        'BAD_ARGUMENT',
+        `archive: cannot replace ${name.toString()}: ${systemCode(error) ?? 'unknown'}`,
+        { cause: error },
+      )
+    }
+  }
+  switch (entry.kind) {
+    case 'file':
+      return openAt(parent, name, O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW, 0o600)
+    case 'dir':
+      mkdirAt(parent, name, 0o700)
+      return undefined
+    case 'symlink':
+      symlinkAt(entry.link, parent, name)
+      return undefined
+    case 'link': {
+      const parts = inside(entry.link)
+      const from = parentOf(root, folder, parts.slice(0, -1))
+      try {
+        linkAt(from, parts.at(-1) ?? Buffer.alloc(0), parent, name)
+      } finally {
+        closeSync(from)
+      }
+      return undefined
+    }
+    default:
+      mknodAt(parent, name, KINDS[entry.kind] | 0o600, entry.major, entry.minor)
+      return undefined
+  }
+}
+
+function kindAt(parent: number, name: Buffer): 'dir' | 'other' | undefined {
+  let fd: number
+  try {
+    fd = openAt(parent, name, O.PATH | O.NOFOLLOW)
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined
+    throw error
+  }
+  try {
+    return fstatSync(fd).isDirectory() ? 'dir' : 'other'
+  } finally {
+    closeSync(fd)
+  }
+}

@@ -1,0 +1,255 @@
+/**
+ * The files of a container, from outside: stat, copy out, copy in, export, changes. Paths are resolved by the kernel as a process
+ * in the container would see them, and never lead out of it (openat2(2), RESOLVE_IN_ROOT).
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { closeSync, fstatSync, lstatSync, readlinkSync, type Stats } from 'node:fs'
+import { lstat, readdir } from 'node:fs/promises'
+import { basename, dirname, join, normalize } from 'node:path'
+import type { Readable } from 'node:stream'
+import { DarnerError, systemCode } from '../../src/base/errors.ts'
+import { AT_FDCWD, O, openAt, openBelow, RESOLVE } from '../../src/base/syscalls.ts'
+import { PROGRAM_ENV } from '../shim/program.ts'
+import type { Containers } from './containers.ts'
+import { extractInto } from './extract.ts'
+
+export interface PathFacts {
+  readonly name: string
+  readonly stat: Stats
+  /** Of a symlink. */
+  readonly target: string
+}
+
+export interface Change {
+  readonly path: string
+  readonly kind: 'modified' | 'added' | 'deleted'
+}
+
+export class ContainerFiles {
+  readonly #containers: Containers
+
+  constructor(containers: Containers) {
+    this.#containers = containers
+  }
+
+  /** Facts of what is at `path`, a last symlink not followed. Throws NOT_FOUND. */
+  async stat(reference: string, path: string, { signal }: { signal: AbortSignal }): Promise<PathFacts> {
+    return this.#within(reference, signal, (root) => {
+      const found = openPath(root, path, false)
+      try {
+        const facts = factsOf(found, path)
+        return facts.stat.isSymbolicLink() ? { ...facts, target: targetOf(root, path) } : facts
+      } finally {
+        closeSync(found)
+      }
+    })
+  }
+
+  /** A tar of what is at `path`, under its own last name. Throws NOT_FOUND; RUNTIME_MISSING without tar. Ends when the caller read it. */
+  async archive(
+    reference: string,
+    path: string,
+    options: { signal: AbortSignal },
+  ): Promise<{ facts: PathFacts; tar: Readable; done: Promise<void> }> {
+    const opened = Promise.withResolvers<{ facts: PathFacts; tar: Readable }>()
+    const done = this.#within(reference, options.signal, async (root) => {
+      const found = openPath(root, path, false)
+      let folder: number | undefined
+      try {
+        const facts = factsOf(found, path)
+        folder = facts.stat.isDirectory() ? openPath(root, path, true) : openPath(root, dirname(slashed(path)), true)
+        const name = facts.stat.isDirectory() ? '.' : facts.name
+        const shown = facts.name === '/' ? '.' : facts.name
+        const renamed = facts.stat.isDirectory() ? ['--transform', `s,^\\.,${escaped(shown)},S`] : []
+        await streamTar([...renamed, '--', name], folder, options.signal, (tar) => opened.resolve({ facts, tar }))
+      } finally {
+        if (folder !== undefined) closeSync(folder)
+        closeSync(found)
+      }
+    })
+    done.catch(opened.reject)
+    return { ...(await opened.promise), done }
+  }
+
+  /** The whole root file system, without volumes and mounts, as a tar. */
+  async export(
+    reference: string,
+    { signal }: { signal: AbortSignal },
+  ): Promise<{ tar: Readable; done: Promise<void> }> {
+    const opened = Promise.withResolvers<Readable>()
+    const done = this.#mounted(reference, signal, async (path) => {
+      const root = openAt(AT_FDCWD, path, O.RDONLY | O.DIRECTORY)
+      try {
+        await streamTar(['--one-file-system', '--transform', 's,^\\./,,S', '--', '.'], root, signal, opened.resolve)
+      } finally {
+        closeSync(root)
+      }
+    })
+    done.catch(opened.reject)
+    return { tar: await opened.promise, done }
+  }
+
+  /** Unpacks a tar below the folder `path`. Throws NOT_FOUND, BAD_ARGUMENT when it is no folder, LAYER_INVALID. */
+  async extract(
+    reference: string,
+    path: string,
+    tar: AsyncIterable<Uint8Array>,
+    options: { keepKind: boolean; signal: AbortSignal },
+  ): Promise<void> {
+    const { record } = this.#containers.entry(reference)
+    if (record.request.readonlyRootfs === true)
+      throw new DarnerError('BAD_ARGUMENT', 'container rootfs is marked read-only')
+    await this.#within(reference, options.signal, async (root) => {
+      const folder = openPath(root, path, true)
+      try {
+        await extractInto(root, folder, tar, options)
+      } finally {
+        closeSync(folder)
+      }
+    })
+  }
+
+  /** What differs from the image, in the order of names. */
+  async changes(reference: string, { signal }: { signal: AbortSignal }): Promise<Change[]> {
+    const entry = this.#containers.entry(reference)
+    const { rootfs } = this.#containers
+    return this.#containers.hold(entry, async () => {
+      const view = `view-${entry.id.slice(0, 32)}`
+      const { upper } = await rootfs.mount(entry.id, entry.record.layers, {
+        readonly: entry.record.request.readonlyRootfs === true,
+        signal,
+      })
+      try {
+        const image = await rootfs.mount(view, entry.record.layers, { readonly: true, signal })
+        const found: Change[] = []
+        await walk(upper, image.path, '', found)
+        return found
+      } finally {
+        await rootfs.remove(view)
+        if (entry.record.pid === undefined) await rootfs.unmount(entry.id)
+      }
+    })
+  }
+
+  /** With the root as a running container sees it, mounts included; of one that doesn't run, its root file system. */
+  async #within<T>(reference: string, signal: AbortSignal, work: (root: number) => Promise<T> | T): Promise<T> {
+    const entry = this.#containers.entry(reference)
+    const { pid } = entry.record
+    const use = async (path: string) => {
+      const root = openAt(AT_FDCWD, path, O.PATH | O.DIRECTORY)
+      try {
+        return await work(root)
+      } finally {
+        closeSync(root)
+      }
+    }
+    return pid === undefined ? this.#mounted(reference, signal, use) : use(`/proc/${pid}/root`)
+  }
+
+  async #mounted<T>(reference: string, signal: AbortSignal, work: (path: string) => Promise<T>): Promise<T> {
+    const entry = this.#containers.entry(reference)
+    const mount = async () => {
+      const readonly = entry.record.request.readonlyRootfs === true
+      const { path } = await this.#containers.rootfs.mount(entry.id, entry.record.layers, { readonly, signal })
+      return path
+    }
+    if (entry.record.pid !== undefined) return work(await mount())
+    return this.#containers.hold(entry, async () => {
+      const path = await mount()
+      try {
+        return await work(path)
+      } finally {
+        if (entry.record.pid === undefined) await this.#containers.rootfs.unmount(entry.id)
+      }
+    })
+  }
+}
+
+const slashed = (path: string) => path.replace(/\/+$/, '') || '/'
+
+/** The descriptor of what is there, which the caller closes. */
+function openPath(root: number, path: string, folder: boolean): number {
+  const flags = folder ? O.RDONLY | O.DIRECTORY : O.PATH | (/\/\.?$/.test(path) ? 0 : O.NOFOLLOW)
+  try {
+    return openBelow(root, path === '' ? '/' : path, flags, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS)
+  } catch (error) {
+    const code = systemCode(error)
+    if (code === 'ENOENT') throw new DarnerError('NOT_FOUND', `Could not find the file ${path} in container`)
+    if (code === 'ENOTDIR') throw new DarnerError('BAD_ARGUMENT', `${path}: not a directory`)
+    throw error
+  }
+}
+
+function factsOf(fd: number, path: string): PathFacts {
+  const stat = fstatSync(fd)
+  const name = basename(normalize(slashed(path))) || '/'
+  return { name: name === '.' ? '/' : name, stat, target: '' }
+}
+
+/** Read through the descriptor of its folder: a symlink's own descriptor can't be. */
+function targetOf(root: number, path: string): string {
+  const folder = openPath(root, dirname(slashed(path)), true)
+  try {
+    return readlinkSync(`/proc/self/fd/${folder}/${basename(slashed(path))}`)
+  } finally {
+    closeSync(folder)
+  }
+}
+
+function escaped(name: string): string {
+  return name.replaceAll(/[\\&,]/g, '\\$&')
+}
+
+/** Runs tar on an open folder and hands its output out; resolves when it ended. Rejects with its complaint. */
+async function streamTar(
+  args: readonly string[],
+  folder: number,
+  signal: AbortSignal,
+  out: (tar: Readable) => void,
+): Promise<void> {
+  const all = [
+    '-C',
+    '/proc/self/fd/3',
+    '--numeric-owner',
+    '--xattrs',
+    '--xattrs-include=*',
+    '--format=pax',
+    '--pax-option=delete=atime,delete=ctime',
+    '-cf',
+    '-',
+    ...args,
+  ]
+  const child: ChildProcess = spawn('tar', all, { stdio: ['ignore', 'pipe', 'pipe', folder], env: PROGRAM_ENV, signal })
+  let said = ''
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    said = (said + text).slice(-2000)
+  })
+  const ended = Promise.withResolvers<number | null>()
+  child.once('error', ended.reject).once('close', ended.resolve)
+  if (child.stdout) {
+    child.stdout.once('close', () => child.kill())
+    out(child.stdout)
+  }
+  const code = await ended.promise
+  // 1: a file changed while it was read, as files of running containers do
+  if (code !== 0 && code !== 1 && code !== null)
+    throw new DarnerError('INTERNAL', `tar ended with ${code}: ${said.trim()}`)
+}
+
+async function walk(upper: string, image: string, at: string, found: Change[]): Promise<void> {
+  for (const name of (await readdir(join(upper, at))).sort()) {
+    const path = join(at, name)
+    const facts = await lstat(join(upper, path))
+    const below = existsBelow(join(image, path))
+    if (facts.isCharacterDevice() && facts.rdev === 0) {
+      if (below) found.push({ path: `/${path}`, kind: 'deleted' })
+      continue
+    }
+    found.push({ path: `/${path}`, kind: below ? 'modified' : 'added' })
+    if (facts.isDirectory()) await walk(upper, image, path, found)
+  }
+}
+
+function existsBelow(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined
+}

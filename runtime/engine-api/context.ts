@@ -1,0 +1,45 @@
+/** What the routes of the Docker Engine API work with. */
+
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify'
+import type { Log } from '../../src/base/log.ts'
+import type { Snapshotter } from '../../src/contracts/snapshots.ts'
+import type { Images } from '../images/images.ts'
+import type { PullParts } from '../images/pull.ts'
+import type { Runtime } from '../runtime.ts'
+
+export interface DockerParts extends PullParts {
+  readonly runtime: Runtime
+  readonly images: Images
+  readonly snapshotter: Snapshotter & { upperOf?(id: string): string }
+  /** Facts of this agent for `info` and `version`. */
+  readonly about: {
+    readonly version: string
+    readonly dataDir: string
+    readonly defaultRuntime: string
+    /** Path by name. */
+    readonly runtimes: ReadonlyMap<string, string>
+    /** An id that stays the same over restarts. */
+    readonly id: string
+    readonly startedAt: number
+  }
+  readonly log: Log
+  /** Aborted when the agent ends. */
+  readonly signal: AbortSignal
+}
+
+export type DockerApp = FastifyInstance<
+  RawServerDefault,
+  IncomingMessage,
+  ServerResponse<IncomingMessage>,
+  FastifyBaseLogger,
+  TypeBoxTypeProvider
+>
+
+/** A signal that is aborted when the agent ends or the client of this answer left. */
+export function whileThere(response: ServerResponse, signal: AbortSignal): AbortSignal {
+  const gone = new AbortController()
+  response.once('close', () => gone.abort(new DOMException('the client left', 'AbortError')))
+  return AbortSignal.any([signal, gone.signal])
+}

@@ -1,0 +1,182 @@
+/** `POST /containers/create`: docker's body -> a request of darner's. */
+import { type Static, Type } from 'typebox'
+import { Value } from 'typebox/value'
+import type { HealthCheck } from '../../src/wire/container-options.ts'
+import { CONTAINER_NAME, CreateRequest } from '../../src/wire/local-api.ts'
+import type { DockerApp, DockerParts } from './context.ts'
+import { StatusError } from './errors.ts'
+import { HostConfig, readHostConfig, refuseUnusable } from './host-config.ts'
+
+const OptText = () => Type.Optional(Type.Union([Type.String({ maxLength: 65_536 }), Type.Null()]))
+const OptFlag = () => Type.Optional(Type.Union([Type.Boolean(), Type.Null()]))
+const OptNumber = () => Type.Optional(Type.Union([Type.Number(), Type.Null()]))
+const Words = Type.Array(Type.String({ maxLength: 131_072 }), { maxItems: 10_000 })
+const OptWords = () => Type.Optional(Type.Union([Words, Type.String({ maxLength: 131_072 }), Type.Null()]))
+const OptSet = () => Type.Optional(Type.Union([Type.Record(Type.String(), Type.Unknown()), Type.Null()]))
+
+const Endpoint = Type.Object({
+  IPAMConfig: Type.Optional(Type.Union([Type.Object({ IPv4Address: OptText(), IPv6Address: OptText() }), Type.Null()])),
+  Aliases: Type.Optional(Type.Union([Words, Type.Null()])),
+  MacAddress: OptText(),
+})
+
+export const CreateBody = Type.Object({
+  Image: Type.String({ maxLength: 1024 }),
+  Hostname: OptText(),
+  Domainname: OptText(),
+  User: OptText(),
+  AttachStdin: OptFlag(),
+  AttachStdout: OptFlag(),
+  AttachStderr: OptFlag(),
+  Tty: OptFlag(),
+  OpenStdin: OptFlag(),
+  StdinOnce: OptFlag(),
+  Env: Type.Optional(Type.Union([Words, Type.Null()])),
+  Cmd: OptWords(),
+  Entrypoint: OptWords(),
+  WorkingDir: OptText(),
+  Labels: Type.Optional(Type.Union([Type.Record(Type.String(), Type.String()), Type.Null()])),
+  StopSignal: OptText(),
+  StopTimeout: OptNumber(),
+  Volumes: OptSet(),
+  ExposedPorts: OptSet(),
+  NetworkDisabled: OptFlag(),
+  MacAddress: OptText(),
+  ArgsEscaped: OptFlag(),
+  OnBuild: Type.Optional(Type.Union([Words, Type.Null()])),
+  Shell: Type.Optional(Type.Union([Words, Type.Null()])),
+  Healthcheck: Type.Optional(
+    Type.Union([
+      Type.Object({
+        Test: Type.Optional(Type.Union([Words, Type.Null()])),
+        Interval: OptNumber(),
+        Timeout: OptNumber(),
+        StartPeriod: OptNumber(),
+        StartInterval: OptNumber(),
+        Retries: OptNumber(),
+      }),
+      Type.Null(),
+    ]),
+  ),
+  HostConfig: Type.Optional(Type.Union([HostConfig, Type.Null()])),
+  NetworkingConfig: Type.Optional(
+    Type.Union([
+      Type.Object({
+        EndpointsConfig: Type.Optional(
+          Type.Union([Type.Record(Type.String(), Type.Union([Endpoint, Type.Null()])), Type.Null()]),
+        ),
+      }),
+      Type.Null(),
+    ]),
+  ),
+})
+export type CreateBody = Static<typeof CreateBody>
+
+export function createRoute(app: DockerApp, parts: DockerParts): void {
+  app.post(
+    '/containers/create',
+    {
+      schema: {
+        body: CreateBody,
+        querystring: Type.Object({ name: Type.Optional(Type.String()), platform: Type.Optional(Type.String()) }),
+      },
+    },
+    async (request, reply) => {
+      const name = request.query.name?.replace(/^\//, '')
+      if (name !== undefined && name !== '' && !new RegExp(CONTAINER_NAME).test(name)) {
+        throw new StatusError(
+          400,
+          `Invalid container name (${name.slice(0, 200)}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`,
+        )
+      }
+      const { id, warnings } = await parts.runtime.containers.create({
+        ...readCreate(request.body, parts.runtime.networks !== undefined),
+        ...(name ? { name } : {}),
+      })
+      return reply.code(201).send({ Id: id, Warnings: warnings })
+    },
+  )
+}
+
+const KNOWN = new Set(Object.keys(CreateBody.properties))
+
+/** Throws 400 and 501 as host-config.ts does. */
+export function readCreate(body: CreateBody, hasBridge: boolean): CreateRequest {
+  const strange = Object.entries(body).find(([key, value]) => !KNOWN.has(key) && value !== null)
+  if (strange) throw new StatusError(400, `${strange[0]}: unknown option`)
+  const host = body.HostConfig ?? {}
+  refuseUnusable(host as Record<string, unknown>)
+  const words = (value: string | readonly string[] | null | undefined) =>
+    typeof value === 'string' ? [value] : value === null ? undefined : value === undefined ? undefined : [...value]
+  const [entrypoint, command] = [words(body.Entrypoint), words(body.Cmd)]
+  const health = readHealth(body.Healthcheck)
+  const request = {
+    image: body.Image,
+    ...readHostConfig(host, { hasBridge, declared: Object.keys(body.Volumes ?? {}) }),
+    ...(body.NetworkDisabled ? { network: 'none' } : {}),
+    ...readEndpoint(body),
+    ...(body.Hostname ? { hostname: body.Hostname } : {}),
+    ...(body.Domainname ? { domainname: body.Domainname } : {}),
+    ...(body.User ? { user: body.User } : {}),
+    ...(body.Tty ? { tty: true } : {}),
+    ...(body.OpenStdin ? { openStdin: true } : {}),
+    ...(body.StdinOnce ? { stdinOnce: true } : {}),
+    ...(body.Env?.length ? { env: body.Env } : {}),
+    // an empty list is what clients send for "the image's"; one empty word takes the entrypoint away
+    ...(entrypoint?.length ? { entrypoint: entrypoint.length === 1 && entrypoint[0] === '' ? [] : entrypoint } : {}),
+    ...(command?.length ? { command } : {}),
+    ...(body.WorkingDir ? { workdir: body.WorkingDir } : {}),
+    ...(body.Labels && Object.keys(body.Labels).length > 0 ? { labels: body.Labels } : {}),
+    ...(body.StopSignal ? { stopSignal: body.StopSignal } : {}),
+    ...(body.StopTimeout === undefined || body.StopTimeout === null
+      ? {}
+      : { stopTimeoutSec: body.StopTimeout < 0 ? 86_400 : body.StopTimeout }),
+    ...(health === undefined ? {} : { health }),
+    docker: { hostConfig: body.HostConfig ?? {}, exposedPorts: body.ExposedPorts ?? {} },
+  }
+  if (Value.Check(CreateRequest, request)) return request
+  const first = [...Value.Errors(CreateRequest, request)][0]
+  throw new StatusError(400, `${first?.instancePath ?? ''}: ${first?.message ?? 'invalid'}`)
+}
+
+const ms = (value: number | null | undefined) => (value ? Math.max(1, value / 1e6) : undefined)
+
+function readHealth(body: CreateBody['Healthcheck']): HealthCheck | undefined {
+  if (body === null || body === undefined) return undefined
+  for (const name of ['Interval', 'Timeout', 'StartPeriod'] as const) {
+    const value = body[name]
+    if (value && value < 1e6) throw new StatusError(400, `${name} in Healthcheck cannot be less than 1ms`)
+  }
+  if (body.StartInterval) throw new StatusError(501, 'health start interval is not offered: use --health-interval')
+  if ((body.Retries ?? 0) < 0) throw new StatusError(400, 'Retries in Healthcheck cannot be negative')
+  const [intervalMs, timeoutMs, startPeriodMs] = [ms(body.Interval), ms(body.Timeout), ms(body.StartPeriod)]
+  const test = body.Test?.length ? body.Test : ['INHERIT']
+  const kind = test[0] ?? ''
+  if (!['NONE', 'CMD', 'CMD-SHELL', 'INHERIT'].includes(kind))
+    throw new StatusError(400, `Unknown healthcheck type: ${kind.slice(0, 60)}`)
+  return {
+    test,
+    ...(intervalMs === undefined ? {} : { intervalMs }),
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    ...(startPeriodMs === undefined ? {} : { startPeriodMs }),
+    ...(body.Retries ? { retries: body.Retries } : {}),
+  }
+}
+
+function readEndpoint(body: CreateBody): Partial<CreateRequest> {
+  const entries = Object.entries(body.NetworkingConfig?.EndpointsConfig ?? {}).filter(([, one]) => one !== null)
+  if (entries.length > 1)
+    throw new StatusError(
+      400,
+      'Container cannot be connected to network endpoints: name one, and connect it to the others afterwards',
+    )
+  const one = entries[0]?.[1]
+  const mac = one?.MacAddress || body.MacAddress
+  const endpoint = {
+    ...(one?.Aliases?.length ? { aliases: one.Aliases } : {}),
+    ...(one?.IPAMConfig?.IPv4Address ? { ipv4: one.IPAMConfig.IPv4Address } : {}),
+    ...(one?.IPAMConfig?.IPv6Address ? { ipv6: one.IPAMConfig.IPv6Address } : {}),
+    ...(mac ? { mac } : {}),
+  }
+  return Object.keys(endpoint).length > 0 ? { endpoint } : {}
+}

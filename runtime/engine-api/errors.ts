@@ -1,0 +1,64 @@
+/** Failures as docker words them: a status and `{ message }`. */
+import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
+
+export interface DockerError {
+  readonly status: number
+  readonly message: string
+}
+
+/** A failure with docker's own status where that differs from the code table's. */
+export class StatusError extends Error {
+  readonly status: number
+
+  constructor(status: number, message: string) {
+    super(message)
+    this.name = 'StatusError'
+    this.status = status
+  }
+}
+
+/** `what` names the request, for failures that don't name themselves. */
+export function dockerError(error: unknown, what: string): DockerError {
+  if (error instanceof StatusError) return { status: error.status, message: error.message }
+  if (error instanceof Error && !(error instanceof DarnerError) && 'statusCode' in error) {
+    const status = Number(error.statusCode)
+    if (status >= 400 && status < 500) return { status, message: error.message }
+  }
+  const known = asDarnerError(error, what)
+  const text = known.way === undefined ? known.message : `${known.message}; ${known.way}`
+  return { status: statusOf(known), message: worded(known, text) }
+}
+
+function statusOf(error: DarnerError): number {
+  const { code } = error
+  if (code === 'RUNTIME_FAILED' && startable(error.message)) return 400
+  if (code === 'HOST_UNABLE' || code === 'REFERENCE_INVALID') return 400
+  const { http } = error.facts
+  return http === 499 || http === 502 || http === 504 || http === 507 ? 500 : http
+}
+
+/** Command line clients look for these words, and give the exit code by them: 127 not found, 126 not executable. */
+function startable(message: string): boolean {
+  return /executable file.*not found|no such file or directory|permission denied|is a directory|exec format/i.test(
+    message,
+  )
+}
+
+function worded(error: DarnerError, text: string): string {
+  const { code, message } = error
+  if (code === 'NOT_FOUND') {
+    const container = /^no such container: (.*)$/.exec(message)?.[1]
+    if (container !== undefined) return `No such container: ${container}`
+    const exec = /^no such exec: (.*)$/.exec(message)?.[1]
+    if (exec !== undefined) return `No such exec instance: ${exec}`
+    const image = /^image "?([^"]*)"? is not on this host/.exec(message)?.[1]
+    if (image !== undefined) return `No such image: ${image.includes(':') ? image : `${image}:latest`}`
+  }
+  if (code === 'CONFLICT' && typeof error.details.name === 'string') {
+    return `Conflict. The container name "/${error.details.name}" is already in use by container "${error.details.owner}". You have to remove (or rename) that container to be able to reuse that name.`
+  }
+  if (code === 'RUNTIME_FAILED' && startable(message)) {
+    return `failed to create task for container: ${message.replace(/executable file .* not found in \$PATH/, (found) => `exec: ${found}`)}`
+  }
+  return text
+}

@@ -1,0 +1,98 @@
+/** `/exec`: further processes in running containers. Their streams are hijack.ts's. */
+import { Type } from 'typebox'
+import { Id, Query, sizeOf } from './containers.ts'
+import type { DockerApp, DockerParts } from './context.ts'
+import { StatusError } from './errors.ts'
+import { parseStart } from './hijack.ts'
+
+const Optional = <T extends ReturnType<typeof Type.Boolean>>(type: T) => Type.Optional(Type.Union([type, Type.Null()]))
+const Words = Type.Array(Type.String({ maxLength: 131_072 }), { maxItems: 10_000 })
+
+const ExecBody = Type.Object(
+  {
+    User: Type.Optional(Type.String({ maxLength: 256 })),
+    Privileged: Optional(Type.Boolean()),
+    Tty: Optional(Type.Boolean()),
+    AttachStdin: Optional(Type.Boolean()),
+    AttachStdout: Optional(Type.Boolean()),
+    AttachStderr: Optional(Type.Boolean()),
+    Detach: Optional(Type.Boolean()),
+    DetachKeys: Type.Optional(Type.String()),
+    ConsoleSize: Type.Optional(Type.Union([Type.Array(Type.Integer()), Type.Null()])),
+    Env: Type.Optional(Type.Union([Words, Type.Null()])),
+    WorkingDir: Type.Optional(Type.String({ maxLength: 4096 })),
+    Cmd: Type.Optional(Type.Union([Words, Type.Null()])),
+    Container: Type.Optional(Type.String()),
+  },
+  { additionalProperties: false },
+)
+
+export function execRoutes(app: DockerApp, parts: DockerParts): void {
+  const { execs, containers } = parts.runtime
+  app.post('/containers/:id/exec', { schema: { params: Id, body: ExecBody } }, async (request, reply) => {
+    const { body } = request
+    if (!body.Cmd?.length) throw new StatusError(400, 'No exec command specified')
+    if (body.Privileged)
+      throw new StatusError(501, 'exec --privileged is not offered: run the container with --privileged')
+    const entry = containers.entry(request.params.id)
+    if (entry.record.status === 'paused')
+      throw new StatusError(409, `Container ${entry.record.name} is paused, unpause the container before exec`)
+    if (entry.record.status !== 'running') throw new StatusError(409, `container ${entry.id} is not running`)
+    const [rows = 0, columns = 0] = body.ConsoleSize ?? []
+    const id = execs.create(entry.id, {
+      command: body.Cmd,
+      ...(body.Env?.length ? { env: body.Env } : {}),
+      ...(body.WorkingDir ? { workdir: body.WorkingDir } : {}),
+      ...(body.User ? { user: body.User } : {}),
+      ...(body.Tty ? { tty: true } : {}),
+      ...(body.AttachStdin ? { stdin: true } : {}),
+      ...(rows > 0 && columns > 0 ? { size: { rows, columns } } : {}),
+    })
+    containers.tell(entry, `exec_create: ${body.Cmd.join(' ')}`, { execID: id })
+    return reply.code(201).send({ Id: id })
+  })
+  // with streams, the connection is taken over before it comes here
+  app.post('/exec/:id/start', { schema: { params: Id } }, async (request, reply) => {
+    const body = Buffer.from(JSON.stringify(request.body ?? {}))
+    if (parseStart(body).Detach !== true)
+      throw new StatusError(
+        400,
+        'exec start: its streams need the whole connection; ask for Upgrade: tcp, or for Detach',
+      )
+    const { containerId, request: asked } = execs.facts(request.params.id)
+    const session = await execs.start(request.params.id, { signal: parts.signal })
+    session.leave()
+    containers.tell(containers.entry(containerId), `exec_start: ${asked.command.join(' ')}`, {
+      execID: request.params.id,
+    })
+    return reply.code(200).send()
+  })
+  app.post('/exec/:id/resize', { schema: { params: Id, querystring: Query('h', 'w') } }, async (request, reply) => {
+    await execs.resize(request.params.id, sizeOf(request.query))
+    return reply.code(200).send()
+  })
+  app.get('/exec/:id/json', { schema: { params: Id } }, async (request) => {
+    const { status, exitCode, containerId } = execs.inspect(request.params.id)
+    const { request: asked, pid } = execs.facts(request.params.id)
+    const [entrypoint = '', ...rest] = asked.command
+    return {
+      ID: request.params.id,
+      Running: status === 'running',
+      ExitCode: status === 'exited' ? (exitCode ?? 0) : null,
+      Pid: pid ?? 0,
+      ContainerID: containerId,
+      OpenStdin: asked.stdin === true,
+      OpenStdout: true,
+      OpenStderr: true,
+      CanRemove: status === 'exited',
+      DetachKeys: '',
+      ProcessConfig: {
+        tty: asked.tty === true,
+        entrypoint,
+        arguments: rest,
+        privileged: false,
+        ...(asked.user === undefined ? {} : { user: asked.user }),
+      },
+    }
+  })
+}

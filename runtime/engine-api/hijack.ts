@@ -1,0 +1,220 @@
+/**
+ * Attach and exec-start: the connection becomes the streams of a process. By `Upgrade: tcp` it is answered 101; a client that
+ * asks for no upgrade is answered 200 and treated alike: `front` marks such requests, since node's HTTP would go on reading.
+ */
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { Type } from 'typebox'
+import { Value } from 'typebox/value'
+import { DarnerError } from '../../src/base/errors.ts'
+import type { Session } from '../containers/session.ts'
+import type { DockerParts } from './context.ts'
+import { dockerError, StatusError } from './errors.ts'
+import { yes } from './filters.ts'
+import { framed } from './frames.ts'
+import { logBytes } from './logs.ts'
+import { routeOf } from './version-path.ts'
+
+/** Header by which {@link front} tells that the client asked for no upgrade. */
+export const PLAIN_HIJACK = 'x-darner-plain-hijack'
+const RAW = 'application/vnd.docker.raw-stream'
+const MULTIPLEXED = 'application/vnd.docker.multiplexed-stream'
+const MOST_BODY_BYTES = 65_536
+const STDERR = 2
+const STDOUT = 1
+
+const StartBody = Type.Object({
+  Detach: Type.Optional(Type.Boolean()),
+  Tty: Type.Optional(Type.Boolean()),
+  ConsoleSize: Type.Optional(Type.Union([Type.Array(Type.Integer()), Type.Null()])),
+})
+
+/** Serves one upgraded connection to its end. Never rejects. */
+export async function serveHijack(
+  request: IncomingMessage,
+  socket: Duplex,
+  head: Buffer,
+  parts: DockerParts,
+): Promise<void> {
+  socket.on('error', () => socket.destroy()) // the client is gone, which the session hears as close
+  if (head.byteLength > 0) socket.unshift(head)
+  let answered = false
+  try {
+    const { path, query } = routeOf(request.url ?? '')
+    const attach = /^\/containers\/([^/]{1,256})\/attach$/.exec(path)?.[1]
+    const exec = /^\/exec\/([^/]{1,256})\/start$/.exec(path)?.[1]
+    if (request.method !== 'POST' || (attach ?? exec) === undefined)
+      throw new StatusError(400, `${request.method} ${path.slice(0, 200)}: nothing to upgrade there`)
+    const body = await readBody(request, socket)
+    const opened =
+      attach !== undefined
+        ? await openAttach(decodeURIComponent(attach), query, parts)
+        : await openExec(decodeURIComponent(exec ?? ''), body, parts)
+    await using session = opened.session
+    const plain = request.headers[PLAIN_HIJACK] !== undefined
+    const type = opened.tty ? RAW : MULTIPLEXED
+    socket.write(
+      plain
+        ? `HTTP/1.1 200 OK\r\nContent-Type: ${RAW}\r\n\r\n`
+        : `HTTP/1.1 101 UPGRADED\r\nContent-Type: ${type}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n`,
+    )
+    answered = true
+    await carry(socket, { ...opened, session }, parts)
+  } catch (error) {
+    if (answered) socket.destroy()
+    else refuse(socket, error, request)
+  }
+}
+
+interface Opened {
+  readonly session: Session
+  readonly tty: boolean
+  readonly wants: { readonly stdin: boolean; readonly stdout: boolean; readonly stderr: boolean }
+  /** What was written before, when it was asked for. */
+  readonly past?: () => AsyncGenerator<Uint8Array>
+}
+
+async function openAttach(reference: string, query: URLSearchParams, parts: DockerParts): Promise<Opened> {
+  const { containers } = parts.runtime
+  const entry = containers.entry(reference)
+  const { record } = entry
+  const asked = (name: string) => yes(query.get(name) ?? undefined)
+  if (record.status === 'paused')
+    throw new StatusError(409, `container ${entry.id} is paused, unpause the container before attach`)
+  const stream = asked('stream')
+  const tty = record.request.tty === true
+  const wants = { stdin: asked('stdin'), stdout: asked('stdout'), stderr: asked('stderr') }
+  const session = await containers.attach(entry.id)
+  containers.tell(entry, 'attach')
+  const past = asked('logs')
+    ? () => logBytes(containers.logs(entry.id, {}, { signal: parts.signal }), { tty, timestamps: false, ...wants })
+    : undefined
+  if (!stream) session.leave()
+  return { session, tty, wants, ...(past ? { past } : {}) }
+}
+
+async function openExec(execId: string, body: Buffer, parts: DockerParts): Promise<Opened> {
+  const { execs, containers } = parts.runtime
+  const start = parseStart(body)
+  const { request, containerId } = execs.facts(execId)
+  const tty = request.tty === true
+  const session = await execs.start(execId, { signal: parts.signal })
+  containers.tell(containers.entry(containerId), `exec_start: ${request.command.join(' ')}`, { execID: execId })
+  const [rows = 0, columns = 0] = start.ConsoleSize ?? []
+  if (tty && rows > 0 && columns > 0) await execs.resize(execId, { rows, columns })
+  return { session, tty, wants: { stdin: request.stdin === true, stdout: true, stderr: true } }
+}
+
+/** Throws 400. */
+export function parseStart(body: Uint8Array): { Detach?: boolean; Tty?: boolean; ConsoleSize?: number[] | null } {
+  if (body.byteLength === 0) return {}
+  let json: unknown
+  try {
+    json = JSON.parse(Buffer.from(body).toString())
+  } catch {
+    throw new StatusError(400, 'invalid JSON')
+  }
+  if (!Value.Check(StartBody, json)) throw new StatusError(400, 'invalid exec start configuration')
+  return json
+}
+
+async function carry(socket: Duplex, { session, tty, wants, past }: Opened, parts: DockerParts): Promise<void> {
+  const onAbort = () => socket.destroy()
+  parts.signal.addEventListener('abort', onAbort, { once: true })
+  socket.once('close', () => session.leave())
+  const input = feed(socket, session, wants.stdin).catch(() => socket.destroy())
+  try {
+    if (past) for await (const bytes of past()) await send(socket, bytes)
+    for await (const { stream, bytes } of session.output()) {
+      if (!wants[stream]) continue
+      await send(socket, tty ? bytes : framed(stream === 'stdout' ? STDOUT : STDERR, bytes))
+    }
+  } catch (error) {
+    // a start that failed is told by the start's own answer; one that left has closed already
+    if (!(error instanceof DarnerError)) throw error
+  } finally {
+    parts.signal.removeEventListener('abort', onAbort)
+    socket.end()
+    setTimeout(() => socket.destroy(), 5000).unref()
+    await input
+  }
+}
+
+async function feed(socket: Duplex, session: Session, wanted: boolean): Promise<void> {
+  for await (const chunk of socket) {
+    if (!wanted) continue
+    await session.write(chunk as Uint8Array).catch(dropped)
+  }
+  if (wanted) await session.endInput().catch(dropped)
+}
+
+/** Input for a process that closed its stdin or ended is dropped, as a pipe's would be. */
+function dropped(error: unknown): void {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+  if (!['CLOSED', 'EPIPE', 'ECONNRESET', 'ENOTCONN'].includes(code)) throw error
+}
+
+async function send(socket: Duplex, bytes: Uint8Array): Promise<void> {
+  if (socket.destroyed || socket.write(bytes)) return
+  await new Promise<void>((resolve) => {
+    const done = () => {
+      socket.off('drain', done)
+      socket.off('close', done)
+      resolve()
+    }
+    socket.once('drain', done)
+    socket.once('close', done)
+  })
+}
+
+/** The body that came before the upgrade: an upgraded connection hands it over unread. */
+async function readBody(request: IncomingMessage, socket: Duplex): Promise<Buffer> {
+  if (/chunked/i.test(request.headers['transfer-encoding'] ?? '')) return await readChunked(socket)
+  const length = Number(request.headers['content-length'] ?? 0)
+  if (!Number.isInteger(length) || length < 0 || length > MOST_BODY_BYTES) throw new StatusError(400, 'body too long')
+  return length === 0 ? Buffer.alloc(0) : await readBytes(socket, length)
+}
+
+async function readBytes(socket: Duplex, length: number): Promise<Buffer> {
+  for (;;) {
+    const chunk = socket.read(length) as Buffer | null
+    if (chunk !== null)
+      return chunk.byteLength === length ? chunk : Promise.reject(new StatusError(400, 'unexpected EOF'))
+    if (socket.readableEnded || socket.destroyed) throw new StatusError(400, 'unexpected EOF')
+    await new Promise<void>((resolve) => {
+      const done = () => {
+        for (const name of ['readable', 'end', 'close']) socket.off(name, done)
+        resolve()
+      }
+      for (const name of ['readable', 'end', 'close']) socket.once(name, done)
+    })
+  }
+}
+
+async function readChunked(socket: Duplex): Promise<Buffer> {
+  const parts: Buffer[] = []
+  let bytes = 0
+  for (;;) {
+    let line = ''
+    while (!line.endsWith('\r\n')) {
+      line += (await readBytes(socket, 1)).toString('latin1')
+      if (line.length > 64) throw new StatusError(400, 'malformed chunked encoding')
+    }
+    const length = Number.parseInt(line, 16)
+    bytes += length
+    if (!Number.isInteger(length) || bytes > MOST_BODY_BYTES) throw new StatusError(400, 'body too long')
+    const chunk = length > 0 ? await readBytes(socket, length) : Buffer.alloc(0)
+    await readBytes(socket, 2)
+    if (length === 0) return Buffer.concat(parts)
+    parts.push(chunk)
+  }
+}
+
+function refuse(socket: Duplex, error: unknown, request: IncomingMessage): void {
+  if (socket.destroyed) return
+  const { status, message } = dockerError(error, `${request.method} ${request.url}`)
+  const text = `${JSON.stringify({ message })}\n`
+  socket.end(
+    `HTTP/1.1 ${status} Refused\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(text)}\r\nConnection: close\r\n\r\n${text}`,
+  )
+}

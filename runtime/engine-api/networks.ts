@@ -1,0 +1,223 @@
+/** `/networks`: those of the engine where it has them, and always `host` and `none`. */
+import { Type } from 'typebox'
+import { Value } from 'typebox/value'
+import { digestOf, hexOf } from '../../src/oci/digest.ts'
+import { NetworkCreate, type NetworkView } from '../../src/wire/networks-api.ts'
+import { Id, Query } from './containers.ts'
+import type { DockerApp, DockerParts } from './context.ts'
+import { StatusError } from './errors.ts'
+import { flag, labelsFit, oneOf, readFilters } from './filters.ts'
+
+const OptText = () => Type.Optional(Type.Union([Type.String({ maxLength: 4096 }), Type.Null()]))
+const OptFlag = () => Type.Optional(Type.Union([Type.Boolean(), Type.Null()]))
+const OptMap = () => Type.Optional(Type.Union([Type.Record(Type.String(), Type.String()), Type.Null()]))
+
+const CreateBody = Type.Object(
+  {
+    Name: Type.String({ maxLength: 255 }),
+    CheckDuplicate: OptFlag(),
+    Driver: OptText(),
+    Scope: OptText(),
+    Internal: OptFlag(),
+    Attachable: OptFlag(),
+    Ingress: OptFlag(),
+    EnableIPv6: OptFlag(),
+    ConfigOnly: OptFlag(),
+    ConfigFrom: Type.Optional(Type.Union([Type.Object({ Network: OptText() }), Type.Null()])),
+    IPAM: Type.Optional(
+      Type.Union([
+        Type.Object({
+          Driver: OptText(),
+          Options: OptMap(),
+          Config: Type.Optional(
+            Type.Union([
+              Type.Array(
+                Type.Object({
+                  Subnet: OptText(),
+                  IPRange: OptText(),
+                  Gateway: OptText(),
+                  AuxiliaryAddresses: OptMap(),
+                }),
+              ),
+              Type.Null(),
+            ]),
+          ),
+        }),
+        Type.Null(),
+      ]),
+    ),
+    Options: OptMap(),
+    Labels: OptMap(),
+  },
+  { additionalProperties: false },
+)
+const ConnectBody = Type.Object({
+  Container: Type.String({ maxLength: 256 }),
+  EndpointConfig: Type.Optional(
+    Type.Union([
+      Type.Object({
+        IPAMConfig: Type.Optional(
+          Type.Union([Type.Object({ IPv4Address: OptText(), IPv6Address: OptText() }), Type.Null()]),
+        ),
+        Aliases: Type.Optional(Type.Union([Type.Array(Type.String()), Type.Null()])),
+        MacAddress: OptText(),
+      }),
+      Type.Null(),
+    ]),
+  ),
+})
+const DisconnectBody = Type.Object({ Container: Type.String({ maxLength: 256 }), Force: OptFlag() })
+
+export function networkRoutes(app: DockerApp, parts: DockerParts): void {
+  const { networks, containers } = parts.runtime
+  const shelf = () => {
+    if (networks) return networks
+    throw new StatusError(
+      501,
+      'networks of its own are not offered by this agent: use --network host or --network none',
+    )
+  }
+  const all = async (): Promise<NetworkView[]> => (networks ? await networks.list() : [fixed('host'), fixed('none')])
+  const { signal } = parts
+  app.get('/networks', { schema: { querystring: Query('filters') } }, async (request) => {
+    const filters = readFilters(request.query.filters, ['dangling', 'driver', 'id', 'label', 'name', 'scope', 'type'])
+    const dangling = flag(filters, 'dangling')
+    const found = (await all()).filter(
+      (one) =>
+        oneOf(filters, 'name', (text) => one.name.includes(text)) &&
+        oneOf(filters, 'id', (text) => one.id.startsWith(text)) &&
+        oneOf(filters, 'driver', (text) => driverOf(one) === text) &&
+        oneOf(filters, 'scope', (text) => text === 'local') &&
+        oneOf(filters, 'type', (text) => text === (one.builtIn ? 'builtin' : 'custom')) &&
+        (dangling === undefined || (!one.builtIn && Object.keys(one.containers).length === 0) === dangling) &&
+        labelsFit(filters, one.labels),
+    )
+    return found.map((one) => networkView(one))
+  })
+  app.get('/networks/:id', { schema: { params: Id, querystring: Query('verbose', 'scope') } }, async (request) => {
+    const { id } = request.params
+    if (networks) return networkView(await networks.inspect(id))
+    const found = (await all()).find((one) => one.name === id || one.id.startsWith(id))
+    if (found === undefined) throw new StatusError(404, `network ${id} not found`)
+    return networkView(found)
+  })
+  app.post('/networks/create', { schema: { body: CreateBody } }, async (request, reply) => {
+    const { body } = request
+    const refused = [
+      [body.Driver && body.Driver !== 'bridge', `network driver ${body.Driver}`],
+      [body.Ingress, 'ingress networks'],
+      [body.ConfigOnly || body.ConfigFrom?.Network, 'network configurations'],
+      [Object.keys(body.Options ?? {}).length > 0, 'network driver options'],
+      [body.IPAM?.Driver && body.IPAM.Driver !== 'default', `IPAM driver ${body.IPAM?.Driver}`],
+    ].find(([is]) => is)
+    if (refused) throw new StatusError(501, `${refused[1]} is not offered: use a bridge network`)
+    const wanted = {
+      name: body.Name,
+      ...(body.Internal ? { internal: true } : {}),
+      ...(body.EnableIPv6 ? { ipv6: true } : {}),
+      ...(body.Labels ? { labels: body.Labels } : {}),
+      ...(body.IPAM?.Config?.length
+        ? {
+            subnets: body.IPAM.Config.map(({ Subnet, Gateway, IPRange }) => ({
+              subnet: Subnet ?? '',
+              ...(Gateway ? { gateway: Gateway } : {}),
+              ...(IPRange ? { ipRange: IPRange } : {}),
+            })),
+          }
+        : {}),
+    }
+    if (!Value.Check(NetworkCreate, wanted))
+      throw new StatusError(400, `invalid network: ${[...Value.Errors(NetworkCreate, wanted)][0]?.message ?? ''}`)
+    const { id } = await shelf().create(wanted)
+    return reply.code(201).send({ Id: id, Warning: '' })
+  })
+  app.delete('/networks/:id', { schema: { params: Id } }, async (request, reply) => {
+    const { id } = request.params
+    if (['host', 'none', 'bridge'].includes(id))
+      throw new StatusError(403, `${id} is a pre-defined network and cannot be removed`)
+    await shelf().remove(id)
+    return reply.code(204).send()
+  })
+  app.post('/networks/:id/connect', { schema: { params: Id, body: ConnectBody } }, async (request, reply) => {
+    const { Container, EndpointConfig } = request.body
+    const endpoint = {
+      ...(EndpointConfig?.Aliases?.length ? { aliases: EndpointConfig.Aliases } : {}),
+      ...(EndpointConfig?.IPAMConfig?.IPv4Address ? { ipv4: EndpointConfig.IPAMConfig.IPv4Address } : {}),
+      ...(EndpointConfig?.IPAMConfig?.IPv6Address ? { ipv6: EndpointConfig.IPAMConfig.IPv6Address } : {}),
+      ...(EndpointConfig?.MacAddress ? { mac: EndpointConfig.MacAddress } : {}),
+    }
+    await shelf().connect(request.params.id, containers.inspect(Container), endpoint, { signal })
+    return reply.code(200).send()
+  })
+  app.post('/networks/:id/disconnect', { schema: { params: Id, body: DisconnectBody } }, async (request, reply) => {
+    const view = containers.inspect(request.body.Container)
+    await shelf().disconnect(request.params.id, view, { signal })
+    return reply.code(200).send()
+  })
+  app.post('/networks/prune', { schema: { querystring: Query('filters') } }, async (request) => {
+    const filters = readFilters(request.query.filters, ['label', 'label!', 'until'])
+    const asked = new Set(containers.entries().map((entry) => entry.record.request.network ?? ''))
+    const spared = (await all()).filter((one) => !labelsFit(filters, one.labels)).map((one) => one.id)
+    const gone = networks ? await networks.prune(new Set([...asked, ...spared])) : []
+    return { NetworksDeleted: gone.length > 0 ? gone : null }
+  })
+}
+
+function driverOf({ kind }: NetworkView): string {
+  return kind === 'none' ? 'null' : kind
+}
+
+function fixed(name: 'host' | 'none'): NetworkView {
+  return {
+    id: hexOf(digestOf(`network ${name}`)),
+    name,
+    kind: name,
+    builtIn: true,
+    internal: false,
+    ipv6: false,
+    bridge: '',
+    subnets: [],
+    labels: {},
+    createdAt: 0,
+    containers: {},
+  }
+}
+
+function networkView(one: NetworkView): Record<string, unknown> {
+  return {
+    Name: one.name,
+    Id: one.id,
+    Created: new Date(one.createdAt).toISOString(),
+    Scope: 'local',
+    Driver: driverOf(one),
+    EnableIPv6: one.ipv6,
+    IPAM: {
+      Driver: 'default',
+      Options: null,
+      Config: one.subnets.map(({ subnet, gateway, ipRange }) => ({
+        Subnet: subnet,
+        ...(gateway ? { Gateway: gateway } : {}),
+        ...(ipRange ? { IPRange: ipRange } : {}),
+      })),
+    },
+    Internal: one.internal,
+    Attachable: false,
+    Ingress: false,
+    ConfigFrom: { Network: '' },
+    ConfigOnly: false,
+    Containers: Object.fromEntries(
+      Object.entries(one.containers).map(([id, end]) => [
+        id,
+        {
+          Name: end.name,
+          EndpointID: '',
+          MacAddress: end.mac,
+          IPv4Address: end.ipv4 === '' ? '' : `${end.ipv4}/${end.ipv4Bits}`,
+          IPv6Address: end.ipv6 === '' ? '' : `${end.ipv6}/${end.ipv6Bits}`,
+        },
+      ]),
+    ),
+    Options: one.bridge === '' ? {} : { 'com.docker.network.bridge.name': one.bridge },
+    Labels: one.labels,
+  }
+}

@@ -1,0 +1,62 @@
+/** What docker's API has and darner doesn't: a 501 that says what to use instead. */
+import type { DockerApp } from './context.ts'
+import { StatusError } from './errors.ts'
+
+type Method = 'GET' | 'POST' | 'PUT' | 'DELETE'
+
+const ROWS: readonly (readonly [methods: readonly Method[], path: string, what: string, instead: string])[] = [
+  [['POST'], '/build', 'docker build', 'build with buildah or buildctl, push to a registry, and run from there'],
+  [['POST'], '/build/prune', 'the build cache', 'prune it where the image is built'],
+  [['POST'], '/session', 'docker build', 'build with buildah or buildctl, push to a registry, and run from there'],
+  [['POST'], '/grpc', 'docker build', 'build with buildah or buildctl, push to a registry, and run from there'],
+  [['POST'], '/commit', 'docker commit', 'build the image with buildah or umoci'],
+  [['POST'], '/images/load', 'docker load', 'push the archive to a registry with skopeo copy, and pull it'],
+  [['GET'], '/images/get', 'docker save', 'copy the image from its registry with skopeo'],
+  [['GET'], '/images/search', 'docker search', 'search in the web page of the registry'],
+  [['GET'], '/distribution/*', 'docker manifest inspect', 'ask the registry with skopeo inspect'],
+  [
+    ['GET'],
+    '/containers/:id/attach/ws',
+    'attach by WebSocket',
+    'attach by POST /containers/ID/attach with Upgrade: tcp',
+  ],
+  [['POST'], '/containers/:id/checkpoints', 'docker checkpoint', 'stop and start the container'],
+  [['GET'], '/containers/:id/checkpoints', 'docker checkpoint', 'stop and start the container'],
+  [['PUT'], '/volumes/:name', 'cluster volumes', 'make the volume on each host'],
+  [['GET', 'POST', 'DELETE'], '/plugins', 'docker plugin', 'nothing: volume and network plugins are not needed here'],
+  [['GET', 'POST', 'DELETE'], '/plugins/*', 'docker plugin', 'nothing: volume and network plugins are not needed here'],
+  ...[
+    'swarm',
+    'swarm/*',
+    'nodes',
+    'nodes/*',
+    'services',
+    'services/*',
+    'tasks',
+    'tasks/*',
+    'secrets',
+    'secrets/*',
+    'configs',
+    'configs/*',
+  ].map(
+    (path) =>
+      [
+        ['GET', 'POST', 'DELETE'] as Method[],
+        `/${path}`,
+        'swarm mode',
+        'run an orchestrator such as kubernetes over the agents',
+      ] as const,
+  ),
+]
+
+export function unofferedRoutes(app: DockerApp): void {
+  for (const [methods, path, what, instead] of ROWS) {
+    app.route({
+      method: [...methods],
+      url: path,
+      handler: async () => {
+        throw new StatusError(501, `${what} is not offered by darner: ${instead}`)
+      },
+    })
+  }
+}
