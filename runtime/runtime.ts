@@ -15,6 +15,7 @@ import type { ImageStore, RecordSpace, RootfsStore } from './containers/ports.ts
 import { openLxcfs } from './lxcfs/open.ts'
 import type { Networks } from './network/networks.ts'
 import { Rich } from './rich/rich.ts'
+import { Services } from './rich/services.ts'
 import { OciRuntime } from './shim/oci-runtime.ts'
 import { readCgroupLayout } from './spec/cgroups.ts'
 import { readHostLimits } from './spec/host-limits.ts'
@@ -67,13 +68,23 @@ export class Runtime implements AsyncDisposable {
   readonly events: EventLog
   readonly health: HealthMonitor
   readonly networks: Networks | undefined
+  /** Side services of rich containers. */
+  readonly services: Services
   readonly #rich: Rich
 
   private constructor(
-    parts: { containers: Containers; execs: Execs; events: EventLog; health: HealthMonitor; networks?: Networks },
+    parts: {
+      containers: Containers
+      execs: Execs
+      events: EventLog
+      health: HealthMonitor
+      services: Services
+      networks?: Networks
+    },
     rich: Rich,
   ) {
     this.#rich = rich
+    this.services = parts.services
     this.networks = parts.networks
     this.containers = parts.containers
     this.execs = parts.execs
@@ -105,7 +116,12 @@ export class Runtime implements AsyncDisposable {
     const events = await EventLog.open(join(dir, 'events.jsonl'), { keep: KEEP_EVENTS, now: () => parts.clock.now() })
     const init = STATIC_INITS.find((path) => existsSync(path))
     const lxcfs = await openLxcfs({ setting: options.lxcfs ?? 'auto', runDir, cgroups }, { ...parts, events })
+    const services = new Services(
+      { conmon: options.conmon },
+      { ...parts, place: (pid) => containers.launcher.place(pid) },
+    )
     const rich = new Rich({
+      services,
       ...(lxcfs ? { lxcfs } : {}),
       clock: parts.clock,
       log: parts.log,
@@ -145,7 +161,7 @@ export class Runtime implements AsyncDisposable {
     containers.observers.add(health)
     await containers.start()
     const { networks } = parts
-    return new Runtime({ containers, execs, events, health, ...(networks ? { networks } : {}) }, rich)
+    return new Runtime({ containers, execs, events, health, services, ...(networks ? { networks } : {}) }, rich)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

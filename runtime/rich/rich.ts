@@ -18,6 +18,7 @@ import type { MountedRun, Noting, RunEnd, RunExtension, RunFacts, Shaped } from 
 import { initKindIn, STOP_SIGNALS, systemdVersionIn } from './init-kind.ts'
 import { removeCgroupTree } from './leftover-cgroup.ts'
 import { NotifySocket } from './notify.ts'
+import type { Services } from './services.ts'
 import { settleRich } from './settle.ts'
 import { findStaticInit } from './static-init.ts'
 import { isSystemd, JOURNALD_CONF, type SystemdFiles, systemdSpec, uuidOf, WANTS_CONF } from './systemd.ts'
@@ -27,6 +28,7 @@ export interface RichParts {
   readonly clock: Clock
   readonly log: Log
   readonly cgroups: CgroupLayout
+  readonly services: Services
   /** Absent where lxcfs is off. */
   readonly lxcfs?: Lxcfs
   /** Told when an init inside said that it is up. */
@@ -101,6 +103,7 @@ export class Rich implements RunExtension, AsyncDisposable {
 
   async started(run: RunFacts, pid: number, noting: Noting & { readonly again: boolean }): Promise<void> {
     this.#beside(run, pid)
+    await this.#parts.services.start(run, { again: noting.again })
     if (noting.again) return
     for (const where of ['inside', 'host'] as const) await this.#hooks.run('post-start', where, run, { pid }, noting)
   }
@@ -123,11 +126,13 @@ export class Rich implements RunExtension, AsyncDisposable {
         this.#parts.log.warn({ container: run.id, error }, 'pre-stop hooks failed') // nothing keeps a container from stopping
       }
     }
+    await this.#parts.services.stop(run.id)
   }
 
   async ended(run: RunFacts, end: RunEnd, noting: Noting): Promise<void> {
     this.#parts.lxcfs?.forget(run.id)
     this.#closeSocket(run.id)
+    await this.#parts.services.ended(run.id)
     const { v2 } = this.#parts.cgroups
     if (run.request.rich !== undefined && v2) await removeCgroupTree(join(v2.path, run.cgroupPath))
     const named = this.#parts.cgroups.v1.get('name=systemd')
@@ -136,6 +141,7 @@ export class Rich implements RunExtension, AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#parts.services[Symbol.asyncDispose]()
     await this.#parts.lxcfs?.[Symbol.asyncDispose]()
     await this.#scope.close()
     for (const id of [...this.#sockets.keys()]) this.#closeSocket(id)

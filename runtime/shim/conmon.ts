@@ -107,6 +107,26 @@ export async function execInContainer(
   }
 }
 
+/**
+ * Has conmon run one more process in a container with nobody attached: its output goes to `bundle.log`, its exit code into a file
+ * of `exitDir` named like the container. It outlives the agent. Throws RUNTIME_FAILED quoting the runtime, RUNTIME_MISSING.
+ */
+export async function execDetached(
+  conmon: string,
+  run: Omit<ConmonExec, 'attach' | 'tty' | 'stdin'>,
+  { signal }: { signal: AbortSignal },
+): Promise<Carried> {
+  const args = [
+    ...sharedArguments({ ...run, tty: false, stdin: false }, run.execId),
+    ...['-n', run.id, '-l', `k8s-file:${run.bundle.log}`, '--exit-dir', run.exitDir, '--no-sync-log'],
+    ...['--exec', '--exec-process-spec', run.processFile],
+  ]
+  await using child = await launch(conmon, args, run.place, false)
+  const pid = await abortable(child.sync.next(), signal)
+  if (pid.data <= 0) throw runtimeError(`${run.runtime.options.name} exec in ${run.id}`, pid.message)
+  return { pid: pid.data, conmonPid: Number(await readFile(run.bundle.conmonPidFile, 'utf8')) }
+}
+
 /** Tells conmon the terminal's new size. Nothing happens when it is gone. */
 export async function resizeTerminal(bundle: Bundle, size: TerminalSize): Promise<void> {
   await control(bundle, `1 ${size.rows} ${size.columns}\n`)
