@@ -334,10 +334,11 @@ export class Download {
     if (!any) this.#asks.set(name, controller)
     let got = piece
     let body: Uint8Array | undefined
+    const onStart = (started: number) => this.#plan.pieceStarted(channel.parent, started)
     try {
       const given = any
-        ? await channel.fetchAny({ signal: controller.signal })
-        : { piece, body: await channel.fetch(piece, { signal: controller.signal }) }
+        ? await channel.fetchAny({ signal: controller.signal, onStart })
+        : { piece, body: await channel.fetch(piece, { signal: controller.signal, onStart }) }
       if (given === undefined) {
         this.#plan.seedDrained(channel.parent)
         return

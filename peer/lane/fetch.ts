@@ -285,6 +285,7 @@ export class FetchSide implements LinkHandler, ChannelHost {
     }
     if (wanted.dropped) await this.#throwAway(header.bytes)
     else {
+      if (wanted.filled === 0) wanted.onStart?.(header.number)
       // exactly the piece, once its first bytes are here
       wanted.body ??= this.#parts.pieces.get(length)
       await this.#link.body(wanted.body.subarray(wanted.filled, end))

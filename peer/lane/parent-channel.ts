@@ -2,7 +2,7 @@
 import { DarnerError } from '../../src/base/errors.ts'
 import { abortable } from '../../src/base/signals.ts'
 import type { Priority } from '../../src/contracts/content.ts'
-import type { ParentChannel, PeerId } from '../../src/contracts/exchange.ts'
+import type { FetchOptions, ParentChannel, PeerId } from '../../src/contracts/exchange.ts'
 import { Bitmap, type ReadonlyBitmap } from '../../src/task/bitmap.ts'
 import { pieceCount, pieceRange, type Task } from '../../src/task/task.ts'
 import type { Run } from '../../src/wire/lane.ts'
@@ -19,6 +19,7 @@ export interface Wanted {
   filled: number
   /** Nobody waits any more; what still arrives is thrown away. */
   dropped: boolean
+  readonly onStart: ((piece: number) => void) | undefined
   readonly resolve: (got: { piece: number; body: Uint8Array } | undefined) => void
   readonly reject: (error: Error) => void
 }
@@ -105,25 +106,25 @@ export class LaneChannel implements ParentChannel {
     return () => this.#listeners.delete(listener)
   }
 
-  async fetch(piece: number, { signal }: { signal: AbortSignal }): Promise<Uint8Array> {
+  async fetch(piece: number, options: FetchOptions): Promise<Uint8Array> {
     if (!Number.isInteger(piece) || piece < 0 || piece >= this.pieces) {
       throw new DarnerError('BAD_ARGUMENT', `piece ${piece} of ${this.task.id}, which has ${this.pieces}`)
     }
-    const got = await this.#want(piece, signal)
+    const got = await this.#want(piece, options)
     if (got === undefined)
       throw new DarnerError('PIECE_ABSENT', `piece ${piece} of ${this.task.id}: peer ${this.parent} has none left`)
     return got.body
   }
 
-  async fetchAny({ signal }: { signal: AbortSignal }): Promise<{ piece: number; body: Uint8Array } | undefined> {
+  async fetchAny(options: FetchOptions): Promise<{ piece: number; body: Uint8Array } | undefined> {
     if (!this.#chooses)
       throw new DarnerError('BAD_ARGUMENT', `peer ${this.parent} doesn't choose pieces of ${this.task.id}: name one`)
-    return this.#want(undefined, signal)
+    return this.#want(undefined, options)
   }
 
   async #want(
     piece: number | undefined,
-    signal: AbortSignal,
+    { signal, onStart }: FetchOptions,
   ): Promise<{ piece: number; body: Uint8Array } | undefined> {
     while (this.wanted.size >= this.#maxRequests) {
       signal.throwIfAborted()
@@ -153,6 +154,7 @@ export class LaneChannel implements ParentChannel {
       body: undefined,
       filled: 0,
       dropped: false,
+      onStart,
       resolve,
       reject,
     }

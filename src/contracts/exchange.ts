@@ -37,6 +37,13 @@ export interface OpenOptions {
   readonly signal: AbortSignal
 }
 
+/** How one piece is asked for. */
+export interface FetchOptions {
+  readonly signal: AbortSignal
+  /** Called once, with the piece's number, when its first bytes arrive. */
+  readonly onStart?: (piece: number) => void
+}
+
 /** A child's view of one parent for one task. */
 export interface ParentChannel extends AsyncDisposable {
   readonly parent: PeerId
@@ -47,9 +54,9 @@ export interface ParentChannel extends AsyncDisposable {
   /** Calls back after `haves` grew, with the new run. Returns the unsubscriber. */
   onHaves(listener: (from: number, count: number) => void): () => void
   /** Exactly the piece's bytes, not yet verified. Throws PIECE_ABSENT, PIECE_SHORT, PEER_REFUSED, PEER_UNREACHABLE, or the signal's reason. */
-  fetch(piece: number, options: { signal: AbortSignal }): Promise<Uint8Array>
+  fetch(piece: number, options: FetchOptions): Promise<Uint8Array>
   /** A piece of the parent's choice that we lack; waits until it has one to give. Undefined once it has none left for us. */
-  fetchAny(options: { signal: AbortSignal }): Promise<{ piece: number; body: Uint8Array } | undefined>
+  fetchAny(options: FetchOptions): Promise<{ piece: number; body: Uint8Array } | undefined>
   /** Gives the memory of a body from {@link fetch} or {@link fetchAny} back, for pieces to come. The caller must not touch it again. */
   release?(body: Uint8Array): void
   /** Tells the parent what we hold now (batched by the caller). */
