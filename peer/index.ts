@@ -1,6 +1,7 @@
 /** The peer's public entry, for the composition roots and tests. */
 export { openExchange } from './lane/exchange.ts'
 export { RateLimits } from './limits/limits.ts'
-export { type Mirror, type MirrorStatus, openMirror } from './mirror/server.ts'
 export { registerPeerRoutes } from './local-api.ts'
+export { type Mirror, type MirrorStatus, openMirror } from './mirror/server.ts'
 export { openPeer, type Peer, type PeerStatus } from './peer.ts'
+export { registerPreheatRoutes } from './preheat-api.ts'

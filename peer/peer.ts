@@ -13,6 +13,7 @@ import { Engine } from './engine/engine.ts'
 import { limitedOrigin } from './limits/limited-origin.ts'
 import type { RateLimits } from './limits/limits.ts'
 import { OriginBook, type OriginRecords } from './origin-book.ts'
+import { Preheater } from './preheat.ts'
 import { SchedulerClient } from './scheduler-client.ts'
 import { PeerShelf } from './shelf.ts'
 import { startUpkeep } from './upkeep.ts'
@@ -111,6 +112,7 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
         random,
         log: roomLog(log, 'peer/scheduler'),
         lanes: exchange.lanes,
+        preheat: (notice) => preheater.take(notice),
         revoked: (peers) => {
           for (const peer of peers) {
             refused.add(peer)
@@ -152,6 +154,15 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
           opened: (task, from) => scope.run(() => origins.note(task, from)),
         },
       ),
+    )
+    const preheater = new Preheater(
+      { concurrency: 2, maxWaiting: 16_384 },
+      {
+        content: engine,
+        report: (id, digest, error) => scheduler.preheated(id, digest, error),
+        log: roomLog(log, 'peer/preheat'),
+        signal: scope.signal,
+      },
     )
     scheduler.start(scope)
     startUpkeep(scope, options, { store, engine, scheduler, origins, clock, log: roomLog(log, 'peer') })

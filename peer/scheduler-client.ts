@@ -30,12 +30,14 @@ import {
   CONTROL,
   CONTROL_VERSION,
   type ControlAnswer,
+  type ControlAsk,
   INVENTORY_RUN,
   type ParentBody,
   REGISTER_MS,
   type SupernodeNotice,
 } from '../src/wire/control.ts'
 import { scopeOfPass } from '../src/wire/pass.ts'
+import type { PreheatNotice, PreheatState } from '../src/wire/preheat.ts'
 import { failureError, failureOf } from '../src/wire/session.ts'
 
 export interface SchedulerClientOptions {
@@ -61,6 +63,8 @@ export interface SchedulerClientParts {
   readonly lanes: readonly string[]
   /** Peers that must not be served or asked any more. */
   readonly revoked: (peers: readonly PeerId[]) => void
+  /** Blobs to fetch ahead. */
+  readonly preheat?: (notice: PreheatNotice) => void
   /** Peers that may be served and asked again. */
   readonly allowed: (peers: readonly PeerId[]) => void
 }
@@ -202,6 +206,20 @@ export class SchedulerClient implements SchedulerPort {
   async why(task: TaskId, { signal }: { signal: AbortSignal }): Promise<ControlAnswer<'why'>['rows']> {
     const { rows } = await this.#need().ask('why', { task }, { signal })
     return rows
+  }
+
+  /** Has the supernode bring blobs to hosts; resolves with the preheat's id. */
+  async preheat(ask: ControlAsk<'preheat'>, { signal }: { signal: AbortSignal }): Promise<string> {
+    return (await this.#need().ask('preheat', ask, { signal })).id
+  }
+
+  async preheatState(id: string, { signal }: { signal: AbortSignal }): Promise<PreheatState> {
+    return await this.#need().ask('preheatState', { id }, { signal })
+  }
+
+  /** Tells of one blob of a preheat: here, or why not. */
+  preheated(id: string, digest: string, error: string | undefined): void {
+    this.#tell('preheated', { id, digest, ...(error === undefined ? {} : { error }) })
   }
 
   forget(tasks: readonly TaskId[]): void {
@@ -350,7 +368,7 @@ export class SchedulerClient implements SchedulerPort {
   }
 
   async #ask(session: Control, request: RegisterRequest, signal: AbortSignal): Promise<ControlAnswer<'register'>> {
-    const { origin, digest, bytes, credential, priority, have } = request
+    const { origin, digest, bytes, credential, priority, have, preheat } = request
     return await session.ask(
       'register',
       {
@@ -360,6 +378,7 @@ export class SchedulerClient implements SchedulerPort {
         ...(bytes === undefined ? {} : { bytes }),
         ...(credential === undefined ? {} : { credential }),
         ...(have === undefined ? {} : { have: have.toBytes() }),
+        ...(preheat === undefined ? {} : { preheat }),
       },
       { signal, timeoutMs: REGISTER_MS },
     )
@@ -425,6 +444,7 @@ export class SchedulerClient implements SchedulerPort {
       lease: (body: SupernodeNotice<'lease'>) => each(body.task, { kind: 'lease', from: body.from, open: body.open }),
       failed: (body: SupernodeNotice<'failed'>) =>
         each(body.task, { kind: 'failed', error: failureError(body.error, body.task) }),
+      preheat: (body: PreheatNotice) => this.#parts.preheat?.(body),
       revoked: (body: { peers: string[] }) => this.#parts.revoked(body.peers as PeerId[]),
       allowed: (body: { peers: string[] }) => this.#parts.allowed(body.peers as PeerId[]),
     }

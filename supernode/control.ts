@@ -32,6 +32,7 @@ import type { ControlSession, Follower, Followers } from './followers.ts'
 import { lentPieces } from './lent-read.ts'
 import type { ParentFault, SchedulerEffect } from './scheduler/events.ts'
 import type { SchedulerLoop } from './scheduler/loop.ts'
+import { type Preheats, selectHosts } from './preheats.ts'
 import type { Manifests } from './seed/manifests.ts'
 import type { Seed } from './seed/seed.ts'
 import type { Lent, SeedTask } from './seed/seed-task.ts'
@@ -49,6 +50,7 @@ export interface ControlParts {
   readonly seed: Seed
   readonly manifests: Manifests
   readonly followers: Followers
+  readonly preheats: Preheats
   readonly why: WhyBook
   readonly exchange: PieceExchange
   readonly clock: Clock
@@ -343,6 +345,14 @@ export class Control {
           admitted()
           return await this.#register(session, body, signal)
         },
+        preheat: async (body: ControlAsk<'preheat'>) => {
+          admitted()
+          return this.#preheat(peer, body)
+        },
+        preheatState: async (body: ControlAsk<'preheatState'>) => {
+          admitted()
+          return this.#parts.preheats.state(body.id)
+        },
         manifest: async (body: ControlAsk<'manifest'>, { signal }: { signal: AbortSignal }) => {
           admitted()
           return await this.#manifest(body, signal)
@@ -355,6 +365,9 @@ export class Control {
       },
       notices: {
         progress: noted((body: AgentNotice<'progress'>) => this.#progress(peer, body)),
+        preheated: noted((body: AgentNotice<'preheated'>) =>
+          this.#parts.preheats.note(body.id, peer, body.digest, body.error),
+        ),
         blame: noted((body: AgentNotice<'blame'>) => {
           const code = Object.hasOwn(CODES, body.code) ? (body.code as Code) : 'PEER_UNREACHABLE'
           log.info({ taskId: body.task, peer, parent: body.parent, code, piece: body.piece }, 'parent blamed')
@@ -434,6 +447,7 @@ export class Control {
     this.#hosts.delete(peer)
     this.#accusedOf.delete(peer)
     this.#parts.followers.removeSession(session)
+    this.#parts.preheats.gone(peer)
     this.#dispatch({ kind: 'peerLeft', peer })
     this.#parts.log.info({ peer, error: why.message, hosts: this.#hosts.size }, 'agent left')
   }
@@ -452,11 +466,12 @@ export class Control {
     body: ControlAsk<'register'>,
     signal: AbortSignal,
   ): Promise<ControlAnswer<'register'>> {
-    const { seed, followers, clock, identity } = this.#parts
+    const { seed, followers, clock, identity, preheats } = this.#parts
     const peer = session.remote
     const digest = body.digest as Digest | undefined
+    const lent = body.preheat === undefined ? undefined : preheats.credentialFor(body.preheat, peer, digest)
     const { task: held, scope } = await seed.obtain(
-      { origin: body.origin, digest, bytes: body.bytes, credential: body.credential },
+      { origin: body.origin, digest, bytes: body.bytes, credential: body.credential ?? lent },
       { signal },
     )
     const { task } = held
@@ -500,6 +515,20 @@ export class Control {
       ),
       ...(held.stored.complete && held.stored.digest !== undefined ? { sealed: held.stored.digest } : {}),
     }
+  }
+
+  #preheat(peer: PeerId, body: ControlAsk<'preheat'>): ControlAnswer<'preheat'> {
+    const { preheats, log } = this.#parts
+    const { upstream, repository, blobs, credential, to, deadlineMs } = body
+    const hosts = selectHosts(this.#hosts.values(), to)
+    if (hosts.length === 0) throw new DarnerError('NOT_FOUND', `preheat to ${JSON.stringify(to.slice(0, 120))}: no such host is in the swarm`)
+    const id = preheats.add(blobs, hosts, { credential, deadlineMs })
+    log.info({ preheat: id, peer, upstream, repository, blobs: blobs.length, hosts: hosts.length }, 'preheat begun')
+    for (const host of hosts)
+      host.session
+        .tell('preheat', { id, upstream, repository, blobs, deadlineMs })
+        .catch(() => preheats.gone(host.peer))
+    return { id }
   }
 
   async #manifest(body: ControlAsk<'manifest'>, signal: AbortSignal): Promise<ControlAnswer<'manifest'>> {

@@ -13,6 +13,7 @@ import { HANDOUT_DEFAULTS } from '../src/task/handout.ts'
 import { type Admission, openAdmission } from './admission.ts'
 import { Control } from './control.ts'
 import { Followers } from './followers.ts'
+import { Preheats } from './preheats.ts'
 import { SchedulerLoop } from './scheduler/loop.ts'
 import { AccessBook, type KeyValue } from './seed/access-book.ts'
 import { Manifests } from './seed/manifests.ts'
@@ -132,6 +133,7 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
         seed,
         manifests,
         followers,
+        preheats: new Preheats({ clock }),
         why,
         exchange,
         clock,

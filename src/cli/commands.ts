@@ -16,6 +16,8 @@ export interface OptionRow {
   /** How the text becomes a value: `list` collects repeats, `duration` gives milliseconds. */
   readonly kind?: 'text' | 'list' | 'integer' | 'duration'
   readonly required?: boolean
+  /** What it means without a value; the flag then names it as `[VALUE]`. */
+  readonly bare?: string
 }
 
 export interface CommandRow {
@@ -140,6 +142,34 @@ export const COMMANDS: readonly CommandRow[] = [
       },
       { flags: '--name <NAME>', summary: 'name of the container' },
       { flags: '--runtime <NAME>', summary: "OCI runtime, one of the agent's runtimes" },
+      {
+        flags: '--rich [MODE]',
+        summary:
+          "a whole service's world: systemd (without a MODE), init (the image's own) or dumb-init (one that is bound in)",
+        bare: 'systemd',
+      },
+      {
+        flags: '--service <NAME[=CMD]>',
+        summary:
+          'with --rich=dumb-init: keep this up beside the command; sshd, cron and syslog need no CMD (repeatable)',
+        kind: 'list',
+      },
+      {
+        flags: '--exit-with-command',
+        summary: "with --rich=systemd: end with the image's own command, by its exit code",
+      },
+      {
+        flags: '--lxcfs',
+        summary: 'show the memory and CPUs that it has, not the host’s (default for --rich where there is lxcfs)',
+      },
+      { flags: '--no-lxcfs', summary: "leave the host's /proc as it is" },
+      {
+        flags: '--hook <POINT:WHERE:CMD>',
+        summary: 'run CMD at pre-start, post-start, pre-stop or post-stop, on the host or inside (repeatable)',
+        kind: 'list',
+      },
+      { flags: '--initscript <CMD>', summary: 'run CMD inside before the command: --hook pre-start:inside:CMD' },
+      { flags: '--disk-quota <SIZE[,inodes=N]>', summary: 'most that its writable layer may hold: 10G,inodes=200k' },
       { flags: '--network <MODE>', summary: 'host or none' },
       PLAIN_HTTP,
       PLATFORM,
@@ -154,6 +184,7 @@ export const COMMANDS: readonly CommandRow[] = [
     options: [
       { flags: '-a, --all', summary: 'stopped ones too' },
       { flags: '-q, --quiet', summary: 'print ids only' },
+      { flags: '--services', summary: 'list the side services of rich containers' },
       JSON_OPTION,
     ],
   },
@@ -183,6 +214,13 @@ export const COMMANDS: readonly CommandRow[] = [
     ],
   },
   {
+    name: 'enter',
+    summary: 'open a login shell in a running container',
+    client: true,
+    args: [CONTAINER],
+    options: [{ flags: '-u, --user <USER>', summary: 'log in as this user (default: the one of the container)' }],
+  },
+  {
     name: 'stop',
     summary: "stop containers: the image's stop signal, then KILL",
     client: true,
@@ -203,6 +241,24 @@ export const COMMANDS: readonly CommandRow[] = [
     summary: 'print all that is known about containers, as JSON',
     client: true,
     args: [{ ...CONTAINER, many: true }],
+  },
+  {
+    name: 'preheat',
+    summary: 'bring an image to many hosts before anybody asks for it',
+    client: true,
+    args: [{ name: 'REF', summary: 'registry/name:tag or registry/name@digest' }],
+    options: [
+      {
+        flags: '--to <SELECTOR>',
+        summary: 'which hosts: all, or zone=NAME, rack=NAME, host=NAME (with *), with commas between (default: all)',
+      },
+      { flags: '--platform <OS/ARCH>', summary: 'which of a multi-platform image (default: all)' },
+      { flags: '--deadline <DURATION>', summary: 'give up after this long (default: 10m)', kind: 'duration' },
+      PLAIN_HTTP,
+      JSON_OPTION,
+      QUIET,
+    ],
+    examples: ['darner preheat registry.example/app:v2 --to zone=eu-1 --deadline 5m'],
   },
   {
     name: 'mirror',

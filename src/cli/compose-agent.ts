@@ -1,5 +1,6 @@
 /** Composition root of `darner agent`: peer and engine in one process, joined by the peer's ContentSource. */
-import { type Mirror, type Peer, registerPeerRoutes } from '../../peer/index.ts'
+import { type Mirror, type Peer, registerPeerRoutes, registerPreheatRoutes } from '../../peer/index.ts'
+import { systemClock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { Scope } from '../base/scope.ts'
 import type { AgentSettings } from '../config/schema.ts'
@@ -20,6 +21,7 @@ export async function composeAgent(settings: AgentSettings, { log }: { log: Log 
     const { peer, mirror } = await composePeer(settings, { scope, log })
     const app = localServer({ log })
     registerPeerRoutes(app, peer)
+    registerPreheatRoutes(app, peer, { clock: systemClock })
     app.get('/v1/mirror', async () => {
       if (typeof mirror !== 'object')
         return mirror === undefined ? { state: 'off' } : { state: 'failed', trouble: mirror }

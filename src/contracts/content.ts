@@ -16,6 +16,8 @@ export interface ContentRequest {
   readonly bytes?: number
   readonly credential?: Credential
   readonly priority: Priority
+  /** The preheat that this is part of, by the supernode's id. */
+  readonly preheat?: string
 }
 
 /** Bytes by where they came from. */

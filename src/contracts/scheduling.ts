@@ -22,6 +22,8 @@ export interface RegisterRequest {
   readonly bytes?: number
   readonly credential?: Credential
   readonly priority: Priority
+  /** The preheat that this is part of: its rights count. */
+  readonly preheat?: string
   /** Pieces held already, when the geometry is known from an earlier run. */
   readonly have?: ReadonlyBitmap
 }

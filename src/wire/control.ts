@@ -6,6 +6,7 @@ import { type Static, Type } from 'typebox'
 import { defineProtocol } from '../net/protocol.ts'
 import { Credential, Origin } from '../task/origin.ts'
 import { MAX_TASK_BYTES } from '../task/task.ts'
+import { MAX_PREHEAT_BLOBS, PreheatBlob, PreheatedNotice, PreheatId, PreheatNotice, PreheatState } from './preheat.ts'
 import { Bytes, Count } from './schema.ts'
 
 export const CONTROL_ID = '/darner/control/1'
@@ -97,6 +98,8 @@ export const CONTROL_ASKS = {
         credential: Type.Optional(Credential),
         priority: PriorityText,
         have: Type.Optional(Bytes({ maxLength: 2 ** 18 })),
+        /** The preheat that this is for: the rights are then those of whoever asked for it. */
+        preheat: Type.Optional(PreheatId),
       },
       closed,
     ),
@@ -113,6 +116,22 @@ export const CONTROL_ASKS = {
       closed,
     ),
   },
+  preheat: {
+    ask: Type.Object(
+      {
+        upstream: Type.String({ maxLength: 512 }),
+        repository: Type.String({ maxLength: 255 }),
+        blobs: Type.Array(PreheatBlob, { minItems: 1, maxItems: MAX_PREHEAT_BLOBS }),
+        credential: Type.Optional(Credential),
+        /** `all`, or conditions on host, zone and rack. */
+        to: Type.String({ minLength: 1, maxLength: 1024 }),
+        deadlineMs: Count(2 ** 40),
+      },
+      closed,
+    ),
+    answer: Type.Object({ id: PreheatId }, closed),
+  },
+  preheatState: { ask: Type.Object({ id: PreheatId }, closed), answer: PreheatState },
   manifest: {
     ask: Type.Object(
       {
@@ -168,6 +187,7 @@ export const AGENT_NOTICES = {
     { task: TaskIdText, parent: PeerIdText, code: Name, piece: Type.Optional(Count(2 ** 21)) },
     closed,
   ),
+  preheated: PreheatedNotice,
   left: Type.Object({ task: TaskIdText }, closed),
   forget: Type.Object({ tasks: Type.Array(TaskIdText, { maxItems: INVENTORY_RUN }) }, closed),
   /** The holder of an origin lease can't read the origin either. */
@@ -181,6 +201,7 @@ export const AGENT_NOTICES = {
 
 /** What the supernode tells an agent. */
 export const SUPERNODE_NOTICES = {
+  preheat: PreheatNotice,
   parents: Type.Object(
     {
       task: TaskIdText,

@@ -1,0 +1,110 @@
+/** `POST /v1/preheat` on the agent's socket: resolves an image here, has the supernode bring its blobs to hosts, tells how far they are. */
+import type { FastifyInstance } from 'fastify'
+import { type Static, Type } from 'typebox'
+import type { Clock } from '../src/base/clock.ts'
+import { asDarnerError, DarnerError } from '../src/base/errors.ts'
+import { withDeadline } from '../src/base/signals.ts'
+import { type Descriptor, parseManifest } from '../src/oci/manifest.ts'
+import { isForeignLayer } from '../src/oci/media-types.ts'
+import { choosePlatform, parsePlatform } from '../src/oci/platform.ts'
+import { manifestReference, originOf, parseReference } from '../src/oci/reference.ts'
+import { Credential, type RegistryOrigin } from '../src/task/origin.ts'
+import { errorBody } from '../src/wire/error-body.ts'
+import { MAX_PREHEAT_BLOBS, type PreheatBlob } from '../src/wire/preheat.ts'
+import type { Peer } from './peer.ts'
+
+export const PreheatRequest = Type.Object(
+  {
+    reference: Type.String({ maxLength: 1024 }),
+    /** `OS/ARCH`; every platform when absent. */
+    platform: Type.Optional(Type.String({ maxLength: 128 })),
+    to: Type.String({ maxLength: 1024 }),
+    plainHttp: Type.Optional(Type.Boolean()),
+    credential: Type.Optional(Credential),
+    deadlineMs: Type.Integer({ minimum: 1000, maximum: 86_400_000 }),
+  },
+  { additionalProperties: false },
+)
+type PreheatRequest = Static<typeof PreheatRequest>
+
+const POLL_MS = 500
+const MAX_PLATFORMS = 64
+
+/** The answer is NDJSON: a state a line, the last one no longer `running`; or `{ error }`. */
+export function registerPreheatRoutes(app: FastifyInstance, peer: Peer, { clock }: { clock: Clock }): void {
+  app.post<{ Body: PreheatRequest }>('/v1/preheat', { schema: { body: PreheatRequest } }, async (request, reply) => {
+    const { body } = request
+    const gone = new AbortController()
+    request.raw.socket.once('close', () => gone.abort(new DOMException('the client left', 'AbortError')))
+    const origin = originOf(parseReference(body.reference), { plainHttp: body.plainHttp === true })
+    const signal = withDeadline(gone.signal, body.deadlineMs + 30_000)
+    const blobs = await blobsOf(origin, body, peer, signal)
+    const id = await peer.scheduler.preheat(
+      {
+        upstream: origin.upstream,
+        repository: origin.repository,
+        blobs,
+        to: body.to,
+        deadlineMs: body.deadlineMs,
+        ...(body.credential === undefined ? {} : { credential: body.credential }),
+      },
+      { signal },
+    )
+    reply.hijack()
+    const { raw } = reply
+    raw.writeHead(200, { 'content-type': 'application/x-ndjson' })
+    try {
+      for (;;) {
+        const state = await peer.scheduler.preheatState(id, { signal })
+        raw.write(`${JSON.stringify(state)}\n`)
+        if (state.state !== 'running') break
+        await clock.sleep(POLL_MS, { signal })
+      }
+    } catch (error) {
+      raw.write(`${JSON.stringify(errorBody(asDarnerError(error, `preheat ${body.reference}`)))}\n`)
+    }
+    raw.end()
+    return reply
+  })
+}
+
+/** Config and layers of the platforms wanted, each once. */
+async function blobsOf(
+  origin: Omit<RegistryOrigin, 'collection'>,
+  body: PreheatRequest,
+  peer: Peer,
+  signal: AbortSignal,
+): Promise<PreheatBlob[]> {
+  const { credential } = body
+  const read = async (reference: string) => {
+    const rights = credential === undefined ? {} : { credential }
+    const answer = await peer.engine.manifest({ origin, reference, ...rights }, { signal })
+    return parseManifest(answer.body, answer.mediaType)
+  }
+  const first = await read(manifestReference(parseReference(body.reference)))
+  const wanted: Descriptor[] =
+    first.kind === 'manifest'
+      ? []
+      : body.platform === undefined
+        ? [...first.index.manifests]
+        : [choosePlatform(first.index, parsePlatform(body.platform))]
+  if (wanted.length > MAX_PLATFORMS)
+    throw new DarnerError(
+      'LIMIT_EXCEEDED',
+      `${body.reference}: ${wanted.length} platforms, more than ${MAX_PLATFORMS}`,
+      {
+        way: 'name one with --platform',
+      },
+    )
+  const manifests = [first, ...(await Promise.all(wanted.map(({ digest }) => read(digest))))]
+  const blobs = new Map<string, number>()
+  for (const parsed of manifests) {
+    if (parsed.kind !== 'manifest') continue
+    const { config, layers } = parsed.manifest
+    for (const { digest, size, mediaType } of [config, ...layers])
+      if (!isForeignLayer(mediaType)) blobs.set(digest, size)
+  }
+  if (blobs.size > MAX_PREHEAT_BLOBS)
+    throw new DarnerError('LIMIT_EXCEEDED', `${body.reference}: ${blobs.size} blobs, more than ${MAX_PREHEAT_BLOBS}`)
+  return [...blobs].map(([digest, bytes]) => ({ digest, bytes }))
+}

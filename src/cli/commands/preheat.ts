@@ -1,0 +1,39 @@
+/** `darner preheat`: brings an image's blobs to many hosts before anybody asks for them. */
+import { DarnerError, EXIT } from '../../base/errors.ts'
+import { formatBytes } from '../../config/units.ts'
+import type { PreheatState } from '../../wire/preheat.ts'
+import { AgentClient } from '../client.ts'
+import type { Action } from '../context.ts'
+import { credentialOf } from '../pull-progress.ts'
+
+const DEADLINE_MS = 10 * 60_000
+
+export const action: Action = async (args, options, context) => {
+  const reference = args[0] ?? ''
+  const body = {
+    reference,
+    to: typeof options.to === 'string' ? options.to : 'all',
+    deadlineMs: typeof options.deadline === 'number' ? options.deadline : DEADLINE_MS,
+    ...(options.plainHttp === true ? { plainHttp: true } : {}),
+    ...(typeof options.platform === 'string' ? { platform: options.platform } : {}),
+    ...(await credentialOf(reference, context)),
+  }
+  const client = new AgentClient({ socket: context.socket })
+  let last: PreheatState | undefined
+  for await (const state of client.lines<PreheatState>('POST', '/v1/preheat', { body, signal: context.signal })) {
+    last = state
+    if (context.interactive && options.quiet !== true && !context.json)
+      context.stderr.write(
+        `\r${state.ready} of ${state.hosts} hosts ready, ${formatBytes(state.have)} of ${formatBytes(state.bytes)}  `,
+      )
+  }
+  if (context.interactive && options.quiet !== true && !context.json) context.stderr.write('\n')
+  if (last === undefined || last.state === 'running')
+    throw new DarnerError('AGENT_UNREACHABLE', `preheat ${reference}: the agent ended the answer half way`)
+  if (context.json) context.stdout.write(`${JSON.stringify(last)}\n`)
+  else context.stdout.write(`${last.ready} of ${last.hosts} hosts hold ${reference}\n`)
+  for (const { host, why } of last.failures) context.stderr.write(`${host}: ${why}\n`)
+  if (last.state === 'done') return EXIT.done
+  if (last.state === 'late') return EXIT.timedOut
+  return EXIT.failed
+}
