@@ -12,6 +12,7 @@ import type {
   LogsQuery,
   TerminalSize,
 } from '../wire/local-api.ts'
+import type { ServiceList, ServiceView } from '../wire/rich-api.ts'
 import { CHANNEL, encodeFrame, type Frame, FrameDecoder } from '../wire/stream-frame.ts'
 import { AgentClient, errorOfBody } from './client.ts'
 
@@ -70,6 +71,11 @@ export class EngineClient {
     const query = options.all === true ? { all: true } : {}
     const reply = await this.#agent.json<ContainerList>('GET', '/v1/containers', { query, signal: options.signal })
     return reply.containers
+  }
+
+  /** Side services of all running rich containers. */
+  async services({ signal }: Waits): Promise<ServiceView[]> {
+    return (await this.#agent.json<ServiceList>('GET', '/v1/services', { signal })).services
   }
 
   inspect(id: string, { signal }: Waits): Promise<ContainerView> {

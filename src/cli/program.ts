@@ -5,6 +5,7 @@ import { asDarnerError, DarnerError, EXIT, errorChain, errorLine } from '../base
 import { withDeadline } from '../base/signals.ts'
 import type { Role, Setting } from '../config/schema.ts'
 import { formatDuration, parseDuration } from '../config/units.ts'
+import { spellOut } from './bare-options.ts'
 import { type ArgumentRow, COMMANDS, type CommandRow, loadAction, type OptionRow } from './commands.ts'
 import { type CommandContext, DEFAULT_SOCKET } from './context.ts'
 
@@ -34,7 +35,7 @@ export async function runProgram(argv: readonly string[], io: ProgramIo): Promis
     call = made
   })
   try {
-    program.parse([...argv], { from: 'user' })
+    program.parse(spellOut(argv, COMMANDS), { from: 'user' })
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage
     return report(error, 'reading the arguments', io, false)

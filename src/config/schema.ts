@@ -185,6 +185,44 @@ export const AgentSettings = Type.Object(
       description:
         'How unpacked layers are held: one EROFS image each, or directories. auto is erofs where the kernel mounts it.',
     }),
+    lxcfs: Type.String({
+      default: 'auto',
+      pattern: '^(off|auto|managed|/.*)$',
+      maxLength: 4096,
+      description:
+        'Where containers get a /proc of their own from: `auto` is the lxcfs of the host at /var/lib/lxcfs, `managed` one that the agent runs, a path one mounted there, `off` none.',
+    }),
+    dockerSocket: Type.String({
+      default: 'auto',
+      pattern: '^(auto|off|/.*)$',
+      maxLength: 4096,
+      description:
+        'Unix socket where docker clients are answered: an absolute path, or `off`. `auto` is docker.sock beside agent.sock, so `/run/darner/docker.sock`.',
+    }),
+    defaultNetwork: text({
+      default: 'bridge',
+      description: 'The network of containers that name none: `bridge`, `host`, `none`, or any network by name.',
+    }),
+    networkPool: text({
+      default: '10.91.0.0/16',
+      description: "CIDR that the subnets of the engine's networks are taken from, leaving out what the host routes.",
+    }),
+    networkReady: count({
+      default: 2,
+      minimum: 0,
+      maximum: 64,
+      description: 'Network namespaces kept ready on the default network, from the first container on it.',
+    }),
+    cniPlugins: Type.Array(Type.String({ pattern: '^/', maxLength: 4096 }), {
+      default: ['/usr/lib/cni', '/opt/cni/bin'],
+      maxItems: 16,
+      description: 'Directories with CNI plugins.',
+    }),
+    cniConfig: Type.Array(Type.String({ pattern: '^/', maxLength: 4096 }), {
+      default: ['/etc/cni/net.d'],
+      maxItems: 16,
+      description: 'Directories with CNI configurations; containers use them as networks, by name.',
+    }),
     engine: flag({ default: true, description: 'Run containers. Off, this host only moves blobs, and needs no root.' }),
     downloadRate: rate({
       default: 0,

@@ -1,17 +1,39 @@
 /** `darner ps`: the containers of this host. */
 import type { ContainerView } from '../../wire/local-api.ts'
-import type { Action } from '../context.ts'
+import type { ServiceView } from '../../wire/rich-api.ts'
+import type { Action, CommandContext } from '../context.ts'
 import { EngineClient } from '../engine-client.ts'
 
 const MOST_COMMAND_CHARS = 40
 
 export const action: Action = async (_args, options, context) => {
   const client = new EngineClient({ socket: context.socket })
+  if (options.services === true) return services(client, context)
   const containers = await client.list({ all: options.all === true, signal: context.signal })
   if (context.json) context.stdout.write(`${JSON.stringify(containers)}\n`)
   else if (options.quiet === true) for (const one of containers) context.stdout.write(`${one.id.slice(0, 12)}\n`)
   else context.stdout.write(table(containers, Date.now()))
   return 0
+}
+
+async function services(client: EngineClient, context: CommandContext): Promise<number> {
+  const all = await client.services({ signal: context.signal })
+  if (context.json) context.stdout.write(`${JSON.stringify(all)}\n`)
+  else context.stdout.write(serviceTable(all))
+  return 0
+}
+
+function serviceTable(services: readonly ServiceView[]): string {
+  const rows = services.map((one) => [
+    one.container,
+    one.name,
+    one.status,
+    String(one.restarts),
+    one.lastExitCode === undefined ? '-' : String(one.lastExitCode),
+    shorten(one.command.join(' ')),
+    one.logPath,
+  ])
+  return aligned([['CONTAINER', 'SERVICE', 'STATUS', 'RESTARTS', 'LAST EXIT', 'COMMAND', 'LOG'], ...rows])
 }
 
 function table(containers: readonly ContainerView[], now: number): string {
@@ -23,7 +45,10 @@ function table(containers: readonly ContainerView[], now: number): string {
     statusText(one, now),
     one.name,
   ])
-  const all = [['CONTAINER ID', 'IMAGE', 'COMMAND', 'CREATED', 'STATUS', 'NAME'], ...rows]
+  return aligned([['CONTAINER ID', 'IMAGE', 'COMMAND', 'CREATED', 'STATUS', 'NAME'], ...rows])
+}
+
+function aligned(all: readonly (readonly string[])[]): string {
   const widths = (all[0] ?? []).map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)))
   return all
     .map(

@@ -4,6 +4,7 @@ import type { CreateReply, CreateRequest } from '../../wire/local-api.ts'
 import type { Action, CommandContext } from '../context.ts'
 import { EngineClient } from '../engine-client.ts'
 import { resolveEnv, text, texts } from '../option-values.ts'
+import { richOf } from '../rich-options.ts'
 import { mustBeTerminal, runSession, startFailureCode, windowSize } from '../session-io.ts'
 
 export const action: Action = async (args, options, context) => {
@@ -39,6 +40,7 @@ function requestOf(args: readonly string[], options: Record<string, unknown>, co
     stdinOnce: options.interactive === true && !detach,
     autoRemove: options.rm === true,
     ...networkOf(text(options, 'network')),
+    ...richOf(options),
   }
 }
 

@@ -1,0 +1,28 @@
+/** Options that may stand without a value: spelled out before the line is parsed, so that they never take the argument after them. */
+import type { CommandRow } from './commands.ts'
+
+/** `run --rich IMAGE` becomes `run --rich=systemd IMAGE`; what follows the first argument of the command is left alone. */
+export function spellOut(argv: readonly string[], rows: readonly CommandRow[]): string[] {
+  const at = argv.findIndex((word) => !word.startsWith('-'))
+  const row = rows.find(({ name }) => name === argv[at])
+  const bare = new Map(
+    (row?.options ?? []).flatMap(({ flags, bare: value }) => (value === undefined ? [] : [[long(flags), value]])),
+  )
+  if (bare.size === 0) return [...argv]
+  const valued = new Set(
+    (row?.options ?? []).filter(({ flags }) => flags.includes('<')).flatMap(({ flags }) => names(flags)),
+  )
+  const out = argv.slice(0, at + 1)
+  let index = at + 1
+  for (; index < argv.length; index++) {
+    const word = argv[index] ?? ''
+    if (!word.startsWith('-') || word === '--') break
+    const value = bare.get(word)
+    out.push(value === undefined ? word : `${word}=${value}`)
+    if (valued.has(word) || word === '--socket') out.push(...argv.slice(index + 1, ++index + 1))
+  }
+  return [...out, ...argv.slice(index)]
+}
+
+const names = (flags: string) => flags.split(/[ ,]+/).filter((one) => one.startsWith('-'))
+const long = (flags: string) => names(flags).at(-1) ?? flags
