@@ -334,7 +334,12 @@ export class Download {
     if (!any) this.#asks.set(name, controller)
     let got = piece
     let body: Uint8Array | undefined
-    const onStart = (started: number) => this.#plan.pieceStarted(channel.parent, started)
+    const onStart = (started: number) => {
+      // the parent's choice has a name from here on, by which the plan may cancel it
+      if (any) this.#asks.set(askName(channel.parent, started), controller)
+      got = started
+      this.#plan.pieceStarted(channel.parent, started, clock.monotonicMs())
+    }
     try {
       const given = any
         ? await channel.fetchAny({ signal: controller.signal, onStart })
@@ -366,10 +371,11 @@ export class Download {
         )
         registration.blame(channel.parent, blameCode(reason), got)
       }
-      this.#plan.pieceFailed(channel.parent, piece, reason)
+      this.#plan.pieceFailed(channel.parent, got, reason)
     } finally {
       if (body !== undefined) channel.release?.(body)
-      if (this.#asks.get(name) === controller) this.#asks.delete(name)
+      for (const one of [name, askName(channel.parent, got)])
+        if (this.#asks.get(one) === controller) this.#asks.delete(one)
       this.#pump()
     }
   }
