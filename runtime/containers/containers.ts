@@ -14,7 +14,7 @@ import type { ContainerView, CreateReply, CreateRequest, ExitReply, TerminalSize
 import type { HookResult } from '../../src/wire/rich-api.ts'
 import type { RunExtension } from '../rich/extension.ts'
 import { Attached } from '../shim/attach.ts'
-import { writeWhole } from '../shim/bundle.ts'
+import { type Bundle, writeWhole } from '../shim/bundle.ts'
 import { resizeTerminal } from '../shim/conmon.ts'
 import { Exits } from '../shim/exits.ts'
 import type { LogEntry } from '../shim/log-lines.ts'
@@ -32,7 +32,7 @@ import { ContainerIndex } from './index-of.ts'
 import { containerId, type FaultPoint, Launcher, makeBundlesFolder } from './launch.ts'
 import { type Change, type Entry, Lifecycle, type RunObserver } from './lifecycle.ts'
 import { Locks } from './locks.ts'
-import type { ImageStore, RecordSpace, RootfsStore } from './ports.ts'
+import type { ContainerNetworks, ImageStore, RecordSpace, RootfsStore } from './ports.ts'
 import { type ContainerRecord, Records, viewOf } from './record.ts'
 import { recoverContainers } from './recover.ts'
 import { wantsStartWithAgent } from './restart.ts'
@@ -51,6 +51,8 @@ export interface ContainersOptions {
   readonly recheckMs: number
   /** What `inspect` says of the seccomp profile: its path, or `unconfined`. */
   readonly seccompName: string
+  /** Network of requests that name none, where the agent has networks; default `bridge`. */
+  readonly defaultNetwork?: string
   /** Folder of the volumes; default `volumes` beside the bundles. */
   readonly volumesDir?: string
 }
@@ -63,6 +65,8 @@ export interface ContainersParts {
   readonly host: HostFacts
   readonly clock: Clock
   readonly log: Log
+  /** Absent: containers are on the host's network, or on none. */
+  readonly networks?: ContainerNetworks
   readonly extension?: RunExtension
   readonly events?: EventSink
   readonly fault?: (point: FaultPoint) => void
@@ -102,6 +106,7 @@ export class Containers implements AsyncDisposable {
       ...parts,
       exits: this.#exits,
       volumes: this.volumes,
+      sharing: (reference) => this.#sharing(reference),
       fault: this.#fault,
     })
     this.#life = new Lifecycle({
@@ -139,6 +144,7 @@ export class Containers implements AsyncDisposable {
       recoverOne: (entry) => this.#locks.hold(entry.id, () => this.#life.recover(entry)),
       signal: this.#scope.signal,
     })
+    mended.push(...(await this.#recoverNetworks()))
     for (const { id, record } of this.#index.all()) {
       if (record.status === 'stopping') this.#background(id, () => this.stop(id, { signal: this.#scope.signal }))
     }
@@ -169,12 +175,13 @@ export class Containers implements AsyncDisposable {
       const image = await parts.images.resolve(given.image)
       const config = readImageConfig(image.config, image.reference)
       const settled = parts.extension?.settle(given, config) ?? { request: given, warnings: [] }
-      const { request } = settled
+      const request = this.#withNetwork(settled.request)
       argumentsOf(config, request, image.reference)
       capabilitiesOf(request, parts.host.limits)
       resourcesOf(request.resources ?? {}, parts.host.cgroups, parts.host.cpus)
       rlimitsOf(request.ulimits ?? [], parts.host.limits)
       this.#checkRequest(request)
+      await this.#checkNetwork(request)
       const mounts = await this.#volumesFor(request, config.volumes)
       signalNumber(request.stopSignal ?? (config.stopSignal || 'TERM'))
       const record: ContainerRecord = {
@@ -210,6 +217,42 @@ export class Containers implements AsyncDisposable {
     entry.restartDue?.abort()
     entry.restartDelayMs = 0
     await this.#start(entry, { signal, restartCount: 0 })
+  }
+
+  #view(entry: Entry): ContainerView {
+    const networking = this.#parts.networks?.view(entry.id)
+    return { ...viewOf(entry.record, entry.bundle.log), ...(networking ? { networking } : {}) }
+  }
+
+  /** The default network, where there are networks, is recorded: it may be another one at the next start of the agent. */
+  #withNetwork(request: CreateRequest): CreateRequest {
+    const { networks } = this.#parts
+    return networks && request.network === undefined
+      ? { ...request, network: this.#options.defaultNetwork ?? 'bridge' }
+      : request
+  }
+
+  async #checkNetwork(request: CreateRequest): Promise<void> {
+    const mode = request.network ?? 'host'
+    if (mode.startsWith('container:')) this.#index.find(mode.slice('container:'.length))
+    if (this.#parts.networks) await this.#parts.networks.check(request)
+    else if (mode !== 'host' && mode !== 'none' && !mode.startsWith('container:'))
+      throw new DarnerError('UNSUPPORTED', `network ${mode}: this agent has only host and none`)
+  }
+
+  #sharing(reference: string): { pid: number; bundle: Bundle } {
+    const { record, bundle } = this.#index.find(reference)
+    if (record.pid !== undefined && ALIVE.includes(record.status)) return { pid: record.pid, bundle }
+    throw new DarnerError('STATE_INVALID', `the network of container ${record.name}, which is ${record.status}`, {
+      way: 'start that container first',
+    })
+  }
+
+  async #recoverNetworks(): Promise<string[]> {
+    const all = this.#index.all()
+    const live = all.filter((one) => ALIVE.includes(one.record.status)).map((one) => one.id)
+    const known = new Set(all.map((one) => one.id))
+    return (await this.#parts.networks?.recover(new Set(live), known)) ?? []
   }
 
   async #start(entry: Entry, { signal, restartCount }: { signal: AbortSignal; restartCount: number }): Promise<void> {
@@ -349,6 +392,7 @@ export class Containers implements AsyncDisposable {
       this.#index.claim(name, entry.id)
       await this.#life.save(entry, { ...entry.record, name }, true)
       this.#index.release(before, entry.id)
+      await this.#parts.networks?.renamed(entry.id, name)
       this.#life.tell(entry, 'rename', { oldName: `/${before}` })
     })
   }
@@ -462,12 +506,12 @@ export class Containers implements AsyncDisposable {
       .all()
       .filter(({ record }) => options.all || ALIVE.includes(record.status))
       .sort((a, b) => b.record.createdAt - a.record.createdAt)
-      .map((entry) => viewOf(entry.record, entry.bundle.log))
+      .map((entry) => this.#view(entry))
   }
 
   inspect(reference: string): ContainerView {
     const entry = this.#index.find(reference)
-    return viewOf(entry.record, entry.bundle.log)
+    return this.#view(entry)
   }
 
   /** Layers and images that containers stand on, for whoever collects the rest. */

@@ -18,7 +18,8 @@ import { buildSpec, type HostFacts, hostnameOf } from '../spec/spec.ts'
 import { findUser, withGroups } from '../spec/users.ts'
 import { prepareDevices, prepareMounts } from '../volumes/mounts.ts'
 import type { Volumes } from '../volumes/volumes.ts'
-import type { RootfsStore } from './ports.ts'
+import { networkOfRun } from './network-of-run.ts'
+import type { ContainerNetworks, RootfsStore } from './ports.ts'
 import type { ContainerRecord } from './record.ts'
 
 export interface LauncherOptions {
@@ -36,6 +37,10 @@ export interface LauncherParts {
   readonly clock: Clock
   readonly runtimes: ReadonlyMap<string, OciRuntime>
   readonly log: Log
+  /** Absent: only the modes host and none. */
+  readonly networks?: ContainerNetworks
+  /** The running container whose network another shares. Throws NOT_FOUND, STATE_INVALID. */
+  readonly sharing: (reference: string) => { readonly pid: number; readonly bundle: Bundle }
   /** What rich containers change in a run. */
   readonly extension?: RunExtension
   /** Called at each named step, for tests that end the process there. */
@@ -100,8 +105,10 @@ export class Launcher {
     const { fault, exits, host } = this.#parts
     const runtime = this.runtimeOf(record)
     const { request } = record
-    const [rootfs] = await Promise.all([
+    const hostname = hostnameOf(record.id, request, host)
+    const [rootfs, network] = await Promise.all([
       this.#parts.rootfs.mount(record.id, record.layers, { readonly: request.readonlyRootfs === true, signal }),
+      networkOfRun({ id: record.id, name: record.name, hostname, request }, this.#parts, { signal }),
       makeBundle(bundle).then(() => clearRun(bundle)),
       exits.forget(record.id),
     ])
@@ -128,6 +135,7 @@ export class Launcher {
       files: bundle,
       mounts,
       devices,
+      ...(network ? { netnsPath: network.netnsPath } : {}),
       ...(options.consoleSize ? { consoleSize: options.consoleSize } : {}),
     })
     const { extension } = this.#parts
@@ -136,15 +144,15 @@ export class Launcher {
     const shaped = (await extension?.shape(built, mounted, options)) ?? { spec: built, tty: request.tty === true }
     const { spec } = shaped
     const files = await hostFiles({
-      hostname: hostnameOf(record.id, request, host),
+      hostname,
       network: request.network ?? 'host',
       extraHosts: request.extraHosts ?? [],
     })
     await Promise.all([
       writeWhole(bundle.config, JSON.stringify(spec)),
       writeWhole(bundle.hostname, files.hostname, 0o644),
-      writeWhole(bundle.hosts, files.hosts, 0o644),
-      writeWhole(bundle.resolvConf, files.resolvConf, 0o644),
+      writeWhole(bundle.hosts, network?.hosts ?? files.hosts, 0o644),
+      writeWhole(bundle.resolvConf, network?.resolvConf ?? files.resolvConf, 0o644),
     ])
     fault('start:bundled')
     const tty = shaped.tty
@@ -191,9 +199,15 @@ export class Launcher {
   async clean(record: ContainerRecord, options: { force: boolean; signal: AbortSignal }): Promise<void> {
     const runtime = this.runtimeOf(record)
     if (runtime.holds(record.id)) await runtime.delete(record.id, options)
+    await this.#parts.networks?.detach(record.id)
     this.#parts.fault('exit:deleted')
     await this.#parts.rootfs.unmount(record.id)
     this.#parts.fault('exit:unmounted')
+  }
+
+  /** The container is no more: so are its networks. */
+  async forgetNetworks(id: string): Promise<void> {
+    await this.#parts.networks?.forget(id)
   }
 
   /** Moves a conmon out of the agent's cgroup, so that a service manager that ends the agent leaves it alone. */

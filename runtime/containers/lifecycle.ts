@@ -247,6 +247,7 @@ export class Lifecycle {
     if (this.#parts.runtimes.has(entry.record.runtime)) {
       await this.#parts.launcher.clean(entry.record, { force: true, signal: this.#parts.signal })
     }
+    await this.#parts.launcher.forgetNetworks(entry.id)
     await this.#afterRun(entry, { exitCode: entry.record.exitCode ?? LOST_EXIT_CODE })
     await this.#parts.rootfs.remove(entry.id)
     this.#parts.fault('remove:rootfs')

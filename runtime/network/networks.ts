@@ -4,7 +4,7 @@
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { Clock } from '../../src/base/clock.ts'
 import { DarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
@@ -28,7 +28,7 @@ import { hostsText, parseExtraHost, resolvText } from './guest-files.ts'
 import { HostPorts } from './host-ports.ts'
 import { NetnsFolder } from './netns.ts'
 import { type MembershipRecord, type NetworkRecord, NetworkRecords, type SandboxRecord } from './records.ts'
-import { recoverNetworks } from './recover.ts'
+import { endPlugins, recoverNetworks } from './recover.ts'
 import { type EndpointPlan, Sandboxes } from './sandboxes.ts'
 import {
   addressAt,
@@ -113,11 +113,12 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
       ready: 2,
       pluginMs: 60_000,
       ...options,
+      runDir: resolve(options.runDir), // plugins and runtimes have working directories of their own
     }
     this.#parts = parts
     this.#records = new NetworkRecords(parts.records)
     this.#cni = new Cni(this.#options)
-    this.#folder = new NetnsFolder(join(options.runDir, 'netns'))
+    this.#folder = new NetnsFolder(join(this.#options.runDir, 'netns'))
     this.#sandboxes = new Sandboxes({
       folder: this.#folder,
       cni: this.#cni,
@@ -127,8 +128,8 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
     })
     this.#bridges = new Bridges(
       {
-        leases: join(options.runDir, 'leases'),
-        tag: createHash('sha256').update(options.runDir).digest('hex').slice(0, 8),
+        leases: join(this.#options.runDir, 'leases'),
+        tag: createHash('sha256').update(this.#options.runDir).digest('hex').slice(0, 8),
       },
       { log: parts.log, setUp: (network, up) => this.#setUp(network, up) },
     )
@@ -150,6 +151,8 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
     for (const one of found.network) this.#networks.set(one.id, one)
     for (const one of found.membership) this.#memberships.set(one.containerId, one)
     for (const one of found.sandbox) this.#sandboxes.restore(one as SandboxRecord)
+    if (found.sandbox.length > 0)
+      await endPlugins(new Set(found.sandbox.map((one) => one.id)), this.#options.pluginDirs)
     if (![...this.#networks.values()].some((one) => one.builtIn)) await this.#makeDefault()
     await this.#readLists()
   }
@@ -316,6 +319,11 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
     })
   }
 
+  /** Resolves when nothing is being taken apart in the background. */
+  async idle(): Promise<void> {
+    await this.#sandboxes.idle()
+  }
+
   // what containers do
 
   async check(request: CreateRequest): Promise<void> {
@@ -334,6 +342,8 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
     await this.#readLists()
     const target = this.#find(mode)
     checkEndpoint(target, request.endpoint ?? {})
+    for (const { type } of target.kind === 'cni' ? target.list.plugins : [{ type: 'bridge' }])
+      await this.#cni.find(type)
     if ((request.publish ?? []).length > 0) mustPublish(target)
   }
 
@@ -399,7 +409,6 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
         folder: this.#folder,
         bridges: this.#bridges,
         networks: () => [...this.#networks.values()],
-        pluginDirs: this.#options.pluginDirs,
         log: this.#parts.log,
         settle: (sandbox) => this.#settle(sandbox),
         restorePorts: (owner, ports) => this.#ports.restore(owner, ports),

@@ -15,7 +15,6 @@ export interface RecoverNetworksParts {
   readonly folder: NetnsFolder
   readonly bridges: Bridges
   readonly networks: () => readonly NetworkRecord[]
-  readonly pluginDirs: readonly string[]
   readonly log: Log
   readonly settle: (sandbox: SandboxRecord) => Promise<void>
   readonly restorePorts: (owner: string, ports: readonly PortBinding[]) => void
@@ -43,10 +42,7 @@ export async function recoverNetworks(
     }
   }
   const hadSome = sandboxes.all().length > 0 || parts.networks().some((one) => one.up)
-  if (hadSome) {
-    parts.bridges.expectV6()
-    await endPlugins(new Set(sandboxes.all().map((one) => one.id)), parts.pluginDirs)
-  }
+  if (hadSome) parts.bridges.expectV6()
   for (const one of sandboxes.all()) {
     if (!one.gone && live.has(one.owner)) await attempt('', () => recoverLive(one, parts, mended, { signal }))
     else {
@@ -123,7 +119,7 @@ function targetsOn(sandbox: SandboxRecord, networkId: string): CniTarget[] {
 }
 
 /** Plugins that a former agent started and that are still at it: they would make what is being undone. */
-async function endPlugins(ids: ReadonlySet<string>, pluginDirs: readonly string[]): Promise<void> {
+export async function endPlugins(ids: ReadonlySet<string>, pluginDirs: readonly string[]): Promise<void> {
   for (const name of await readdir('/proc')) {
     if (!/^\d+$/.test(name)) continue
     try {

@@ -57,6 +57,8 @@ export interface SpecInput {
   /** Volumes, binds and tmpfs of the request, already looked up; they win over the default mounts. */
   readonly mounts?: readonly OciMount[]
   readonly devices?: readonly { readonly device: OciDevice; readonly access: string }[]
+  /** Path of the network namespace to be in; absent, the host's or, with `none`, a new one. */
+  readonly netnsPath?: string
 }
 
 /** The bundle's config.json. Throws BAD_ARGUMENT as command.ts does, and HOST_UNABLE for a capability that the host lacks. */
@@ -75,7 +77,7 @@ export function buildSpec(input: SpecInput): OciSpec {
     annotations: { 'org.opencontainers.image.ref.name': request.image },
     linux: {
       cgroupsPath: input.cgroupPath,
-      namespaces: namespacesOf(request, network, host),
+      namespaces: namespacesOf(request, network, host, input.netnsPath),
       resources: {
         ...resourcesOf(request.resources ?? {}, host.cgroups, host.cpus),
         devices: deviceRules(input),
@@ -150,14 +152,15 @@ function grant(names: readonly string[], uid: number): OciCapabilities {
   return { bounding: names, effective: own, permitted: own }
 }
 
-function namespacesOf(request: CreateRequest, network: string, host: HostFacts): OciNamespace[] {
+function namespacesOf(request: CreateRequest, network: string, host: HostFacts, netnsPath?: string): OciNamespace[] {
   const types: OciNamespace['type'][] = ['mount']
   if (request.hostPid !== true) types.push('pid')
   if (request.hostIpc !== true) types.push('ipc')
   if (request.hostUts !== true) types.push('uts')
   if (network === 'none') types.push('network')
   if (host.cgroups.kind === 'v2') types.push('cgroup')
-  return types.map((type) => ({ type }))
+  const made = types.map((type): OciNamespace => ({ type }))
+  return netnsPath === undefined ? made : [...made, { type: 'network', path: netnsPath }]
 }
 
 /** Where the init of `init: true` lies in a container. */

@@ -1,15 +1,19 @@
 /** Joins the engine to the peer: images are pulled through the ContentSource, layers unpacked as their pieces arrive. */
 import { access, constants } from 'node:fs/promises'
-import { delimiter, join } from 'node:path'
+import { hostname } from 'node:os'
+import { basename, delimiter, dirname, join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import { Level } from 'level'
 import {
   Images,
+  Networks,
+  openDockerApi,
   openSnapshotter,
   type RecordSpace,
   Runtime,
   registerEngineRoutes,
   registerImageRoutes,
+  registerNetworkRoutes,
 } from '../../runtime/index.ts'
 import { systemClock } from '../base/clock.ts'
 import { DarnerError } from '../base/errors.ts'
@@ -17,6 +21,8 @@ import { type Log, roomLog } from '../base/log.ts'
 import type { Scope } from '../base/scope.ts'
 import type { AgentSettings } from '../config/schema.ts'
 import type { ContentSource } from '../contracts/content.ts'
+import { digestOf, hexOf } from '../oci/digest.ts'
+import { ownVersion } from './version.ts'
 
 export interface EngineParts {
   readonly scope: Scope
@@ -44,6 +50,18 @@ export async function composeEngine(settings: AgentSettings, { scope, log, app, 
     { log: roomLog(log, 'runtime/snapshots') },
   )
   const images = new Images({ space: space('images') })
+  const networks = scope.own(
+    await Networks.open(
+      {
+        runDir: join(settings.data, 'engine', 'run'),
+        pluginDirs: settings.cniPlugins,
+        confDirs: settings.cniConfig,
+        pool: settings.networkPool,
+        ready: settings.networkReady,
+      },
+      { records: space('networks'), clock, log: roomLog(log, 'runtime/network') },
+    ),
+  )
   const runtime = scope.own(
     await Runtime.open(
       {
@@ -53,16 +71,54 @@ export async function composeEngine(settings: AgentSettings, { scope, log, app, 
         defaultRuntime:
           settings.defaultRuntime === 'auto' ? (runtimes.keys().next().value ?? '') : settings.defaultRuntime,
         conmon,
+        lxcfs: settings.lxcfs,
+        defaultNetwork: settings.defaultNetwork,
       },
-      { images, rootfs: snapshotter, records: space('containers'), clock, log: roomLog(log, 'runtime/containers') },
+      {
+        images,
+        rootfs: snapshotter,
+        records: space('containers'),
+        networks,
+        clock,
+        log: roomLog(log, 'runtime/containers'),
+      },
     ),
   )
   registerEngineRoutes(app, runtime, { signal: scope.signal })
+  registerNetworkRoutes(app, runtime, { signal: scope.signal })
   registerImageRoutes(
     app,
     { content, snapshotter, images, clock, layersInUse: () => runtime.containers.inUse().layers },
     { signal: scope.signal },
   )
+  if (settings.dockerSocket === 'off') return
+  scope.own(
+    await openDockerApi(dockerSocketOf(settings), {
+      runtime,
+      content,
+      snapshotter,
+      images,
+      clock,
+      log: roomLog(log, 'runtime/engine-api'),
+      signal: scope.signal,
+      about: {
+        version: await ownVersion(),
+        dataDir: settings.data,
+        defaultRuntime: runtimes.has(settings.defaultRuntime)
+          ? settings.defaultRuntime
+          : (runtimes.keys().next().value ?? ''),
+        runtimes,
+        id: hexOf(digestOf(`${hostname()} ${settings.data}`)),
+        startedAt: clock.now(),
+      },
+    }),
+  )
+}
+
+function dockerSocketOf({ dockerSocket, socket }: AgentSettings): string {
+  if (dockerSocket !== 'auto') return dockerSocket
+  const name = basename(socket)
+  return join(dirname(socket), name === 'agent.sock' ? 'docker.sock' : `docker-${name}`)
 }
 
 /** The configured runtimes that are here. Throws RUNTIME_MISSING when none is. */
