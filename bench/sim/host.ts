@@ -1,12 +1,12 @@
 /** One simulated host: its links, what waits for its uplink, and its real plan. */
 import type { Plan } from '../../peer/engine/plan.ts'
 import { Bitmap } from '../../src/task/bitmap.ts'
+import type { Handout, Seat } from '../../src/task/handout.ts'
 
-/** A question that waits for a parent's uplink; `piece` -1 is the seed's choice. */
+/** A question for a named piece that waits for a parent's uplink. */
 export interface Waiting {
   readonly child: number
   readonly piece: number
-  readonly any: boolean
 }
 
 export interface Host {
@@ -27,17 +27,21 @@ export interface Host {
   /** Parents with an open channel from here. */
   readonly parents: Set<number>
   readonly waiting: Waiting[]
+  /** What its children have, and which of them wait for any piece, in the order they asked. */
+  readonly handout: Handout<number>
+  readonly asking: number[]
+  /** Its own places at its parents. */
+  readonly seats: { readonly parent: Host; readonly seat: Seat }[]
   sending: boolean
   /** What its uplink sends now: to whom, which piece, until when, and a number that says whether that still holds. */
   sendChild: number
   sendPiece: number
+  sendAny: boolean
   sendEndMs: number
   sendSerial: number
   downFreeMs: number
-  /** Times each piece left, for the `newest` order. */
-  readonly sends: Uint16Array | undefined
-  /** Pieces to be announced, with the instant they came. */
-  readonly fresh: { piece: number; atMs: number }[]
+  /** Pieces to be announced. */
+  readonly fresh: number[]
   announcing: boolean
   reported: number
   messages: number
@@ -52,7 +56,7 @@ export function newHost(
   slow: boolean,
   rate: number,
   pieces: number,
-  countSends: boolean,
+  handout: Handout<number>,
 ): Host {
   return {
     index,
@@ -68,13 +72,16 @@ export function newHost(
     children: new Set(),
     parents: new Set(),
     waiting: [],
+    handout,
+    asking: [],
+    seats: [],
     sending: false,
     sendChild: 0,
     sendPiece: 0,
+    sendAny: false,
     sendEndMs: 0,
     sendSerial: 0,
     downFreeMs: 0,
-    sends: countSends ? new Uint16Array(pieces) : undefined,
     fresh: [],
     announcing: false,
     reported: 0,

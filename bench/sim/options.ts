@@ -27,8 +27,6 @@ export interface SimOptions {
   /** The last zone is cut off from the others between these instants; equal for never. */
   cutFromMs: number
   cutToMs: number
-  /** How a parent orders the questions that wait for its uplink. */
-  serve: 'fifo' | 'fresh' | 'newest'
   seed: number
   /** Coalescing of announcements, period of the plan's tick, time to open a channel. */
   announceMs: number
@@ -79,7 +77,6 @@ export function parseSimArgs(args: string[]): SimOptions {
     'churn',
     'slow',
     'cut',
-    'serve',
     'seed',
     'announce',
     'depth',
@@ -120,9 +117,8 @@ export function parseSimArgs(args: string[]): SimOptions {
     slow: number('slow', 0) / 100,
     cutFromMs: cut[0] ?? 0,
     cutToMs: cut[1] ?? 0,
-    serve: given.serve === 'newest' || given.serve === 'fresh' ? given.serve : 'fifo',
     seed: number('seed', 1),
-    announceMs: number('announce', 2),
+    announceMs: number('announce', 50),
     tickMs: 100,
     openMs: number('open', 3),
     plan: defined({

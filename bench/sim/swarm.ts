@@ -35,6 +35,7 @@ const DEAD = 14
 const TRACE = 15
 const STARTED = 3
 const CANCELLED = 16
+const TOLD = 17
 
 /** The supernode and its seed. */
 const SEED = 0
@@ -66,8 +67,6 @@ export class Swarm {
   readonly #queue = new EventQueue()
   readonly #hosts: Host[] = []
   readonly #scheduler: SchedulerState
-  readonly #handout: Handout<number>
-  readonly #asking: number[] = []
   readonly #pieces: number
   /** Parent changes on their way to a host, coalesced. */
   readonly #mail = new Map<number, { add: Map<number, boolean>; drop: Set<number> }>()
@@ -90,7 +89,6 @@ export class Swarm {
     this.#random = seededRandom(options.seed)
     this.#pieces = Math.ceil(options.bytes / options.pieceBytes)
     this.#scheduler = newScheduler(seededRandom(options.seed + 1), options.scheduler)
-    this.#handout = new Handout(this.#pieces, { ...HANDOUT_DEFAULTS, slots: options.slots })
     const seed = this.#addHost(0, false)
     seed.alive = true
     Object.assign(seed, { upRate: options.seedRate })
@@ -143,13 +141,13 @@ export class Swarm {
         this.#onMail(this.#host(a))
         break
       case OPENED:
-        this.#opened(this.#host(a), this.#host(b), c === 1)
+        this.#opened(this.#host(a), this.#host(b))
         break
       case ORIGIN:
         this.#host(SEED).have.add(a)
-        this.#handout.known(a, 1)
+        this.#host(SEED).handout.known(a, 1)
         if (a % REPORT_PIECES === 0 || a === this.#pieces - 1) this.#report(this.#host(SEED))
-        this.#pumpSeed()
+        this.#pump(this.#host(SEED))
         break
       case CLOSED: {
         const host = this.#host(a)
@@ -183,6 +181,9 @@ export class Swarm {
       case CANCELLED:
         this.#cancelled(this.#host(a), this.#host(b), c)
         break
+      case TOLD:
+        this.#told(this.#host(a), b, c === 1)
+        break
       case TRACE:
         this.#trace()
         break
@@ -197,7 +198,10 @@ export class Swarm {
 
   #addHost(zone: number, slow: boolean): Host {
     const rate = this.#options.rate * (slow ? 0.1 : 1)
-    const host = newHost(this.#hosts.length, zone, slow, rate, this.#pieces, this.#options.serve !== 'fifo')
+    const index = this.#hosts.length
+    const random = index === SEED ? {} : { random: this.#random }
+    const handout = new Handout<number>(this.#pieces, { ...HANDOUT_DEFAULTS, slots: this.#options.slots, ...random })
+    const host = newHost(index, zone, slow, rate, this.#pieces, handout)
     this.#hosts.push(host)
     return host
   }
@@ -279,7 +283,7 @@ export class Swarm {
     this.#act(host)
   }
 
-  #opened(child: Host, parent: Host, seed: boolean): void {
+  #opened(child: Host, parent: Host): void {
     if (!child.plan || child.doneMs > 0) return
     if (!this.#connected(child, parent)) {
       this.#queue.push(this.#nowMs, CLOSED, child.index, parent.index)
@@ -289,8 +293,10 @@ export class Swarm {
     child.parents.add(parent.index)
     this.#maxParents = Math.max(this.#maxParents, child.parents.size)
     if (parent.index !== SEED) this.#maxChildren = Math.max(this.#maxChildren, parent.children.size)
-    if (seed) this.#handout.join(child.index, child.have)
-    child.plan.parentJoined(parent.index, seed, parent.have)
+    const seat = parent.handout.join(child.index, child.have)
+    child.seats.push({ parent, seat })
+    for (const piece of child.plan.underWay) parent.handout.comingTo(seat, piece)
+    child.plan.parentJoined(parent.index, true, parent.index === SEED ? undefined : parent.have)
     this.#act(child)
   }
 
@@ -299,11 +305,18 @@ export class Swarm {
     child.parents.delete(parent.index)
     child.plan?.parentLeft(parent.index)
     parent.children.delete(child.index)
-    if (parent.index === SEED) {
-      this.#handout.release(child.index)
-      this.#pumpSeed()
-    }
-    removeWaiting(parent.waiting, (one) => one.child === child.index)
+    this.#released(parent, child.index)
+  }
+
+  /** A parent forgets a child. */
+  #released(parent: Host, child: number): void {
+    parent.handout.release(child)
+    const { seats } = this.#host(child)
+    const seatAt = seats.findIndex((one) => one.parent === parent)
+    if (seatAt >= 0) seats.splice(seatAt, 1)
+    removeWaiting(parent.waiting, (one) => one.child === child)
+    for (let at = parent.asking.length - 1; at >= 0; at--) if (parent.asking[at] === child) parent.asking.splice(at, 1)
+    if (!parent.sending) this.#pump(parent)
   }
 
   #act(host: Host): void {
@@ -321,6 +334,7 @@ export class Swarm {
         this.#queue.push(this.#nowMs + this.#latency(host, parent), ASK, parent.index, host.index, -1)
         return
       case 'cancel':
+        this.#aborted.add(abortKey(parent.index, host.index, action.piece))
         this.#queue.push(this.#nowMs + this.#latency(host, parent), CANCELLED, parent.index, host.index, action.piece)
         return
       case 'replace':
@@ -340,76 +354,83 @@ export class Swarm {
 
   #asked(parent: Host, child: number, piece: number): void {
     if (!parent.alive || !parent.children.has(child)) return
-    if (piece < 0) {
-      this.#asking.push(child)
-      this.#pumpSeed()
-      return
-    }
-    parent.waiting.push({ child, piece, any: false })
-    this.#pump(parent)
+    if (piece < 0) parent.asking.push(child)
+    else parent.waiting.push({ child, piece })
+    if (!parent.sending) this.#pump(parent)
   }
 
-  /** Children that wait at the seed, in the order they asked. */
-  #pumpSeed(): void {
-    const seed = this.#host(SEED)
-    for (let at = 0; at < this.#asking.length; ) {
-      const child = this.#asking[at] ?? 0
-      const piece = this.#handout.next(child, this.#nowMs)
-      if (piece === 'wait') {
-        if (this.#handout.busy >= this.#options.slots) break
-        at++
-        continue
-      }
-      this.#asking.splice(at, 1)
-      if (piece === 'none') this.#host(child).plan?.seedDrained(SEED)
-      else seed.waiting.push({ child, piece, any: true })
-    }
-    this.#pump(seed)
-  }
-
-  /** Starts the next piece on an idle uplink. */
+  /** Starts the next piece on an idle uplink: a named one before those that the parent chooses. */
   #pump(parent: Host): void {
-    while (!parent.sending && parent.waiting.length > 0) {
-      const next = this.#takeNext(parent)
-      const child = this.#host(next.child)
-      if (!this.#connected(parent, child)) continue
-      const bytes = this.#bytesOf(next.piece)
-      const upEnd = this.#nowMs + bytes / parent.upRate
-      const latency = this.#latency(parent, child)
-      const downEnd = Math.max(this.#nowMs + latency, child.downFreeMs) + bytes / child.downRate
-      child.downFreeMs = downEnd
-      parent.sending = true
-      if (parent.sends) parent.sends[next.piece] = (parent.sends[next.piece] ?? 0) + 1
-      parent.upBytes += bytes
-      child.downBytes += bytes
-      if (parent.zone !== child.zone) child.crossZoneBytes += bytes
-      parent.sendChild = next.child
-      parent.sendPiece = next.piece
-      parent.sendEndMs = upEnd
-      this.#queue.push(upEnd, SENT, parent.index, ++parent.sendSerial)
-      if (!next.any) this.#queue.push(this.#nowMs + latency, STARTED, next.child, parent.index, next.piece)
-      const arriveMs = Math.max(upEnd + latency, downEnd) + bytes / this.#options.hashRate
-      this.#queue.push(arriveMs, GAINED, next.child, parent.index, next.any ? -next.piece - 1 : next.piece)
+    while (!parent.sending) {
+      const named = parent.waiting.shift()
+      if (named) {
+        const child = this.#host(named.child)
+        if (this.#connected(parent, child)) this.#send(parent, child, named.piece, false)
+      } else if (!this.#choose(parent)) return
     }
   }
 
-  #takeNext(parent: Host): Waiting {
-    let at = 0
-    const { sends, waiting } = parent
-    if (sends) {
-      const most = this.#options.serve === 'fresh' ? 1 : 0xffff
-      const cost = (n: number) => Math.min(most, sends[waiting[n]?.piece ?? 0] ?? 0)
-      for (let n = 1; n < waiting.length; n++) if (cost(n) < cost(at)) at = n
-    }
-    const [next] = waiting.splice(at, 1)
-    if (!next) throw new RangeError('nothing waits')
-    return next
+  /** Gives one of the waiting children a piece of the parent's choice. */
+  #choose(parent: Host): boolean {
+    const { asking, handout } = parent
+    if (asking.length === 0) return false
+    const given = handout.give(this.#cut ? this.#within(parent) : asking, this.#nowMs)
+    if (!given) return false
+    const [index] = asking.splice(given.at, 1)
+    this.#send(parent, this.#host(index ?? 0), given.piece, true)
+    return true
+  }
+
+  /** Who of those that wait can be reached while a zone is cut off: a copy with others' places left blank. */
+  #within(parent: Host): number[] {
+    return parent.asking.map((index) => (this.#connected(parent, this.#host(index)) ? index : -1))
+  }
+
+  #send(parent: Host, child: Host, piece: number, any: boolean): void {
+    const bytes = this.#bytesOf(piece)
+    const upEnd = this.#nowMs + bytes / parent.upRate
+    const latency = this.#latency(parent, child)
+    const startMs = Math.max(this.#nowMs + latency, child.downFreeMs)
+    const downEnd = startMs + bytes / child.downRate
+    child.downFreeMs = downEnd
+    parent.sending = true
+    parent.upBytes += bytes
+    child.downBytes += bytes
+    if (parent.zone !== child.zone) child.crossZoneBytes += bytes
+    parent.sendChild = child.index
+    parent.sendPiece = piece
+    parent.sendAny = any
+    parent.sendEndMs = upEnd
+    this.#queue.push(upEnd, SENT, parent.index, ++parent.sendSerial)
+    this.#queue.push(this.#nowMs + latency, STARTED, child.index, parent.index, piece)
+    const arriveMs = Math.max(upEnd + latency, downEnd) + bytes / this.#options.hashRate
+    this.#queue.push(arriveMs, GAINED, child.index, parent.index, any ? -piece - 1 : piece)
   }
 
   #started(child: Host, parent: number, piece: number): void {
     if (!child.plan) return
-    child.plan.pieceStarted(parent, piece)
+    if (!child.alive || child.doneMs > 0) return
+    if (child.plan.pieceStarted(parent, piece, this.#nowMs)) this.#tell(child, piece)
     this.#act(child)
+  }
+
+  /** Tells the parents that a piece is coming (`code` is the piece) or here (-1-piece). */
+  #tell(child: Host, code: number): void {
+    const { zones, zoneLatencyMs } = this.#options
+    this.#queue.push(this.#nowMs + this.#latency(child, child), TOLD, child.index, code, 0)
+    if (zones > 1) this.#queue.push(this.#nowMs + zoneLatencyMs + this.#latency(child, child), TOLD, child.index, code, 1)
+  }
+
+  /** What a child told reaches its parents in its own zone, or those in others. */
+  #told(child: Host, code: number, far: boolean): void {
+    for (const { parent, seat } of child.seats) {
+      if ((parent.zone !== child.zone) !== far) continue
+      if (code >= 0) parent.handout.comingTo(seat, code)
+      else {
+        parent.handout.heldBy(seat, -code - 1)
+        if (!parent.sending) this.#pump(parent)
+      }
+    }
   }
 
   #bytesOf(piece: number): number {
@@ -420,17 +441,16 @@ export class Swarm {
   #sent(parent: Host, serial: number): void {
     if (parent.sendSerial !== serial) return
     parent.sending = false
-    if (parent.index === SEED) {
-      this.#handout.sent(parent.sendChild, parent.sendPiece)
-      this.#pumpSeed()
-    } else this.#pump(parent)
+    if (parent.sendAny) parent.handout.sent(parent.sendChild, parent.sendPiece)
+    this.#pump(parent)
   }
 
   /** A cancel reaches the parent: out of its queue, or off its uplink in the middle of the piece. */
   #cancelled(parent: Host, child: Host, piece: number): void {
-    removeWaiting(parent.waiting, (one) => one.child === child.index && one.piece === piece && !one.any)
-    if (!parent.sending || parent.sendChild !== child.index || parent.sendPiece !== piece || parent.index === SEED)
-      return
+    if (removeWaiting(parent.waiting, (one) => one.child === child.index && one.piece === piece))
+      this.#aborted.delete(abortKey(parent.index, child.index, piece))
+    if (!parent.sending || parent.sendChild !== child.index || parent.sendPiece !== piece) return
+    if (parent.sendAny) parent.handout.failed(child.index, piece)
     const unsent = (parent.sendEndMs - this.#nowMs) * parent.upRate
     parent.upBytes -= unsent
     child.downBytes -= unsent
@@ -446,14 +466,18 @@ export class Swarm {
   #gained(host: Host, parent: number, code: number): void {
     const any = code < 0
     const piece = any ? -code - 1 : code
-    if (!host.alive || !host.plan || (!any && this.#aborted.delete(abortKey(parent, host.index, piece)))) return
+    if (!host.alive || !host.plan || host.doneMs > 0) return
+    if (this.#aborted.size > 0 && this.#aborted.delete(abortKey(parent, host.index, piece))) return
     host.plan.pieceArrived(parent, piece, any, this.#nowMs)
     if (host.have.add(piece)) {
-      host.fresh.push({ piece, atMs: this.#nowMs })
+      host.handout.known(piece, 1)
+      this.#tell(host, -piece - 1)
+      host.fresh.push(piece)
       if (!host.announcing) {
         host.announcing = true
         this.#queue.push(this.#nowMs + this.#options.announceMs + this.#latency(host, host), ANNOUNCE, host.index)
       }
+      if (!host.sending) this.#pump(host)
       if (host.have.full) this.#finish(host)
       else if (host.have.count - host.reported >= REPORT_PIECES) this.#report(host)
     }
@@ -476,21 +500,14 @@ export class Swarm {
   #announce(host: Host): void {
     host.announcing = false
     if (!host.alive) return
-    const untilMs = this.#nowMs - this.#options.latencyMs
-    const due = host.fresh.filter((one) => one.atMs <= untilMs)
-    host.fresh.splice(0, due.length)
-    if (host.fresh.length > 0) {
-      host.announcing = true
-      this.#queue.push(this.#nowMs + this.#options.announceMs, ANNOUNCE, host.index)
-    }
     for (const index of host.children) {
       const child = this.#host(index)
       if (!child.plan || child.doneMs > 0 || !this.#connected(host, child)) continue
       let wanted = false
-      for (const { piece } of due) wanted = child.plan.parentHaves(host.index, piece, 1, this.#nowMs) || wanted
+      for (const piece of host.fresh) wanted = child.plan.parentHaves(host.index, piece, 1, this.#nowMs) || wanted
       if (wanted) this.#act(child)
     }
-    if (host.parents.has(SEED)) for (const { piece } of due) this.#handout.confirmed(host.index, piece, 1)
+    host.fresh.length = 0
   }
 
   #tick(host: Host): void {
@@ -523,12 +540,14 @@ export class Swarm {
     for (const child of host.children)
       if (this.#host(child).alive) this.#queue.push(this.#nowMs + noticeMs, CLOSED, child, host.index)
     this.#queue.push(this.#nowMs + noticeMs, DEAD, host.index)
-    for (const parent of host.parents) this.#host(parent).children.delete(host.index)
-    if (host.parents.has(SEED)) {
-      this.#handout.release(host.index)
-      this.#pumpSeed()
+    if (host.sending) this.#aborted.add(abortKey(host.index, host.sendChild, host.sendPiece))
+    host.sendSerial++
+    host.sending = true
+    for (const index of host.parents) {
+      const parent = this.#host(index)
+      parent.children.delete(host.index)
+      this.#released(parent, host.index)
     }
-    host.waiting.length = 0
   }
 
   /** The last zone loses its way to the others, supernode included, or gets it back and registers again. */
@@ -558,7 +577,7 @@ export class Swarm {
         host.messages++
       }
     }
-    if (!cut) this.#pumpSeed()
+    if (!cut) for (const host of this.#hosts) if (host.alive) this.#pump(host)
   }
 
   /** One line on stderr each half second: how far the hosts are, how busy their links, how deep their questions. */
@@ -572,7 +591,7 @@ export class Swarm {
     this.#tracedBytes = sent
     console.error(
       `${(this.#nowMs / 1000).toFixed(2)} s: have ${haves[0]}..${haves[haves.length >> 1]}..${haves.at(-1)} of ${this.#host(SEED).have.count}, ` +
-        `uplinks ${(busy * 100).toFixed(1)} %, waiting ${mean((host) => host.waiting.length)}, in flight ${mean((host) => host.plan?.inFlight ?? 0)}, ` +
+        `uplinks ${(busy * 100).toFixed(1)} %, waiting ${mean((host) => host.asking.length)}, in flight ${mean((host) => host.plan?.inFlight ?? 0)}, ` +
         `parents ${mean((host) => host.parents.size)}, replaced ${this.#replaced}, seed copies ${(this.#host(SEED).upBytes / this.#options.bytes).toFixed(3)}`,
     )
     this.#queue.push(this.#nowMs + this.#options.traceMs, TRACE)
@@ -602,11 +621,13 @@ export class Swarm {
   }
 }
 
-function removeWaiting(list: Waiting[], matches: (one: Waiting) => boolean): void {
+function removeWaiting(list: Waiting[], matches: (one: Waiting) => boolean): boolean {
+  const before = list.length
   for (let at = list.length - 1; at >= 0; at--) {
     const one = list[at]
     if (one && matches(one)) list.splice(at, 1)
   }
+  return list.length < before
 }
 
 function abortKey(parent: number, child: number, piece: number): number {
