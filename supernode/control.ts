@@ -6,7 +6,7 @@ import type { Clock, Random } from '../src/base/clock.ts'
 import { asDarnerError, CODES, type Code, DarnerError } from '../src/base/errors.ts'
 import type { Log } from '../src/base/log.ts'
 import type { Scope } from '../src/base/scope.ts'
-import { abortable, withDeadline } from '../src/base/signals.ts'
+import { abortable } from '../src/base/signals.ts'
 import type { PeerId, PieceExchange } from '../src/contracts/exchange.ts'
 import type { Identity } from '../src/net/identity.ts'
 import type { Node } from '../src/net/node.ts'
@@ -27,15 +27,15 @@ import {
 import { PASS_MS, signPass } from '../src/wire/pass.ts'
 import { failureError, failureOf } from '../src/wire/session.ts'
 import type { Admission, Expulsion } from './admission.ts'
-import { checkPeer } from './check-peer.ts'
 import type { ControlSession, Follower, Followers } from './followers.ts'
-import { lentPieces } from './lent-read.ts'
-import type { ParentFault, SchedulerEffect } from './scheduler/events.ts'
-import type { SchedulerLoop } from './scheduler/loop.ts'
+import { Lending } from './lending.ts'
 import { type Preheats, selectHosts } from './preheats.ts'
+import type { ParentFault, SchedulerEffect, SchedulerEvent } from './scheduler/events.ts'
+import type { SchedulerLoop } from './scheduler/loop.ts'
 import type { Manifests } from './seed/manifests.ts'
 import type { Seed } from './seed/seed.ts'
-import type { Lent, SeedTask } from './seed/seed-task.ts'
+import type { SeedTask } from './seed/seed-task.ts'
+import { Trials } from './trials.ts'
 import type { WhyBook } from './why.ts'
 
 export interface ControlOptions {
@@ -81,36 +81,24 @@ const FAULTS: Partial<Record<Code, ParentFault>> = {
   PEER_STALLED: 'stalled',
 }
 
-/** How long the seed waits for somebody to read an origin in its place. */
-const LEND_MS = 10_000
-
-interface Lending {
-  readonly open: boolean
-  readonly from: number
-  readonly chosen: (host: Host) => void
-  readonly abort: AbortController
-  holder: PeerId | undefined
-}
-
-/** Accused peers that are looked at at the same time; a further accusation waits for the next complaint. */
-const MAX_CHECKS = 4
-
 export class Control {
   readonly #options: ControlOptions
   readonly #parts: ControlParts
   readonly #hosts = new Map<PeerId, Host>()
-  readonly #checking = new Set<PeerId>()
-  /** The piece that each accused peer was last said to have sent wrongly, by task. */
-  readonly #accusedOf = new Map<PeerId, Map<TaskId, number>>()
-  /** Origins that somebody else is to read, and who was chosen for it. */
-  readonly #lends = new Map<TaskId, Lending>()
-  readonly #evidence = new Map<PeerId, string>()
-  #scope: Scope | undefined
+  readonly #trials: Trials
+  readonly #lending: Lending
   #loop: SchedulerLoop | undefined
 
   constructor(options: ControlOptions, parts: ControlParts) {
     this.#options = options
     this.#parts = parts
+    const shared = {
+      ...parts,
+      host: (peer: PeerId) => this.#hosts.get(peer),
+      dispatch: (event: SchedulerEvent) => void this.#dispatch(event),
+    }
+    this.#trials = new Trials(shared)
+    this.#lending = new Lending(shared)
   }
 
   /** The hosts that are in the swarm now. */
@@ -121,7 +109,7 @@ export class Control {
   /** Accepts sessions until the scope ends. */
   async start(scope: Scope, loop: SchedulerLoop): Promise<void> {
     this.#loop = loop
-    this.#scope = scope
+    this.#trials.start(scope)
     const { node } = this.#parts
     loop.dispatch({ kind: 'peerJoined', peer: node.peerId, seed: true })
     const stop = await acceptSessions(node, CONTROL, (session) => this.#session(session))
@@ -147,18 +135,18 @@ export class Control {
         return
       }
       case 'ban': {
-        const why = this.#evidence.get(effect.peer) ?? 'several hosts got corrupt pieces from it'
+        const why = this.#trials.evidence(effect.peer) ?? 'several hosts got corrupt pieces from it'
         this.#expel(effect.peer, { kind: 'banned', why, witnesses: effect.witnesses }).catch((error: unknown) =>
           log.error({ peer: effect.peer, error }, 'ban not recorded'),
         )
         return
       }
       case 'check':
-        this.#check(effect.task, effect.accused, effect.by)
+        this.#trials.check(effect.task, effect.accused, effect.by)
         return
       case 'lease':
         log.debug({ taskId: effect.task, peer: effect.holder, why: effect.why }, 'origin lease given')
-        this.#leased(effect.task, effect.holder)
+        this.#lending.leased(effect.task, effect.holder)
         return
       case 'leaseEnded':
       case 'seedNeeded':
@@ -176,7 +164,7 @@ export class Control {
   /** Lets a host join, without a token and whatever it was before. */
   async allow(peer: PeerId): Promise<void> {
     this.#loop?.state.banned.delete(peer)
-    this.#evidence.delete(peer)
+    this.#trials.forget(peer)
     const was = this.#parts.admission.expelled.has(peer)
     await this.#parts.admission.allow(peer)
     this.#parts.log.info({ peer }, 'peer allowed')
@@ -199,90 +187,8 @@ export class Control {
     await recorded
   }
 
-  /** The seed can't read an origin: the scheduler chooses who can, and that host is told. Undefined when nobody is there in time. */
-  async lend(
-    held: SeedTask,
-    open: boolean,
-    failure: DarnerError,
-    { signal }: { signal: AbortSignal },
-  ): Promise<Lent | undefined> {
-    const { task } = held
-    const { node, identity, exchange, clock } = this.#parts
-    const { peerId: peer } = node
-    const pieces = pieceCount(task)
-    const abort = new AbortController()
-    const chosen = Promise.withResolvers<Host>()
-    this.#dispatch({ kind: 'registered', task: task.id, peer, pieces, have: held.known, priority: 'interactive' })
-    this.#lends.set(task.id, { open, from: held.known, chosen: chosen.resolve, abort, holder: undefined })
-    const retryAfterMs = Math.max(LEND_MS, failure.retryAfterMs ?? 0)
-    this.#dispatch({ kind: 'originFailed', task: task.id, peer, retryAfterMs })
-    let host: Host
-    try {
-      host = await abortable(chosen.promise, withDeadline(signal, LEND_MS))
-    } catch {
-      // nobody came in time, or the supernode stops
-      signal.throwIfAborted()
-      this.#lends.delete(task.id)
-      return undefined
-    }
-    const expiresMs = clock.now() + PASS_MS
-    const pass = signPass({ task: task.id, reader: peer, scope: 'public', expiresMs }, identity.sign)
-    const address = { peer: host.peer, lanes: host.lanes, multiaddrs: host.multiaddrs }
-    const within = AbortSignal.any([signal, abort.signal])
-    return {
-      peer: host.peer,
-      pieces: (from) => lentPieces({ task, from, pass }, { address, exchange, signal: within }),
-    }
-  }
-
-  /** The scheduler gave the lease of a task's origin to a host. */
-  #leased(task: TaskId, holder: PeerId): void {
-    const lend = this.#lends.get(task)
-    const host = this.#hosts.get(holder)
-    const follower = this.#parts.followers.get(task, holder)
-    if (lend === undefined || lend.holder !== undefined || host === undefined || follower === undefined) return
-    lend.holder = holder
-    host.session.tell('lease', { task, from: lend.from, open: lend.open }).catch(() => {})
-    lend.chosen(host)
-  }
-
-  /** A host that was asked to read an origin can't either. */
-  #unsourced(peer: PeerId, body: AgentNotice<'unsourced'>): void {
-    const task = body.task as TaskId
-    const lend = this.#lends.get(task)
-    if (lend?.holder !== peer) return
-    this.#lends.delete(task)
-    lend.abort.abort(failureError(body.error, peer))
-    this.#dispatch({ kind: 'originFailed', task, peer })
-  }
-
-  /** One host says that another sent it a corrupt piece: the supernode asks it for that piece, and for some others, itself. */
-  #check(task: TaskId, accused: PeerId, by: PeerId): void {
-    const { seed, log, exchange, node, identity, clock, random } = this.#parts
-    const host = this.#hosts.get(accused)
-    const held = seed.find(task)
-    if (host === undefined || held === undefined || this.#checking.has(accused) || this.#checking.size >= MAX_CHECKS)
-      return
-    this.#checking.add(accused)
-    const piece = this.#accusedOf.get(accused)?.get(task)
-    const expiresMs = clock.now() + PASS_MS
-    const pass = signPass({ task, reader: node.peerId, scope: 'public', expiresMs }, identity.sign)
-    this.#scope?.run(async (signal) => {
-      try {
-        const verdict = await checkPeer(
-          { task: held.task, table: held.stored.table, piece, pass },
-          { address: { peer: accused, lanes: host.lanes, multiaddrs: host.multiaddrs }, exchange, random, signal },
-        )
-        log.info({ taskId: task, peer: accused, by, verdict }, 'accused peer checked')
-        if (verdict === 'unknown') return
-        const guilty = verdict !== 'clean'
-        if (guilty) this.#evidence.set(accused, `the supernode got a corrupt piece from it: ${task} piece ${verdict}`)
-        this.#dispatch({ kind: 'checked', accused, guilty })
-      } finally {
-        this.#checking.delete(accused)
-      }
-    })
-  }
+  /** As the seed asks: somebody else to read an origin. */
+  readonly lend: Lending['lend'] = (...args) => this.#lending.lend(...args)
 
   // what the seed tells
 
@@ -371,8 +277,7 @@ export class Control {
         blame: noted((body: AgentNotice<'blame'>) => {
           const code = Object.hasOwn(CODES, body.code) ? (body.code as Code) : 'PEER_UNREACHABLE'
           log.info({ taskId: body.task, peer, parent: body.parent, code, piece: body.piece }, 'parent blamed')
-          if (body.piece !== undefined && this.#hosts.has(body.parent as PeerId))
-            this.#accusedOf.set(body.parent as PeerId, new Map([[body.task as TaskId, body.piece]]))
+          if (body.piece !== undefined) this.#trials.complaint(body.task as TaskId, body.parent as PeerId, body.piece)
           this.#dispatch({
             kind: 'parentFailed',
             task: body.task as TaskId,
@@ -381,7 +286,9 @@ export class Control {
             reason: FAULTS[code] ?? 'unreachable',
           })
         }),
-        unsourced: noted((body: AgentNotice<'unsourced'>) => this.#unsourced(peer, body)),
+        unsourced: noted((body: AgentNotice<'unsourced'>) =>
+          this.#lending.unsourced(peer, body.task as TaskId, failureError(body.error, peer)),
+        ),
         left: noted((body: AgentNotice<'left'>) => {
           const task = body.task as TaskId
           const follower = this.#parts.followers.get(task, peer)
@@ -445,7 +352,6 @@ export class Control {
     const peer = session.remote
     if (this.#hosts.get(peer)?.session !== session) return
     this.#hosts.delete(peer)
-    this.#accusedOf.delete(peer)
     this.#parts.followers.removeSession(session)
     this.#parts.preheats.gone(peer)
     this.#dispatch({ kind: 'peerLeft', peer })
@@ -521,7 +427,8 @@ export class Control {
     const { preheats, log } = this.#parts
     const { upstream, repository, blobs, credential, to, deadlineMs } = body
     const hosts = selectHosts(this.#hosts.values(), to)
-    if (hosts.length === 0) throw new DarnerError('NOT_FOUND', `preheat to ${JSON.stringify(to.slice(0, 120))}: no such host is in the swarm`)
+    if (hosts.length === 0)
+      throw new DarnerError('NOT_FOUND', `preheat to ${JSON.stringify(to.slice(0, 120))}: no such host is in the swarm`)
     const id = preheats.add(blobs, hosts, { credential, deadlineMs })
     log.info({ preheat: id, peer, upstream, repository, blobs: blobs.length, hosts: hosts.length }, 'preheat begun')
     for (const host of hosts)

@@ -1,0 +1,100 @@
+/** Origins that the supernode can't read: a host that can is chosen by the scheduler, told to, and read through. */
+import type { Clock } from '../src/base/clock.ts'
+import type { DarnerError } from '../src/base/errors.ts'
+import { abortable, withDeadline } from '../src/base/signals.ts'
+import type { PeerId, PieceExchange } from '../src/contracts/exchange.ts'
+import type { Identity } from '../src/net/identity.ts'
+import type { Node } from '../src/net/node.ts'
+import { pieceCount, type TaskId } from '../src/task/task.ts'
+import { PASS_MS, signPass } from '../src/wire/pass.ts'
+import type { Host } from './control.ts'
+import type { Followers } from './followers.ts'
+import { lentPieces } from './lent-read.ts'
+import type { SchedulerEvent } from './scheduler/events.ts'
+import type { Lent, SeedTask } from './seed/seed-task.ts'
+
+/** How long the seed waits for somebody to read an origin in its place. */
+const LEND_MS = 10_000
+
+export interface LendingParts {
+  readonly node: Node
+  readonly identity: Identity
+  readonly followers: Followers
+  readonly exchange: PieceExchange
+  readonly clock: Clock
+  readonly host: (peer: PeerId) => Host | undefined
+  readonly dispatch: (event: SchedulerEvent) => void
+}
+
+interface Wanted {
+  readonly open: boolean
+  readonly from: number
+  readonly chosen: (host: Host) => void
+  readonly abort: AbortController
+  holder: PeerId | undefined
+}
+
+export class Lending {
+  readonly #parts: LendingParts
+  readonly #lends = new Map<TaskId, Wanted>()
+
+  constructor(parts: LendingParts) {
+    this.#parts = parts
+  }
+
+  /** The seed can't read an origin: the scheduler chooses who can, and that host is told. Undefined when nobody is there in time. */
+  async lend(
+    held: SeedTask,
+    open: boolean,
+    failure: DarnerError,
+    { signal }: { signal: AbortSignal },
+  ): Promise<Lent | undefined> {
+    const { task } = held
+    const { node, identity, exchange, clock, dispatch } = this.#parts
+    const { peerId: peer } = node
+    const pieces = pieceCount(task)
+    const abort = new AbortController()
+    const chosen = Promise.withResolvers<Host>()
+    dispatch({ kind: 'registered', task: task.id, peer, pieces, have: held.known, priority: 'interactive' })
+    this.#lends.set(task.id, { open, from: held.known, chosen: chosen.resolve, abort, holder: undefined })
+    const retryAfterMs = Math.max(LEND_MS, failure.retryAfterMs ?? 0)
+    dispatch({ kind: 'originFailed', task: task.id, peer, retryAfterMs })
+    let host: Host
+    try {
+      host = await abortable(chosen.promise, withDeadline(signal, LEND_MS))
+    } catch {
+      // nobody came in time, or the supernode stops
+      signal.throwIfAborted()
+      this.#lends.delete(task.id)
+      return undefined
+    }
+    const expiresMs = clock.now() + PASS_MS
+    const pass = signPass({ task: task.id, reader: peer, scope: 'public', expiresMs }, identity.sign)
+    const address = { peer: host.peer, lanes: host.lanes, multiaddrs: host.multiaddrs }
+    const within = AbortSignal.any([signal, abort.signal])
+    return {
+      peer: host.peer,
+      pieces: (from) => lentPieces({ task, from, pass }, { address, exchange, signal: within }),
+    }
+  }
+
+  /** The scheduler gave the lease of a task's origin to a host. */
+  leased(task: TaskId, holder: PeerId): void {
+    const lend = this.#lends.get(task)
+    const host = this.#parts.host(holder)
+    const follower = this.#parts.followers.get(task, holder)
+    if (lend === undefined || lend.holder !== undefined || host === undefined || follower === undefined) return
+    lend.holder = holder
+    host.session.tell('lease', { task, from: lend.from, open: lend.open }).catch(() => {})
+    lend.chosen(host)
+  }
+
+  /** A host that was asked to read an origin can't either. */
+  unsourced(peer: PeerId, task: TaskId, error: DarnerError): void {
+    const lend = this.#lends.get(task)
+    if (lend?.holder !== peer) return
+    this.#lends.delete(task)
+    lend.abort.abort(error)
+    this.#parts.dispatch({ kind: 'originFailed', task, peer })
+  }
+}

@@ -1,0 +1,95 @@
+/** Accused peers: the supernode looks at them itself, and remembers what it saw. */
+import type { Clock, Random } from '../src/base/clock.ts'
+import type { Log } from '../src/base/log.ts'
+import type { Scope } from '../src/base/scope.ts'
+import type { PeerId, PieceExchange } from '../src/contracts/exchange.ts'
+import type { Identity } from '../src/net/identity.ts'
+import type { Node } from '../src/net/node.ts'
+import type { TaskId } from '../src/task/task.ts'
+import { PASS_MS, signPass } from '../src/wire/pass.ts'
+import { checkPeer } from './check-peer.ts'
+import type { Host } from './control.ts'
+import type { SchedulerEvent } from './scheduler/events.ts'
+import type { Seed } from './seed/seed.ts'
+
+/** Peers that are looked at at the same time; a further accusation waits for the next complaint. */
+const MAX_CHECKS = 4
+const MAX_REMEMBERED = 4096
+
+export interface TrialsParts {
+  readonly node: Node
+  readonly identity: Identity
+  readonly seed: Seed
+  readonly exchange: PieceExchange
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+  readonly host: (peer: PeerId) => Host | undefined
+  readonly dispatch: (event: SchedulerEvent) => void
+}
+
+export class Trials {
+  readonly #parts: TrialsParts
+  readonly #checking = new Set<PeerId>()
+  /** The piece that each peer was last said to have sent wrongly. */
+  readonly #complaints = new Map<PeerId, { readonly task: TaskId; readonly piece: number }>()
+  readonly #evidence = new Map<PeerId, string>()
+  #scope: Scope | undefined
+
+  constructor(parts: TrialsParts) {
+    this.#parts = parts
+  }
+
+  /** Checks run in this scope. */
+  start(scope: Scope): void {
+    this.#scope = scope
+  }
+
+  /** What the supernode saw a peer do. */
+  evidence(peer: PeerId): string | undefined {
+    return this.#evidence.get(peer)
+  }
+
+  forget(peer: PeerId): void {
+    this.#evidence.delete(peer)
+    this.#complaints.delete(peer)
+  }
+
+  /** Somebody says that `accused` sent it this piece wrongly. */
+  complaint(task: TaskId, accused: PeerId, piece: number): void {
+    if (this.#parts.host(accused) === undefined) return
+    this.#complaints.delete(accused)
+    this.#complaints.set(accused, { task, piece })
+    const [oldest] = this.#complaints.keys()
+    if (this.#complaints.size > MAX_REMEMBERED && oldest !== undefined) this.#complaints.delete(oldest)
+  }
+
+  /** One host says that another sent it a corrupt piece: the supernode asks it for that piece, and for some others, itself. */
+  check(task: TaskId, accused: PeerId, by: PeerId): void {
+    const { seed, log, exchange, node, identity, clock, random, dispatch } = this.#parts
+    const host = this.#parts.host(accused)
+    const held = seed.find(task)
+    if (host === undefined || held === undefined || this.#checking.has(accused) || this.#checking.size >= MAX_CHECKS)
+      return
+    this.#checking.add(accused)
+    const last = this.#complaints.get(accused)
+    const piece = last?.task === task ? last.piece : undefined
+    const expiresMs = clock.now() + PASS_MS
+    const pass = signPass({ task, reader: node.peerId, scope: 'public', expiresMs }, identity.sign)
+    this.#scope?.run(async (signal) => {
+      try {
+        const verdict = await checkPeer(
+          { task: held.task, table: held.stored.table, piece, pass },
+          { address: { peer: accused, lanes: host.lanes, multiaddrs: host.multiaddrs }, exchange, random, signal },
+        )
+        log.info({ taskId: task, peer: accused, by, verdict }, 'accused peer checked')
+        if (verdict === 'unknown') return
+        const guilty = verdict !== 'clean'
+        if (guilty) this.#evidence.set(accused, `the supernode got a corrupt piece from it: ${task} piece ${verdict}`)
+        dispatch({ kind: 'checked', accused, guilty })
+      } finally {
+        this.#checking.delete(accused)
+      }
+    })
+  }
+}
