@@ -165,8 +165,14 @@ export class Execs {
   async #finish(exec: Exec, path: string, exited: Promise<number>): Promise<ExitReply> {
     exec.exitCode = await exited
     exec.status = 'exited'
+    this.#tellEnd(exec)
     await rm(path, { recursive: true, force: true }).catch(() => {}) // goes with its container otherwise
     return { exitCode: exec.exitCode }
+  }
+
+  #tellEnd({ id, containerId: container, exitCode = 0 }: Exec): void {
+    const entry = this.#containers.entries().find((one) => one.id === container)
+    if (entry) this.#containers.tell(entry, 'exec_die', { execID: id, exitCode: String(exitCode) })
   }
 
   #find(execId: string): Exec {

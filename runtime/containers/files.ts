@@ -115,15 +115,12 @@ export class ContainerFiles {
     const { rootfs } = this.#containers
     return this.#containers.hold(entry, async () => {
       const view = `view-${entry.id.slice(0, 32)}`
-      const { upper } = await rootfs.mount(entry.id, entry.record.layers, {
-        readonly: entry.record.request.readonlyRootfs === true,
-        signal,
-      })
+      const { upper } = await rootfs.mount(entry.id, entry.record.layers, { readonly: false, signal })
       try {
         const image = await rootfs.mount(view, entry.record.layers, { readonly: true, signal })
         const found: Change[] = []
         await walk(upper, image.path, '', found)
-        return found
+        return withoutMountPoints(found, entry.record.request.mounts?.map((one) => one.target) ?? [])
       } finally {
         await rootfs.remove(view)
         if (entry.record.pid === undefined) await rootfs.unmount(entry.id)
@@ -149,8 +146,7 @@ export class ContainerFiles {
   async #mounted<T>(reference: string, signal: AbortSignal, work: (path: string) => Promise<T>): Promise<T> {
     const entry = this.#containers.entry(reference)
     const mount = async () => {
-      const readonly = entry.record.request.readonlyRootfs === true
-      const { path } = await this.#containers.rootfs.mount(entry.id, entry.record.layers, { readonly, signal })
+      const { path } = await this.#containers.rootfs.mount(entry.id, entry.record.layers, { readonly: false, signal })
       return path
     }
     if (entry.record.pid !== undefined) return work(await mount())
@@ -248,6 +244,21 @@ async function walk(upper: string, image: string, at: string, found: Change[]): 
     found.push({ path: `/${path}`, kind: below ? 'modified' : 'added' })
     if (facts.isDirectory()) await walk(upper, image, path, found)
   }
+}
+
+/** Where the runtime makes mount points in the writable layer. */
+const MADE = ['/dev', '/proc', '/sys', '/etc/hostname', '/etc/hosts', '/etc/resolv.conf', '/sbin/docker-init']
+
+/** Leaves out what was made for mounts, and folders that changed by nothing else. */
+export function withoutMountPoints(changes: readonly Change[], targets: readonly string[]): Change[] {
+  const made = [...MADE, ...targets]
+  const isMade = ({ path, kind }: Change) =>
+    kind === 'added' && made.some((one) => path === one || path.startsWith(`${one}/`))
+  const kept = changes.filter((one) => !isMade(one))
+  const above = (path: string, list: readonly Change[]) => list.some((one) => one.path.startsWith(`${path}/`))
+  return kept.filter(
+    ({ path, kind }) => kind !== 'modified' || above(path, kept) || !above(path, changes.filter(isMade)),
+  )
 }
 
 function existsBelow(path: string): boolean {

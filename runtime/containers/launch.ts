@@ -106,8 +106,9 @@ export class Launcher {
     const runtime = this.runtimeOf(record)
     const { request } = record
     const hostname = hostnameOf(record.id, request, host)
+    // writable also for a read-only one: the runtime makes mount points first, and then takes the right away
     const [rootfs, network] = await Promise.all([
-      this.#parts.rootfs.mount(record.id, record.layers, { readonly: request.readonlyRootfs === true, signal }),
+      this.#parts.rootfs.mount(record.id, record.layers, { readonly: false, signal }),
       networkOfRun({ id: record.id, name: record.name, hostname, request }, this.#parts, { signal }),
       makeBundle(bundle).then(() => clearRun(bundle)),
       exits.forget(record.id),

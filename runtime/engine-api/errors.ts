@@ -31,17 +31,17 @@ export function dockerError(error: unknown, what: string): DockerError {
 
 function statusOf(error: DarnerError): number {
   const { code } = error
-  if (code === 'RUNTIME_FAILED' && startable(error.message)) return 400
+  if (code === 'RUNTIME_FAILED' && startFailure(error) !== undefined) return 400
   if (code === 'HOST_UNABLE' || code === 'REFERENCE_INVALID') return 400
   const { http } = error.facts
   return http === 499 || http === 502 || http === 504 || http === 507 ? 500 : http
 }
 
 /** Command line clients look for these words, and give the exit code by them: 127 not found, 126 not executable. */
-function startable(message: string): boolean {
-  return /executable file.*not found|no such file or directory|permission denied|is a directory|exec format/i.test(
-    message,
-  )
+export function startFailure(error: DarnerError): string | undefined {
+  const { exitCode } = error.details
+  if (exitCode === 127) return 'executable file not found in $PATH: unknown'
+  return exitCode === 126 ? 'permission denied: unknown' : undefined
 }
 
 function worded(error: DarnerError, text: string): string {
@@ -57,8 +57,9 @@ function worded(error: DarnerError, text: string): string {
   if (code === 'CONFLICT' && typeof error.details.name === 'string') {
     return `Conflict. The container name "/${error.details.name}" is already in use by container "${error.details.owner}". You have to remove (or rename) that container to be able to reuse that name.`
   }
-  if (code === 'RUNTIME_FAILED' && startable(message)) {
-    return `failed to create task for container: ${message.replace(/executable file .* not found in \$PATH/, (found) => `exec: ${found}`)}`
+  if (code === 'RUNTIME_FAILED' || code === 'BAD_ARGUMENT') {
+    const why = startFailure(error)
+    if (why !== undefined) return `failed to create task for container: ${message}: ${why}`
   }
   return text
 }

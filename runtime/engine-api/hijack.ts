@@ -7,9 +7,11 @@ import type { Duplex } from 'node:stream'
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { DarnerError } from '../../src/base/errors.ts'
+import type { ExitReply } from '../../src/wire/local-api.ts'
 import type { Session } from '../containers/session.ts'
+import type { OutputChunk } from '../shim/attach.ts'
 import type { DockerParts } from './context.ts'
-import { dockerError, StatusError } from './errors.ts'
+import { dockerError, StatusError, startFailure } from './errors.ts'
 import { yes } from './filters.ts'
 import { framed } from './frames.ts'
 import { logBytes } from './logs.ts'
@@ -98,11 +100,41 @@ async function openExec(execId: string, body: Buffer, parts: DockerParts): Promi
   const start = parseStart(body)
   const { request, containerId } = execs.facts(execId)
   const tty = request.tty === true
-  const session = await execs.start(execId, { signal: parts.signal })
+  const wants = { stdin: request.stdin === true, stdout: true, stderr: true }
+  let session: Session
+  try {
+    session = await execs.start(execId, { signal: parts.signal })
+  } catch (error) {
+    // as docker: the streams are opened all the same, tell why it didn't start, and the exit code is asked for afterwards
+    if (!(error instanceof DarnerError && typeof error.details.exitCode === 'number')) throw error
+    const text = `OCI runtime exec failed: ${error.message}: ${startFailure(error) ?? 'unknown'}\r\n`
+    return { session: new EndedSession(Buffer.from(text), error.details.exitCode), tty, wants }
+  }
   containers.tell(containers.entry(containerId), `exec_start: ${request.command.join(' ')}`, { execID: execId })
   const [rows = 0, columns = 0] = start.ConsoleSize ?? []
   if (tty && rows > 0 && columns > 0) await execs.resize(execId, { rows, columns })
-  return { session, tty, wants: { stdin: request.stdin === true, stdout: true, stderr: true } }
+  return { session, tty, wants }
+}
+
+/** The streams of what never ran: one text. */
+class EndedSession implements Session {
+  readonly #text: Uint8Array
+  readonly result: Promise<ExitReply>
+
+  constructor(text: Uint8Array, exitCode: number) {
+    this.#text = text
+    this.result = Promise.resolve({ exitCode })
+  }
+
+  async *output(): AsyncGenerator<OutputChunk> {
+    yield { stream: 'stdout', bytes: this.#text }
+  }
+
+  async write(): Promise<void> {}
+  async endInput(): Promise<void> {}
+  async resize(): Promise<void> {}
+  leave(): void {}
+  async [Symbol.asyncDispose](): Promise<void> {}
 }
 
 /** Throws 400. */
@@ -141,7 +173,8 @@ async function carry(socket: Duplex, { session, tty, wants, past }: Opened, part
 }
 
 async function feed(socket: Duplex, session: Session, wanted: boolean): Promise<void> {
-  for await (const chunk of socket) {
+  // a client that has no more input may still read
+  for await (const chunk of socket.iterator({ destroyOnReturn: false })) {
     if (!wanted) continue
     await session.write(chunk as Uint8Array).catch(dropped)
   }

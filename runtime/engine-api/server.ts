@@ -38,7 +38,7 @@ export interface DockerApi extends AsyncDisposable {
 export async function openDockerApi(path: string, parts: DockerParts): Promise<DockerApi> {
   const app = dockerApp(parts)
   await app.ready()
-  const front = createServer((socket) => pass(socket, app))
+  const front = createServer({ allowHalfOpen: true }, (socket) => pass(socket, app))
   try {
     await listen(front, path)
   } catch (error) {
@@ -63,6 +63,7 @@ function dockerApp(parts: DockerParts): DockerApp {
   const app = fastify({
     loggerInstance: parts.log.child({}, { level: 'warn' }),
     bodyLimit: BODY_BYTES,
+    exposeHeadRoutes: false,
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 2048 },
     rewriteUrl: (request) => {
@@ -90,6 +91,12 @@ function dockerApp(parts: DockerParts): DockerApp {
       ostype: 'linux',
       'docker-experimental': 'false',
     })
+  })
+  // docker's client reads an error's text only under exactly this type
+  app.addHook('onSend', async (_request, reply, payload) => {
+    if (String(reply.getHeader('content-type')).startsWith('application/json'))
+      reply.header('content-type', 'application/json')
+    return payload
   })
   app.setErrorHandler(async (error, request, reply) => {
     const { status, message } = dockerError(error, `${request.method} ${request.url}`)

@@ -4,6 +4,7 @@ import { StatusError } from './errors.ts'
 
 type Method = 'GET' | 'POST' | 'PUT' | 'DELETE'
 
+const SWARM = 'swarm mode'
 const ROWS: readonly (readonly [methods: readonly Method[], path: string, what: string, instead: string])[] = [
   [['POST'], '/build', 'docker build', 'build with buildah or buildctl, push to a registry, and run from there'],
   [['POST'], '/build/prune', 'the build cache', 'prune it where the image is built'],
@@ -23,8 +24,7 @@ const ROWS: readonly (readonly [methods: readonly Method[], path: string, what: 
   [['POST'], '/containers/:id/checkpoints', 'docker checkpoint', 'stop and start the container'],
   [['GET'], '/containers/:id/checkpoints', 'docker checkpoint', 'stop and start the container'],
   [['PUT'], '/volumes/:name', 'cluster volumes', 'make the volume on each host'],
-  [['GET', 'POST', 'DELETE'], '/plugins', 'docker plugin', 'nothing: volume and network plugins are not needed here'],
-  [['GET', 'POST', 'DELETE'], '/plugins/*', 'docker plugin', 'nothing: volume and network plugins are not needed here'],
+  [['POST', 'DELETE'], '/plugins/*', 'docker plugin', 'volumes are local, and networks come from CNI plugins'],
   ...[
     'swarm',
     'swarm/*',
@@ -43,19 +43,25 @@ const ROWS: readonly (readonly [methods: readonly Method[], path: string, what: 
       [
         ['GET', 'POST', 'DELETE'] as Method[],
         `/${path}`,
-        'swarm mode',
+        SWARM,
         'run an orchestrator such as kubernetes over the agents',
       ] as const,
   ),
 ]
 
 export function unofferedRoutes(app: DockerApp): void {
+  app.get('/plugins', async () => [])
+  app.get('/plugins/*', async (request) => {
+    const name = (request.params as { '*': string })['*'].replace(/\/json$/, '')
+    throw new StatusError(404, `plugin "${name.slice(0, 200)}" not found`)
+  })
   for (const [methods, path, what, instead] of ROWS) {
     app.route({
       method: [...methods],
       url: path,
       handler: async () => {
-        throw new StatusError(501, `${what} is not offered by darner: ${instead}`)
+        const swarm = what === SWARM ? 'This node is not a swarm manager. ' : '' // clients look for these words
+        throw new StatusError(501, `${swarm}${what} is not offered by darner: ${instead}`)
       },
     })
   }
