@@ -95,7 +95,8 @@ export class Followers {
     }
     const now = this.#clock.monotonicMs()
     const due = told.atMs + TABLE_STEP_MS - now
-    if (table.known() - told.known >= REPORT_PIECES || due <= 0) this.#flush(task, told, table)
+    if (table.known() - told.known >= REPORT_PIECES || due <= 0 || this.#whole(task, table))
+      this.#flush(task, told, table)
     else if (told.timer === undefined) {
       const waiting = told
       told.timer = setTimeout(() => this.#flush(task, waiting, table), due)
@@ -111,6 +112,12 @@ export class Followers {
       follower.tableAt += count
       follower.session.tell('table', body).catch(() => {})
     }
+  }
+
+  /** Nothing more will come that the last digests could wait for. */
+  #whole(task: TaskId, table: Table): boolean {
+    for (const follower of this.of(task)) return table.known() === pieceCount(follower.task)
+    return false
   }
 
   #flush(task: TaskId, told: { atMs: number; known: number; timer: NodeJS.Timeout | undefined }, table: Table): void {
