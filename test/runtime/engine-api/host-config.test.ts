@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'mocha'
+import { readCreate } from '../../../runtime/engine-api/create.ts'
+import { StatusError } from '../../../runtime/engine-api/errors.ts'
+
+function refused(body: object, status: number, message: RegExp): void {
+  assert.throws(
+    () => readCreate({ Image: 'i', ...body } as never, true),
+    (error: unknown) => error instanceof StatusError && error.status === status && message.test(error.message),
+    JSON.stringify(body),
+  )
+}
+const host = (HostConfig: object) => readCreate({ Image: 'i', HostConfig } as never, true)
+
+describe('readCreate', () => {
+  it('takes what clients send unasked, and keeps it out of the request', () => {
+    const { docker: _own, ...request } = host({
+      MemorySwappiness: -1,
+      OomKillDisable: false,
+      Isolation: '',
+      Links: null,
+      ConsoleSize: [24, 80],
+    })
+    assert.deepEqual(request, { image: 'i', network: 'bridge' })
+  })
+
+  it('refuses options that nobody knows, and known ones that are not offered, with another way', () => {
+    refused({ Nonsense: 1 }, 400, /Nonsense: unknown option/)
+    refused({ HostConfig: { Nonsense: 1 } }, 400, /HostConfig.Nonsense: unknown option/)
+    refused({ HostConfig: { VolumesFrom: ['a'] } }, 501, /not offered: name the volumes/)
+    refused({ HostConfig: { OomKillDisable: true } }, 501, /not offered: use --oom-score-adj/)
+    refused({ HostConfig: { SecurityOpt: ['seccomp={"defaultAction":"x"}'] } }, 501, /not offered/)
+    refused({ HostConfig: { LogConfig: { Type: 'fluentd' } } }, 400, /no log driver named 'fluentd'/)
+    refused({ HostConfig: { RestartPolicy: { Name: 'sometimes' } } }, 400, /unknown policy/)
+  })
+
+  it('reads binds, volumes and tmpfs, and one mount per target', () => {
+    const { mounts } = host({ Binds: ['/a:/b:ro,rslave', 'named:/c:nocopy'], Tmpfs: { '/t': 'size=1m,exec' } })
+    assert.deepEqual(mounts, [
+      { type: 'bind', source: '/a', makeSource: true, target: '/b', readonly: true, propagation: 'rslave' },
+      { type: 'volume', source: 'named', noCopy: true, target: '/c' },
+      { type: 'tmpfs', target: '/t', options: ['size=1m', 'exec'] },
+    ])
+    refused({ HostConfig: { Binds: ['/a:/b', '/c:/b/'] } }, 400, /Duplicate mount point: \/b/)
+    refused({ HostConfig: { Binds: ['/a:b'] } }, 400, /must be absolute/)
+    refused({ HostConfig: { Binds: ['/a:/'] } }, 400, /destination can't be '\/'/)
+    refused({ HostConfig: { Binds: ['/a:/b:sideways'] } }, 400, /invalid mode: sideways/)
+    refused({ HostConfig: { Tmpfs: { '/t': 'upperdir=/etc' } } }, 400, /invalid tmpfs option/)
+  })
+
+  it('reads ports, limits and the log', () => {
+    const request = host({
+      PortBindings: { '80/tcp': [{ HostIp: '127.0.0.1', HostPort: '8080' }], '53/udp': [{ HostPort: '' }] },
+      Memory: 1 << 26,
+      NanoCpus: 5e8,
+      LogConfig: { Type: 'local', Config: { 'max-size': '10k', 'max-file': '3' } },
+    })
+    assert.deepEqual(request.publish, [
+      { containerPort: 80, protocol: 'tcp', hostPort: 8080, hostIp: '127.0.0.1' },
+      { containerPort: 53, protocol: 'udp' },
+    ])
+    assert.deepEqual(request.resources, { memoryBytes: 1 << 26, nanoCpus: 5e8 })
+    assert.deepEqual(request.log, { driver: 'json-file', maxBytes: 10_240, maxFiles: 3 })
+  })
+
+  it('tells an entrypoint that is taken away from one that is left alone', () => {
+    const of = (Entrypoint: unknown) => readCreate({ Image: 'i', Entrypoint } as never, true).entrypoint
+    assert.equal(of([]), undefined)
+    assert.equal(of(null), undefined)
+    assert.deepEqual(of(['']), [])
+    assert.deepEqual(of('sh'), ['sh'])
+  })
+
+  it('has no bridge where the agent has no networks, and says what to use', () => {
+    assert.throws(() => readCreate({ Image: 'i' } as never, false), /use --network host or --network none/)
+  })
+})
