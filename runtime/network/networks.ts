@@ -768,9 +768,11 @@ function runtimeConfigOf(
 ): RuntimeConfig {
   const bits = (kind: string) => subnets.find((one) => one.base.kind() === kind)?.bits
   const ips = [...(ipv4 ? [`${ipv4}/${bits('ipv4') ?? 32}`] : []), ...(ipv6 ? [`${ipv6}/${bits('ipv6') ?? 128}`] : [])]
+  // neighbours remember who had an address: the same one comes with the same MAC again
+  const settledMac = mac ?? (ipv4 ? macOf(ipv4) : undefined)
   return {
     ...(ips.length > 0 ? { ips } : {}),
-    ...(mac ? { mac } : {}),
+    ...(settledMac ? { mac: settledMac } : {}),
     ...(aliases && aliases.length > 0 ? { aliases } : {}),
     ...(ports.length > 0
       ? {
@@ -778,6 +780,12 @@ function runtimeConfigOf(
         }
       : {}),
   }
+}
+
+/** A locally administered MAC that goes with an IPv4 address. */
+function macOf(ipv4: string): string {
+  const bytes = [0x02, 0xda, ...ipv4.split('.').map(Number)]
+  return bytes.map((one) => one.toString(16).padStart(2, '0')).join(':')
 }
 
 function checkEndpoint(target: Target, { ipv4, ipv6 }: EndpointRequest): void {

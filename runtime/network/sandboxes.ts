@@ -176,15 +176,28 @@ export class Sandboxes {
         .catch((error: unknown) => this.#parts.log.warn({ sandbox: id, error }, 'a sandbox could not be taken apart'))
   }
 
-  /** Takes a sandbox apart: endpoints last to first, namespace, record. Fine for one that is gone; a failure leaves the record. */
+  /**
+   * Takes a sandbox apart: endpoints last to first, namespace, record. Fine for one that is gone. A plugin that fails leaves the
+   * record, for the next start of the agent to try again; the namespace with its interfaces goes all the same.
+   */
   async release(id: string, { signal }: Waits): Promise<void> {
     const record = this.#all.get(id)
     if (!record) return
     if (!record.gone) await this.#put({ ...record, owner: '', gone: true })
-    for (const endpoint of record.endpoints.toReversed()) await this.#del(record, endpoint, { signal })
+    const failures: unknown[] = []
+    for (const endpoint of record.endpoints.toReversed()) {
+      try {
+        await this.#del(record, endpoint, { signal })
+      } catch (error) {
+        // what could neither be made nor unmade was never there
+        if (endpoint.result !== undefined) failures.push(error)
+        else this.#parts.log.warn({ sandbox: id, error }, 'an attachment that was not made could not be unmade')
+      }
+    }
     this.#parts.fault('detach:deleted')
     this.#parts.folder.remove(id)
     this.#parts.fault('detach:namespace')
+    if (failures.length > 0) throw failures[0]
     this.#all.delete(id)
     await this.#parts.records.remove('sandbox', id)
   }
