@@ -20,7 +20,7 @@ import {
   StopRequest,
   TerminalSize,
 } from '../src/wire/local-api.ts'
-import { ServiceList } from '../src/wire/rich-api.ts'
+import { ServiceList, StorageRequest, StorageView } from '../src/wire/rich-api.ts'
 import { CHANNEL, encodeFrame } from '../src/wire/stream-frame.ts'
 import { errorReply } from './api-error.ts'
 import type { Runtime } from './runtime.ts'
@@ -44,6 +44,12 @@ export function registerEngineRoutes(app: FastifyInstance, runtime: Runtime, opt
     })
     containerRoutes(scope, runtime, options)
     execRoutes(scope, runtime)
+    scope.get('/v1/storage', { schema: { response: { 200: StorageView } } }, async () => runtime.quotas.view())
+    scope.post(
+      '/v1/storage',
+      { schema: { body: StorageRequest, response: { 200: StorageView } } },
+      async (request) => runtime.quotas.initPool(request.body.bytes, options),
+    )
     scope.get('/v1/services', { schema: { response: { 200: ServiceList } } }, async () => ({
       services: runtime.services.list(),
     }))

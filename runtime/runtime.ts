@@ -14,6 +14,7 @@ import type { FaultPoint } from './containers/launch.ts'
 import type { ImageStore, RecordSpace, RootfsStore } from './containers/ports.ts'
 import { openLxcfs } from './lxcfs/open.ts'
 import type { Networks } from './network/networks.ts'
+import { Quotas } from './quota/quota.ts'
 import { Rich } from './rich/rich.ts'
 import { Services } from './rich/services.ts'
 import { OciRuntime } from './shim/oci-runtime.ts'
@@ -68,6 +69,7 @@ export class Runtime implements AsyncDisposable {
   readonly events: EventLog
   readonly health: HealthMonitor
   readonly networks: Networks | undefined
+  readonly quotas: Quotas
   /** Side services of rich containers. */
   readonly services: Services
   readonly #rich: Rich
@@ -79,12 +81,14 @@ export class Runtime implements AsyncDisposable {
       events: EventLog
       health: HealthMonitor
       services: Services
+      quotas: Quotas
       networks?: Networks
     },
     rich: Rich,
   ) {
     this.#rich = rich
     this.services = parts.services
+    this.quotas = parts.quotas
     this.networks = parts.networks
     this.containers = parts.containers
     this.execs = parts.execs
@@ -116,12 +120,15 @@ export class Runtime implements AsyncDisposable {
     const events = await EventLog.open(join(dir, 'events.jsonl'), { keep: KEEP_EVENTS, now: () => parts.clock.now() })
     const init = STATIC_INITS.find((path) => existsSync(path))
     const lxcfs = await openLxcfs({ setting: options.lxcfs ?? 'auto', runDir, cgroups }, { ...parts, events })
+    const { signal } = new AbortController()
+    const quotas = await Quotas.open({ dir: join(dir, '..', 'quota') }, { ...parts, signal })
     const services = new Services(
       { conmon: options.conmon },
       { ...parts, place: (pid) => containers.launcher.place(pid) },
     )
     const rich = new Rich({
       services,
+      quotas,
       ...(lxcfs ? { lxcfs } : {}),
       clock: parts.clock,
       log: parts.log,
@@ -143,6 +150,7 @@ export class Runtime implements AsyncDisposable {
         ...parts,
         events,
         runtimes: new Map(runtimes),
+        rootfs: quotas,
         extension: rich,
         host: {
           limits,
@@ -161,7 +169,7 @@ export class Runtime implements AsyncDisposable {
     containers.observers.add(health)
     await containers.start()
     const { networks } = parts
-    return new Runtime({ containers, execs, events, health, services, ...(networks ? { networks } : {}) }, rich)
+    return new Runtime({ containers, execs, events, health, services, quotas, ...(networks ? { networks } : {}) }, rich)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -8,6 +8,7 @@ import { Scope } from '../../src/base/scope.ts'
 import type { CreateRequest } from '../../src/wire/local-api.ts'
 import { checkHooks, Hooks } from '../hooks/hooks.ts'
 import type { Lxcfs } from '../lxcfs/lxcfs.ts'
+import type { Quotas } from '../quota/quota.ts'
 import { writeWhole } from '../shim/bundle.ts'
 import type { CgroupLayout } from '../spec/cgroups.ts'
 import type { ImageRunConfig } from '../spec/image-config.ts'
@@ -29,6 +30,7 @@ export interface RichParts {
   readonly log: Log
   readonly cgroups: CgroupLayout
   readonly services: Services
+  readonly quotas: Quotas
   /** Absent where lxcfs is off. */
   readonly lxcfs?: Lxcfs
   /** Told when an init inside said that it is up. */
@@ -51,10 +53,12 @@ export class Rich implements RunExtension, AsyncDisposable {
 
   settle(request: CreateRequest, image: ImageRunConfig): { request: CreateRequest; warnings: string[] } {
     checkHooks(request)
+    if (request.diskQuota) this.#parts.quotas.check()
     return { request: settleRich(request, image), warnings: [] }
   }
 
   async preStart(run: RunFacts, noting: Noting): Promise<void> {
+    this.#parts.quotas.want(run.id, run.request.diskQuota)
     await this.#hooks.begin(run)
     await this.#hooks.run('pre-start', 'host', run, {}, noting)
   }

@@ -220,6 +220,16 @@ export const COMMANDS: readonly CommandRow[] = [
     args: [CONTAINER],
     options: [{ flags: '-u, --user <USER>', summary: 'log in as this user (default: the one of the container)' }],
   },
+  { name: 'storage', summary: 'say how disk quotas are enforced on this host', client: true, options: [JSON_OPTION] },
+  {
+    name: 'storage init',
+    summary: 'make the pool of files that disk quotas come from, or grow it',
+    client: true,
+    options: [
+      { flags: '--size <SIZE>', summary: 'most that all quotas together may be: 100G', required: true },
+      JSON_OPTION,
+    ],
+  },
   {
     name: 'stop',
     summary: "stop containers: the image's stop signal, then KILL",

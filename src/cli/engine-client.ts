@@ -12,7 +12,7 @@ import type {
   LogsQuery,
   TerminalSize,
 } from '../wire/local-api.ts'
-import type { ServiceList, ServiceView } from '../wire/rich-api.ts'
+import type { ServiceList, ServiceView, StorageView } from '../wire/rich-api.ts'
 import { CHANNEL, encodeFrame, type Frame, FrameDecoder } from '../wire/stream-frame.ts'
 import { AgentClient, errorOfBody } from './client.ts'
 
@@ -71,6 +71,14 @@ export class EngineClient {
     const query = options.all === true ? { all: true } : {}
     const reply = await this.#agent.json<ContainerList>('GET', '/v1/containers', { query, signal: options.signal })
     return reply.containers
+  }
+
+  storage({ signal }: Waits): Promise<StorageView> {
+    return this.#agent.json('GET', '/v1/storage', { signal })
+  }
+
+  initStorage(bytes: number, { signal }: Waits): Promise<StorageView> {
+    return this.#agent.json('POST', '/v1/storage', { body: { bytes }, signal })
   }
 
   /** Side services of all running rich containers. */

@@ -84,6 +84,18 @@ export const DiskQuota = Type.Object(
 )
 export type DiskQuota = Static<typeof DiskQuota>
 
+/** `GET /v1/storage`: how quotas are enforced; `none` says why they are refused. */
+export const StorageView = Type.Object({
+  way: Type.Union([Type.Literal('pool'), Type.Literal('none')]),
+  reason: Type.Optional(Type.String()),
+  poolBytes: Type.Optional(Type.Integer()),
+  promisedBytes: Type.Optional(Type.Integer()),
+})
+export type StorageView = Static<typeof StorageView>
+
+/** `POST /v1/storage`: makes the pool, or grows it. */
+export const StorageRequest = Type.Object({ bytes: Type.Integer({ minimum: 1 << 20 }) }, closed)
+
 /** The members that {@link CreateRequest} takes in. */
 export const RICH_OPTIONS = {
   rich: Type.Optional(RichMode),

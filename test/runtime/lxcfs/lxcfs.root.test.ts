@@ -5,7 +5,7 @@ import { lxcfsDevice, parseMountInfo } from '../../../runtime/lxcfs/mount-table.
 import { aDir } from '../../fixtures/a-dir.ts'
 import { aRichEngine, type RichEngine } from '../../fixtures/a-rich-engine.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
-import { anInitImage } from '../../fixtures/a-systemd-image.ts'
+import { aSystemdImage } from '../../fixtures/a-systemd-image.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
 
 const never = new AbortController().signal
@@ -39,7 +39,7 @@ describe('lxcfs', function () {
   let tree = ''
   before(async function () {
     onStage(this, { programs: ['runc', 'crun', 'conmon', 'lxcfs', 'debootstrap'] })
-    tree = await anInitImage('systemd')
+    tree = await aSystemdImage()
   })
 
   for (const runtime of ['runc', 'crun']) {

@@ -4,7 +4,7 @@ import type { ServiceView } from '../../../src/wire/rich-api.ts'
 import { aDir } from '../../fixtures/a-dir.ts'
 import { aRichEngine, type RichEngine } from '../../fixtures/a-rich-engine.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
-import { anInitImage } from '../../fixtures/a-systemd-image.ts'
+import { aSystemdImage } from '../../fixtures/a-systemd-image.ts'
 
 const never = new AbortController().signal
 
@@ -23,7 +23,7 @@ for (const runtime of ['runc', 'crun']) {
     let tree = ''
     before(async function () {
       onStage(this, { net: true, programs: [runtime, 'conmon', 'debootstrap'] })
-      tree = await anInitImage('systemd')
+      tree = await aSystemdImage()
     })
 
     const MAIN = ['sh', '-c', 'trap "echo main-got-term; exit 5" TERM; echo main-up; while :; do sleep 0.1; done']

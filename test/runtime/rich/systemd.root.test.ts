@@ -9,7 +9,7 @@ import type { CreateRequest } from '../../../src/wire/local-api.ts'
 import { aDir } from '../../fixtures/a-dir.ts'
 import { aRichEngine, type RichEngine } from '../../fixtures/a-rich-engine.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
-import { anInitImage } from '../../fixtures/a-systemd-image.ts'
+import { aSystemdImage } from '../../fixtures/a-systemd-image.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
 
 const run = promisify(execFile)
@@ -38,7 +38,7 @@ describe('systemd as PID 1', function () {
   let tree = ''
   before(async function () {
     onStage(this, { net: true, programs: ['runc', 'crun', 'conmon', 'debootstrap', 'ssh', 'ssh-keygen', 'nsenter'] })
-    tree = await anInitImage('systemd')
+    tree = await aSystemdImage()
   })
 
   for (const runtime of ['runc', 'crun']) {
@@ -96,7 +96,7 @@ describe('systemd as PID 1', function () {
       await engine.runtime.containers.stop(id, { signal: never })
       const { exitCode, status } = engine.runtime.containers.inspect(id)
       assert.deepEqual({ exitCode, status }, { exitCode: 0, status: 'exited' }) // 137 would be a KILL
-      await readFile(join(dir.path, 'rootfs', id, 'upper/root/stop-job-ran'))
+      await readFile(join(dir.path, 'rootfs', id, 'rw/upper/root/stop-job-ran'))
     })
 
     it(`runs the image's own command as a unit under ${runtime}; its exit code ends the container`, async () => {

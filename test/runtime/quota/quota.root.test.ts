@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict'
+import { readFile, rm, statfs, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { aDir } from '../../fixtures/a-dir.ts'
+import { aRichEngine, type RichEngine } from '../../fixtures/a-rich-engine.ts'
+import { onStage } from '../../fixtures/a-stage.ts'
+import { aSystemdImage } from '../../fixtures/a-systemd-image.ts'
+import { failsWith } from '../../fixtures/fails-with.ts'
+
+const never = new AbortController().signal
+const MIB = 1 << 20
+const QUOTA = { bytes: 10 * MIB, inodes: 1000 }
+
+describe('disk quota by a pool of files', function () {
+  this.timeout(300_000)
+  let tree = ''
+  before(async function () {
+    onStage(this, { programs: ['runc', 'crun', 'conmon', 'mkfs.ext4', 'debootstrap'] })
+    tree = await aSystemdImage()
+  })
+
+  async function up(engine: RichEngine, diskQuota = QUOTA): Promise<string> {
+    const { containers } = engine.runtime
+    const { id } = await containers.create({ image: 'debian', command: ['sleep', '1000'], network: 'none', diskQuota })
+    await containers.startContainer(id, { signal: never })
+    return id
+  }
+
+  for (const runtime of ['runc', 'crun']) {
+    it(`stops bytes and inodes where it says under ${runtime}; df tells them, and a neighbour goes on`, async () => {
+      await using dir = await aDir()
+      await using engine = await aRichEngine({ dir: dir.path, runtime, images: { debian: { tree } } })
+      const view = await engine.runtime.quotas.initPool(256 * MIB, { signal: never })
+      assert.equal(view.way, 'pool')
+      const id = await up(engine)
+      const neighbour = await up(engine)
+      const shell = async (command: string) => engine.exec(id, ['sh', '-c', command])
+
+      const { output } = await shell('dd if=/dev/zero of=/fill bs=4096 count=10000 2>&1; stat -c %s /fill')
+      assert.match(output, /No space left on device/)
+      const written = Number(output.trim().split('\n').at(-1))
+      assert.ok(written > 9.8 * MIB && written < 10.3 * MIB, `${written} bytes were written`)
+      const total = Number((await shell('df -B1 --output=size / | tail -1')).output)
+      assert.ok(total > 9.8 * MIB && total < 10.5 * MIB, `df says ${total}`)
+      assert.equal((await engine.exec(neighbour, ['sh', '-c', 'echo fine > /here'])).exitCode, 0)
+
+      await shell('rm /fill')
+      const made = (await shell('mkdir /many; seq -f /many/%g 5000 | xargs touch 2>&1 | tail -1; ls /many | wc -l'))
+        .output
+      assert.match(made, /No space left on device/)
+      const count = Number(made.trim().split('\n').at(-1))
+      assert.ok(count > 950 && count <= 1040, `${count} files were made`)
+      const inodes = Number((await shell('df --output=itotal / | tail -1')).output)
+      assert.ok(inodes >= 1000 && inodes <= 1056, `df -i says ${inodes}`)
+      assert.equal((await engine.exec(neighbour, ['touch', '/there'])).exitCode, 0)
+    })
+  }
+
+  it('keeps what was written over a stop, a start and a restart of the agent, and takes the promise back at the end', async () => {
+    await using dir = await aDir()
+    const given = { dir: dir.path, runtime: 'crun', images: { debian: { tree } } }
+    const first = await aRichEngine(given)
+    await first.runtime.quotas.initPool(64 * MIB, { signal: never })
+    const id = await up(first)
+    await first.exec(id, ['sh', '-c', 'echo kept > /kept'])
+    await first.runtime.containers.stop(id, { timeoutSec: 0, signal: never })
+    await first.leave()
+    await using engine = await aRichEngine(given)
+    const { containers, quotas } = engine.runtime
+    await containers.startContainer(id, { signal: never })
+    assert.equal((await engine.exec(id, ['cat', '/kept'])).output, 'kept\n')
+    assert.match(
+      (await engine.exec(id, ['sh', '-c', 'dd if=/dev/zero of=/fill bs=1M count=20 2>&1'])).output,
+      /No space/,
+    )
+    await containers.remove(id, { force: true, signal: never })
+    assert.equal((await quotas.view()).promisedBytes, 0)
+  })
+
+  it('promises no more than the pool has', async () => {
+    await using dir = await aDir()
+    await using engine = await aRichEngine({ dir: dir.path, runtime: 'crun', images: { debian: { tree } } })
+    await engine.runtime.quotas.initPool(20 * MIB, { signal: never })
+    await up(engine)
+    await failsWith('LIMIT_EXCEEDED', up(engine))
+    await engine.runtime.quotas.initPool(64 * MIB, { signal: never })
+    await up(engine)
+  })
+
+  it('makes the file anew when the machine stopped in the middle, and removes files that nobody owns', async () => {
+    await using dir = await aDir()
+    const given = { dir: dir.path, runtime: 'crun', images: { debian: { tree } } }
+    const first = await aRichEngine(given)
+    await first.runtime.quotas.initPool(64 * MIB, { signal: never })
+    const id = await up(first)
+    await first.runtime.containers.stop(id, { timeoutSec: 0, signal: never })
+    await first.leave()
+    await rm(join(dir.path, 'quota', `${id}.json`)) // as if it had come to the promise only
+    await writeFile(join(dir.path, 'quota', `${id}.ext4`), 'half made')
+    await writeFile(join(dir.path, 'quota', 'stranger.ext4'), 'left over')
+    await using engine = await aRichEngine(given)
+    await engine.runtime.containers.startContainer(id, { signal: never })
+    await assert.rejects(readFile(join(dir.path, 'quota', 'stranger.ext4')), { code: 'ENOENT' })
+    const { blocks, bsize } = await statfs(join(dir.path, 'rootfs', id, 'rw'))
+    assert.ok(blocks * bsize < 12 * MIB)
+  })
+
+  it('is refused at create where nothing can enforce it', async () => {
+    await using dir = await aDir()
+    await using engine = await aRichEngine({ dir: dir.path, runtime: 'crun', images: { debian: { tree } } })
+    const asked = engine.runtime.containers.create({ image: 'debian', diskQuota: QUOTA })
+    await failsWith('HOST_UNABLE', asked, /nothing can enforce it here: this host has no quota pool/)
+  })
+})
