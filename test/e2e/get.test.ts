@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict'
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
+import { describe, it } from 'mocha'
+import { AgentClient } from '../../src/cli/client.ts'
+import { runProgram } from '../../src/cli/program.ts'
+import { digestOf } from '../../src/oci/digest.ts'
+import { GET_FILE_HEADER, readGetStream } from '../../src/wire/get-frames.ts'
+import { aDir } from '../fixtures/a-dir.ts'
+import { aSwarm } from '../fixtures/a-swarm.ts'
+import { randomBody } from '../fixtures/an-image.ts'
+import { anOrigin } from '../fixtures/an-origin.ts'
+
+const MIB = 1024 * 1024
+const signal = () => AbortSignal.timeout(30_000)
+
+async function get(args: string[], socket: string): Promise<{ code: number; stderr: string }> {
+  const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()]
+  stdout.resume()
+  const code = await runProgram(['get', ...args], {
+    env: { DARNER_SOCKET: socket },
+    stdin,
+    stdout,
+    stderr,
+    signal: signal(),
+  })
+  return { code, stderr: String(stderr.read() ?? '') }
+}
+
+describe('darner get', () => {
+  it('writes the whole blob under its name, cold and warm, and leaves no draft', async () => {
+    await using origin = await anOrigin()
+    await using swarm = await aSwarm({ peers: 1 })
+    await using out = await aDir()
+    const body = randomBody(21, 5 * MIB + 7)
+    origin.at('/blob', { body })
+    const socket = join(swarm.directory, 'agent-0.sock')
+    for (const name of ['cold', 'warm']) {
+      const { code, stderr } = await get([`${origin.url}/blob`, '-o', join(out.path, name), '--quiet'], socket)
+      assert.equal(code, 0, stderr)
+      assert.equal(digestOf(await readFile(join(out.path, name))), digestOf(body))
+    }
+    assert.deepEqual((await readdir(out.path)).sort(), ['cold', 'warm'])
+  })
+
+  it('leaves the old file alone when the blob is another than was named', async () => {
+    await using origin = await anOrigin()
+    await using swarm = await aSwarm({ peers: 1 })
+    await using out = await aDir()
+    origin.at('/blob', { body: randomBody(22, MIB) })
+    const target = join(out.path, 'file')
+    const args = [`${origin.url}/blob`, '-o', target, '--digest', digestOf('another'), '--quiet']
+    const { code, stderr } = await get(args, join(swarm.directory, 'agent-0.sock'))
+    assert.equal(code, 1)
+    assert.match(stderr, /hash/)
+    assert.deepEqual(await readdir(out.path), [])
+  })
+})
+
+describe('POST /v1/get', () => {
+  for (const byFile of [false, true]) {
+    it(byFile ? 'tells where the bytes are when asked by file' : 'sends the bytes otherwise', async () => {
+      await using origin = await anOrigin()
+      await using swarm = await aSwarm({ peers: 1 })
+      const body = randomBody(23, 3 * MIB)
+      origin.at('/blob', { body })
+      const client = new AgentClient({ socket: join(swarm.directory, 'agent-0.sock') })
+      const request = { origin: { kind: 'url', url: `${origin.url}/blob` }, priority: 'interactive', order: 'landed' }
+      const answer = await client.open('POST', '/v1/get', { body: { ...request, byFile }, signal: signal() })
+      const path = answer.headers[GET_FILE_HEADER]
+      assert.equal(typeof path, byFile ? 'string' : 'undefined')
+      const sums = { data: 0, landed: 0 }
+      for await (const frame of readGetStream(answer)) {
+        if (frame.kind === 'data') sums.data += frame.bytes.byteLength
+        if (frame.kind === 'landed') sums.landed += frame.length
+      }
+      assert.deepEqual(sums, byFile ? { data: 0, landed: body.byteLength } : { data: body.byteLength, landed: 0 })
+    })
+  }
+})
