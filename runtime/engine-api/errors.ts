@@ -57,7 +57,7 @@ function worded(error: DarnerError, text: string): string {
   if (code === 'CONFLICT' && typeof error.details.name === 'string') {
     return `Conflict. The container name "/${error.details.name}" is already in use by container "${error.details.owner}". You have to remove (or rename) that container to be able to reuse that name.`
   }
-  if (code === 'RUNTIME_FAILED' || code === 'BAD_ARGUMENT') {
+  if (code === 'RUNTIME_FAILED') {
     const why = startFailure(error)
     if (why !== undefined) return `failed to create task for container: ${message}: ${why}`
   }

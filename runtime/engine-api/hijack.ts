@@ -73,6 +73,8 @@ interface Opened {
   readonly tty: boolean
   readonly wants: { readonly stdin: boolean; readonly stdout: boolean; readonly stderr: boolean }
   /** What was written before, when it was asked for. */
+  /** True when the streams end only after the exit code is known. */
+  readonly settles?: boolean
   readonly past?: () => AsyncGenerator<Uint8Array>
 }
 
@@ -113,7 +115,7 @@ async function openExec(execId: string, body: Buffer, parts: DockerParts): Promi
   containers.tell(containers.entry(containerId), `exec_start: ${request.command.join(' ')}`, { execID: execId })
   const [rows = 0, columns = 0] = start.ConsoleSize ?? []
   if (tty && rows > 0 && columns > 0) await execs.resize(execId, { rows, columns })
-  return { session, tty, wants }
+  return { session, tty, wants, settles: true }
 }
 
 /** The streams of what never ran: one text. */
@@ -150,7 +152,11 @@ export function parseStart(body: Uint8Array): { Detach?: boolean; Tty?: boolean;
   return json
 }
 
-async function carry(socket: Duplex, { session, tty, wants, past }: Opened, parts: DockerParts): Promise<void> {
+async function carry(
+  socket: Duplex,
+  { session, tty, wants, past, settles }: Opened,
+  parts: DockerParts,
+): Promise<void> {
   const onAbort = () => socket.destroy()
   parts.signal.addEventListener('abort', onAbort, { once: true })
   socket.once('close', () => session.leave())
@@ -161,6 +167,9 @@ async function carry(socket: Duplex, { session, tty, wants, past }: Opened, part
       if (!wants[stream]) continue
       await send(socket, tty ? bytes : framed(stream === 'stdout' ? STDOUT : STDERR, bytes))
     }
+    // clients ask for the exit code as soon as the streams end
+    if (!socket.destroyed && settles)
+      await Promise.race([session.result, new Promise((resolve) => socket.once('close', resolve))])
   } catch (error) {
     // a start that failed is told by the start's own answer; one that left has closed already
     if (!(error instanceof DarnerError)) throw error

@@ -71,7 +71,7 @@ export function buildSpec(input: SpecInput): OciSpec {
     ociVersion: OCI_VERSION,
     process: processOf(input, capabilities),
     root: { path: rootfs, readonly: request.readonlyRootfs === true },
-    hostname: hostnameOf(id, request, host),
+    ...(request.hostUts === true ? {} : { hostname: hostnameOf(id, request, host) }),
     ...(request.domainname ? { domainname: request.domainname } : {}),
     mounts: mountsOf(input),
     annotations: { 'org.opencontainers.image.ref.name': request.image },
@@ -179,10 +179,8 @@ function mountsOf({ request, host, files, mounts: asked = [] }: SpecInput): OciM
     return one
   })
   if (request.hostIpc === true) {
-    for (const path of ['/dev/shm', '/dev/mqueue']) {
-      const at = own.findIndex((one) => one.destination === path)
-      if (at >= 0) own[at] = bind(path, path)
-    }
+    const at = own.findIndex((one) => one.destination === '/dev/shm')
+    if (at >= 0) own[at] = bind('/dev/shm', '/dev/shm')
   }
   const taken = new Set(asked.map((one) => one.destination))
   const further = [

@@ -49,7 +49,7 @@ export class Volumes {
     if (there) return there
     const option = Object.keys(asked.options ?? {})[0]
     if (option !== undefined)
-      throw new DarnerError('UNSUPPORTED', `create ${name}: invalid option: "${option}"`, {
+      throw new DarnerError('UNSUPPORTED', `create ${name}: the volume option ${option} is not offered`, {
         way: 'use a bind mount, or a tmpfs mount with --tmpfs',
       })
     await mkdir(join(this.#dir, name, '_data'), { recursive: true, mode: 0o755 })
