@@ -26,6 +26,7 @@ import { type ConfList, readConfLists } from './conflist.ts'
 import { endpointView } from './endpoint-view.ts'
 import { hostsText, parseExtraHost, resolvText } from './guest-files.ts'
 import { HostPorts } from './host-ports.ts'
+import { removeIdlePortmap } from './host-rules.ts'
 import { NetnsFolder } from './netns.ts'
 import { type MembershipRecord, type NetworkRecord, NetworkRecords, type SandboxRecord } from './records.ts'
 import { endPlugins, recoverNetworks } from './recover.ts'
@@ -151,6 +152,7 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
     for (const one of found.network) this.#networks.set(one.id, one)
     for (const one of found.membership) this.#memberships.set(one.containerId, one)
     for (const one of found.sandbox) this.#sandboxes.restore(one as SandboxRecord)
+    this.#attached = found.sandbox.length > 0
     if (found.sandbox.length > 0)
       await endPlugins(new Set(found.sandbox.map((one) => one.id)), this.#options.pluginDirs)
     if (![...this.#networks.values()].some((one) => one.builtIn)) await this.#makeDefault()
@@ -189,7 +191,13 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
       }
     }
     await this.#bridges[Symbol.asyncDispose]()
+    if (!this.#attached) return
+    await removeIdlePortmap('ipv4', { signal })
+    await removeIdlePortmap('ipv6', { signal })
   }
+
+  /** Something was on a network in this agent's time, or before. */
+  #attached = false
 
   // what users do
 
@@ -354,6 +362,7 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
       const memberships = this.#membershipsOf(guest) ?? []
       const targets = memberships.map((one) => ({ ...one, target: this.#find(one.networkId) }))
       for (const { target } of targets) this.#count(target.id, 1)
+      this.#attached = true
       try {
         const ports = await this.#ports.claim(guest.id, guest.request.publish ?? [])
         try {
@@ -711,7 +720,7 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
     const short = /^[0-9a-f]{4,63}$/.test(wanted) ? own.filter((one) => one.id.startsWith(wanted)) : []
     const [only, second] = short
     if (only && !second) return { kind: 'bridge', id: only.id, name: only.name, record: only }
-    throw new DarnerError('NOT_FOUND', `network ${reference} not found`)
+    throw new DarnerError('NOT_FOUND', `network ${reference} not found`, { details: { network: reference } })
   }
 
   #viewOf(target: Target): NetworkView {

@@ -1,8 +1,9 @@
 /** `darner run`: a command in a new container; the image is pulled first when it isn't here. Exit code: the command's. */
-import { DarnerError, errorLine, isDarnerError } from '../../base/errors.ts'
+import { errorLine, isDarnerError } from '../../base/errors.ts'
 import type { CreateReply, CreateRequest } from '../../wire/local-api.ts'
 import type { Action, CommandContext } from '../context.ts'
 import { EngineClient } from '../engine-client.ts'
+import { networkOf } from '../network-options.ts'
 import { resolveEnv, text, texts } from '../option-values.ts'
 import { richOf } from '../rich-options.ts'
 import { mustBeTerminal, runSession, startFailureCode, windowSize } from '../session-io.ts'
@@ -39,15 +40,9 @@ function requestOf(args: readonly string[], options: Record<string, unknown>, co
     openStdin: options.interactive === true,
     stdinOnce: options.interactive === true && !detach,
     autoRemove: options.rm === true,
-    ...networkOf(text(options, 'network')),
+    ...networkOf(options),
     ...richOf(options),
   }
-}
-
-function networkOf(mode: string | undefined): Pick<CreateRequest, 'network'> {
-  if (mode === undefined) return {}
-  if (mode === 'host' || mode === 'none') return { network: mode }
-  throw new DarnerError('BAD_ARGUMENT', `network ${mode} is not host or none`)
 }
 
 async function createOrPull(
@@ -60,7 +55,7 @@ async function createOrPull(
   try {
     return await client.create(request, { signal })
   } catch (error) {
-    if (!isDarnerError(error, 'NOT_FOUND')) throw error
+    if (!isDarnerError(error, 'NOT_FOUND') || error.details.network !== undefined) throw error
   }
   const quiet = options.quiet === true
   const platform = text(options, 'platform')

@@ -1,0 +1,39 @@
+/** `darner network create`: a network whose containers find each other by name; prints its id. */
+import { DarnerError } from '../../base/errors.ts'
+import type { NetworkCreate, SubnetConfig } from '../../wire/networks-api.ts'
+import type { Action } from '../context.ts'
+import { NetworkClient } from '../network-client.ts'
+import { texts } from '../option-values.ts'
+
+export const action: Action = async (args, options, context) => {
+  const [name = ''] = args
+  const subnets = subnetsOf(options)
+  const labels = Object.fromEntries(
+    texts(options, 'label').map((one) => [one.split('=')[0] ?? '', one.split('=').slice(1).join('=')]),
+  )
+  const request: NetworkCreate = {
+    name,
+    ...(subnets.length > 0 ? { subnets } : {}),
+    ...(options.ipv6 === true ? { ipv6: true } : {}),
+    ...(options.internal === true ? { internal: true } : {}),
+    ...(Object.keys(labels).length > 0 ? { labels } : {}),
+  }
+  const made = await new NetworkClient({ socket: context.socket }).create(request, { signal: context.signal })
+  context.stdout.write(`${made.id}\n`)
+  return 0
+}
+
+/** Gateways and ranges go with the subnet of their family. */
+function subnetsOf(options: Readonly<Record<string, unknown>>): SubnetConfig[] {
+  const family = (text: string) => text.includes(':')
+  const subnets = texts(options, 'subnet')
+  const rest = (name: string, subnet: string) => texts(options, name).find((one) => family(one) === family(subnet))
+  for (const name of ['gateway', 'ipRange'])
+    for (const one of texts(options, name))
+      if (!subnets.some((subnet) => family(subnet) === family(one)))
+        throw new DarnerError('BAD_ARGUMENT', `${one}: there is no subnet that it could lie in`)
+  return subnets.map((subnet) => {
+    const [gateway, ipRange] = [rest('gateway', subnet), rest('ipRange', subnet)]
+    return { subnet, ...(gateway === undefined ? {} : { gateway }), ...(ipRange === undefined ? {} : { ipRange }) }
+  })
+}
