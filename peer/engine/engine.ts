@@ -21,6 +21,7 @@ import { type Digest, digestOf } from '../../src/oci/digest.ts'
 import type { Store, StoredTask } from '../../src/store/store.ts'
 import { type Origin, originName } from '../../src/task/origin.ts'
 import { blobTask, pieceBytesFor, pieceCount, pieceRange, type Task, type TaskId } from '../../src/task/task.ts'
+import { unlessAlone } from './alone.ts'
 import { Download, type DownloadOptions } from './download.ts'
 import { fetchFromOrigin, readPieces } from './fallback.ts'
 import { OpenContent } from './open-content.ts'
@@ -55,6 +56,9 @@ interface AskOptions {
   readonly signal: AbortSignal
   readonly supernodeMs?: number
 }
+
+/** A slow peer's next piece may take about so long. */
+const MIN_ALONE_MS = 1_000
 
 /** The scheduler can't be asked: what a fallback is for. The origin's own refusals are none. */
 const UNREACHABLE = ['SUPERNODE_UNREACHABLE', 'CLOSED', 'TIMED_OUT', 'PEER_UNREACHABLE'] as const
@@ -172,11 +176,12 @@ export class Engine implements ContentSource, AsyncDisposable {
   async #start(key: string, request: ContentRequest, supernodeMs?: number): Promise<Running> {
     const controller = new AbortController()
     const registration = await this.#register(request, controller.signal, supernodeMs)
+    const aloneMs = supernodeMs === undefined ? this.#options.stallMs : Math.max(MIN_ALONE_MS, supernodeMs)
     try {
       const running =
         registration instanceof DarnerError
           ? await this.#straight(request, registration, controller)
-          : await this.#swarm(request, registration, controller)
+          : await this.#swarm(request, registration, controller, aloneMs)
       this.#parts.opened?.(running.stored.task.id, request.origin)
       const over = running.whole.then(
         () => {},
@@ -231,7 +236,12 @@ export class Engine implements ContentSource, AsyncDisposable {
     return known
   }
 
-  async #swarm(request: ContentRequest, registration: Registration, controller: AbortController): Promise<Running> {
+  async #swarm(
+    request: ContentRequest,
+    registration: Registration,
+    controller: AbortController,
+    aloneMs: number,
+  ): Promise<Running> {
     const { store, clock, random, exchange, log } = this.#parts
     checkSize(request, registration.task)
     const stored = await store.create(registration.task, { signal: controller.signal })
@@ -256,7 +266,17 @@ export class Engine implements ContentSource, AsyncDisposable {
         )
         running.use(download)
         try {
-          return await download.run({ signal })
+          return await unlessAlone(
+            aloneMs,
+            // what is all here is being hashed, and needs nobody
+            {
+              connected: () => this.#parts.scheduler.connected || stored.have.full,
+              have: () => stored.have.count,
+              clock,
+            },
+            (inner) => download.run({ signal: inner }),
+            { signal },
+          )
         } catch (error) {
           if (signal.aborted || !isDarnerError(error, 'TASK_FAILED') || this.#parts.scheduler.connected) throw error
           const reason = this.#mayFallBack(

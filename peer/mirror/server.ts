@@ -55,7 +55,10 @@ export interface MirrorStatus {
   readonly upstreams: readonly Upstream[]
   readonly requests: number
   readonly failures: number
+  /** Sent in answers that are over. */
   readonly bytes: number
+  /** Sent so far in answers under way. */
+  readonly sending: number
 }
 
 export interface Mirror extends AsyncDisposable {
@@ -88,6 +91,7 @@ class RunningMirror implements Mirror {
   readonly #server: Server
   readonly #closed = new AbortController()
   readonly #work = new Set<Promise<void>>()
+  readonly #sending = new Map<ServerResponse, () => number>()
   #address = ''
   #requests = 0
   #failures = 0
@@ -133,6 +137,7 @@ class RunningMirror implements Mirror {
       requests: this.#requests,
       failures: this.#failures,
       bytes: this.#bytes,
+      sending: [...this.#sending.values()].reduce((sum, sent) => sum + sent(), 0),
     }
   }
 
@@ -186,6 +191,7 @@ class RunningMirror implements Mirror {
     const { socket } = request
     const writtenBefore = socket.bytesWritten
     this.#requests++
+    this.#sending.set(response, () => socket.bytesWritten - writtenBefore)
     const gone = new AbortController()
     response.on('close', () => {
       if (!response.writableFinished) gone.abort(new DarnerError('INTERRUPTED', 'the client left'))
@@ -217,6 +223,7 @@ class RunningMirror implements Mirror {
       )
       fail(request, response, known, subject, head)
     } finally {
+      this.#sending.delete(response)
       this.#bytes += socket.bytesWritten - writtenBefore
     }
   }

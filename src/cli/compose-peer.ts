@@ -14,8 +14,8 @@ import { openShared, packageVersion } from './compose-shared.ts'
 /** How long a task waits for the supernode before it goes to the origin itself. */
 const SUPERNODE_MS = 5_000
 
-/** The same behind the mirror, whose clients have an origin of their own to go to. */
-const MIRROR_SUPERNODE_MS = 800
+/** The same behind the mirror, whose clients have an origin of their own to go to; a random share of it is waited once more. */
+const MIRROR_SUPERNODE_MS = 450
 
 export interface ComposedPeer {
   readonly peer: Peer

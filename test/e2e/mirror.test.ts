@@ -288,8 +288,10 @@ describe('the registry mirror', () => {
           assert.equal(through.status, 401, `${method} ${path}`)
           assert.equal(through.headers['www-authenticate'], straight.headers['www-authenticate'], `${method} ${path}`)
           assert.deepEqual(through.body, straight.body)
-          const welcome = await mirror.ask(path, { method, headers: { authorization: right } })
-          const expected = await askMirror(registry.host, path, { method, headers: { authorization: right } })
+          // without an Accept this registry denies that it has OCI manifests
+          const headers = { authorization: right, accept: MEDIA.ociManifest }
+          const welcome = await mirror.ask(path, { method, headers })
+          const expected = await askMirror(registry.host, path, { method, headers })
           assert.equal(welcome.status, expected.status, `${method} ${path}`)
         }
       }

@@ -1,0 +1,63 @@
+/** Notices a fetch that stands still because its supernode is gone, for readers that have an origin of their own to go to. */
+import type { Clock } from '../../src/base/clock.ts'
+import { DarnerError } from '../../src/base/errors.ts'
+
+const LOOK_MS = 100
+
+export interface AloneParts {
+  readonly connected: () => boolean
+  /** Pieces that are here. */
+  readonly have: () => number
+  readonly clock: Clock
+}
+
+/**
+ * Runs `work` under a signal that aborts with TASK_FAILED when, without a supernode, no piece has come for `patienceMs`. Among peers
+ * that still serve each other a fetch goes on for as long as they do.
+ */
+export async function unlessAlone<T>(
+  patienceMs: number,
+  parts: AloneParts,
+  work: (signal: AbortSignal) => Promise<T>,
+  { signal }: { signal: AbortSignal },
+): Promise<T> {
+  const alone = new AbortController()
+  const over = new AbortController()
+  const watching = watch(patienceMs, parts, alone, AbortSignal.any([signal, over.signal]))
+  try {
+    return await work(AbortSignal.any([signal, alone.signal]))
+  } catch (error) {
+    throw alone.signal.aborted && !signal.aborted ? alone.signal.reason : error
+  } finally {
+    over.abort()
+    await watching
+  }
+}
+
+/** Never rejects. */
+async function watch(
+  patienceMs: number,
+  { connected, have, clock }: AloneParts,
+  alone: AbortController,
+  signal: AbortSignal,
+): Promise<void> {
+  let sinceMs = clock.monotonicMs()
+  let seen = have()
+  try {
+    for (;;) {
+      await clock.sleep(LOOK_MS, { signal })
+      const now = clock.monotonicMs()
+      if (connected() || have() !== seen) {
+        seen = have()
+        sinceMs = now
+      } else if (now - sinceMs >= patienceMs) {
+        alone.abort(
+          new DarnerError('TASK_FAILED', `no piece came for ${Math.round(now - sinceMs)} ms and the supernode is gone`),
+        )
+        return
+      }
+    }
+  } catch {
+    // the signal's reason: the fetch is over
+  }
+}
