@@ -268,7 +268,8 @@ export class Seed {
         return { read: await this.#parts.origin.read(target, { signal }), open: !carriesRights(origin) }
       } catch (error) {
         if (
-          isDarnerError(error, 'ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_NOT_FOUND') &&
+          // FORBIDDEN: a token that anybody may have is given out where it may not be asked for; one's own may do
+          isDarnerError(error, 'ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_NOT_FOUND', 'ORIGIN_FORBIDDEN') &&
           credential !== undefined
         ) {
           return { read: await this.#parts.origin.read(target, { credential, signal }), open: false }
