@@ -63,6 +63,13 @@ export interface Granted {
   readonly scope: string
 }
 
+/** Somebody's question about a blob, that others share. */
+interface Opening {
+  readonly answer: Promise<Opened>
+  /** Whose rights it was asked with. */
+  readonly who: string
+}
+
 interface Opened {
   readonly task: SeedTask
   readonly access: Access
@@ -78,7 +85,7 @@ export class Seed {
   readonly #tasks = new Map<TaskId, SeedTask>()
   readonly #access = new Map<TaskId, Access>()
   /** By digest, or by URL for content that has none yet. */
-  readonly #opening = new Map<string, Promise<Opened>>()
+  readonly #opening = new Map<string, Opening>()
   readonly #urls = new Map<string, { id: TaskId; untilMs: number }>()
   readonly #rights = new Map<string, { answer: Promise<void>; untilMs: number }>()
 
@@ -110,16 +117,27 @@ export class Seed {
       const opening = known ?? this.#begin(key, request)
       let opened: Opened
       try {
-        opened = await abortable(opening, signal)
+        opened = await abortable(opening.answer, signal)
       } catch (error) {
-        // another asker's refusal isn't ours: ask again with our own credential, once
+        // the refusal of an asker with other rights isn't ours: ask again
         if (
           known !== undefined &&
+          known.who !== this.#who(request) &&
           attempt < MAX_SHARED_REFUSALS &&
           isDarnerError(error, 'ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_NOT_FOUND')
         )
           continue
         throw error
+      }
+      if (this.#outranks(request, opened)) {
+        // a place that has proven itself isn't held up by one that has not
+        const { task } = opened.task
+        const reason = new Failure('TASK_FAILED', `${task.id}: read anew through another place`)
+        this.drop(task.id)
+        this.#opening.delete(key)
+        this.#listener.failed(opened.task, reason)
+        await opened.task.stored.discard(reason)
+        continue
       }
       if (request.bytes !== undefined && request.bytes !== opened.task.task.bytes) {
         throw new Failure(
@@ -129,6 +147,13 @@ export class Seed {
       }
       return { task: opened.task, scope: await this.#right(opened, request, signal) }
     }
+  }
+
+  #outranks({ origin }: SeedRequest, { task, access }: Opened): boolean {
+    const { reading } = access
+    if (reading === undefined || task.stored.complete || task.error !== undefined) return false
+    const scope = scopeOf(origin)
+    return scope !== reading.scope && access.scopes.has(scope)
   }
 
   /** Under which scope a follower of this task reads now: what was unproven at first may be proven since. */
@@ -145,7 +170,7 @@ export class Seed {
     this.#tasks.delete(id)
     this.#access.delete(id)
     for (const [key, opening] of this.#opening) {
-      void opening.then(
+      void opening.answer.then(
         ({ task }) => {
           if (task.task.id === id && this.#opening.get(key) === opening) this.#opening.delete(key)
         },
@@ -184,10 +209,15 @@ export class Seed {
     return url
   }
 
-  #begin(key: string, request: SeedRequest): Promise<Opened> {
-    const opening = this.#open(request, this.#parts.scope.signal)
+  /** The same answer is due to all who ask the same place with the same credential. */
+  #who({ origin, credential }: SeedRequest): string {
+    return `${scopeOf(origin)} ${this.#parts.names.of(credential)}`
+  }
+
+  #begin(key: string, request: SeedRequest): Opening {
+    const opening = { answer: this.#open(request, this.#parts.scope.signal), who: this.#who(request) }
     this.#opening.set(key, opening)
-    opening.catch(() => {
+    opening.answer.catch(() => {
       if (this.#opening.get(key) === opening) this.#opening.delete(key)
     })
     return opening
@@ -335,6 +365,8 @@ export class Seed {
           this.#listener.sealed(task, digest)
         },
         failed: (error) => {
+          // it may have made way for another read of the same blob
+          if (this.#tasks.get(id) !== task) return
           if (access.reading !== undefined && isDarnerError(error, 'DIGEST_MISMATCH', 'SIZE_MISMATCH')) {
             log.warn({ taskId: id, scope: access.reading.scope, error: error.message }, 'origin served other bytes')
             access.reading = undefined

@@ -126,6 +126,20 @@ describe('a private blob', function () {
     })
   }
 
+  it('costs its registry few questions, however many hosts without rights ask for it', async () => {
+    await using origin = await anOrigin()
+    const digest = digestOf('private')
+    origin.at(`/v2/team/app/blobs/${digest}`, { status: 404 })
+    await using swarm = await aSwarm({ peers: 3 })
+    const asks = swarm.agents.flatMap((agent) =>
+      [1, 2, 3, 4].map((bytes) =>
+        failsWith('ORIGIN_NOT_FOUND', fetch(agent, registryRequest(origin.url, digest, undefined, bytes))),
+      ),
+    )
+    await Promise.all(asks)
+    assert.ok(origin.requests.length <= 3, `${origin.requests.length} requests for ${asks.length} asks`)
+  })
+
   it('is refused with the token server’s own verdict, and lives through tokens that end', async function () {
     needs(this, noRegistry)
     await using tokens = await aTokenServer({
@@ -234,6 +248,31 @@ describe('a private blob', function () {
     const done = content[Symbol.asyncDispose]()
     never.resolve()
     await done
+  })
+
+  it('is not held up by an origin of one’s own that never ends', async function () {
+    needs(this, noRegistry)
+    await using registry = await aRegistry({ auth: 'basic' })
+    const { body, digest } = await pushed(registry, 8)
+    await using own = await anOrigin()
+    const never = Promise.withResolvers<void>()
+    const slow = { body: randomBody(97, body.byteLength), pauseAfter: MIB, until: never.promise }
+    own.at(`/v2/team/app/blobs/${digest}`, slow)
+    await using swarm = await aSwarm({ peers: 3 })
+    const [one, two, stranger] = swarm.agents
+    await fetch(one, registryRequest(registry.url, digest, ALICE))
+    await swarm.stopSupernode()
+    await swarm.wipeSupernode(['store'])
+    await swarm.startSupernode()
+    for (const agent of swarm.agents) await agent.peer.scheduler.ready({ signal: AbortSignal.timeout(10_000) })
+    assert.ok(stranger)
+    const signal = AbortSignal.timeout(30_000)
+    await using content = await stranger.peer.engine.open(registryRequest(own.url, digest), { signal })
+    const failure = content.whole({ signal }).catch((error: unknown) => error)
+    while (content.progress().have < MIB / 2) await systemClock.sleep(20, { signal })
+    assert.equal((await fetch(two, registryRequest(registry.url, digest, ALICE))).digest, digest)
+    assert.match(String(await failure), /TASK_FAILED|read anew|other place|another place/)
+    never.resolve()
   })
 
   it('opens to no forged, borrowed or expired pass, at a peer or at the seed', async function () {

@@ -91,6 +91,27 @@ describe('a restart of the supernode', function () {
     assert.equal(gets(origin).length, 2)
   })
 
+  it('is told afterwards who read an origin while it was away, and why', async () => {
+    await using origin = await anOrigin()
+    await using swarm = await aSwarm({ peers: 1 })
+    const body = randomBody(5, 2 * MIB)
+    const digest = digestOf(body)
+    origin.at('/blob', { body })
+    const [agent] = swarm.agents
+    assert.ok(agent)
+    await swarm.stopSupernode()
+    const summary = await fetch(agent, `${origin.url}/blob`, digest)
+    assert.equal(summary.from.origin, body.byteLength)
+    await swarm.startSupernode()
+    await agent.peer.scheduler.ready({ signal: AbortSignal.timeout(10_000) })
+    const { why } = swarm.supernode.supernode
+    const { peer } = await agent.peer.status()
+    await until(5_000, async () => (await why.of(digest as string as TaskId)).length > 0)
+    const [row] = await why.of(digest as string as TaskId)
+    assert.deepEqual([row?.peer, row?.bytes], [peer, body.byteLength])
+    assert.match(row?.reason ?? '', /^SUPERNODE_UNREACHABLE: /)
+  })
+
   it('hears of half-done tasks that an agent found on its disk', async () => {
     await using origin = await anOrigin()
     await using swarm = await aSwarm({ peers: 1 })
