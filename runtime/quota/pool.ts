@@ -2,14 +2,15 @@
  * A pool of files, one fixed-size ext4 each, for hosts without project quotas: the writable layer of a container lies in one, so
  * that bytes and inodes end where the file system does. What is promised to all of them never exceeds the pool's size.
  */
-import { mkdir, open, readdir, readFile, rename, rm, statfs, truncate } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, rm, statfs, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Static, type TSchema, Type } from 'typebox'
-import { Value } from 'typebox/value'
+import { type Static, Type } from 'typebox'
 import { DarnerError, systemCode } from '../../src/base/errors.ts'
 import { systemErrorIs, umount } from '../../src/base/syscalls.ts'
 import { DiskQuota } from '../../src/wire/rich-api.ts'
 import { runProgram } from '../shim/program.ts'
+import { PROBE_QUOTA, whyNoLimit } from './fill.ts'
+import { readJson, writeJson } from './json-file.ts'
 
 const Settings = Type.Object({ version: Type.Literal(1), bytes: Type.Integer({ minimum: 1 }) })
 type Settings = Static<typeof Settings>
@@ -34,7 +35,7 @@ export class QuotaPool {
   }
 
   static async open(dir: string): Promise<QuotaPool> {
-    return new QuotaPool(dir, await readJson<Settings>(join(dir, 'pool.json'), Settings))
+    return new QuotaPool(dir, await readJson(join(dir, 'pool.json'), Settings))
   }
 
   /** Undefined before {@link init}. */
@@ -128,17 +129,12 @@ export class QuotaPool {
   async probe({ signal }: { signal: AbortSignal }): Promise<string | undefined> {
     const file = join(this.#dir, 'probe.ext4.new')
     const target = join(this.#dir, 'probe')
-    const quota: DiskQuota = { bytes: 1 << 20, inodes: 32 }
     try {
       await mkdir(target, { recursive: true, mode: 0o700 })
       unmount(target)
-      await format(file, firstGuess(quota), quota, signal)
+      await format(file, firstGuess(PROBE_QUOTA), PROBE_QUOTA, signal)
       await mountFile(file, target, signal)
-      const bytes = await fills(async (at) => await appendTo(join(target, 'filler'), at))
-      if (!bytes) return 'more bytes than the limit could be written'
-      await rm(join(target, 'filler'))
-      const inodes = await fills(async (at) => await (await open(join(target, `inode-${at}`), 'wx')).close())
-      return inodes ? undefined : 'more files than the limit could be made'
+      return await whyNoLimit(target, { signal })
     } catch (error) {
       signal.throwIfAborted()
       return error instanceof Error ? error.message : String(error)
@@ -149,7 +145,7 @@ export class QuotaPool {
   }
 
   async #promised(id: string): Promise<Promised | undefined> {
-    return readJson<Promised>(join(this.#dir, `${id}.json`), Promised)
+    return readJson(join(this.#dir, `${id}.json`), Promised)
   }
 
   async #freeBytes(file: string, signal: AbortSignal): Promise<number> {
@@ -197,43 +193,4 @@ function unmount(target: string): void {
 async function mountedAt(target: string): Promise<boolean> {
   const rows = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n')
   return rows.some((row) => row.split(' ')[4]?.replaceAll('\\040', ' ') === target)
-}
-
-/** True when `one` fails for want of room within 4,096 calls. */
-async function fills(one: (at: number) => Promise<void>): Promise<boolean> {
-  for (let at = 0; at < 4096; at++) {
-    try {
-      await one(at)
-    } catch (error) {
-      if (systemCode(error) === 'ENOSPC' || systemCode(error) === 'EDQUOT') return true
-      throw error
-    }
-  }
-  return false
-}
-
-async function appendTo(path: string, at: number): Promise<void> {
-  await using file = await open(path, 'a')
-  await file.write(Buffer.alloc(65_536, at))
-  await file.datasync()
-}
-
-async function readJson<T>(path: string, schema: TSchema): Promise<T | undefined> {
-  try {
-    const json: unknown = JSON.parse(await readFile(path, 'utf8'))
-    if (Value.Check(schema, json)) return json as T
-    throw new DarnerError('STORE_CORRUPT', `${path}: not as this version writes it`)
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined
-    throw error
-  }
-}
-
-async function writeJson(path: string, json: unknown): Promise<void> {
-  {
-    await using file = await open(`${path}.new`, 'w', 0o600)
-    await file.writeFile(JSON.stringify(json))
-    await file.sync()
-  }
-  await rename(`${path}.new`, path)
 }

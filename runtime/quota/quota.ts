@@ -1,5 +1,5 @@
 /** Disk quotas of writable layers: picks a way that was proven to bite, and stands between the engine and its root file systems. */
-import { mkdir } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { DarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
@@ -8,16 +8,20 @@ import type { Digest } from '../../src/oci/digest.ts'
 import type { DiskQuota, StorageView } from '../../src/wire/rich-api.ts'
 import type { RootfsStore } from '../containers/ports.ts'
 import { QuotaPool } from './pool.ts'
+import { ProjectQuota, projectFileSystem } from './project.ts'
 
 /** Where a root file system store tells its writable layers to be (`upperOf`), quotas can be put below them. */
 export class Quotas implements RootfsStore {
+  readonly #dir: string
   readonly #pool: QuotaPool
+  #project: ProjectQuota | undefined
   readonly #rootfs: RootfsStore
   readonly #log: Log
   #refusal: string | undefined = 'this host has no quota pool'
   readonly #wanted = new Map<string, DiskQuota>()
 
-  private constructor(pool: QuotaPool, rootfs: RootfsStore, log: Log) {
+  private constructor(dir: string, pool: QuotaPool, rootfs: RootfsStore, log: Log) {
+    this.#dir = dir
     this.#pool = pool
     this.#rootfs = rootfs
     this.#log = log
@@ -28,8 +32,10 @@ export class Quotas implements RootfsStore {
     options: { dir: string },
     parts: { rootfs: RootfsStore; log: Log; signal: AbortSignal },
   ): Promise<Quotas> {
-    const quotas = new Quotas(await QuotaPool.open(resolve(options.dir)), parts.rootfs, parts.log)
-    if (quotas.#pool.bytes !== undefined) await quotas.#prove(parts.signal)
+    const dir = resolve(options.dir)
+    const quotas = new Quotas(dir, await QuotaPool.open(dir), parts.rootfs, parts.log)
+    await quotas.#tryProjects(parts.signal)
+    if (quotas.#project === undefined && quotas.#pool.bytes !== undefined) await quotas.#prove(parts.signal)
     return quotas
   }
 
@@ -44,12 +50,13 @@ export class Quotas implements RootfsStore {
   async view(): Promise<StorageView> {
     const bytes = this.#pool.bytes
     const sizes = bytes === undefined ? {} : { poolBytes: bytes, promisedBytes: await this.#pool.promisedBytes() }
+    if (this.#project) return { way: 'project', ...sizes }
     return this.#refusal === undefined ? { way: 'pool', ...sizes } : { way: 'none', reason: this.#refusal, ...sizes }
   }
 
   /** At create. Throws HOST_UNABLE where nothing can enforce it. */
   check(): void {
-    if (this.#refusal === undefined) return
+    if (this.#project !== undefined || this.#refusal === undefined) return
     throw new DarnerError('HOST_UNABLE', `disk quota: nothing can enforce it here: ${this.#refusal}`, {
       way: 'make a pool by darner storage init --size SIZE',
     })
@@ -66,7 +73,12 @@ export class Quotas implements RootfsStore {
     options: { readonly: boolean; signal: AbortSignal },
   ): Promise<Rootfs> {
     const quota = this.#wanted.get(id)
-    if (quota !== undefined || (await this.#pool.has(id))) {
+    const pooled = await this.#pool.has(id) // made before the host had project quotas
+    if (quota && this.#project && !pooled) {
+      const folder = this.#place(id)
+      await mkdir(folder, { recursive: true, mode: 0o755 })
+      await this.#project.apply(id, folder, quota, options)
+    } else if (quota !== undefined || pooled) {
       const target = this.#place(id)
       if (quota) {
         this.check()
@@ -90,6 +102,7 @@ export class Quotas implements RootfsStore {
       await this.#pool.remove(id)
     }
     await this.#rootfs.remove(id)
+    await this.#project?.release(id, { signal: new AbortController().signal })
   }
 
   async recover(ids: ReadonlySet<string>): Promise<string[]> {
@@ -101,7 +114,13 @@ export class Quotas implements RootfsStore {
       await this.#pool.remove(id)
       mended.push(`removed the quota file of ${id}, which nobody owns`)
     }
-    return [...mended, ...(await this.#rootfs.recover(ids))]
+    mended.push(...(await this.#rootfs.recover(ids)))
+    for (const id of this.#project?.ids() ?? []) {
+      if (ids.has(id)) continue
+      await this.#project?.release(id, { signal: new AbortController().signal })
+      mended.push(`took back the quota project of ${id}, which nobody owns`)
+    }
+    return mended
   }
 
   /** The folder that upper and work directory of the overlay share. */
@@ -109,6 +128,24 @@ export class Quotas implements RootfsStore {
     const store = this.#rootfs
     if ('upperOf' in store && typeof store.upperOf === 'function') return dirname(resolve(String(store.upperOf(id))))
     throw new DarnerError('HOST_UNABLE', 'disk quota: the root file systems of this engine tell no place for it')
+  }
+
+  /** Where writable layers lie on a file system with project quotas that bite, they are taken. */
+  async #tryProjects(signal: AbortSignal): Promise<void> {
+    const store = this.#rootfs
+    if (!('upperOf' in store)) return
+    const folder = dirname(dirname(this.#place('probe')))
+    const system = projectFileSystem(await readFile('/proc/self/mountinfo', 'utf8'), folder)
+    if (!system) return
+    await mkdir(this.#dir, { recursive: true, mode: 0o700 })
+    await mkdir(folder, { recursive: true, mode: 0o711 })
+    const project = await ProjectQuota.open(this.#dir, system)
+    const why = await project.probe(folder, { signal })
+    if (why === undefined) this.#project = project
+    this.#log.info(
+      { kind: system.kind, why },
+      why === undefined ? 'disk quotas by projects' : 'project quotas do not bite',
+    )
   }
 
   async #prove(signal: AbortSignal): Promise<void> {

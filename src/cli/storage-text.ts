@@ -4,5 +4,10 @@ import type { StorageView } from '../wire/rich-api.ts'
 export function storageText({ way, reason, poolBytes, promisedBytes }: StorageView): string {
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`
   const pool = poolBytes === undefined ? '' : `pool: ${gib(poolBytes)}, promised: ${gib(promisedBytes ?? 0)}\n`
-  return `disk quotas: ${way === 'none' ? `none (${reason ?? 'unknown'})` : 'an ext4 in a file per container'}\n${pool}`
+  const how = {
+    none: `none (${reason ?? 'unknown'})`,
+    pool: 'an ext4 in a file per container',
+    project: 'a project each',
+  }
+  return `disk quotas: ${how[way]}\n${pool}`
 }

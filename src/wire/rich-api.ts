@@ -86,7 +86,7 @@ export type DiskQuota = Static<typeof DiskQuota>
 
 /** `GET /v1/storage`: how quotas are enforced; `none` says why they are refused. */
 export const StorageView = Type.Object({
-  way: Type.Union([Type.Literal('pool'), Type.Literal('none')]),
+  way: Type.Union([Type.Literal('project'), Type.Literal('pool'), Type.Literal('none')]),
   reason: Type.Optional(Type.String()),
   poolBytes: Type.Optional(Type.Integer()),
   promisedBytes: Type.Optional(Type.Integer()),

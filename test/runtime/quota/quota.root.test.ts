@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFile, rm, statfs, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { whyNoLimit } from '../../../runtime/quota/fill.ts'
 import { aDir } from '../../fixtures/a-dir.ts'
 import { aRichEngine, type RichEngine } from '../../fixtures/a-rich-engine.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
@@ -103,6 +104,11 @@ describe('disk quota by a pool of files', function () {
     await assert.rejects(readFile(join(dir.path, 'quota', 'stranger.ext4')), { code: 'ENOENT' })
     const { blocks, bsize } = await statfs(join(dir.path, 'rootfs', id, 'rw'))
     assert.ok(blocks * bsize < 12 * MIB)
+  })
+
+  it('is not believed where limits do not bite', async () => {
+    await using dir = await aDir()
+    assert.equal(await whyNoLimit(dir.path, { signal: never }), 'more bytes than the limit could be written')
   })
 
   it('is refused at create where nothing can enforce it', async () => {

@@ -1,0 +1,149 @@
+/**
+ * Project quotas of the file system that writable layers lie on: xfs and ext4 mounted with `prjquota`. Both programs' verbs are
+ * those of xfs_quota(8), chattr(1) and setquota(8); whether the kernel enforces them only {@link ProjectQuota.probe} tells.
+ */
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Type } from 'typebox'
+import { DarnerError } from '../../src/base/errors.ts'
+import type { DiskQuota } from '../../src/wire/rich-api.ts'
+import { runProgram } from '../shim/program.ts'
+import { PROBE_QUOTA, whyNoLimit } from './fill.ts'
+import { readJson, writeJson } from './json-file.ts'
+
+const Projects = Type.Object({
+  version: Type.Literal(1),
+  /** Project id by container. */
+  used: Type.Record(Type.String(), Type.Integer({ minimum: 1 })),
+})
+
+/** Far from ids that administrators give by hand. */
+const FIRST_ID = 1_000_000
+const LAST_ID = 2_000_000
+const PROBE = 'probe'
+/** The folders of an overlay's writable layer count too. */
+const OWN_INODES = 4
+
+export interface ProjectFileSystem {
+  readonly kind: 'xfs' | 'ext4'
+  readonly mountPoint: string
+}
+
+/** The file system that holds `path`, when it is mounted with project quotas (proc_pid_mountinfo(5)); else undefined. */
+export function projectFileSystem(mountinfo: string, path: string): ProjectFileSystem | undefined {
+  let best: { mountPoint: string; kind: string; options: string } | undefined
+  for (const line of mountinfo.split('\n')) {
+    const [left = '', right = ''] = line.split(' - ')
+    const mountPoint = left.split(' ')[4]?.replaceAll('\\040', ' ')
+    const [kind = '', , options = ''] = right.split(' ')
+    if (mountPoint === undefined) continue
+    const holds = mountPoint === '/' || path === mountPoint || path.startsWith(`${mountPoint}/`)
+    if (holds && (best === undefined || mountPoint.length >= best.mountPoint.length))
+      best = { mountPoint, kind, options }
+  }
+  const { kind } = best ?? {}
+  if (!best || (kind !== 'xfs' && kind !== 'ext4')) return undefined
+  return best.options.split(',').some((one) => one === 'prjquota' || one === 'pquota')
+    ? { kind, mountPoint: best.mountPoint }
+    : undefined
+}
+
+/** Ids are recorded before they are used and given back after their limit is gone: a crash never gives one to two containers. */
+export class ProjectQuota {
+  readonly #dir: string
+  readonly #system: ProjectFileSystem
+  #used: Map<string, number>
+  #writing: Promise<unknown> = Promise.resolve()
+
+  private constructor(dir: string, system: ProjectFileSystem, used: Map<string, number>) {
+    this.#dir = dir
+    this.#system = system
+    this.#used = used
+  }
+
+  /** Reads which ids are taken from `dir`, which exists. */
+  static async open(dir: string, system: ProjectFileSystem): Promise<ProjectQuota> {
+    const kept = await readJson(join(dir, 'projects.json'), Projects)
+    return new ProjectQuota(dir, system, new Map(Object.entries(kept?.used ?? {})))
+  }
+
+  ids(): string[] {
+    return [...this.#used.keys()].filter((id) => id !== PROBE)
+  }
+
+  /** The project id of a container, taken now unless it has one. Throws LIMIT_EXCEEDED when all are taken. */
+  async take(id: string): Promise<number> {
+    const has = this.#used.get(id)
+    if (has !== undefined) return has
+    const taken = new Set(this.#used.values())
+    for (let one = FIRST_ID; one < LAST_ID; one++) {
+      if (taken.has(one)) continue
+      this.#used.set(id, one)
+      await this.#save()
+      return one
+    }
+    throw new DarnerError('LIMIT_EXCEEDED', `disk quota: all project ids from ${FIRST_ID} to ${LAST_ID} are taken`)
+  }
+
+  /** Puts the folder, and all that will be made in it, under the quota. Throws COMMAND_FAILED, RUNTIME_MISSING. */
+  async apply(id: string, folder: string, quota: DiskQuota, { signal }: { signal: AbortSignal }): Promise<void> {
+    const project = await this.take(id)
+    await this.#limit(project, quota.bytes, quota.inodes === undefined ? 0 : quota.inodes + OWN_INODES, signal)
+    const { kind, mountPoint } = this.#system
+    if (kind === 'xfs') await must('xfs_quota', ['-x', '-c', `project -s -p ${folder} ${project}`, mountPoint], signal)
+    else await must('chattr', ['-R', '+P', '-p', String(project), folder], signal)
+  }
+
+  /** Takes limit and id back; the folder is gone. Fine for a container that has none. */
+  async release(id: string, { signal }: { signal: AbortSignal }): Promise<void> {
+    const project = this.#used.get(id)
+    if (project === undefined) return
+    await this.#limit(project, 0, 0, signal)
+    this.#used.delete(id)
+    await this.#save()
+  }
+
+  /** Writes beyond a small quota. Returns why it did not bite, or undefined when it did. */
+  async probe(folder: string, { signal }: { signal: AbortSignal }): Promise<string | undefined> {
+    const inside = join(folder, `quota-probe-${process.pid}`)
+    try {
+      await mkdir(inside, { mode: 0o700 })
+      await this.apply(PROBE, inside, PROBE_QUOTA, { signal })
+      return await whyNoLimit(inside, { signal })
+    } catch (error) {
+      signal.throwIfAborted()
+      return error instanceof Error ? error.message : String(error)
+    } finally {
+      await rm(inside, { recursive: true, force: true })
+      await this.release(PROBE, { signal }).catch(() => {}) // the id stays taken, which harms nobody
+    }
+  }
+
+  async #limit(project: number, bytes: number, inodes: number, signal: AbortSignal): Promise<void> {
+    const { kind, mountPoint } = this.#system
+    if (kind === 'xfs') {
+      await must('xfs_quota', ['-x', '-c', `limit -p bhard=${bytes} ihard=${inodes} ${project}`, mountPoint], signal)
+    } else {
+      const blocks = String(Math.ceil(bytes / 1024))
+      await must('setquota', ['-P', String(project), '0', blocks, '0', String(inodes), mountPoint], signal)
+    }
+  }
+
+  /** One write after the other, each with all that is taken by then. */
+  #save(): Promise<void> {
+    const saved = this.#writing.then(() =>
+      writeJson(join(this.#dir, 'projects.json'), { version: 1, used: Object.fromEntries(this.#used) }),
+    )
+    this.#writing = saved.catch(() => {}) // its caller hears of it
+    return saved
+  }
+}
+
+async function must(program: string, args: readonly string[], signal: AbortSignal): Promise<void> {
+  const { code, stderr, stdout } = await runProgram(program, args, { signal })
+  // xfs_quota ends with 0 whatever it was told
+  const complaint = stderr.trim() || (code === 0 ? '' : stdout.trim())
+  if (code !== 0 || complaint !== '') {
+    throw new DarnerError('COMMAND_FAILED', `${program}: ${complaint.slice(-500) || `exit code ${code}`}`)
+  }
+}
