@@ -29,9 +29,9 @@ export interface Host {
   readonly waiting: Waiting[]
   /** What its children have, and which of them wait for any piece, in the order they asked. */
   readonly handout: Handout<number>
-  readonly asking: number[]
+  readonly asking: Seat<number>[]
   /** Its own places at its parents. */
-  readonly seats: { readonly parent: Host; readonly seat: Seat }[]
+  readonly seats: { readonly parent: Host; readonly seat: Seat<number> }[]
   sending: boolean
   /** What its uplink sends now: to whom, which piece, until when, and a number that says whether that still holds. */
   sendChild: number

@@ -315,7 +315,8 @@ export class Swarm {
     const seatAt = seats.findIndex((one) => one.parent === parent)
     if (seatAt >= 0) seats.splice(seatAt, 1)
     removeWaiting(parent.waiting, (one) => one.child === child)
-    for (let at = parent.asking.length - 1; at >= 0; at--) if (parent.asking[at] === child) parent.asking.splice(at, 1)
+    for (let at = parent.asking.length - 1; at >= 0; at--)
+      if (parent.asking[at]?.child === child) parent.asking.splice(at, 1)
     if (!parent.sending) this.#pump(parent)
   }
 
@@ -354,8 +355,10 @@ export class Swarm {
 
   #asked(parent: Host, child: number, piece: number): void {
     if (!parent.alive || !parent.children.has(child)) return
-    if (piece < 0) parent.asking.push(child)
-    else parent.waiting.push({ child, piece })
+    if (piece < 0) {
+      const seat = this.#host(child).seats.find((one) => one.parent === parent)?.seat
+      if (seat) parent.asking.push(seat)
+    } else parent.waiting.push({ child, piece })
     if (!parent.sending) this.#pump(parent)
   }
 
@@ -374,16 +377,11 @@ export class Swarm {
   #choose(parent: Host): boolean {
     const { asking, handout } = parent
     if (asking.length === 0) return false
-    const given = handout.give(this.#cut ? this.#within(parent) : asking, this.#nowMs)
+    const given = handout.give(asking, this.#nowMs)
     if (!given) return false
-    const [index] = asking.splice(given.at, 1)
-    this.#send(parent, this.#host(index ?? 0), given.piece, true)
+    const [seat] = asking.splice(given.at, 1)
+    if (seat) this.#send(parent, this.#host(seat.child), given.piece, true)
     return true
-  }
-
-  /** Who of those that wait can be reached while a zone is cut off: a copy with others' places left blank. */
-  #within(parent: Host): number[] {
-    return parent.asking.map((index) => (this.#connected(parent, this.#host(index)) ? index : -1))
   }
 
   #send(parent: Host, child: Host, piece: number, any: boolean): void {
@@ -418,7 +416,8 @@ export class Swarm {
   #tell(child: Host, code: number): void {
     const { zones, zoneLatencyMs } = this.#options
     this.#queue.push(this.#nowMs + this.#latency(child, child), TOLD, child.index, code, 0)
-    if (zones > 1) this.#queue.push(this.#nowMs + zoneLatencyMs + this.#latency(child, child), TOLD, child.index, code, 1)
+    if (zones > 1)
+      this.#queue.push(this.#nowMs + zoneLatencyMs + this.#latency(child, child), TOLD, child.index, code, 1)
   }
 
   /** What a child told reaches its parents in its own zone, or those in others. */
@@ -503,9 +502,7 @@ export class Swarm {
     for (const index of host.children) {
       const child = this.#host(index)
       if (!child.plan || child.doneMs > 0 || !this.#connected(host, child)) continue
-      let wanted = false
-      for (const piece of host.fresh) wanted = child.plan.parentHaves(host.index, piece, 1, this.#nowMs) || wanted
-      if (wanted) this.#act(child)
+      if (child.plan.parentHasThese(host.index, host.fresh, this.#nowMs)) this.#act(child)
     }
     host.fresh.length = 0
   }

@@ -1,17 +1,20 @@
 /** What the plan knows of one parent: what it holds, what it was asked, how fast it answered. */
 import { type Words, wordsFor } from './plan-bits.ts'
 
-/** One question under way. `piece` is -1 for "any" at a seed. */
+/** One question under way. `piece` is -1 for "any" until its first bytes name it. */
 export interface Ask {
-  readonly piece: number
-  readonly sinceMs: number
+  piece: number
+  readonly any: boolean
+  /** When it was asked; of "any", when its first bytes came. */
+  sinceMs: number
   /** Its first bytes are here. */
   started: boolean
 }
 
 export interface PlanParent<P> {
   readonly id: P
-  readonly seed: boolean
+  /** It chooses what it gives: it is asked for "any" piece, and for named ones only where that didn't do. */
+  readonly chooses: boolean
   readonly has: Words
   /** Pieces it sent wrongly: never asked of it again. Made on first need. */
   banned: Set<number> | undefined
@@ -23,15 +26,15 @@ export interface PlanParent<P> {
   strikes: number
   /** Overdue since this instant; 0 while it answers in time. */
   suspectMs: number
-  /** A seed that said it has nothing left for us. */
+  /** It said that it has nothing left for us. */
   drained: boolean
 }
 
-export function newParent<P>(id: P, seed: boolean, pieces: number): PlanParent<P> {
+export function newParent<P>(id: P, chooses: boolean, pieces: number): PlanParent<P> {
   return {
     id,
-    seed,
-    has: wordsFor(seed ? 0 : pieces),
+    chooses,
+    has: wordsFor(pieces),
     banned: undefined,
     asks: [],
     pieceMs: 0,
@@ -56,7 +59,7 @@ export function noteAnswer<P>(parent: PlanParent<P>, ask: Ask, nowMs: number): v
 
 /** Milliseconds until a piece asked of this parent now is expected. What was learnt fades towards the usual. */
 export function expectedMs<P>(parent: PlanParent<P>, usualMs: number, nowMs: number): number {
-  const queue = parent.asks.length + 1
+  const queue = named(parent) + 1
   if (parent.pieceMs === 0) return queue * usualMs * 0.9
   const age = Math.min(1, (nowMs - parent.lastAnswerMs) / FADE_MS)
   return queue * (parent.pieceMs + age * (usualMs * 0.9 - parent.pieceMs))
@@ -67,4 +70,12 @@ const FADE_MS = 1_000
 export function takeAsk<P>(parent: PlanParent<P>, piece: number): Ask | undefined {
   const at = parent.asks.findIndex((ask) => ask.piece === piece)
   return at < 0 ? undefined : parent.asks.splice(at, 1)[0]
+}
+
+/** Questions under way here whose piece is known. */
+export function named<P>(parent: PlanParent<P>): number {
+  if (!parent.chooses) return parent.asks.length
+  let count = 0
+  for (const ask of parent.asks) if (ask.piece >= 0) count++
+  return count
 }

@@ -2,14 +2,17 @@
  * The child's policy: which piece to ask of which parent next. A state machine without I/O: events come in by method with the
  * instant they happened at, {@link Plan.decide} says what to do about them. Same events and same chance give the same answer.
  *
- * Policy: a bounded number of questions under way, sized by bandwidth × delay; the piece with the fewest holders first, ties
- * by chance; of its holders the parent that is expected to answer soonest; a reader's demand before all that; at the end the
- * last pieces are asked twice within a waste budget; a parent that is late against the others is routed round, then replaced.
+ * Parents that choose are asked for "any" piece, one question each, and hear what is coming and what is here; pieces that a
+ * reader waits for, and those that got lost or late on their way, are asked for by name.
+ *
+ * Of parents that don't choose: a bounded number of questions under way, sized by bandwidth × delay; the parent that is
+ * expected to answer soonest, and of what it has the piece with the fewest holders; at the end the last pieces are asked twice
+ * within a waste budget. A parent that is late against the others is routed round, then replaced.
  */
 import { type Random, randomBelow } from '../../src/base/clock.ts'
 import type { ReadonlyBitmap } from '../../src/task/bitmap.ts'
 import { clearBit, hasBit, lowestBit, setBit, setFrom, type Words, wordsFor } from './plan-bits.ts'
-import { expectedMs, newParent, noteAnswer, type PlanParent, takeAsk } from './plan-parent.ts'
+import { type Ask, expectedMs, named, newParent, noteAnswer, type PlanParent, takeAsk } from './plan-parent.ts'
 
 export interface PlanOptions {
   readonly pieces: number
@@ -22,7 +25,7 @@ export interface PlanOptions {
   readonly inFlightBytes: number
   /** Questions under way at one normal parent; grows when there are few parents. */
   readonly perParent: number
-  /** Questions under way at one seed. */
+  /** Questions for "any" under way at one parent that chooses; more when there are fewer than four of those. */
   readonly perSeed: number
   /** The last part of the pieces that may be asked twice, and the most that may come twice, both of all pieces. */
   readonly endgame: number
@@ -44,6 +47,9 @@ export const PLAN_DEFAULTS = {
   lateFactor: 4,
   lateMs: 250,
 } as const
+
+/** Questions for "any" under way where few parents choose: enough to hide the way there and back. */
+const LEAST_ANY = 4
 
 /** Why a question failed, as the plan cares. */
 export type FailReason = 'corrupt' | 'short' | 'absent' | 'refused' | 'unreachable' | 'stalled' | 'cancelled'
@@ -76,10 +82,14 @@ export class Plan<P> {
   /** The parents that were asked, for each piece under way. */
   readonly #askedOf = new Map<number, PlanParent<P>[]>()
   readonly #demands: Demand[] = []
+  /** Pieces that were on their way and got lost or late. The parents that choose think we have them: they are asked for by name. */
+  readonly #orphans = new Set<number>()
   readonly #pending: Action<P>[] = []
   #haveCount = 0
   /** Questions that wait for a seed's choice. */
   #anyInFlight = 0
+  /** Parents that choose. */
+  #choosers = 0
   #wasted = 0
   /** Smoothed time of an answer over all parents, and the shortest seen lately. */
   #usualMs = 0
@@ -113,6 +123,11 @@ export class Plan<P> {
     return this.#askedOf.size + this.#anyInFlight
   }
 
+  /** Pieces on their way: a parent that chooses hears of them when its channel opens. */
+  get underWay(): Iterable<number> {
+    return this.#askedOf.keys()
+  }
+
   /** Pieces that came although they were here already. */
   get wasted(): number {
     return this.#wasted
@@ -136,13 +151,14 @@ export class Plan<P> {
     }
   }
 
-  /** A channel is open. A seed chooses itself, so its `haves` don't matter. Joining twice is a fresh start. */
-  parentJoined(id: P, seed: boolean, haves: ReadonlyBitmap | undefined): void {
+  /** A channel is open to a parent that chooses its answers, or doesn't. A seed announces nothing. Joining twice is a fresh start. */
+  parentJoined(id: P, chooses: boolean, haves: ReadonlyBitmap | undefined): void {
     this.parentLeft(id)
-    const parent = newParent(id, seed, this.#options.pieces)
+    const parent = newParent(id, chooses, this.#options.pieces)
     this.#parents.set(id, parent)
     this.#order.push(parent)
-    if (!seed && haves) {
+    if (chooses) this.#choosers++
+    if (haves) {
       setFrom(parent.has, haves)
       for (const [from, count] of haves.ranges()) this.#count(from, count, 1)
     }
@@ -151,24 +167,59 @@ export class Plan<P> {
   /** The parent got more. True when {@link decide} has something to do about it now. */
   parentHaves(id: P, from: number, count: number, nowMs: number): boolean {
     const parent = this.#parents.get(id)
-    if (!parent || parent.seed) return false
+    if (!parent) return false
     let wanted = false
-    for (let piece = from; piece < from + count; piece++) {
-      if (parent.banned?.has(piece) || !setBit(parent.has, piece)) continue
-      this.#holders[piece] = (this.#holders[piece] ?? 0) + 1
-      if (hasBit(this.#want, piece)) wanted = true
-      else this.#mayMove(parent, piece, nowMs)
-    }
+    for (let piece = from; piece < from + count; piece++) wanted = this.#parentHas(parent, piece, nowMs) || wanted
     return this.#pending.length > 0 || (wanted && this.#askedOf.size < this.#window())
   }
 
+  /** {@link parentHaves} of pieces that needn't follow each other. */
+  parentHasThese(id: P, pieces: readonly number[], nowMs: number): boolean {
+    const parent = this.#parents.get(id)
+    if (!parent) return false
+    let wanted = false
+    for (const piece of pieces) wanted = this.#parentHas(parent, piece, nowMs) || wanted
+    return this.#pending.length > 0 || (wanted && this.#askedOf.size < this.#window())
+  }
+
+  #parentHas(parent: PlanParent<P>, piece: number, nowMs: number): boolean {
+    if (parent.banned?.has(piece) || !setBit(parent.has, piece)) return false
+    this.#holders[piece] = (this.#holders[piece] ?? 0) + 1
+    if (parent.chooses) return this.#orphans.size > 0 && this.#orphans.has(piece)
+    if (hasBit(this.#want, piece)) return true
+    this.#mayMove(parent, piece, nowMs)
+    return false
+  }
+
   /**
-   * The first bytes of an answer are here: it won't be moved to another parent. A caller that can't tell may leave it out, at
-   * the price of some answers cancelled half way.
+   * The first bytes of an answer are here. True when the parents that choose should hear that this piece is coming, so that
+   * they give others. A second copy of what is coming already is cancelled at the next {@link decide}; what arrives of it
+   * must not be reported. A caller that can't tell may leave it out, at the price of pieces that come twice.
    */
-  pieceStarted(id: P, piece: number): void {
-    const ask = this.#parents.get(id)?.asks.find((one) => one.piece === piece)
-    if (ask) ask.started = true
+  pieceStarted(id: P, piece: number, nowMs: number): boolean {
+    const parent = this.#parents.get(id)
+    if (!parent) return false
+    const ask = parent.asks.find((one) => one.piece === piece) ?? parent.asks.find((one) => one.piece < 0)
+    if (!ask) return false
+    ask.started = true
+    if (ask.piece >= 0) return parent.chooses
+    this.#anyInFlight--
+    ask.piece = piece
+    ask.sinceMs = nowMs
+    const asked = this.#askedOf.get(piece)
+    const twice = asked?.some((other) => other.asks.some((one) => one.piece === piece && one.started)) ?? false
+    // A seed beside parents that don't choose wasn't told, and would choose the same again: what it began comes twice.
+    if ((twice || hasBit(this.#have, piece)) && this.#choosers === this.#order.length) {
+      takeAsk(parent, piece)
+      this.#pending.push({ kind: 'cancel', parent: id, piece })
+      return false
+    }
+    if (twice) asked?.push(parent)
+    if (twice || hasBit(this.#have, piece)) return false
+    if (asked) this.#cancelElsewhere(piece)
+    this.#askedOf.set(piece, [parent])
+    clearBit(this.#want, piece)
+    return true
   }
 
   /**
@@ -197,7 +248,11 @@ export class Plan<P> {
     if (!parent) return
     this.#parents.delete(id)
     this.#order.splice(this.#order.indexOf(parent), 1)
-    for (const ask of parent.asks) this.#unask(parent, ask.piece)
+    if (parent.chooses) this.#choosers--
+    for (const ask of parent.asks) {
+      this.#unask(parent, ask.piece)
+      this.#orphan(ask)
+    }
     for (let at = 0; at < parent.has.length; at++) {
       for (let word = parent.has[at] ?? 0; word !== 0; word &= word - 1) this.#count((at << 5) + lowestBit(word), 1, -1)
     }
@@ -209,7 +264,7 @@ export class Plan<P> {
    */
   pieceArrived(id: P, piece: number, any: boolean, nowMs: number): void {
     const parent = this.#parents.get(id)
-    const ask = parent && takeAsk(parent, any ? -1 : piece)
+    const ask = parent && (takeAsk(parent, piece) ?? (any ? takeAsk(parent, -1) : undefined))
     if (parent && ask) {
       this.#unask(parent, ask.piece)
       const tookMs = nowMs - ask.sinceMs
@@ -225,12 +280,15 @@ export class Plan<P> {
     if (this.#askedOf.has(piece)) this.#cancelElsewhere(piece)
   }
 
-  /** A question failed. `piece` is -1 for the seed's choice. What the parent then deserves comes out of {@link decide}. */
+  /** A question failed. `piece` is -1 for the parent's choice that wasn't named yet. What the parent then deserves comes out of {@link decide}. */
   pieceFailed(id: P, piece: number, reason: FailReason): void {
     const parent = this.#parents.get(id)
     if (!parent) return
     const ask = takeAsk(parent, piece)
-    if (ask) this.#unask(parent, ask.piece)
+    if (ask) {
+      this.#unask(parent, ask.piece)
+      this.#orphan(ask)
+    }
     if (reason === 'cancelled') return
     if (reason === 'absent') {
       this.#forgetPiece(parent, piece)
@@ -269,14 +327,19 @@ export class Plan<P> {
     if (this.#usualMs === 0) return
     const lateMs = Math.max(this.#options.lateMs, this.#options.lateFactor * this.#usualMs)
     for (const parent of [...this.#order]) {
-      const oldest = parent.asks[0]
+      // A parent that chooses may have nothing for us: late is only what it began and doesn't end.
+      const oldest = parent.asks.find((ask) => ask.piece >= 0)
       if (!oldest) continue
       const waitedMs = nowMs - Math.max(oldest.sinceMs, parent.lastAnswerMs)
-      if (parent.seed || waitedMs < lateMs) continue
+      if (waitedMs < lateMs) continue
       if (parent.suspectMs === 0) {
         parent.suspectMs = nowMs
         // Routed round: what it owes may be asked of others, and the first answer wins.
-        for (const ask of parent.asks) if (!hasBit(this.#have, ask.piece)) this.#wantAgain(ask.piece)
+        for (const ask of parent.asks) {
+          if (ask.piece < 0 || hasBit(this.#have, ask.piece)) continue
+          this.#wantAgain(ask.piece)
+          this.#orphan(ask)
+        }
         continue
       }
       if (nowMs - parent.suspectMs >= lateMs) this.#replace(parent, parent.answers > 0 ? 'slow' : 'stalled')
@@ -289,6 +352,10 @@ export class Plan<P> {
     if (this.done) return actions
     const window = this.#window()
     this.#askSeeds(actions, nowMs)
+    if (this.#choosers === this.#order.length && this.#demands.length === 0 && this.#orphans.size === 0) {
+      this.#endgame(actions, window, nowMs)
+      return actions
+    }
     while (this.#askedOf.size < window) {
       const next = this.#pick(nowMs)
       if (!next) {
@@ -307,7 +374,7 @@ export class Plan<P> {
       `pieces ${this.#haveCount}/${this.#options.pieces} in flight ${this.#askedOf.size}/${this.#window()} wasted ${this.#wasted}`,
     ]
     for (const parent of this.#order) {
-      const kind = parent.seed ? 'seed' : 'peer'
+      const kind = parent.chooses ? 'chooses' : 'peer'
       const state = parent.suspectMs > 0 ? ' late' : ''
       lines.push(
         `${kind} ${String(parent.id)} asked ${parent.asks.map((ask) => ask.piece).join(',') || '-'} ${Math.round(parent.pieceMs)} ms${state}`,
@@ -324,13 +391,17 @@ export class Plan<P> {
   }
 
   #askSeeds(actions: Action<P>[], nowMs: number): void {
+    if (this.#choosers === 0) return
+    // Beside parents that don't choose, a seed is asked for no more than lacks: it doesn't hear what they send.
+    const all = this.#choosers === this.#order.length
+    const most = all ? Math.max(this.#options.perSeed, Math.ceil(LEAST_ANY / this.#choosers)) : this.#options.perSeed
     for (const parent of this.#order) {
-      if (!parent.seed || parent.drained) continue
+      if (!parent.chooses || parent.drained || parent.suspectMs > 0) continue
       while (
-        parent.asks.length < this.#options.perSeed &&
-        this.#haveCount + this.#askedOf.size + this.#anyInFlight < this.#options.pieces
+        parent.asks.length < most &&
+        (all || this.#haveCount + this.#askedOf.size + this.#anyInFlight < this.#options.pieces)
       ) {
-        parent.asks.push({ piece: -1, sinceMs: nowMs, started: false })
+        parent.asks.push({ piece: -1, any: true, sinceMs: nowMs, started: false })
         this.#anyInFlight++
         actions.push({ kind: 'askAny', parent: parent.id })
       }
@@ -350,7 +421,7 @@ export class Plan<P> {
     let ties = 0
     const most = this.#perParent()
     for (const parent of this.#order) {
-      if (parent.seed || parent.asks.length >= most || parent.suspectMs > 0) continue
+      if (parent.chooses || parent.asks.length >= most || parent.suspectMs > 0) continue
       const ms = expectedMs(parent, this.#usualMs, nowMs)
       if (ms > bestMs || !this.#offers(parent)) continue
       if (ms < bestMs) {
@@ -367,7 +438,7 @@ export class Plan<P> {
     const waitedMs = 2 * this.#bestMs
     if (waitedMs === 0) return
     for (const from of this.#order) {
-      if (from.seed || from.asks.length === 0) continue
+      if (from.chooses || from.asks.length === 0) continue
       for (const ask of [...from.asks]) {
         if (ask.started || nowMs - ask.sinceMs < waitedMs || this.#askedOf.get(ask.piece)?.length !== 1) continue
         const to = this.#soonest(ask.piece, nowMs, from)
@@ -411,6 +482,10 @@ export class Plan<P> {
   }
 
   #demanded(nowMs: number): { parent: PlanParent<P>; piece: number } | undefined {
+    for (const piece of this.#orphans) {
+      const parent = hasBit(this.#want, piece) && this.#holders[piece] !== 0 ? this.#soonest(piece, nowMs) : undefined
+      if (parent) return { parent, piece }
+    }
     for (const { from, to } of this.#demands) {
       for (let piece = from; piece < to; piece++) {
         if (!hasBit(this.#want, piece) || this.#holders[piece] === 0) continue
@@ -428,8 +503,8 @@ export class Plan<P> {
     let ties = 0
     const most = this.#perParent()
     for (const parent of this.#order) {
-      if (parent.seed || parent.asks.length >= most || parent.suspectMs > 0) continue
       if (!hasBit(parent.has, piece) || parent === but) continue
+      if (named(parent) >= most || parent.suspectMs > 0) continue
       const ms = expectedMs(parent, this.#usualMs, nowMs)
       if (ms < bestMs) {
         best = parent
@@ -441,7 +516,7 @@ export class Plan<P> {
   }
 
   #ask(actions: Action<P>[], parent: PlanParent<P>, piece: number, nowMs: number): void {
-    parent.asks.push({ piece, sinceMs: nowMs, started: false })
+    parent.asks.push({ piece, any: false, sinceMs: nowMs, started: false })
     const asked = this.#askedOf.get(piece)
     if (asked) asked.push(parent)
     else this.#askedOf.set(piece, [parent])
@@ -459,7 +534,12 @@ export class Plan<P> {
     for (const parent of this.#order) {
       for (const ask of [...parent.asks]) {
         if (budget <= 0 || this.#askedOf.size >= window) return
-        if (ask.piece < 0 || (this.#askedOf.get(ask.piece)?.length ?? 0) > 1 || nowMs - ask.sinceMs < patienceMs)
+        if (
+          ask.piece < 0 ||
+          hasBit(this.#have, ask.piece) ||
+          (this.#askedOf.get(ask.piece)?.length ?? 0) > 1 ||
+          nowMs - ask.sinceMs < patienceMs
+        )
           continue
         const other = this.#soonest(ask.piece, nowMs, parent)
         if (!other || expectedMs(other, this.#usualMs, nowMs) > expectedMs(parent, this.#usualMs, nowMs)) continue
@@ -473,11 +553,12 @@ export class Plan<P> {
     if (!setBit(this.#have, piece)) return false
     this.#haveCount++
     clearBit(this.#want, piece)
+    this.#orphans.delete(piece)
     return true
   }
 
   #forgetPiece(parent: PlanParent<P>, piece: number): void {
-    if (piece < 0 || parent.seed || !hasBit(parent.has, piece)) return
+    if (piece < 0 || !hasBit(parent.has, piece)) return
     clearBit(parent.has, piece)
     this.#count(piece, 1, -1)
   }
@@ -505,6 +586,10 @@ export class Plan<P> {
     if (asked.length > 0) return
     this.#askedOf.delete(piece)
     if (!hasBit(this.#have, piece)) this.#wantAgain(piece)
+  }
+
+  #orphan(ask: Ask): void {
+    if (ask.any && ask.piece >= 0 && !hasBit(this.#have, ask.piece)) this.#orphans.add(ask.piece)
   }
 
   #wantAgain(piece: number): void {

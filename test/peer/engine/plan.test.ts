@@ -38,9 +38,10 @@ describe('Plan', () => {
     assert.deepEqual(asks(plan.decide(0)), [['a', 2]])
   })
 
-  it('asks a seed for any piece, no more than keeps it busy, and not after it has none left', () => {
+  it('asks a seed among other parents for any piece, no more than keeps it busy, and not after it has none left', () => {
     const plan = aPlan(10, { perSeed: 2 })
     plan.parentJoined('s', true, undefined)
+    plan.parentJoined('a', false, new Bitmap(10))
     assert.deepEqual(plan.decide(0), [
       { kind: 'askAny', parent: 's' },
       { kind: 'askAny', parent: 's' },
@@ -49,6 +50,80 @@ describe('Plan', () => {
     assert.equal(plan.decide(5).length, 1)
     plan.seedDrained('s')
     assert.deepEqual(plan.decide(6), [])
+  })
+
+  it('keeps one question at each of many parents that choose, and more where there are few', () => {
+    const plan = aPlan(100)
+    plan.parentJoined('a', true, undefined)
+    assert.equal(plan.decide(0).length, 4)
+    const many = aPlan(100)
+    for (let n = 0; n < 8; n++) many.parentJoined(`p${n}`, true, Bitmap.full(100))
+    assert.equal(many.decide(0).length, 8)
+    assert.deepEqual(many.decide(1), [])
+    assert.equal(many.pieceStarted('p0', 3, 1), true)
+    many.pieceArrived('p0', 3, true, 2)
+    assert.deepEqual(many.decide(2), [{ kind: 'askAny', parent: 'p0' }])
+  })
+
+  it('cancels the second copy of a piece that two parents chose, and asks again', () => {
+    const plan = aPlan(100, { perSeed: 1 })
+    for (const id of ['a', 'b', 'c', 'd']) plan.parentJoined(id, true, undefined)
+    plan.decide(0)
+    assert.equal(plan.pieceStarted('a', 5, 1), true)
+    assert.equal(plan.pieceStarted('b', 5, 2), false)
+    assert.deepEqual(plan.decide(2), [
+      { kind: 'cancel', parent: 'b', piece: 5 },
+      { kind: 'askAny', parent: 'b' },
+    ])
+    assert.deepEqual([...plan.underWay], [5])
+    plan.pieceArrived('a', 5, true, 9)
+    assert.equal(plan.wasted, 0)
+  })
+
+  it('lets a second copy come that a seed chose where others do not choose', () => {
+    const plan = aPlan(10, { depth: 1, minInFlight: 1 })
+    plan.parentJoined('s', true, undefined)
+    plan.parentJoined('a', false, holding(10, 4))
+    assert.deepEqual(asks(plan.decide(0)), [['a', 4]])
+    plan.pieceStarted('a', 4, 1)
+    assert.equal(plan.pieceStarted('s', 4, 2), false)
+    assert.deepEqual(plan.decide(2), [])
+    plan.pieceArrived('a', 4, false, 3)
+    assert.deepEqual(plan.decide(3), [
+      { kind: 'cancel', parent: 's', piece: 4 },
+      { kind: 'askAny', parent: 's' },
+    ])
+  })
+
+  it('asks by name for what got lost on its way, because the parents that choose think it is here', () => {
+    const plan = aPlan(100)
+    for (const id of ['a', 'b', 'c', 'd']) plan.parentJoined(id, true, holding(100, ...(id === 'c' ? [5] : [])))
+    plan.decide(0)
+    plan.pieceStarted('a', 5, 1)
+    plan.parentLeft('a')
+    assert.deepEqual(asks(plan.decide(2)), [['c', 5]])
+    plan.pieceFailed('c', 5, 'absent')
+    assert.deepEqual(asks(plan.decide(3)), [])
+    assert.equal(plan.parentHaves('d', 5, 1, 4), true)
+    assert.deepEqual(asks(plan.decide(4)), [['d', 5]])
+  })
+
+  it('asks elsewhere for a piece whose answer began and stands still, and leaves parents alone that had nothing to give', () => {
+    const plan = aPlan(100)
+    for (const id of ['a', 'b', 'c', 'd']) plan.parentJoined(id, true, Bitmap.full(100))
+    plan.decide(0)
+    plan.pieceStarted('a', 1, 0)
+    plan.pieceArrived('a', 1, true, 10)
+    plan.decide(10)
+    plan.pieceStarted('b', 2, 10)
+    plan.tick(500)
+    const [other] = asks(plan.decide(500))
+    assert.ok(other && other[0] !== 'b' && other[1] === 2)
+    plan.tick(900)
+    assert.deepEqual(
+      plan.decide(900).filter((action) => action.kind === 'replace'),
+      [{ kind: 'replace', parent: 'b', reason: 'stalled' }],
+    )
   })
 
   it('gives readers what they wait for first, in order', () => {
@@ -129,7 +204,7 @@ describe('Plan', () => {
     plan.parentJoined('a', false, Bitmap.full(1))
     plan.parentJoined('b', false, new Bitmap(1))
     plan.decide(0)
-    plan.pieceStarted('a', 0)
+    plan.pieceStarted('a', 0, 0)
     plan.parentHaves('b', 0, 1, 1)
     assert.deepEqual(plan.decide(1), [])
     let moved = 0

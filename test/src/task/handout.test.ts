@@ -3,7 +3,7 @@ import { randomBelow, seededRandom } from '../../../src/base/clock.ts'
 import { Bitmap } from '../../../src/task/bitmap.ts'
 import { Handout } from '../../../src/task/handout.ts'
 
-const OPTIONS = { slots: 2, confirmMs: 1000 }
+const OPTIONS = { slots: 2, confirmMs: 1000, incoming: 2 }
 
 function aHandout(pieces: number, children: string[], known = pieces): Handout<string> {
   const handout = new Handout<string>(pieces, OPTIONS)
@@ -72,6 +72,50 @@ describe('Handout', () => {
     assert.equal(handout.next('b', 1000), 0)
     handout.failed('b', 0)
     assert.equal(handout.next('a', 1000), 0)
+  })
+
+  it('gives none of what a child is getting from elsewhere, even when its own copy was cancelled', () => {
+    const handout = aHandout(2, ['a'])
+    assert.equal(handout.next('a', 0), 0)
+    handout.coming('a', 0)
+    handout.failed('a', 0)
+    assert.equal(handout.busy, 0)
+    assert.equal(give(handout, 'a'), 1)
+    assert.equal(handout.next('a', 0), 'wait')
+    handout.confirmed('a', 0, 2)
+    assert.equal(handout.next('a', 0), 'none')
+  })
+
+  it('gives again what came to nothing before the child heard of it', () => {
+    const handout = aHandout(1, ['a'])
+    assert.equal(handout.next('a', 0), 0)
+    handout.failed('a', 0)
+    assert.equal(handout.next('a', 0), 0)
+  })
+
+  it('serves the waiting child that has the fewest pieces on their way, who asked first among equals', () => {
+    const handout = new Handout<string>(8, { ...OPTIONS, slots: 8 })
+    handout.known(0, 8)
+    const [a, b, c] = ['a', 'b', 'c'].map((child) => handout.join(child, new Bitmap(8)))
+    assert.ok(a && b && c)
+    handout.comingTo(a, 7)
+    assert.deepEqual(handout.give([a, b, c], 0), { at: 1, piece: 0 })
+    assert.deepEqual(handout.give([a, c], 0), { at: 1, piece: 1 })
+    assert.equal(handout.give([a], 0)?.at, 0)
+    assert.equal(handout.give([a], 0), undefined, 'two pieces are on their way to it')
+    handout.heldBy(a, 7)
+    assert.equal(handout.give([a], 0)?.at, 0)
+  })
+
+  it('breaks ties by chance where it is given chance', () => {
+    const firsts = new Set<unknown>()
+    for (let seed = 1; seed <= 20; seed++) {
+      const handout = new Handout<string>(64, { ...OPTIONS, random: seededRandom(seed) })
+      handout.known(0, 64)
+      handout.join('a', new Bitmap(64))
+      firsts.add(handout.next('a', 0))
+    }
+    assert.ok(firsts.size > 5, `${firsts.size} different of 20`)
   })
 
   it('keeps its slots and finishes every child, whatever happens in between', () => {
