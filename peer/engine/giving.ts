@@ -1,0 +1,128 @@
+/**
+ * What this peer gives to the children of one task, when it chooses: the {@link Handout} with those who wait for it. A shelf
+ * lends one {@link Giving.open} to each child that opened the task.
+ */
+import type { Clock, Random } from '../../src/base/clock.ts'
+import { DarnerError } from '../../src/base/errors.ts'
+import { abortable } from '../../src/base/signals.ts'
+import type { ReadonlyBitmap } from '../../src/task/bitmap.ts'
+import { HANDOUT_DEFAULTS, Handout, type Seat } from '../../src/task/handout.ts'
+
+interface Waiting {
+  readonly seat: Seat<symbol>
+  readonly give: (piece: number | undefined) => void
+}
+
+/** One child's side of it: what a shelf's task needs. Dispose when the child closed the task. */
+export interface GivingTo extends Disposable {
+  /** A piece that the child lacks, once the uplink is free for it; undefined when it has everything. Throws the signal's reason. */
+  choose(options: { signal: AbortSignal }): Promise<number | undefined>
+  /** The child told that a piece is on its way to it, or that it holds some. */
+  coming(piece: number): void
+  told(from: number, count: number): void
+  /** A chosen piece went out whole, or not. */
+  sent(piece: number): void
+  unsent(piece: number): void
+}
+
+export class Giving implements Disposable {
+  readonly #handout: Handout<symbol>
+  readonly #clock: Clock
+  readonly #pieces: number
+  readonly #waiting: Waiting[] = []
+
+  /** `have` is what is here now; {@link known} tells of more. */
+  constructor(pieces: number, have: ReadonlyBitmap, parts: { clock: Clock; random: Random; slots?: number }) {
+    const { clock, random, slots = HANDOUT_DEFAULTS.slots } = parts
+    this.#clock = clock
+    this.#pieces = pieces
+    this.#handout = new Handout(pieces, { ...HANDOUT_DEFAULTS, slots, random })
+    for (const [from, count] of have.ranges()) this.#handout.known(from, count)
+  }
+
+  /** Children that have the task open. */
+  get children(): number {
+    return this.#handout.children
+  }
+
+  /** Pieces were stored: children that wait may get them. */
+  known(from: number, count: number): void {
+    this.#handout.known(from, count)
+    this.#pump()
+  }
+
+  /** Takes back what children didn't confirm in time. Call it about once a second. */
+  tick(): void {
+    if (this.#handout.expire(this.#clock.monotonicMs()).length > 0) this.#pump()
+  }
+
+  /** A child opened the task, holding `childHas`. */
+  open(childHas: ReadonlyBitmap): GivingTo {
+    const handout = this.#handout
+    const child = Symbol('child')
+    const seat = handout.join(child, childHas)
+    const then = (act: () => void) => {
+      act()
+      this.#pump()
+    }
+    return {
+      choose: ({ signal }) => this.#choose(seat, signal),
+      coming: (piece) => handout.comingTo(seat, piece),
+      told: (from, count) => then(() => handout.confirmed(child, from, count)),
+      sent: (piece) => then(() => handout.sent(child, piece)),
+      unsent: (piece) => then(() => handout.failed(child, piece)),
+      [Symbol.dispose]: () =>
+        then(() => {
+          handout.release(child)
+          for (const one of this.#waiting.filter((waiting) => waiting.seat === seat)) this.#end(one)
+        }),
+    }
+  }
+
+  async #choose(seat: Seat<symbol>, signal: AbortSignal): Promise<number | undefined> {
+    signal.throwIfAborted()
+    const { promise, resolve } = Promise.withResolvers<number | undefined>()
+    const waiting = { seat, give: resolve }
+    this.#waiting.push(waiting)
+    this.#pump()
+    try {
+      return await abortable(promise, signal)
+    } catch (error) {
+      // It may have been given a piece in the same moment, which then isn't sent.
+      if (!this.#waiting.includes(waiting)) void promise.then((piece) => this.#untaken(seat, piece))
+      this.#end(waiting)
+      throw error
+    }
+  }
+
+  #untaken(seat: Seat<symbol>, piece: number | undefined): void {
+    if (piece === undefined) return
+    this.#handout.failed(seat.child, piece)
+    this.#pump()
+  }
+
+  #end(waiting: Waiting): void {
+    const at = this.#waiting.indexOf(waiting)
+    if (at >= 0) this.#waiting.splice(at, 1)
+    waiting.give(undefined)
+  }
+
+  #pump(): void {
+    for (const one of this.#waiting.filter(({ seat }) => seat.held >= this.#pieces)) this.#end(one)
+    for (;;) {
+      const given = this.#handout.give(
+        this.#waiting.map(({ seat }) => seat),
+        this.#clock.monotonicMs(),
+      )
+      if (!given) return
+      const [one] = this.#waiting.splice(given.at, 1)
+      if (!one) throw new DarnerError('INTERNAL', `handout gave to place ${given.at} of ${this.#waiting.length}`)
+      one.give(given.piece)
+    }
+  }
+
+  /** Nobody gets anything more: who waits is told so. */
+  [Symbol.dispose](): void {
+    for (const one of [...this.#waiting]) this.#end(one)
+  }
+}
