@@ -9,6 +9,23 @@ export interface Waiting {
   readonly piece: number
 }
 
+/** A piece on its way to a host. Instants are milliseconds: its first bytes here, its last bytes out, its turn at the downlink. */
+export interface Arrival {
+  readonly id: number
+  readonly parent: number
+  readonly piece: number
+  readonly any: boolean
+  bytes: number
+  readonly fromMs: number
+  readonly upEndMs: number
+  startMs: number
+  downEndMs: number
+  /** When it is verified. */
+  arriveMs: number
+  /** Cancelled: it takes its time on the wire and is thrown away. */
+  dropped: boolean
+}
+
 export interface Host {
   readonly index: number
   readonly zone: number
@@ -40,6 +57,7 @@ export interface Host {
   sendEndMs: number
   sendSerial: number
   downFreeMs: number
+  readonly arrivals: Arrival[]
   /** Pieces to be announced. */
   readonly fresh: number[]
   announcing: boolean
@@ -82,6 +100,7 @@ export function newHost(
     sendEndMs: 0,
     sendSerial: 0,
     downFreeMs: 0,
+    arrivals: [],
     fresh: [],
     announcing: false,
     reported: 0,

@@ -80,9 +80,9 @@ export class Swarm {
   #tracedBytes = 0
   #replaced = 0
   #churnOwed = 0
-  /** Sends that were aborted on their way, by parent, child and piece, and the bytes that went before. */
-  readonly #aborted = new Set<number>()
+  /** Bytes of cancelled pieces that went before the cancel came. */
   #abortedBytes = 0
+  #arrivals = 0
 
   constructor(options: SimOptions) {
     this.#options = options
@@ -129,7 +129,7 @@ export class Swarm {
         this.#sent(this.#host(a), b)
         break
       case GAINED:
-        this.#gained(this.#host(a), b, c)
+        this.#gained(this.#host(a), b)
         break
       case ANNOUNCE:
         this.#announce(this.#host(a))
@@ -335,7 +335,7 @@ export class Swarm {
         this.#queue.push(this.#nowMs + this.#latency(host, parent), ASK, parent.index, host.index, -1)
         return
       case 'cancel':
-        this.#aborted.add(abortKey(parent.index, host.index, action.piece))
+        this.#drop(host, parent.index, action.piece)
         this.#queue.push(this.#nowMs + this.#latency(host, parent), CANCELLED, parent.index, host.index, action.piece)
         return
       case 'replace':
@@ -388,9 +388,29 @@ export class Swarm {
     const bytes = this.#bytesOf(piece)
     const upEnd = this.#nowMs + bytes / parent.upRate
     const latency = this.#latency(parent, child)
-    const startMs = Math.max(this.#nowMs + latency, child.downFreeMs)
-    const downEnd = startMs + bytes / child.downRate
-    child.downFreeMs = downEnd
+    const fromMs = this.#nowMs + latency
+    const startMs = Math.max(fromMs, child.downFreeMs)
+    const downEndMs = startMs + bytes / child.downRate
+    child.downFreeMs = downEndMs
+    const hashMs = bytes / this.#options.hashRate
+    const arriveMs = Math.max(upEnd + latency, downEndMs) + hashMs
+    const id = this.#arrivals++ & 0x3fffffff
+    const upEndMs = upEnd + latency
+    const dropped = false
+    child.arrivals.push({
+      id,
+      parent: parent.index,
+      piece,
+      any,
+      bytes,
+      fromMs,
+      upEndMs,
+      startMs,
+      downEndMs,
+      arriveMs,
+      dropped,
+    })
+    this.#queue.push(arriveMs, GAINED, child.index, id)
     parent.sending = true
     parent.upBytes += bytes
     child.downBytes += bytes
@@ -401,8 +421,6 @@ export class Swarm {
     parent.sendEndMs = upEnd
     this.#queue.push(upEnd, SENT, parent.index, ++parent.sendSerial)
     this.#queue.push(this.#nowMs + latency, STARTED, child.index, parent.index, piece)
-    const arriveMs = Math.max(upEnd + latency, downEnd) + bytes / this.#options.hashRate
-    this.#queue.push(arriveMs, GAINED, child.index, parent.index, any ? -piece - 1 : piece)
   }
 
   #started(child: Host, parent: number, piece: number): void {
@@ -446,27 +464,64 @@ export class Swarm {
 
   /** A cancel reaches the parent: out of its queue, or off its uplink in the middle of the piece. */
   #cancelled(parent: Host, child: Host, piece: number): void {
-    if (removeWaiting(parent.waiting, (one) => one.child === child.index && one.piece === piece))
-      this.#aborted.delete(abortKey(parent.index, child.index, piece))
+    removeWaiting(parent.waiting, (one) => one.child === child.index && one.piece === piece)
+    const at = this.#drop(child, parent.index, piece)
     if (!parent.sending || parent.sendChild !== child.index || parent.sendPiece !== piece) return
     if (parent.sendAny) parent.handout.failed(child.index, piece)
     const unsent = (parent.sendEndMs - this.#nowMs) * parent.upRate
     parent.upBytes -= unsent
     child.downBytes -= unsent
-    child.downFreeMs = Math.max(this.#nowMs, child.downFreeMs - unsent / child.downRate)
     this.#abortedBytes += this.#bytesOf(piece) - unsent
-    this.#aborted.add(abortKey(parent.index, child.index, piece))
+    this.#shorten(child, at, unsent)
     parent.sendSerial++
     parent.sending = false
     this.#pump(parent)
   }
 
-  /** A piece is verified. `code` is the piece, or -1-piece when the seed chose it. */
-  #gained(host: Host, parent: number, code: number): void {
-    const any = code < 0
-    const piece = any ? -code - 1 : code
-    if (!host.alive || !host.plan || host.doneMs > 0) return
-    if (this.#aborted.size > 0 && this.#aborted.delete(abortKey(parent, host.index, piece))) return
+  /** What is on its way from this parent won't be looked at. Its place in the child's list, or -1. */
+  #drop(child: Host, parent: number, piece: number): number {
+    const at = child.arrivals.findIndex((one) => one.parent === parent && one.piece === piece && !one.dropped)
+    const arrival = child.arrivals[at]
+    if (arrival) {
+      arrival.dropped = true
+      return at
+    }
+    return child.arrivals.findIndex((one) => one.parent === parent && one.piece === piece)
+  }
+
+  /** The rest of a cancelled piece never comes: what queues behind it at the child's downlink moves up. */
+  #shorten(child: Host, at: number, unsent: number): void {
+    const { arrivals, downRate } = child
+    const cut = arrivals[at]
+    if (!cut) return
+    cut.bytes -= unsent
+    cut.downEndMs = Math.max(cut.startMs, cut.downEndMs - unsent / downRate)
+    let freeMs = cut.downEndMs
+    for (let n = at + 1; n < arrivals.length; n++) {
+      const one = arrivals[n]
+      if (!one) continue
+      if (one.startMs > this.#nowMs) {
+        one.startMs = Math.max(this.#nowMs, one.fromMs, freeMs)
+        one.downEndMs = one.startMs + one.bytes / downRate
+        const arriveMs = Math.max(one.upEndMs, one.downEndMs) + one.bytes / this.#options.hashRate
+        if (arriveMs < one.arriveMs) {
+          one.arriveMs = arriveMs
+          this.#queue.push(arriveMs, GAINED, child.index, one.id)
+        }
+      }
+      freeMs = one.downEndMs
+    }
+    child.downFreeMs = freeMs
+  }
+
+  /** A piece is verified. */
+  #gained(host: Host, id: number): void {
+    const at = host.arrivals.findIndex((one) => one.id === id)
+    const arrival = host.arrivals[at]
+    if (!arrival || arrival.arriveMs > this.#nowMs + 1e-6) return
+    host.arrivals.splice(at, 1)
+    const { parent, piece, any } = arrival
+    if (arrival.dropped || !host.alive || !host.plan || host.doneMs > 0) return
     host.plan.pieceArrived(parent, piece, any, this.#nowMs)
     if (host.have.add(piece)) {
       host.handout.known(piece, 1)
@@ -537,7 +592,7 @@ export class Swarm {
     for (const child of host.children)
       if (this.#host(child).alive) this.#queue.push(this.#nowMs + noticeMs, CLOSED, child, host.index)
     this.#queue.push(this.#nowMs + noticeMs, DEAD, host.index)
-    if (host.sending) this.#aborted.add(abortKey(host.index, host.sendChild, host.sendPiece))
+    if (host.sending) this.#drop(this.#host(host.sendChild), host.index, host.sendPiece)
     host.sendSerial++
     host.sending = true
     for (const index of host.parents) {
@@ -625,10 +680,6 @@ function removeWaiting(list: Waiting[], matches: (one: Waiting) => boolean): boo
     if (one && matches(one)) list.splice(at, 1)
   }
   return list.length < before
-}
-
-function abortKey(parent: number, child: number, piece: number): number {
-  return (parent * 2 ** 20 + child) * 2 ** 13 + (piece & 8191)
 }
 
 function idOf(index: number): PeerId {
