@@ -93,6 +93,7 @@ export class Lifecycle {
   entryOf(record: ContainerRecord): Entry {
     const ended = Promise.withResolvers<ExitReply>()
     ended.promise.catch(() => {}) // whoever waits hears of it
+    this.#parts.extension?.known(record.id, record.request)
     return {
       id: record.id,
       record,

@@ -62,7 +62,7 @@ export class Quotas implements RootfsStore {
     })
   }
 
-  /** Before {@link mount}: what the container was promised. */
+  /** Before the first {@link mount}: what the container is promised. */
   want(id: string, quota: DiskQuota | undefined): void {
     if (quota) this.#wanted.set(id, quota)
   }

@@ -53,6 +53,8 @@ export interface RunExtension {
     request: CreateRequest,
     image: ImageRunConfig,
   ): { readonly request: CreateRequest; readonly warnings: readonly string[] }
+  /** A container that is on record: made now, or found at the start of the agent. */
+  known(id: string, request: CreateRequest): void
   /** Before the root file system is mounted. */
   preStart(run: RunFacts, options: Noting): Promise<void>
   /** The spec is built, nothing is written yet. */

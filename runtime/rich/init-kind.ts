@@ -1,5 +1,5 @@
 /** Which init an image has, seen from its files: nothing of the image is run. */
-import { closeSync, constants, fstatSync, openSync, readdirSync, readlinkSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readdirSync } from 'node:fs'
 import { systemCode } from '../../src/base/errors.ts'
 import { O, openBelow, RESOLVE, systemErrorIs } from '../../src/base/syscalls.ts'
 import { readInRoot } from '../spec/rootfs-path.ts'
@@ -112,21 +112,6 @@ function namesIn(root: string, path: string): string[] {
     return readdirSync(`/proc/self/fd/${fd}/`)
   } catch (error) {
     if (systemCode(error) === 'ENOTDIR') return []
-    throw error
-  } finally {
-    closeSync(fd)
-  }
-}
-
-/** Where a symlink of the image points to, as written; undefined for anything else. */
-export function linkIn(root: string, path: string): string | undefined {
-  const at = path.lastIndexOf('/')
-  const fd = placeIn(root, path.slice(0, at) || '/')
-  if (fd === undefined) return undefined
-  try {
-    return readlinkSync(`/proc/self/fd/${fd}/${path.slice(at + 1)}`)
-  } catch (error) {
-    if (systemCode(error) === 'EINVAL' || systemCode(error) === 'ENOENT') return undefined
     throw error
   } finally {
     closeSync(fd)

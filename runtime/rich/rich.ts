@@ -57,8 +57,11 @@ export class Rich implements RunExtension, AsyncDisposable {
     return { request: settleRich(request, image), warnings: [] }
   }
 
+  known(id: string, request: CreateRequest): void {
+    this.#parts.quotas.want(id, request.diskQuota)
+  }
+
   async preStart(run: RunFacts, noting: Noting): Promise<void> {
-    this.#parts.quotas.want(run.id, run.request.diskQuota)
     await this.#hooks.begin(run)
     await this.#hooks.run('pre-start', 'host', run, {}, noting)
   }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readFile, realpath } from 'node:fs/promises'
+import { readFile, realpath, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { lxcfsDevice, parseMountInfo } from '../../../runtime/lxcfs/mount-table.ts'
 import { aDir } from '../../fixtures/a-dir.ts'
@@ -129,6 +129,12 @@ function lxcfsOf(dir: string) {
       const { umount, MNT_DETACH } = await import('../../../src/base/syscalls.ts')
       process.kill(await pid(), 'SIGKILL')
       while ((await lxcfsDevice(folder)) !== undefined) umount(folder, MNT_DETACH)
+      const cgroups = [
+        '/sys/fs/cgroup/unified/darner-lxcfs',
+        '/sys/fs/cgroup/systemd/darner-lxcfs',
+        '/sys/fs/cgroup/darner-lxcfs',
+      ]
+      for (const path of cgroups) await rmdir(path).catch(() => {}) // where it is not, or lxcfs is still ending
     },
   }
 }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { readFile, rm, statfs, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { whyNoLimit } from '../../../runtime/quota/fill.ts'
+import { digestOf } from '../../../src/oci/digest.ts'
 import { aDir } from '../../fixtures/a-dir.ts'
 import { aRichEngine, type RichEngine } from '../../fixtures/a-rich-engine.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
@@ -104,6 +105,21 @@ describe('disk quota by a pool of files', function () {
     await assert.rejects(readFile(join(dir.path, 'quota', 'stranger.ext4')), { code: 'ENOENT' })
     const { blocks, bsize } = await statfs(join(dir.path, 'rootfs', id, 'rw'))
     assert.ok(blocks * bsize < 12 * MIB)
+  })
+
+  it('holds for what is mounted before the first start, also by the next agent', async () => {
+    await using dir = await aDir()
+    const given = { dir: dir.path, runtime: 'crun', images: { debian: { tree } } }
+    const first = await aRichEngine(given)
+    await first.runtime.quotas.initPool(64 * MIB, { signal: never })
+    const { id } = await first.runtime.containers.create({ image: 'debian', command: ['true'], diskQuota: QUOTA })
+    await first.leave()
+    await using engine = await aRichEngine(given)
+    const { quotas } = engine.runtime
+    const { upper } = await quotas.mount(id, [digestOf('debian')], { readonly: false, signal: never })
+    const { blocks, bsize } = await statfs(upper)
+    assert.ok(blocks * bsize < 12 * MIB)
+    await quotas.unmount(id)
   })
 
   it('is not believed where limits do not bite', async () => {
