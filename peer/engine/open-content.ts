@@ -37,7 +37,13 @@ export class OpenContent implements Content {
     return this.#parts.fetching?.failed ?? new Promise<never>(() => {})
   }
 
-  async *read(options: { from?: number; to?: number; signal: AbortSignal }): AsyncGenerator<Uint8Array> {
+  /** As the contract has it. With a `buffer`, every chunk is a view of it, good until the next is asked for. */
+  async *read(options: {
+    from?: number
+    to?: number
+    buffer?: Uint8Array
+    signal: AbortSignal
+  }): AsyncGenerator<Uint8Array> {
     const { stored } = this.#parts
     const { task } = stored
     const from = options.from ?? 0
@@ -49,7 +55,9 @@ export class OpenContent implements Content {
       await this.#wait(piece, Math.ceil(to / task.pieceBytes), options.signal)
       const end = Math.min(to, pieceRange(task, piece).to)
       while (at < end) {
-        const chunk = new Uint8Array(Math.min(CHUNK_BYTES, end - at))
+        const { buffer } = options
+        const bytes = Math.min(buffer?.byteLength ?? CHUNK_BYTES, end - at)
+        const chunk = buffer?.subarray(0, bytes) ?? new Uint8Array(bytes)
         await stored.read(at, chunk)
         at += chunk.byteLength
         yield chunk

@@ -27,6 +27,27 @@ export async function send(response: ServerResponse, bytes: Uint8Array, signal: 
   })
 }
 
+/** As {@link send}, until the kernel has the bytes: the caller may use their memory again. */
+export async function sendThrough(response: ServerResponse, bytes: Uint8Array, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted()
+  await new Promise<void>((resolve, reject) => {
+    const done = (settle: () => void) => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', onAbort)
+      settle()
+    }
+    const onAbort = () => done(() => reject(signal.reason))
+    const timer = setTimeout(
+      () => done(() => reject(new DarnerError('TIMED_OUT', `the client took no byte for ${SLOW_CLIENT_MS} ms`))),
+      SLOW_CLIENT_MS,
+    )
+    signal.addEventListener('abort', onAbort, { once: true })
+    response.write(bytes, (error) =>
+      done(() => (error ? reject(new DarnerError('INTERRUPTED', 'the client left', { cause: error })) : resolve())),
+    )
+  })
+}
+
 /** Ends an answer that can't be finished: the connection breaks, so that nobody takes it for whole. */
 export function breakOff(response: ServerResponse): void {
   response.socket?.destroy()

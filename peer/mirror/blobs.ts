@@ -5,7 +5,6 @@
 import { randomUUID } from 'node:crypto'
 import { asDarnerError, type DarnerError, isDarnerError } from '../../src/base/errors.ts'
 import { abortable, withDeadline } from '../../src/base/signals.ts'
-import type { Content } from '../../src/contracts/content.ts'
 import type { SchedulerPort } from '../../src/contracts/scheduling.ts'
 import type { Digest } from '../../src/oci/digest.ts'
 import type { OriginHttp } from '../../src/oci/origin-http.ts'
@@ -13,7 +12,7 @@ import type { Store } from '../../src/store/store.ts'
 import type { Credential, RegistryOrigin } from '../../src/task/origin.ts'
 import type { Engine } from '../engine/engine.ts'
 import type { OpenContent } from '../engine/open-content.ts'
-import { breakOff, send, sendWhole } from './answer.ts'
+import { breakOff, send, sendThrough, sendWhole } from './answer.ts'
 import { type Ask, askKey } from './ask.ts'
 import { ociBody } from './oci-errors.ts'
 import { askUpstream, relay } from './pass-through.ts'
@@ -43,11 +42,16 @@ const MAX_SHARED_REFUSALS = 3
 const HELD_BACK_BYTES = 1
 /** Lengths that were asked for lately. */
 const MAX_LENGTHS = 4096
+/** Memory for bodies on their way out, shared by all of them. */
+const BUFFER_BYTES = 32 * 1024 * 1024
+const MAX_CHUNK_BYTES = 256 * 1024
+const MIN_CHUNK_BYTES = 32 * 1024
 
 export class Blobs {
   readonly #parts: BlobsParts
   /** HEAD answers by (place, digest, credential): a blob's length never changes. The right to know it is checked apart. */
   readonly #lengths = new Map<string, number>()
+  #streams = 0
 
   constructor(parts: BlobsParts) {
     this.#parts = parts
@@ -120,7 +124,8 @@ export class Blobs {
         })
       case 'whole':
         response.writeHead(200, { ...headers, 'content-length': String(bytes) })
-        return await stream(ask, held, () => sendVerified(ask, held, { from: 0, to: bytes }))
+        response.flushHeaders()
+        return await this.#stream(ask, held, (chunk) => sendVerified(ask, held, { from: 0, to: bytes }, chunk))
       case 'parts': {
         const [first] = decision.parts
         if (first !== undefined && decision.parts.length === 1) {
@@ -129,9 +134,10 @@ export class Blobs {
             'content-length': String(first.to - first.from),
             'content-range': contentRange(first, bytes),
           })
-          return await stream(ask, held, () => sendVerified(ask, held, first))
+          response.flushHeaders()
+          return await this.#stream(ask, held, (chunk) => sendVerified(ask, held, first, chunk))
         }
-        return await sendMultipart(ask, held, decision.parts, headers)
+        return await this.#stream(ask, held, (chunk) => sendMultipart(ask, held, decision.parts, headers, chunk))
       }
     }
   }
@@ -198,6 +204,20 @@ export class Blobs {
     }
   }
 
+  /** Sends a body; whatever fails once it has begun breaks the connection. The more bodies leave at once, the smaller their chunks. */
+  async #stream({ response }: Ask, content: OpenContent, work: (chunkBytes: number) => Promise<void>): Promise<void> {
+    this.#streams++
+    try {
+      await work(Math.max(MIN_CHUNK_BYTES, Math.min(MAX_CHUNK_BYTES, Math.floor(BUFFER_BYTES / this.#streams))))
+      response.end()
+    } catch (error) {
+      breakOff(response)
+      throw asDarnerError(error, `blob of ${content.bytes} bytes`)
+    } finally {
+      this.#streams--
+    }
+  }
+
   #headOnly(ask: Ask, digest: Digest, bytes: number): void {
     const headers = blobHeaders(digest)
     if (matchesNone(ask.request.headers['if-none-match'], `"${digest}"`)) ask.response.writeHead(304, headers)
@@ -222,35 +242,31 @@ function blobHeaders(digest: Digest): Record<string, string> {
   }
 }
 
-/** Runs `work` after the headers; whatever fails then breaks the connection. */
-async function stream(ask: Ask, content: Content, work: () => Promise<void>): Promise<void> {
-  const { response } = ask
-  response.flushHeaders()
-  try {
-    await work()
-    response.end()
-  } catch (error) {
-    breakOff(response)
-    throw asDarnerError(error, `blob of ${content.bytes} bytes`)
-  }
-}
-
 /** The bytes of a range. Of a whole blob, the last byte leaves only when the digest has matched. */
-async function sendVerified({ response, signal }: Ask, content: Content, { from, to }: ByteRange): Promise<void> {
+async function sendVerified(
+  { response, signal }: Ask,
+  content: OpenContent,
+  { from, to }: ByteRange,
+  chunkBytes: number,
+): Promise<void> {
+  const buffer = new Uint8Array(Math.max(1, Math.min(chunkBytes, to - from)))
   const whole = from === 0 && to === content.bytes
   const freely = whole ? Math.max(from, to - HELD_BACK_BYTES) : to
-  for await (const chunk of content.read({ from, to: freely, signal })) await send(response, chunk, signal)
+  for await (const chunk of content.read({ from, to: freely, buffer, signal }))
+    await sendThrough(response, chunk, signal)
   if (!whole) return
   await content.whole({ signal })
-  for await (const chunk of content.read({ from: freely, to, signal })) await send(response, chunk, signal)
+  for await (const chunk of content.read({ from: freely, to, buffer, signal }))
+    await sendThrough(response, chunk, signal)
 }
 
 /** RFC 9110, section 14.6: several ranges in one answer. */
 async function sendMultipart(
   ask: Ask,
-  content: Content,
+  content: OpenContent,
   parts: readonly ByteRange[],
   headers: Readonly<Record<string, string>>,
+  chunkBytes: number,
 ): Promise<void> {
   const { response, signal } = ask
   const boundary = randomUUID()
@@ -266,13 +282,11 @@ async function sendMultipart(
     'content-type': `multipart/byteranges; boundary=${boundary}`,
     'content-length': String(bytes),
   })
-  await stream(ask, content, async () => {
-    for (const [at, part] of parts.entries()) {
-      await send(response, heads[at] ?? new Uint8Array(), signal)
-      await sendVerified(ask, content, part)
-    }
-    await send(response, tail, signal)
-  })
+  for (const [at, part] of parts.entries()) {
+    await send(response, heads[at] ?? new Uint8Array(), signal)
+    await sendVerified(ask, content, part, chunkBytes)
+  }
+  await send(response, tail, signal)
 }
 
 function one(value: string | readonly string[] | undefined): string | undefined {
