@@ -64,10 +64,10 @@ function topNames(): string[] {
 
 function bash(): string {
   const cases = COMMANDS.filter((row) => !row.name.includes(' ')).map((row) => {
-    const inner = COMMANDS.filter((sub) => sub.name.startsWith(`${row.name} `)).map((sub) =>
-      sub.name.slice(row.name.length + 1),
-    )
-    const words = [...inner, ...(row.name === 'completion' ? SHELLS : []), ...flagsOf(row).map(({ long }) => long)]
+    const subs = COMMANDS.filter((sub) => sub.name.startsWith(`${row.name} `))
+    const inner = subs.map((sub) => sub.name.slice(row.name.length + 1))
+    const flags = new Set([row, ...subs].flatMap(flagsOf).map(({ long }) => long))
+    const words = [...inner, ...(row.name === 'completion' ? SHELLS : []), ...flags]
     return `    ${row.name}) words='${words.join(' ')}' ;;`
   })
   return `_darner() {
