@@ -45,10 +45,8 @@ export function registerEngineRoutes(app: FastifyInstance, runtime: Runtime, opt
     containerRoutes(scope, runtime, options)
     execRoutes(scope, runtime)
     scope.get('/v1/storage', { schema: { response: { 200: StorageView } } }, async () => runtime.quotas.view())
-    scope.post(
-      '/v1/storage',
-      { schema: { body: StorageRequest, response: { 200: StorageView } } },
-      async (request) => runtime.quotas.initPool(request.body.bytes, options),
+    scope.post('/v1/storage', { schema: { body: StorageRequest, response: { 200: StorageView } } }, async (request) =>
+      runtime.quotas.initPool(request.body.bytes, options),
     )
     scope.get('/v1/services', { schema: { response: { 200: ServiceList } } }, async () => ({
       services: runtime.services.list(),
@@ -79,6 +77,10 @@ function containerRoutes(plain: App, { containers }: Runtime, { signal }: { sign
   })
   app.post('/v1/containers/:id/stop', { schema: { params: Id, body: StopRequest } }, async (request, reply) => {
     await containers.stop(request.params.id, { ...request.body, signal })
+    return reply.code(204).send()
+  })
+  app.post('/v1/containers/:id/restart', { schema: { params: Id, body: StopRequest } }, async (request, reply) => {
+    await containers.restart(request.params.id, { ...request.body, signal })
     return reply.code(204).send()
   })
   app.post('/v1/containers/:id/kill', { schema: { params: Id, body: KillRequest } }, async (request, reply) => {

@@ -313,6 +313,37 @@ export const COMMANDS: readonly CommandRow[] = [
       { flags: '-t, --time <SECONDS>', summary: 'how long to wait before KILL (default: 10)', kind: 'integer' },
     ],
   },
+  { name: 'start', summary: 'start containers that do not run', client: true, args: [{ ...CONTAINER, many: true }] },
+  {
+    name: 'restart',
+    summary: 'stop containers and start them again',
+    client: true,
+    args: [{ ...CONTAINER, many: true }],
+    options: [
+      { flags: '-t, --time <SECONDS>', summary: 'how long to wait before KILL (default: 10)', kind: 'integer' },
+    ],
+  },
+  {
+    name: 'kill',
+    summary: 'send a signal to the first process of containers',
+    client: true,
+    args: [{ ...CONTAINER, many: true }],
+    options: [{ flags: '-s, --signal <SIGNAL>', summary: 'name or number (default: KILL)' }],
+  },
+  { name: 'pause', summary: 'freeze all processes of containers', client: true, args: [{ ...CONTAINER, many: true }] },
+  { name: 'unpause', summary: 'let paused containers go on', client: true, args: [{ ...CONTAINER, many: true }] },
+  {
+    name: 'rename',
+    summary: 'give a container another name',
+    client: true,
+    args: [CONTAINER, { name: 'NAME', summary: 'the new name' }],
+  },
+  {
+    name: 'wait',
+    summary: 'wait until containers have ended, and print their exit codes',
+    client: true,
+    args: [{ ...CONTAINER, many: true }],
+  },
   {
     name: 'rm',
     summary: 'remove containers',

@@ -1,0 +1,11 @@
+/** `darner unpause`: lets paused containers go on. */
+import { AgentClient } from '../client.ts'
+import type { Action } from '../context.ts'
+import { forEach } from '../each.ts'
+
+export const action: Action = (args, _options, context) => {
+  const client = new AgentClient({ socket: context.socket })
+  return forEach(args, context, async (name) => {
+    await client.json('POST', `/v1/containers/${encodeURIComponent(name)}/resume`, { signal: context.signal })
+  })
+}
