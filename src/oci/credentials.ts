@@ -5,8 +5,6 @@
 import { spawn } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Static, Type } from 'typebox'
-import { Value } from 'typebox/value'
 import { DarnerError, systemCode } from '../base/errors.ts'
 import { withDeadline } from '../base/signals.ts'
 import type { Credential } from '../task/origin.ts'
@@ -42,24 +40,15 @@ export function credentialOptions(env: Readonly<Record<string, string | undefine
   }
 }
 
-const DockerConfig = Type.Object({
-  auths: Type.Optional(
-    Type.Record(
-      Type.String(),
-      Type.Object({
-        auth: Type.Optional(Type.String()),
-        username: Type.Optional(Type.String()),
-        password: Type.Optional(Type.String()),
-        identitytoken: Type.Optional(Type.String()),
-        registrytoken: Type.Optional(Type.String()),
-      }),
-    ),
-  ),
-  credHelpers: Type.Optional(Type.Record(Type.String(), Type.String())),
-  credsStore: Type.Optional(Type.String()),
-})
-type DockerConfig = Static<typeof DockerConfig>
-type InlineAuth = NonNullable<DockerConfig['auths']>[string]
+/** What is read of docker's configuration. Checked by hand: a schema library would double the start of a thin command. */
+interface DockerConfig {
+  readonly auths?: Readonly<Record<string, InlineAuth>>
+  readonly credHelpers?: Readonly<Record<string, string>>
+  readonly credsStore?: string
+}
+type InlineAuth = Readonly<Partial<Record<(typeof AUTH_FIELDS)[number], string>>>
+
+const AUTH_FIELDS = ['auth', 'username', 'password', 'identitytoken', 'registrytoken'] as const
 
 /** The key that docker uses for Docker Hub, in files and towards helpers. */
 const HUB_KEY = 'https://index.docker.io/v1/'
@@ -104,12 +93,37 @@ async function readDockerConfig(path: string): Promise<DockerConfig> {
     // the parser's words would quote the file, which holds secrets
     throw new DarnerError('CONFIG_INVALID', `${path}: it is no JSON`)
   }
-  if (Value.Check(DockerConfig, json)) return json
-  const [first] = Value.Errors(DockerConfig, json)
-  throw new DarnerError(
-    'CONFIG_INVALID',
-    `${path}: ${first?.instancePath.replace(/^\/auths\/.*\//, '/auths/…/') ?? 'it'} ${first?.message ?? 'does not fit'}`,
-  )
+  return checkedConfig(json, path)
+}
+
+/** Throws CONFIG_INVALID naming the member that has another type; never its value. */
+function checkedConfig(json: unknown, path: string): DockerConfig {
+  const refuse = (member: string, wanted: string): never => {
+    throw new DarnerError('CONFIG_INVALID', `${path}: ${member} must be ${wanted}`)
+  }
+  const config = isRecord(json) ? json : refuse('it', 'an object')
+  const { auths, credHelpers, credsStore } = config
+  if (auths !== undefined) {
+    for (const auth of Object.values(isRecord(auths) ? auths : refuse('/auths', 'an object'))) {
+      const fields = isRecord(auth) ? auth : refuse('/auths/…', 'an object')
+      for (const field of AUTH_FIELDS) if (!isOptionalText(fields[field])) refuse(`/auths/…/${field}`, 'a string')
+    }
+  }
+  if (credHelpers !== undefined) {
+    const helpers = isRecord(credHelpers) ? credHelpers : refuse('/credHelpers', 'an object')
+    for (const [host, name] of Object.entries(helpers))
+      if (typeof name !== 'string') refuse(`/credHelpers/${host}`, 'a string')
+  }
+  if (!isOptionalText(credsStore)) refuse('/credsStore', 'a string')
+  return config as DockerConfig
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isOptionalText(value: unknown): value is string | undefined {
+  return value === undefined || typeof value === 'string'
 }
 
 async function readBounded(path: string, limit: number): Promise<string | undefined> {
@@ -148,10 +162,8 @@ function fromInline(inline: InlineAuth, host: string, path: string): Credential 
   return inline.username ? { kind: 'basic', username: inline.username, password: inline.password ?? '' } : undefined
 }
 
-const HelperAnswer = Type.Object({
-  Username: Type.String({ maxLength: 1024 }),
-  Secret: Type.String({ maxLength: 32768 }),
-})
+const MAX_USERNAME_CHARS = 1024
+const MAX_SECRET_CHARS = 32_768
 
 /** docker-credential-helpers' protocol: `get`, the server on stdin, JSON on stdout. */
 async function askHelper(
@@ -182,12 +194,12 @@ async function askHelper(
     // the parser's words would quote the secret
     throw new DarnerError('COMMAND_FAILED', `${what}: printed no JSON`)
   }
-  if (!Value.Check(HelperAnswer, json))
+  const { Username: username, Secret: secret } = isRecord(json) ? json : {}
+  const whole = typeof username === 'string' && typeof secret === 'string'
+  if (!whole || username.length > MAX_USERNAME_CHARS || secret.length > MAX_SECRET_CHARS)
     throw new DarnerError('COMMAND_FAILED', `${what}: printed no Username and Secret`)
-  if (json.Username === '' && json.Secret === '') return undefined
-  return json.Username === '<token>'
-    ? { kind: 'refresh', token: json.Secret }
-    : { kind: 'basic', username: json.Username, password: json.Secret }
+  if (username === '' && secret === '') return undefined
+  return username === '<token>' ? { kind: 'refresh', token: secret } : { kind: 'basic', username, password: secret }
 }
 
 function runHelper(
