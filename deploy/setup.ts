@@ -23,6 +23,7 @@ export const TOOLS = [
   { debian: 'podman', program: 'podman', why: 'pulls through the mirror' },
   { debian: 'docker.io', program: 'dockerd', why: 'pulls through the mirror' },
   { debian: 'docker-cli', program: 'docker', why: 'tells dockerd to pull' },
+  { debian: 'tini', program: 'tini-static', why: 'the init of docker run --init' },
   { debian: 'umoci', program: 'umoci', why: 'makes OCI images' },
   { debian: 'debootstrap', program: 'debootstrap', why: 'makes a Debian root file system for an image' },
   { debian: 'iproute2', program: 'ip', why: 'network namespaces, one per host' },
