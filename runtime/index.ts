@@ -1,8 +1,8 @@
 /** Public entry of the engine room, for composition roots and tests. */
 export type { ImageStore, RecordSpace, ResolvedImage, RootfsStore } from './containers/ports.ts'
+export { openDockerApi } from './engine-api/server.ts'
 export { Images } from './images/images.ts'
 export { registerImageRoutes } from './images/routes.ts'
-export { openDockerApi } from './engine-api/server.ts'
 export { registerEngineRoutes } from './local-api.ts'
 export { Networks } from './network/networks.ts'
 export { registerNetworkRoutes } from './network/routes.ts'

@@ -66,7 +66,7 @@ export async function createContainer(
     ...['-n', run.id, '-l', logOf(run), '--exit-dir', run.exitDir, '--no-sync-log'],
     ...(run.stdin && run.keepStdin ? ['--leave-stdin-open'] : []),
   ]
-  await using child = await launch(conmon, args, run.place, false)
+  await using child = await launch(conmon, args, run, false)
   const pid = await abortable(child.sync.next(), signal)
   await abortable(child.parentExited, signal)
   if (pid.data <= 0) throw runtimeError(`${run.runtime.options.name} create ${run.id}`, pid.message)
@@ -88,7 +88,7 @@ export async function execInContainer(
     ...['-n', run.id, '-l', 'none', '--exit-dir', run.exitDir],
     ...['--exec', '--exec-attach', '--exec-process-spec', run.processFile],
   ]
-  const child = await launch(conmon, args, run.place, true)
+  const child = await launch(conmon, args, run, true)
   try {
     await abortable(child.attachReady.next(), signal)
     await run.attach()
@@ -121,7 +121,7 @@ export async function execDetached(
     ...['-n', run.id, '-l', `k8s-file:${run.bundle.log}`, '--exit-dir', run.exitDir, '--no-sync-log'],
     ...['--exec', '--exec-process-spec', run.processFile],
   ]
-  await using child = await launch(conmon, args, run.place, false)
+  await using child = await launch(conmon, args, run, false)
   const pid = await abortable(child.sync.next(), signal)
   if (pid.data <= 0) throw runtimeError(`${run.runtime.options.name} exec in ${run.id}`, pid.message)
   return { pid: pid.data, conmonPid: Number(await readFile(run.bundle.conmonPidFile, 'utf8')) }
@@ -187,7 +187,7 @@ interface Launched extends AsyncDisposable {
 async function launch(
   path: string,
   args: readonly string[],
-  place: (pid: number) => Promise<void>,
+  run: Pick<ConmonRun, 'bundle' | 'place'>,
   exec: boolean,
 ): Promise<Launched> {
   const env = {
@@ -199,6 +199,8 @@ async function launch(
   const child: ChildProcess = spawn(path, args, {
     detached: true,
     env,
+    // it notes an out-of-memory kill in a file in its own folder
+    cwd: run.bundle.path,
     stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe', ...(exec ? (['pipe'] as const) : [])],
   })
   let complaint = ''
@@ -220,7 +222,7 @@ async function launch(
   const pipes: readonly unknown[] = child.stdio
   const attachReady = new MessageReader(pipes[exec ? ATTACH_FD : SYNC_FD] as Readable, parentExited, exec)
   if (child.pid !== undefined) {
-    await place(child.pid)
+    await run.place(child.pid)
     start.write('\n')
   }
   return {

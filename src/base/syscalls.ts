@@ -41,7 +41,6 @@ const native = {
   utimensat: call('int utimensat(int dir, const void *path, const void *times, int flags)'),
   lsetxattr: call('int lsetxattr(const void *path, const char *name, const void *value, size_t size, int flags)'),
   lgetxattr: call('long lgetxattr(const void *path, const char *name, void *value, size_t size)'),
-  syncfs: call('int syncfs(int fd)'),
   openat2: call('long syscall(long number, int dir, const void *path, const void *how, size_t size)'),
   fsopen: call('long syscall(long number, const char *type, uint flags)'),
   fsconfig: call('long syscall(long number, int fd, uint command, const char *key, const void *value, int aux)'),
@@ -174,11 +173,6 @@ export function getXattr(path: Path, name: string): Uint8Array | undefined {
   const error = new SystemCallError(`lgetxattr ${name}`, koffi.errno(), String(path))
   if (error.code === 'ENODATA' || error.code === 'ENOTSUP' || error.code === 'EOPNOTSUPP') return undefined
   throw error
-}
-
-/** Writes out the whole file system that `fd` lies on; one call where thousands of files would each need fsync. */
-export function syncFileSystem(fd: number): void {
-  check(native.syncfs(fd), 'syncfs', fd)
 }
 
 /** A step of the new mount interface (Linux 5.2): a key alone is a flag. Repeated keys are kept in order. */

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { chmod, mkdir, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { commandOfService } from '../../../runtime/rich/known-services.ts'
 import { initKindIn, isProgramIn, systemdVersionIn } from '../../../runtime/rich/init-kind.ts'
+import { commandOfService } from '../../../runtime/rich/known-services.ts'
 import { aDir } from '../../fixtures/a-dir.ts'
 
 /** A root with files (text), programs (text, by a leading `*`) and symlinks (`-> target`). */
@@ -19,8 +19,16 @@ async function aRoot(dir: string, files: Readonly<Record<string, string>>): Prom
 
 describe('initKindIn', () => {
   const rows: [string, Record<string, string>, string | undefined][] = [
-    ['systemd behind an absolute link', { 'usr/lib/systemd/systemd': '*x', 'sbin/init': '-> /usr/lib/systemd/systemd' }, 'systemd'],
-    ['busybox behind a relative link', { 'bin/busybox': '*BusyBox v1.37', 'sbin/init': '-> ../bin/busybox' }, 'busybox'],
+    [
+      'systemd behind an absolute link',
+      { 'usr/lib/systemd/systemd': '*x', 'sbin/init': '-> /usr/lib/systemd/systemd' },
+      'systemd',
+    ],
+    [
+      'busybox behind a relative link',
+      { 'bin/busybox': '*BusyBox v1.37', 'sbin/init': '-> ../bin/busybox' },
+      'busybox',
+    ],
     ['sysvinit', { 'sbin/init': '*…/run/initctl…' }, 'sysvinit'],
     ['openrc-init', { 'sbin/init': '*…openrc-init…' }, 'openrc'],
     ['something else', { 'sbin/init': '*#!/bin/sh' }, 'unknown'],

@@ -12,12 +12,10 @@ describe('findStaticInit', () => {
     await using dir = await aDir()
     const script = join(dir.path, 'script')
     await writeFile(script, '#!/bin/sh\n'.padEnd(100))
-    assert.deepEqual(await Promise.all(['/usr/bin/tini-static', process.execPath, script, '/nowhere'].map(linkedStatically)), [
-      true,
-      false,
-      undefined,
-      undefined,
-    ])
+    assert.deepEqual(
+      await Promise.all(['/usr/bin/tini-static', process.execPath, script, '/nowhere'].map(linkedStatically)),
+      [true, false, undefined, undefined],
+    )
     const found = await findStaticInit([[process.execPath], [script], ['/nowhere'], ['/usr/bin/tini-static', '-g']])
     assert.deepEqual(found, { path: '/usr/bin/tini-static', args: ['-g'] })
     await failsWith('HOST_UNABLE', findStaticInit([[process.execPath]]), /needs a loader/)

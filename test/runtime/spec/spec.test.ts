@@ -19,8 +19,7 @@ const limits = { capabilities: parseBoundingSet(STATUS), hard: parseLimits(LIMIT
 
 function aHost(overrides: Partial<HostFacts> = {}): HostFacts {
   const cgroups = { kind: 'hybrid' as const, v1: new Map(), v2: undefined }
-  return { limits, cgroups, hostname: 'host', arch: 'x64', kernel: '6.12.0', seccomp: undefined,
-    cpus: 2, ...overrides }
+  return { limits, cgroups, hostname: 'host', arch: 'x64', kernel: '6.12.0', seccomp: undefined, cpus: 2, ...overrides }
 }
 
 function aSpec(request: Partial<CreateRequest>, host = aHost(), uid = 0) {
