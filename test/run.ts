@@ -2,7 +2,9 @@
  * What `npm test` does: installs what is missing, runs every test file in a process of its own (two at a time), those named
  * `*.root.test.ts` on a private stage, and ends with the line `N passed, N failed`.
  *
- *   npm test -- [--coverage] [--grep TEXT] [PATH…]      PATH: a file, a folder, or a part of a file's path
+ *   npm test -- [--long] [--coverage] [--grep TEXT] [PATH…]      PATH: a file, a folder, or a part of a file's path
+ *
+ * A file that says `// long: why` in its first lines runs when it is named, or with `--long`; `.ci/run` runs those too.
  */
 import { spawn } from 'node:child_process'
 import { globSync, readFileSync, rmSync } from 'node:fs'
@@ -12,6 +14,7 @@ import { join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { setUp, TOOLS } from '../deploy/setup.ts'
+import { aSystemdImage } from './fixtures/a-systemd-image.ts'
 import type { TestRecord } from './run-file.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
@@ -32,9 +35,9 @@ interface Options {
   readonly signal: AbortSignal
 }
 
-function select(wanted: readonly string[]): string[] {
+function select(wanted: readonly string[], long: boolean): string[] {
   const all = globSync('test/**/*.test.ts', { cwd: ROOT }).sort()
-  if (wanted.length === 0) return all
+  if (wanted.length === 0) return long ? all : all.filter((file) => headOf(file, 'long') === undefined)
   const paths = wanted.map((one) => relative(ROOT, resolve(one)))
   return all.filter((file) =>
     wanted.some((word, at) => file === paths[at] || file.startsWith(`${paths[at]}/`) || file.includes(word)),
@@ -108,8 +111,26 @@ async function runFile(file: string, folder: string, { coverage, grep, signal }:
 }
 
 function deadlineOf(file: string): number {
-  const said = /^\/\/ deadline: (\d+) s$/m.exec(readFileSync(join(ROOT, file), 'utf8').slice(0, 2000))?.[1]
+  const said = /^(\d+) s$/.exec(headOf(file, 'deadline') ?? '')?.[1]
   return said === undefined ? FILE_MS : Number(said) * 1000
+}
+
+/** What a file says of itself in its first lines: `// NAME: text`. */
+function headOf(file: string, name: 'deadline' | 'long'): string | undefined {
+  return new RegExp(`^// ${name}: (.+)$`, 'm').exec(readFileSync(join(ROOT, file), 'utf8').slice(0, 2000))?.[1]
+}
+
+/** Makes, outside the stages, which have no network, what files on them need. What can't be made, they will say. */
+async function prepare(files: readonly string[]): Promise<void> {
+  const systemd = files.some(
+    (file) => needsStage(file) && readFileSync(join(ROOT, file), 'utf8').includes('aSystemdImage'),
+  )
+  if (!systemd) return
+  try {
+    await aSystemdImage()
+  } catch (error) {
+    console.log(`the Debian image with systemd can't be made: ${error instanceof Error ? error.message : error}`)
+  }
 }
 
 function readRecords(path: string): TestRecord[] {
@@ -193,17 +214,18 @@ async function main(): Promise<number> {
   const started = performance.now()
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { coverage: { type: 'boolean' }, grep: { type: 'string' } },
+    options: { coverage: { type: 'boolean' }, grep: { type: 'string' }, long: { type: 'boolean' } },
   })
   const ending = new AbortController()
   process.on('SIGINT', () => ending.abort()).on('SIGTERM', () => ending.abort())
   const options: Options = { coverage: values.coverage === true, grep: values.grep, signal: ending.signal }
-  const files = select(positionals)
+  const files = select(positionals, values.long === true)
   const setup = await setUp(TOOLS, { say: console.log, signal: ending.signal })
   if (setup.missing.length > 0)
     console.log(`not installed (${setup.reason}): ${setup.missing.map((tool) => tool.debian).join(', ')}`)
   if (options.coverage) rmSync(join(ROOT, 'coverage'), { recursive: true, force: true })
   const folder = await mkdtemp(join(tmpdir(), 'darner-test-'))
+  const prepared = prepare(files)
   try {
     const alone = files.length === 1
     const plain = await runAll(
@@ -213,8 +235,14 @@ async function main(): Promise<number> {
       options,
       alone,
     )
-    const staged = await runAll(files.filter(needsStage), 1, folder, options, alone)
+    await prepared
+    const staged = await runAll(files.filter(needsStage), 2, folder, options, alone)
     if (options.coverage) await reportCoverage()
+    const long =
+      values.long === true || positionals.length > 0
+        ? []
+        : select([], true).filter((file) => headOf(file, 'long') !== undefined)
+    for (const file of long) console.log(`left out, runs with --long: ${file}: ${headOf(file, 'long')}`)
     return summary([...plain, ...staged], performance.now() - started, ending.signal)
   } finally {
     rmSync(folder, { recursive: true, force: true })

@@ -1,3 +1,4 @@
+// long: real clients, one after the other, take over a minute
 // deadline: 600 s
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'

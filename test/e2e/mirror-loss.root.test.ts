@@ -1,3 +1,4 @@
+// long: waits out the deadlines of real clients
 // deadline: 400 s
 import assert from 'node:assert/strict'
 import { request } from 'node:http'
