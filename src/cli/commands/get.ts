@@ -1,10 +1,10 @@
 /** `darner get`: fetches a URL through the agent into a file, which appears under its name only whole and verified. */
 import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs'
-import { type FileHandle, open, rename, unlink } from 'node:fs/promises'
+import { type FileHandle, open, rename, stat, unlink } from 'node:fs/promises'
 import type { IncomingMessage } from 'node:http'
 import { basename, dirname, join, resolve } from 'node:path'
-import type { Writable } from 'node:stream'
 import { DarnerError, systemCode } from '../../base/errors.ts'
+import { abortable } from '../../base/signals.ts'
 import {
   GET_FILE_HEADER,
   GET_FILE_ID_HEADER,
@@ -21,11 +21,14 @@ export const action: Action = async (args, options, context) => {
   const request = requestOf(args[0] ?? '', options)
   const target = String(options.output)
   const toStdout = target === '-'
+  if (!toStdout && (await stat(target).catch(() => undefined))?.isDirectory()) {
+    throw new DarnerError('BAD_ARGUMENT', `cannot write ${target}: it is a directory`, { way: 'name a file in it' })
+  }
   using source = await ask({ ...request, order: toStdout ? 'ordered' : 'landed' }, context)
   const show = await display(args[0] ?? '', options, context)
   try {
     const summary = toStdout
-      ? await intoStream(readGetStream(source.answer), context.stdout, show)
+      ? await intoStream(readGetStream(source.answer), context, show)
       : await intoFile(source, target, show)
     show.done()
     report(summary, target, context, options)
@@ -136,9 +139,11 @@ async function display(label: string, options: Record<string, unknown>, context:
   }
 }
 
-async function intoStream(frames: AsyncIterable<GetFrame>, out: Writable, show: Show): Promise<GetSummary> {
+/** Writes to stdout, no faster than it is read; ends with the signal, which also comes when nobody reads any more. */
+async function intoStream(frames: AsyncIterable<GetFrame>, context: CommandContext, show: Show): Promise<GetSummary> {
+  const { stdout, signal } = context
   return await consume(frames, show, async (_offset, bytes) => {
-    if (!out.write(bytes)) await new Promise<void>((resolve) => out.once('drain', resolve))
+    if (!stdout.write(bytes)) await abortable(new Promise<void>((resolve) => stdout.once('drain', resolve)), signal)
   })
 }
 
