@@ -137,6 +137,9 @@ export class Download {
       if (!signal.aborted && isDarnerError(error, 'DIGEST_MISMATCH', 'SIZE_MISMATCH')) {
         for (const id of this.#parents.keys()) registration.blame(id, 'DIGEST_MISMATCH')
       }
+      // the scheduler may have found the whole wrong before all of it was here: none of it is of use
+      if (!signal.aborted && !stored.complete && error instanceof DarnerError && error.code === 'DIGEST_MISMATCH')
+        await stored.discard(error)
       throw error
     } finally {
       this.#report(stored.complete)

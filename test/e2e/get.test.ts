@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { PassThrough } from 'node:stream'
+import { PassThrough, Writable } from 'node:stream'
 import { describe, it } from 'mocha'
 import { AgentClient } from '../../src/cli/client.ts'
-import { runProgram } from '../../src/cli/program.ts'
+import { OUTPUT_GONE, runProgram } from '../../src/cli/program.ts'
 import { digestOf } from '../../src/oci/digest.ts'
 import { GET_FILE_HEADER, readGetStream } from '../../src/wire/get-frames.ts'
 import { aDir } from '../fixtures/a-dir.ts'
@@ -55,6 +55,38 @@ describe('darner get', () => {
     assert.equal(code, 1)
     assert.match(stderr, /hash/)
     assert.deepEqual(await readdir(out.path), [])
+    const { partials } = await new AgentClient({ socket: join(swarm.directory, 'agent-0.sock') }).json<{
+      partials: number
+    }>('GET', '/v1/store', { signal: signal() })
+    assert.equal(partials, 0, 'the agent keeps nothing of it')
+  })
+
+  it('ends quietly when its output is closed half way', async () => {
+    await using origin = await anOrigin()
+    await using swarm = await aSwarm({ peers: 1 })
+    origin.at('/blob', { body: randomBody(23, 4 * MIB) })
+    const closed = new AbortController()
+    const stdout = new Writable({
+      highWaterMark: 1,
+      // takes the first bytes and never asks for more
+      write: () => closed.abort(OUTPUT_GONE),
+    })
+    const stderr = new PassThrough()
+    const code = await runProgram(['get', `${origin.url}/blob`, '-o', '-'], {
+      env: { DARNER_SOCKET: join(swarm.directory, 'agent-0.sock') },
+      stdin: new PassThrough(),
+      stdout,
+      stderr,
+      signal: closed.signal,
+    })
+    assert.deepEqual([code, stderr.read()], [1, null])
+  })
+
+  it('refuses a directory as its output before it asks for anything', async () => {
+    await using out = await aDir()
+    const { code, stderr } = await get(['http://192.0.2.1/x', '-o', out.path], join(out.path, 'absent.sock'))
+    assert.equal(code, 2)
+    assert.equal(stderr, `darner: cannot write ${out.path}: it is a directory; name a file in it\n`)
   })
 })
 
