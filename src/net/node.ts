@@ -118,9 +118,11 @@ export async function openNode(options: NodeOptions, parts: { log: Log }): Promi
     await libp2p.start()
   } catch (error) {
     const where = options.listen.join(', ')
-    throw new DarnerError('HOST_UNABLE', `cannot listen on ${where}: ${reasonOf(error)}`, {
+    const reason = reasonOf(error)
+    throw new DarnerError('HOST_UNABLE', `cannot listen on ${where}: ${reason}`, {
       cause: error,
       details: { where },
+      ...(reason === 'EADDRINUSE' ? { way: 'stop what listens there, or name another address with --p2p-listen' } : {}),
     })
   }
   return new Libp2pNode(settings, listen, libp2p, parts.log)
@@ -292,7 +294,9 @@ function reasonOf(error: unknown): string {
   const codes = systemCodes(error)
   if (codes.length > 0) return codes.join(', ')
   if (error instanceof AggregateError) return error.errors.map(reasonOf).join(', ')
-  return error instanceof Error ? error.message : String(error)
+  const message = error instanceof Error ? error.message : String(error)
+  // the library tells of listeners that failed in text only, stacks included
+  return /\berror: listen (E[A-Z]{3,})\b/i.exec(message)?.[1] ?? message
 }
 
 function systemCodes(error: unknown): string[] {

@@ -46,7 +46,8 @@ describe('openNode', function () {
     await using mute = await aMuteListener()
     await assert.rejects(
       aNode({ listen: [mute.address] }),
-      (error) => isDarnerError(error, 'HOST_UNABLE') && error.message.includes(mute.address),
+      (error) =>
+        isDarnerError(error, 'HOST_UNABLE') && error.message === `cannot listen on ${mute.address}: EADDRINUSE`,
     )
   })
 
