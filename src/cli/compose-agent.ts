@@ -19,7 +19,7 @@ export async function composeAgent(settings: AgentSettings, { log }: { log: Log 
   const scope = new Scope()
   try {
     const { peer, mirror } = await composePeer(settings, { scope, log })
-    const app = localServer({ log })
+    const app = localServer({ log, engine: settings.engine })
     registerPeerRoutes(app, peer)
     registerPreheatRoutes(app, peer, { clock: systemClock })
     app.get('/v1/mirror', async () => {

@@ -2,6 +2,7 @@
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Random, systemClock } from '../base/clock.ts'
+import { DarnerError, systemCode } from '../base/errors.ts'
 import { type Log, openLog, roomLog } from '../base/log.ts'
 import type { Scope } from '../base/scope.ts'
 import type { AgentSettings, SupernodeSettings } from '../config/schema.ts'
@@ -26,7 +27,7 @@ export async function openShared(settings: Settings, parts: { scope: Scope; log:
   const { scope, log } = parts
   const clock = systemClock
   const random: Random = Math.random
-  await mkdir(settings.data, { recursive: true, mode: 0o700 })
+  await makeDataDirectory(settings.data)
   const store = scope.own(
     await openStore(
       {
@@ -69,4 +70,16 @@ export async function packageVersion(): Promise<string> {
     }
   }
   return 'unknown'
+}
+
+/** Makes a daemon's data directory, and those above it. Throws HOST_UNABLE. */
+export async function makeDataDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    throw new DarnerError('HOST_UNABLE', `cannot make the data directory ${path}: ${systemCode(error) ?? error}`, {
+      cause: error,
+      way: 'name one that this user may write with --data',
+    })
+  }
 }

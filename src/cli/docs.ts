@@ -62,7 +62,7 @@ function defaultCell(setting: Setting): string {
   if (value === '') return ''
   if (typeof value !== 'object' || value === null) return `\`${value}\``
   return Object.entries(value)
-    .map(([name, one]) => `\`${name}=${one}\``)
+    .map(([name, one]) => (Array.isArray(value) ? `\`${one}\`` : `\`${name}=${one}\``))
     .join(' ')
 }
 

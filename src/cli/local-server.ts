@@ -10,8 +10,8 @@ import { errorBody } from '../wire/error-body.ts'
 /** Longest request body; image archives have routes of their own. */
 const BODY_BYTES = 4 * 1024 * 1024
 
-/** A server with no routes yet. Errors leave it as `{ error: { code, message, way } }` with the status of their code. */
-export function localServer(parts: { log: Log }): FastifyInstance {
+/** A server with no routes yet; `engine` says whether it will have those of images and containers. Errors leave it as `{ error: { code, message, way } }` with the status of their code. */
+export function localServer(parts: { log: Log; engine: boolean }): FastifyInstance {
   const app = fastify({
     loggerInstance: parts.log.child({}, { level: 'warn' }),
     forceCloseConnections: true,
@@ -28,10 +28,10 @@ export function localServer(parts: { log: Log }): FastifyInstance {
     return reply.status(known.facts.http).send(errorBody(known))
   })
   app.setNotFoundHandler(async (request, reply) => {
-    const missing = new DarnerError(
-      'NOT_FOUND',
-      `${request.method} ${request.url.slice(0, 200)}: the agent has no such route`,
-    )
+    const asked = `${request.method} ${request.url.slice(0, 200)}`
+    const missing = new DarnerError('NOT_FOUND', `${asked}: the agent has no such route`, {
+      ...(parts.engine ? {} : { way: 'images and containers need an agent that runs without --no-engine' }),
+    })
     return reply.status(404).send(errorBody(missing))
   })
   return app

@@ -127,6 +127,7 @@ function settle(command: Command, io: Pick<ProgramIo, 'stdout' | 'stderr'>): voi
         .replace(/^error: /, '')
         .trim()
         .replaceAll(/\s*\n\s*/g, ' ')
+        .replace(/\.$/, '')
       write(`darner: ${line}; see ${path()} --help\n`)
     },
   })
@@ -224,7 +225,7 @@ function defaultText(setting: Setting): string {
   const text =
     typeof value === 'object'
       ? Object.entries(value as object)
-          .map(([name, one]) => `${name}=${one}`)
+          .map(([name, one]) => (Array.isArray(value) ? one : `${name}=${one}`))
           .join(', ')
       : String(value)
   return ` [default: ${text}]`

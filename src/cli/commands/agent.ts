@@ -27,10 +27,10 @@ export const action: Action = async (_args, options, context) => {
         : `joined ${scheduler.supernode}, serving ${settings.socket}\n`,
     )
   } else if (!context.signal.aborted) {
+    if (joined.code === 'ADMISSION_REFUSED') throw joined
     context.stderr.write(
       `darner: not joined yet: ${joined.message}; trying on, meanwhile the origin serves this host\n`,
     )
-    if (joined.code === 'ADMISSION_REFUSED') throw joined
   }
   return await untilStopped(context.signal, running.peer.failed, log)
 }

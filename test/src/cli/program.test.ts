@@ -50,7 +50,7 @@ describe('runProgram', () => {
     [['get', 'http://x', '-o', 'x', '--frob'], /^darner: unknown option '--frob'.*; see darner get --help\n$/],
     [
       ['get', 'http://x', '-o', 'x', '--timeout', 'soon'],
-      /^darner: .*--timeout.*Expected a duration such as 30s or 5m, found "soon"\.; see darner get --help\n$/,
+      /^darner: .*--timeout.*Expected a duration such as 30s or 5m, found "soon"; see darner get --help\n$/,
     ],
     [['ps', 'too', 'many'], /^darner: too many arguments/],
     [['supernode', 'tokn'], /^darner: unknown command 'tokn'|^darner: too many arguments/],
