@@ -44,7 +44,10 @@ export function registerCareRoutes(app: FastifyInstance, { store, limits, schedu
   typed.get('/v1/why/:task', { schema: { params, response: { 200: WhyView } } }, async (request) => {
     const { task } = request.params
     if (!isTaskId(task))
-      throw new DarnerError('BAD_ARGUMENT', `${JSON.stringify(task)} is no digest: expected sha256:<64 hex>`)
+      throw new DarnerError(
+        'BAD_ARGUMENT',
+        `${JSON.stringify(task)} is no digest: expected sha256:<64 hex>, or url:<64 hex>`,
+      )
     return { task, reads: await scheduler.why(task, { signal: AbortSignal.timeout(15_000) }) }
   })
 }

@@ -125,7 +125,7 @@ const UNUSABLE: Readonly<Record<string, { fine: readonly unknown[]; way: string 
   Cgroup: { fine: [''], way: '' },
   CgroupParent: { fine: [''], way: 'the agent has one cgroup parent for all containers' },
   PublishAllPorts: { fine: [false], way: 'publish each port with -p' },
-  StorageOpt: { fine: [], way: 'use --disk of darner run' },
+  StorageOpt: { fine: [], way: 'use --disk-quota of darner run' },
   UsernsMode: { fine: ['', 'host'], way: 'user namespaces are not offered' },
   Isolation: { fine: ['', 'default'], way: '' },
   BlkioWeightDevice: { fine: [], way: 'use --blkio-weight' },

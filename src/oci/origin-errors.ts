@@ -145,7 +145,7 @@ export function unansweredError(error: unknown, what: string, address: string, f
   const way = UNVERIFIED.test(shown)
     ? `give the CA that signed the certificate of ${address}`
     : PLAIN_TO_TLS.test(shown)
-      ? `if ${address} speaks plain HTTP, say so`
+      ? `if ${address} speaks plain HTTP, say so: --plain-http, or http:// in its URL`
       : undefined
   return new DarnerError('ORIGIN_UNREACHABLE', `${what}: cannot reach ${address} (${shown})`, {
     cause: error,
