@@ -41,7 +41,7 @@ export async function recoverNetworks(
       log.error({ what, error }, 'network recovery failed')
     }
   }
-  const hadSome = sandboxes.all().length > 0 || parts.networks().some((one) => one.up)
+  const hadSome = sandboxes.all().length > 0 || parts.networks().some((one) => one.up || one.removing === true)
   if (hadSome) parts.bridges.expectV6()
   for (const one of sandboxes.all()) {
     if (!one.gone && live.has(one.owner)) await attempt('', () => recoverLive(one, parts, mended, { signal }))

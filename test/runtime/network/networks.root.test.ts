@@ -188,6 +188,8 @@ describe('user-defined networks', function () {
     const server = await host.run({ name: 'server', command: SERVE, network: 'six', publish })
     const client = await host.run({ command: FOREVER, network: 'six' })
     const { ipv6 } = host.endpoint(server)
+    await addressesOfHost()
+    assert.equal(await host.fromHost('fd01::1', 18_086), server.slice(0, 12))
     assert.match(ipv6, /^fd/)
     assert.match(await host.exec(client, ['busybox', 'ping', '-6', '-c', '1', ipv6]), /1 packets received/)
     assert.match(await host.exec(client, ['busybox', 'nslookup', '-type=aaaa', 'server']), new RegExp(ipv6))
@@ -400,6 +402,7 @@ async function aHost(dir: string, runtime = 'crun', networks: Partial<NetworksOp
 async function addressesOfHost(): Promise<string[]> {
   await run('ip', ['link', 'add', 'outside', 'type', 'bridge']).catch(() => {}) // there already
   await run('ip', ['address', 'add', '192.0.2.1/24', 'dev', 'outside']).catch(() => {})
+  await run('ip', ['address', 'add', 'fd01::1/64', 'dev', 'outside', 'nodad']).catch(() => {})
   await run('ip', ['link', 'set', 'outside', 'up'])
   return ['192.0.2.1']
 }

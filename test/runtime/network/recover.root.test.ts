@@ -5,6 +5,7 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { NETWORK_FAULT_POINTS } from '../../../runtime/network/sandboxes.ts'
+import { NetworkClient } from '../../../src/cli/network-client.ts'
 import { aDir } from '../../fixtures/a-dir.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
 import { anEngine } from '../../fixtures/an-engine.ts'
@@ -71,6 +72,30 @@ describe('networks after kill -9 of the engine', function () {
           await containers.startContainer(id, { signal: never })
           assert.equal((await containers.wait(id, { signal: never })).exitCode, 0)
         }
+      }
+      assert.deepEqual(await hostNetwork(dir.path), { ...before, namespaces: [], leases: [] })
+    })
+  }
+
+  for (const fault of ['network:removing', 'network:lowered']) {
+    it(`at ${fault}: the restart finishes the removal`, async () => {
+      await using dir = await aDir()
+      const before = await hostNetwork(dir.path)
+      {
+        await using first = await anEngineProcess({ dir: dir.path, runtime: 'crun', fault, networks: {} })
+        const client = new NetworkClient({ socket: first.socket })
+        await client.create({ name: 'shop', ipv6: true }, { signal: never })
+        const request = { image: 'busybox', command: ['true'], network: 'shop', publish: PUBLISH }
+        const { id } = await first.client.create(request, { signal: never })
+        await first.client.start(id, { signal: never })
+        await first.client.wait(id, { signal: never })
+        await first.client.remove(id, { signal: never })
+        await client.remove('shop', { signal: never }).catch(() => {}) // it dies in the middle
+        await first.ended
+        await using engine = await anEngine({ dir: dir.path, defaultRuntime: 'crun', networks: {} })
+        const names = (await engine.runtime.networks?.list())?.map((one) => one.name)
+        assert.deepEqual(names, ['bridge', 'host', 'none'])
+        assert.deepEqual((await hostNetwork(dir.path)).links, before.links)
       }
       assert.deepEqual(await hostNetwork(dir.path), { ...before, namespaces: [], leases: [] })
     })
