@@ -92,12 +92,23 @@ async function runAttached(
   running.catch(() => {}) // awaited below, after the start, which tells the same failure better
   await client.start(id, { signal: context.signal })
   const interrupt = () => {
-    client.kill(id, 'INT', { signal }).catch(() => session.close()) // it has ended: nothing more will come
+    // nobody reads any more: there is nothing to wait for, also when the process takes no notice of the signal
+    const gone = isDarnerError(context.signal.reason, 'CLOSED')
+    void client
+      .kill(id, 'INT', { signal })
+      .then(
+        () => gone,
+        () => true, // it has ended: nothing more will come
+      )
+      .then((over) => {
+        if (over) session.close()
+      })
   }
   if (context.signal.aborted) interrupt()
   else context.signal.addEventListener('abort', interrupt, { once: true })
   try {
     const end = await running
+    if (isDarnerError(context.signal.reason, 'CLOSED')) throw context.signal.reason
     return end === undefined ? 0 : end.exitCode
   } finally {
     context.signal.removeEventListener('abort', interrupt)

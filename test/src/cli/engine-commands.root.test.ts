@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { PassThrough } from 'node:stream'
-import { runProgram } from '../../../src/cli/program.ts'
+import { OUTPUT_GONE, runProgram } from '../../../src/cli/program.ts'
 import { aDir } from '../../fixtures/a-dir.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
 import { anEngineProcess } from '../../fixtures/an-engine-process.ts'
@@ -79,6 +79,20 @@ describe('container commands', function () {
     interrupt.abort(new DOMException('interrupted', 'AbortError'))
     assert.equal((await running).code, 77)
     assert.equal((await engine.client.inspect('busy', { signal })).exitCode, 77)
+  })
+
+  it('run: ends quietly when nobody reads its output, also beside a process that takes no interrupt', async () => {
+    await using dir = await aDir()
+    await using engine = await anEngineProcess({ dir: dir.path, runtime: 'crun' })
+    const closed = new AbortController()
+    const command = ['sh', '-c', 'echo ready; while :; do usleep 10000; done']
+    const running = darner(engine.socket, ['run', '--name', 'deaf', 'busybox', ...command], { signal: closed.signal })
+    await untilLogged(engine, 'deaf', 'ready')
+    closed.abort(OUTPUT_GONE)
+    assert.deepEqual(await running, { code: 1, stdout: 'ready\n', stderr: '' })
+    const { signal } = new AbortController()
+    assert.equal((await engine.client.inspect('deaf', { signal })).status, 'running')
+    await darner(engine.socket, ['rm', '-f', 'deaf'])
   })
 
   it('run: tells a missing command by 127 and one line', async () => {
