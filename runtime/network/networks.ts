@@ -443,7 +443,9 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
   ): Promise<SandboxRecord> {
     const facts = { owner: guest.id, name: guest.name, hostname: guest.hostname }
     const [plan, ...more] = plans
-    const plain = plan !== undefined && more.length === 0 && Object.keys(addressesOf(plan.request)).length === 0
+    // an address that was asked for may still be with a sandbox that is being taken apart: the last run of the same container
+    if (plans.some((one) => asksAddress(one.request))) await this.#sandboxes.idle()
+    const plain = plan !== undefined && more.length === 0 && !asksAddress(plan.request)
     const ready = plain ? this.#takeReady(plan.networkId) : undefined
     const sandbox =
       ready && plan
@@ -574,6 +576,7 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
     while (used.has(`eth${at}`)) at++
     this.#count(target.id, 1)
     try {
+      if (asksAddress(request)) await this.#sandboxes.idle()
       const options = { first: sandbox.endpoints.length === 0, ports: [] }
       const plan = await this.#raiseAndPlan(target, at, request, options, { signal })
       await this.#settle(await this.#sandboxes.add(sandbox.id, plan, { signal }))
@@ -765,9 +768,9 @@ function isReady(sandbox: SandboxRecord, networkId: string): boolean {
   return only?.networkId === networkId && only.result !== undefined
 }
 
-/** An address or MAC that was asked for: a ready-made sandbox hasn't it. */
-function addressesOf({ ipv4, ipv6, mac }: EndpointRequest): Record<string, string> {
-  return { ...(ipv4 && { ipv4 }), ...(ipv6 && { ipv6 }), ...(mac && { mac }) }
+/** An address or MAC was asked for: a ready-made sandbox hasn't it. */
+function asksAddress({ ipv4, ipv6, mac }: EndpointRequest): boolean {
+  return [ipv4, ipv6, mac].some((one) => one !== undefined && one !== '')
 }
 
 function runtimeConfigOf(
