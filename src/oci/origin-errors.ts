@@ -53,7 +53,7 @@ export function refusalError(refusal: Refusal, nowMs: number): DarnerError {
 /** What a person can do about missing rights. */
 export function loginWay(host: string, repository: string | undefined): string {
   return repository === undefined
-    ? `give credentials for ${host}, in .netrc for instance`
+    ? `give credentials for ${host}: -H 'Authorization: …', or NAME:PASSWORD@ in the URL`
     : `log in with \`docker login ${host}\`, with an account that may pull ${repository}`
 }
 
