@@ -7,7 +7,7 @@ node=$root/node_modules/node/bin/node
 stamp=$root/node_modules/.package-lock.json
 if [ ! -x "$node" ] || [ ! -f "$stamp" ]; then
   echo "npm ci: bringing the libraries that package-lock.json names, Node 24 among them" >&2
-  (cd "$root" && npm ci --no-audit --no-fund </dev/null >&2)
+  (cd "$root" && npm ci --no-audit --no-fund --loglevel=error </dev/null >&2)
 fi
 if [ ! -x "$node" ]; then
   echo "node.sh: npm ci left no $node: its install script did not run (npm config ignore-scripts?); try: npm rebuild node" >&2

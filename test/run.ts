@@ -4,7 +4,7 @@
  *
  *   npm test -- [--long] [--coverage] [--grep TEXT] [PATH…]      PATH: a file, a folder, or a part of a file's path
  *
- * A file that says `// long: why` in its first lines runs when it is named, or with `--long`; `.ci/run` runs those too.
+ * A file that says `// long: why` in its first lines runs when it is named, or with `--long`.
  */
 import { spawn } from 'node:child_process'
 import { globSync, readFileSync, rmSync } from 'node:fs'
