@@ -9,7 +9,8 @@ import type { Scope } from '../base/scope.ts'
 import type { AgentSettings } from '../config/schema.ts'
 import { OriginHttp } from '../oci/origin-http.ts'
 import { laneOpener } from './compose-lane.ts'
-import { openShared, packageVersion } from './compose-shared.ts'
+import { openShared } from './compose-shared.ts'
+import { ownVersion } from './version.ts'
 
 /** How long a task waits for the supernode before it goes to the origin itself. */
 const SUPERNODE_MS = 5_000
@@ -43,7 +44,7 @@ export async function composePeer(settings: AgentSettings, parts: { scope: Scope
         supernode: settings.supernode,
         joinToken: settings.joinToken === '' ? undefined : settings.joinToken,
         host: hostname(),
-        software: `darner/${await packageVersion()}`,
+        software: `darner/${await ownVersion()}`,
         zone: settings.zone === '' ? undefined : settings.zone,
         rack: settings.rack === '' ? undefined : settings.rack,
         concurrency: settings.concurrency,

@@ -1,5 +1,5 @@
 /** What both daemons are made of: log, store, identity, node, origin client. */
-import { mkdir, readFile } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Random, systemClock } from '../base/clock.ts'
 import { DarnerError, systemCode } from '../base/errors.ts'
@@ -13,6 +13,7 @@ import { readCertsDir } from '../oci/certs-dir.ts'
 import { createOriginClient, ORIGIN_DEFAULTS, type OriginClientOptions } from '../oci/registry-client.ts'
 import { RETRY_LIMITS, retryPlan } from '../oci/retry-plan.ts'
 import { openStore } from '../store/store.ts'
+import { ownVersion } from './version.ts'
 
 type Settings = SupernodeSettings | AgentSettings
 
@@ -45,7 +46,7 @@ export async function openShared(settings: Settings, parts: { scope: Scope; log:
     ...ORIGIN_DEFAULTS,
     firstByteMs: settings.originTimeout,
     idleMs: settings.originTimeout,
-    userAgent: `darner/${await packageVersion()}`,
+    userAgent: `darner/${await ownVersion()}`,
     hosts: await readCertsDir(settings.certsDir),
     allowAddress: (address) =>
       !isMetadataAddress(address) && (settings.allowPrivateOrigins || !isPrivateAddress(address)),
@@ -54,22 +55,6 @@ export async function openShared(settings: Settings, parts: { scope: Scope; log:
   const limits = { ...RETRY_LIMITS, attempts: settings.originRetries + 1 }
   const retryMs = (error: unknown, attempt: number, chance: Random) => retryPlan(error, attempt, chance, limits)
   return { clock, random, store, identity, node, origin, originOptions, retryMs }
-}
-
-/** The version in package.json, both in a checkout and in the installed package. */
-export async function packageVersion(): Promise<string> {
-  for (const up of ['../../package.json', '../../../package.json']) {
-    try {
-      const { name, version } = JSON.parse(await readFile(new URL(up, import.meta.url), 'utf8')) as {
-        name?: string
-        version?: string
-      }
-      if (name === 'darner' && version !== undefined) return version
-    } catch {
-      // ENOENT: built files lie one folder deeper than sources
-    }
-  }
-  return 'unknown'
 }
 
 /** Makes a daemon's data directory, and those above it. Throws HOST_UNABLE. */

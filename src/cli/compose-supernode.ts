@@ -16,7 +16,8 @@ import { Scope } from '../base/scope.ts'
 import type { SupernodeSettings } from '../config/schema.ts'
 import { type Identity, parsePeerId } from '../net/identity.ts'
 import { laneOpener } from './compose-lane.ts'
-import { openShared, packageVersion } from './compose-shared.ts'
+import { openShared } from './compose-shared.ts'
+import { ownVersion } from './version.ts'
 
 export interface RunningSupernode extends AsyncDisposable {
   readonly supernode: Supernode
@@ -73,7 +74,7 @@ export async function composeSupernode(settings: SupernodeSettings, { log }: { l
         supernode,
         metrics: openMetrics({ process: true }),
         log: roomLog(log, 'supernode/http'),
-        version: await packageVersion(),
+        version: await ownVersion(),
       }),
     )
     scope.own(await adminSocket(join(settings.data, ADMIN_SOCKET), { supernode, log: roomLog(log, 'supernode/http') }))

@@ -95,7 +95,10 @@ export async function buildProgram(
     .enablePositionalOptions()
     .option('--socket <PATH>', `the agent's unix socket (environment DARNER_SOCKET; default ${DEFAULT_SOCKET})`)
     .option('--debug', 'after an error, print the chain of its causes (environment DARNER_DEBUG=1)')
-    .version(argv.some((arg) => arg === '--version' || arg === '-V') ? await packageVersion() : '', '-V, --version')
+    .version(
+      argv.some((arg) => arg === '--version' || arg === '-V') ? await (await import('./version.ts')).ownVersion() : '',
+      '-V, --version',
+    )
     .helpCommand(false)
     .addHelpText('after', '\nExit codes: 0 done, 1 failed, 2 wrong usage, 124 timed out, 130 interrupted.')
   settle(program, io)
@@ -229,21 +232,4 @@ function defaultText(setting: Setting): string {
           .join(', ')
       : String(value)
   return ` [default: ${text}]`
-}
-
-/** Version in the nearest package.json above this file (source and build lie at different depths). */
-async function packageVersion(): Promise<string> {
-  const { readFile } = await import('node:fs/promises')
-  for (const up of ['../../package.json', '../../../package.json']) {
-    try {
-      const card = JSON.parse(await readFile(new URL(up, import.meta.url), 'utf8')) as {
-        name?: string
-        version?: string
-      }
-      if (card.name === 'darner') return card.version ?? 'unknown'
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-    }
-  }
-  return 'unknown'
 }
