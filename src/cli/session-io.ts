@@ -1,11 +1,11 @@
 /** Joins a session at the agent to this terminal or pipe: output, input, window size, detach keys, the end. */
 import type { Readable, Writable } from 'node:stream'
-import { DarnerError } from '../base/errors.ts'
-import type { ExitReply, TerminalSize } from '../wire/local-api.ts'
+import { DarnerError, errorLine } from '../base/errors.ts'
+import type { ExecRequest, ExitReply, TerminalSize } from '../wire/local-api.ts'
 import { CHANNEL } from '../wire/stream-frame.ts'
 import type { CommandContext } from './context.ts'
 import { DetachKeys } from './detach-keys.ts'
-import type { StreamSession } from './engine-client.ts'
+import { EngineClient, type StreamSession } from './engine-client.ts'
 
 export interface SessionIoOptions {
   /** The process has a terminal: keys go as they are typed and this window's size is its own. */
@@ -101,4 +101,28 @@ export async function put(out: Writable, bytes: Uint8Array): Promise<void> {
     out.once('drain', done)
     out.once('close', done)
   })
+}
+
+/** Runs one more process in a container, joined to this terminal or pipe. Resolves with its exit code, or 126 or 127 as a shell would. */
+export async function runExec(
+  container: string,
+  request: ExecRequest,
+  io: SessionIoOptions,
+  context: CommandContext,
+): Promise<number> {
+  const { signal } = context
+  try {
+    await using session = await new EngineClient({ socket: context.socket }).exec(container, request, { signal })
+    const leave = () => session.close()
+    signal.addEventListener('abort', leave, { once: true })
+    const end = await runSession(session, io, context)
+    signal.removeEventListener('abort', leave)
+    signal.throwIfAborted()
+    return end?.exitCode ?? 0
+  } catch (error) {
+    const code = startFailureCode(error)
+    if (code === undefined) throw error
+    context.stderr.write(`darner: ${errorLine(error)}\n`)
+    return code
+  }
 }

@@ -1,9 +1,7 @@
 /** `darner enter`: a login shell in a running container, as at the console of a machine. Exit code: the shell's. */
-import { errorLine } from '../../base/errors.ts'
 import type { Action } from '../context.ts'
-import { EngineClient } from '../engine-client.ts'
 import { text } from '../option-values.ts'
-import { runSession, startFailureCode, windowSize } from '../session-io.ts'
+import { runExec, windowSize } from '../session-io.ts'
 
 /**
  * The user's own shell as /etc/passwd of the container has it, begun as a login shell (its name starts with a dash), in the
@@ -26,7 +24,7 @@ export const action: Action = async (args, options, context) => {
   const io = { tty, stdin: true }
   const size = tty ? windowSize(context.stdout) : undefined
   const user = text(options, 'user')
-  const { signal, env } = context
+  const { env } = context
   const request = {
     command: ['/bin/sh', '-c', LOGIN],
     env: tty ? [`TERM=${env.TERM ?? 'xterm'}`] : [],
@@ -35,18 +33,5 @@ export const action: Action = async (args, options, context) => {
     ...(size ? { size } : {}),
     ...(user === undefined ? {} : { user }),
   }
-  try {
-    await using session = await new EngineClient({ socket: context.socket }).exec(container, request, { signal })
-    const leave = () => session.close()
-    signal.addEventListener('abort', leave, { once: true })
-    const end = await runSession(session, io, context)
-    signal.removeEventListener('abort', leave)
-    signal.throwIfAborted()
-    return end?.exitCode ?? 0
-  } catch (error) {
-    const code = startFailureCode(error)
-    if (code === undefined) throw error
-    context.stderr.write(`darner: ${errorLine(error)}\n`)
-    return code
-  }
+  return await runExec(container, request, io, context)
 }
