@@ -90,7 +90,8 @@ async function runAttached(
   await using session = await client.attach(id, { signal })
   const running = runSession(session, io, context)
   running.catch(() => {}) // awaited below, after the start, which tells the same failure better
-  await client.start(id, { signal: context.signal })
+  // an interrupt while it starts isn't lost: the process gets it as soon as it is there
+  await client.start(id, { signal })
   const interrupt = () => {
     // nobody reads any more: there is nothing to wait for, also when the process takes no notice of the signal
     const gone = isDarnerError(context.signal.reason, 'CLOSED')

@@ -47,8 +47,8 @@ describe('lxcfs', function () {
       await using dir = await aDir()
       const options = { lxcfs: 'managed' }
       const config = { Cmd: ['sleep', 'infinity'], Env: ['PATH=/usr/local/bin:/usr/bin:/bin'] }
+      await using lxcfs = lxcfsOf(dir.path) // ends after the engine, which would start it again
       await using engine = await aRichEngine({ dir: dir.path, runtime, images: { debian: { tree, config } }, options })
-      await using lxcfs = lxcfsOf(dir.path)
       const { containers, events } = engine.runtime
       const { id } = await containers.create({
         image: 'debian',
