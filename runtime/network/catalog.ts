@@ -1,0 +1,208 @@
+/** The networks that there are, by name: the engine's own, kept as records, and the CNI configurations of the folders. */
+import { randomBytes } from 'node:crypto'
+import type { Clock } from '../../src/base/clock.ts'
+import { DarnerError } from '../../src/base/errors.ts'
+import type { Log } from '../../src/base/log.ts'
+import type { NetworkCreate } from '../../src/wire/networks-api.ts'
+import { Locks } from '../containers/locks.ts'
+import { linkExists } from './bridges.ts'
+import { type ConfList, readConfLists } from './conflist.ts'
+import type { NetworkRecord, NetworkRecords } from './records.ts'
+import {
+  addressAt,
+  checkSubnet,
+  freeSubnet,
+  hostRoutes,
+  overlaps,
+  parseSubnet,
+  textOf,
+  uniqueLocalSubnet,
+} from './subnets.ts'
+import { listId, type Target } from './targets.ts'
+
+/** The default network. */
+export const DEFAULT_NETWORK = 'bridge'
+const BRIDGE_PREFIX = 'darner'
+const MOST_NETWORKS = 1000
+const RESERVED: readonly string[] = ['host', 'none', 'default', 'container']
+
+export interface CatalogOptions {
+  readonly confDirs: readonly string[]
+  /** Range that subnets are taken from. */
+  readonly pool: string
+}
+
+export interface CatalogParts {
+  readonly records: NetworkRecords
+  readonly clock: Clock
+  readonly log: Log
+}
+
+export class NetworkCatalog {
+  readonly #options: CatalogOptions
+  readonly #parts: CatalogParts
+  readonly #networks = new Map<string, NetworkRecord>()
+  readonly #locks = new Locks()
+  #lists: ReadonlyMap<string, ConfList> = new Map()
+
+  constructor(options: CatalogOptions, parts: CatalogParts) {
+    this.#options = options
+    this.#parts = parts
+  }
+
+  /** Takes what was kept, reads the folders, and makes the default network when there is none yet. */
+  async start(kept: readonly NetworkRecord[]): Promise<void> {
+    for (const one of kept) this.#networks.set(one.id, one)
+    if (!this.own().some((one) => one.builtIn)) await this.#makeDefault()
+    await this.readLists()
+  }
+
+  /** The engine's own networks, those on their way out too. */
+  own(): NetworkRecord[] {
+    return [...this.#networks.values()]
+  }
+
+  get(id: string): NetworkRecord | undefined {
+    return this.#networks.get(id)
+  }
+
+  /** Everything that a container can be attached to: own networks by age, then configurations that no own network hides. */
+  async targets(): Promise<Target[]> {
+    await this.readLists()
+    const own = this.own().filter((one) => !one.removing)
+    own.sort((a, b) => a.createdAt - b.createdAt)
+    const lists = [...this.#lists.values()].filter((list) => !own.some((one) => one.name === list.name))
+    return [
+      ...own.map((record): Target => ({ kind: 'bridge', id: record.id, name: record.name, record })),
+      ...lists.map((list): Target => ({ kind: 'cni', id: listId(list.name), name: list.name, list })),
+    ]
+  }
+
+  /** Reads the folders' configurations again; one that can't be read is logged and skipped. */
+  async readLists(): Promise<void> {
+    this.#lists = await readConfLists(this.#options.confDirs, (path, error) =>
+      this.#parts.log.warn({ path, error }, 'network configuration skipped'),
+    )
+  }
+
+  /** By name, id or the start of an id; `default` is the default network. Throws NOT_FOUND. */
+  find(reference: string): Target {
+    const wanted = reference === 'default' ? DEFAULT_NETWORK : reference
+    const own = this.own().filter((one) => one.removing !== true)
+    const record = own.find((one) => one.name === wanted) ?? own.find((one) => one.id === wanted)
+    if (record) return { kind: 'bridge', id: record.id, name: record.name, record }
+    const list = [...this.#lists.values()].find((one) => one.name === wanted || listId(one.name) === wanted)
+    if (list) return { kind: 'cni', id: listId(list.name), name: list.name, list }
+    const short = /^[0-9a-f]{4,63}$/.test(wanted) ? own.filter((one) => one.id.startsWith(wanted)) : []
+    const [only, second] = short
+    if (only && !second) return { kind: 'bridge', id: only.id, name: only.name, record: only }
+    throw new DarnerError('NOT_FOUND', `network ${reference} not found`, { details: { network: reference } })
+  }
+
+  /** One change of what networks there are at a time. */
+  inTurn<T>(work: () => Promise<T>): Promise<T> {
+    return this.#locks.hold('networks', work)
+  }
+
+  /** Throws CONFLICT for a taken name or subnet, BAD_ARGUMENT for a subnet that is none, LIMIT_EXCEEDED. */
+  create(request: NetworkCreate): Promise<NetworkRecord> {
+    return this.inTurn(async () => {
+      await this.readLists()
+      const { name } = request
+      const taken = RESERVED.includes(name) || this.own().some((one) => one.name === name) || this.#lists.has(name)
+      if (taken) throw new DarnerError('CONFLICT', `network with name ${name} already exists`)
+      if (this.#networks.size >= MOST_NETWORKS)
+        throw new DarnerError('LIMIT_EXCEEDED', `network ${name}: there are ${MOST_NETWORKS} already`)
+      const id = randomBytes(32).toString('hex')
+      const record: NetworkRecord = {
+        version: 1,
+        id,
+        name,
+        bridge: `dn${id.slice(0, 10)}`,
+        builtIn: false,
+        internal: request.internal === true,
+        subnets: await this.#subnetsOf(request),
+        labels: request.labels ?? {},
+        createdAt: this.#parts.clock.now(),
+        up: false,
+      }
+      await this.keep(record)
+      return record
+    })
+  }
+
+  /** The default network, before its bridge is made: name and subnet are chosen again if the host has taken them meanwhile. */
+  fresh(network: NetworkRecord): Promise<NetworkRecord> {
+    return this.inTurn(async () => {
+      const now = this.#networks.get(network.id) ?? network
+      if (!now.builtIn || now.up) return now
+      const own = parseSubnet(now.subnets[0]?.subnet ?? '0.0.0.0/0', now.name)
+      const routes = await hostRoutes(new Set())
+      const free = !linkExists(now.bridge) && !routes.some((one) => overlaps(one, own))
+      if (free) return now
+      let at = 0
+      while (linkExists(`${BRIDGE_PREFIX}${at}`)) at++
+      const fresh = { ...now, bridge: `${BRIDGE_PREFIX}${at}`, subnets: [await this.#freeSubnet()] }
+      await this.keep(fresh)
+      return fresh
+    })
+  }
+
+  async keep(record: NetworkRecord): Promise<void> {
+    await this.#parts.records.put('network', record.id, record, true)
+    this.#networks.set(record.id, record)
+  }
+
+  async drop(id: string): Promise<void> {
+    this.#networks.delete(id)
+    await this.#parts.records.remove('network', id)
+  }
+
+  async #makeDefault(): Promise<void> {
+    await this.keep({
+      version: 1,
+      id: randomBytes(32).toString('hex'),
+      name: DEFAULT_NETWORK,
+      bridge: `${BRIDGE_PREFIX}0`,
+      builtIn: true,
+      internal: false,
+      subnets: [await this.#freeSubnet()],
+      labels: {},
+      createdAt: this.#parts.clock.now(),
+      up: false,
+    })
+  }
+
+  async #freeSubnet(): Promise<{ subnet: string; gateway: string }> {
+    const own = this.own().flatMap((one) => one.subnets.map(({ subnet }) => parseSubnet(subnet, one.name)))
+    const pool = parseSubnet(this.#options.pool, 'the networkPool setting')
+    const subnet = freeSubnet(pool, [...own, ...(await hostRoutes(new Set()))])
+    return { subnet: textOf(subnet), gateway: addressAt(subnet, 1) }
+  }
+
+  async #subnetsOf({ name, subnets = [], ipv6 }: NetworkCreate): Promise<NetworkRecord['subnets']> {
+    const what = `network ${name}`
+    const given = subnets.map((one) => checkSubnet(one, what))
+    const v4 = given.filter((one) => !one.subnet.includes(':'))
+    const v6 = given.filter((one) => one.subnet.includes(':'))
+    if (v4.length > 1 || v6.length > 1)
+      throw new DarnerError('BAD_ARGUMENT', `${what}: one IPv4 and one IPv6 subnet at most`)
+    if (v6.length > 0 && ipv6 === false) throw new DarnerError('BAD_ARGUMENT', `${what}: an IPv6 subnet without IPv6`)
+    const routes = await hostRoutes(new Set(this.own().map((one) => one.bridge)))
+    for (const { subnet } of given) {
+      const range = parseSubnet(subnet, what)
+      const clash = this.own().find((one) =>
+        one.subnets.some((other) => overlaps(parseSubnet(other.subnet, one.name), range)),
+      )
+      if (clash) throw new DarnerError('CONFLICT', `${what}: pool overlaps with network ${clash.name}`)
+      const route = routes.find((one) => overlaps(one, range))
+      if (route) throw new DarnerError('CONFLICT', `${what}: ${subnet} overlaps the host's route to ${textOf(route)}`)
+    }
+    if (v4.length === 0) v4.push(await this.#freeSubnet())
+    if (v6.length === 0 && ipv6 === true) {
+      const subnet = uniqueLocalSubnet()
+      v6.push({ subnet: textOf(subnet), gateway: addressAt(subnet, 1) })
+    }
+    return [...v4, ...v6]
+  }
+}
