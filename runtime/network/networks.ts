@@ -12,7 +12,6 @@ import { Scope } from '../../src/base/scope.ts'
 import type { CreateRequest } from '../../src/wire/local-api.ts'
 import type {
   EndpointRequest,
-  EndpointView,
   NetworkCreate,
   NetworkingView,
   NetworkView,
@@ -23,18 +22,19 @@ import type { ContainerNetworks, GuestNetwork, NetworkGuest, RecordSpace } from 
 import { Bridges, gatewayOf } from './bridges.ts'
 import { DEFAULT_NETWORK, NetworkCatalog } from './catalog.ts'
 import { Cni } from './cni.ts'
-import { endpointView } from './endpoint-view.ts'
+import { EndpointPlanner } from './endpoint-plans.ts'
 import { hostsText, parseExtraHost, resolvText } from './guest-files.ts'
 import { HostPorts } from './host-ports.ts'
 import { removeIdlePortmap } from './host-rules.ts'
 import { Memberships } from './memberships.ts'
 import { NetnsFolder } from './netns.ts'
+import { endpointsOf, isOn, networkView } from './network-view.ts'
 import { ReadySandboxes } from './ready-sandboxes.ts'
 import { type NetworkRecord, NetworkRecords, type SandboxRecord } from './records.ts'
 import { endPlugins, recoverNetworks } from './recover.ts'
-import { asksAddress, runtimeConfigOf } from './runtime-config.ts'
+import { asksAddress } from './runtime-config.ts'
 import { type EndpointPlan, Sandboxes } from './sandboxes.ts'
-import { isV6, parseAddress, parseSubnet } from './subnets.ts'
+import { parseAddress } from './subnets.ts'
 import { bare, checkEndpoint, isUnattached, mustPublish, predefined, type Target } from './targets.ts'
 
 export interface NetworksOptions {
@@ -75,6 +75,7 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
   readonly #folder: NetnsFolder
   readonly #sandboxes: Sandboxes
   readonly #bridges: Bridges
+  readonly #planner: EndpointPlanner
   readonly #ready: ReadySandboxes
   readonly #ports = new HostPorts()
   readonly #locks = new Locks()
@@ -113,13 +114,14 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
       },
       { log: parts.log, setUp: (network, up) => this.#setUp(network, up) },
     )
+    this.#planner = new EndpointPlanner({ catalog: this.#catalog, cni: this.#cni, bridges: this.#bridges })
     this.#ready = new ReadySandboxes(this.#options.ready, {
       sandboxes: this.#sandboxes,
       scope: this.#scope,
       log: parts.log,
       planOf: (networkId) => {
         const network = this.#catalog.get(networkId)
-        return network && this.#planFor(network, 0, {}, [])
+        return network && this.#planner.on(network, 0, {}, { first: true, ports: [] })
       },
     })
   }
@@ -171,7 +173,7 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
   /** Networks by age, the engine's own first; then configurations of the folders, then host and none. */
   async list(): Promise<NetworkView[]> {
     const targets = await this.#catalog.targets()
-    return [...targets.map((one) => this.#viewOf(one)), bare('host'), bare('none')]
+    return [...targets.map((one) => networkView(one, this.#sandboxes.all())), bare('host'), bare('none')]
   }
 
   /** By name, id or the start of an id. Throws NOT_FOUND. */
@@ -180,13 +182,13 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
     const special = [bare('host'), bare('none')].find((one) => one.id === reference)
     if (special) return special
     await this.#catalog.readLists()
-    return this.#viewOf(this.#catalog.find(reference))
+    return networkView(this.#catalog.find(reference), this.#sandboxes.all())
   }
 
   /** Throws CONFLICT for a taken name or subnet, BAD_ARGUMENT for a subnet that is none. */
   async create(request: NetworkCreate): Promise<NetworkView> {
     const record = await this.#catalog.create(request)
-    return this.#viewOf({ kind: 'bridge', id: record.id, name: record.name, record })
+    return networkView({ kind: 'bridge', id: record.id, name: record.name, record }, [])
   }
 
   /** Throws NOT_FOUND, CONFLICT while a container is on it, BAD_ARGUMENT for one that users didn't make. */
@@ -300,7 +302,7 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
       try {
         const ports = await this.#ports.claim(guest.id, guest.request.publish ?? [])
         try {
-          const plans = await this.#plansOf(targets, ports, { signal })
+          const plans = await this.#planner.all(targets, ports, { signal })
           const sandbox = await this.#sandboxFor(guest, plans, ports, { signal })
           await this.#settle(sandbox)
           return await this.#guestNetwork(guest, sandbox)
@@ -396,58 +398,6 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
     this.#ports.release(sandbox.owner)
   }
 
-  async #plansOf(
-    targets: readonly { readonly target: Target; readonly request: EndpointRequest }[],
-    ports: readonly PortBinding[],
-    { signal }: Waits,
-  ): Promise<EndpointPlan[]> {
-    const gateway = targets.findIndex(({ target }) => target.kind === 'cni' || !target.record.internal)
-    const plans: EndpointPlan[] = []
-    for (const [at, { target, request }] of targets.entries()) {
-      const mine = at === Math.max(gateway, 0)
-      if (mine && ports.length > 0) mustPublish(target)
-      plans.push(await this.#raiseAndPlan(target, at, request, { first: mine, ports: mine ? ports : [] }, { signal }))
-    }
-    return plans
-  }
-
-  async #raiseAndPlan(
-    target: Target,
-    at: number,
-    request: EndpointRequest,
-    { first, ports }: { first: boolean; ports: readonly PortBinding[] },
-    { signal }: Waits,
-  ): Promise<EndpointPlan> {
-    if (target.kind === 'cni') {
-      await this.#cni.status(target.list, { signal })
-      const { id: networkId, name: network, list } = target
-      return {
-        networkId,
-        network,
-        ifName: `eth${at}`,
-        request,
-        list,
-        runtimeConfig: runtimeConfigOf(request, ports, []),
-      }
-    }
-    const record = await this.#catalog.fresh(target.record)
-    await this.#bridges.raise(record, { signal })
-    return this.#planFor(record, at, request, ports, first)
-  }
-
-  #planFor(
-    network: NetworkRecord,
-    at: number,
-    request: EndpointRequest,
-    ports: readonly PortBinding[],
-    first = true,
-  ): EndpointPlan {
-    const list = this.#bridges.chainOf(network, { first, ports: ports.length > 0 })
-    const subnets = network.subnets.map((one) => parseSubnet(one.subnet, network.name))
-    const runtimeConfig = runtimeConfigOf(request, ports, subnets)
-    return { networkId: network.id, network: network.name, ifName: `eth${at}`, request, list, runtimeConfig }
-  }
-
   async #connectLive(
     sandbox: SandboxRecord,
     target: Target,
@@ -461,7 +411,7 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
     try {
       if (asksAddress(request)) await this.#sandboxes.idle()
       const options = { first: sandbox.endpoints.length === 0, ports: [] }
-      const plan = await this.#raiseAndPlan(target, at, request, options, { signal })
+      const plan = await this.#planner.one(target, at, request, options, { signal })
       await this.#settle(await this.#sandboxes.add(sandbox.id, plan, { signal }))
     } finally {
       this.#count(target.id, -1)
@@ -529,39 +479,7 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
     if (now && now.up !== up) await this.#catalog.keep({ ...now, up })
   }
 
-  #viewOf(target: Target): NetworkView {
-    const record = target.kind === 'bridge' ? target.record : undefined
-    const on = this.#sandboxes.all().filter((one) => one.owner !== '' && !one.gone && isOn(one, target.id))
-    return {
-      id: target.id,
-      name: target.name,
-      kind: target.kind,
-      builtIn: target.kind === 'cni' || target.record.builtIn,
-      internal: record?.internal ?? false,
-      ipv6: record?.subnets.some((one) => isV6(parseSubnet(one.subnet, target.name))) ?? false,
-      bridge: record?.bridge ?? '',
-      subnets: record?.subnets ?? [],
-      labels: record?.labels ?? {},
-      createdAt: record?.createdAt ?? 0,
-      containers: Object.fromEntries(
-        on.flatMap((one) =>
-          endpointsOf(one)
-            .filter((end) => end.networkId === target.id)
-            .map((end) => [one.owner, { ...end, name: one.name }]),
-        ),
-      ),
-    }
-  }
-
   #count(networkId: string, by: number): void {
     this.#attaching.set(networkId, (this.#attaching.get(networkId) ?? 0) + by)
   }
-}
-
-function endpointsOf(sandbox: SandboxRecord): EndpointView[] {
-  return sandbox.endpoints.flatMap((one) => endpointView(one) ?? [])
-}
-
-function isOn(sandbox: SandboxRecord, networkId: string): boolean {
-  return sandbox.endpoints.some((one) => one.networkId === networkId)
 }
