@@ -7,18 +7,11 @@ import { originName } from '../task/origin.ts'
 import { algorithmOf, type Digest, Digester, isDigest } from './digest.ts'
 import { MAX_MANIFEST_BYTES } from './manifest.ts'
 import { bareMediaType } from './media-types.ts'
-import {
-  type AccessOptions,
-  askOf,
-  type ManifestOrigin,
-  manifestAsk,
-  type OriginAsk,
-  type OriginTarget,
-} from './origin-ask.ts'
+import { type AccessOptions, askOf, type ManifestOrigin, manifestAsk, type OriginTarget } from './origin-ask.ts'
 import { type BodyPlan, bodyStream, planBody } from './origin-body.ts'
-import { MAX_SAID_CHARS, refusalError } from './origin-errors.ts'
-import { askName, type HttpAnswer, OriginHttp, type OriginHttpOptions } from './origin-http.ts'
-import { secretsOf, TokenAuth, type TokenAuthOptions } from './token-auth.ts'
+import { askName, type HttpAnswer, type OriginHttpOptions } from './origin-http.ts'
+import { OriginSender } from './origin-sender.ts'
+import type { TokenAuthOptions } from './token-auth.ts'
 
 export type OriginClientOptions = OriginHttpOptions & TokenAuthOptions
 
@@ -101,31 +94,26 @@ export function createOriginClient(
   return new HttpOriginClient({ ...ORIGIN_DEFAULTS, ...options }, parts)
 }
 
-/** How often one call answers a 401: a kept token that has ended, then one that was refused at once. */
-const MAX_RENEWALS = 2
 /** Answers to HEAD that may mean no more than "not by HEAD". */
 const HEAD_UNWELCOME = new Set([400, 403, 405, 501])
 
 class HttpOriginClient implements OriginClient {
   readonly #options: OriginClientOptions
-  readonly #http: OriginHttp
-  readonly #auth: TokenAuth
-  readonly #clock: Clock
-  readonly #log: Log
+  readonly #sender: OriginSender
 
   constructor(options: OriginClientOptions, parts: { log: Log; clock: Clock }) {
     this.#options = options
-    this.#http = new OriginHttp(options)
-    this.#auth = new TokenAuth(options, { http: this.#http, ...parts })
-    this.#clock = parts.clock
-    this.#log = parts.log
+    this.#sender = new OriginSender(options, parts)
   }
 
   async stat(target: OriginTarget, options: AccessOptions): Promise<OriginStat> {
     const ask = askOf(target, options)
-    await using head = await this.#send({ ...ask, method: 'HEAD' })
+    await using head = await this.#sender.send({ ...ask, method: 'HEAD' })
     if (HEAD_UNWELCOME.has(head.status) && (ask.repository === undefined || head.crossed || head.status === 405)) {
-      await using one = await this.#accept({ ...ask, headers: { ...ask.headers, range: 'bytes=0-0' } }, [200, 206, 416])
+      await using one = await this.#sender.accept(
+        { ...ask, headers: { ...ask.headers, range: 'bytes=0-0' } },
+        [200, 206, 416],
+      )
       const { bytes } = planBody(one, { from: 0, to: 1 }, askName('GET', ask.url))
       return {
         ...headOf(one),
@@ -134,7 +122,7 @@ class HttpOriginClient implements OriginClient {
         ...(bytes === undefined ? {} : { bytes }),
       }
     }
-    if (head.status !== 200) throw await this.#refusal(ask, head)
+    if (head.status !== 200) throw await this.#sender.refusal(ask, head)
     const digest = head.header('docker-content-digest')
     const bytes = contentLength(head)
     return {
@@ -161,7 +149,7 @@ class HttpOriginClient implements OriginClient {
       ...condition(ifMatch, ranged),
     }
     const what = askName('GET', ask.url)
-    const answer = await this.#accept({ ...ask, headers }, ranged ? [200, 206, 416] : [200])
+    const answer = await this.#sender.accept({ ...ask, headers }, ranged ? [200, 206, 416] : [200])
     try {
       const seen = headOf(answer)
       const plan = planBody(answer, ranged ? { from, ...(to === undefined ? {} : { to }) } : undefined, what)
@@ -183,7 +171,7 @@ class HttpOriginClient implements OriginClient {
   async manifest(origin: ManifestOrigin, reference: string, options: AccessOptions): Promise<ManifestAnswer> {
     const ask = manifestAsk(origin, reference, options)
     const what = askName('GET', ask.url)
-    await using answer = await this.#accept(ask, [200])
+    await using answer = await this.#sender.accept(ask, [200])
     const plan = planBody(answer, undefined, what)
     const tooLong = () =>
       new DarnerError('MANIFEST_INVALID', `${what}: the manifest has more than ${MAX_MANIFEST_BYTES} bytes`)
@@ -210,7 +198,10 @@ class HttpOriginClient implements OriginClient {
   }
 
   async manifestHead(origin: ManifestOrigin, reference: string, options: AccessOptions): Promise<ManifestHead> {
-    await using answer = await this.#accept({ ...manifestAsk(origin, reference, options), method: 'HEAD' }, [200])
+    await using answer = await this.#sender.accept(
+      { ...manifestAsk(origin, reference, options), method: 'HEAD' },
+      [200],
+    )
     const digest = answer.header('docker-content-digest')
     const bytes = contentLength(answer)
     return {
@@ -221,74 +212,7 @@ class HttpOriginClient implements OriginClient {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#auth.close()
-    await this.#http[Symbol.asyncDispose]()
-  }
-
-  /** An answer of one of the `wanted` statuses; any other throws. */
-  async #accept(ask: OriginAsk, wanted: readonly number[]): Promise<HttpAnswer> {
-    const answer = await this.#send(ask)
-    if (wanted.includes(answer.status)) return answer
-    throw await this.#refusal(ask, answer)
-  }
-
-  /** Sends, and answers challenges of the host that was asked; of no other. */
-  async #send(ask: OriginAsk): Promise<HttpAnswer> {
-    const { signal, method, url } = ask
-    const began = this.#clock.monotonicMs()
-    let authorization = await this.#auth.first(ask, { signal })
-    for (let renewals = 0; ; renewals++) {
-      const secretHeaders = authorization === undefined ? ask.secretHeaders : { ...ask.secretHeaders, authorization }
-      const answer = await this.#http.ask({
-        method,
-        url,
-        purpose: 'origin',
-        headers: ask.headers,
-        secretHeaders,
-        signal,
-      })
-      const { status, crossed } = answer
-      this.#log.debug(
-        {
-          origin: askName(method, url),
-          status,
-          redirected: crossed,
-          ms: Math.round(this.#clock.monotonicMs() - began),
-        },
-        'origin answered',
-      )
-      if (status !== 401 || crossed || renewals === MAX_RENEWALS) return answer
-      let next: string | undefined
-      try {
-        next = await this.#auth.next(ask, answer.header('www-authenticate'), authorization, { signal })
-      } catch (error) {
-        await answer[Symbol.asyncDispose]()
-        throw error
-      }
-      if (next === undefined) return answer
-      await answer.discard()
-      authorization = next
-    }
-  }
-
-  async #refusal(ask: OriginAsk, answer: HttpAnswer): Promise<DarnerError> {
-    await using refused = answer
-    const body = await refused.text(MAX_SAID_CHARS * 8)
-    ask.signal.throwIfAborted()
-    return refusalError(
-      {
-        what: askName(ask.method, ask.url),
-        host: refused.url.host,
-        repository: ask.repository,
-        status: refused.status,
-        body,
-        contentType: refused.header('content-type') ?? '',
-        retryAfter: refused.header('retry-after'),
-        challenge: refused.header('www-authenticate'),
-        secrets: [...secretsOf(ask.credential), ...Object.values(ask.secretHeaders)],
-      },
-      this.#clock.now(),
-    )
+    await this.#sender[Symbol.asyncDispose]()
   }
 }
 
