@@ -2,16 +2,15 @@
  * The files of a container, from outside: stat, copy out, copy in, export, changes. Paths are resolved by the kernel as a process
  * in the container would see them, and never lead out of it (openat2(2), RESOLVE_IN_ROOT).
  */
-import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, fstatSync, lstatSync, readlinkSync, type Stats } from 'node:fs'
 import { lstat, readdir } from 'node:fs/promises'
 import { basename, dirname, join, normalize } from 'node:path'
 import type { Readable } from 'node:stream'
 import { DarnerError, systemCode } from '../../src/base/errors.ts'
 import { AT_FDCWD, O, openAt, openBelow, RESOLVE } from '../../src/base/syscalls.ts'
-import { PROGRAM_ENV } from '../shim/program.ts'
 import type { Containers } from './containers.ts'
 import { extractInto } from './extract.ts'
+import { layerTar, streamTar } from './layer-tar.ts'
 
 export interface PathFacts {
   readonly name: string
@@ -111,6 +110,23 @@ export class ContainerFiles {
 
   /** What differs from the image, in the order of names. */
   async changes(reference: string, { signal }: { signal: AbortSignal }): Promise<Change[]> {
+    return this.#changed(reference, signal, async (found) => found)
+  }
+
+  /** The writable layer, without volumes and mounts, as the tar of a layer. What takes it is done before another step begins. */
+  async layer<T>(
+    reference: string,
+    { signal }: { signal: AbortSignal },
+    take: (tar: AsyncIterable<Uint8Array>) => Promise<T>,
+  ): Promise<T> {
+    return this.#changed(reference, signal, (found, upper) => take(layerTar(upper, found, signal)))
+  }
+
+  async #changed<T>(
+    reference: string,
+    signal: AbortSignal,
+    take: (changes: Change[], upper: string) => Promise<T>,
+  ): Promise<T> {
     const entry = this.#containers.entry(reference)
     const { rootfs } = this.#containers
     return this.#containers.hold(entry, async () => {
@@ -120,7 +136,8 @@ export class ContainerFiles {
         const image = await rootfs.mount(view, entry.record.layers, { readonly: true, signal })
         const found: Change[] = []
         await walk(upper, image.path, '', found)
-        return withoutMountPoints(found, entry.record.request.mounts?.map((one) => one.target) ?? [])
+        const mounts = entry.record.request.mounts?.map((one) => one.target) ?? []
+        return await take(withoutMountPoints(found, mounts), upper)
       } finally {
         await rootfs.remove(view)
         if (entry.record.pid === undefined) await rootfs.unmount(entry.id)
@@ -194,42 +211,6 @@ function targetOf(root: number, path: string): string {
 
 function escaped(name: string): string {
   return name.replaceAll(/[\\&,]/g, '\\$&')
-}
-
-/** Runs tar on an open folder and hands its output out; resolves when it ended. Rejects with its complaint. */
-async function streamTar(
-  args: readonly string[],
-  folder: number,
-  signal: AbortSignal,
-  out: (tar: Readable) => void,
-): Promise<void> {
-  const all = [
-    '-C',
-    '/proc/self/fd/3',
-    '--numeric-owner',
-    '--xattrs',
-    '--xattrs-include=*',
-    '--format=pax',
-    '--pax-option=delete=atime,delete=ctime',
-    '-cf',
-    '-',
-    ...args,
-  ]
-  const child: ChildProcess = spawn('tar', all, { stdio: ['ignore', 'pipe', 'pipe', folder], env: PROGRAM_ENV, signal })
-  let said = ''
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-    said = (said + text).slice(-2000)
-  })
-  const ended = Promise.withResolvers<number | null>()
-  child.once('error', ended.reject).once('close', ended.resolve)
-  if (child.stdout) {
-    child.stdout.once('close', () => child.kill())
-    out(child.stdout)
-  }
-  const code = await ended.promise
-  // 1: a file changed while it was read, as files of running containers do
-  if (code !== 0 && code !== 1 && code !== null)
-    throw new DarnerError('INTERNAL', `tar ended with ${code}: ${said.trim()}`)
 }
 
 async function walk(upper: string, image: string, at: string, found: Change[]): Promise<void> {

@@ -31,6 +31,10 @@ export const ImageRecord = Type.Object({
   platform: Type.String(),
   /** Epoch milliseconds. */
   pulledAt: Type.Integer(),
+  /** Where it was pulled from: who passes its blobs on reads them there again. Absent of images that were made or loaded here. */
+  origin: Type.Optional(
+    Type.Object({ upstream: Type.String({ maxLength: 512 }), repository: Type.String({ maxLength: 255 }) }),
+  ),
 })
 export type ImageRecord = Static<typeof ImageRecord>
 

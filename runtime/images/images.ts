@@ -35,11 +35,28 @@ export interface LayerShelf {
   removeLayer(diffId: Digest): Promise<void>
 }
 
+/** The part of OwnBlobs that collecting unused blobs needs. */
+export interface BlobShelf {
+  list(): Promise<Digest[]>
+  remove(digest: Digest): Promise<void>
+}
+
 export class Images implements ImageStore {
   readonly #space: RecordSpace
+  #making = 0
 
   constructor(parts: { space: RecordSpace }) {
     this.#space = parts.space
+  }
+
+  /** Until it is disposed, nothing is collected: layers and blobs come before the record that needs them. */
+  making(): Disposable {
+    this.#making += 1
+    return {
+      [Symbol.dispose]: () => {
+        this.#making -= 1
+      },
+    }
   }
 
   /** Keeps an image under names; a tag that named another image moves. */
@@ -146,11 +163,22 @@ export class Images implements ImageStore {
     return { layers, blobs }
   }
 
+  /** Deletes blobs of this host's own that no image needs. */
+  async collectBlobs(own: BlobShelf): Promise<void> {
+    const there = await own.list()
+    // whoever made one of those has saved its image by now, or is still at it
+    if (this.#making > 0) return
+    const { blobs } = await this.referenced()
+    for (const digest of there) if (!blobs.has(digest)) await own.remove(digest)
+  }
+
   /** Removes unpacked layers that neither an image nor `held` needs. Returns what went. */
   async collectLayers(shelf: LayerShelf, held: ReadonlySet<Digest>): Promise<StoredLayer[]> {
+    const there = await shelf.layers()
+    if (this.#making > 0) return []
     const { layers } = await this.referenced()
     const gone: StoredLayer[] = []
-    for (const layer of await shelf.layers()) {
+    for (const layer of there) {
       if (layers.has(layer.diffId) || held.has(layer.diffId)) continue
       await shelf.removeLayer(layer.diffId)
       gone.push(layer)

@@ -18,12 +18,13 @@ import {
   parseManifest,
 } from '../../src/oci/manifest.ts'
 import { isImageConfigType, layerCompression } from '../../src/oci/media-types.ts'
-import { choosePlatform, formatPlatform } from '../../src/oci/platform.ts'
+import { choosePlatform } from '../../src/oci/platform.ts'
 import { manifestReference, originOf, type Reference } from '../../src/oci/reference.ts'
 import type { Credential, RegistryOrigin } from '../../src/task/origin.ts'
 import { decompress } from './decompress.ts'
 import type { ImageLayer, ImageRecord } from './image-record.ts'
 import type { Images } from './images.ts'
+import { platformOf } from './make-image.ts'
 
 /** What one layer of an image may be unpacked to, unless a setting says otherwise. */
 export const DEFAULT_LAYER_LIMITS: UnpackLimits = { bytes: 64 * 1024 ** 3, entries: 2_000_000 }
@@ -93,6 +94,7 @@ export async function pullImage(request: PullRequest, parts: PullParts): Promise
     return { digest: one.digest, diffId, mediaType: one.mediaType, bytes: one.size }
   })
   request.onProgress?.({ kind: 'resolved', manifest: digest, layers })
+  using _making = parts.images.making()
   const summaries = await pullLayers(origin, layers, request, parts)
   const image: ImageRecord = {
     manifest: digest,
@@ -101,12 +103,9 @@ export async function pullImage(request: PullRequest, parts: PullParts): Promise
     config: manifest.config.digest,
     configText: new TextDecoder().decode(configBody.body),
     layers,
-    platform: formatPlatform({
-      os: config.os,
-      architecture: config.architecture,
-      ...(config.variant ? { variant: config.variant } : {}),
-    }),
+    platform: platformOf(config),
     pulledAt: parts.clock.now(),
+    origin: { upstream: origin.upstream, repository: origin.repository },
   }
   const { registry, repository } = request.reference
   await parts.images.save(image, [request.reference, { registry, repository, digest }])
