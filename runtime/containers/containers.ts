@@ -9,9 +9,8 @@ import { DarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
 import { Scope } from '../../src/base/scope.ts'
 import { abortable } from '../../src/base/signals.ts'
-import type { MountRequest, Resources, RestartPolicy } from '../../src/wire/container-options.ts'
+import type { Resources, RestartPolicy } from '../../src/wire/container-options.ts'
 import type { ContainerView, CreateReply, CreateRequest, ExitReply, TerminalSize } from '../../src/wire/local-api.ts'
-import type { HookResult } from '../../src/wire/rich-api.ts'
 import type { RunExtension } from '../rich/extension.ts'
 import { Attached } from '../shim/attach.ts'
 import { type Bundle, writeWhole } from '../shim/bundle.ts'
@@ -20,39 +19,31 @@ import { Exits } from '../shim/exits.ts'
 import type { LogEntry } from '../shim/log-lines.ts'
 import { readLog } from '../shim/logs.ts'
 import type { OciRuntime } from '../shim/oci-runtime.ts'
-import { rotateIfLong } from '../shim/rotate.ts'
-import { argumentsOf } from '../spec/command.ts'
-import { readImageConfig } from '../spec/image-config.ts'
-import { hasController, resourcesOf, rlimitsOf } from '../spec/resources.ts'
-import { signalNumber } from '../spec/signals.ts'
-import { capabilitiesOf, type HostFacts } from '../spec/spec.ts'
-import { VOLUME_NAME, Volumes } from '../volumes/volumes.ts'
+import { resourcesOf } from '../spec/resources.ts'
+import type { HostFacts } from '../spec/spec.ts'
+import { Volumes } from '../volumes/volumes.ts'
+import { Admission, type AdmissionOptions } from './admission.ts'
 import { attributesOf, type EventSink, SILENT_EVENTS } from './events.ts'
 import { ContainerIndex } from './index-of.ts'
 import { containerId, type FaultPoint, Launcher, makeBundlesFolder } from './launch.ts'
-import { type Change, type Entry, Lifecycle, type RunObserver } from './lifecycle.ts'
+import { type Entry, Lifecycle, type RunObserver } from './lifecycle.ts'
 import { Locks } from './locks.ts'
 import type { ContainerNetworks, ImageStore, RecordSpace, RootfsStore } from './ports.ts'
 import { type ContainerRecord, Records, viewOf } from './record.ts'
 import { recoverContainers } from './recover.ts'
-import { wantsStartWithAgent } from './restart.ts'
+import { mustRun, Runs } from './runs.ts'
 import { type Session, WaitingSession } from './session.ts'
-import { ALIVE, CONTAINER_STATES } from './states.ts'
+import { ALIVE } from './states.ts'
+import { Upkeep } from './upkeep.ts'
 import { pidsOf, readUsage, type Usage } from './usage.ts'
 
-export interface ContainersOptions {
+export interface ContainersOptions extends AdmissionOptions {
   /** Folder of bundles, logs and exit files. */
   readonly dir: string
   readonly conmon: string
   readonly cgroupParent: string
-  /** Name of the runtime for requests that name none. */
-  readonly defaultRuntime: string
   /** How often running containers are looked at, beside the watch for exit files. */
   readonly recheckMs: number
-  /** What `inspect` says of the seccomp profile: its path, or `unconfined`. */
-  readonly seccompName: string
-  /** Network of requests that name none, where the agent has networks; default `bridge`. */
-  readonly defaultNetwork?: string
   /** Folder of the volumes; default `volumes` beside the bundles. */
   readonly volumesDir?: string
 }
@@ -72,11 +63,6 @@ export interface ContainersParts {
   readonly fault?: (point: FaultPoint) => void
 }
 
-export const DEFAULT_STOP_SEC = 10
-/** How long a process may take to die of KILL before that is an error: it may sit in an uninterruptible call. */
-const KILL_MS = 30_000
-const SIGKILL = 9
-
 /** All methods take an id, a name or the start of an id, and throw NOT_FOUND. */
 export class Containers implements AsyncDisposable {
   readonly #options: ContainersOptions
@@ -85,6 +71,9 @@ export class Containers implements AsyncDisposable {
   readonly #launcher: Launcher
   readonly #life: Lifecycle
   readonly #exits: Exits
+  readonly #runs: Runs
+  readonly #upkeep: Upkeep
+  readonly #admission: Admission
   readonly #locks = new Locks()
   readonly #index = new ContainerIndex<Entry>()
   readonly #scope = new Scope()
@@ -99,7 +88,7 @@ export class Containers implements AsyncDisposable {
     this.#parts = parts
     this.#fault = parts.fault ?? (() => {})
     this.#records = new Records(parts.records)
-    this.#exits = new Exits(join(options.dir, 'exits'), (id) => this.#background(id, () => this.#checkExit(id)))
+    this.#exits = new Exits(join(options.dir, 'exits'), (id) => this.#upkeep.checkExit(id))
     this.#events = parts.events ?? SILENT_EVENTS
     this.volumes = new Volumes(options.volumesDir ?? join(options.dir, 'volumes'))
     this.#launcher = new Launcher(options, {
@@ -119,9 +108,33 @@ export class Containers implements AsyncDisposable {
       fault: this.#fault,
       events: this.#events,
       observers: this.observers,
-      restartAfter: (entry, delayMs) => this.#restartAfter(entry, delayMs),
+      restartAfter: (entry, delayMs) => this.#upkeep.restartAfter(entry, delayMs),
       removeVolumes: (record) => this.#removeVolumes(record),
       signal: this.#scope.signal,
+    })
+    const shared = {
+      ...parts,
+      life: this.#life,
+      launcher: this.#launcher,
+      index: this.#index,
+      locks: this.#locks,
+    }
+    this.#runs = new Runs({
+      ...shared,
+      fault: this.#fault,
+      look: (id) => this.#upkeep.checkExit(id),
+      signal: this.#scope.signal,
+    })
+    this.#upkeep = new Upkeep(options, {
+      ...shared,
+      observers: this.observers,
+      scope: this.#scope,
+      start: (entry, how) => this.#runs.start(entry, how),
+    })
+    this.#admission = new Admission(options, {
+      ...parts,
+      volumes: this.volumes,
+      mustExist: (reference) => void this.#index.find(reference),
     })
   }
 
@@ -146,12 +159,12 @@ export class Containers implements AsyncDisposable {
     })
     mended.push(...(await this.#recoverNetworks()))
     for (const { id, record } of this.#index.all()) {
-      if (record.status === 'stopping') this.#background(id, () => this.stop(id, { signal: this.#scope.signal }))
+      if (record.status === 'stopping') this.#upkeep.background(id, () => this.stop(id, { signal: this.#scope.signal }))
     }
-    for (const entry of this.#index.all()) await this.#takeUpAgain(entry)
+    for (const entry of this.#index.all()) await this.#upkeep.besideAgain(entry)
     if (mended.length > 0) this.#parts.log.info({ mended }, 'containers recovered')
-    for (const entry of this.#index.all()) this.#takeUp(entry)
-    this.#scope.run((signal) => this.#recheck(signal))
+    for (const entry of this.#index.all()) this.#upkeep.takeUp(entry)
+    this.#upkeep.watch()
   }
 
   /** Stops watching. Containers go on. */
@@ -162,49 +175,17 @@ export class Containers implements AsyncDisposable {
 
   /** Throws BAD_ARGUMENT, CONFLICT for a taken name, NOT_FOUND for the image, MANIFEST_INVALID, HOST_UNABLE. */
   async create(given: CreateRequest): Promise<CreateReply> {
-    const { options, parts } = { options: this.#options, parts: this.#parts }
-    const runtime = given.runtime ?? options.defaultRuntime
-    if (!parts.runtimes.has(runtime)) {
-      const known = [...parts.runtimes.keys()].join(', ')
-      throw new DarnerError('BAD_ARGUMENT', `runtime ${runtime} is not one of this agent's: ${known}`)
-    }
+    const runtime = this.#admission.runtimeOf(given)
     const id = containerId(randomBytes(32))
     const name = given.name ?? `darner-${id.slice(0, 8)}`
     this.#index.claim(name, id)
     try {
-      const image = await parts.images.resolve(given.image)
-      const config = readImageConfig(image.config, image.reference)
-      const settled = parts.extension?.settle(given, config) ?? { request: given, warnings: [] }
-      const request = this.#withNetwork(settled.request)
-      argumentsOf(config, request, image.reference)
-      capabilitiesOf(request, parts.host.limits)
-      resourcesOf(request.resources ?? {}, parts.host.cgroups, parts.host.cpus)
-      rlimitsOf(request.ulimits ?? [], parts.host.limits)
-      this.#checkRequest(request)
-      await this.#checkNetwork(request)
-      const mounts = await this.#volumesFor(request, config.volumes)
-      signalNumber(request.stopSignal ?? (config.stopSignal || 'TERM'))
-      const record: ContainerRecord = {
-        version: 1,
-        id,
-        name,
-        status: CONTAINER_STATES.initial,
-        request: mounts.length === 0 ? request : { ...request, mounts },
-        imageId: image.id,
-        imageReference: image.reference,
-        imageConfig: image.config,
-        layers: image.layers,
-        runtime,
-        seccomp: request.seccomp === 'unconfined' ? 'unconfined' : options.seccompName,
-        argv: [],
-        createdAt: parts.clock.now(),
-      }
+      const { record, warnings } = await this.#admission.admit(given, { id, name, runtime })
       await this.#records.put(record, { sync: true })
       this.#index.add(this.#life.entryOf(record))
       this.#events.emit({ type: 'container', action: 'create', id, attributes: attributesOf(record) })
       this.#fault('create:recorded')
-      const warnings = options.seccompName === 'unconfined' && request.seccomp !== 'unconfined' ? [NO_PROFILE] : []
-      return { id, name, warnings: [...warnings, ...settled.warnings] }
+      return { id, name, warnings }
     } catch (error) {
       this.#index.release(name, id)
       throw error
@@ -216,28 +197,12 @@ export class Containers implements AsyncDisposable {
     const entry = this.#index.find(reference)
     entry.restartDue?.abort()
     entry.restartDelayMs = 0
-    await this.#start(entry, { signal, restartCount: 0 })
+    await this.#runs.start(entry, { signal, restartCount: 0 })
   }
 
   #view(entry: Entry): ContainerView {
     const networking = this.#parts.networks?.view(entry.id)
     return { ...viewOf(entry.record, entry.bundle.log), ...(networking ? { networking } : {}) }
-  }
-
-  /** The default network, where there are networks, is recorded: it may be another one at the next start of the agent. */
-  #withNetwork(request: CreateRequest): CreateRequest {
-    const { networks } = this.#parts
-    return networks && request.network === undefined
-      ? { ...request, network: this.#options.defaultNetwork ?? 'bridge' }
-      : request
-  }
-
-  async #checkNetwork(request: CreateRequest): Promise<void> {
-    const mode = request.network ?? 'host'
-    if (mode.startsWith('container:')) this.#index.find(mode.slice('container:'.length))
-    if (this.#parts.networks) await this.#parts.networks.check(request)
-    else if (mode !== 'host' && mode !== 'none' && !mode.startsWith('container:'))
-      throw new DarnerError('UNSUPPORTED', `network ${mode}: this agent has only host and none`)
   }
 
   #sharing(reference: string): { pid: number; bundle: Bundle } {
@@ -255,99 +220,22 @@ export class Containers implements AsyncDisposable {
     return (await this.#parts.networks?.recover(new Set(live), known)) ?? []
   }
 
-  async #start(entry: Entry, { signal, restartCount }: { signal: AbortSignal; restartCount: number }): Promise<void> {
-    await this.#locks.hold(entry.id, async () => {
-      if (ALIVE.includes(entry.record.status) || this.#index.get(entry.id) !== entry) return
-      signal.throwIfAborted()
-      const fresh: Change = { pid: undefined, conmonPid: undefined, exitCode: undefined, finishedAt: undefined }
-      await this.#life.move(entry, 'start', {
-        ...fresh,
-        error: undefined,
-        readyAt: undefined,
-        hookResults: undefined,
-        ...(this.#parts.extension ? { endDue: true } : {}),
-        oomKilled: undefined,
-        stopRequested: undefined,
-        health: undefined,
-        restartCount,
-      })
-      this.#fault('start:recorded')
-      try {
-        const { extension } = this.#parts
-        const note = (result: HookResult) => this.#life.note(entry, result)
-        const noting = { note, signal: this.#scope.signal }
-        await extension?.preStart(this.#launcher.factsOf(entry.record, entry.bundle), noting)
-        const launched = await this.#launcher.launch(entry.record, entry.bundle, {
-          consoleSize: entry.consoleSize,
-          created: () => this.#life.connectWaiting(entry),
-          ...noting,
-        })
-        const { pid, conmonPid, argv, stopSignal } = launched
-        await extension?.started(this.#launcher.factsOf(entry.record, entry.bundle), pid, { ...noting, again: false })
-        const startedAt = this.#parts.clock.now()
-        await this.#life.move(entry, 'started', { pid, conmonPid, argv: [...argv], startedAt, stopSignal })
-      } catch (error) {
-        throw await this.#life.startFailed(entry, error)
-      }
-    })
-    this.#background(entry.id, () => this.#checkExit(entry.id))
-  }
-
   /** Stop signal, then KILL after the timeout; 0 kills at once. Nothing happens when it isn't running. */
   async stop(reference: string, options: { timeoutSec?: number; signal: AbortSignal }): Promise<void> {
-    const entry = this.#index.find(reference)
-    const { request, imageConfig, imageReference } = entry.record
-    const timeoutSec = options.timeoutSec ?? request.stopTimeoutSec ?? DEFAULT_STOP_SEC
-    const image = readImageConfig(imageConfig, imageReference)
-    const wanted = entry.record.stopSignal ?? signalNumber(request.stopSignal ?? (image.stopSignal || 'TERM'))
-    const first = timeoutSec === 0 ? SIGKILL : wanted
-    entry.restartDue?.abort()
-    const held = await this.#locks.hold(entry.id, async () => {
-      if (entry.record.status === 'restarting') await this.#life.move(entry, 'stop', { stopRequested: true })
-      if (!ALIVE.includes(entry.record.status)) return undefined
-      const ended = entry.ended.promise
-      const wasPaused = entry.record.status === 'paused'
-      const { pid } = entry.record
-      await this.#life.move(entry, 'stop', { stopRequested: true })
-      const note = (result: HookResult) => this.#life.note(entry, result)
-      const facts = this.#launcher.factsOf(entry.record, entry.bundle)
-      await this.#parts.extension?.stopping(facts, pid, { note, signal: options.signal })
-      await this.#life.signal(entry, first, options.signal)
-      this.#life.tell(entry, 'kill', { signal: String(first) })
-      if (wasPaused) await this.#launcher.runtimeOf(entry.record).resume(entry.id, options)
-      return { ended } // wrapped: a bare promise would be awaited under the lock
-    })
-    if (held === undefined) return
-    const exited = held.ended
-    const stopped = () => this.#life.tell(entry, 'stop')
-    if (timeoutSec > 0 && (await this.#endsWithin(exited, timeoutSec * 1000, options.signal))) return stopped()
-    if (timeoutSec > 0) await this.#life.signal(entry, SIGKILL, options.signal)
-    if (await this.#endsWithin(exited, KILL_MS, options.signal)) return stopped()
-    throw new DarnerError('TIMED_OUT', `stopping ${entry.record.name}: still there ${KILL_MS} ms after KILL`)
+    await this.#runs.stop(this.#index.find(reference), options)
   }
 
   /** Throws BAD_ARGUMENT for an unknown signal, STATE_INVALID when it isn't running. */
   async kill(reference: string, signalName: string, { signal }: { signal: AbortSignal }): Promise<void> {
-    const entry = this.#index.find(reference)
-    const number = signalNumber(signalName)
-    await this.#locks.hold(entry.id, async () => {
-      this.#mustRun(entry, 'kill')
-      const sent = await this.#life.signal(entry, number, signal)
-      if (!sent) throw new DarnerError('STATE_INVALID', `container ${entry.record.name} is not running`)
-      this.#life.tell(entry, 'kill', { signal: String(number) })
-      if (number === SIGKILL && entry.record.status === 'paused') {
-        await this.#launcher.runtimeOf(entry.record).resume(entry.id, { signal })
-        await this.#life.move(entry, 'resume', {})
-      }
-    })
+    await this.#runs.kill(this.#index.find(reference), signalName, { signal })
   }
 
   async pause(reference: string, { signal }: { signal: AbortSignal }): Promise<void> {
-    await this.#freeze(reference, 'pause', signal)
+    await this.#runs.freeze(this.#index.find(reference), 'pause', { signal })
   }
 
   async resume(reference: string, { signal }: { signal: AbortSignal }): Promise<void> {
-    await this.#freeze(reference, 'resume', signal)
+    await this.#runs.freeze(this.#index.find(reference), 'resume', { signal })
   }
 
   /** How the present run ends, or how the last one did; with `nextExit`, how the next one will when none is on. */
@@ -565,7 +453,7 @@ export class Containers implements AsyncDisposable {
   /** For execs: the entry of a running container. Throws STATE_INVALID otherwise. */
   running(reference: string): Entry {
     const entry = this.#index.find(reference)
-    this.#mustRun(entry, 'exec')
+    mustRun(entry, 'exec')
     if (entry.record.status === 'paused') {
       throw new DarnerError('STATE_INVALID', `container ${entry.record.name} is paused`, { way: 'resume it first' })
     }
@@ -576,96 +464,6 @@ export class Containers implements AsyncDisposable {
     return this.#launcher
   }
 
-  /** What goes on beside a container that was found running. */
-  async #takeUpAgain(entry: Entry): Promise<void> {
-    const { extension, log } = this.#parts
-    const { pid } = entry.record
-    if (!extension || pid === undefined || !ALIVE.includes(entry.record.status)) return
-    const note = (result: HookResult) => this.#life.note(entry, result)
-    try {
-      const facts = this.#launcher.factsOf(entry.record, entry.bundle)
-      await extension.started(facts, pid, { note, again: true, signal: this.#scope.signal })
-    } catch (error) {
-      log.error({ container: entry.id, error }, 'what goes on beside a container was not taken up again')
-    }
-  }
-
-  #mustRun(entry: Entry, what: string): void {
-    if (ALIVE.includes(entry.record.status)) return
-    throw new DarnerError(
-      'STATE_INVALID',
-      `${what}: container ${entry.record.name} is ${entry.record.status}, not running`,
-    )
-  }
-
-  async #freeze(reference: string, verb: 'pause' | 'resume', signal: AbortSignal): Promise<void> {
-    const entry = this.#index.find(reference)
-    await this.#locks.hold(entry.id, async () => {
-      CONTAINER_STATES.step(entry.record.status, verb, entry.record.name)
-      await this.#launcher.runtimeOf(entry.record)[verb](entry.id, { signal })
-      await this.#life.move(entry, verb, {})
-    })
-  }
-
-  async #endsWithin(exited: Promise<unknown>, ms: number, signal: AbortSignal): Promise<boolean> {
-    const timer = new AbortController()
-    const sleep = this.#parts.clock.sleep(ms, { signal: AbortSignal.any([signal, timer.signal]) })
-    try {
-      return await Promise.race([exited.then(() => true), sleep.then(() => false)])
-    } finally {
-      sleep.catch(() => {}) // the abort below
-      timer.abort()
-    }
-  }
-
-  #background(id: string, work: () => Promise<void>): void {
-    this.#scope.run(async () => {
-      try {
-        await work()
-      } catch (error) {
-        this.#parts.log.error({ container: id, error }, 'container upkeep failed')
-      }
-    })
-  }
-
-  /** Makes the volumes that the request and the image ask for; gives the mounts with their names. */
-  async #volumesFor(request: CreateRequest, declared: readonly string[]): Promise<MountRequest[]> {
-    const asked = request.mounts ?? []
-    const targets = new Set(asked.map((one) => one.target))
-    if (targets.size < asked.length) throw new DarnerError('BAD_ARGUMENT', 'Duplicate mount point')
-    const extra = declared
-      .map((path) => (path.startsWith('/') ? path : `/${path}`))
-      .filter((path) => !targets.has(path))
-      .map((target): MountRequest => ({ type: 'volume', target }))
-    const all = [...asked, ...extra].map((one): MountRequest => {
-      if (one.type !== 'volume' || one.source) return one
-      return { ...one, source: randomBytes(32).toString('hex'), anonymous: true }
-    })
-    for (const one of all) {
-      if (one.type !== 'volume' || !one.source) continue
-      if (!VOLUME_NAME.test(one.source)) await this.volumes.ensure(one.source, { now: 0 }) // throws
-      await this.volumes.ensure(one.source, {
-        now: this.#parts.clock.now(),
-        anonymous: one.anonymous === true,
-        ...(one.labels === undefined ? {} : { labels: one.labels }),
-      })
-    }
-    return all
-  }
-
-  #checkRequest(request: CreateRequest): void {
-    if (request.autoRemove === true && request.restart !== undefined && request.restart.name !== 'no')
-      throw new DarnerError('BAD_ARGUMENT', "can't create 'AutoRemove' container with restart policy")
-    if (request.init === true && this.#parts.host.init === undefined)
-      throw new DarnerError('HOST_UNABLE', 'init: this host has no static init', { way: 'apt install tini' })
-    if (
-      request.devices?.length &&
-      !hasController(this.#parts.host.cgroups, 'devices') &&
-      this.#parts.host.cgroups.v2 === undefined
-    )
-      throw new DarnerError('HOST_UNABLE', 'devices: this host has no devices controller')
-  }
-
   async #removeVolumes(record: ContainerRecord): Promise<void> {
     const used = this.volumesInUse()
     for (const { anonymous, source } of record.request.mounts ?? []) {
@@ -674,56 +472,4 @@ export class Containers implements AsyncDisposable {
       if (await this.volumes.find(source)) await this.volumes.remove(source)
     }
   }
-
-  #restartAfter(entry: Entry, delayMs: number): void {
-    const due = new AbortController()
-    entry.restartDue = due
-    const restarts = (entry.record.restartCount ?? 0) + 1
-    this.#background(entry.id, async () => {
-      const signal = AbortSignal.any([due.signal, this.#scope.signal])
-      try {
-        await this.#parts.clock.sleep(delayMs, { signal })
-      } catch {
-        return // somebody stopped, started or removed it, or the agent ends
-      }
-      if (entry.record.status !== 'restarting') return
-      await this.#start(entry, { signal: this.#scope.signal, restartCount: restarts })
-    })
-  }
-
-  /** After a restart of the agent: what runs is watched again, what its policy wants running is started. */
-  #takeUp(entry: Entry): void {
-    const { status, request, exitCode = 0, stopRequested, restartCount = 0 } = entry.record
-    if (status === 'running') for (const one of this.observers) one.started(entry)
-    const end = { exitCode, stopRequested: stopRequested === true, restarts: restartCount }
-    if (status === 'restarting') this.#restartAfter(entry, 0)
-    else if (status === 'exited' && wantsStartWithAgent(request.restart, end)) {
-      this.#background(entry.id, () => this.#start(entry, { signal: this.#scope.signal, restartCount }))
-    }
-  }
-
-  async #rotate(entry: Entry): Promise<void> {
-    const { maxBytes, maxFiles = 1 } = entry.record.request.log ?? {}
-    if (maxBytes !== undefined) await rotateIfLong(entry.bundle, { maxBytes, maxFiles })
-  }
-
-  async #recheck(signal: AbortSignal): Promise<void> {
-    for (;;) {
-      await this.#parts.clock.sleep(this.#options.recheckMs, { signal })
-      for (const entry of this.#index.all()) {
-        if (!ALIVE.includes(entry.record.status)) continue
-        this.#background(entry.id, () => this.#checkExit(entry.id))
-        this.#background(entry.id, () => this.#rotate(entry))
-      }
-    }
-  }
-
-  async #checkExit(id: string): Promise<void> {
-    await this.#locks.hold(id, async () => {
-      const entry = this.#index.get(id)
-      if (entry && ALIVE.includes(entry.record.status)) await this.#life.endIfOver(entry)
-    })
-  }
 }
-
-const NO_PROFILE = 'this host has no seccomp profile: the container runs unconfined by seccomp'

@@ -1,0 +1,147 @@
+/** From a request to the record of a container that doesn't run yet: what image, extension, host, networks and volumes say of it. */
+import { randomBytes } from 'node:crypto'
+import type { Clock } from '../../src/base/clock.ts'
+import { DarnerError } from '../../src/base/errors.ts'
+import type { MountRequest } from '../../src/wire/container-options.ts'
+import type { CreateRequest } from '../../src/wire/local-api.ts'
+import type { RunExtension } from '../rich/extension.ts'
+import type { OciRuntime } from '../shim/oci-runtime.ts'
+import { argumentsOf } from '../spec/command.ts'
+import { readImageConfig } from '../spec/image-config.ts'
+import { hasController, resourcesOf, rlimitsOf } from '../spec/resources.ts'
+import { signalNumber } from '../spec/signals.ts'
+import { capabilitiesOf, type HostFacts } from '../spec/spec.ts'
+import { VOLUME_NAME, type Volumes } from '../volumes/volumes.ts'
+import type { ContainerNetworks, ImageStore } from './ports.ts'
+import type { ContainerRecord } from './record.ts'
+import { CONTAINER_STATES } from './states.ts'
+
+export interface AdmissionOptions {
+  /** Name of the runtime for requests that name none. */
+  readonly defaultRuntime: string
+  /** What `inspect` says of the seccomp profile: its path, or `unconfined`. */
+  readonly seccompName: string
+  /** Network of requests that name none, where the agent has networks; default `bridge`. */
+  readonly defaultNetwork?: string
+}
+
+export interface AdmissionParts {
+  readonly images: ImageStore
+  readonly runtimes: ReadonlyMap<string, OciRuntime>
+  readonly host: HostFacts
+  readonly clock: Clock
+  readonly volumes: Volumes
+  readonly networks?: ContainerNetworks
+  readonly extension?: RunExtension
+  /** Throws NOT_FOUND unless there is such a container. */
+  readonly mustExist: (reference: string) => void
+}
+
+export class Admission {
+  readonly #options: AdmissionOptions
+  readonly #parts: AdmissionParts
+
+  constructor(options: AdmissionOptions, parts: AdmissionParts) {
+    this.#options = options
+    this.#parts = parts
+  }
+
+  /** Throws BAD_ARGUMENT for a runtime that isn't one of the agent's. */
+  runtimeOf(given: CreateRequest): string {
+    const runtime = given.runtime ?? this.#options.defaultRuntime
+    if (this.#parts.runtimes.has(runtime)) return runtime
+    const known = [...this.#parts.runtimes.keys()].join(', ')
+    throw new DarnerError('BAD_ARGUMENT', `runtime ${runtime} is not one of this agent's: ${known}`)
+  }
+
+  /** Makes its volumes. Throws BAD_ARGUMENT, NOT_FOUND for the image, MANIFEST_INVALID, HOST_UNABLE. */
+  async admit(
+    given: CreateRequest,
+    { id, name, runtime }: { id: string; name: string; runtime: string },
+  ): Promise<{ record: ContainerRecord; warnings: string[] }> {
+    const { options, parts } = { options: this.#options, parts: this.#parts }
+    const image = await parts.images.resolve(given.image)
+    const config = readImageConfig(image.config, image.reference)
+    const settled = parts.extension?.settle(given, config) ?? { request: given, warnings: [] }
+    const request = this.#withNetwork(settled.request)
+    argumentsOf(config, request, image.reference)
+    capabilitiesOf(request, parts.host.limits)
+    resourcesOf(request.resources ?? {}, parts.host.cgroups, parts.host.cpus)
+    rlimitsOf(request.ulimits ?? [], parts.host.limits)
+    this.#checkRequest(request)
+    await this.#checkNetwork(request)
+    const mounts = await this.#volumesFor(request, config.volumes)
+    signalNumber(request.stopSignal ?? (config.stopSignal || 'TERM'))
+    const record: ContainerRecord = {
+      version: 1,
+      id,
+      name,
+      status: CONTAINER_STATES.initial,
+      request: mounts.length === 0 ? request : { ...request, mounts },
+      imageId: image.id,
+      imageReference: image.reference,
+      imageConfig: image.config,
+      layers: image.layers,
+      runtime,
+      seccomp: request.seccomp === 'unconfined' ? 'unconfined' : options.seccompName,
+      argv: [],
+      createdAt: parts.clock.now(),
+    }
+    const warnings = options.seccompName === 'unconfined' && request.seccomp !== 'unconfined' ? [NO_PROFILE] : []
+    return { record, warnings: [...warnings, ...settled.warnings] }
+  }
+
+  /** The default network, where there are networks, is recorded: it may be another one at the next start of the agent. */
+  #withNetwork(request: CreateRequest): CreateRequest {
+    const { networks } = this.#parts
+    return networks && request.network === undefined
+      ? { ...request, network: this.#options.defaultNetwork ?? 'bridge' }
+      : request
+  }
+
+  async #checkNetwork(request: CreateRequest): Promise<void> {
+    const mode = request.network ?? 'host'
+    if (mode.startsWith('container:')) this.#parts.mustExist(mode.slice('container:'.length))
+    if (this.#parts.networks) await this.#parts.networks.check(request)
+    else if (mode !== 'host' && mode !== 'none' && !mode.startsWith('container:'))
+      throw new DarnerError('UNSUPPORTED', `network ${mode}: this agent has only host and none`)
+  }
+
+  #checkRequest(request: CreateRequest): void {
+    const { host } = this.#parts
+    if (request.autoRemove === true && request.restart !== undefined && request.restart.name !== 'no')
+      throw new DarnerError('BAD_ARGUMENT', "can't create 'AutoRemove' container with restart policy")
+    if (request.init === true && host.init === undefined)
+      throw new DarnerError('HOST_UNABLE', 'init: this host has no static init', { way: 'apt install tini' })
+    if (request.devices?.length && !hasController(host.cgroups, 'devices') && host.cgroups.v2 === undefined)
+      throw new DarnerError('HOST_UNABLE', 'devices: this host has no devices controller')
+  }
+
+  /** Makes the volumes that the request and the image ask for; gives the mounts with their names. */
+  async #volumesFor(request: CreateRequest, declared: readonly string[]): Promise<MountRequest[]> {
+    const { volumes, clock } = this.#parts
+    const asked = request.mounts ?? []
+    const targets = new Set(asked.map((one) => one.target))
+    if (targets.size < asked.length) throw new DarnerError('BAD_ARGUMENT', 'Duplicate mount point')
+    const extra = declared
+      .map((path) => (path.startsWith('/') ? path : `/${path}`))
+      .filter((path) => !targets.has(path))
+      .map((target): MountRequest => ({ type: 'volume', target }))
+    const all = [...asked, ...extra].map((one): MountRequest => {
+      if (one.type !== 'volume' || one.source) return one
+      return { ...one, source: randomBytes(32).toString('hex'), anonymous: true }
+    })
+    for (const one of all) {
+      if (one.type !== 'volume' || !one.source) continue
+      if (!VOLUME_NAME.test(one.source)) await volumes.ensure(one.source, { now: 0 }) // throws
+      await volumes.ensure(one.source, {
+        now: clock.now(),
+        anonymous: one.anonymous === true,
+        ...(one.labels === undefined ? {} : { labels: one.labels }),
+      })
+    }
+    return all
+  }
+}
+
+const NO_PROFILE = 'this host has no seccomp profile: the container runs unconfined by seccomp'

@@ -1,0 +1,123 @@
+/** What goes on beside running containers: ends are noticed, logs rotated, restarts of the policy waited for. */
+import type { Clock } from '../../src/base/clock.ts'
+import type { Log } from '../../src/base/log.ts'
+import type { Scope } from '../../src/base/scope.ts'
+import type { HookResult } from '../../src/wire/rich-api.ts'
+import type { RunExtension } from '../rich/extension.ts'
+import { rotateIfLong } from '../shim/rotate.ts'
+import type { ContainerIndex } from './index-of.ts'
+import type { Launcher } from './launch.ts'
+import type { Entry, Lifecycle, RunObserver } from './lifecycle.ts'
+import type { Locks } from './locks.ts'
+import { wantsStartWithAgent } from './restart.ts'
+import { ALIVE } from './states.ts'
+
+export interface UpkeepParts {
+  readonly life: Lifecycle
+  readonly launcher: Launcher
+  readonly index: ContainerIndex<Entry>
+  readonly locks: Locks
+  readonly clock: Clock
+  readonly log: Log
+  readonly extension?: RunExtension
+  readonly observers: ReadonlySet<RunObserver>
+  readonly scope: Scope
+  readonly start: (entry: Entry, options: { signal: AbortSignal; restartCount: number }) => Promise<void>
+}
+
+export class Upkeep {
+  readonly #recheckMs: number
+  readonly #parts: UpkeepParts
+
+  /** `recheckMs`: how often running containers are looked at, beside the watch for exit files. */
+  constructor(options: { readonly recheckMs: number }, parts: UpkeepParts) {
+    this.#recheckMs = options.recheckMs
+    this.#parts = parts
+  }
+
+  /** Looks again and again until the scope ends. */
+  watch(): void {
+    this.#parts.scope.run((signal) => this.#recheck(signal))
+  }
+
+  /** Work that nobody waits for; a failure is logged. */
+  background(id: string, work: () => Promise<void>): void {
+    this.#parts.scope.run(async () => {
+      try {
+        await work()
+      } catch (error) {
+        this.#parts.log.error({ container: id, error }, 'container upkeep failed')
+      }
+    })
+  }
+
+  /** Ends the run on record when it is over. */
+  checkExit(id: string): void {
+    const { locks, index, life } = this.#parts
+    this.background(id, () =>
+      locks.hold(id, async () => {
+        const entry = index.get(id)
+        if (entry && ALIVE.includes(entry.record.status)) await life.endIfOver(entry)
+      }),
+    )
+  }
+
+  restartAfter(entry: Entry, delayMs: number): void {
+    const { scope, clock, start } = this.#parts
+    const due = new AbortController()
+    entry.restartDue = due
+    const restarts = (entry.record.restartCount ?? 0) + 1
+    this.background(entry.id, async () => {
+      const signal = AbortSignal.any([due.signal, scope.signal])
+      try {
+        await clock.sleep(delayMs, { signal })
+      } catch {
+        return // somebody stopped, started or removed it, or the agent ends
+      }
+      if (entry.record.status !== 'restarting') return
+      await start(entry, { signal: scope.signal, restartCount: restarts })
+    })
+  }
+
+  /** After a restart of the agent: what goes on beside a container that was found running. */
+  async besideAgain(entry: Entry): Promise<void> {
+    const { extension, log, life, launcher, scope } = this.#parts
+    const { pid } = entry.record
+    if (!extension || pid === undefined || !ALIVE.includes(entry.record.status)) return
+    const note = (result: HookResult) => life.note(entry, result)
+    try {
+      const facts = launcher.factsOf(entry.record, entry.bundle)
+      await extension.started(facts, pid, { note, again: true, signal: scope.signal })
+    } catch (error) {
+      log.error({ container: entry.id, error }, 'what goes on beside a container was not taken up again')
+    }
+  }
+
+  /** After a restart of the agent: what runs is watched again, what its policy wants running is started. */
+  takeUp(entry: Entry): void {
+    const { status, request, exitCode = 0, stopRequested, restartCount = 0 } = entry.record
+    if (status === 'running') for (const one of this.#parts.observers) one.started(entry)
+    const end = { exitCode, stopRequested: stopRequested === true, restarts: restartCount }
+    if (status === 'restarting') this.restartAfter(entry, 0)
+    else if (status === 'exited' && wantsStartWithAgent(request.restart, end)) {
+      const { start, scope } = this.#parts
+      this.background(entry.id, () => start(entry, { signal: scope.signal, restartCount }))
+    }
+  }
+
+  async #rotate(entry: Entry): Promise<void> {
+    const { maxBytes, maxFiles = 1 } = entry.record.request.log ?? {}
+    if (maxBytes !== undefined) await rotateIfLong(entry.bundle, { maxBytes, maxFiles })
+  }
+
+  async #recheck(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      await this.#parts.clock.sleep(this.#recheckMs, { signal })
+      for (const entry of this.#parts.index.all()) {
+        if (!ALIVE.includes(entry.record.status)) continue
+        this.checkExit(entry.id)
+        this.background(entry.id, () => this.#rotate(entry))
+      }
+    }
+  }
+}
