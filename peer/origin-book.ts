@@ -20,6 +20,7 @@ export class OriginBook {
     if (origin.kind === 'url') {
       const url = new URL(origin.url)
       if (url.search !== '' || url.username !== '' || Object.keys(origin.headers ?? {}).length > 0) return
+      if (origin.tag !== undefined) return
     }
     await this.#records.put(task, origin)
   }

@@ -33,6 +33,7 @@ import {
   type ControlAsk,
   INVENTORY_RUN,
   type ParentBody,
+  PUT_MS,
   REGISTER_MS,
   type SupernodeNotice,
 } from '../src/wire/control.ts'
@@ -206,6 +207,11 @@ export class SchedulerClient implements SchedulerPort {
   async why(task: TaskId, { signal }: { signal: AbortSignal }): Promise<ControlAnswer<'why'>['rows']> {
     const { rows } = await this.#need().ask('why', { task }, { signal })
     return rows
+  }
+
+  /** Gives a blob that is held here to all hosts of the swarm; resolves once the supernode has it too. */
+  async put(digest: Digest, bytes: number, { signal }: { signal: AbortSignal }): Promise<void> {
+    await this.#need().ask('put', { digest, bytes }, { signal, timeoutMs: PUT_MS })
   }
 
   /** Has the supernode bring blobs to hosts; resolves with the preheat's id. */

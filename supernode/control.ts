@@ -30,6 +30,7 @@ import type { Admission, Expulsion } from './admission.ts'
 import type { ControlSession, Follower, Followers } from './followers.ts'
 import { Lending } from './lending.ts'
 import { type Preheats, selectHosts } from './preheats.ts'
+import type { Puts } from './puts.ts'
 import type { ParentFault, SchedulerEffect, SchedulerEvent } from './scheduler/events.ts'
 import type { SchedulerLoop } from './scheduler/loop.ts'
 import type { Manifests } from './seed/manifests.ts'
@@ -51,6 +52,7 @@ export interface ControlParts {
   readonly manifests: Manifests
   readonly followers: Followers
   readonly preheats: Preheats
+  readonly puts: Puts
   readonly why: WhyBook
   readonly exchange: PieceExchange
   readonly clock: Clock
@@ -255,6 +257,10 @@ export class Control {
           admitted()
           return this.#preheat(peer, body)
         },
+        put: async (body: ControlAsk<'put'>, { signal }: { signal: AbortSignal }) => {
+          admitted()
+          return await this.#put(peer, body, signal)
+        },
         preheatState: async (body: ControlAsk<'preheatState'>) => {
           admitted()
           return this.#parts.preheats.state(body.id)
@@ -436,6 +442,17 @@ export class Control {
         .tell('preheat', { id, upstream, repository, blobs, deadlineMs })
         .catch(() => preheats.gone(host.peer))
     return { id }
+  }
+
+  async #put(peer: PeerId, body: ControlAsk<'put'>, signal: AbortSignal): Promise<ControlAnswer<'put'>> {
+    const host = this.#hosts.get(peer)
+    if (host === undefined) throw new DarnerError('CLOSED', `${peer} has left`)
+    const { puts, why, clock, log } = this.#parts
+    const digest = body.digest as Digest
+    const bytes = await puts.take(host, { digest, bytes: body.bytes }, { signal })
+    log.info({ taskId: digest, peer, bytes: body.bytes, read: bytes }, 'blob put into the swarm')
+    if (bytes > 0) why.add(digest as string as TaskId, peer, bytes, `put by ${host.name}`, clock.now())
+    return {}
   }
 
   async #manifest(body: ControlAsk<'manifest'>, signal: AbortSignal): Promise<ControlAnswer<'manifest'>> {

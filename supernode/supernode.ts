@@ -14,12 +14,14 @@ import { type Admission, openAdmission } from './admission.ts'
 import { Control } from './control.ts'
 import { Followers } from './followers.ts'
 import { Preheats } from './preheats.ts'
+import { Puts } from './puts.ts'
 import { SchedulerLoop } from './scheduler/loop.ts'
 import { AccessBook, type KeyValue } from './seed/access-book.ts'
 import { Manifests } from './seed/manifests.ts'
 import { CredentialNames } from './seed/scope.ts'
 import { Seed } from './seed/seed.ts'
 import { SeedShelf } from './seed/seed-shelf.ts'
+import { sharedOrigin } from './seed/shared-origin.ts'
 import { Traffic } from './traffic.ts'
 import { WhyBook } from './why.ts'
 
@@ -77,6 +79,7 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
       { token: options.joinToken, allow: options.allow },
       { expelled: records('revoked'), allowed: records('allowed') },
     )
+    const access = new AccessBook(records('access'))
     const seed: Seed = new Seed(
       {
         attempts: options.originAttempts,
@@ -84,11 +87,12 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
         maxTaskBytes: options.maxTaskBytes,
         rightMs: 5 * 60_000,
         validatorMs: 5_000,
+        rivalMs: 2_000,
       },
       {
         store,
-        origin,
-        access: new AccessBook(records('access')),
+        origin: sharedOrigin(origin),
+        access,
         names,
         clock,
         random,
@@ -134,6 +138,10 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
         manifests,
         followers,
         preheats: new Preheats({ clock }),
+        puts: new Puts(
+          { maxTaskBytes: options.maxTaskBytes },
+          { node, identity, store, seed, access, exchange, clock },
+        ),
         why,
         exchange,
         clock,

@@ -220,7 +220,7 @@ export class Engine implements ContentSource, AsyncDisposable {
       )
     } catch (error) {
       signal.throwIfAborted()
-      const reason = this.#mayFallBack(error, originName(request.origin))
+      const reason = this.#mayFallBack(error, originName(request.origin), request.fromOrigin)
       if (again) return reason
       // thousands of hosts may lose their supernode at once: they go to the origin one after the other, if it stays away
       await this.#parts.clock.sleep(this.#parts.random() * supernodeMs, { signal })
@@ -229,9 +229,9 @@ export class Engine implements ContentSource, AsyncDisposable {
   }
 
   /** The reason for a fallback, or throws `error` where none is allowed. */
-  #mayFallBack(error: unknown, what: string): DarnerError {
+  #mayFallBack(error: unknown, what: string, fromOrigin = this.#options.fromOrigin): DarnerError {
     const known = asDarnerError(error, what)
-    if (this.#closed || !isDarnerError(known, ...UNREACHABLE) || this.#options.fromOrigin === 'never') throw known
+    if (this.#closed || !isDarnerError(known, ...UNREACHABLE) || fromOrigin === 'never') throw known
     this.#parts.log.warn({ origin: what, error: known.message }, 'falling back to the origin')
     return known
   }
@@ -282,6 +282,7 @@ export class Engine implements ContentSource, AsyncDisposable {
           const reason = this.#mayFallBack(
             new DarnerError('SUPERNODE_UNREACHABLE', error.message, { cause: error }),
             originName(request.origin),
+            request.fromOrigin,
           )
           return await this.#fromOrigin(running, request, reason, undefined, signal)
         }
@@ -348,6 +349,10 @@ export class Engine implements ContentSource, AsyncDisposable {
     how: { open: boolean; gained: (piece: number) => void },
     signal: AbortSignal,
   ): Promise<void> {
+    if (request.fromOrigin === 'never') {
+      const text = `${stored.task.id}: this host was told to leave ${originName(request.origin)} alone`
+      throw new DarnerError('ORIGIN_FORBIDDEN', text)
+    }
     const { origin: originPort, clock, random, log, retryMs, strayed } = this.#parts
     const credential = how.open ? undefined : request.credential
     let bytes = 0

@@ -16,6 +16,8 @@ export interface ContentRequest {
   readonly bytes?: number
   readonly credential?: Credential
   readonly priority: Priority
+  /** `never` keeps this host from reading the origin, whatever happens to the supernode. */
+  readonly fromOrigin?: 'never'
   /** The preheat that this is part of, by the supernode's id. */
   readonly preheat?: string
 }

@@ -247,6 +247,7 @@ export class TokenAuth {
 export function secretsOf(credential: Credential | undefined): string[] {
   if (credential === undefined) return []
   if (credential.kind === 'refresh') return [credential.token]
+  if (credential.kind === 'query') return [credential.value, ...new URLSearchParams(credential.value).values()]
   if (credential.kind === 'header')
     return [credential.value, credential.value.replace(/^\S+\s+/, ''), basicOf(credential)?.password ?? '']
   return [credential.password, (basicHeader(credential) ?? '').slice('Basic '.length)]

@@ -13,7 +13,7 @@ export const RegistryOrigin = Type.Object(
   { additionalProperties: false },
 )
 
-/** Any URL, with the request headers that the content depends on. */
+/** Any URL, with the request headers that the content depends on, and a tag that keeps it apart from the same URL without. */
 export const UrlOrigin = Type.Object(
   {
     kind: Type.Literal('url'),
@@ -21,6 +21,7 @@ export const UrlOrigin = Type.Object(
     headers: Type.Optional(
       Type.Record(Type.String({ maxLength: 128 }), Type.String({ maxLength: 8192 }), { maxProperties: 64 }),
     ),
+    tag: Type.Optional(Type.String({ minLength: 1, maxLength: 256 })),
   },
   { additionalProperties: false },
 )
@@ -50,8 +51,16 @@ export const Credential = Type.Union([
     { kind: Type.Literal('refresh'), token: Type.String({ maxLength: 32768 }) },
     { additionalProperties: false },
   ),
+  /** The part of a URL's query that gives a right and changes nothing else, as a signed URL has it: `X-Amz-Signature=…&…`. */
+  Type.Object(
+    { kind: Type.Literal('query'), value: Type.String({ minLength: 1, maxLength: 8192 }) },
+    { additionalProperties: false },
+  ),
 ])
 export type Credential = Static<typeof Credential>
+
+/** The place of blobs that hosts gave to the swarm themselves (`darner put`); nothing can be read there. */
+export const PUT_ORIGIN: UrlOrigin = { kind: 'url', url: 'http://put.invalid/' }
 
 /** A short name of an origin for logs and errors; no query, no user info. */
 export function originName(origin: Origin): string {

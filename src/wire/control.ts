@@ -21,6 +21,8 @@ export const INLINE_BYTES = 64 * 1024
 export const INVENTORY_RUN = 512
 /** How long the first answer on a task may take: the supernode may have to wait for a slow origin. */
 export const REGISTER_MS = 120_000
+/** How long the supernode may take to read a blob that a host puts into the swarm. */
+export const PUT_MS = 24 * 3_600_000
 /** Pieces gained before a report is due, unless the task is complete. */
 export const REPORT_PIECES = 16
 
@@ -130,6 +132,11 @@ export const CONTROL_ASKS = {
       closed,
     ),
     answer: Type.Object({ id: PreheatId }, closed),
+  },
+  /** The asker holds this blob and gives it to all hosts of the swarm: answered once the supernode has read it from there. */
+  put: {
+    ask: Type.Object({ digest: DigestText, bytes: Count(MAX_TASK_BYTES) }, closed),
+    answer: Type.Object({}, closed),
   },
   preheatState: { ask: Type.Object({ id: PreheatId }, closed), answer: PreheatState },
   manifest: {

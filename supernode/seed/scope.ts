@@ -8,13 +8,13 @@ const PLAIN_HEADERS = new Set(['accept', 'accept-encoding', 'accept-language', '
 
 /**
  * The place that a right is bound to: `UPSTREAM/REPOSITORY`, or the URL. It is kept on disk and shown to other peers inside
- * passes, so a query and headers, which may be secrets, are in it as a hash only.
+ * passes, so a query, headers and a tag, which may be secrets, are in it as a hash only.
  */
 export function scopeOf(origin: Origin): string {
   if (origin.kind === 'registry') return `${origin.upstream}/${origin.repository}`
   const url = new URL(origin.url)
   const plain = `${url.origin}${url.pathname}`
-  const secrets = [url.search, ...rightfulHeaders(origin)]
+  const secrets = [url.search, ...rightfulHeaders(origin), ...(origin.tag === undefined ? [] : [`tag ${origin.tag}`])]
   if (plain.length <= 600 && secrets.every((one) => one === '')) return plain
   const hash = createHash('sha256')
     .update(JSON.stringify([plain, secrets]))
@@ -24,7 +24,10 @@ export function scopeOf(origin: Origin): string {
 
 /** Whether the request itself may carry rights, apart from any credential: then what it brings isn't open to all. */
 export function carriesRights(origin: Origin): boolean {
-  return origin.kind === 'url' && (new URL(origin.url).search !== '' || rightfulHeaders(origin).length > 0)
+  return (
+    origin.kind === 'url' &&
+    (new URL(origin.url).search !== '' || rightfulHeaders(origin).length > 0 || origin.tag !== undefined)
+  )
 }
 
 function rightfulHeaders(origin: UrlOrigin): string[] {

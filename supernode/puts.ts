@@ -1,0 +1,117 @@
+/**
+ * Blobs that hosts give to the swarm themselves. The supernode reads each whole from the host that puts it, and believes nothing
+ * but the digest of what it read: knowing a digest is no right to open what others hold under it.
+ */
+import type { Clock } from '../src/base/clock.ts'
+import { DarnerError } from '../src/base/errors.ts'
+import type { PieceExchange } from '../src/contracts/exchange.ts'
+import type { Identity } from '../src/net/identity.ts'
+import type { Node } from '../src/net/node.ts'
+import { algorithmOf, type Digest, Digester } from '../src/oci/digest.ts'
+import type { Store } from '../src/store/store.ts'
+import { PUT_ORIGIN } from '../src/task/origin.ts'
+import { blobTask, type TaskId } from '../src/task/task.ts'
+import { PASS_MS, signPass } from '../src/wire/pass.ts'
+import type { Host } from './control.ts'
+import { lentPieces } from './lent-read.ts'
+import type { AccessBook } from './seed/access-book.ts'
+import { scopeOf } from './seed/scope.ts'
+import type { Seed } from './seed/seed.ts'
+
+export interface PutsParts {
+  readonly node: Node
+  readonly identity: Identity
+  readonly store: Store
+  readonly seed: Seed
+  readonly access: AccessBook
+  readonly exchange: PieceExchange
+  readonly clock: Clock
+}
+
+/** Blobs that are read from hosts at the same time; more are refused. */
+const MAX_PUTS = 64
+const SCOPE = scopeOf(PUT_ORIGIN)
+
+export class Puts {
+  readonly #options: { readonly maxTaskBytes: number }
+  readonly #parts: PutsParts
+  readonly #taking = new Map<Digest, Promise<unknown>>()
+
+  constructor(options: { maxTaskBytes: number }, parts: PutsParts) {
+    this.#options = options
+    this.#parts = parts
+  }
+
+  /**
+   * Resolves once the blob is here, verified, and open to every host of the swarm: with the bytes that were read from the host
+   * for it, none where that was so before. Throws DIGEST_MISMATCH, SIZE_MISMATCH, LIMIT_EXCEEDED, DISK_FULL, PEER_UNREACHABLE
+   * and others of the exchange.
+   */
+  async take(
+    host: Host,
+    blob: { digest: Digest; bytes: number },
+    { signal }: { signal: AbortSignal },
+  ): Promise<number> {
+    const { digest, bytes } = blob
+    if (bytes > this.#options.maxTaskBytes) {
+      throw new DarnerError(
+        'LIMIT_EXCEEDED',
+        `put ${digest}: ${bytes} bytes are over the limit of ${this.#options.maxTaskBytes}`,
+      )
+    }
+    while (this.#taking.has(digest)) await this.#taking.get(digest)
+    if (this.#taking.size >= MAX_PUTS)
+      throw new DarnerError('LIMIT_EXCEEDED', `put ${digest}: ${MAX_PUTS} blobs are being put already`, {
+        way: 'try again when some are done',
+      })
+    const taking = this.#take(host, digest, bytes, signal)
+    const over = taking.catch(() => {}).finally(() => this.#taking.delete(digest))
+    this.#taking.set(digest, over)
+    return await taking
+  }
+
+  async #take(host: Host, digest: Digest, bytes: number, signal: AbortSignal): Promise<number> {
+    const { store, seed, access: book } = this.#parts
+    const id = digest as string as TaskId
+    // who reads it now for others isn't disturbed; whether that ends well is their affair
+    await seed
+      .find(id)
+      ?.whole()
+      .catch(() => {})
+    const kept = store.byDigest(digest) ?? (await store.reopen(id, { signal }))
+    const access = await book.load(id)
+    if (kept?.complete && access.scopes.has(SCOPE)) return 0
+    const pieces = this.#pieces(host, digest, bytes, signal)
+    if (kept?.complete) await prove(digest, bytes, pieces)
+    else {
+      // half a blob of somewhere else would stand in the way of this whole one
+      await kept?.discard(new DarnerError('PIECE_ABSENT', `${digest}: a host has put it whole`))
+      await store.ingest(pieces, { expectedDigest: digest, maxBytes: bytes, signal })
+    }
+    seed.drop(id)
+    const now = await book.load(id)
+    now.scopes.set(SCOPE, true)
+    await book.save(id, now)
+    await seed.obtain({ origin: PUT_ORIGIN, digest, bytes }, { signal })
+    return bytes
+  }
+
+  async *#pieces(host: Host, digest: Digest, bytes: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    const { node, identity, exchange, clock } = this.#parts
+    const task = blobTask(digest, bytes)
+    const expiresMs = clock.now() + PASS_MS
+    const pass = signPass({ task: task.id, reader: node.peerId, scope: 'public', expiresMs }, identity.sign)
+    const address = { peer: host.peer, lanes: host.lanes, multiaddrs: host.multiaddrs }
+    for await (const { body } of lentPieces({ task, from: 0, pass }, { address, exchange, signal })) yield body
+  }
+}
+
+/** Throws DIGEST_MISMATCH unless the pieces are the whole blob. */
+async function prove(digest: Digest, bytes: number, pieces: AsyncIterable<Uint8Array>): Promise<void> {
+  const digester = new Digester(algorithmOf(digest))
+  for await (const body of pieces) digester.update(body)
+  const seen = digester.bytes
+  const got = digester.finish()
+  if (seen !== bytes || got !== digest)
+    throw new DarnerError('DIGEST_MISMATCH', `put ${digest}: the host's ${seen} bytes hash to ${got}`)
+}
