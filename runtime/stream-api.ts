@@ -3,8 +3,9 @@ import type { IncomingMessage, Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { Value } from 'typebox/value'
 import { DarnerError } from '../src/base/errors.ts'
+import { put } from '../src/base/outflow.ts'
 import { STREAM_PROTOCOL, TerminalSize } from '../src/wire/local-api.ts'
-import { CHANNEL, type Channel, encodeFrame, type Frame, FrameDecoder } from '../src/wire/stream-frame.ts'
+import { CHANNEL, encodeFrame, type Frame, FrameDecoder } from '../src/wire/stream-frame.ts'
 import { errorReply } from './api-error.ts'
 import type { Session } from './containers/session.ts'
 import type { Runtime } from './runtime.ts'
@@ -65,32 +66,18 @@ async function openSession(request: IncomingMessage, runtime: Runtime, signal: A
 async function writeOutput(socket: Duplex, session: Session): Promise<void> {
   let end: unknown
   try {
-    for await (const { stream, bytes } of session.output()) await send(socket, CHANNEL[stream], bytes)
+    for await (const { stream, bytes } of session.output()) await put(socket, encodeFrame(CHANNEL[stream], bytes))
     if (socket.destroyed) return // the client left: nobody is there to tell
     end = await session.result
   } catch (error) {
     end = errorReply(error, 'attach').body
   }
   if (socket.destroyed) return
-  await send(socket, CHANNEL.end, Buffer.from(JSON.stringify(end)))
+  await put(socket, encodeFrame(CHANNEL.end, Buffer.from(JSON.stringify(end))))
   socket.end()
   // the client closes when it has the end; closing here first could cost it output while its input is still on the way
   const patience = setTimeout(() => socket.destroy(), CLOSE_MS).unref()
   socket.once('close', () => clearTimeout(patience))
-}
-
-async function send(socket: Duplex, channel: Channel, bytes: Uint8Array): Promise<void> {
-  if (socket.destroyed) return
-  if (socket.write(encodeFrame(channel, bytes))) return
-  await new Promise<void>((resolve) => {
-    const done = () => {
-      socket.off('drain', done)
-      socket.off('close', done)
-      resolve()
-    }
-    socket.once('drain', done)
-    socket.once('close', done)
-  })
 }
 
 async function readInput(socket: Duplex, session: Session): Promise<void> {

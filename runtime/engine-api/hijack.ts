@@ -7,6 +7,7 @@ import type { Duplex } from 'node:stream'
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { DarnerError } from '../../src/base/errors.ts'
+import { put } from '../../src/base/outflow.ts'
 import type { ExitReply } from '../../src/wire/local-api.ts'
 import type { Session } from '../containers/session.ts'
 import type { OutputChunk } from '../shim/attach.ts'
@@ -162,10 +163,10 @@ async function carry(
   socket.once('close', () => session.leave())
   const input = feed(socket, session, wants.stdin).catch(() => socket.destroy())
   try {
-    if (past) for await (const bytes of past()) await send(socket, bytes)
+    if (past) for await (const bytes of past()) await put(socket, bytes)
     for await (const { stream, bytes } of session.output()) {
       if (!wants[stream]) continue
-      await send(socket, tty ? bytes : framed(stream === 'stdout' ? STDOUT : STDERR, bytes))
+      await put(socket, tty ? bytes : framed(stream === 'stdout' ? STDOUT : STDERR, bytes))
     }
     // clients ask for the exit code as soon as the streams end
     if (!socket.destroyed && settles)
@@ -194,19 +195,6 @@ async function feed(socket: Duplex, session: Session, wanted: boolean): Promise<
 function dropped(error: unknown): void {
   const code = error instanceof Error && 'code' in error ? String(error.code) : ''
   if (!['CLOSED', 'EPIPE', 'ECONNRESET', 'ENOTCONN'].includes(code)) throw error
-}
-
-async function send(socket: Duplex, bytes: Uint8Array): Promise<void> {
-  if (socket.destroyed || socket.write(bytes)) return
-  await new Promise<void>((resolve) => {
-    const done = () => {
-      socket.off('drain', done)
-      socket.off('close', done)
-      resolve()
-    }
-    socket.once('drain', done)
-    socket.once('close', done)
-  })
 }
 
 /** The body that came before the upgrade: an upgraded connection hands it over unread. */

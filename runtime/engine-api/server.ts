@@ -3,11 +3,12 @@
  * resource has the routes; here are the version in the path, errors, bodies, and connections that are taken over.
  */
 import { chmod, chown, mkdir, readFile, unlink } from 'node:fs/promises'
-import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
 import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
 import { fastify } from 'fastify'
 import { asDarnerError, DarnerError, systemCode } from '../../src/base/errors.ts'
+import { isListenedOn } from '../../src/base/unix-sockets.ts'
 import { archiveRoutes } from './archive.ts'
 import { containerRoutes } from './containers.ts'
 import type { DockerApp, DockerParts } from './context.ts'
@@ -174,7 +175,7 @@ function withUpgrade(whole: Buffer, end: number): Buffer {
 
 async function listen(server: Server, path: string): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o755 })
-  if (await answers(path))
+  if (await isListenedOn(path))
     throw new DarnerError('CONFLICT', `another engine listens on ${path}`, {
       way: 'stop it, or name another socket with --docker-socket',
     })
@@ -205,15 +206,4 @@ async function groupId(): Promise<number | undefined> {
     .find((line) => line.startsWith(`${GROUP}:`))
     ?.split(':')[2]
   return id === undefined ? undefined : Number(id)
-}
-
-async function answers(path: string): Promise<boolean> {
-  return await new Promise((resolve) => {
-    const socket = connect(path)
-    socket.once('connect', () => {
-      socket.destroy()
-      resolve(true)
-    })
-    socket.once('error', () => resolve(false))
-  })
 }

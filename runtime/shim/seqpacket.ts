@@ -3,53 +3,26 @@
  * then takes the place of one half of an ordinary stream pair that a net.Socket already holds. From there on libuv reads and
  * writes it, one packet per call, so packets keep their borders and a slow reader holds the sender up.
  */
-import { closeSync, constants, openSync } from 'node:fs'
+import { closeSync } from 'node:fs'
 import { Socket } from 'node:net'
-import { basename, dirname } from 'node:path'
 import { DarnerError } from '../../src/base/errors.ts'
+import {
+  SOCK,
+  type SocketCalls,
+  socketCalls,
+  takePlace,
+  unixAddress,
+  unixSocket,
+  unixSocketPair,
+} from '../../src/base/unix-sockets.ts'
 
-const AF_UNIX = 1
-const SOCK_STREAM = 1
-const SOCK_SEQPACKET = 5
-const SOCK_CLOEXEC = 0o2000000
-/** libuv sets it on the pair's half, whose place the socket takes: it must come with it by itself, or writes block all. */
-const SOCK_NONBLOCK = 0o4000
 const EAGAIN = 11
 /** A listener's queue that is full empties as soon as it accepts. */
 const CONNECT_TRIES = 200
 const CONNECT_PAUSE_MS = 5
-const O_CLOEXEC = 0o2000000
-const O_PATH = 0o10000000
 const MSG_DONTWAIT = 0x40
-const SUN_PATH_BYTES = 108
 /** conmon's packets have at most 8 KiB and one. */
 const MOST_PACKET_BYTES = 65_536
-
-interface Libc {
-  socket(domain: number, type: number, protocol: number): number
-  connect(fd: number, address: Uint8Array, bytes: number): number
-  socketpair(domain: number, type: number, protocol: number, pair: number[]): number
-  dup3(from: number, to: number, flags: number): number
-  recv(fd: number, into: Uint8Array, bytes: number, flags: number): number | bigint
-  errno(): number
-}
-
-let loading: Promise<Libc> | undefined
-
-function libc(): Promise<Libc> {
-  loading ??= import('koffi').then(({ default: koffi }) => {
-    const lib = koffi.load(null)
-    return {
-      socket: lib.func('int socket(int, int, int)'),
-      connect: lib.func('int connect(int, void *, uint32_t)'),
-      socketpair: lib.func('int socketpair(int, int, int, _Out_ int *)'),
-      dup3: lib.func('int dup3(int, int, int)'),
-      recv: lib.func('int64_t recv(int, void *, uint64_t, int)'),
-      errno: () => koffi.errno(),
-    }
-  })
-  return loading
-}
 
 export interface SeqpacketHandlers {
   /** One packet; the view is the callee's to keep. */
@@ -70,37 +43,29 @@ export interface SeqpacketSocket {
 
 /** Connects to the socket at `path`, of any length. Throws CLOSED when nobody listens there. */
 export async function connectSeqpacket(path: string, handlers: SeqpacketHandlers): Promise<SeqpacketSocket> {
-  const c = await libc()
+  const c = await socketCalls()
   const failed = (step: string): DarnerError =>
     new DarnerError('CLOSED', `connecting to ${path}: ${step} failed with errno ${c.errno()}`)
-  const fd = c.socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
+  // libuv makes the pair's half non-blocking; the socket that takes its place must come so by itself, or writes block all
+  const fd = unixSocket(c, SOCK.SEQPACKET | SOCK.CLOEXEC | SOCK.NONBLOCK)
   if (fd < 0) throw failed('socket')
-  const folder = openFolder(path, fd)
   let half = -1
   try {
-    // sun_path is short and bundle paths aren't: name the socket through its folder's descriptor
-    const near = Buffer.from(`/proc/self/fd/${folder}/${basename(path)}\0`)
-    if (near.byteLength > SUN_PATH_BYTES)
-      throw new DarnerError('BAD_ARGUMENT', `socket name ${basename(path)} is too long`)
-    const family = Buffer.alloc(2)
-    family.writeUInt16LE(AF_UNIX)
-    const address = Buffer.concat([family, near])
-    for (let tries = 0; c.connect(fd, address, address.byteLength) !== 0; tries++) {
+    using address = addressOf(path)
+    for (let tries = 0; c.connect(fd, address.bytes, address.bytes.byteLength) !== 0; tries++) {
       if (c.errno() !== EAGAIN || tries === CONNECT_TRIES) throw failed('connect')
       await new Promise((resolve) => setTimeout(resolve, CONNECT_PAUSE_MS))
     }
-    const pair: number[] = [-1, -1]
-    if (c.socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) !== 0) throw failed('socketpair')
-    half = pair[0] ?? -1
-    closeSync(pair[1] ?? -1)
+    const pair = unixSocketPair(c, SOCK.STREAM | SOCK.CLOEXEC)
+    if (pair === undefined) throw failed('socketpair')
+    half = pair[0]
+    closeSync(pair[1])
   } catch (error) {
     closeSync(fd)
     throw error
-  } finally {
-    closeSync(folder)
   }
   const socket = new Socket({ fd: half, allowHalfOpen: true })
-  if (c.dup3(fd, half, O_CLOEXEC) < 0) {
+  if (takePlace(c, fd, half) < 0) {
     socket.destroy()
     closeSync(fd)
     throw failed('dup3')
@@ -108,16 +73,16 @@ export async function connectSeqpacket(path: string, handlers: SeqpacketHandlers
   return drive(c, fd, socket, handlers)
 }
 
-function openFolder(path: string, socketFd: number): number {
+function addressOf(path: string): ReturnType<typeof unixAddress> {
   try {
-    return openSync(dirname(path), O_PATH | constants.O_DIRECTORY)
+    return unixAddress(path)
   } catch (error) {
-    closeSync(socketFd)
+    if (error instanceof DarnerError) throw error
     throw new DarnerError('CLOSED', `connecting to ${path}: its folder can't be opened`, { cause: error })
   }
 }
 
-function drive(c: Libc, fd: number, socket: Socket, handlers: SeqpacketHandlers): SeqpacketSocket {
+function drive(c: SocketCalls, fd: number, socket: Socket, handlers: SeqpacketHandlers): SeqpacketSocket {
   let open = true
   const finish = (error: Error | undefined): void => {
     if (!open) return

@@ -1,10 +1,10 @@
 /** The agent's HTTP server on its unix socket: one error shape for all routes, and no second agent on the same socket. */
 import { chmod, mkdir, unlink } from 'node:fs/promises'
-import { connect } from 'node:net'
 import { dirname } from 'node:path'
 import { type FastifyInstance, fastify } from 'fastify'
 import { asDarnerError, DarnerError, systemCode } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
+import { isListenedOn } from '../base/unix-sockets.ts'
 import { errorBody } from '../wire/error-body.ts'
 
 /** Longest request body; image archives have routes of their own. */
@@ -40,7 +40,7 @@ export function localServer(parts: { log: Log; engine: boolean }): FastifyInstan
 /** Listens on `path`, mode 0660. A socket that nobody serves any more is taken over. Throws CONFLICT, HOST_UNABLE. */
 export async function listenLocal(app: FastifyInstance, path: string): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o755 })
-  if (await answers(path)) {
+  if (await isListenedOn(path)) {
     throw new DarnerError('CONFLICT', `another agent listens on ${path}`, {
       way: 'stop it, or name another socket with --socket',
     })
@@ -58,15 +58,4 @@ export async function listenLocal(app: FastifyInstance, path: string): Promise<v
       { cause: error },
     )
   }
-}
-
-async function answers(path: string): Promise<boolean> {
-  return await new Promise((resolve) => {
-    const socket = connect(path)
-    socket.once('connect', () => {
-      socket.destroy()
-      resolve(true)
-    })
-    socket.once('error', () => resolve(false))
-  })
 }

@@ -1,6 +1,7 @@
 /** Joins a session at the agent to this terminal or pipe: output, input, window size, detach keys, the end. */
 import type { Readable, Writable } from 'node:stream'
 import { DarnerError, errorLine } from '../base/errors.ts'
+import { put } from '../base/outflow.ts'
 import type { ExecRequest, ExitReply, TerminalSize } from '../wire/local-api.ts'
 import { CHANNEL } from '../wire/stream-frame.ts'
 import type { CommandContext } from './context.ts'
@@ -87,20 +88,6 @@ function pumpInput(stdin: Readable, session: StreamSession, raw: boolean): () =>
     stdin.off('end', onEnd)
     stdin.pause()
   }
-}
-
-/** Writes, and waits for a reader that is behind. A closed output takes nothing. */
-export async function put(out: Writable, bytes: Uint8Array): Promise<void> {
-  if (out.destroyed || out.write(bytes)) return
-  await new Promise<void>((resolve) => {
-    const done = () => {
-      out.off('drain', done)
-      out.off('close', done)
-      resolve()
-    }
-    out.once('drain', done)
-    out.once('close', done)
-  })
 }
 
 /** Runs one more process in a container, joined to this terminal or pipe. Resolves with its exit code, or 126 or 127 as a shell would. */

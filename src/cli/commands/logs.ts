@@ -1,9 +1,10 @@
 /** `darner logs`: what a container wrote, stdout to stdout and stderr to stderr. */
+
+import { put } from '../../base/outflow.ts'
 import { CHANNEL } from '../../wire/stream-frame.ts'
 import type { Action } from '../context.ts'
 import { EngineClient } from '../engine-client.ts'
 import { whole } from '../option-values.ts'
-import { put } from '../session-io.ts'
 
 export const action: Action = async (args, options, context) => {
   const tail = whole(options, 'tail')
