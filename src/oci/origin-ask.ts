@@ -54,6 +54,8 @@ export function askOf(target: OriginTarget, { credential, signal }: AccessOption
   url.username = ''
   url.password = ''
   url.hash = ''
+  if (credential?.kind === 'query')
+    url.search = url.search === '' ? credential.value : `${url.search}&${credential.value}`
   const given = Object.entries(origin.headers ?? {}).map(([name, value]) => [name.toLowerCase(), value] as const)
   const open = given.filter(([name]) => OPEN_HEADER.test(name))
   const secret = given.filter(([name]) => !OPEN_HEADER.test(name) && !OWN_HEADER.test(name))
@@ -79,7 +81,8 @@ export function manifestAsk(origin: ManifestOrigin, reference: string, options: 
   return registryAsk(origin, `manifests/${reference}`, MANIFEST_ACCEPT, options)
 }
 
-function registryAsk(
+/** A GET of `path` within a repository; other methods are put in by the caller. Throws REFERENCE_INVALID, BAD_ARGUMENT. */
+export function registryAsk(
   origin: ManifestOrigin,
   path: string,
   accept: string,
