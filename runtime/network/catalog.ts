@@ -1,7 +1,7 @@
 /** The networks that there are, by name: the engine's own, kept as records, and the CNI configurations of the folders. */
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../src/base/clock.ts'
-import { DarnerError } from '../../src/base/errors.ts'
+import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
 import type { NetworkCreate } from '../../src/wire/networks-api.ts'
 import { Locks } from '../containers/locks.ts'
@@ -43,6 +43,7 @@ export class NetworkCatalog {
   readonly #parts: CatalogParts
   readonly #networks = new Map<string, NetworkRecord>()
   readonly #locks = new Locks()
+  readonly #complaints = new Map<string, string>()
   #lists: ReadonlyMap<string, ConfList> = new Map()
 
   constructor(options: CatalogOptions, parts: CatalogParts) {
@@ -80,9 +81,12 @@ export class NetworkCatalog {
 
   /** Reads the folders' configurations again; one that can't be read is logged and skipped. */
   async readLists(): Promise<void> {
-    this.#lists = await readConfLists(this.#options.confDirs, (path, error) =>
-      this.#parts.log.warn({ path, error }, 'network configuration skipped'),
-    )
+    this.#lists = await readConfLists(this.#options.confDirs, (path, error) => {
+      const { message } = asDarnerError(error, `reading ${path}`)
+      if (this.#complaints.get(path) === message) return // said already: the folders are read before each look
+      this.#complaints.set(path, message)
+      this.#parts.log.warn({ path, reason: message }, 'network configuration skipped')
+    })
   }
 
   /** By name, id or the start of an id; `default` is the default network. Throws NOT_FOUND. */

@@ -1,5 +1,5 @@
 /**
- * Runs CNI plugins (CNI SPEC.md 1.0 and 1.1, "Section 2: Execution protocol"): a chain in order for ADD and CHECK, in reverse
+ * Runs CNI plugins (CNI SPEC.md 0.3 to 1.1, "Section 2: Execution protocol"): a chain in order for ADD and CHECK, in reverse
  * for DEL, each plugin a process with its request in the environment and its configuration on stdin.
  */
 import { spawn } from 'node:child_process'
@@ -100,9 +100,9 @@ export class Cni {
     return result ?? {}
   }
 
-  /** Looks whether all is as ADD left it; throws when it isn't. */
+  /** Looks whether all is as ADD left it; throws when it isn't. Before 0.4.0 there is no such question. */
   async check(list: ConfList, target: CniTarget, result: CniResult, { signal }: Waits): Promise<void> {
-    if (list.disableCheck === true) return
+    if (list.disableCheck === true || !hasCheck(list)) return
     for (const plugin of list.plugins) await this.#run('CHECK', list, plugin, target, result, signal)
   }
 
@@ -181,8 +181,12 @@ export class Cni {
   }
 }
 
+function hasCheck(list: ConfList): boolean {
+  return !list.cniVersion.startsWith('0.3.')
+}
+
 function sinceOneOne(list: ConfList): boolean {
-  return list.cniVersion !== '1.0.0'
+  return list.cniVersion === '1.1.0'
 }
 
 /** The part of the runtime configuration that the plugin says it can take. */

@@ -25,8 +25,8 @@ export interface ConfList extends Omit<Static<typeof List>, 'plugins'> {
   readonly plugins: readonly PluginConf[]
 }
 
-/** Versions of the specification that the engine speaks; results before 1.0.0 have another shape. */
-const SPOKEN = ['1.0.0', '1.1.0']
+/** Versions of the specification that the engine speaks; results before 0.3.0 have another shape. */
+const SPOKEN = ['0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0']
 
 /** Throws CONFIG_INVALID, naming `source`. A single plugin's configuration becomes a list of one. */
 export function parseConfList(text: string, source: string): ConfList {
@@ -44,7 +44,7 @@ export function parseConfList(text: string, source: string): ConfList {
   }
   if (!SPOKEN.includes(list.cniVersion)) {
     throw new DarnerError('CONFIG_INVALID', `network configuration ${source}: cniVersion ${list.cniVersion}`, {
-      way: `write it for ${SPOKEN.join(' or ')}`,
+      way: `write it for one of ${SPOKEN.join(', ')}`,
     })
   }
   return list as ConfList

@@ -259,17 +259,21 @@ describe('networks, requests that can not be met', function () {
     await using dir = await aDir()
     const folder = join(dir.path, 'net.d')
     await mkdir(folder, { recursive: true })
-    const conf = (name: string, ...plugins: object[]) =>
-      writeFile(join(folder, `${name}.conflist`), JSON.stringify({ cniVersion: '1.0.0', name, plugins }))
-    await conf('flat', {
+    const conf = (name: string, plugin: object, cniVersion = '1.0.0') =>
+      writeFile(join(folder, `${name}.conflist`), JSON.stringify({ cniVersion, name, plugins: [plugin] }))
+    const ptp = (name: string, subnet: string) => ({
       type: 'ptp',
       ipam: {
         type: 'host-local',
-        dataDir: join(dir.path, 'flat'),
-        ranges: [[{ subnet: '10.93.0.0/24' }]],
+        dataDir: join(dir.path, name),
+        ranges: [[{ subnet }]],
         routes: [{ dst: '0.0.0.0/0' }],
       },
     })
+    await conf('flat', ptp('flat', '10.93.0.0/24'))
+    await conf('older', ptp('older', '10.94.0.0/24'), '0.4.0')
+    await conf('oldest', ptp('oldest', '10.95.0.0/24'), '0.3.1')
+    await conf('ancient', ptp('ancient', '10.96.0.0/24'), '0.2.0')
     await conf('broken', { type: 'bridge', ipam: { type: 'no-such-plugin' } })
     await conf('absent', { type: 'no-such-plugin' })
     await writeFile(join(folder, 'bad.conflist'), '{')
@@ -281,12 +285,16 @@ describe('networks, requests that can not be met', function () {
         ['absent', 'cni'],
         ['broken', 'cni'],
         ['flat', 'cni'],
+        ['older', 'cni'],
+        ['oldest', 'cni'],
         ['host', 'host'],
         ['none', 'none'],
       ],
     )
-    const flat = await host.run({ command: SERVE, network: 'flat' })
-    assert.equal(await host.fromHost(host.endpoint(flat).ipv4, 80), flat.slice(0, 12))
+    for (const network of ['flat', 'older', 'oldest']) {
+      const id = await host.run({ command: SERVE, network })
+      assert.equal(await host.fromHost(host.endpoint(id).ipv4, 80), id.slice(0, 12))
+    }
     await failsWith(
       'NETWORK_FAILED',
       host.run({ command: FOREVER, network: 'broken' }),
