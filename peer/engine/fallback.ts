@@ -6,7 +6,7 @@ import { pipe } from 'it-pipe'
 import type { Clock, Random } from '../../src/base/clock.ts'
 import { DarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
-import type { OriginPort, OriginRead } from '../../src/contracts/origin.ts'
+import type { OriginPort, OriginRead, Version } from '../../src/contracts/origin.ts'
 import type { Digest } from '../../src/oci/digest.ts'
 import type { StoredTask } from '../../src/store/store.ts'
 import { cut } from '../../src/task/cut.ts'
@@ -44,7 +44,10 @@ export async function fetchFromOrigin(
   return await stored.finish({ ...(digest === undefined ? {} : { expected: digest }), signal: context.signal })
 }
 
-/** As {@link fetchFromOrigin}, without a word on the whole. */
+/**
+ * As {@link fetchFromOrigin}, without a word on the whole. Of content without a digest, only what `context.first` began is read
+ * on: throws ORIGIN_UNVERSIONED else, ORIGIN_CHANGED where it is another now.
+ */
 export async function readPieces(
   options: FallbackOptions,
   parts: FallbackParts,
@@ -53,13 +56,23 @@ export async function readPieces(
   const { stored, clock, random, retryMs, log } = parts
   const { signal } = context
   const { task } = stored
+  // without a digest only its validator tells that what comes next belongs to what is here
+  const version: Version | undefined = task.digest === undefined ? context.first : undefined
+  if (task.digest === undefined && version === undefined) {
+    throw new DarnerError(
+      'ORIGIN_UNVERSIONED',
+      `${task.id}: this host can't tell whether ${originName(options.origin)} still has this content`,
+    )
+  }
   const target = { origin: options.origin, ...(task.digest === undefined ? {} : { digest: task.digest }) }
   for (let attempt = 0, first = context.first; ; first = undefined) {
     const gap = stored.have.nextClear(0)
     if (gap < 0 || gap >= pieceCount(task)) break
     const at = pieceRange(task, gap).from
     try {
-      const read = first ?? (await parts.originPort.read(target, { from: at, credential: options.credential, signal }))
+      const ifMatch = version === undefined ? {} : { ifMatch: version }
+      const read =
+        first ?? (await parts.originPort.read(target, { from: at, credential: options.credential, ...ifMatch, signal }))
       if (read.bytes !== undefined && read.bytes !== task.bytes) {
         throw new DarnerError(
           'SIZE_MISMATCH',

@@ -1,0 +1,157 @@
+/** One answer to `get`: frames of a blob as its pieces land, in order, or by file, until it is whole or has failed. */
+import { stat } from 'node:fs/promises'
+import type { ServerResponse } from 'node:http'
+import { asDarnerError, DarnerError } from '../src/base/errors.ts'
+import { abortable } from '../src/base/signals.ts'
+import { Digester } from '../src/oci/digest.ts'
+import { pieceRange } from '../src/task/task.ts'
+import {
+  dataHead,
+  GET_CHUNK_BYTES,
+  GET_CONTENT_TYPE,
+  GET_FILE_HEADER,
+  GET_FILE_ID_HEADER,
+  type GetFailure,
+  jsonFrame,
+  landedFrame,
+} from '../src/wire/get-frames.ts'
+import type { GetRequest } from '../src/wire/get-stream.ts'
+import type { OpenContent } from './engine/open-content.ts'
+
+const PROGRESS_MS = 200
+
+/** What of the blob is wanted, and how: see {@link GetRequest}. */
+export type GetWay = Pick<GetRequest, 'order' | 'byFile' | 'range'>
+
+/** Streams it. Whatever fails after the first byte ends the body with an error frame; a range outside the blob throws before it. */
+export async function answerGet(
+  response: ServerResponse,
+  content: OpenContent,
+  way: GetWay,
+  signal: AbortSignal,
+): Promise<void> {
+  const part = way.range === undefined ? undefined : partOf(way.range, content.bytes)
+  const file = way.byFile === true && way.order === 'landed' && part === undefined ? await fileOf(content) : undefined
+  const bytes = part === undefined ? content.bytes : part.to - part.from
+  response.writeHead(200, { 'content-type': GET_CONTENT_TYPE, 'darner-bytes': String(bytes), ...file })
+  const out = new Out(response, content, signal)
+  const progress = () =>
+    void response.write(jsonFrame('progress', { ...content.progress(), ...(part && { bytes, have: out.sent }) }))
+  const timer = setInterval(progress, PROGRESS_MS)
+  try {
+    progress()
+    if (part !== undefined) {
+      const started = performance.now()
+      const digest = await out.part(part)
+      const seconds = (performance.now() - started) / 1000
+      response.end(jsonFrame('summary', { digest, bytes, seconds, from: content.progress().from, pieces: 0 }))
+      return
+    }
+    await (way.order === 'ordered' ? out.ordered() : out.landed(file !== undefined))
+    const summary = await content.whole({ signal })
+    response.end(jsonFrame('summary', { ...summary }))
+  } catch (error) {
+    const known = asDarnerError(error, 'get')
+    const failure: GetFailure = {
+      code: known.code,
+      message: known.message,
+      ...(known.way === undefined ? {} : { way: known.way }),
+    }
+    if (!signal.aborted) response.end(jsonFrame('error', failure))
+  } finally {
+    clearInterval(timer)
+  }
+}
+
+/** [from, to) of a blob's `bytes`, as HTTP reads ranges: what reaches over the end stops there; nothing at all is an error. */
+function partOf(range: NonNullable<GetRequest['range']>, bytes: number): { from: number; to: number } {
+  const from = 'last' in range ? Math.max(0, bytes - range.last) : range.from
+  const to = Math.min(bytes, ('last' in range ? undefined : range.to) ?? bytes)
+  if (from < to) return { from, to }
+  throw new DarnerError('NOT_FOUND', `the range begins at byte ${from}, the content has ${bytes} bytes`)
+}
+
+/** Headers that name the store's file; undefined when it is just being renamed, and the bytes are sent instead. */
+async function fileOf(content: OpenContent): Promise<Record<string, string> | undefined> {
+  const path = content.path()
+  const seen = await stat(path).catch(() => undefined)
+  return seen && { [GET_FILE_HEADER]: encodeURIComponent(path), [GET_FILE_ID_HEADER]: `${seen.dev}:${seen.ino}` }
+}
+
+class Out {
+  readonly #response: ServerResponse
+  readonly #content: OpenContent
+  readonly #signal: AbortSignal
+  /** Bytes sent in order. */
+  sent = 0
+
+  constructor(response: ServerResponse, content: OpenContent, signal: AbortSignal) {
+    this.#response = response
+    this.#content = content
+    this.#signal = signal
+  }
+
+  async ordered(): Promise<void> {
+    for await (const bytes of this.#content.read({ signal: this.#signal })) {
+      await this.#data(this.sent, bytes)
+      this.sent += bytes.byteLength
+    }
+  }
+
+  /** [from, to) in order, offsets counted from its first byte. Resolves with its own digest. */
+  async part({ from, to }: { from: number; to: number }): Promise<string> {
+    const digester = new Digester()
+    for await (const bytes of this.#content.read({ from, to, signal: this.#signal })) {
+      digester.update(bytes)
+      await this.#data(this.sent, bytes)
+      this.sent += bytes.byteLength
+    }
+    return digester.finish()
+  }
+
+  /** Pieces as they land: what is here first, then each as it comes. `byFile` tells where they are and keeps the bytes. */
+  async landed(byFile: boolean): Promise<void> {
+    const { stored } = this.#content
+    const { task } = stored
+    const runs: [from: number, count: number][] = []
+    let wake = () => {}
+    const stop = stored.onPieces((from: number, count: number) => {
+      runs.push([from, count])
+      wake()
+    })
+    runs.push(...stored.have.ranges())
+    try {
+      for (let sent = 0; sent < stored.have.size; ) {
+        const run = runs.shift()
+        if (run === undefined) {
+          const landed = new Promise<void>((resolve) => {
+            wake = resolve
+          })
+          await abortable(Promise.race([landed, this.#content.failed]), this.#signal)
+          continue
+        }
+        sent += run[1]
+        const { from } = pieceRange(task, run[0])
+        const { to } = pieceRange(task, run[0] + run[1] - 1)
+        if (byFile) this.#response.write(landedFrame(from, to - from))
+        else await this.#copy(from, to)
+      }
+    } finally {
+      stop()
+    }
+  }
+
+  async #copy(from: number, to: number): Promise<void> {
+    for (let at = from; at < to; at += GET_CHUNK_BYTES) {
+      const bytes = Buffer.allocUnsafeSlow(Math.min(GET_CHUNK_BYTES, to - at))
+      await this.#content.stored.read(at, bytes)
+      await this.#data(at, bytes)
+    }
+  }
+
+  async #data(offset: number, bytes: Uint8Array): Promise<void> {
+    this.#response.write(dataHead(offset, bytes.byteLength))
+    if (this.#response.write(bytes)) return
+    await abortable(new Promise<void>((resolve) => this.#response.once('drain', resolve)), this.#signal)
+  }
+}
