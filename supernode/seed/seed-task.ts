@@ -14,6 +14,7 @@ import { type CutPiece, cut } from '../../src/task/cut.ts'
 import type { Credential, Origin } from '../../src/task/origin.ts'
 import { originName } from '../../src/task/origin.ts'
 import { pieceCount, pieceRange, type Task } from '../../src/task/task.ts'
+import { Pulse } from './pulse.ts'
 
 export interface SeedTaskOptions {
   readonly origin: Origin
@@ -54,7 +55,8 @@ const MAX_LENDS = 3
 export interface SeedEvents {
   /** Pieces [from, from + count) are stored and their digests known. */
   known(from: number, count: number): void
-  sealed(digest: Digest): void
+  /** The whole digest matched; the read is over when this is. */
+  sealed(digest: Digest): Promise<void>
   failed(error: DarnerError): void
   /** Bytes came in from the origin. */
   read(bytes: number, reason: string): void
@@ -67,6 +69,8 @@ export class SeedTask {
   readonly #parts: SeedTaskParts
   readonly #events: SeedEvents
   readonly #whole = Promise.withResolvers<Digest>()
+  readonly #pulse: Pulse
+  readonly #given = new AbortController()
   #known = 0
   #error: DarnerError | undefined
 
@@ -76,6 +80,7 @@ export class SeedTask {
     this.#options = options
     this.#parts = parts
     this.#events = events
+    this.#pulse = new Pulse({ clock: parts.clock })
     this.#whole.promise.catch(() => {})
     const gap = parts.stored.have.nextClear(0)
     this.#known = gap < 0 ? pieceCount(this.task) : gap
@@ -101,8 +106,23 @@ export class SeedTask {
     return this.#whole.promise
   }
 
+  /** True as soon as the read gets on, or is over; false when nothing to speak of comes for `withinMs`. */
+  async alive(withinMs: number, { signal }: { signal: AbortSignal }): Promise<boolean> {
+    if (this.stored.complete || this.#error !== undefined) return true
+    return await this.#pulse.beats(withinMs, { signal })
+  }
+
+  /** Ends the read, to make way for another of the same blob: nothing of it is kept, and `failed` isn't told. */
+  async giveUp(reason: DarnerError): Promise<void> {
+    this.#error ??= reason
+    this.#given.abort(reason)
+    this.#pulse.beat(Number.POSITIVE_INFINITY)
+    await this.stored.discard(reason)
+  }
+
   /** Reads what is missing, to the end. `first`, when given, is a read already opened at `first.from`. Never throws: failure is an event. */
-  async run(first: OriginRead | undefined, { signal }: { signal: AbortSignal }): Promise<void> {
+  async run(first: OriginRead | undefined, options: { signal: AbortSignal }): Promise<void> {
+    const signal = AbortSignal.any([options.signal, this.#given.signal])
     try {
       await this.#fill(first, signal)
       const digest = await this.stored.finish({
@@ -110,7 +130,8 @@ export class SeedTask {
         signal,
       })
       this.#whole.resolve(digest)
-      this.#events.sealed(digest)
+      this.#pulse.beat(Number.POSITIVE_INFINITY)
+      await this.#events.sealed(digest)
     } catch (error) {
       if (signal.aborted) {
         this.#whole.reject(signal.reason)
@@ -119,6 +140,7 @@ export class SeedTask {
       this.#error = asDarnerError(error, `${this.task.id}: reading ${originName(this.#options.origin)}`)
       if (isDarnerError(error, 'DIGEST_MISMATCH', 'SIZE_MISMATCH', 'DISK_FULL')) await this.stored.discard(this.#error)
       this.#whole.reject(this.#error)
+      this.#pulse.beat(Number.POSITIVE_INFINITY)
       this.#events.failed(this.#error)
     }
   }
@@ -138,7 +160,7 @@ export class SeedTask {
             `${this.task.id}: the origin sent bytes from ${opened.from}, asked for ${at}`,
           )
         await pipe(
-          this.#counted(opened.stream, reason),
+          this.#counted(opened, reason, signal),
           cut(this.task, { first: before, skip: at - opened.from }),
           (pieces) => this.#ingest(pieces, signal),
         )
@@ -198,10 +220,17 @@ export class SeedTask {
     return opened
   }
 
-  async *#counted(stream: AsyncIterable<Uint8Array>, reason: string): AsyncGenerator<Uint8Array> {
-    for await (const chunk of stream) {
-      this.#events.read(chunk.byteLength, reason)
-      yield chunk
+  async *#counted(opened: OriginRead, reason: string, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    const stop = () => void opened[Symbol.asyncDispose]()
+    signal.addEventListener('abort', stop, { once: true })
+    try {
+      for await (const chunk of opened.stream) {
+        this.#events.read(chunk.byteLength, reason)
+        this.#pulse.beat(chunk.byteLength)
+        yield chunk
+      }
+    } finally {
+      signal.removeEventListener('abort', stop)
     }
   }
 
@@ -213,6 +242,7 @@ export class SeedTask {
     const store = async ({ number, body }: CutPiece) => {
       await this.stored.append(number, body)
       stored.add(number)
+      this.#pulse.beat(body.byteLength)
       while (stored.delete(this.#known)) this.#events.known(this.#known++, 1)
     }
     try {

@@ -2,20 +2,20 @@
  * The seed: the first full holder of each blob. It reads at the origin under one lease per blob, shared by all askers, and
  * decides who may have the bytes: whoever the origin itself would serve.
  */
-import { createHash } from 'node:crypto'
-import type { Clock, Random } from '../../src/base/clock.ts'
-import { type DarnerError, DarnerError as Failure, isDarnerError } from '../../src/base/errors.ts'
-import type { Log } from '../../src/base/log.ts'
+import { asDarnerError, type DarnerError, DarnerError as Failure, isDarnerError } from '../../src/base/errors.ts'
 import type { Scope } from '../../src/base/scope.ts'
 import { abortable } from '../../src/base/signals.ts'
-import type { OriginPort, OriginRead, Version } from '../../src/contracts/origin.ts'
-import { type Digest, digestOf } from '../../src/oci/digest.ts'
+import type { OriginRead } from '../../src/contracts/origin.ts'
+import type { Digest } from '../../src/oci/digest.ts'
 import type { Store, StoredTask } from '../../src/store/store.ts'
-import { type Credential, type Origin, originName } from '../../src/task/origin.ts'
+import { type Credential, originName } from '../../src/task/origin.ts'
 import { blobTask, MAX_TASK_BYTES, pieceBytesFor, type Task, type TaskId } from '../../src/task/task.ts'
 import type { AccessBook } from './access-book.ts'
-import { type Access, type CredentialNames, carriesRights, isPublic, scopeOf, unproven } from './scope.ts'
+import { type FirstReadParts, firstRead, type SeedRequest, unread } from './first-read.ts'
+import { Rights } from './rights.ts'
+import { type Access, type CredentialNames, isPublic, scopeOf, unproven } from './scope.ts'
 import { type Lent, SeedTask } from './seed-task.ts'
+import { UrlNames, urlTaskId } from './url-names.ts'
 
 export interface SeedOptions {
   readonly attempts: number
@@ -25,18 +25,15 @@ export interface SeedOptions {
   readonly rightMs: number
   /** How long a URL's validator is believed without asking again. */
   readonly validatorMs: number
+  /** Nothing to speak of came this long through a place that has proven nothing: other places need not wait for it. */
+  readonly rivalMs: number
 }
 
-export interface SeedParts {
+export interface SeedParts extends FirstReadParts {
   readonly store: Store
-  readonly origin: OriginPort
   readonly access: AccessBook
   readonly names: CredentialNames
-  readonly clock: Clock
-  readonly random: Random
-  readonly log: Log
   readonly scope: Scope
-  readonly retryMs: (error: unknown, attempt: number, random: Random) => number | undefined
 }
 
 /** What the owner hears of all tasks; each names its task. */
@@ -47,13 +44,6 @@ export interface SeedListener {
   read(task: TaskId, bytes: number, reason: string): void
   /** The origin can't be read from here: who reads it for us? `open`: without a credential. */
   lend(task: SeedTask, open: boolean, failure: DarnerError, options: { signal: AbortSignal }): Promise<Lent | undefined>
-}
-
-export interface SeedRequest {
-  readonly origin: Origin
-  readonly digest?: Digest | undefined
-  readonly bytes?: number | undefined
-  readonly credential?: Credential | undefined
 }
 
 /** A followed task, and the scope under which the asker may read it. */
@@ -78,6 +68,9 @@ interface Opened {
 /** How often an asker shares in another's refusal before it asks the origin by itself. */
 const MAX_SHARED_REFUSALS = 3
 
+/** Places that are remembered for having stalled, or served other bytes. */
+const MAX_DOUBTED = 1024
+
 export class Seed {
   readonly #options: SeedOptions
   readonly #parts: SeedParts
@@ -86,13 +79,21 @@ export class Seed {
   readonly #access = new Map<TaskId, Access>()
   /** By digest, or by URL for content that has none yet. */
   readonly #opening = new Map<string, Opening>()
-  readonly #urls = new Map<string, { id: TaskId; untilMs: number }>()
-  readonly #rights = new Map<string, { answer: Promise<void>; untilMs: number }>()
+  readonly #urls: UrlNames
+  readonly #rights: Rights
+  /** Places whose unproven reads nobody else waits for any more. */
+  readonly #doubted = new Set<string>()
 
   constructor(options: SeedOptions, parts: SeedParts, listener: SeedListener) {
     this.#options = options
     this.#parts = parts
     this.#listener = listener
+    this.#urls = new UrlNames(options, parts)
+    this.#rights = new Rights(options, {
+      ...parts,
+      signal: parts.scope.signal,
+      read: (task, bytes, reason) => listener.read(task, bytes, reason),
+    })
   }
 
   /** The task, when the seed holds or reads it now. */
@@ -112,7 +113,8 @@ export class Seed {
     if (request.bytes !== undefined && request.bytes > this.#options.maxTaskBytes)
       throw this.#tooLarge(request, request.bytes)
     for (let attempt = 0; ; attempt++) {
-      const key = await this.#key(request, signal)
+      const { key, stale } = await this.#urls.key(request, { signal })
+      if (stale) this.#opening.delete(key)
       const known = attempt < MAX_SHARED_REFUSALS ? this.#opening.get(key) : undefined
       const opening = known ?? this.#begin(key, request)
       let opened: Opened
@@ -129,31 +131,59 @@ export class Seed {
           continue
         throw error
       }
-      if (this.#outranks(request, opened)) {
-        // a place that has proven itself isn't held up by one that has not
-        const { task } = opened.task
-        const reason = new Failure('TASK_FAILED', `${task.id}: read anew through another place`)
-        this.drop(task.id)
-        this.#opening.delete(key)
-        this.#listener.failed(opened.task, reason)
-        await opened.task.stored.discard(reason)
+      const { task } = opened.task
+      if (!(await this.#shares(opened, request, signal))) {
+        await this.#giveUp(opened, key)
         continue
       }
-      if (request.bytes !== undefined && request.bytes !== opened.task.task.bytes) {
+      if (request.bytes !== undefined && request.bytes !== task.bytes) {
         throw new Failure(
           'SIZE_MISMATCH',
-          `${opened.task.task.id}: the manifest states ${request.bytes} bytes, the blob has ${opened.task.task.bytes}`,
+          `${task.id}: the manifest states ${request.bytes} bytes, the blob has ${task.bytes}`,
         )
       }
       return { task: opened.task, scope: await this.#right(opened, request, signal) }
     }
   }
 
-  #outranks({ origin }: SeedRequest, { task, access }: Opened): boolean {
+  /**
+   * Whether an asker waits for the read under way. One through a place that has proven nothing is shared while it gets on; it
+   * makes way for a place that has served the whole blob before, and, once it stalls, for one that now does.
+   */
+  async #shares(opened: Opened, request: SeedRequest, signal: AbortSignal): Promise<boolean> {
+    const { task, access } = opened
+    const scope = scopeOf(request.origin)
+    const elsewhere = () =>
+      access.reading !== undefined &&
+      access.reading.scope !== scope &&
+      !task.stored.complete &&
+      task.error === undefined
     const { reading } = access
-    if (reading === undefined || task.stored.complete || task.error !== undefined) return false
-    const scope = scopeOf(origin)
-    return scope !== reading.scope && access.scopes.has(scope)
+    if (reading === undefined || !elsewhere()) return true
+    if (access.scopes.has(scope)) return false
+    const alive = !this.#doubted.has(reading.scope) && (await task.alive(this.#options.rivalMs, { signal }))
+    if (!elsewhere() || (alive && reading.open)) return true
+    await this.#rights.prove(task.task, access, request, { signal })
+    return alive || !elsewhere()
+  }
+
+  /** A read through a place that has proven nothing makes way: its followers fail, the next asker reads anew. */
+  async #giveUp({ task: { task }, task: seed, access }: Opened, key: string): Promise<void> {
+    const reason = new Failure('TASK_FAILED', `${task.id}: read anew through another place`)
+    this.#doubt(access)
+    if (this.#tasks.get(task.id) === seed) {
+      this.drop(task.id)
+      this.#listener.failed(seed, reason)
+    }
+    this.#opening.delete(key)
+    await seed.giveUp(reason)
+  }
+
+  #doubt({ reading }: Access): void {
+    if (reading === undefined) return
+    this.#doubted.add(reading.scope)
+    const [oldest] = this.#doubted
+    if (this.#doubted.size > MAX_DOUBTED && oldest !== undefined) this.#doubted.delete(oldest)
   }
 
   /** Under which scope a follower of this task reads now: what was unproven at first may be proven since. */
@@ -177,7 +207,7 @@ export class Seed {
         () => {},
       )
     }
-    for (const [url, known] of this.#urls) if (known.id === id) this.#urls.delete(url)
+    this.#urls.forget(id)
   }
 
   #tooLarge(request: SeedRequest, bytes: number): DarnerError {
@@ -185,28 +215,6 @@ export class Seed {
       'LIMIT_EXCEEDED',
       `${originName(request.origin)}: ${bytes} bytes are over the limit of ${this.#options.maxTaskBytes}`,
     )
-  }
-
-  /** A digest is its own key. A URL is keyed by what its content is now: address and validator, asked again when old. */
-  async #key(request: SeedRequest, signal: AbortSignal): Promise<string> {
-    if (request.digest !== undefined) return request.digest
-    const url = urlKey(request.origin)
-    const known = this.#urls.get(url)
-    if (known === undefined || known.untilMs > this.#parts.clock.monotonicMs()) return url
-    const version = await this.#parts.origin.stat(
-      { origin: request.origin },
-      {
-        credential: request.credential,
-        signal,
-      },
-    )
-    const now = urlTaskId(url, version)
-    if (now === known.id) known.untilMs = this.#parts.clock.monotonicMs() + this.#options.validatorMs
-    else {
-      this.#urls.delete(url)
-      this.#opening.delete(url)
-    }
-    return url
   }
 
   /** The same answer is due to all who ask the same place with the same credential. */
@@ -225,11 +233,14 @@ export class Seed {
 
   async #open(request: SeedRequest, signal: AbortSignal): Promise<Opened> {
     const { digest } = request
+    const { attempts } = this.#options
     const scope = scopeOf(request.origin)
     const kept = digest === undefined ? undefined : await this.#kept(digest, request, signal)
     if (kept !== undefined) return kept
     // without a credential first: content that anybody may read needs no question about rights later
-    const { read, open } = await this.#firstRead(request, signal).catch((error: unknown) => unread(error, request))
+    const { read, open } = await firstRead(request, this.#parts, { attempts, signal }).catch((error: unknown) =>
+      unread(error, request),
+    )
     const access: Access =
       digest === undefined ? { scopes: new Map() } : await this.#parts.access.load(digest as string as TaskId)
     if (access.scopes.has(scope)) access.scopes.set(scope, open)
@@ -240,7 +251,7 @@ export class Seed {
     const task = this.#geometry(request, read)
     const stored = await this.#parts.store.create(task, { signal })
     await this.#parts.access.save(task.id, access)
-    if (digest === undefined) this.#believe(request.origin, task.id)
+    if (digest === undefined) this.#urls.believe(request.origin, task.id)
     return { task: this.#adopt(stored, request, read, credential, access), access }
   }
 
@@ -280,36 +291,8 @@ export class Seed {
     await store.cut(stored, { signal })
     settle(access)
     await book.save(stored.task.id, access)
-    if (request.digest === undefined) this.#believe(request.origin, stored.task.id)
+    if (request.digest === undefined) this.#urls.believe(request.origin, stored.task.id)
     return { task: this.#adopt(stored, request, undefined, undefined, access), access }
-  }
-
-  /** For a while the URL is taken to hold this content without asking again. */
-  #believe(origin: Origin, id: TaskId): void {
-    this.#urls.set(urlKey(origin), { id, untilMs: this.#parts.clock.monotonicMs() + this.#options.validatorMs })
-  }
-
-  async #firstRead(request: SeedRequest, signal: AbortSignal): Promise<{ read: OriginRead; open: boolean }> {
-    const { origin, digest, credential } = request
-    const { clock, random, retryMs, log } = this.#parts
-    const target = { origin, ...(digest === undefined ? {} : { digest }) }
-    for (let attempt = 1; ; attempt++) {
-      try {
-        return { read: await this.#parts.origin.read(target, { signal }), open: !carriesRights(origin) }
-      } catch (error) {
-        if (
-          // FORBIDDEN: a token that anybody may have is given out where it may not be asked for; one's own may do
-          isDarnerError(error, 'ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_NOT_FOUND', 'ORIGIN_FORBIDDEN') &&
-          credential !== undefined
-        ) {
-          return { read: await this.#parts.origin.read(target, { credential, signal }), open: false }
-        }
-        const waitMs = attempt >= this.#options.attempts ? undefined : retryMs(error, attempt, random)
-        if (waitMs === undefined) throw error
-        log.warn({ origin: originName(origin), attempt, waitMs, error: (error as Error).message }, 'origin not read')
-        await clock.sleep(waitMs, { signal })
-      }
-    }
   }
 
   #geometry(request: SeedRequest, read: OriginRead | undefined): Task {
@@ -322,7 +305,7 @@ export class Seed {
       )
     }
     if (request.digest !== undefined) return blobTask(request.digest, bytes)
-    return { id: urlTaskId(urlKey(request.origin), read ?? {}), bytes, pieceBytes: pieceBytesFor(bytes) }
+    return { id: urlTaskId(request.origin, read ?? {}), bytes, pieceBytes: pieceBytesFor(bytes) }
   }
 
   #adopt(
@@ -359,18 +342,19 @@ export class Seed {
       },
       {
         known: (from, count) => this.#listener.known(task, from, count),
-        sealed: (digest) => {
+        sealed: async (digest) => {
           settle(access)
-          this.#parts.access.save(id, access).catch(() => {})
           this.#listener.sealed(task, digest)
+          await this.#remember(id, access)
         },
         failed: (error) => {
           // it may have made way for another read of the same blob
           if (this.#tasks.get(id) !== task) return
           if (access.reading !== undefined && isDarnerError(error, 'DIGEST_MISMATCH', 'SIZE_MISMATCH')) {
             log.warn({ taskId: id, scope: access.reading.scope, error: error.message }, 'origin served other bytes')
+            this.#doubt(access)
             access.reading = undefined
-            this.#parts.access.save(id, access).catch(() => {})
+            void this.#remember(id, access)
           }
           this.drop(id)
           this.#listener.failed(task, error)
@@ -384,76 +368,29 @@ export class Seed {
     return task
   }
 
+  /** A record that can't be written costs a question, or a read, later. */
+  async #remember(id: TaskId, access: Access): Promise<void> {
+    try {
+      await this.#parts.access.save(id, access)
+    } catch (error) {
+      this.#parts.log.warn({ taskId: id, error: asDarnerError(error, 'access record').message }, 'rights not recorded')
+    }
+  }
+
   /** Whether the asker may read, and under which scope. */
-  async #right({ task, access }: Opened, request: SeedRequest, signal: AbortSignal): Promise<string> {
+  async #right({ task: { task }, access }: Opened, request: SeedRequest, signal: AbortSignal): Promise<string> {
     if (isPublic(access)) return 'public'
     const scope = scopeOf(request.origin)
     const { reading } = access
     if (!access.scopes.has(scope) && reading !== undefined && (reading.open || reading.scope === scope)) {
-      if (!reading.open) await this.#ask(scope, request, task.task.digest, signal)
-      return this.scopeNow(task.task.id, unproven(reading.scope))
+      if (!reading.open) await this.#rights.ask(request, task.digest, { signal })
+      return this.scopeNow(task.id, unproven(reading.scope))
     }
-    if (!access.scopes.has(scope)) await this.#prove(task, access, request, scope)
+    if (!access.scopes.has(scope)) await this.#rights.prove(task, access, request, { signal })
     if (isPublic(access)) return 'public'
-    await this.#ask(scope, request, task.task.digest, signal)
+    await this.#rights.ask(request, task.digest, { signal })
     return scope
   }
-
-  /** One HEAD with the asker's own credential, shared with all who ask with the same one, and kept for minutes. */
-  async #ask(scope: string, request: SeedRequest, digest: Digest | undefined, signal: AbortSignal): Promise<void> {
-    const key = `${scope} ${digest ?? ''} ${this.#parts.names.of(request.credential)}`
-    const now = this.#parts.clock.monotonicMs()
-    for (const [old, { untilMs }] of this.#rights) {
-      if (untilMs > now) break
-      this.#rights.delete(old)
-    }
-    let right = this.#rights.get(key)
-    if (right === undefined || right.untilMs <= now) {
-      const answer = this.#parts.origin
-        .stat(
-          { origin: request.origin, ...(digest === undefined ? {} : { digest }) },
-          { credential: request.credential, signal: this.#parts.scope.signal },
-        )
-        .then(() => {})
-      right = { answer, untilMs: now + this.#options.rightMs }
-      this.#rights.delete(key)
-      this.#rights.set(key, right)
-      answer.catch(() => this.#rights.delete(key))
-    }
-    await abortable(right.answer, signal)
-  }
-
-  /** Another scope counts once the same blob came through it whole. The bytes are hashed and let go. */
-  async #prove(task: SeedTask, access: Access, request: SeedRequest, scope: string): Promise<void> {
-    const { digest, bytes } = task.task
-    if (digest === undefined)
-      throw new Failure('CAPABILITY_REFUSED', `${scope}: content without a digest is only shared where it was read`)
-    const signal = this.#parts.scope.signal
-    const { read, open } = await this.#firstRead({ ...request, digest }, signal)
-    const hash = createHash(digest.startsWith('sha512:') ? 'sha512' : 'sha256')
-    let seen = 0
-    for await (const chunk of read.stream) {
-      seen += chunk.byteLength
-      if (seen > bytes) break
-      hash.update(chunk)
-      this.#listener.read(task.task.id, chunk.byteLength, `proof that ${scope} holds it`)
-    }
-    if (seen !== bytes || !digest.endsWith(`:${hash.digest('hex')}`)) {
-      throw new Failure('DIGEST_MISMATCH', `${digest}: ${scope} served other bytes under this digest`)
-    }
-    access.scopes.set(scope, open)
-    await this.#parts.access.save(task.task.id, access)
-  }
-}
-
-/**
- * An origin that fails in a way that can pass may be read by another host, if it is known what to expect of it: then what it
- * serves without a credential is had so. Rights can't be asked there now, so nothing else is. Throws `error` otherwise.
- */
-function unread(error: unknown, { origin, digest, bytes }: SeedRequest): { read: undefined; open: true } {
-  if (digest === undefined || bytes === undefined || carriesRights(origin)) throw error
-  if (!isDarnerError(error) || !error.facts.retry) throw error
-  return { read: undefined, open: true }
 }
 
 /** The place that was read through has served the whole blob. */
@@ -462,19 +399,4 @@ function settle(access: Access): void {
   if (reading === undefined) return
   access.scopes.set(reading.scope, reading.open)
   access.reading = undefined
-}
-
-/** What of a URL request the content depends on. */
-function urlKey(origin: Origin): string {
-  if (origin.kind === 'registry')
-    throw new Failure('BAD_ARGUMENT', `${originName(origin)}: a registry's blob is named by its digest`)
-  const headers = Object.entries(origin.headers ?? {})
-    .map(([name, value]) => [name.toLowerCase(), value])
-    .sort(([a = ''], [b = '']) => (a < b ? -1 : 1))
-  return JSON.stringify([scopeOf(origin), headers])
-}
-
-function urlTaskId(url: string, version: Version): TaskId {
-  const name = digestOf(JSON.stringify([url, version.etag ?? '', version.lastModified ?? '', version.bytes ?? -1]))
-  return `url:${name.slice('sha256:'.length)}` as TaskId
 }

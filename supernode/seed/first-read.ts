@@ -1,0 +1,66 @@
+/** The first read of a blob at an origin: without a credential first, so that it is known whether anybody may have it. */
+import type { Clock, Random } from '../../src/base/clock.ts'
+import { isDarnerError } from '../../src/base/errors.ts'
+import type { Log } from '../../src/base/log.ts'
+import type { OriginPort, OriginRead } from '../../src/contracts/origin.ts'
+import type { Digest } from '../../src/oci/digest.ts'
+import { type Credential, type Origin, originName } from '../../src/task/origin.ts'
+import { carriesRights } from './scope.ts'
+
+/** What an asker says of a blob: where it is, what it should be, and with which rights it asks. */
+export interface SeedRequest {
+  readonly origin: Origin
+  readonly digest?: Digest | undefined
+  readonly bytes?: number | undefined
+  readonly credential?: Credential | undefined
+}
+
+export interface FirstReadParts {
+  readonly origin: OriginPort
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+  /** Milliseconds to wait before a read is tried again; undefined where trying again can't help. */
+  readonly retryMs: (error: unknown, attempt: number, random: Random) => number | undefined
+}
+
+/**
+ * Opens the read; `open` where no credential was needed. What passes is tried again, `attempts` times in all. Throws the
+ * origin's refusal of the asker's own credential. The caller closes the read.
+ */
+export async function firstRead(
+  { origin, digest, credential }: SeedRequest,
+  parts: FirstReadParts,
+  options: { attempts: number; signal: AbortSignal },
+): Promise<{ read: OriginRead; open: boolean }> {
+  const { clock, random, retryMs, log } = parts
+  const { attempts, signal } = options
+  const target = { origin, ...(digest === undefined ? {} : { digest }) }
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return { read: await parts.origin.read(target, { signal }), open: !carriesRights(origin) }
+    } catch (error) {
+      if (
+        // FORBIDDEN: a token that anybody may have is given out where it may not be asked for; one's own may do
+        isDarnerError(error, 'ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_NOT_FOUND', 'ORIGIN_FORBIDDEN') &&
+        credential !== undefined
+      ) {
+        return { read: await parts.origin.read(target, { credential, signal }), open: false }
+      }
+      const waitMs = attempt >= attempts ? undefined : retryMs(error, attempt, random)
+      if (waitMs === undefined) throw error
+      log.warn({ origin: originName(origin), attempt, waitMs, error: (error as Error).message }, 'origin not read')
+      await clock.sleep(waitMs, { signal })
+    }
+  }
+}
+
+/**
+ * An origin that fails in a way that can pass may be read by another host, if it is known what to expect of it: then what it
+ * serves without a credential is had so. Rights can't be asked there now, so nothing else is. Throws `error` otherwise.
+ */
+export function unread(error: unknown, { origin, digest, bytes }: SeedRequest): { read: undefined; open: true } {
+  if (digest === undefined || bytes === undefined || carriesRights(origin)) throw error
+  if (!isDarnerError(error) || !error.facts.retry) throw error
+  return { read: undefined, open: true }
+}

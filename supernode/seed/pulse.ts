@@ -1,0 +1,39 @@
+/** Whether something is getting on: bytes that came, and those who wait to see some. */
+import type { Clock } from '../../src/base/clock.ts'
+import { abortable } from '../../src/base/signals.ts'
+
+/** Fewer bytes than this within the time are as good as none. */
+const MIN_BYTES = 64 * 1024
+
+export class Pulse {
+  readonly #clock: Clock
+  readonly #waiters = new Set<{ lack: number; readonly seen: () => void }>()
+
+  constructor(parts: { clock: Clock }) {
+    this.#clock = parts.clock
+  }
+
+  /** Bytes came; `Infinity` when it is over. */
+  beat(bytes: number): void {
+    for (const waiter of this.#waiters) {
+      waiter.lack -= bytes
+      if (waiter.lack <= 0) waiter.seen()
+    }
+  }
+
+  /** True once 64 KiB have come from now on, false when they don't within `withinMs`. */
+  async beats(withinMs: number, { signal }: { signal: AbortSignal }): Promise<boolean> {
+    const seen = Promise.withResolvers<boolean>()
+    const waiter = { lack: MIN_BYTES, seen: () => seen.resolve(true) }
+    this.#waiters.add(waiter)
+    const over = new AbortController()
+    const late = this.#clock.sleep(withinMs, { signal: AbortSignal.any([signal, over.signal]) }).then(() => false)
+    late.catch(() => {})
+    try {
+      return await abortable(Promise.race([seen.promise, late]), signal)
+    } finally {
+      this.#waiters.delete(waiter)
+      over.abort()
+    }
+  }
+}
