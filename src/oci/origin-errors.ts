@@ -121,6 +121,13 @@ export function unansweredError(error: unknown, what: string, address: string, f
   if (below !== undefined) return below
   const code = failureCode(error)
   const details = { host: address, system: code }
+  if (error instanceof Error && /\b407\b/.test(error.message)) {
+    return new DarnerError('ORIGIN_UNREACHABLE', `${what}: cannot reach ${address} (the proxy wants credentials)`, {
+      cause: error,
+      details,
+      way: 'give NAME:PASSWORD@ in the URL of the proxy',
+    })
+  }
   if (code === 'UND_ERR_HEADERS_TIMEOUT') {
     return new DarnerError('TIMED_OUT', `${what}: ${address} sent no answer within ${firstByteMs} ms`, {
       cause: error,

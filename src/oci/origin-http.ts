@@ -3,7 +3,7 @@ import { lookup as systemLookup } from 'node:dns'
 import { isIP } from 'node:net'
 import type { Readable } from 'node:stream'
 import { getCACertificates } from 'node:tls'
-import { Agent, type Dispatcher, request } from 'undici'
+import { Agent, type Dispatcher, ProxyAgent, request } from 'undici'
 import { DarnerError } from '../base/errors.ts'
 import { unansweredError } from './origin-errors.ts'
 
@@ -31,6 +31,10 @@ export interface OriginHttpOptions {
   readonly userAgent: string
   /** TLS by `host:port`, or by host name alone. */
   readonly hosts: Readonly<Record<string, HostTls>>
+  /** TLS of hosts that `hosts` doesn't name. */
+  readonly tls?: HostTls
+  /** The proxy to ask a URL through, as a URL itself; then it is the proxy that resolves names, and only literal addresses are guarded. */
+  readonly proxy?: (url: URL) => string | undefined
   /** Guards every URL, each redirect and token server included. False ends the request with ORIGIN_FORBIDDEN. */
   readonly allow?: (url: URL, purpose: UrlPurpose) => boolean | Promise<boolean>
   /** Guards every address that is connected to, after names were resolved. False ends the request with ORIGIN_FORBIDDEN. */
@@ -84,7 +88,7 @@ export function addressOf(url: URL): string {
 
 export class OriginHttp implements AsyncDisposable {
   readonly #options: OriginHttpOptions
-  readonly #agents = new Map<string, Agent>()
+  readonly #agents = new Map<string, Dispatcher>()
 
   constructor(options: OriginHttpOptions) {
     this.#options = options
@@ -148,10 +152,11 @@ export class OriginHttp implements AsyncDisposable {
   async #once(ask: HttpAsk, url: URL, crossed: boolean): Promise<HttpAnswer> {
     const { signal, method } = ask
     signal.throwIfAborted()
+    const proxy = this.#options.proxy?.(url)
     const headers = { 'user-agent': this.#options.userAgent, ...ask.headers, ...(crossed ? {} : ask.secretHeaders) }
     try {
       const data = await request(url, {
-        dispatcher: this.#agentFor(url),
+        dispatcher: this.#agentFor(url, proxy),
         method,
         headers,
         signal,
@@ -162,37 +167,48 @@ export class OriginHttp implements AsyncDisposable {
       return new Answer(data, url, crossed)
     } catch (error) {
       signal.throwIfAborted()
-      throw unansweredError(error, askName(method, url), addressOf(url), this.#options.firstByteMs)
+      const through = proxy === undefined ? '' : ` through the proxy ${new URL(proxy).host}`
+      throw unansweredError(error, askName(method, url), `${addressOf(url)}${through}`, this.#options.firstByteMs)
     }
   }
 
-  #agentFor(url: URL): Agent {
-    const { hosts } = this.#options
-    const key = [url.host, addressOf(url), url.hostname].find((one) => Object.hasOwn(hosts, one)) ?? ''
+  #agentFor(url: URL, proxy: string | undefined): Dispatcher {
+    const { hosts, tls } = this.#options
+    const host = [url.host, addressOf(url), url.hostname].find((one) => Object.hasOwn(hosts, one))
+    const key = `${host ?? ''} ${proxy ?? ''}`
     let agent = this.#agents.get(key)
     if (agent === undefined) {
-      agent = this.#open(hosts[key] ?? {})
+      agent = this.#open((host === undefined ? tls : hosts[host]) ?? {}, proxy)
       this.#agents.set(key, agent)
     }
     return agent
   }
 
-  #open(tls: HostTls): Agent {
+  #open(tls: HostTls, proxy: string | undefined): Dispatcher {
     const { connectMs, firstByteMs, idleMs, connectionsPerHost, allowAddress } = this.#options
-    return new Agent({
+    const options = {
       connections: connectionsPerHost,
       pipelining: 1,
       headersTimeout: firstByteMs,
       bodyTimeout: idleMs,
-      connect: {
-        timeout: connectMs,
-        ...(tls.ca === undefined ? {} : { ca: [...getCACertificates('default'), tls.ca] }),
-        ...(tls.cert === undefined ? {} : { cert: tls.cert }),
-        ...(tls.key === undefined ? {} : { key: tls.key }),
-        ...(tls.insecure === true ? { rejectUnauthorized: false } : {}),
-        ...(allowAddress === undefined ? {} : { lookup: guardedLookup(allowAddress) }),
-      },
-    })
+    }
+    const connect = {
+      timeout: connectMs,
+      ...(tls.ca === undefined ? {} : { ca: [...getCACertificates('default'), tls.ca] }),
+      ...(tls.cert === undefined ? {} : { cert: tls.cert }),
+      ...(tls.key === undefined ? {} : { key: tls.key }),
+      ...(tls.insecure === true ? { rejectUnauthorized: false } : {}),
+    }
+    if (proxy !== undefined)
+      return new ProxyAgent({
+        ...options,
+        uri: proxy,
+        proxyTunnel: false,
+        requestTls: connect,
+        connectTimeout: connectMs,
+      })
+    const guard = allowAddress === undefined ? {} : { lookup: guardedLookup(allowAddress) }
+    return new Agent({ ...options, connect: { ...connect, ...guard } })
   }
 }
 
