@@ -103,10 +103,10 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
       {
         known: (task, from, count) => {
           shelf.known(task, from, count)
-          control.known(task)
+          control.registrations.known(task)
         },
-        sealed: (task, digest) => control.sealed(task, digest),
-        failed: (task, error) => control.failed(task.task.id, error),
+        sealed: (task, digest) => control.registrations.sealed(task, digest),
+        failed: (task, error) => control.registrations.failed(task.task.id, error),
         lend: (task, open, failure, context) => control.lend(task, open, failure, context),
         read: (task, bytes, reason) => {
           traffic.origin += bytes

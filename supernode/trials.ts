@@ -8,7 +8,7 @@ import type { Node } from '../src/net/node.ts'
 import type { TaskId } from '../src/task/task.ts'
 import { PASS_MS, signPass } from '../src/wire/pass.ts'
 import { checkPeer } from './check-peer.ts'
-import type { Host } from './control.ts'
+import type { Host } from './hosts.ts'
 import type { SchedulerEvent } from './scheduler/events.ts'
 import type { Seed } from './seed/seed.ts'
 

@@ -1,0 +1,211 @@
+/** Who follows which blob: what each asked for, holds and may read, and what it is told of the blob's table, end and parents. */
+import type { Clock } from '../src/base/clock.ts'
+import { DarnerError } from '../src/base/errors.ts'
+import { abortable } from '../src/base/signals.ts'
+import type { PeerId } from '../src/contracts/exchange.ts'
+import type { Identity } from '../src/net/identity.ts'
+import type { Digest } from '../src/oci/digest.ts'
+import { Bitmap } from '../src/task/bitmap.ts'
+import { MAX_TASK_BYTES, pieceCount, type Task, type TaskId } from '../src/task/task.ts'
+import { type AgentNotice, type ControlAnswer, type ControlAsk, INLINE_BYTES } from '../src/wire/control.ts'
+import { PASS_MS, signPass } from '../src/wire/pass.ts'
+import { failureOf } from '../src/wire/session.ts'
+import type { ControlSession, Follower, Followers } from './followers.ts'
+import type { Hosts } from './hosts.ts'
+import type { Preheats } from './preheats.ts'
+import type { SchedulerEffect, SchedulerEvent } from './scheduler/events.ts'
+import type { Seed } from './seed/seed.ts'
+import type { SeedTask } from './seed/seed-task.ts'
+
+export interface RegistrationsParts {
+  /** The supernode itself. */
+  readonly self: PeerId
+  readonly identity: Identity
+  readonly seed: Seed
+  readonly followers: Followers
+  readonly preheats: Preheats
+  readonly hosts: Hosts
+  readonly clock: Clock
+  /** Tells the scheduler; the effects that `mine` takes come back. */
+  readonly dispatch: (event: SchedulerEvent, mine?: (effect: SchedulerEffect) => boolean) => SchedulerEffect[]
+}
+
+export class Registrations {
+  readonly #parts: RegistrationsParts
+
+  constructor(parts: RegistrationsParts) {
+    this.#parts = parts
+  }
+
+  /** What a host that has just joined holds already. */
+  inventory(peer: PeerId, body: ControlAsk<'inventory'>): ControlAnswer<'inventory'> {
+    for (const holding of body.holdings) {
+      const pieces = pieceCount(geometry(holding))
+      const have = holding.complete ? pieces : Bitmap.fromBytes(pieces, holding.have).count
+      this.#parts.dispatch({
+        kind: 'registered',
+        task: holding.task as TaskId,
+        peer,
+        pieces,
+        have,
+        priority: 'background',
+      })
+    }
+    return { known: body.holdings.length }
+  }
+
+  /** A host wants a blob: its geometry, pass, first digests and parents. Throws the origin's refusals, and what `Seed.obtain` does. */
+  async register(
+    session: ControlSession,
+    body: ControlAsk<'register'>,
+    signal: AbortSignal,
+  ): Promise<ControlAnswer<'register'>> {
+    const { seed, followers, clock, identity, preheats } = this.#parts
+    const peer = session.remote
+    const digest = body.digest as Digest | undefined
+    const lent = body.preheat === undefined ? undefined : preheats.credentialFor(body.preheat, peer, digest)
+    const { task: held, scope } = await seed.obtain(
+      { origin: body.origin, digest, bytes: body.bytes, credential: body.credential ?? lent },
+      { signal },
+    )
+    const { task } = held
+    const pieces = pieceCount(task)
+    const expiresMs = clock.now() + PASS_MS
+    const pass = signPass({ task: task.id, reader: peer, scope, expiresMs }, identity.sign)
+    const answer = {
+      task: task.id,
+      bytes: task.bytes,
+      pieceBytes: task.pieceBytes,
+      pass,
+      ...(task.digest === undefined ? {} : { digest: task.digest }),
+    }
+    if (task.bytes <= INLINE_BYTES) return { ...answer, ...(await inlineOf(held, signal)) }
+    const have =
+      body.have === undefined || body.have.byteLength !== Math.ceil(pieces / 8)
+        ? undefined
+        : Bitmap.fromBytes(pieces, body.have)
+    const follower = followers.add({ peer, session, task, scope, tableAt: 0, passUntilMs: expiresMs }, have)
+    this.#parts.dispatch({
+      kind: 'registered',
+      task: task.id,
+      peer: this.#parts.self,
+      pieces,
+      have: held.known,
+      priority: 'interactive',
+    })
+    const effects = this.#parts.dispatch(
+      { kind: 'registered', task: task.id, peer, pieces, have: follower.have.count, priority: body.priority },
+      (effect) => effect.kind === 'parents' && effect.peer === peer && effect.task === task.id,
+    )
+    const table = tableOf(held)
+    const first = Math.min(table.known(), 4096)
+    follower.tableAt = first
+    if (table.known() > first) setImmediate(() => followers.tell(follower, table))
+    return {
+      ...answer,
+      table: table.digests(0, first),
+      parents: effects.flatMap((effect) =>
+        effect.kind === 'parents' ? effect.add.flatMap((one) => this.#parts.hosts.parent(one)) : [],
+      ),
+      ...(held.stored.complete && held.stored.digest !== undefined ? { sealed: held.stored.digest } : {}),
+    }
+  }
+
+  /** A host got pieces. Throws PROTOCOL_VIOLATION. */
+  progress(peer: PeerId, body: AgentNotice<'progress'>): void {
+    const task = body.task as TaskId
+    const follower = this.#parts.followers.get(task, peer)
+    if (follower === undefined) return
+    const { have } = follower
+    for (const [from, count] of body.runs) {
+      if (from + count > have.size)
+        throw new DarnerError('PROTOCOL_VIOLATION', `${peer} reports pieces ${from} to ${from + count} of ${have.size}`)
+      have.addRange(from, count)
+    }
+    if (body.complete) have.addRange(0, have.size)
+    this.#parts.dispatch({ kind: 'progress', task, peer, have: have.count })
+  }
+
+  /** A host follows a blob no longer; what it holds whole it goes on serving. */
+  left(session: ControlSession, task: TaskId): void {
+    const { followers, dispatch } = this.#parts
+    const peer = session.remote
+    const follower = followers.get(task, peer)
+    followers.remove(task, peer, session)
+    if (follower !== undefined && !follower.have.full) dispatch({ kind: 'leftTask', task, peer })
+  }
+
+  // what the seed tells
+
+  known(seed: SeedTask): void {
+    this.#parts.followers.grew(seed.task.id, tableOf(seed))
+    const { known, task } = seed
+    // the scheduler hears of the seed's progress as of any member's
+    if (known % 16 === 0 || known === pieceCount(task))
+      this.#parts.dispatch({ kind: 'progress', task: task.id, peer: this.#parts.self, have: known })
+  }
+
+  sealed(seed: SeedTask, digest: Digest): void {
+    const now = this.#parts.clock.now()
+    for (const follower of this.#parts.followers.of(seed.task.id)) {
+      this.#parts.followers.tell(follower, tableOf(seed))
+      follower.session.tell('sealed', { task: seed.task.id, digest }).catch(() => {})
+      const scope = this.#parts.seed.scopeNow(seed.task.id, follower.scope)
+      if (scope === follower.scope) continue
+      follower.scope = scope
+      // whoever has all needs it no more, and is told what it serves under by its next pass
+      if (!follower.have.full) this.#renewPass(follower, now)
+    }
+  }
+
+  failed(task: TaskId, error: DarnerError): void {
+    for (const follower of this.#parts.followers.of(task))
+      follower.session.tell('failed', { task, error: failureOf(error) }).catch(() => {})
+  }
+
+  /** Followers get a new pass before the old one ends. */
+  renewPasses(): void {
+    const { followers, clock } = this.#parts
+    const now = clock.now()
+    for (const follower of followers.all()) {
+      if (follower.passUntilMs - now <= PASS_MS / 3) this.#renewPass(follower, now)
+    }
+  }
+
+  #renewPass(follower: Follower, now: number): void {
+    const { task, peer, scope, session } = follower
+    follower.passUntilMs = now + PASS_MS
+    const expiresMs = follower.passUntilMs
+    const pass = signPass({ task: task.id, reader: peer, scope, expiresMs }, this.#parts.identity.sign)
+    session.tell('pass', { task: task.id, pass }).catch(() => {})
+  }
+}
+
+function geometry(holding: { task: string; bytes: number; pieceBytes: number }): Task {
+  if (holding.bytes > MAX_TASK_BYTES || holding.pieceBytes < 1)
+    throw new DarnerError('PROTOCOL_VIOLATION', `${holding.task}: pieces of ${holding.pieceBytes} bytes`)
+  return { id: holding.task as TaskId, bytes: holding.bytes, pieceBytes: holding.pieceBytes }
+}
+
+function tableOf(seed: SeedTask): { known: () => number; digests: (from: number, count: number) => Uint8Array } {
+  return { known: () => seed.known, digests: (from, count) => digestsOf(seed, from, count) }
+}
+
+/** A small blob, whole, as soon as it is verified. */
+async function inlineOf(
+  seed: SeedTask,
+  signal: AbortSignal,
+): Promise<{ inline: Uint8Array; table: Uint8Array; parents: []; sealed: string }> {
+  const sealed = await abortable(seed.whole(), signal)
+  const inline = new Uint8Array(seed.task.bytes)
+  await seed.stored.read(0, inline)
+  return { inline, table: digestsOf(seed, 0, pieceCount(seed.task)), parents: [], sealed }
+}
+
+/** Digests of pieces that are known to the seed. */
+function digestsOf(seed: SeedTask, from: number, count: number): Uint8Array {
+  const digests = seed.stored.table.slice(from, count)
+  if (digests === undefined)
+    throw new DarnerError('INTERNAL', `${seed.task.id}: no digests of pieces ${from} to ${from + count}`)
+  return digests
+}
