@@ -1,7 +1,9 @@
 /** Public entry of the engine room, for composition roots and tests. */
 export type { ImageStore, RecordSpace, ResolvedImage, RootfsStore } from './containers/ports.ts'
+export { mountDockerApi } from './engine-api/mount.ts'
 export { openDockerApi } from './engine-api/server.ts'
 export { Images } from './images/images.ts'
+export { OwnBlobs } from './images/own-blobs.ts'
 export { registerImageRoutes } from './images/routes.ts'
 export { registerEngineRoutes } from './local-api.ts'
 export { Networks } from './network/networks.ts'

@@ -8,6 +8,7 @@ import { STREAM_PROTOCOL, TerminalSize } from '../src/wire/local-api.ts'
 import { CHANNEL, encodeFrame, type Frame, FrameDecoder } from '../src/wire/stream-frame.ts'
 import { errorReply } from './api-error.ts'
 import type { Session } from './containers/session.ts'
+import { DOCKER_PREFIX } from './engine-api/mount.ts'
 import type { Runtime } from './runtime.ts'
 
 /** How long a client may take to close after it was told the end. */
@@ -16,6 +17,7 @@ const CLOSE_MS = 5000
 /** Answers upgrade requests on `server`: `POST /v1/containers/ID/attach` and `POST /v1/exec/ID/start`. */
 export function serveStreams(server: Server, runtime: Runtime, { signal }: { signal: AbortSignal }): void {
   server.on('upgrade', (request, socket, head) => {
+    if (request.url?.startsWith(`${DOCKER_PREFIX}/`)) return // mount.ts has those
     socket.on('error', () => socket.destroy()) // the client is gone, which the session hears as close
     serve(request, socket, head, runtime, signal).catch((error: unknown) => refuse(socket, request, error))
   })

@@ -113,6 +113,17 @@ function lists(app: DockerApp, parts: DockerParts): void {
   })
 }
 
+/** The `Config` of a container's inspect. */
+export function containerConfig(entry: Entry, { runtime, snapshotter }: DockerParts): Record<string, unknown> {
+  return inspectView(entry, {
+    host: runtime.containers.host,
+    volumePath: (name) => runtime.containers.volumes.pathOf(name),
+    health: [],
+    driver: `darner-${snapshotter.kind}`,
+    execIds: [],
+  }).Config
+}
+
 function shownImage({ record }: Entry): string {
   const { image } = record.request
   try {

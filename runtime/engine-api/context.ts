@@ -5,13 +5,18 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify'
 import type { Log } from '../../src/base/log.ts'
 import type { Snapshotter } from '../../src/contracts/snapshots.ts'
+import type { RegistryPusher } from '../../src/oci/registry-push.ts'
 import type { Images } from '../images/images.ts'
+import type { OwnBlobs } from '../images/own-blobs.ts'
 import type { PullParts } from '../images/pull.ts'
 import type { Runtime } from '../runtime.ts'
 
 export interface DockerParts extends PullParts {
   readonly runtime: Runtime
   readonly images: Images
+  /** Blobs that were made or loaded here. */
+  readonly own: OwnBlobs
+  readonly pusher: RegistryPusher
   readonly snapshotter: Snapshotter & { upperOf?(id: string): string }
   /** Facts of this agent for `info` and `version`. */
   readonly about: {

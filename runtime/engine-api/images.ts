@@ -1,61 +1,68 @@
-/** `/images`: pull, list, inspect, history, tag, delete, prune. */
+/** `/images`: pull, list, inspect, history, tag, delete, prune; the way to save and push by name. */
 import { Readable } from 'node:stream'
 import { Type } from 'typebox'
-import { Value } from 'typebox/value'
-import { asDarnerError, DarnerError, errorLine } from '../../src/base/errors.ts'
+import { errorLine } from '../../src/base/errors.ts'
 import { Feed } from '../../src/base/feed.ts'
 import type { Digest } from '../../src/oci/digest.ts'
 import { hostPlatform, parsePlatform } from '../../src/oci/platform.ts'
-import { familiarReference, parseReference, type Reference } from '../../src/oci/reference.ts'
-import type { Credential } from '../../src/task/origin.ts'
+import { familiarReference, parseReference } from '../../src/oci/reference.ts'
 import type { ImageRecord } from '../images/image-record.ts'
-import type { ListedImage } from '../images/images.ts'
-import { type PullEvent, pullImage } from '../images/pull.ts'
-import { readImageConfig } from '../spec/image-config.ts'
 import { Query, untilMs } from './containers.ts'
 import { type DockerApp, type DockerParts, whileThere } from './context.ts'
+import { credentialOf } from './credential.ts'
 import { StatusError } from './errors.ts'
 import { flag, labelsFit, oneOf, readFilters, yes } from './filters.ts'
+import { importImage, saveStream } from './image-archives.ts'
+import { joined, pull } from './image-pull.ts'
+import { pushLines } from './image-push.ts'
+import { createdMs, historyView, imageView, inspectImage, labelsOf, shown } from './image-view.ts'
 import { imageBytes } from './sizes.ts'
 
 /** Lines of one pull that a slow reader may leave unread. */
 const MOST_LINES = 100_000
 const MOST_NAME = 1024
 
+const CreateQuery = Type.Intersect([
+  Query('fromImage', 'fromSrc', 'repo', 'tag', 'message', 'platform'),
+  Type.Object({ changes: Type.Optional(Type.Union([Type.String(), Type.Array(Type.String(), { maxItems: 1000 })])) }),
+])
+
 export function imageRoutes(app: DockerApp, parts: DockerParts): void {
   const { images, runtime } = parts
-  app.post(
-    '/images/create',
-    { schema: { querystring: Query('fromImage', 'fromSrc', 'repo', 'tag', 'message', 'platform', 'changes') } },
-    async (request, reply) => {
-      const { query } = request
-      if (query.fromSrc)
-        throw new StatusError(
-          501,
-          'importing a root file system is not offered: make an image with umoci or buildah, and push it to a registry',
-        )
-      if (!query.fromImage) throw new StatusError(400, 'fromImage is missing')
-      const reference = parseReference(joined(query.fromImage, query.tag))
-      const platform = query.platform ? parsePlatform(query.platform) : hostPlatform()
-      const credential = credentialOf(request.headers['x-registry-auth'])
-      const signal = whileThere(reply.raw, parts.signal)
-      const lines = new Feed<Record<string, unknown>>(MOST_LINES)
-      void pull({ reference, platform, credential, signal }, parts, lines)
-      // the first line decides on the status: a pull that can't begin is an ordinary error
-      const iterator = lines[Symbol.asyncIterator]()
-      const first = await iterator.next()
-      if (!first.done && first.value.failure !== undefined) throw first.value.failure
-      const rest = async function* () {
-        if (!first.done) yield `${JSON.stringify(first.value)}\r\n`
-        for (let next = await iterator.next(); !next.done; next = await iterator.next()) {
-          const { failure, ...line } = next.value
-          const message = failure === undefined ? '' : errorLine(failure)
-          yield `${JSON.stringify(failure === undefined ? line : { errorDetail: { message }, error: message })}\r\n`
-        }
+  app.post('/images/create', { schema: { querystring: CreateQuery } }, async (request, reply) => {
+    const { query } = request
+    if (query.fromSrc) {
+      const { fromSrc, repo, tag, message, platform } = query
+      const asked = { fromSrc, ...(repo ? { repo } : {}), ...(tag ? { tag } : {}), ...(message ? { message } : {}) }
+      const text = await importImage(
+        { ...asked, ...(platform ? { platform } : {}), changes: [query.changes ?? []].flat() },
+        request.body,
+        parts,
+        whileThere(reply.raw, parts.signal),
+      )
+      return reply.type('application/json').send(text)
+    }
+    if (!query.fromImage) throw new StatusError(400, 'fromImage is missing')
+    const reference = parseReference(joined(query.fromImage, query.tag))
+    const platform = query.platform ? parsePlatform(query.platform) : hostPlatform()
+    const credential = credentialOf(request.headers['x-registry-auth'])
+    const signal = whileThere(reply.raw, parts.signal)
+    const lines = new Feed<Record<string, unknown>>(MOST_LINES)
+    void pull({ reference, platform, credential, signal }, parts, lines)
+    // the first line decides on the status: a pull that can't begin is an ordinary error
+    const iterator = lines[Symbol.asyncIterator]()
+    const first = await iterator.next()
+    if (!first.done && first.value.failure !== undefined) throw first.value.failure
+    const rest = async function* () {
+      if (!first.done) yield `${JSON.stringify(first.value)}\r\n`
+      for (let next = await iterator.next(); !next.done; next = await iterator.next()) {
+        const { failure, ...line } = next.value
+        const message = failure === undefined ? '' : errorLine(failure)
+        yield `${JSON.stringify(failure === undefined ? line : { errorDetail: { message }, error: message })}\r\n`
       }
-      return reply.type('application/json').send(Readable.from(rest()))
-    },
-  )
+    }
+    return reply.type('application/json').send(Readable.from(rest()))
+  })
   app.get(
     '/images/json',
     { schema: { querystring: Query('all', 'filters', 'shared-size', 'digests') } },
@@ -95,10 +102,12 @@ export function imageRoutes(app: DockerApp, parts: DockerParts): void {
     }
     return { ImagesDeleted: deleted.length > 0 ? deleted : null, SpaceReclaimed: await collect(parts) }
   })
-  app.get('/images/*', async (request) => {
+  app.get('/images/*', async (request, reply) => {
     const [name, verb] = split(request.params, ['json', 'history', 'get'])
-    if (verb === 'get')
-      throw new StatusError(501, 'docker save is not offered yet: copy the image from its registry with skopeo')
+    if (verb === 'get') {
+      const tar = await saveStream([name], parts, whileThere(reply.raw, parts.signal))
+      return reply.type('application/x-tar').send(tar)
+    }
     const { image } = await images.find(name)
     if (verb === 'history') return historyView(image, await tagsOf(image, parts), parts)
     const listed = (await images.list()).find((one) => one.image.manifest === image.manifest)
@@ -106,11 +115,12 @@ export function imageRoutes(app: DockerApp, parts: DockerParts): void {
   })
   app.post('/images/*', { schema: { querystring: Query('repo', 'tag') } }, async (request, reply) => {
     const [name, verb] = split(request.params, ['tag', 'push'])
-    if (verb === 'push')
-      throw new StatusError(
-        501,
-        'docker push is not offered: push with skopeo copy, or to the registry mirror of the agent',
-      )
+    if (verb === 'push') {
+      const signal = whileThere(reply.raw, parts.signal)
+      const credential = credentialOf(request.headers['x-registry-auth'])
+      const lines = await pushLines(name, request.query.tag, credential, parts, signal)
+      return reply.type('application/json').send(lines)
+    }
     const { repo = '', tag } = request.query
     const target = parseReference(joined(repo, tag))
     if (target.digest !== undefined) throw new StatusError(400, 'refusing to create a tag with a digest reference')
@@ -165,139 +175,11 @@ export function imageRoutes(app: DockerApp, parts: DockerParts): void {
   })
 }
 
-/** Removes layers that nothing needs any more; their bytes. */
-async function collect({ images, snapshotter, runtime }: DockerParts): Promise<number> {
+/** Removes layers and blobs that nothing needs any more; the bytes of the layers. */
+async function collect({ images, own, snapshotter, runtime }: DockerParts): Promise<number> {
   const gone = await images.collectLayers(snapshotter, runtime.containers.inUse().layers as ReadonlySet<Digest>)
+  await images.collectBlobs(own)
   return gone.reduce((sum, layer) => sum + layer.bytes, 0)
-}
-
-async function pull(
-  request: {
-    reference: Reference
-    platform: ReturnType<typeof hostPlatform>
-    credential: Credential | undefined
-    signal: AbortSignal
-  },
-  parts: DockerParts,
-  lines: Feed<Record<string, unknown>>,
-): Promise<void> {
-  const { reference, platform, credential, signal } = request
-  const short = (digest: string) => digest.replace(/^sha256:/, '').slice(0, 12)
-  const told = new Map<string, string>()
-  const onProgress = (event: PullEvent) => {
-    if (event.kind === 'resolved') {
-      lines.push({ status: `Pulling from ${pathOf(reference)}`, id: reference.tag ?? reference.digest ?? 'latest' })
-      return
-    }
-    const id = short(event.layer.digest)
-    const status = STATES[event.state]
-    const progress = event.state === 'downloading'
-    if (!progress && told.get(id) === status) return
-    told.set(id, status)
-    const detail = progress ? { current: event.have, total: event.layer.bytes } : {}
-    lines.push({
-      status,
-      progressDetail: detail,
-      ...(progress ? { progress: `${event.have}B/${event.layer.bytes}B` } : {}),
-      id,
-    })
-  }
-  const once = (plainHttp: boolean) =>
-    pullImage(
-      { reference, platform, plainHttp, onProgress, signal, ...(credential === undefined ? {} : { credential }) },
-      parts,
-    )
-  try {
-    const before = await parts.images.find(familiarReference(reference)).catch(() => undefined)
-    // as docker: a registry on loopback may speak plain http
-    const { image } = isLoopback(reference.registry)
-      ? await once(false).catch((error: unknown) => {
-          if (signal.aborted || !speaksNoTls(error)) throw error
-          return once(true)
-        })
-      : await once(false)
-    lines.push({ status: `Digest: ${image.manifest}` })
-    const what = before?.image.manifest === image.manifest ? 'Image is up to date for' : 'Downloaded newer image for'
-    lines.push({ status: `Status: ${what} ${familiarReference(reference)}` })
-    parts.runtime.events.emit({
-      type: 'image',
-      action: 'pull',
-      id: familiarReference(reference),
-      attributes: { name: pathOf(reference) },
-    })
-  } catch (error) {
-    lines.push({ failure: pullFailure(error, reference) })
-  } finally {
-    lines.end()
-  }
-}
-
-const STATES = {
-  waiting: 'Waiting',
-  present: 'Already exists',
-  downloading: 'Downloading',
-  unpacking: 'Extracting',
-  done: 'Pull complete',
-} as const
-
-/** docker's words for what a registry refuses. */
-function pullFailure(error: unknown, reference: Reference): Error {
-  const known = asDarnerError(error, `pull ${familiarReference(reference)}`)
-  if (known.code === 'ORIGIN_NOT_FOUND')
-    return new StatusError(
-      404,
-      `manifest for ${familiarReference(reference)} not found: manifest unknown: ${known.message}`,
-    )
-  if (known.code === 'ORIGIN_UNAUTHORIZED' || known.code === 'ORIGIN_DENIED')
-    return new StatusError(
-      404,
-      `pull access denied for ${pathOf(reference)}, repository does not exist or may require 'docker login': ${known.message}`,
-    )
-  return known
-}
-
-function isLoopback(registry: string): boolean {
-  return /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/.test(registry)
-}
-
-function speaksNoTls(error: unknown): boolean {
-  return error instanceof DarnerError && (error.code === 'ORIGIN_UNREACHABLE' || error.code === 'ORIGIN_FAILED')
-}
-
-function pathOf(reference: Reference): string {
-  return familiarReference({ registry: reference.registry, repository: reference.repository, tag: 'x' }).replace(
-    /:x$/,
-    '',
-  )
-}
-
-/** `fromImage` and `tag` as one text; a tag may be a digest. */
-function joined(name: string, tag: string | undefined): string {
-  if (!tag) return name
-  return tag.includes(':') ? `${name}@${tag}` : `${name}:${tag}`
-}
-
-const Auth = Type.Object({
-  username: Type.Optional(Type.String()),
-  password: Type.Optional(Type.String()),
-  identitytoken: Type.Optional(Type.String()),
-  registrytoken: Type.Optional(Type.String()),
-})
-
-/** `X-Registry-Auth`: base64url of JSON. Throws 400. */
-export function credentialOf(header: string | string[] | undefined): Credential | undefined {
-  if (typeof header !== 'string' || header === '') return undefined
-  let json: unknown
-  try {
-    json = JSON.parse(Buffer.from(header, 'base64url').toString())
-  } catch {
-    throw new StatusError(400, 'invalid X-Registry-Auth header')
-  }
-  if (!Value.Check(Auth, json)) throw new StatusError(400, 'invalid X-Registry-Auth header')
-  if (json.identitytoken) return { kind: 'refresh', token: json.identitytoken }
-  if (json.registrytoken) return { kind: 'header', value: `Bearer ${json.registrytoken}` }
-  if (!json.username) return undefined
-  return { kind: 'basic', username: json.username, password: json.password ?? '' }
 }
 
 function wild(params: unknown): string {
@@ -317,33 +199,6 @@ async function tagsOf(image: ImageRecord, { images }: DockerParts): Promise<read
   return (await images.list()).find((one) => one.image.manifest === image.manifest)?.tags ?? []
 }
 
-function shown(name: string): string {
-  return familiarReference(parseReference(name))
-}
-
-interface Config {
-  readonly created?: string
-  readonly author?: string
-  readonly architecture?: string
-  readonly variant?: string
-  readonly os?: string
-  readonly config?: Record<string, unknown>
-  readonly history?: { created?: string; created_by?: string; comment?: string; empty_layer?: boolean }[]
-}
-
-function configOf(image: ImageRecord): Config {
-  return JSON.parse(image.configText) as Config
-}
-
-function createdMs(image: ImageRecord): number {
-  const at = Date.parse(configOf(image).created ?? '')
-  return Number.isNaN(at) ? 0 : at
-}
-
-function labelsOf(image: ImageRecord): Readonly<Record<string, string>> {
-  return readImageConfig(configOf(image), image.config).labels
-}
-
 /** `repo`, `repo:tag` with `*` and `?`; without a tag, any. */
 function patternFits(pattern: string, tag: string): boolean {
   const name = shown(tag)
@@ -354,70 +209,4 @@ function patternFits(pattern: string, tag: string): boolean {
       .replaceAll('?', '[^/]')}$`,
   )
   return expression.test(name) || expression.test(name.replace(/:[^:/]*$/, ''))
-}
-
-export function imageView({ image, tags, digests }: ListedImage, bytes: number) {
-  return {
-    Id: image.config,
-    ParentId: '',
-    RepoTags: tags.length > 0 ? tags.map(shown) : null,
-    RepoDigests: digests.length > 0 ? digests.map(shown) : null,
-    Created: Math.floor(createdMs(image) / 1000),
-    Size: bytes,
-    VirtualSize: bytes,
-    SharedSize: -1,
-    Labels: labelsOf(image),
-    Containers: -1,
-  }
-}
-
-function inspectImage(
-  image: ImageRecord,
-  listed: ListedImage | undefined,
-  bytes: number,
-  { snapshotter }: DockerParts,
-) {
-  const config = configOf(image)
-  return {
-    Id: image.config,
-    RepoTags: (listed?.tags ?? []).map(shown),
-    RepoDigests: (listed?.digests ?? []).map(shown),
-    Parent: '',
-    Comment: config.history?.at(-1)?.comment ?? '',
-    Created: config.created ?? '',
-    DockerVersion: '',
-    Author: config.author ?? '',
-    Config: config.config ?? {},
-    Architecture: config.architecture ?? '',
-    ...(config.variant ? { Variant: config.variant } : {}),
-    Os: config.os ?? '',
-    Size: bytes,
-    VirtualSize: bytes,
-    GraphDriver: { Name: `darner-${snapshotter.kind}`, Data: null },
-    RootFS: { Type: 'layers', Layers: image.layers.map((layer) => layer.diffId) },
-    Metadata: { LastTagTime: new Date(image.pulledAt).toISOString() },
-  }
-}
-
-/** Newest first; the size is that of the layer that a step made. */
-async function historyView(image: ImageRecord, tags: readonly string[], { snapshotter }: DockerParts) {
-  const steps = configOf(image).history ?? image.layers.map(() => ({}))
-  let layer = 0
-  const rows = []
-  for (const step of steps as NonNullable<Config['history']>) {
-    const diffId = step.empty_layer ? undefined : image.layers[layer++]?.diffId
-    const stored = diffId === undefined ? undefined : await snapshotter.layer(diffId)
-    rows.push({
-      Id: '<missing>',
-      Created: Math.floor((Date.parse(step.created ?? '') || 0) / 1000),
-      CreatedBy: step.created_by ?? '',
-      Tags: null as string[] | null,
-      Size: stored?.bytes ?? 0,
-      Comment: step.comment ?? '',
-    })
-  }
-  rows.reverse()
-  const [top] = rows
-  if (top) Object.assign(top, { Id: image.config, Tags: tags.length > 0 ? tags.map(shown) : null })
-  return rows
 }

@@ -3,8 +3,10 @@
  * resource has the routes; here are the version in the path, errors, bodies, and connections that are taken over.
  */
 import { chmod, chown, mkdir, readFile, unlink } from 'node:fs/promises'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
+import type { Duplex } from 'node:stream'
 import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
 import { fastify } from 'fastify'
 import { asDarnerError, DarnerError, systemCode } from '../../src/base/errors.ts'
@@ -16,6 +18,8 @@ import { createRoute } from './create.ts'
 import { dockerError } from './errors.ts'
 import { execRoutes } from './exec.ts'
 import { PLAIN_HIJACK, serveHijack } from './hijack.ts'
+import { archiveImageRoutes } from './image-archives.ts'
+import { authRoute } from './image-push.ts'
 import { imageRoutes } from './images.ts'
 import { logRoute } from './logs.ts'
 import { networkRoutes } from './networks.ts'
@@ -31,29 +35,36 @@ const BODY_BYTES = 4 * 1024 * 1024
 const GROUP = 'darner'
 const MOST_HEAD_BYTES = 65_536
 
+/** The API, not yet on any socket. Dispose it to end what it serves. */
 export interface DockerApi extends AsyncDisposable {
-  readonly path: string
+  /** Answers one request of another server. */
+  serve(request: IncomingMessage, response: ServerResponse): void
+  /** Takes over one connection that another server's client wants upgraded. */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
+  /** Listens on `path`, mode 0660. A socket that nobody serves is taken over. Throws CONFLICT, HOST_UNABLE. Dispose it to stop. */
+  listen(path: string): Promise<AsyncDisposable>
 }
 
-/** Listens on `path`, mode 0660. A socket that nobody serves is taken over. Throws CONFLICT, HOST_UNABLE. Dispose it to stop. */
-export async function openDockerApi(path: string, parts: DockerParts): Promise<DockerApi> {
+export async function openDockerApi(parts: DockerParts): Promise<DockerApi> {
   const app = dockerApp(parts)
   await app.ready()
-  const front = createServer({ allowHalfOpen: true }, (socket) => pass(socket, app))
-  try {
-    await listen(front, path)
-  } catch (error) {
-    await app.close()
-    throw error
-  }
   return {
-    path,
+    serve: (request, response) => app.routing(request, response),
+    upgrade: (request, socket, head) => void serveHijack(request, socket, head, parts),
+    async listen(path) {
+      const front = createServer({ allowHalfOpen: true }, (socket) => pass(socket, app))
+      await listen(front, path)
+      return {
+        async [Symbol.asyncDispose]() {
+          const closed = new Promise((resolve) => front.close(resolve))
+          app.server.closeAllConnections()
+          for (const socket of open.get(app) ?? []) socket.destroy()
+          await closed
+        },
+      }
+    },
     async [Symbol.asyncDispose]() {
-      const closed = new Promise((resolve) => front.close(resolve))
-      app.server.closeAllConnections()
-      for (const socket of open.get(app) ?? []) socket.destroy()
       await app.close()
-      await closed
     },
   }
 }
@@ -114,7 +125,9 @@ function dockerApp(parts: DockerParts): DockerApp {
   statsRoute(app, parts)
   archiveRoutes(app, parts)
   execRoutes(app, parts)
+  archiveImageRoutes(app, parts)
   imageRoutes(app, parts)
+  authRoute(app, parts)
   volumeRoutes(app, parts)
   networkRoutes(app, parts)
   unofferedRoutes(app)

@@ -1,17 +1,15 @@
-/** What is asked of the engine as a whole: ping, version, info, events, df, auth. */
+/** What is asked of the engine as a whole: ping, version, info, events, df. */
 
 import { readFile } from 'node:fs/promises'
 import { arch, availableParallelism, version as kernelVersion, release, totalmem } from 'node:os'
 import { Readable } from 'node:stream'
-import { Type } from 'typebox'
 import type { EngineEvent } from '../containers/events.ts'
 import { runProgram } from '../shim/program.ts'
 import { hasController } from '../spec/resources.ts'
 import { Query } from './containers.ts'
 import { type DockerApp, type DockerParts, whileThere } from './context.ts'
-import { StatusError } from './errors.ts'
 import { type Filters, labelsFit, oneOf, readFilters, timeMs } from './filters.ts'
-import { imageView } from './images.ts'
+import { imageView } from './image-view.ts'
 import { folderBytes, imageBytes, usedBytes } from './sizes.ts'
 import { API_VERSION, LEAST_API_VERSION } from './version-path.ts'
 import { listView, stateOf } from './view.ts'
@@ -69,20 +67,6 @@ export function systemRoutes(app: DockerApp, parts: DockerParts): void {
       .pipe(reply.raw)
   })
   app.get('/system/df', { schema: { querystring: Query('type') } }, async () => diskView(parts))
-  app.post(
-    '/auth',
-    {
-      schema: {
-        body: Type.Object({ username: Type.Optional(Type.String()), serveraddress: Type.Optional(Type.String()) }),
-      },
-    },
-    async () => {
-      throw new StatusError(
-        501,
-        'checking credentials is not offered: they are checked at the registry when an image is pulled',
-      )
-    },
-  )
 }
 
 function eventFits(event: EngineEvent, filters: Filters): boolean {

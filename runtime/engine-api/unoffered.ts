@@ -10,9 +10,6 @@ const ROWS: readonly (readonly [methods: readonly Method[], path: string, what: 
   [['POST'], '/build/prune', 'the build cache', 'prune it where the image is built'],
   [['POST'], '/session', 'docker build', 'build with buildah or buildctl, push to a registry, and run from there'],
   [['POST'], '/grpc', 'docker build', 'build with buildah or buildctl, push to a registry, and run from there'],
-  [['POST'], '/commit', 'docker commit', 'build the image with buildah or umoci'],
-  [['POST'], '/images/load', 'docker load', 'push the archive to a registry with skopeo copy, and pull it'],
-  [['GET'], '/images/get', 'docker save', 'copy the image from its registry with skopeo'],
   [['GET'], '/images/search', 'docker search', 'search in the web page of the registry'],
   [['GET'], '/distribution/*', 'docker manifest inspect', 'ask the registry with skopeo inspect'],
   [

@@ -18,7 +18,7 @@ export interface RunningAgent extends AsyncDisposable {
 export async function composeAgent(settings: AgentSettings, { log }: { log: Log }): Promise<RunningAgent> {
   const scope = new Scope()
   try {
-    const { peer, mirror } = await composePeer(settings, { scope, log })
+    const { peer, mirror, originOptions } = await composePeer(settings, { scope, log })
     const app = localServer({ log, engine: settings.engine })
     registerPeerRoutes(app, peer)
     registerPreheatRoutes(app, peer, { clock: systemClock })
@@ -27,7 +27,7 @@ export async function composeAgent(settings: AgentSettings, { log }: { log: Log 
         return mirror === undefined ? { state: 'off' } : { state: 'failed', trouble: mirror }
       return { state: 'on', ...mirror.status() }
     })
-    if (settings.engine) await composeEngine(settings, { scope, log, app, content: peer.engine })
+    if (settings.engine) await composeEngine(settings, { scope, log, app, content: peer.engine, originOptions })
     scope.defer(() => app.close())
     await listenLocal(app, settings.socket)
     return { peer, mirror: typeof mirror === 'object' ? mirror : undefined, [Symbol.asyncDispose]: () => scope.close() }

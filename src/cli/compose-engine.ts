@@ -6,7 +6,9 @@ import type { FastifyInstance } from 'fastify'
 import { Level } from 'level'
 import {
   Images,
+  mountDockerApi,
   Networks,
+  OwnBlobs,
   openDockerApi,
   openSnapshotter,
   type RecordSpace,
@@ -22,6 +24,8 @@ import type { Scope } from '../base/scope.ts'
 import type { AgentSettings } from '../config/schema.ts'
 import type { ContentSource } from '../contracts/content.ts'
 import { digestOf, hexOf } from '../oci/digest.ts'
+import type { OriginClientOptions } from '../oci/registry-client.ts'
+import { RegistryPusher } from '../oci/registry-push.ts'
 import { ownVersion } from './version.ts'
 
 export interface EngineParts {
@@ -29,10 +33,15 @@ export interface EngineParts {
   readonly log: Log
   readonly app: FastifyInstance
   readonly content: ContentSource
+  /** How registries are spoken to. */
+  readonly originOptions: OriginClientOptions
 }
 
 /** Opens the engine and registers its routes; the scope closes it, containers run on. Throws RUNTIME_MISSING, HOST_UNABLE. */
-export async function composeEngine(settings: AgentSettings, { scope, log, app, content }: EngineParts): Promise<void> {
+export async function composeEngine(
+  settings: AgentSettings,
+  { scope, log, app, content, originOptions }: EngineParts,
+): Promise<void> {
   const clock = systemClock
   const runtimes = await installed(settings)
   const conmon = await onPath('conmon')
@@ -91,13 +100,16 @@ export async function composeEngine(settings: AgentSettings, { scope, log, app, 
     { content, snapshotter, images, clock, layersInUse: () => runtime.containers.inUse().layers },
     { signal: scope.signal },
   )
-  if (settings.dockerSocket === 'off') return
-  scope.own(
-    await openDockerApi(dockerSocketOf(settings), {
+  const own = new OwnBlobs(join(settings.data, 'engine', 'blobs'))
+  await own.recover()
+  const docker = scope.own(
+    await openDockerApi({
       runtime,
       content,
       snapshotter,
       images,
+      own,
+      pusher: scope.own(new RegistryPusher(originOptions, { log: roomLog(log, 'oci'), clock })),
       clock,
       log: roomLog(log, 'runtime/engine-api'),
       signal: scope.signal,
@@ -113,6 +125,8 @@ export async function composeEngine(settings: AgentSettings, { scope, log, app, 
       },
     }),
   )
+  mountDockerApi(app, docker)
+  if (settings.dockerSocket !== 'off') scope.own(await docker.listen(dockerSocketOf(settings)))
 }
 
 function dockerSocketOf({ dockerSocket, socket }: AgentSettings): string {

@@ -8,6 +8,7 @@ import { type Log, roomLog } from '../base/log.ts'
 import type { Scope } from '../base/scope.ts'
 import type { AgentSettings } from '../config/schema.ts'
 import { OriginHttp } from '../oci/origin-http.ts'
+import type { OriginClientOptions } from '../oci/registry-client.ts'
 import { laneOpener } from './compose-lane.ts'
 import { openShared } from './compose-shared.ts'
 import { ownVersion } from './version.ts'
@@ -22,6 +23,8 @@ export interface ComposedPeer {
   readonly peer: Peer
   /** The registry mirror; a string says why it is off, though it was wanted. Undefined when it wasn't. */
   readonly mirror: Mirror | string | undefined
+  /** How origins are spoken to. */
+  readonly originOptions: OriginClientOptions
 }
 
 /** Starts the peer with all its parts; the scope closes them. */
@@ -68,7 +71,8 @@ export async function composePeer(settings: AgentSettings, parts: { scope: Scope
       },
     ),
   )
-  return { peer, mirror: await composeMirror(settings, peer, shared, parts) }
+  const mirror = await composeMirror(settings, peer, shared, parts)
+  return { peer, mirror, originOptions: shared.originOptions }
 }
 
 /** The mirror is a service to other programs: that it can't listen is no reason to stop an agent. */

@@ -1,0 +1,124 @@
+/** `POST /images/create?fromImage=`: a pull, told as docker tells it. */
+import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
+import type { Feed } from '../../src/base/feed.ts'
+import type { hostPlatform } from '../../src/oci/platform.ts'
+import { familiarReference, type Reference } from '../../src/oci/reference.ts'
+import type { Credential } from '../../src/task/origin.ts'
+import { type PullEvent, pullImage } from '../images/pull.ts'
+import type { DockerParts } from './context.ts'
+import { StatusError } from './errors.ts'
+
+/** Pulls, and tells it line by line; a failure is the last line's `failure`. Never rejects. */
+export async function pull(
+  request: {
+    reference: Reference
+    platform: ReturnType<typeof hostPlatform>
+    credential: Credential | undefined
+    signal: AbortSignal
+  },
+  parts: DockerParts,
+  lines: Feed<Record<string, unknown>>,
+): Promise<void> {
+  const { reference, platform, credential, signal } = request
+  const short = (digest: string) => digest.replace(/^sha256:/, '').slice(0, 12)
+  const told = new Map<string, string>()
+  const onProgress = (event: PullEvent) => {
+    if (event.kind === 'resolved') {
+      lines.push({ status: `Pulling from ${pathOf(reference)}`, id: reference.tag ?? reference.digest ?? 'latest' })
+      return
+    }
+    const id = short(event.layer.digest)
+    const status = STATES[event.state]
+    const progress = event.state === 'downloading'
+    if (!progress && told.get(id) === status) return
+    told.set(id, status)
+    const detail = progress ? { current: event.have, total: event.layer.bytes } : {}
+    lines.push({
+      status,
+      progressDetail: detail,
+      ...(progress ? { progress: `${event.have}B/${event.layer.bytes}B` } : {}),
+      id,
+    })
+  }
+  const once = (plainHttp: boolean) =>
+    pullImage(
+      { reference, platform, plainHttp, onProgress, signal, ...(credential === undefined ? {} : { credential }) },
+      parts,
+    )
+  try {
+    const before = await parts.images.find(familiarReference(reference)).catch(() => undefined)
+    const { image } = await overHttpToo(reference.registry, signal, once)
+    lines.push({ status: `Digest: ${image.manifest}` })
+    const what = before?.image.manifest === image.manifest ? 'Image is up to date for' : 'Downloaded newer image for'
+    lines.push({ status: `Status: ${what} ${familiarReference(reference)}` })
+    parts.runtime.events.emit({
+      type: 'image',
+      action: 'pull',
+      id: familiarReference(reference),
+      attributes: { name: pathOf(reference) },
+    })
+  } catch (error) {
+    lines.push({ failure: pullFailure(error, reference) })
+  } finally {
+    lines.end()
+  }
+}
+
+const STATES = {
+  waiting: 'Waiting',
+  present: 'Already exists',
+  downloading: 'Downloading',
+  unpacking: 'Extracting',
+  done: 'Pull complete',
+} as const
+
+/** docker's words for what a registry refuses. */
+function pullFailure(error: unknown, reference: Reference): Error {
+  const known = asDarnerError(error, `pull ${familiarReference(reference)}`)
+  if (known.code === 'ORIGIN_NOT_FOUND')
+    return new StatusError(
+      404,
+      `manifest for ${familiarReference(reference)} not found: manifest unknown: ${known.message}`,
+    )
+  if (known.code === 'ORIGIN_UNAUTHORIZED' || known.code === 'ORIGIN_DENIED')
+    return new StatusError(
+      404,
+      `pull access denied for ${pathOf(reference)}, repository does not exist or may require 'docker login': ${known.message}`,
+    )
+  return known
+}
+
+/** As docker: a registry on loopback that speaks no TLS is asked again by plain http. */
+export async function overHttpToo<T>(
+  registry: string,
+  signal: AbortSignal,
+  ask: (plainHttp: boolean) => Promise<T>,
+): Promise<T> {
+  if (!isLoopback(registry)) return ask(false)
+  return ask(false).catch((error: unknown) => {
+    if (signal.aborted || !speaksNoTls(error)) throw error
+    return ask(true)
+  })
+}
+
+function isLoopback(registry: string): boolean {
+  return /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/.test(registry)
+}
+
+function speaksNoTls(error: unknown): boolean {
+  return error instanceof DarnerError && (error.code === 'ORIGIN_UNREACHABLE' || error.code === 'ORIGIN_FAILED')
+}
+
+/** A repository as people write it. */
+export function pathOf(reference: Reference): string {
+  return familiarReference({ registry: reference.registry, repository: reference.repository, tag: 'x' }).replace(
+    /:x$/,
+    '',
+  )
+}
+
+/** `fromImage` and `tag` as one text; a tag may be a digest. */
+export function joined(name: string, tag: string | undefined): string {
+  if (!tag) return name
+  return tag.includes(':') ? `${name}@${tag}` : `${name}:${tag}`
+}

@@ -1,0 +1,29 @@
+/** The Docker Engine API below {@link DOCKER_PREFIX} of the agent's own server, where this program's commands ask it. */
+import type { FastifyInstance } from 'fastify'
+import type { DockerApi } from './server.ts'
+
+/** What a command puts before docker's paths. */
+export const DOCKER_PREFIX = '/docker'
+
+/** Adds it to a server that the caller owns. */
+export function mountDockerApi(app: FastifyInstance, docker: DockerApi): void {
+  void app.register(async (scope) => {
+    scope.removeAllContentTypeParsers()
+    // bodies are read by who answers
+    scope.addContentTypeParser('*', (_request, _payload, done) => done(null))
+    scope.all(`${DOCKER_PREFIX}/*`, (request, reply) => {
+      reply.hijack()
+      request.raw.url = bare(request.raw.url)
+      docker.serve(request.raw, reply.raw)
+    })
+  })
+  app.server.on('upgrade', (request, socket, head) => {
+    if (request.url?.startsWith(`${DOCKER_PREFIX}/`) !== true) return
+    request.url = bare(request.url)
+    docker.upgrade(request, socket, head)
+  })
+}
+
+function bare(url: string | undefined): string {
+  return (url ?? '').slice(DOCKER_PREFIX.length)
+}
