@@ -11,6 +11,7 @@ import { silentLog } from '../src/base/log.ts'
 import type { ParentChannel, PeerAddress, Shelf } from '../src/contracts/exchange.ts'
 import { newIdentity } from '../src/net/identity.ts'
 import { Bitmap } from '../src/task/bitmap.ts'
+import { Giving } from '../src/task/giving.ts'
 import { MAX_PIECE_BYTES, type Task, type TaskId } from '../src/task/task.ts'
 import type { Figure } from './figure.ts'
 
@@ -148,13 +149,16 @@ function taskOf(number: number): Task {
 const shelf: Shelf = {
   open: async (id) => {
     const task = taskOf(Number(id.at(-1)))
+    const have = Bitmap.full(PIECES)
+    const giving = new Giving(PIECES, have, { clock: systemClock })
     return {
       task,
-      have: Bitmap.full(PIECES),
+      have,
+      announces: true,
       onPieces: () => () => undefined,
       read: async () => undefined,
+      give: (childHas) => giving.open(childHas),
       sent: () => undefined,
-      unsent: () => undefined,
       [Symbol.dispose]: () => undefined,
     }
   },

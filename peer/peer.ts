@@ -80,6 +80,8 @@ export interface Peer extends AsyncDisposable {
 /** In flight over all parents of a task: bounds memory together with the count. */
 const IN_FLIGHT_BYTES = 32 * 1024 * 1024
 
+const SHELF_TICK_MS = 1_000
+
 /** Starts a peer; it serves once this resolves and joins the supernode in the background. Dispose it to stop. */
 export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<Peer> {
   const { node, store, clock, random, log, retryMs, limits } = parts
@@ -94,6 +96,7 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
       {
         store,
         clock,
+        random,
         admitted: (peer) => !refused.has(peer),
         heldUnder: (task) => scheduler.heldUnder(task),
         sent: (_task, _child, bytes) => {
@@ -165,6 +168,12 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
       },
     )
     scheduler.start(scope)
+    scope.run(async (signal) => {
+      for (;;) {
+        await clock.sleep(SHELF_TICK_MS, { signal })
+        shelf.tick()
+      }
+    })
     startUpkeep(scope, options, { store, engine, scheduler, origins, clock, log: roomLog(log, 'peer') })
     return {
       engine,

@@ -1,8 +1,9 @@
 /** What this peer shows to its children: every verified piece it holds, complete blobs and growing ones alike. */
-import type { Clock } from '../src/base/clock.ts'
+import type { Clock, Random } from '../src/base/clock.ts'
 import { DarnerError } from '../src/base/errors.ts'
 import type { PeerId, Shelf, ShelfTask } from '../src/contracts/exchange.ts'
-import type { Store } from '../src/store/store.ts'
+import type { Store, StoredTask } from '../src/store/store.ts'
+import { Giving, type GivingTo } from '../src/task/giving.ts'
 import type { TaskId } from '../src/task/task.ts'
 import { checkPass, opens } from '../src/wire/pass.ts'
 
@@ -17,6 +18,7 @@ export interface PeerShelfOptions {
 export interface PeerShelfParts {
   readonly store: Store
   readonly clock: Clock
+  readonly random: Random
   /** False for peers that were revoked or banned. */
   readonly admitted: (peer: PeerId) => boolean
   /** The scope of our own pass for a task; undefined when an earlier run got it. */
@@ -25,9 +27,17 @@ export interface PeerShelfParts {
   readonly sent: (task: TaskId, child: PeerId, bytes: number) => void
 }
 
+/** One task that children have open. */
+interface Open {
+  readonly giving: Giving
+  readonly unsubscribe: () => void
+  holds: number
+}
+
 export class PeerShelf implements Shelf {
   readonly #options: PeerShelfOptions
   readonly #parts: PeerShelfParts
+  readonly #open = new Map<StoredTask, Open>()
 
   constructor(options: PeerShelfOptions, parts: PeerShelfParts) {
     this.#options = options
@@ -44,14 +54,48 @@ export class PeerShelf implements Shelf {
     const stored = store.find(id) ?? (await store.reopen(id, { signal: AbortSignal.timeout(REOPEN_MS) }))
     if (stored === undefined) throw new DarnerError('PIECE_ABSENT', `${id}: not held here`)
     const lease = store.lease(id, `peer ${reader}`)
+    const open = this.#hold(stored)
+    let giving: GivingTo | undefined
     return {
       task: stored.task,
       have: stored.have,
+      announces: true,
       onPieces: (listener) => stored.onPieces(listener),
       read: (piece, offset, into) => stored.read(piece * stored.task.pieceBytes + offset, into),
-      sent: (_piece, bytes) => sent(id, reader, bytes),
-      unsent: () => {},
-      [Symbol.dispose]: () => lease[Symbol.dispose](),
+      give: (childHas) => {
+        giving = open.giving.open(childHas)
+        return giving
+      },
+      sent: (bytes) => sent(id, reader, bytes),
+      [Symbol.dispose]: () => {
+        giving?.[Symbol.dispose]()
+        this.#letGo(stored, open)
+        lease[Symbol.dispose]()
+      },
     }
+  }
+
+  /** Takes back what children didn't confirm in time. Call it about once a second. */
+  tick(): void {
+    for (const { giving } of this.#open.values()) giving.tick()
+  }
+
+  #hold(stored: StoredTask): Open {
+    let open = this.#open.get(stored)
+    if (open === undefined) {
+      const { clock, random } = this.#parts
+      const giving = new Giving(stored.have.size, stored.have, { clock, random })
+      open = { giving, unsubscribe: stored.onPieces((from, count) => giving.known(from, count)), holds: 0 }
+      this.#open.set(stored, open)
+    }
+    open.holds++
+    return open
+  }
+
+  #letGo(stored: StoredTask, open: Open): void {
+    if (--open.holds > 0) return
+    open.unsubscribe()
+    open.giving[Symbol.dispose]()
+    this.#open.delete(stored)
   }
 }

@@ -106,7 +106,10 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
           control.registrations.known(task)
         },
         sealed: (task, digest) => control.registrations.sealed(task, digest),
-        failed: (task, error) => control.registrations.failed(task.task.id, error),
+        failed: (task, error) => {
+          shelf.failed(task, error)
+          control.registrations.failed(task.task.id, error)
+        },
         lend: (task, open, failure, context) => control.lend(task, open, failure, context),
         read: (task, bytes, reason) => {
           traffic.origin += bytes

@@ -13,6 +13,7 @@ import { newIdentity } from '../../src/net/identity.ts'
 import { makeLaneCertificate } from '../../src/net/lane-identity.ts'
 import { openNode } from '../../src/net/node.ts'
 import { Bitmap } from '../../src/task/bitmap.ts'
+import { Giving } from '../../src/task/giving.ts'
 import { pieceCount, pieceRange, type Task, type TaskId } from '../../src/task/task.ts'
 import type { WorkerJob, WorkerReport } from './main.ts'
 
@@ -47,16 +48,19 @@ async function timed(work: () => Promise<void>): Promise<WorkerReport> {
 async function laneParent(job: WorkerJob): Promise<PeerAddress> {
   const file = await open(job.file, 'r')
   const task = taskOf(job)
+  const have = Bitmap.full(pieceCount(task))
+  const giving = new Giving(have.size, have, { clock: systemClock })
   const shelf: Shelf = {
     open: async () => ({
       task,
-      have: Bitmap.full(pieceCount(task)),
+      have,
+      announces: true,
       onPieces: () => () => undefined,
       read: async (piece, offset, into) => {
         if (job.kind === 'lane') await file.read(into, 0, into.byteLength, piece * task.pieceBytes + offset)
       },
+      give: (childHas) => giving.open(childHas),
       sent: () => undefined,
-      unsent: () => undefined,
       [Symbol.dispose]: () => undefined,
     }),
   }

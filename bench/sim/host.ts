@@ -5,7 +5,7 @@ import type { Handout, Seat } from '../../src/task/handout.ts'
 
 /** A question for a named piece that waits for a parent's uplink. */
 export interface Waiting {
-  readonly child: number
+  readonly seat: Seat<number>
   readonly piece: number
 }
 
@@ -14,7 +14,6 @@ export interface Arrival {
   readonly id: number
   readonly parent: number
   readonly piece: number
-  readonly any: boolean
   bytes: number
   readonly fromMs: number
   readonly upEndMs: number
@@ -51,9 +50,8 @@ export interface Host {
   readonly seats: { readonly parent: Host; readonly seat: Seat<number> }[]
   sending: boolean
   /** What its uplink sends now: to whom, which piece, until when, and a number that says whether that still holds. */
-  sendChild: number
+  sendSeat: Seat<number> | undefined
   sendPiece: number
-  sendAny: boolean
   sendEndMs: number
   sendSerial: number
   downFreeMs: number
@@ -94,9 +92,8 @@ export function newHost(
     asking: [],
     seats: [],
     sending: false,
-    sendChild: 0,
+    sendSeat: undefined,
     sendPiece: 0,
-    sendAny: false,
     sendEndMs: 0,
     sendSerial: 0,
     downFreeMs: 0,

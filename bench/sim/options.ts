@@ -32,13 +32,7 @@ export interface SimOptions {
   announceMs: number
   tickMs: number
   openMs: number
-  plan: {
-    depth?: number
-    perParent?: number
-    minInFlight?: number
-    perSeed?: number
-    inFlightBytes?: number
-  }
+  plan: { perParent?: number; maxNamed?: number }
   scheduler: { joinDegree?: number; degree?: number; seedDegree?: number; zoneShare?: number }
   slots: number
   traceMs: number
@@ -71,19 +65,7 @@ export function parseSimArgs(args: string[]): SimOptions {
     'start',
     'hash',
   ] as const
-  const more = [
-    'zones',
-    'racks',
-    'churn',
-    'slow',
-    'cut',
-    'seed',
-    'announce',
-    'depth',
-    'per-parent',
-    'per-seed',
-    'min-flight',
-  ] as const
+  const more = ['zones', 'racks', 'churn', 'slow', 'cut', 'seed', 'announce', 'per-parent', 'named'] as const
   const last = ['join-degree', 'degree', 'seed-degree', 'zone-share', 'slots', 'open'] as const
   const options = Object.fromEntries([...names, ...more, ...last].map((name) => [name, text]))
   const { values } = parseArgs({ args, options: { ...options, trace: { type: 'string' } } })
@@ -122,10 +104,8 @@ export function parseSimArgs(args: string[]): SimOptions {
     tickMs: 100,
     openMs: number('open', 3),
     plan: defined({
-      depth: maybe('depth'),
       perParent: maybe('per-parent'),
-      minInFlight: maybe('min-flight'),
-      perSeed: maybe('per-seed'),
+      maxNamed: maybe('named'),
     }),
     scheduler: defined({
       joinDegree: maybe('join-degree'),

@@ -9,7 +9,7 @@
 import { type Action, PLAN_DEFAULTS, Plan } from '../../peer/engine/plan.ts'
 import { type Random, randomBelow, seededRandom } from '../../src/base/clock.ts'
 import type { PeerId } from '../../src/contracts/exchange.ts'
-import { HANDOUT_DEFAULTS, Handout } from '../../src/task/handout.ts'
+import { HANDOUT_DEFAULTS, Handout, type Seat } from '../../src/task/handout.ts'
 import type { TaskId } from '../../src/task/task.ts'
 import { decide } from '../../supernode/scheduler/decide.ts'
 import type { SchedulerEvent } from '../../supernode/scheduler/events.ts'
@@ -36,6 +36,11 @@ const TRACE = 15
 const STARTED = 3
 const CANCELLED = 16
 const TOLD = 17
+
+/** What a child tells of a piece. */
+const HERE = 0
+const COMING = 1
+const LOST = 2
 
 /** The supernode and its seed. */
 const SEED = 0
@@ -295,8 +300,8 @@ export class Swarm {
     if (parent.index !== SEED) this.#maxChildren = Math.max(this.#maxChildren, parent.children.size)
     const seat = parent.handout.join(child.index, child.have)
     child.seats.push({ parent, seat })
-    for (const piece of child.plan.underWay) parent.handout.comingTo(seat, piece)
-    child.plan.parentJoined(parent.index, true, parent.index === SEED ? undefined : parent.have)
+    for (const piece of child.plan.underWay) parent.handout.coming(seat, piece)
+    child.plan.parentJoined(parent.index, parent.index === SEED ? undefined : parent.have)
     this.#act(child)
   }
 
@@ -310,11 +315,11 @@ export class Swarm {
 
   /** A parent forgets a child. */
   #released(parent: Host, child: number): void {
-    parent.handout.release(child)
     const { seats } = this.#host(child)
     const seatAt = seats.findIndex((one) => one.parent === parent)
-    if (seatAt >= 0) seats.splice(seatAt, 1)
-    removeWaiting(parent.waiting, (one) => one.child === child)
+    const [place] = seatAt < 0 ? [] : seats.splice(seatAt, 1)
+    if (place) parent.handout.release(place.seat)
+    removeWaiting(parent.waiting, ({ seat }) => seat.child === child)
     for (let at = parent.asking.length - 1; at >= 0; at--)
       if (parent.asking[at]?.child === child) parent.asking.splice(at, 1)
     if (!parent.sending) this.#pump(parent)
@@ -326,6 +331,10 @@ export class Swarm {
   }
 
   #perform(host: Host, action: Action<number>): void {
+    if (action.kind === 'coming' || action.kind === 'lost') {
+      this.#tell(host, action.kind === 'coming' ? COMING : LOST, action.piece)
+      return
+    }
     const parent = this.#host(action.parent)
     switch (action.kind) {
       case 'ask':
@@ -355,10 +364,10 @@ export class Swarm {
 
   #asked(parent: Host, child: number, piece: number): void {
     if (!parent.alive || !parent.children.has(child)) return
-    if (piece < 0) {
-      const seat = this.#host(child).seats.find((one) => one.parent === parent)?.seat
-      if (seat) parent.asking.push(seat)
-    } else parent.waiting.push({ child, piece })
+    const seat = this.#host(child).seats.find((one) => one.parent === parent)?.seat
+    if (!seat) return
+    if (piece < 0) parent.asking.push(seat)
+    else parent.waiting.push({ seat, piece })
     if (!parent.sending) this.#pump(parent)
   }
 
@@ -367,8 +376,10 @@ export class Swarm {
     while (!parent.sending) {
       const named = parent.waiting.shift()
       if (named) {
-        const child = this.#host(named.child)
-        if (this.#connected(parent, child)) this.#send(parent, child, named.piece, false)
+        const child = this.#host(named.seat.child)
+        if (!this.#connected(parent, child)) continue
+        parent.handout.named(named.seat, named.piece, this.#nowMs)
+        this.#send(parent, named.seat, named.piece)
       } else if (!this.#choose(parent)) return
     }
   }
@@ -380,11 +391,12 @@ export class Swarm {
     const given = handout.give(asking, this.#nowMs)
     if (!given) return false
     const [seat] = asking.splice(given.at, 1)
-    if (seat) this.#send(parent, this.#host(seat.child), given.piece, true)
+    if (seat) this.#send(parent, seat, given.piece)
     return true
   }
 
-  #send(parent: Host, child: Host, piece: number, any: boolean): void {
+  #send(parent: Host, seat: Seat<number>, piece: number): void {
+    const child = this.#host(seat.child)
     const bytes = this.#bytesOf(piece)
     const upEnd = this.#nowMs + bytes / parent.upRate
     const latency = this.#latency(parent, child)
@@ -401,7 +413,6 @@ export class Swarm {
       id,
       parent: parent.index,
       piece,
-      any,
       bytes,
       fromMs,
       upEndMs,
@@ -415,9 +426,8 @@ export class Swarm {
     parent.upBytes += bytes
     child.downBytes += bytes
     if (parent.zone !== child.zone) child.crossZoneBytes += bytes
-    parent.sendChild = child.index
+    parent.sendSeat = seat
     parent.sendPiece = piece
-    parent.sendAny = any
     parent.sendEndMs = upEnd
     this.#queue.push(upEnd, SENT, parent.index, ++parent.sendSerial)
     this.#queue.push(this.#nowMs + latency, STARTED, child.index, parent.index, piece)
@@ -426,13 +436,14 @@ export class Swarm {
   #started(child: Host, parent: number, piece: number): void {
     if (!child.plan) return
     if (!child.alive || child.doneMs > 0) return
-    if (child.plan.pieceStarted(parent, piece, this.#nowMs)) this.#tell(child, piece)
+    child.plan.pieceStarted(parent, piece, this.#nowMs)
     this.#act(child)
   }
 
-  /** Tells the parents that a piece is coming (`code` is the piece) or here (-1-piece). */
-  #tell(child: Host, code: number): void {
+  /** Tells the parents that a piece is coming, isn't after all, or is here. */
+  #tell(child: Host, what: number, piece: number): void {
     const { zones, zoneLatencyMs } = this.#options
+    const code = piece * 4 + what
     this.#queue.push(this.#nowMs + this.#latency(child, child), TOLD, child.index, code, 0)
     if (zones > 1)
       this.#queue.push(this.#nowMs + zoneLatencyMs + this.#latency(child, child), TOLD, child.index, code, 1)
@@ -440,11 +451,14 @@ export class Swarm {
 
   /** What a child told reaches its parents in its own zone, or those in others. */
   #told(child: Host, code: number, far: boolean): void {
+    const what = code & 3
+    const piece = code >> 2
     for (const { parent, seat } of child.seats) {
       if ((parent.zone !== child.zone) !== far) continue
-      if (code >= 0) parent.handout.comingTo(seat, code)
+      if (what === COMING) parent.handout.coming(seat, piece)
       else {
-        parent.handout.heldBy(seat, -code - 1)
+        if (what === LOST) parent.handout.lost(seat, piece)
+        else parent.handout.holds(seat, piece)
         if (!parent.sending) this.#pump(parent)
       }
     }
@@ -458,16 +472,17 @@ export class Swarm {
   #sent(parent: Host, serial: number): void {
     if (parent.sendSerial !== serial) return
     parent.sending = false
-    if (parent.sendAny) parent.handout.sent(parent.sendChild, parent.sendPiece)
+    if (parent.sendSeat) parent.handout.sent(parent.sendSeat, parent.sendPiece)
     this.#pump(parent)
   }
 
   /** A cancel reaches the parent: out of its queue, or off its uplink in the middle of the piece. */
   #cancelled(parent: Host, child: Host, piece: number): void {
-    removeWaiting(parent.waiting, (one) => one.child === child.index && one.piece === piece)
+    removeWaiting(parent.waiting, (one) => one.seat.child === child.index && one.piece === piece)
     const at = this.#drop(child, parent.index, piece)
-    if (!parent.sending || parent.sendChild !== child.index || parent.sendPiece !== piece) return
-    if (parent.sendAny) parent.handout.failed(child.index, piece)
+    const { sendSeat } = parent
+    if (!parent.sending || sendSeat?.child !== child.index || parent.sendPiece !== piece) return
+    parent.handout.failed(sendSeat, piece)
     const unsent = (parent.sendEndMs - this.#nowMs) * parent.upRate
     parent.upBytes -= unsent
     child.downBytes -= unsent
@@ -520,12 +535,12 @@ export class Swarm {
     const arrival = host.arrivals[at]
     if (!arrival || arrival.arriveMs > this.#nowMs + 1e-6) return
     host.arrivals.splice(at, 1)
-    const { parent, piece, any } = arrival
+    const { parent, piece } = arrival
     if (arrival.dropped || !host.alive || !host.plan || host.doneMs > 0) return
-    host.plan.pieceArrived(parent, piece, any, this.#nowMs)
+    host.plan.pieceArrived(parent, piece, this.#nowMs)
     if (host.have.add(piece)) {
       host.handout.known(piece, 1)
-      this.#tell(host, -piece - 1)
+      this.#tell(host, HERE, piece)
       host.fresh.push(piece)
       if (!host.announcing) {
         host.announcing = true
@@ -557,7 +572,7 @@ export class Swarm {
     for (const index of host.children) {
       const child = this.#host(index)
       if (!child.plan || child.doneMs > 0 || !this.#connected(host, child)) continue
-      if (child.plan.parentHasThese(host.index, host.fresh, this.#nowMs)) this.#act(child)
+      if (child.plan.parentHasThese(host.index, host.fresh)) this.#act(child)
     }
     host.fresh.length = 0
   }
@@ -592,7 +607,7 @@ export class Swarm {
     for (const child of host.children)
       if (this.#host(child).alive) this.#queue.push(this.#nowMs + noticeMs, CLOSED, child, host.index)
     this.#queue.push(this.#nowMs + noticeMs, DEAD, host.index)
-    if (host.sending) this.#drop(this.#host(host.sendChild), host.index, host.sendPiece)
+    if (host.sending && host.sendSeat) this.#drop(this.#host(host.sendSeat.child), host.index, host.sendPiece)
     host.sendSerial++
     host.sending = true
     for (const index of host.parents) {

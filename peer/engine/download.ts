@@ -2,7 +2,6 @@
  * One task being fetched: performs what the plan decides. Events come from the scheduler (parents, digests), from channels
  * (haves, endings) and from fetches; after each the plan is asked what to do now.
  */
-import PQueue from 'p-queue'
 import type { Clock, Random } from '../../src/base/clock.ts'
 import { asDarnerError, DarnerError, isDarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
@@ -13,15 +12,15 @@ import type { ParentChannel, PeerId, PieceExchange } from '../../src/contracts/e
 import type { Parent, Registration, TaskUpdate } from '../../src/contracts/scheduling.ts'
 import type { Digest } from '../../src/oci/digest.ts'
 import type { StoredTask } from '../../src/store/store.ts'
+import { Bitmap } from '../../src/task/bitmap.ts'
 import { pieceCount } from '../../src/task/task.ts'
 import { blameCode, failReason } from './fail-reason.ts'
 import { type Action, PLAN_DEFAULTS, Plan } from './plan.ts'
 
 export interface DownloadOptions {
   readonly priority: Priority
-  /** Questions under way over all parents. */
+  /** Pieces that arrive at once, over all parents, and bytes of them. */
   readonly maxInFlight: number
-  /** Bytes under way over all parents. */
   readonly inFlightBytes: number
   /** How often late parents are looked for. */
   readonly tickMs: number
@@ -59,7 +58,7 @@ export class Download {
   readonly #plan: Plan<PeerId>
   readonly #parents = new Map<PeerId, ParentState>()
   readonly #asks = new Map<string, AbortController>()
-  readonly #queue: PQueue
+  readonly #fetches = new Map<AbortController, Promise<void>>()
   readonly #done = Promise.withResolvers<void>()
   readonly #from = { origin: 0, supernode: 0, peers: 0 }
   #pass: Uint8Array
@@ -88,7 +87,6 @@ export class Download {
       },
       parts.random,
     )
-    this.#queue = new PQueue({ concurrency: options.maxInFlight })
     this.#done.promise.catch(() => {})
   }
 
@@ -144,9 +142,10 @@ export class Download {
     } finally {
       this.#report(stored.complete)
       await scope.close()
-      this.#queue.clear()
       for (const state of this.#parents.values())
         state.controller.abort(new DOMException('download over', 'AbortError'))
+      for (const controller of this.#fetches.keys()) controller.abort(new DOMException('download over', 'AbortError'))
+      await Promise.all(this.#fetches.values())
     }
   }
 
@@ -239,19 +238,15 @@ export class Download {
     const { parent } = state
     for (let attempt = 0; !signal.aborted; ) {
       try {
+        const had = Bitmap.fromBytes(stored.have.size, stored.have.toBytes())
         await using channel = await exchange.open(parent, stored.task, {
           pass: this.#pass,
-          have: stored.have,
+          have: had,
           priority: this.#options.priority,
           signal,
         })
         attempt = 0
-        state.channel = channel
-        this.#plan.parentJoined(parent.peer, channel.chooses, channel.haves)
-        channel.onHaves((from, count) => {
-          if (this.#plan.parentHaves(parent.peer, from, count, clock.monotonicMs())) this.#pump()
-        })
-        this.#pump()
+        this.#begin(state, channel, had)
         const why = await abortable(channel.closed, signal)
         log.debug({ taskId: stored.task.id, parent: parent.peer, error: why.message }, 'channel ended')
       } catch (error) {
@@ -274,6 +269,21 @@ export class Download {
       }
       await clock.sleep(waitMs, { signal }).catch(() => {})
     }
+  }
+
+  /** A parent's channel is open: it hears what came and what began to come while it opened, then what we ask. */
+  #begin(state: ParentState, channel: ParentChannel, had: Bitmap): void {
+    const { stored } = this.#parts
+    const { peer } = state.parent
+    for (let piece = stored.have.nextSet(0); piece >= 0; piece = stored.have.nextSet(piece + 1))
+      if (!had.has(piece)) channel.tell(piece, 1)
+    for (const piece of this.#plan.underWay) if (!had.has(piece)) channel.coming(piece)
+    state.channel = channel
+    this.#plan.parentJoined(peer, channel.haves)
+    channel.onHaves((from, count) => {
+      if (this.#plan.parentHaves(peer, from, count)) this.#pump()
+    })
+    this.#pump()
   }
 
   async #ticking(signal: AbortSignal): Promise<void> {
@@ -308,9 +318,18 @@ export class Download {
           this.#plan.pieceFailed(action.parent, piece, 'unreachable')
           return
         }
-        void this.#queue.add(() => this.#fetch(channel, piece))
+        const controller = new AbortController()
+        const fetch = this.#fetch(channel, piece, controller)
+        this.#fetches.set(controller, fetch)
+        void fetch.finally(() => this.#fetches.delete(controller))
         return
       }
+      case 'coming':
+        for (const { channel } of this.#parents.values()) channel?.coming(action.piece)
+        return
+      case 'lost':
+        for (const { channel } of this.#parents.values()) channel?.lost(action.piece)
+        return
       case 'cancel':
         this.#asks
           .get(askName(action.parent, action.piece))
@@ -329,10 +348,9 @@ export class Download {
   }
 
   /** One question and its answer. Never throws: failures are the plan's to weigh, but those of our own disk end the task. */
-  async #fetch(channel: ParentChannel, piece: number): Promise<void> {
+  async #fetch(channel: ParentChannel, piece: number, controller: AbortController): Promise<void> {
     const { stored, clock, log, registration } = this.#parts
     const any = piece < 0
-    const controller = new AbortController()
     const name = askName(channel.parent, piece)
     if (!any) this.#asks.set(name, controller)
     let got = piece
@@ -342,13 +360,14 @@ export class Download {
       if (any) this.#asks.set(askName(channel.parent, started), controller)
       got = started
       this.#plan.pieceStarted(channel.parent, started, clock.monotonicMs())
+      this.#pump()
     }
     try {
       const given = any
         ? await channel.fetchAny({ signal: controller.signal, onStart })
         : { piece, body: await channel.fetch(piece, { signal: controller.signal, onStart }) }
       if (given === undefined) {
-        this.#plan.seedDrained(channel.parent)
+        this.#plan.parentDrained(channel.parent)
         return
       }
       got = given.piece
@@ -357,8 +376,8 @@ export class Download {
       const bytes = body.byteLength
       const fresh = await stored.write(got, body, { signal: controller.signal })
       const now = clock.monotonicMs()
-      this.#plan.pieceArrived(channel.parent, got, any, now)
-      if (fresh) this.#gained(got, bytes, this.#parents.get(channel.parent)?.parent.seed ?? any, now)
+      this.#plan.pieceArrived(channel.parent, got, now)
+      if (fresh) this.#gained(got, bytes, this.#parents.get(channel.parent)?.parent.seed ?? false, now)
     } catch (error) {
       if (stored.failure !== undefined || isDarnerError(error, 'DISK_FULL', 'STORE_CORRUPT')) {
         this.#done.reject(error)
@@ -413,11 +432,11 @@ export class Download {
     this.#parts.registration.report({ runs, complete, from: this.from })
   }
 
-  /** Seeds hear what we hold, so that they give us something else. */
+  /** Parents hear what we hold, so that they give us something else. */
   #tell(): void {
     if (this.#untold.length === 0) return
     for (const [from, count] of this.#untold.splice(0)) {
-      for (const { channel } of this.#parents.values()) if (channel?.chooses) channel.tell(from, count)
+      for (const { channel } of this.#parents.values()) channel?.tell(from, count)
     }
   }
 }

@@ -28,8 +28,3 @@ export function clearBit(words: Words, piece: number): void {
 export function setFrom(words: Words, map: ReadonlyBitmap): void {
   for (const [from, count] of map.ranges()) for (let piece = from; piece < from + count; piece++) setBit(words, piece)
 }
-
-/** The number of the lowest set bit of a word that isn't 0. */
-export function lowestBit(word: number): number {
-  return 31 - Math.clz32(word & -word)
-}

@@ -5,7 +5,7 @@ import { type Words, wordsFor } from './plan-bits.ts'
 export interface Ask {
   piece: number
   readonly any: boolean
-  /** When it was asked; of "any", when its first bytes came. */
+  /** When it was asked; once its first bytes are here, since then. */
   sinceMs: number
   /** Its first bytes are here. */
   started: boolean
@@ -13,13 +13,11 @@ export interface Ask {
 
 export interface PlanParent<P> {
   readonly id: P
-  /** It chooses what it gives: it is asked for "any" piece, and for named ones only where that didn't do. */
-  readonly chooses: boolean
   readonly has: Words
   /** Pieces it sent wrongly: never asked of it again. Made on first need. */
   banned: Set<number> | undefined
   readonly asks: Ask[]
-  /** Milliseconds between answers, or from the question to its answer where it had none before; smoothed. 0 = not known. */
+  /** Milliseconds that a piece takes from its first bytes on, smoothed. 0 = not known. */
   pieceMs: number
   lastAnswerMs: number
   answers: number
@@ -30,10 +28,9 @@ export interface PlanParent<P> {
   drained: boolean
 }
 
-export function newParent<P>(id: P, chooses: boolean, pieces: number): PlanParent<P> {
+export function newParent<P>(id: P, pieces: number): PlanParent<P> {
   return {
     id,
-    chooses,
     has: wordsFor(pieces),
     banned: undefined,
     asks: [],
@@ -74,7 +71,6 @@ export function takeAsk<P>(parent: PlanParent<P>, piece: number): Ask | undefine
 
 /** Questions under way here whose piece is known. */
 export function named<P>(parent: PlanParent<P>): number {
-  if (!parent.chooses) return parent.asks.length
   let count = 0
   for (const ask of parent.asks) if (ask.piece >= 0) count++
   return count

@@ -16,10 +16,11 @@ import {
   MAX_CHANNEL,
   OPEN_BACKGROUND,
   OPEN_METERED,
-  OPENED_CHOOSES,
   PIECE_LAST,
   type Refusal,
   refusalOf,
+  TELL_COMING,
+  TELL_LOST,
   UNMETERED,
 } from '../../src/wire/lane.ts'
 import type { Flow } from '../limits/buckets.ts'
@@ -27,7 +28,6 @@ import { type RateLimits, WIRE_FACTOR } from '../limits/limits.ts'
 import type { LaneLink, LinkHandler } from './link.ts'
 import { type ChannelHost, LaneChannel, type Wanted } from './parent-channel.ts'
 import type { PiecePool } from './piece-pool.ts'
-import { PendingRuns } from './runs.ts'
 
 export interface FetchOptions {
   /** Unanswered requests of one channel; more wait here. Not above what a parent allows. */
@@ -35,8 +35,6 @@ export interface FetchOptions {
   readonly maxChannels: number
   /** How long a parent may take to open a task. */
   readonly openMs: number
-  /** TELLs are gathered for this long. */
-  readonly newsMs: number
   /** Credit that a metered parent may hold unused. */
   readonly windowBytes: number
 }
@@ -45,7 +43,6 @@ export const FETCH_DEFAULTS: FetchOptions = {
   maxRequests: 60,
   maxChannels: 250,
   openMs: 10_000,
-  newsMs: 5,
   windowBytes: 256 * 1024,
 }
 
@@ -67,11 +64,9 @@ export class FetchSide implements LinkHandler, ChannelHost {
   /** Channels that we closed and the parent has not yet confirmed. */
   readonly #closing = new Map<number, LaneChannel>()
   readonly #opening = new Map<number, PromiseWithResolvers<void>>()
-  readonly #news = new Map<LaneChannel, PendingRuns>()
   readonly #unsubscribe: () => void
   #lastNumber = 0
   #lastRequest = 0
-  #newsTimer = false
   #discard: Uint8Array | undefined
 
   constructor(options: FetchOptions, parts: FetchParts) {
@@ -183,24 +178,16 @@ export class FetchSide implements LinkHandler, ChannelHost {
     if (this.#channels.get(channel.number) !== channel) return
     this.#channels.delete(channel.number)
     this.#closing.set(channel.number, channel)
-    this.#news.delete(channel)
     this.#link.send(FRAME.CLOSE, { channel: channel.number })
   }
 
+  hint(channel: LaneChannel, piece: number, coming: boolean): void {
+    const fields = { channel: channel.number, flags: coming ? TELL_COMING : TELL_LOST }
+    this.#link.send(FRAME.TELL, fields, encodeRuns([[piece, 1]]))
+  }
+
   tell(channel: LaneChannel, from: number, count: number): void {
-    const news = this.#news.get(channel) ?? new PendingRuns()
-    news.add(from, count)
-    this.#news.set(channel, news)
-    if (this.#newsTimer) return
-    this.#newsTimer = true
-    this.#link.run(async (signal) => {
-      await this.#parts.clock.sleep(this.#options.newsMs, { signal })
-      this.#newsTimer = false
-      for (const [waiting, pending] of this.#news) {
-        for (const runs of pending.take()) this.#link.send(FRAME.TELL, { channel: waiting.number }, encodeRuns(runs))
-      }
-      this.#news.clear()
-    })
+    this.#link.send(FRAME.TELL, { channel: channel.number }, encodeRuns([[from, count]]))
   }
 
   async onFrame(header: FrameHeader): Promise<void> {
@@ -216,7 +203,7 @@ export class FetchSide implements LinkHandler, ChannelHost {
     switch (header.type) {
       case FRAME.OPENED: {
         if (closing) return
-        channel.begin({ ...decodeOpened(payload), chooses: (header.flags & OPENED_CHOOSES) !== 0 })
+        channel.begin(decodeOpened(payload))
         this.#opening.get(channel.number)?.resolve()
         return
       }

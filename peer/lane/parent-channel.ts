@@ -30,6 +30,7 @@ export interface ChannelHost {
   ask(wanted: Wanted): void
   cancel(wanted: Wanted): void
   tell(channel: LaneChannel, from: number, count: number): void
+  hint(channel: LaneChannel, piece: number, coming: boolean): void
   release(body: Uint8Array): void
   close(channel: LaneChannel): void
   /** Looks again at how many bytes the parent may send on this channel. */
@@ -52,7 +53,6 @@ export class LaneChannel implements ParentChannel {
   readonly #queue: (() => void)[] = []
   #staleTold = 0
   #opened = false
-  #chooses = false
   /** What metering needs: body bytes that came, and that the parent may have sent. Infinite while it isn't metered. */
   receivedBytes = 0
   grantedBytes: number
@@ -75,10 +75,6 @@ export class LaneChannel implements ParentChannel {
 
   get haves(): ReadonlyBitmap {
     return this.#haves
-  }
-
-  get chooses(): boolean {
-    return this.#chooses
   }
 
   get opened(): boolean {
@@ -117,8 +113,6 @@ export class LaneChannel implements ParentChannel {
   }
 
   async fetchAny(options: FetchOptions): Promise<{ piece: number; body: Uint8Array } | undefined> {
-    if (!this.#chooses)
-      throw new DarnerError('BAD_ARGUMENT', `peer ${this.parent} doesn't choose pieces of ${this.task.id}: name one`)
     return this.#want(undefined, options)
   }
 
@@ -190,8 +184,16 @@ export class LaneChannel implements ParentChannel {
     this.#host.tell(this, from, count)
   }
 
+  coming(piece: number): void {
+    if (!this.signal.aborted) this.#host.hint(this, piece, true)
+  }
+
+  lost(piece: number): void {
+    if (!this.signal.aborted) this.#host.hint(this, piece, false)
+  }
+
   /** The parent opened the task. Throws PROTOCOL_VIOLATION when its geometry or its bitmap isn't that of our task. */
-  begin(opened: { bytes: number; pieceBytes: number; have: Uint8Array; chooses: boolean }): void {
+  begin(opened: { bytes: number; pieceBytes: number; have: Uint8Array }): void {
     if (this.#opened) throw new DarnerError('PROTOCOL_VIOLATION', `channel ${this.number} opened twice`)
     if (opened.bytes !== this.task.bytes || opened.pieceBytes !== this.task.pieceBytes) {
       const seen = `${opened.bytes} bytes in pieces of ${opened.pieceBytes}`
@@ -204,7 +206,6 @@ export class LaneChannel implements ParentChannel {
       for (const [from, count] of Bitmap.fromBytes(this.pieces, opened.have).ranges()) this.#haves.addRange(from, count)
     }
     this.#opened = true
-    this.#chooses = opened.chooses
   }
 
   /** The parent has more. Throws PROTOCOL_VIOLATION when it says the same things over and over. */

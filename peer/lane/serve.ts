@@ -17,7 +17,6 @@ import {
   MAX_SEGMENT_BYTES,
   OPEN_BACKGROUND,
   OPEN_METERED,
-  OPENED_CHOOSES,
   PIECE_LAST,
   putHeader,
   REFUSAL,
@@ -44,8 +43,8 @@ export const SERVE_DEFAULTS: ServeOptions = {
   maxChannels: 256,
   maxOpening: 16,
   maxRequests: 64,
-  newsMs: 5,
-  newsPieces: 16,
+  newsMs: 50,
+  newsPieces: 64,
 }
 
 export interface ServeParts {
@@ -118,7 +117,7 @@ export class ServeSide implements LinkHandler {
       case FRAME.CANCEL:
         return this.#cancel(channel, header.request)
       case FRAME.TELL:
-        return channel.told(decodeRuns(payload, channel.pieces))
+        return channel.told(decodeRuns(payload, channel.pieces), header.flags)
       case FRAME.CREDIT:
         channel.credit = creditOf(header)
         return
@@ -159,13 +158,8 @@ export class ServeSide implements LinkHandler {
       }
       const channel = this.#begin(shelf, { number, flags, childHas: message.have })
       const { bytes, pieceBytes } = shelf.task
-      const chooses = shelf.choose !== undefined
-      const have = chooses || shelf.have.count === 0 ? new Uint8Array(0) : shelf.have.toBytes()
-      this.#link.send(
-        FRAME.OPENED,
-        { channel: channel.number, flags: chooses ? OPENED_CHOOSES : 0 },
-        encodeOpened({ bytes, pieceBytes, have }),
-      )
+      const have = shelf.announces && shelf.have.count > 0 ? shelf.have.toBytes() : new Uint8Array(0)
+      this.#link.send(FRAME.OPENED, { channel: channel.number }, encodeOpened({ bytes, pieceBytes, have }))
     })
   }
 
@@ -253,13 +247,11 @@ export class ServeSide implements LinkHandler {
       this.#gone(channel, id, 'PIECE_ABSENT')
       return
     }
-    this.#enqueue(channel, { id, piece, offset: 0, cancelled: false })
+    this.#enqueue(channel, { id, piece, chosen: false, offset: 0, cancelled: false })
   }
 
   #any(channel: ServedChannel, { request: id }: FrameHeader): void {
     this.#admitRequest(channel, id)
-    if (channel.shelf.choose === undefined)
-      throw new DarnerError('PROTOCOL_VIOLATION', 'asks for any piece where nobody chooses')
     channel.open.set(id, undefined)
     channel.undecided.push(id)
     this.#chooseNext(channel)
@@ -267,13 +259,12 @@ export class ServeSide implements LinkHandler {
 
   /** Chooses one piece ahead of what is in service, no more, so that each choice is made late. */
   #chooseNext(channel: ServedChannel): void {
-    const { choose } = channel.shelf
-    if (choose === undefined || channel.choosing || channel.queue.length > 0 || channel.undecided.length === 0) return
+    if (channel.choosing || channel.queue.length > 0 || channel.undecided.length === 0) return
     channel.choosing = true
     this.#link.run(async () => {
       let piece: number | undefined
       try {
-        piece = await choose(channel.childHas, { signal: channel.signal })
+        piece = await channel.giving.choose({ signal: channel.signal })
       } catch (error) {
         if (channel.signal.aborted) return
         this.#end(channel, refusalFor(asDarnerError(error, 'choosing')), asDarnerError(error, 'choosing').message)
@@ -286,11 +277,8 @@ export class ServeSide implements LinkHandler {
       if (piece === undefined) {
         for (const none of id === undefined ? [] : [id, ...channel.undecided.splice(0)])
           this.#gone(channel, none, 'NONE_LEFT')
-      } else if (id === undefined) channel.shelf.unsent(piece)
-      else {
-        channel.childHas.add(piece)
-        this.#enqueue(channel, { id, piece, offset: 0, cancelled: false })
-      }
+      } else if (id === undefined) channel.giving.unsent(piece)
+      else this.#enqueue(channel, { id, piece, chosen: true, offset: 0, cancelled: false })
       this.#chooseNext(channel)
     })
   }
@@ -318,14 +306,13 @@ export class ServeSide implements LinkHandler {
 
   /** Ends a request whose piece did not reach the child whole. */
   #unsent(channel: ServedChannel, request: ServedRequest, refusal: Refusal): void {
-    if (channel.shelf.choose !== undefined) channel.childHas.remove(request.piece)
     channel.settle(request, undefined)
     this.#gone(channel, request.id, refusal)
   }
 
   #enqueue(channel: ServedChannel, request: ServedRequest): void {
     channel.open.set(request.id, request)
-    channel.owe(request)
+    if (request.chosen) channel.owe(request)
     channel.queue.push(request)
     this.#schedule(channel)
   }
@@ -337,6 +324,7 @@ export class ServeSide implements LinkHandler {
       child: this,
       priority: channel.priority,
       start: (slot) => this.#link.run(() => this.#serve(channel, slot)),
+      stalled: () => channel.stalled(),
       evict: () =>
         this.#link.fail(
           new DarnerError('PEER_STALLED', `lane with peer ${this.#link.peer}: reads too slowly while others wait`),
@@ -349,6 +337,7 @@ export class ServeSide implements LinkHandler {
     try {
       if (request !== undefined && !channel.signal.aborted) {
         this.#chooseNext(channel)
+        channel.begin(request)
         await this.#sendPiece(channel, request, slot)
       }
     } catch (error) {
@@ -387,6 +376,7 @@ export class ServeSide implements LinkHandler {
       const credit = channel.creditLeft
       if (credit === 0) {
         slot.park(true)
+        channel.giving.sent(request.piece)
         await channel.creditChange()
         slot.park(false)
         continue

@@ -3,14 +3,17 @@ import { DarnerError } from '../../src/base/errors.ts'
 import type { Priority } from '../../src/contracts/content.ts'
 import type { ShelfTask } from '../../src/contracts/exchange.ts'
 import { Bitmap } from '../../src/task/bitmap.ts'
+import type { GivingTo } from '../../src/task/giving.ts'
 import { pieceCount } from '../../src/task/task.ts'
-import { type Run, UNMETERED } from '../../src/wire/lane.ts'
+import { type Run, TELL_COMING, TELL_LOST, UNMETERED } from '../../src/wire/lane.ts'
 import { PendingRuns } from './runs.ts'
 
 /** A request that waits or is in service. `offset` is where a piece that stepped back goes on. */
 export interface ServedRequest {
   readonly id: number
   readonly piece: number
+  /** Our choice, not the child's. */
+  readonly chosen: boolean
   offset: number
   cancelled: boolean
 }
@@ -20,8 +23,10 @@ export class ServedChannel implements Disposable {
   readonly shelf: ShelfTask
   readonly priority: Priority
   readonly pieces: number
-  /** What the child has, told or on its way. */
-  readonly childHas: Bitmap
+  /** What this child is given when it asks for any piece. */
+  readonly giving: GivingTo
+  /** What the child told that it has. */
+  readonly #childHas: Bitmap
   /** Ends choosing, reading and waiting for this channel. */
   readonly controller = new AbortController()
   /** Piece requests that wait for a slot. */
@@ -40,6 +45,8 @@ export class ServedChannel implements Disposable {
   #creditBytes: number
   #creditCame: PromiseWithResolvers<void> | undefined
   #staleTold = 0
+  #hinted = 0
+  #inService: ServedRequest | undefined
   readonly #unsubscribe: () => void
 
   /** Owns `shelf`. `onNews` is called when pieces landed that the child should hear of. */
@@ -51,16 +58,16 @@ export class ServedChannel implements Disposable {
     this.priority = options.priority
     this.shelf = parts.shelf
     this.pieces = pieceCount(parts.shelf.task)
-    this.childHas =
-      options.childHas.byteLength === 0 ? new Bitmap(this.pieces) : Bitmap.fromBytes(this.pieces, options.childHas)
+    const { pieces } = this
+    this.#childHas = options.childHas.byteLength === 0 ? new Bitmap(pieces) : Bitmap.fromBytes(pieces, options.childHas)
+    this.giving = parts.shelf.give(this.#childHas)
     this.#creditBytes = options.metered ? 0 : UNMETERED
-    this.#unsubscribe =
-      parts.shelf.choose === undefined
-        ? parts.shelf.onPieces((from, count) => {
-            this.news.add(from, count)
-            parts.onNews(this)
-          })
-        : () => undefined
+    this.#unsubscribe = parts.shelf.announces
+      ? parts.shelf.onPieces((from, count) => {
+          this.news.add(from, count)
+          parts.onNews(this)
+        })
+      : () => undefined
   }
 
   get signal(): AbortSignal {
@@ -91,23 +98,51 @@ export class ServedChannel implements Disposable {
     this.#owed.set(request.id, request.piece)
   }
 
+  /** The request's piece begins to be sent, or goes on. */
+  begin(request: ServedRequest): void {
+    this.#inService = request
+    if (this.#owed.has(request.id)) return
+    this.owe(request)
+    this.giving.named(request.piece)
+  }
+
+  /** The child doesn't read what is in service: others may have the uplink. */
+  stalled(): void {
+    if (this.#inService) this.giving.sent(this.#inService.piece)
+  }
+
   /** Tells the shelf, once, that a request's piece went out whole (its bytes) or did not (undefined). */
   settle(request: ServedRequest, bytes: number | undefined): void {
     if (!this.#owed.delete(request.id)) return
-    if (bytes === undefined) this.shelf.unsent(request.piece)
-    else this.shelf.sent(request.piece, bytes)
+    if (bytes === undefined) this.giving.unsent(request.piece)
+    else {
+      this.giving.sent(request.piece)
+      this.shelf.sent(bytes)
+    }
   }
 
-  /** Notes what the child has. Throws PROTOCOL_VIOLATION when it tells the same things over and over. */
-  told(runs: readonly Run[]): void {
+  /** Notes what the child says of its pieces; `flags` as in a TELL. Throws PROTOCOL_VIOLATION when it says the same things over and over. */
+  told(runs: readonly Run[], flags: number): void {
     for (const [from, count] of runs) {
-      const before = this.childHas.count
-      this.childHas.addRange(from, count)
-      this.#staleTold += count - (this.childHas.count - before)
-      this.shelf.told?.(from, count)
+      if (flags !== 0) this.#hint(from, count, flags)
+      else {
+        const before = this.#childHas.count
+        this.#childHas.addRange(from, count)
+        this.#staleTold += count - (this.#childHas.count - before)
+        this.giving.told(from, count)
+      }
     }
-    if (this.#staleTold > staleAllowed(this.pieces)) {
-      throw new DarnerError('PROTOCOL_VIOLATION', `channel ${this.number}: ${this.#staleTold} pieces told again`)
+    if (Math.max(this.#staleTold, this.#hinted) > staleAllowed(this.pieces)) {
+      const told = `${this.#staleTold} pieces told again, ${this.#hinted} told as coming or lost`
+      throw new DarnerError('PROTOCOL_VIOLATION', `channel ${this.number}: ${told}`)
+    }
+  }
+
+  #hint(from: number, count: number, flags: number): void {
+    this.#hinted += count
+    for (let piece = from; piece < from + count; piece++) {
+      if (flags === TELL_COMING) this.giving.coming(piece)
+      else if (flags === TELL_LOST) this.giving.lost(piece)
     }
   }
 
@@ -116,7 +151,7 @@ export class ServedChannel implements Disposable {
     this.controller.abort(new DarnerError('CLOSED', `lane channel ${this.number} closed`))
     this.#creditCame?.resolve()
     this.#unsubscribe()
-    for (const piece of this.#owed.values()) this.shelf.unsent(piece)
+    for (const piece of this.#owed.values()) this.giving.unsent(piece)
     this.#owed.clear()
     this.shelf[Symbol.dispose]()
   }

@@ -39,6 +39,8 @@ export interface Job {
   readonly priority: Priority
   /** Called with the slot when the turn comes; must release it. */
   start(slot: Slot): void
+  /** Called when the child has read nothing for a while: the slot doesn't count for now. */
+  stalled(): void
   /** Called when the slot is needed more by others: the child has been stalled for long. */
   evict(): void
 }
@@ -49,6 +51,8 @@ export class Slot {
   #released = false
   #parked = false
   progressAtMs: number
+  /** Its job knows that it stands still. */
+  told = false
 
   constructor(slots: UploadSlots, job: Job, nowMs: number) {
     this.#slots = slots
@@ -172,12 +176,18 @@ export class UploadSlots {
       this.#movedBytes = 0
       this.#measuredAtMs = nowMs
     }
+    for (const slot of this.#active) {
+      if (slot.parked || slot.told || slot.progressAtMs > nowMs - this.#options.stalledMs) continue
+      slot.told = true
+      slot.job.stalled()
+    }
     if (this.#waits && this.#working >= this.#options.maxInService) this.#evict(nowMs)
     this.#pump()
   }
 
   moved(slot: Slot, bytes: number): void {
     slot.progressAtMs = this.#nowMs()
+    slot.told = false
     this.#movedBytes += bytes
   }
 

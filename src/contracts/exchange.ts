@@ -3,6 +3,7 @@
  * uses both halves; the supernode's seed uses the serving half, lent to it by the composition root.
  */
 import type { ReadonlyBitmap } from '../task/bitmap.ts'
+import type { GivingTo } from '../task/giving.ts'
 import type { Task, TaskId } from '../task/task.ts'
 import type { Priority } from './content.ts'
 
@@ -31,7 +32,7 @@ export interface PieceExchange extends AsyncDisposable {
 export interface OpenOptions {
   /** Shown to the parent, which checks it offline: a signed right of this peer to read. Empty where none is needed. */
   readonly pass: Uint8Array
-  /** What this peer holds already; a choosing parent (a seed) never sends it. */
+  /** What this peer holds already: the parent gives none of it. */
   readonly have: ReadonlyBitmap
   readonly priority: Priority
   readonly signal: AbortSignal
@@ -47,10 +48,8 @@ export interface FetchOptions {
 /** A child's view of one parent for one task. */
 export interface ParentChannel extends AsyncDisposable {
   readonly parent: PeerId
-  /** What the parent said it holds; grows. A choosing parent announces nothing here. */
+  /** What the parent said it holds; grows. A seed says nothing. */
   readonly haves: ReadonlyBitmap
-  /** True when the parent picks the pieces itself: ask it with {@link fetchAny}. */
-  readonly chooses: boolean
   /** Calls back after `haves` grew, with the new run. Returns the unsubscriber. */
   onHaves(listener: (from: number, count: number) => void): () => void
   /** Exactly the piece's bytes, not yet verified. Throws PIECE_ABSENT, PIECE_SHORT, PEER_REFUSED, PEER_UNREACHABLE, or the signal's reason. */
@@ -59,8 +58,12 @@ export interface ParentChannel extends AsyncDisposable {
   fetchAny(options: FetchOptions): Promise<{ piece: number; body: Uint8Array } | undefined>
   /** Gives the memory of a body from {@link fetch} or {@link fetchAny} back, for pieces to come. The caller must not touch it again. */
   release?(body: Uint8Array): void
-  /** Tells the parent what we hold now (batched by the caller). */
+  /** Tells the parent what we hold now. */
   tell(from: number, count: number): void
+  /** Tells the parent at once that a piece is on its way to us, from it or another, so that it gives us something else. */
+  coming(piece: number): void
+  /** Tells the parent that a piece isn't coming after all. */
+  lost(piece: number): void
   /** Resolves, with the reason, when the channel ended for any cause. */
   readonly closed: Promise<Error>
 }
@@ -81,12 +84,10 @@ export interface ShelfTask extends Disposable {
   onPieces(listener: (from: number, count: number) => void): () => void
   /** Fills `into` with the piece's verified bytes from `offset` on. Throws PIECE_ABSENT. */
   read(piece: number, offset: number, into: Uint8Array, options: { signal: AbortSignal }): Promise<void>
-  /** Present on a seed: which piece to give this child next, waiting for one; undefined when it has all. */
-  readonly choose?: (childHas: ReadonlyBitmap, options: { signal: AbortSignal }) => Promise<number | undefined>
-  /** Present on a seed: the child told that it holds these pieces now. */
-  readonly told?: (from: number, count: number) => void
-  /** A piece's last byte was handed to the transport. Called once for each piece that was given whole. */
-  sent(piece: number, bytes: number): void
-  /** A piece that was asked for or chosen couldn't be sent whole: the child left, cancelled, or reading failed. */
-  unsent(piece: number): void
+  /** Whether children hear what is here, and so may ask for it by name. A seed keeps silent: it gives each piece once before any twice. */
+  readonly announces: boolean
+  /** What this child is given of it, which holds `childHas` now. Called once; the task's owner disposes it with the task. */
+  give(childHas: ReadonlyBitmap): GivingTo
+  /** Bytes of a piece were handed to the transport, whole. */
+  sent(bytes: number): void
 }

@@ -6,8 +6,8 @@
  * A seed uses it without chance: each piece leaves it once before any leaves twice, in the order the origin is read. Peers
  * break ties by chance, so that neighbours with the same pieces don't give the same.
  *
- * Pure: no clock, no I/O. The caller owns the waiting: it calls {@link Handout.next} for its waiting children in the order
- * they asked, again after each `known`, `sent`, `failed`, `release` or `expire`.
+ * Pure: no clock, no I/O. The caller owns the waiting: it calls {@link Handout.give} with its waiting children in the order
+ * they asked, again after each event.
  */
 import { type Random, randomBelow } from '../base/clock.ts'
 import type { ReadonlyBitmap } from './bitmap.ts'
@@ -15,7 +15,7 @@ import type { ReadonlyBitmap } from './bitmap.ts'
 export interface HandoutOptions {
   /** Pieces being sent at once, over all children. Two keep a link busy; more delays each piece (docs/scheduling.md). */
   readonly slots: number
-  /** A piece that its child hasn't confirmed this long after it was given counts as lost, and its slot as free. */
+  /** A piece of which its child has said nothing this long after it was given counts as lost; no piece keeps a slot longer. */
   readonly confirmMs: number
   /** A child with so many pieces on their way to it, from all its parents, waits in {@link Handout.give}. */
   readonly incoming: number
@@ -34,7 +34,7 @@ interface Grant {
   coming: boolean
 }
 
-/** A child's place at a parent, for callers that tell much or keep a list of those that wait. Only a {@link Handout} looks inside. */
+/** A child's place at a parent. Only a {@link Handout} looks inside. */
 export interface Seat<C> {
   readonly child: C
   /** Two words for each 32 pieces: what the child has or is getting, from us or from others; and what it told that it has. */
@@ -49,28 +49,26 @@ export interface Seat<C> {
 /** The handout of one task. `C` names a child: a peer id, or a number in the simulator. */
 export class Handout<C> {
   readonly #options: HandoutOptions
-  readonly #pieces: number
   /** What may be given: piece `n` is bit `n & 31` of word `n >> 5`. */
   readonly #known: Uint32Array
   /** Children known to hold a piece, plus grants under way. */
   readonly #spread: Uint16Array
-  readonly #children = new Map<C, Seat<C>>()
+  readonly #seats = new Set<Seat<C>>()
   #busy = 0
 
   constructor(pieces: number, options: HandoutOptions = HANDOUT_DEFAULTS) {
     this.#options = options
-    this.#pieces = pieces
     this.#known = new Uint32Array((pieces + 31) >>> 5)
     this.#spread = new Uint16Array(pieces)
   }
 
-  /** Pieces being sent now; never above `slots`. */
+  /** Pieces being sent now. What is given never brings it above `slots`; pieces asked for by name may. */
   get busy(): number {
     return this.#busy
   }
 
   get children(): number {
-    return this.#children.size
+    return this.#seats.size
   }
 
   /** These pieces are here and may be given from now on. */
@@ -80,23 +78,13 @@ export class Handout<C> {
 
   /** A child opened the task, holding `have`. */
   join(child: C, have: ReadonlyBitmap): Seat<C> {
-    this.release(child)
     const words = new Uint32Array(2 * this.#known.length)
-    const record: Seat<C> = { child, words, taken: 0, held: 0, grants: [], granted: 0 }
-    this.#children.set(child, record)
-    for (const [from, count] of have.ranges()) this.confirmed(child, from, count)
-    return record
-  }
-
-  /** The piece to give to this child now; `wait` while there is none to give yet, `none` once it needs nothing more. */
-  next(child: C, nowMs: number): number | 'wait' | 'none' {
-    const record = this.#children.get(child)
-    if (!record || record.held >= this.#pieces) return 'none'
-    if (this.#busy >= this.#options.slots) return 'wait'
-    const piece = this.#choose(record)
-    if (piece < 0) return 'wait'
-    this.#grant(record, piece, nowMs)
-    return piece
+    const seat: Seat<C> = { child, words, taken: 0, held: 0, grants: [], granted: 0 }
+    this.#seats.add(seat)
+    for (const [from, count] of have.ranges()) {
+      for (let piece = from; piece < from + count; piece++) this.holds(seat, piece)
+    }
+    return seat
   }
 
   /**
@@ -123,48 +111,51 @@ export class Handout<C> {
       if (incoming === 0) break
     }
     if (!best) return undefined
-    this.#grant(best, bestPiece, nowMs)
+    this.#grant(best, { piece: bestPiece, sinceMs: nowMs, sending: true, coming: false })
     return { at: bestAt, piece: bestPiece }
   }
 
-  /** All bytes of a given piece went out: its slot is free, the child still owes the confirmation. */
-  sent(child: C, piece: number): void {
-    const record = this.#children.get(child)
-    const at = record?.grants.findIndex((grant) => grant.piece === piece) ?? -1
-    const grant = record?.grants[at]
-    if (!record || !grant) return
+  /** A piece that the child asked for by name begins to be sent: the uplink is busy with it. */
+  named(seat: Seat<C>, piece: number, nowMs: number): void {
+    if (!seat.grants.some((grant) => grant.piece === piece))
+      this.#grant(seat, { piece, sinceMs: nowMs, sending: true, coming: true })
+  }
+
+  /**
+   * A piece no longer keeps the uplink: all its bytes went out, or they wait for the child or for a limit. The child still
+   * owes the confirmation.
+   */
+  sent(seat: Seat<C>, piece: number): void {
+    const at = seat.grants.findIndex((grant) => grant.piece === piece)
+    const grant = seat.grants[at]
+    if (!grant) return
     this.#free(grant)
-    if (holds(record, piece)) this.#drop(record, at)
+    if (isHeld(seat, piece)) this.#drop(seat, at)
   }
 
   /** The child couldn't be sent the piece, or found it wrong: it may be given again, unless it told that it comes from elsewhere. */
-  failed(child: C, piece: number): void {
-    const record = this.#children.get(child)
-    const grant = record?.grants.find((one) => one.piece === piece)
-    if (record && grant) this.#withdraw(record, grant, grant.coming)
+  failed(seat: Seat<C>, piece: number): void {
+    const grant = seat.grants.find((one) => one.piece === piece)
+    if (grant) this.#withdraw(seat, grant, grant.coming)
   }
 
   /** The child told that a piece is on its way to it, from us or from another parent. */
-  coming(child: C, piece: number): void {
-    const seat = this.#children.get(child)
-    if (seat) this.comingTo(seat, piece)
-  }
-
-  /** The child told what it holds. */
-  confirmed(child: C, from: number, count: number): void {
-    const seat = this.#children.get(child)
-    if (seat) for (let piece = from; piece < from + count; piece++) this.heldBy(seat, piece)
-  }
-
-  /** {@link coming}, by the seat that {@link join} gave. */
-  comingTo(seat: Seat<C>, piece: number): void {
+  coming(seat: Seat<C>, piece: number): void {
     this.#take(seat, piece)
     if (seat.granted === 0) return
     for (const grant of seat.grants) if (grant.piece === piece) grant.coming = true
   }
 
-  /** {@link confirmed}, by the seat that {@link join} gave. */
-  heldBy(seat: Seat<C>, piece: number): void {
+  /** The child told that a piece isn't coming after all: it may be given. What we are sending of it ourselves goes on. */
+  lost(seat: Seat<C>, piece: number): void {
+    const grant = seat.granted === 0 ? undefined : seat.grants.find((one) => one.piece === piece)
+    if (grant?.sending) grant.coming = false
+    else if (grant) this.#withdraw(seat, grant, false)
+    else this.#untake(seat, piece)
+  }
+
+  /** The child told that it holds a piece. */
+  holds(seat: Seat<C>, piece: number): void {
     if (!add(seat.words, ((piece >>> 5) << 1) + 1, piece)) return
     seat.held++
     this.#take(seat, piece)
@@ -174,27 +165,29 @@ export class Handout<C> {
   }
 
   /** The child is gone: what it was given and didn't confirm is free again, and it counts as a holder no more. */
-  release(child: C): void {
-    const record = this.#children.get(child)
-    if (!record) return
-    for (const grant of record.grants) this.#free(grant)
+  release(seat: Seat<C>): void {
+    if (!this.#seats.delete(seat)) return
+    for (const grant of seat.grants) this.#free(grant)
     for (let at = 0; at < this.#known.length; at++) {
-      for (let word = record.words[at << 1] ?? 0; word !== 0; word &= word - 1) this.#lower((at << 5) + lowest(word))
+      for (let word = seat.words[at << 1] ?? 0; word !== 0; word &= word - 1) this.#lower((at << 5) + lowest(word))
     }
-    this.#children.delete(child)
   }
 
-  /** Takes back what children have held unconfirmed for too long. Returns what was taken. */
-  expire(nowMs: number): { child: C; piece: number }[] {
-    const late: { child: C; piece: number }[] = []
-    for (const [child, record] of this.#children) {
-      for (const grant of [...record.grants]) {
+  /**
+   * Takes back what children were given too long ago without a word of theirs that it is coming, and the uplink from what
+   * has kept it for as long. True when something may be given now that couldn't before.
+   */
+  expire(nowMs: number): boolean {
+    let changed = false
+    for (const seat of this.#seats) {
+      for (const grant of [...seat.grants]) {
         if (nowMs - grant.sinceMs < this.#options.confirmMs) continue
-        late.push({ child, piece: grant.piece })
-        this.#withdraw(record, grant, false)
+        changed ||= grant.sending || !grant.coming
+        if (grant.coming) this.#free(grant)
+        else this.#withdraw(seat, grant, false)
       }
     }
-    return late
+    return changed
   }
 
   /** The fewest known holders first; among equals by chance, or lower numbers first: the order in which the origin is read. */
@@ -226,31 +219,36 @@ export class Handout<C> {
     this.#busy--
   }
 
-  #withdraw(record: Seat<C>, grant: Grant, keep: boolean): void {
+  #withdraw(seat: Seat<C>, grant: Grant, keep: boolean): void {
     this.#free(grant)
-    this.#drop(record, record.grants.indexOf(grant))
-    if (keep || holds(record, grant.piece)) return
-    const at = (grant.piece >>> 5) << 1
-    record.taken--
-    record.words[at] = (record.words[at] ?? 0) & ~(1 << (grant.piece & 31))
-    this.#lower(grant.piece)
+    this.#drop(seat, seat.grants.indexOf(grant))
+    if (!keep) this.#untake(seat, grant.piece)
   }
 
-  #drop(record: Seat<C>, at: number): void {
-    record.grants.splice(at, 1)
-    record.granted--
+  #drop(seat: Seat<C>, at: number): void {
+    seat.grants.splice(at, 1)
+    seat.granted--
   }
 
-  #take(record: Seat<C>, piece: number): void {
-    if (!add(record.words, (piece >>> 5) << 1, piece)) return
-    record.taken++
+  #take(seat: Seat<C>, piece: number): void {
+    if (!add(seat.words, (piece >>> 5) << 1, piece)) return
+    seat.taken++
     this.#spread[piece] = (this.#spread[piece] ?? 0) + 1
   }
 
-  #grant(record: Seat<C>, piece: number, nowMs: number): void {
-    record.grants.push({ piece, sinceMs: nowMs, sending: true, coming: false })
-    record.granted++
-    this.#take(record, piece)
+  #untake(seat: Seat<C>, piece: number): void {
+    const at = (piece >>> 5) << 1
+    const mask = 1 << (piece & 31)
+    if (isHeld(seat, piece) || ((seat.words[at] ?? 0) & mask) === 0) return
+    seat.taken--
+    seat.words[at] = (seat.words[at] ?? 0) & ~mask
+    this.#lower(piece)
+  }
+
+  #grant(seat: Seat<C>, grant: Grant): void {
+    seat.grants.push(grant)
+    seat.granted++
+    this.#take(seat, grant.piece)
     this.#busy++
   }
 
@@ -259,7 +257,7 @@ export class Handout<C> {
   }
 }
 
-function holds({ words }: Seat<unknown>, piece: number): boolean {
+function isHeld({ words }: Seat<unknown>, piece: number): boolean {
   return ((words[((piece >>> 5) << 1) + 1] ?? 0) & (1 << (piece & 31))) !== 0
 }
 

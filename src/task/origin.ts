@@ -59,9 +59,6 @@ export const Credential = Type.Union([
 ])
 export type Credential = Static<typeof Credential>
 
-/** The place of blobs that hosts gave to the swarm themselves (`darner put`); nothing can be read there. */
-export const PUT_ORIGIN: UrlOrigin = { kind: 'url', url: 'http://put.invalid/' }
-
 /** A short name of an origin for logs and errors; no query, no user info. */
 export function originName(origin: Origin): string {
   if (origin.kind === 'registry') return `${origin.upstream}/${origin.repository}`

@@ -15,10 +15,10 @@
 import { DarnerError } from '../base/errors.ts'
 import { isTaskId, MAX_PIECE_BYTES, MAX_TASK_BYTES, MIN_PIECE_BYTES, type TaskId } from '../task/task.ts'
 
-export const LANE_VERSION = 1
+export const LANE_VERSION = 2
 /** ALPN name of the TLS lane, and the libp2p protocol of the fallback. */
-export const LANE_ALPN = 'darner-lane/1'
-export const LANE_PROTOCOL = '/darner/lane/1'
+export const LANE_ALPN = 'darner-lane/2'
+export const LANE_PROTOCOL = '/darner/lane/2'
 export const PREFACE_BYTES = 8
 export const HEADER_BYTES = 16
 
@@ -42,13 +42,13 @@ export const FRAME = {
   ANY: 3,
   /** child: no longer wants `request`; the parent ends it with the last segment, or with GONE. */
   CANCEL: 4,
-  /** child: has these runs now. Payload: runs. */
+  /** child: has these runs now; flags TELL_*: they are on their way to it from this parent or another, or aren't after all. Payload: runs. */
   TELL: 5,
   /** child: done with the channel; all its requests are void. */
   CLOSE: 6,
   /** child: the parent may have sent `request << 32 | number` body bytes on this channel since it was opened. All ones: no bound. */
   CREDIT: 7,
-  /** parent: the task is open. flags OPENED_*; payload: task bytes (8), piece bytes (4), bitmap of what the parent has (or nothing). */
+  /** parent: the task is open. Payload: task bytes (8), piece bytes (4), bitmap of what the parent has (or nothing). */
   OPENED: 16,
   /** parent: it is not. `number` is a refusal from {@link REFUSAL}; payload: text. */
   REFUSED: 17,
@@ -73,7 +73,8 @@ export type FrameType = (typeof FRAME)[keyof typeof FRAME]
 export const OPEN_BACKGROUND = 1
 /** The channel starts with no credit. */
 export const OPEN_METERED = 2
-export const OPENED_CHOOSES = 1
+export const TELL_COMING = 1
+export const TELL_LOST = 2
 /** This segment completes the piece. */
 export const PIECE_LAST = 1
 

@@ -27,7 +27,6 @@ export function exchangeContract(name: string, aPair: (shelf: Shelf) => Promise<
       await using pair = await aPair(shelf)
       await using channel = await pair.child.open(pair.parent, shelf.task, opening(4))
       assert.equal(channel.parent, pair.parent.peer)
-      assert.equal(channel.chooses, false)
       const bodies = await Promise.all(numbers(shelf).map((piece) => channel.fetch(piece, { signal: soon() })))
       assert.deepEqual(Buffer.concat(bodies), shelf.body)
       assert.deepEqual(
@@ -121,10 +120,9 @@ export function exchangeContract(name: string, aPair: (shelf: Shelf) => Promise<
 
     it('takes what a choosing parent gives, until it has none left', async () => {
       const order = [3, 0, 4, 1, 2]
-      const shelf = aShelf({ choose: async (has) => order.find((piece) => !has.has(piece)) })
+      const shelf = aShelf({ silent: true, choose: async (has) => order.find((piece) => !has.has(piece)) })
       await using pair = await aPair(shelf)
       await using channel = await pair.child.open(pair.parent, shelf.task, opening(5))
-      assert.equal(channel.chooses, true)
       assert.equal(channel.haves.count, 0)
       const got: number[] = []
       for (;;) {
@@ -153,6 +151,18 @@ export function exchangeContract(name: string, aPair: (shelf: Shelf) => Promise<
         given.map((one) => one?.piece),
         [0, 3, 4, undefined, undefined, undefined],
       )
+    })
+
+    it('tells a parent what is coming and what is not, in the order in which it says so', async () => {
+      const shelf = aShelf()
+      await using pair = await aPair(shelf)
+      await using channel = await pair.child.open(pair.parent, shelf.task, opening(5))
+      channel.coming(3)
+      channel.lost(3)
+      channel.coming(4)
+      channel.tell(4, 1)
+      await shelf.until(() => shelf.told.length === 1)
+      assert.deepEqual([shelf.coming, shelf.lost, shelf.told], [[3, 4], [3], [[4, 1]]])
     })
 
     it('waits for a piece that the parent has yet to choose', async () => {

@@ -78,7 +78,7 @@ async function ask(parent: PeerAddress, identity: Identity, digest: Digest, byte
     priority: 'interactive',
     signal,
   })
-  return await (channel.chooses ? channel.fetchAny({ signal }) : channel.fetch(0, { signal }))
+  return await channel.fetchAny({ signal })
 }
 
 async function filesUnder(directory: string): Promise<string[]> {

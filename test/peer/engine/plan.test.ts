@@ -3,243 +3,260 @@ import { type Action, PLAN_DEFAULTS, Plan, type PlanOptions } from '../../../pee
 import { randomBelow, seededRandom } from '../../../src/base/clock.ts'
 import { Bitmap } from '../../../src/task/bitmap.ts'
 
+const FOUR = ['a', 'b', 'c', 'd']
+
 function aPlan(pieces: number, options: Partial<PlanOptions> = {}, seed = 1): Plan<string> {
   const plan = new Plan<string>({ ...PLAN_DEFAULTS, pieces, pieceBytes: 65536, ...options }, seededRandom(seed))
   plan.pieceKnown(0, pieces)
   return plan
 }
 
-function holding(pieces: number, ...held: number[]): Bitmap {
-  const map = new Bitmap(pieces)
-  for (const piece of held) map.add(piece)
-  return map
+/** A plan whose parents hold everything and have been asked for any piece. */
+function aPlanOf(pieces: number, parents: readonly string[], options: Partial<PlanOptions> = {}): Plan<string> {
+  const plan = aPlan(pieces, options)
+  for (const id of parents) plan.parentJoined(id, Bitmap.full(pieces))
+  plan.decide(0)
+  return plan
 }
 
 function asks(actions: Action<string>[]): [parent: string, piece: number][] {
   return actions.flatMap((action) => (action.kind === 'ask' ? [[action.parent, action.piece] as [string, number]] : []))
 }
 
+/** What is told to all parents. */
+function tells(actions: Action<string>[]): string[] {
+  return actions.flatMap((action) =>
+    action.kind === 'coming' || action.kind === 'lost' ? [`${action.kind} ${action.piece}`] : [],
+  )
+}
+
+const cancel = (parent: string, piece: number) => ({ kind: 'cancel', parent, piece }) as const
+const askAny = (parent: string) => ({ kind: 'askAny', parent }) as const
+
 describe('Plan', () => {
-  it('asks for the piece that fewest parents have', () => {
-    const plan = aPlan(4, { depth: 1, minInFlight: 1 })
-    plan.parentJoined('a', false, holding(4, 0, 1, 2))
-    plan.parentJoined('b', false, holding(4, 0, 1))
-    plan.parentHaves('a', 3, 0, 0)
-    const [first] = asks(plan.decide(0))
-    if (first?.[0] === 'a') assert.equal(first[1], 2)
-    else assert.ok(first && first[1] < 2)
-  })
-
-  it('asks normal parents only for pieces whose digest is known', () => {
-    const plan = new Plan<string>({ ...PLAN_DEFAULTS, pieces: 4, pieceBytes: 1 }, seededRandom(1))
-    plan.parentJoined('a', false, Bitmap.full(4))
-    assert.deepEqual(plan.decide(0), [])
-    plan.pieceKnown(2, 1)
-    assert.deepEqual(asks(plan.decide(0)), [['a', 2]])
-  })
-
-  it('asks a seed among other parents for any piece, no more than keeps it busy, and not after it has none left', () => {
-    const plan = aPlan(10, { perSeed: 2 })
-    plan.parentJoined('s', true, undefined)
-    plan.parentJoined('a', false, new Bitmap(10))
-    assert.deepEqual(plan.decide(0), [
-      { kind: 'askAny', parent: 's' },
-      { kind: 'askAny', parent: 's' },
-    ])
-    plan.pieceArrived('s', 7, true, 5)
-    assert.equal(plan.decide(5).length, 1)
-    plan.seedDrained('s')
-    assert.deepEqual(plan.decide(6), [])
-  })
-
-  it('keeps one question at each of many parents that choose, and more where there are few', () => {
+  it('keeps one question at each of many parents, and more where there are few', () => {
     const plan = aPlan(100)
-    plan.parentJoined('a', true, undefined)
+    plan.parentJoined('a', undefined)
     assert.equal(plan.decide(0).length, 4)
     const many = aPlan(100)
-    for (let n = 0; n < 8; n++) many.parentJoined(`p${n}`, true, Bitmap.full(100))
+    for (let n = 0; n < 8; n++) many.parentJoined(`p${n}`, Bitmap.full(100))
     assert.equal(many.decide(0).length, 8)
     assert.deepEqual(many.decide(1), [])
-    assert.equal(many.pieceStarted('p0', 3, 1), true)
-    many.pieceArrived('p0', 3, true, 2)
-    assert.deepEqual(many.decide(2), [{ kind: 'askAny', parent: 'p0' }])
+    many.pieceStarted('p0', 3, 1)
+    assert.deepEqual(many.decide(1), [{ kind: 'coming', piece: 3 }])
+    many.pieceArrived('p0', 3, 2)
+    assert.deepEqual(many.decide(2), [askAny('p0')])
   })
 
-  it('cancels the second copy of a piece that two parents chose, and asks again', () => {
-    const plan = aPlan(100, { perSeed: 1 })
-    for (const id of ['a', 'b', 'c', 'd']) plan.parentJoined(id, true, undefined)
-    plan.decide(0)
-    assert.equal(plan.pieceStarted('a', 5, 1), true)
-    assert.equal(plan.pieceStarted('b', 5, 2), false)
-    assert.deepEqual(plan.decide(2), [
-      { kind: 'cancel', parent: 'b', piece: 5 },
-      { kind: 'askAny', parent: 'b' },
-    ])
+  it('asks a parent no more that has nothing left', () => {
+    const plan = aPlanOf(10, FOUR)
+    plan.parentDrained('a')
+    assert.deepEqual(plan.decide(1), [])
+    assert.equal(plan.inFlight, 3)
+  })
+
+  it('cancels the second copy of a piece at its first bytes, and asks again', () => {
+    const plan = aPlanOf(100, FOUR)
+    plan.pieceStarted('a', 5, 1)
+    assert.deepEqual(tells(plan.decide(1)), ['coming 5'])
+    plan.pieceStarted('b', 5, 2)
+    assert.deepEqual(plan.decide(2), [cancel('b', 5), askAny('b')])
     assert.deepEqual([...plan.underWay], [5])
-    plan.pieceArrived('a', 5, true, 9)
+    plan.pieceArrived('a', 5, 9)
+    plan.pieceStarted('c', 5, 9)
+    assert.deepEqual(plan.decide(9), [cancel('c', 5), askAny('a'), askAny('c')])
     assert.equal(plan.wasted, 0)
   })
 
-  it('lets a second copy come that a seed chose where others do not choose', () => {
-    const plan = aPlan(10, { depth: 1, minInFlight: 1 })
-    plan.parentJoined('s', true, undefined)
-    plan.parentJoined('a', false, holding(10, 4))
-    assert.deepEqual(asks(plan.decide(0)), [['a', 4]])
-    plan.pieceStarted('a', 4, 1)
-    assert.equal(plan.pieceStarted('s', 4, 2), false)
-    assert.deepEqual(plan.decide(2), [])
-    plan.pieceArrived('a', 4, false, 3)
-    assert.deepEqual(plan.decide(3), [
-      { kind: 'cancel', parent: 's', piece: 4 },
-      { kind: 'askAny', parent: 's' },
-    ])
-  })
-
-  it('asks by name for what got lost on its way, because the parents that choose think it is here', () => {
-    const plan = aPlan(100)
-    for (const id of ['a', 'b', 'c', 'd']) plan.parentJoined(id, true, holding(100, ...(id === 'c' ? [5] : [])))
-    plan.decide(0)
+  it('tells the parents of a piece that got lost on its way', () => {
+    const plan = aPlanOf(100, FOUR)
     plan.pieceStarted('a', 5, 1)
+    plan.decide(1)
     plan.parentLeft('a')
-    assert.deepEqual(asks(plan.decide(2)), [['c', 5]])
-    plan.pieceFailed('c', 5, 'absent')
-    assert.deepEqual(asks(plan.decide(3)), [])
-    assert.equal(plan.parentHaves('d', 5, 1, 4), true)
-    assert.deepEqual(asks(plan.decide(4)), [['d', 5]])
+    assert.deepEqual(tells(plan.decide(2)), ['lost 5'])
+    assert.deepEqual([...plan.underWay], [])
+    plan.pieceStarted('b', 5, 3)
+    assert.deepEqual(tells(plan.decide(3)), ['coming 5'])
   })
 
-  it('asks elsewhere for a piece whose answer began and stands still, and leaves parents alone that had nothing to give', () => {
-    const plan = aPlan(100)
-    for (const id of ['a', 'b', 'c', 'd']) plan.parentJoined(id, true, Bitmap.full(100))
-    plan.decide(0)
+  it('lets others give what began and stands still, and leaves parents alone that had nothing to give', () => {
+    const plan = aPlanOf(100, FOUR)
     plan.pieceStarted('a', 1, 0)
-    plan.pieceArrived('a', 1, true, 10)
+    plan.pieceArrived('a', 1, 10)
     plan.decide(10)
     plan.pieceStarted('b', 2, 10)
+    plan.decide(10)
     plan.tick(500)
-    const [other] = asks(plan.decide(500))
-    assert.ok(other && other[0] !== 'b' && other[1] === 2)
-    plan.tick(900)
+    assert.deepEqual(plan.decide(500), [{ kind: 'lost', piece: 2 }])
+    plan.pieceStarted('c', 2, 600)
+    assert.deepEqual(plan.decide(600), [{ kind: 'coming', piece: 2 }], 'both may come now')
+    plan.pieceStarted('d', 2, 601)
+    assert.deepEqual(plan.decide(601), [cancel('d', 2), askAny('d')])
+    plan.pieceArrived('c', 2, 700)
+    assert.deepEqual(plan.decide(700), [cancel('b', 2), askAny('c')])
+  })
+
+  it('replaces a parent that goes on standing still', () => {
+    const plan = aPlanOf(100, FOUR)
+    plan.pieceStarted('a', 1, 0)
+    plan.pieceArrived('a', 1, 10)
+    plan.pieceStarted('b', 2, 10)
+    plan.decide(10)
+    for (const nowMs of [500, 900]) plan.tick(nowMs)
     assert.deepEqual(
       plan.decide(900).filter((action) => action.kind === 'replace'),
       [{ kind: 'replace', parent: 'b', reason: 'stalled' }],
     )
+    assert.equal(plan.parents, 3)
   })
 
-  it('gives readers what they wait for first, in order', () => {
-    const plan = aPlan(64, { depth: 3, minInFlight: 3 })
-    for (const id of ['a', 'b', 'c']) plan.parentJoined(id, false, Bitmap.full(64))
-    plan.demand(40, 43, 1)
+  it('asks by name, in order, for what readers wait for, a few at a time, and says so to all', () => {
+    const plan = aPlanOf(64, FOUR, { maxNamed: 2 })
+    plan.have(41, 1)
+    plan.demand(40, 44, 1)
+    const actions = plan.decide(1)
     assert.deepEqual(
-      asks(plan.decide(0)).map(([, piece]) => piece),
-      [40, 41, 42],
+      asks(actions).map(([, piece]) => piece),
+      [40, 42],
+    )
+    assert.deepEqual(tells(actions), ['coming 40', 'coming 42'])
+    const [first] = asks(actions)
+    assert.ok(first)
+    plan.pieceStarted(first[0], 40, 2)
+    plan.pieceArrived(first[0], 40, 3)
+    assert.deepEqual(
+      asks(plan.decide(3)).map(([, piece]) => piece),
+      [43],
+    )
+    plan.undemand(40, 44)
+    plan.demand(0, 64, 1)
+    assert.deepEqual(asks(plan.decide(4)), [], 'two are under way')
+  })
+
+  it('asks by name only for pieces whose digest is known, and only of parents that said that they have them', () => {
+    const plan = new Plan<string>({ ...PLAN_DEFAULTS, pieces: 4, pieceBytes: 1 }, seededRandom(1))
+    plan.parentJoined('seed', undefined)
+    plan.parentJoined('a', new Bitmap(4))
+    plan.demand(2, 3, 1)
+    assert.deepEqual(asks(plan.decide(0)), [])
+    assert.equal(plan.parentHaves('a', 2, 1), true)
+    assert.deepEqual(asks(plan.decide(1)), [])
+    plan.pieceKnown(2, 1)
+    assert.deepEqual(asks(plan.decide(2)), [['a', 2]])
+  })
+
+  it('takes a piece that it asked for by name from whoever begins it first', () => {
+    const plan = aPlanOf(64, FOUR)
+    plan.demand(40, 41, 1)
+    const [asked] = asks(plan.decide(1))
+    assert.ok(asked)
+    const other = FOUR.find((id) => id !== asked[0]) ?? ''
+    plan.pieceStarted(other, 40, 2)
+    const actions = plan.decide(2)
+    assert.deepEqual(
+      actions.filter(({ kind }) => kind === 'cancel'),
+      [cancel(asked[0], 40)],
+    )
+    assert.deepEqual(tells(actions), ['coming 40'])
+  })
+
+  it('asks another for what a reader waits for when its parent stands still', () => {
+    const plan = aPlanOf(64, FOUR)
+    plan.pieceStarted('a', 1, 0)
+    plan.pieceArrived('a', 1, 10)
+    plan.demand(40, 41, 1)
+    const [asked] = asks(plan.decide(10))
+    assert.ok(asked)
+    plan.tick(500)
+    const [other] = asks(plan.decide(500))
+    assert.ok(other && other[0] !== asked[0] && other[1] === 40)
+  })
+
+  it('bounds what arrives at once by count and by bytes', () => {
+    for (const options of [{ maxInFlight: 2 }, { inFlightBytes: 2 * 65536 + 1 }]) {
+      const plan = aPlanOf(500, FOUR, options)
+      for (const [piece, id] of FOUR.entries()) plan.pieceStarted(id, piece, 1)
+      assert.deepEqual(
+        plan.decide(1).filter(({ kind }) => kind === 'cancel'),
+        [cancel('c', 2), cancel('d', 3)],
+      )
+      plan.pieceArrived('a', 0, 2)
+      plan.pieceStarted('c', 4, 3)
+      assert.ok(tells(plan.decide(3)).includes('coming 4'))
+    }
+  })
+
+  it('drops a parent at its first corrupt piece, so that others give it', () => {
+    const plan = aPlanOf(8, ['liar', 'b', 'c', 'd'])
+    plan.pieceStarted('liar', 0, 1)
+    plan.decide(1)
+    plan.pieceFailed('liar', 0, 'corrupt')
+    const actions = plan.decide(2)
+    assert.deepEqual(tells(actions), ['lost 0'])
+    assert.deepEqual(
+      actions.filter(({ kind }) => kind === 'replace'),
+      [{ kind: 'replace', parent: 'liar', reason: 'corrupt' }],
     )
   })
 
-  it('bounds what is under way by count and by bytes', () => {
-    const plan = aPlan(500, { inFlightBytes: 5 * 65536 })
-    for (let n = 0; n < 10; n++) plan.parentJoined(`p${n}`, false, Bitmap.full(500))
-    assert.equal(asks(plan.decide(0)).length, 5)
-    assert.equal(plan.inFlight, 5)
-  })
-
-  it('asks elsewhere for what a lost parent owed, and for nothing more', () => {
-    const plan = aPlan(2)
-    plan.parentJoined('a', false, Bitmap.full(2))
-    assert.equal(asks(plan.decide(0)).length, 2)
-    plan.parentLeft('a')
-    assert.equal(plan.inFlight, 0)
-    plan.parentJoined('b', false, holding(2, 1))
-    assert.deepEqual(asks(plan.decide(1)), [['b', 1]])
-  })
-
-  it('drops a parent at its first corrupt piece and fetches that elsewhere', () => {
-    const plan = aPlan(1)
-    plan.parentJoined('liar', false, Bitmap.full(1))
-    plan.decide(0)
-    plan.pieceFailed('liar', 0, 'corrupt')
-    assert.deepEqual(plan.decide(1), [{ kind: 'replace', parent: 'liar', reason: 'corrupt' }])
-    plan.parentJoined('b', false, Bitmap.full(1))
-    assert.deepEqual(asks(plan.decide(2)), [['b', 0]])
-  })
-
   it('believes a parent that says it lacks a piece', () => {
-    const plan = aPlan(1)
-    plan.parentJoined('a', false, Bitmap.full(1))
-    plan.decide(0)
+    const plan = aPlanOf(8, ['a'])
+    plan.demand(0, 1, 1)
+    assert.deepEqual(asks(plan.decide(0)), [['a', 0]])
     plan.pieceFailed('a', 0, 'absent')
-    assert.deepEqual(plan.decide(1), [])
-    plan.parentHaves('a', 0, 1, 2)
+    assert.deepEqual(asks(plan.decide(1)), [])
+    plan.parentHaves('a', 0, 1)
     assert.deepEqual(asks(plan.decide(2)), [['a', 0]])
   })
 
-  it('goes round a stalled parent within a second and replaces it when it stays silent', () => {
-    const plan = aPlan(200, { depth: 4, minInFlight: 4 })
-    plan.parentJoined('good', false, Bitmap.full(200))
-    plan.parentJoined('dead', false, Bitmap.full(200))
-    const owed = new Set<number>()
-    const again: number[] = []
-    let replacedMs = 0
-    let waiting = plan.decide(0)
-    for (let nowMs = 20; nowMs <= 1000 && replacedMs === 0; nowMs += 20) {
-      for (const action of waiting) {
-        if (action.kind === 'replace') replacedMs = nowMs
-        if (action.kind !== 'ask') continue
-        if (action.parent === 'dead') owed.add(action.piece)
-        else {
-          if (owed.has(action.piece)) again.push(nowMs)
-          plan.pieceArrived('good', action.piece, false, nowMs)
-        }
-      }
-      plan.tick(nowMs)
-      waiting = plan.decide(nowMs)
-    }
-    assert.ok(replacedMs > 0, 'the dead parent was never replaced')
-    assert.ok(again.length > 0, 'what it owed was never asked elsewhere')
-    assert.equal(plan.parents, 1)
+  it('asks a second parent for the last pieces when they take longer than usual', () => {
+    const plan = aPlanOf(100, FOUR)
+    plan.have(0, 98)
+    plan.pieceStarted('a', 98, 0)
+    plan.pieceArrived('a', 98, 10)
+    plan.pieceStarted('b', 99, 10)
+    assert.deepEqual(asks(plan.decide(15)), [])
+    const [second] = asks(plan.decide(30))
+    assert.ok(second && second[0] !== 'b' && second[1] === 99)
+    assert.deepEqual(asks(plan.decide(60)), [], 'twice is enough')
   })
 
-  it('moves a waiting question to a new holder, and never one whose answer has begun', () => {
-    const plan = aPlan(1)
-    plan.parentJoined('a', false, Bitmap.full(1))
-    plan.parentJoined('b', false, new Bitmap(1))
-    plan.decide(0)
-    plan.pieceStarted('a', 0, 0)
-    plan.parentHaves('b', 0, 1, 1)
-    assert.deepEqual(plan.decide(1), [])
-    let moved = 0
-    for (let seed = 1; seed <= 20; seed++) {
-      const other = aPlan(1, {}, seed)
-      other.parentJoined('a', false, Bitmap.full(1))
-      other.parentJoined('b', false, new Bitmap(1))
-      other.decide(0)
-      other.parentHaves('b', 0, 1, 1)
-      const actions = other.decide(1)
-      if (actions.length === 0) continue
-      moved++
-      assert.deepEqual(actions, [
-        { kind: 'cancel', parent: 'a', piece: 0 },
-        { kind: 'ask', parent: 'b', piece: 0 },
-      ])
-    }
-    assert.ok(moved > 0 && moved < 20, `moved ${moved} of 20`)
-  })
-
-  it('finishes under failures, asking no piece twice outside the endgame', () => {
-    for (let seed = 1; seed <= 40; seed++) playOut(seed)
+  it('finishes under failures, and takes nothing twice that it knows to be coming', () => {
+    for (let seed = 1; seed <= 60; seed++) playOut(seed)
   })
 })
 
-/** Plays one download against parents that fail, leave and come by chance. */
+interface Flying {
+  readonly parent: string
+  piece: number
+  started: boolean
+}
+
+/** Plays one download against parents that choose by chance, fail, leave and come. */
 function playOut(seed: number): void {
   const random = seededRandom(seed)
   const pieces = 20 + randomBelow(random, 200)
   const plan = aPlan(pieces, {}, seed)
   const have = new Bitmap(pieces)
-  const flying: { parent: string; piece: number }[] = []
+  const flying: Flying[] = []
   const parents = new Map<string, Bitmap>()
+  const coming = new Set<number>()
   let names = 0
-  let late = 0
+  const forget = (gone: (one: Flying) => boolean) => {
+    for (let at = flying.length - 1; at >= 0; at--) if (flying[at] && gone(flying[at] as Flying)) flying.splice(at, 1)
+  }
+  const perform = (action: Action<string>) => {
+    if (action.kind === 'coming') coming.add(action.piece)
+    else if (action.kind === 'lost') coming.delete(action.piece)
+    else if (action.kind === 'cancel') forget((one) => one.parent === action.parent && one.piece === action.piece)
+    else if (action.kind === 'replace') {
+      forget((one) => one.parent === action.parent)
+      parents.delete(action.parent)
+    } else {
+      if (action.kind === 'ask') assert.ok(!have.has(action.piece), `seed ${seed}: asked for a piece that is here`)
+      flying.push({ parent: action.parent, piece: action.kind === 'ask' ? action.piece : -1, started: false })
+    }
+  }
   for (let nowMs = 0; !plan.done; nowMs += 5) {
     assert.ok(nowMs < 60_000, `seed ${seed}: not done after a minute: ${plan.describe()}`)
     if (parents.size < 3 || random() < 0.02) {
@@ -247,42 +264,42 @@ function playOut(seed: number): void {
       const haves = new Bitmap(pieces)
       for (let piece = 0; piece < pieces; piece++) if (random() < 0.6) haves.add(piece)
       parents.set(id, haves)
-      plan.parentJoined(id, false, haves)
+      plan.parentJoined(id, haves)
     }
+    if (random() < 0.05) plan.demand(randomBelow(random, pieces), pieces, 1)
     plan.tick(nowMs)
-    for (const action of plan.decide(nowMs)) {
-      if (action.kind === 'cancel' || action.kind === 'replace') {
-        for (let at = flying.length - 1; at >= 0; at--) {
-          const one = flying[at]
-          if (one?.parent === action.parent && (action.kind === 'replace' || one.piece === action.piece))
-            flying.splice(at, 1)
-        }
-        if (action.kind === 'replace') {
-          parents.delete(action.parent)
-          late++
-        }
-      } else if (action.kind === 'ask') {
-        assert.ok(!have.has(action.piece), `seed ${seed}: asked for a piece that is here`)
-        assert.ok(parents.get(action.parent)?.has(action.piece), `seed ${seed}: asked a parent that lacks the piece`)
-        const twice = flying.some((one) => one.piece === action.piece)
-        const ending = pieces - have.count <= Math.max(2, Math.ceil(pieces * PLAN_DEFAULTS.endgame))
-        assert.ok(!twice || ending || late > 0 || nowMs > 250, `seed ${seed}: piece ${action.piece} asked twice`)
-        flying.push({ parent: action.parent, piece: action.piece })
-      }
-    }
-    assert.equal(plan.inFlight <= flying.length, true, `seed ${seed}: in flight`)
-    const at = randomBelow(random, Math.max(1, flying.length))
-    const [one] = flying.splice(at, 1)
+    for (const action of plan.decide(nowMs)) perform(action)
+    assert.deepEqual(
+      [...plan.underWay].filter((piece) => have.has(piece)),
+      [],
+      `seed ${seed}: under way and here`,
+    )
+    const one = flying[randomBelow(random, Math.max(1, flying.length))]
     if (!one) continue
+    if (!one.started) {
+      if (one.piece < 0) {
+        const lacks = Array.from({ length: pieces }, (_, piece) => piece).filter(
+          (piece) => parents.get(one.parent)?.has(piece) && !have.has(piece) && (!coming.has(piece) || random() < 0.05),
+        )
+        one.piece = lacks[randomBelow(random, lacks.length)] ?? -1
+        if (one.piece < 0) continue
+      }
+      one.started = true
+      plan.pieceStarted(one.parent, one.piece, nowMs)
+      for (const action of plan.decide(nowMs)) perform(action)
+      continue
+    }
     const luck = random()
     if (luck < 0.03) {
+      forget((other) => other === one)
       plan.pieceFailed(one.parent, one.piece, 'short')
     } else if (luck < 0.04) {
       plan.parentLeft(one.parent)
       parents.delete(one.parent)
-      for (let n = flying.length - 1; n >= 0; n--) if (flying[n]?.parent === one.parent) flying.splice(n, 1)
+      forget((other) => other.parent === one.parent)
     } else {
-      plan.pieceArrived(one.parent, one.piece, false, nowMs)
+      forget((other) => other === one)
+      plan.pieceArrived(one.parent, one.piece, nowMs)
       have.add(one.piece)
     }
   }

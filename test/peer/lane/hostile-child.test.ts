@@ -16,6 +16,8 @@ import {
   OPEN_METERED,
   PIECE_LAST,
   REFUSAL,
+  TELL_COMING,
+  TELL_LOST,
 } from '../../../src/wire/lane.ts'
 import { anExchange, opening, type TestExchange } from '../../fixtures/a-lane.ts'
 import { aRawChild, type RawLane } from '../../fixtures/a-raw-lane.ts'
@@ -65,13 +67,12 @@ describe('a parent before a hostile child', () => {
     }
   })
 
-  it('refuses pieces outside the task, requests made twice, and any piece where nobody chooses', async () => {
+  it('refuses pieces outside the task, and requests made twice', async () => {
     const ask = (number: number) => frame(FRAME.ASK, { channel: 1, request: 1, number })
     const stuck = aShelf({ bytes: 150_000, read: () => new Promise(() => undefined) })
     for (const [frames, pattern] of [
       [[ask(3)], /piece 3 of 3/],
       [[ask(0), ask(1)], /made twice/],
-      [[frame(FRAME.ANY, { channel: 1, request: 1 })], /nobody chooses/],
     ] as const) {
       await against(stuck, async (lane, parent) => {
         await lane.say(open(stuck))
@@ -125,6 +126,13 @@ describe('a parent before a hostile child', () => {
       await lane.hear(FRAME.OPENED)
       await lane.say(...many(400, () => frame(FRAME.TELL, { channel: 1 }, encodeRuns([[0, 3]]))))
       await violated(lane, parent, /told again/)
+    })
+    await against(one, async (lane, parent) => {
+      await lane.say(open(one))
+      await lane.hear(FRAME.OPENED)
+      const hint = (flags: number) => frame(FRAME.TELL, { channel: 1, flags }, encodeRuns([[0, 3]]))
+      await lane.say(...many(200, () => Buffer.concat([hint(TELL_COMING), hint(TELL_LOST)])))
+      await violated(lane, parent, /told as coming or lost/)
     })
     await against(one, async (lane, parent) => {
       await lane.say(open(one), open(one))

@@ -1,16 +1,7 @@
 import assert from 'node:assert/strict'
 import { isDarnerError } from '../../../src/base/errors.ts'
 import type { ParentChannel } from '../../../src/contracts/exchange.ts'
-import {
-  encodeOpened,
-  encodeRuns,
-  FRAME,
-  frame,
-  HEADER_BYTES,
-  OPENED_CHOOSES,
-  PIECE_LAST,
-  REFUSAL,
-} from '../../../src/wire/lane.ts'
+import { encodeOpened, encodeRuns, FRAME, frame, HEADER_BYTES, PIECE_LAST, REFUSAL } from '../../../src/wire/lane.ts'
 import { anExchange, opening, type TestExchange } from '../../fixtures/a-lane.ts'
 import { aRawParent, type RawLane } from '../../fixtures/a-raw-lane.ts'
 import { aShelf } from '../../fixtures/a-shelf.ts'
@@ -108,7 +99,7 @@ describe('a child before a hostile parent', () => {
         )
         await violated(child, channel, /piece 3/)
       },
-      opened({ flags: OPENED_CHOOSES }, { have: new Uint8Array(0) }),
+      opened({}, { have: new Uint8Array(0) }),
     )
   })
 

@@ -8,6 +8,7 @@ interface Rig {
   /** Names of jobs in the order in which they got a slot. */
   readonly started: string[]
   readonly held: Map<string, Slot>
+  readonly stalled: string[]
   readonly evicted: string[]
   add(name: string, child: object, priority?: Priority): void
 }
@@ -25,6 +26,7 @@ function aRig(options: Partial<typeof SLOT_DEFAULTS> = {}): Rig {
     },
     started: [],
     held: new Map(),
+    stalled: [],
     evicted: [],
     add: (name, child, priority = 'interactive') => {
       const job: Job = {
@@ -34,6 +36,7 @@ function aRig(options: Partial<typeof SLOT_DEFAULTS> = {}): Rig {
           rig.started.push(name)
           rig.held.set(name, slot)
         },
+        stalled: () => rig.stalled.push(name),
         evict: () => rig.evicted.push(name),
       }
       rig.slots.enqueue(job)
@@ -115,6 +118,20 @@ describe('UploadSlots', () => {
     rig.add('one', {})
     rig.add('two', {})
     assert.deepEqual(rig.started, ['limited', 'free', 'one'])
+  })
+
+  it('tells a job once each time that it stands still', () => {
+    const rig = aRig({ startSlots: 1 })
+    rig.add('slow', {})
+    for (const nowMs of [200, 400, 600]) {
+      rig.nowMs = nowMs
+      rig.slots.tick()
+    }
+    assert.deepEqual(rig.stalled, ['slow'])
+    rig.held.get('slow')?.moved(1)
+    rig.nowMs = 900
+    rig.slots.tick()
+    assert.deepEqual(rig.stalled, ['slow', 'slow'])
   })
 
   it('evicts the longest stalled child when nothing else is left', () => {

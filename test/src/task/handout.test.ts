@@ -1,109 +1,161 @@
 import assert from 'node:assert/strict'
 import { randomBelow, seededRandom } from '../../../src/base/clock.ts'
 import { Bitmap } from '../../../src/task/bitmap.ts'
-import { Handout } from '../../../src/task/handout.ts'
+import { Handout, type Seat } from '../../../src/task/handout.ts'
 
 const OPTIONS = { slots: 2, confirmMs: 1000, incoming: 2 }
 
-function aHandout(pieces: number, children: string[], known = pieces): Handout<string> {
-  const handout = new Handout<string>(pieces, OPTIONS)
+function aHandout(pieces: number, known = pieces, options: Partial<typeof OPTIONS> = {}): Handout<string> {
+  const handout = new Handout<string>(pieces, { ...OPTIONS, ...options })
   handout.known(0, known)
-  for (const child of children) handout.join(child, new Bitmap(pieces))
   return handout
 }
 
-/** Gives one piece to a child and takes it as sent. */
-function give(handout: Handout<string>, child: string, nowMs = 0): number {
-  const piece = handout.next(child, nowMs)
-  assert.ok(typeof piece === 'number', `expected a piece for ${child}, got ${piece}`)
-  handout.sent(child, piece)
-  return piece
+/** Gives one piece to a child, which then counts as sent. */
+function given(handout: Handout<string>, seat: Seat<string>, nowMs = 0): number {
+  const one = handout.give([seat], nowMs)
+  assert.ok(one, `expected a piece for ${seat.child}`)
+  handout.sent(seat, one.piece)
+  return one.piece
+}
+
+function told(handout: Handout<string>, seat: Seat<string>, ...pieces: number[]): void {
+  for (const piece of pieces) handout.holds(seat, piece)
 }
 
 describe('Handout', () => {
   it('gives each piece once before any twice', () => {
-    const handout = aHandout(6, ['a', 'b', 'c'])
-    const given = ['a', 'b', 'c', 'a', 'b', 'c'].map((child) => give(handout, child))
-    assert.deepEqual(given, [0, 1, 2, 3, 4, 5])
+    const handout = aHandout(6)
+    const seats = ['a', 'b', 'c'].map((child) => handout.join(child, new Bitmap(6)))
+    assert.deepEqual(
+      [...seats, ...seats].map((seat) => given(handout, seat)),
+      [0, 1, 2, 3, 4, 5],
+    )
   })
 
   it('then gives the piece with the fewest known holders', () => {
-    const handout = aHandout(3, ['a', 'b'])
-    for (const child of ['a', 'a', 'a']) handout.confirmed(child, give(handout, child), 1)
-    handout.join('c', Bitmap.full(3))
-    handout.release('c')
-    handout.join('d', new Bitmap(3))
-    handout.confirmed('d', 0, 2)
-    assert.equal(give(handout, 'b'), 2)
+    const handout = aHandout(3)
+    const [a, b] = ['a', 'b'].map((child) => handout.join(child, new Bitmap(3)))
+    assert.ok(a && b)
+    for (let piece = 0; piece < 3; piece++) told(handout, a, given(handout, a))
+    handout.release(handout.join('c', Bitmap.full(3)))
+    told(handout, handout.join('d', new Bitmap(3)), 0, 1)
+    assert.equal(given(handout, b), 2)
   })
 
-  it('makes children wait while nothing unread is known, and goes on when more is', () => {
-    const handout = aHandout(2, ['a'], 1)
-    handout.confirmed('a', give(handout, 'a'), 1)
-    assert.equal(handout.next('a', 0), 'wait')
+  it('gives nothing while nothing that the child lacks is known, and goes on when more is', () => {
+    const handout = aHandout(2, 1)
+    const a = handout.join('a', new Bitmap(2))
+    told(handout, a, given(handout, a))
+    assert.equal(handout.give([a], 0), undefined)
     handout.known(1, 1)
-    handout.confirmed('a', give(handout, 'a'), 1)
-    assert.equal(handout.next('a', 0), 'none')
+    told(handout, a, given(handout, a))
+    assert.equal(a.held, 2)
+    assert.equal(handout.give([a], 0), undefined)
   })
 
-  it('never sends more than its slots at once', () => {
-    const handout = aHandout(9, ['a', 'b', 'c'])
-    assert.equal(handout.next('a', 0), 0)
-    assert.equal(handout.next('b', 0), 1)
-    assert.equal(handout.next('c', 0), 'wait')
-    handout.sent('a', 0)
-    assert.equal(handout.next('c', 0), 2)
+  it('never gives more than its slots at once', () => {
+    const handout = aHandout(9)
+    const [a, b, c] = ['a', 'b', 'c'].map((child) => handout.join(child, new Bitmap(9)))
+    assert.ok(a && b && c)
+    assert.equal(handout.give([a], 0)?.piece, 0)
+    assert.equal(handout.give([b], 0)?.piece, 1)
+    assert.equal(handout.give([c], 0), undefined)
+    handout.sent(a, 0)
+    assert.equal(handout.give([c], 0)?.piece, 2)
     assert.equal(handout.busy, 2)
   })
 
-  it('gives again what a dead child did not confirm', () => {
-    const handout = aHandout(3, ['a', 'b'])
-    assert.equal(give(handout, 'a'), 0)
-    handout.release('a')
-    assert.equal(give(handout, 'b'), 0)
+  it('gives nothing while the uplink is busy with what children asked for by name', () => {
+    const handout = aHandout(9, 9, { slots: 1 })
+    const a = handout.join('a', new Bitmap(9))
+    handout.named(a, 4, 0)
+    assert.equal(handout.give([a], 0), undefined)
+    handout.failed(a, 4)
+    assert.equal(handout.busy, 0)
+    assert.equal(given(handout, a), 0, 'the child told, or will tell, whether it gets 4 from elsewhere')
   })
 
-  it('gives again what was not confirmed in time, or failed', () => {
-    const handout = aHandout(3, ['a', 'b'])
-    assert.equal(handout.next('a', 0), 0)
-    assert.deepEqual(handout.expire(999), [])
-    assert.deepEqual(handout.expire(1000), [{ child: 'a', piece: 0 }])
+  it('gives again what a dead child did not confirm', () => {
+    const handout = aHandout(3)
+    const [a, b] = ['a', 'b'].map((child) => handout.join(child, new Bitmap(3)))
+    assert.ok(a && b)
+    assert.equal(given(handout, a), 0)
+    handout.release(a)
+    handout.release(a)
+    assert.equal(given(handout, b), 0)
+    assert.equal(handout.children, 1)
+  })
+
+  it('gives again what a child said nothing of in time, or what failed', () => {
+    const handout = aHandout(3)
+    const [a, b] = ['a', 'b'].map((child) => handout.join(child, new Bitmap(3)))
+    assert.ok(a && b)
+    assert.equal(handout.give([a], 0)?.piece, 0)
+    assert.equal(handout.expire(999), false)
+    assert.equal(handout.expire(1000), true)
     assert.equal(handout.busy, 0)
-    assert.equal(handout.next('b', 1000), 0)
-    handout.failed('b', 0)
-    assert.equal(handout.next('a', 1000), 0)
+    assert.equal(handout.give([b], 1000)?.piece, 0)
+    handout.failed(b, 0)
+    assert.equal(handout.give([a], 1000)?.piece, 0)
+  })
+
+  it('takes the slot, and not the piece, from a child that gets it slowly', () => {
+    const handout = aHandout(2, 2, { slots: 1 })
+    const [a, b] = ['a', 'b'].map((child) => handout.join(child, new Bitmap(2)))
+    assert.ok(a && b)
+    assert.equal(handout.give([a], 0)?.piece, 0)
+    handout.coming(a, 0)
+    assert.equal(handout.give([b], 0), undefined)
+    assert.equal(handout.expire(1000), true)
+    assert.equal(given(handout, b), 1)
+    assert.equal(given(handout, a), 1, 'it still gets 0')
   })
 
   it('gives none of what a child is getting from elsewhere, even when its own copy was cancelled', () => {
-    const handout = aHandout(2, ['a'])
-    assert.equal(handout.next('a', 0), 0)
-    handout.coming('a', 0)
-    handout.failed('a', 0)
+    const handout = aHandout(2)
+    const a = handout.join('a', new Bitmap(2))
+    assert.equal(handout.give([a], 0)?.piece, 0)
+    handout.coming(a, 0)
+    handout.failed(a, 0)
     assert.equal(handout.busy, 0)
-    assert.equal(give(handout, 'a'), 1)
-    assert.equal(handout.next('a', 0), 'wait')
-    handout.confirmed('a', 0, 2)
-    assert.equal(handout.next('a', 0), 'none')
+    assert.equal(given(handout, a), 1)
+    assert.equal(handout.give([a], 0), undefined)
+  })
+
+  it('gives what a child told isn’t coming after all, and nothing twice for it', () => {
+    const handout = aHandout(2)
+    const a = handout.join('a', new Bitmap(2))
+    handout.coming(a, 0)
+    handout.coming(a, 1)
+    assert.equal(handout.give([a], 0), undefined)
+    handout.lost(a, 1)
+    handout.lost(a, 1)
+    assert.equal(given(handout, a), 1)
+    told(handout, a, 1)
+    handout.lost(a, 1)
+    assert.equal(handout.give([a], 0), undefined)
+    assert.deepEqual([a.taken, a.held], [2, 1])
   })
 
   it('gives again what came to nothing before the child heard of it', () => {
-    const handout = aHandout(1, ['a'])
-    assert.equal(handout.next('a', 0), 0)
-    handout.failed('a', 0)
-    assert.equal(handout.next('a', 0), 0)
+    const handout = aHandout(1)
+    const a = handout.join('a', new Bitmap(1))
+    assert.equal(handout.give([a], 0)?.piece, 0)
+    handout.failed(a, 0)
+    assert.equal(handout.give([a], 0)?.piece, 0)
   })
 
   it('serves the waiting child that has the fewest pieces on their way, who asked first among equals', () => {
-    const handout = new Handout<string>(8, { ...OPTIONS, slots: 8 })
-    handout.known(0, 8)
+    const handout = aHandout(8, 8, { slots: 8 })
     const [a, b, c] = ['a', 'b', 'c'].map((child) => handout.join(child, new Bitmap(8)))
     assert.ok(a && b && c)
-    handout.comingTo(a, 7)
+    handout.coming(a, 7)
     assert.deepEqual(handout.give([a, b, c], 0), { at: 1, piece: 0 })
     assert.deepEqual(handout.give([a, c], 0), { at: 1, piece: 1 })
     assert.equal(handout.give([a], 0)?.at, 0)
     assert.equal(handout.give([a], 0), undefined, 'two pieces are on their way to it')
-    handout.heldBy(a, 7)
+    handout.holds(a, 7)
     assert.equal(handout.give([a], 0)?.at, 0)
   })
 
@@ -112,48 +164,53 @@ describe('Handout', () => {
     for (let seed = 1; seed <= 20; seed++) {
       const handout = new Handout<string>(64, { ...OPTIONS, random: seededRandom(seed) })
       handout.known(0, 64)
-      handout.join('a', new Bitmap(64))
-      firsts.add(handout.next('a', 0))
+      firsts.add(handout.give([handout.join('a', new Bitmap(64))], 0)?.piece)
     }
     assert.ok(firsts.size > 5, `${firsts.size} different of 20`)
   })
 
   it('keeps its slots and finishes every child, whatever happens in between', () => {
-    for (let seed = 1; seed <= 60; seed++) {
-      const random = seededRandom(seed)
-      const pieces = 1 + randomBelow(random, 40)
-      const handout = new Handout<number>(pieces, OPTIONS)
-      const haves = new Map<number, Bitmap>()
-      const sending: { child: number; piece: number }[] = []
-      let known = 0
-      for (let step = 0; step < 4000; step++) {
-        const child = randomBelow(random, 4)
-        const have = haves.get(child)
-        if (random() < 0.3 && known < pieces) handout.known(known++, 1)
-        if (!have) {
-          haves.set(child, new Bitmap(pieces))
-          handout.join(child, new Bitmap(pieces))
-        } else if (random() < 0.01 && step < 2000) {
-          haves.delete(child)
-          handout.release(child)
-          for (let at = sending.length - 1; at >= 0; at--) if (sending[at]?.child === child) sending.splice(at, 1)
-        } else {
-          const piece = handout.next(child, step)
-          if (typeof piece === 'number') {
-            assert.ok(!have.has(piece), `seed ${seed}: piece ${piece} given to one that has it`)
-            sending.push({ child, piece })
-          }
-        }
-        const done = random() < 0.6 ? sending.shift() : undefined
-        if (done) {
-          handout.sent(done.child, done.piece)
-          haves.get(done.child)?.add(done.piece)
-          handout.confirmed(done.child, done.piece, 1)
-        }
-        assert.equal(handout.busy, sending.length, `seed ${seed}: slots`)
-        assert.ok(handout.busy <= OPTIONS.slots)
-      }
-      for (const have of haves.values()) assert.ok(have.full, `seed ${seed}: a child lacks pieces`)
-    }
+    for (let seed = 1; seed <= 60; seed++) playOut(seed)
   })
 })
+
+/** Plays children that come, leave, fail and say too much. */
+function playOut(seed: number): void {
+  const random = seededRandom(seed)
+  const pieces = 1 + randomBelow(random, 40)
+  const handout = new Handout<number>(pieces, OPTIONS)
+  const seats = new Map<number, { seat: Seat<number>; have: Bitmap }>()
+  const sending: { seat: Seat<number>; piece: number }[] = []
+  let known = 0
+  for (let step = 0; step < 4000; step++) {
+    const child = randomBelow(random, 4)
+    const place = seats.get(child)
+    if (random() < 0.3 && known < pieces) handout.known(known++, 1)
+    if (!place) {
+      seats.set(child, { seat: handout.join(child, new Bitmap(pieces)), have: new Bitmap(pieces) })
+    } else if (random() < 0.01 && step < 2000) {
+      seats.delete(child)
+      handout.release(place.seat)
+      for (let at = sending.length - 1; at >= 0; at--) if (sending[at]?.seat === place.seat) sending.splice(at, 1)
+    } else {
+      const one = handout.give([place.seat], step)
+      if (one) {
+        assert.ok(!place.have.has(one.piece), `seed ${seed}: piece ${one.piece} given to one that has it`)
+        if (random() < 0.5) handout.coming(place.seat, one.piece)
+        sending.push({ seat: place.seat, piece: one.piece })
+      }
+    }
+    const done = random() < 0.6 ? sending.shift() : undefined
+    if (done && random() < 0.2) {
+      handout.lost(done.seat, done.piece)
+      handout.failed(done.seat, done.piece)
+    } else if (done) {
+      handout.sent(done.seat, done.piece)
+      seats.get(done.seat.child)?.have.add(done.piece)
+      handout.holds(done.seat, done.piece)
+    }
+    assert.equal(handout.busy, sending.length, `seed ${seed}: slots`)
+    assert.ok(handout.busy <= OPTIONS.slots)
+  }
+  for (const { have } of seats.values()) assert.ok(have.full, `seed ${seed}: a child lacks pieces`)
+}

@@ -16,6 +16,7 @@ import {
   FRAME,
   frame,
   HEADER_BYTES,
+  LANE_VERSION,
   MAX_BITMAP_BYTES,
   MAX_PASS_BYTES,
   MAX_SEGMENT_BYTES,
@@ -58,7 +59,7 @@ describe('lane frames', () => {
   it('knows its own preface only', () => {
     checkPreface(preface())
     const next = preface()
-    next[4] = 2
+    next[4] = LANE_VERSION + 1
     assert.throws(() => checkPreface(next), violates)
     assert.throws(() => checkPreface(Buffer.from('GET / HT')), violates)
   })

@@ -1,0 +1,155 @@
+/**
+ * What a parent, seed or peer, gives to the children of one task: the {@link Handout} with those who wait for it. A shelf lends
+ * one {@link Giving.open} to each child that opened the task.
+ */
+import type { Clock, Random } from '../base/clock.ts'
+import { DarnerError } from '../base/errors.ts'
+import { abortable } from '../base/signals.ts'
+import type { ReadonlyBitmap } from './bitmap.ts'
+import { HANDOUT_DEFAULTS, Handout, type HandoutOptions, type Seat } from './handout.ts'
+
+interface Waiting {
+  readonly seat: Seat<symbol>
+  readonly give: (piece: number | undefined) => void
+  readonly fail: (error: DarnerError) => void
+}
+
+/** One child's side of it: what a shelf's task needs. Dispose when the child closed the task. */
+export interface GivingTo extends Disposable {
+  /** A piece that the child lacks, once the uplink is free for it; undefined when it has everything. Throws the signal's reason. */
+  choose(options: { signal: AbortSignal }): Promise<number | undefined>
+  /** The child told that a piece is on its way to it, or that it isn't after all. */
+  coming(piece: number): void
+  lost(piece: number): void
+  /** The child told that it holds some. */
+  told(from: number, count: number): void
+  /** A piece that it asked for by name begins to be sent. */
+  named(piece: number): void
+  /** A piece went out whole, or waits for the child or a limit: others may have the uplink. */
+  sent(piece: number): void
+  /** A piece went out only in part, or not at all. */
+  unsent(piece: number): void
+}
+
+export interface GivingParts {
+  readonly clock: Clock
+  /** Chance for ties; a seed has none and goes in the order of the origin. */
+  readonly random?: Random
+  readonly handout?: HandoutOptions
+}
+
+export class Giving implements Disposable {
+  readonly #handout: Handout<symbol>
+  readonly #clock: Clock
+  readonly #pieces: number
+  readonly #waiting: Waiting[] = []
+
+  /** `have` is what is here now; {@link known} tells of more. */
+  constructor(pieces: number, have: ReadonlyBitmap, parts: GivingParts) {
+    const { clock, random, handout = HANDOUT_DEFAULTS } = parts
+    this.#clock = clock
+    this.#pieces = pieces
+    this.#handout = new Handout(pieces, random === undefined ? handout : { ...handout, random })
+    for (const [from, count] of have.ranges()) this.#handout.known(from, count)
+  }
+
+  /** Children that have the task open. */
+  get children(): number {
+    return this.#handout.children
+  }
+
+  /** Pieces were stored: children that wait may get them. */
+  known(from: number, count: number): void {
+    this.#handout.known(from, count)
+    this.#pump()
+  }
+
+  /** Takes back what children didn't confirm in time. Call it about once a second. */
+  tick(): void {
+    if (this.#handout.expire(this.#clock.monotonicMs())) this.#pump()
+  }
+
+  /** A child opened the task, holding `childHas`. */
+  open(childHas: ReadonlyBitmap): GivingTo {
+    const handout = this.#handout
+    const seat = handout.join(Symbol('child'), childHas)
+    const then = (act: () => void) => {
+      act()
+      this.#pump()
+    }
+    return {
+      choose: ({ signal }) => this.#choose(seat, signal),
+      coming: (piece) => handout.coming(seat, piece),
+      lost: (piece) => then(() => handout.lost(seat, piece)),
+      told: (from, count) =>
+        then(() => {
+          for (let piece = from; piece < from + count; piece++) handout.holds(seat, piece)
+        }),
+      named: (piece) => handout.named(seat, piece, this.#clock.monotonicMs()),
+      sent: (piece) => then(() => handout.sent(seat, piece)),
+      unsent: (piece) => then(() => handout.failed(seat, piece)),
+      [Symbol.dispose]: () =>
+        then(() => {
+          handout.release(seat)
+          for (const one of this.#waiting.filter((waiting) => waiting.seat === seat)) this.#end(one)
+        }),
+    }
+  }
+
+  /** Nothing more will be given: whoever waits is told why. */
+  fail(error: DarnerError): void {
+    for (const one of this.#waiting.splice(0)) one.fail(error)
+  }
+
+  async #choose(seat: Seat<symbol>, signal: AbortSignal): Promise<number | undefined> {
+    signal.throwIfAborted()
+    const { promise, resolve, reject } = Promise.withResolvers<number | undefined>()
+    const waiting = { seat, give: resolve, fail: reject }
+    this.#waiting.push(waiting)
+    this.#pump()
+    try {
+      return await abortable(promise, signal)
+    } catch (error) {
+      // It may have been given a piece in the same moment, which then isn't sent.
+      if (!this.#waiting.includes(waiting))
+        void promise.then(
+          (piece) => this.#untaken(seat, piece),
+          () => {},
+        )
+      this.#end(waiting)
+      throw error
+    }
+  }
+
+  #untaken(seat: Seat<symbol>, piece: number | undefined): void {
+    if (piece === undefined) return
+    this.#handout.failed(seat, piece)
+    this.#pump()
+  }
+
+  #end(waiting: Waiting): void {
+    const at = this.#waiting.indexOf(waiting)
+    if (at >= 0) this.#waiting.splice(at, 1)
+    waiting.give(undefined)
+  }
+
+  #pump(): void {
+    if (this.#waiting.length === 0) return
+    for (const one of this.#waiting.filter(({ seat }) => seat.held >= this.#pieces)) this.#end(one)
+    for (;;) {
+      const given = this.#handout.give(
+        this.#waiting.map(({ seat }) => seat),
+        this.#clock.monotonicMs(),
+      )
+      if (!given) return
+      const [one] = this.#waiting.splice(given.at, 1)
+      if (!one) throw new DarnerError('INTERNAL', `handout gave to place ${given.at} of ${this.#waiting.length}`)
+      one.give(given.piece)
+    }
+  }
+
+  /** Nobody gets anything more: who waits is told so. */
+  [Symbol.dispose](): void {
+    for (const one of [...this.#waiting]) this.#end(one)
+  }
+}
