@@ -3,7 +3,7 @@
  * command's start counts in every `darner get`.
  */
 import type { IncomingMessage } from 'node:http'
-import type { Duplex } from 'node:stream'
+import type { Duplex, Readable } from 'node:stream'
 import { CODES, type Code, DarnerError, type Details, type ErrorOptions, systemCode } from '../base/errors.ts'
 
 // `import … from 'node:http'` touches every export of it, also those that load a whole fetch implementation: 20 ms of each command
@@ -22,6 +22,8 @@ export interface RequestOptions {
   readonly headers?: Readonly<Record<string, string>>
   /** Sent as JSON. */
   readonly body?: unknown
+  /** Sent as bytes, in place of a JSON body, no faster than they are taken. */
+  readonly content?: Readable
   readonly signal: AbortSignal
 }
 
@@ -91,6 +93,7 @@ export class AgentClient {
         headers: {
           host: 'darner',
           ...(body && { 'content-type': 'application/json', 'content-length': body.byteLength }),
+          ...(options.content && { 'content-type': 'application/octet-stream' }),
           ...options.headers,
         },
       })
@@ -103,7 +106,8 @@ export class AgentClient {
           reject(options.signal.aborted ? options.signal.reason : this.#failure(error, what)),
         )
       })
-      request.end(body)
+      if (options.content === undefined) request.end(body)
+      else options.content.pipe(request)
     })
   }
 
@@ -170,7 +174,7 @@ export class AgentClient {
 
 /** The agent's error as it was thrown there; a code that isn't in the table becomes INTERNAL. */
 export function errorOfBody(body: unknown, status: number, what: string): DarnerError {
-  const error = (body as Partial<ErrorBody> | undefined)?.error
+  const error = (body as Partial<ErrorBody> | undefined)?.error ?? dockersError(body, status)
   if (typeof error?.message !== 'string')
     return new DarnerError('INTERNAL', `${what}: status ${status} without an error body`)
   const options: ErrorOptions = {
@@ -179,6 +183,23 @@ export function errorOfBody(body: unknown, status: number, what: string): Darner
     ...(typeof error.details === 'object' && error.details !== null && { details: error.details }),
   }
   return new DarnerError(Object.hasOwn(CODES, error.code) ? (error.code as Code) : 'INTERNAL', error.message, options)
+}
+
+/** docker's API has no codes, only a status and `{ message }`. */
+function dockersError(body: unknown, status: number): ErrorBody['error'] | undefined {
+  const message = (body as { message?: unknown } | undefined)?.message
+  if (typeof message !== 'string') return undefined
+  const code =
+    status === 400
+      ? 'BAD_ARGUMENT'
+      : status === 404
+        ? 'NOT_FOUND'
+        : status === 409
+          ? 'CONFLICT'
+          : status === 501
+            ? 'UNSUPPORTED'
+            : 'INTERNAL'
+  return { code, message }
 }
 
 async function errorOf(answer: IncomingMessage, what: string): Promise<DarnerError> {

@@ -1,7 +1,8 @@
 /** The origin as the seed may read it on behalf of all: what can't be told apart by version is nobody's to share. */
 import { DarnerError } from '../../src/base/errors.ts'
 import type { OriginPort, OriginTarget, Version } from '../../src/contracts/origin.ts'
-import { originName, PUT_ORIGIN } from '../../src/task/origin.ts'
+import { originName } from '../../src/task/origin.ts'
+import { PUT_ORIGIN } from '../../src/task/put-origin.ts'
 
 /**
  * The same port, but: a URL without a digest whose content has no validator throws ORIGIN_UNVERSIONED (whoever wants it reads it

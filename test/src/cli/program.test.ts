@@ -45,7 +45,20 @@ describe('runProgram', () => {
 
   const misuse: [argv: string[], err: RegExp][] = [
     [['gett'], /^darner: unknown command 'gett' \(Did you mean get\?\); see darner --help\n$/],
-    [['get', 'http://x'], /^darner: required option '-o, --output <FILE>' not specified; see darner get --help\n$/],
+    [
+      ['get', 'http://x'],
+      /^darner: nothing says where to write; use -o FILE, -o - for stdout, or -O for the name in the URL\n$/,
+    ],
+    [
+      ['get', 'ftp://x/y', '-o', 'x'],
+      /^darner: "ftp:\/\/x\/y" is no http, https, oci, s3 or file URL, and no digest\n$/,
+    ],
+    [
+      ['get', 'http://x/y', '-o', 'x', '-r', '9-1'],
+      /^darner: --range 9-1: expected FIRST-LAST, FIRST- or -COUNT, in bytes\n$/,
+    ],
+    [['get', 'http://x/', '-O'], /^darner: http:\/\/x\/ has no file name for -O; use -o FILE\n$/],
+    [['get', 'http://x/y', '-O', '-o', 'x'], /^darner: -o and -O both say where to write\n$/],
     [['get', '-o', 'x'], /^darner: missing required argument 'URL'; see darner get --help\n$/],
     [['get', 'http://x', '-o', 'x', '--frob'], /^darner: unknown option '--frob'.*; see darner get --help\n$/],
     [
@@ -105,7 +118,10 @@ describe('the command table', () => {
     )
     assert.deepEqual(
       [args, options],
-      [['http://x'], { socket: '/s', output: '-', timeout: 120_000, header: ['A: 1', 'B: 2'] }],
+      [
+        ['http://x'],
+        { socket: '/s', output: '-', timeout: 120_000, header: ['A: 1', 'B: 2'], resume: true, netrc: true },
+      ],
     )
     assert.equal((await parsed('ps', '--socket', '/t')).options.socket, '/t')
   })

@@ -1,0 +1,69 @@
+/** Who writes a draft now: a link that names its process, made and taken over in one step each, and worth nothing once that ended. */
+import { createHash } from 'node:crypto'
+import { readFileSync, readlinkSync } from 'node:fs'
+import { readlink, rename, symlink, unlink } from 'node:fs/promises'
+import { systemCode } from '../../base/errors.ts'
+
+export interface DraftLock {
+  release(): Promise<void>
+}
+
+/** Undefined while another process that lives holds it, or one of another host may. Throws system errors of the folder. */
+export async function takeDraft(path: string): Promise<DraftLock | undefined> {
+  const own = ownName()
+  for (let tries = 0; tries < 8; tries++) {
+    try {
+      await symlink(own, path)
+      return { release: () => unlink(path).catch(() => {}) }
+    } catch (error) {
+      if (systemCode(error) !== 'EEXIST') throw error
+    }
+    const holder = await readlink(path).catch(() => undefined)
+    if (holder === undefined) continue
+    if (!isOver(holder)) return undefined
+    // of two that see the same dead holder, one moves its link away
+    const aside = `${path}-${process.pid}`
+    try {
+      await rename(path, aside)
+      await unlink(aside)
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw error
+    }
+  }
+  return undefined
+}
+
+/** `HOST.PID.START`: process numbers come again, with their start times they don't. */
+function ownName(): string {
+  return `${hostName()}.${process.pid}.${startOf(process.pid) ?? '0'}`
+}
+
+/** Where process numbers mean the same: this machine, this namespace. */
+function hostName(): string {
+  const read = (what: () => string) => {
+    try {
+      return what()
+    } catch {
+      return '' // ENOENT: no such file on this system
+    }
+  }
+  const machine = read(() => readFileSync('/etc/machine-id', 'utf8'))
+  const space = read(() => readlinkSync('/proc/self/ns/pid'))
+  return createHash('sha256').update(`${machine}${space}`).digest('hex').slice(0, 12)
+}
+
+function isOver(holder: string): boolean {
+  const [host, pid, start] = holder.split('.')
+  if (host !== hostName()) return false
+  return startOf(Number(pid)) !== start
+}
+
+/** In clock ticks since the boot (proc(5), "starttime"); undefined when there is no such process. */
+function startOf(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
+  } catch {
+    return undefined // ENOENT, ESRCH: it has ended
+  }
+}

@@ -1,0 +1,126 @@
+/** One content through the agent: bytes over its socket, or out of its store's file where this process may open that. */
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+import type { IncomingMessage } from 'node:http'
+import { DarnerError } from '../../base/errors.ts'
+import {
+  GET_FILE_HEADER,
+  GET_FILE_ID_HEADER,
+  type GetFrame,
+  type GetSummary,
+  readGetStream,
+} from '../../wire/get-frames.ts'
+import type { GetRequest } from '../../wire/get-stream.ts'
+import { AgentClient, errorOfBody } from '../client.ts'
+import type { CommandContext } from '../context.ts'
+import type { Order, Ways } from './order.ts'
+import type { Show } from './show.ts'
+import type { Target } from './target.ts'
+
+/** Resolves when all bytes are in the target and verified. Throws AGENT_UNREACHABLE, CLOSED, and what the agent throws. */
+export async function fetchFromAgent(
+  order: Order,
+  target: Target,
+  ways: Ways,
+  { context, show }: { context: CommandContext; show: Show },
+): Promise<GetSummary> {
+  using source = await ask(requestOf(order, target, ways), context)
+  await target.restart()
+  const { fd: from } = source
+  const { fd: to } = target
+  const copy = from === undefined || to === undefined ? undefined : copier(from, (bytes, at) => target.write(bytes, at))
+  const bytes = Number(source.answer.headers['darner-bytes'])
+  for await (const frame of readGetStream(source.answer)) {
+    if (frame.kind === 'data') await target.write(frame.bytes, target.inOrder ? undefined : frame.offset)
+    else if (frame.kind === 'landed') copy?.(frame.offset, frame.length)
+    else if (frame.kind === 'progress') show.progress(frame.body)
+    else return ended(frame, bytes)
+  }
+  throw new DarnerError('CLOSED', 'the agent ended the answer half way')
+}
+
+function ended(frame: Extract<GetFrame, { kind: 'summary' | 'error' }>, bytes: number): GetSummary {
+  if (frame.kind === 'error') throw errorOfBody({ error: frame.body }, 200, 'get')
+  if (frame.body.bytes === bytes) return frame.body
+  throw new DarnerError('PROTOCOL_VIOLATION', `the agent promised ${bytes} bytes and sent ${frame.body.bytes}`)
+}
+
+function requestOf(order: Order, target: Target, ways: Ways): GetRequest {
+  const { origin, digest, bytes, credential, swarmOnly } = order
+  const { range, rateBytesPerSec, fromOrigin, priority } = ways
+  return {
+    origin,
+    priority,
+    order: target.inOrder || range !== undefined ? 'ordered' : 'landed',
+    ...(digest === undefined ? {} : { digest }),
+    ...(bytes === undefined ? {} : { bytes }),
+    ...(credential === undefined ? {} : { credential }),
+    ...(range === undefined ? {} : { range }),
+    ...(rateBytesPerSec === undefined ? {} : { rateBytesPerSec }),
+    ...(fromOrigin === 'never' || swarmOnly === true ? { fromOrigin: 'never' } : {}),
+  }
+}
+
+/** An answer, and the store's file when its bytes are to be taken from there. */
+interface Source extends Disposable {
+  readonly answer: IncomingMessage
+  readonly fd: number | undefined
+}
+
+/**
+ * Asks by file where this process can open the agent's (it runs as root, or as the agent does, and sees the same files), so that
+ * the bytes need not go through the socket; else by bytes.
+ */
+async function ask(body: GetRequest, context: CommandContext): Promise<Source> {
+  const client = new AgentClient({ socket: context.socket })
+  const open = (more: Partial<GetRequest>) =>
+    client.open('POST', '/v1/get', { body: { ...body, ...more }, signal: context.signal })
+  const first = await open(body.order === 'landed' && process.geteuid?.() === 0 ? { byFile: true } : {})
+  if (first.headers[GET_FILE_HEADER] === undefined)
+    return { answer: first, fd: undefined, [Symbol.dispose]: () => first.destroy() }
+  const fd = openSame(String(first.headers[GET_FILE_HEADER]), String(first.headers[GET_FILE_ID_HEADER]))
+  if (fd !== undefined) {
+    return {
+      answer: first,
+      fd,
+      [Symbol.dispose]: () => {
+        closeSync(fd)
+        first.destroy()
+      },
+    }
+  }
+  // another mount namespace, or the file got its final name just now: the first answer is held until the second is here
+  const second = await open({})
+  first.destroy()
+  return { answer: second, fd: undefined, [Symbol.dispose]: () => second.destroy() }
+}
+
+/** Opens the file that the agent means; undefined when there is none here, or another. */
+function openSame(path: string, id: string): number | undefined {
+  try {
+    const fd = openSync(decodeURIComponent(path), 'r')
+    const { dev, ino } = fstatSync(fd)
+    if (`${dev}:${ino}` === id) return fd
+    closeSync(fd)
+  } catch {
+    // ENOENT, EACCES: it can't be opened from here
+  }
+  return undefined
+}
+
+const COPY_BYTES = 1024 * 1024
+
+/** Copies ranges through one buffer: this process does nothing else, so it may wait for the disk. */
+function copier(
+  from: number,
+  write: (bytes: Uint8Array, at: number) => unknown,
+): (offset: number, length: number) => void {
+  const buffer = Buffer.allocUnsafeSlow(COPY_BYTES)
+  return (offset, length) => {
+    for (let at = offset; at < offset + length; ) {
+      const got = readSync(from, buffer, 0, Math.min(buffer.byteLength, offset + length - at), at)
+      if (got === 0) throw new DarnerError('STORE_CORRUPT', `the agent's file ends at ${at}`)
+      write(buffer.subarray(0, got), at)
+      at += got
+    }
+  }
+}

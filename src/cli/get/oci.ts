@@ -1,0 +1,111 @@
+/** `oci://REGISTRY/REPOSITORY:TAG` or `…@DIGEST`, `#TITLE` behind it: a blob, or a file of an artifact (image-spec, manifest.md). */
+import { homedir } from 'node:os'
+import { DarnerError, isDarnerError } from '../../base/errors.ts'
+import type { ManifestAnswer } from '../../contracts/content.ts'
+import { createCredentials, credentialOptions } from '../../oci/credentials.ts'
+import type { Digest } from '../../oci/digest.ts'
+import { type Descriptor, parseManifest } from '../../oci/manifest.ts'
+import { originOf, parseReference } from '../../oci/reference.ts'
+import type { Credential, RegistryOrigin } from '../../task/origin.ts'
+import type { GetManifestReply } from '../../wire/get-stream.ts'
+import { AgentClient } from '../client.ts'
+import type { CommandContext } from '../context.ts'
+import { aloneBecause, type Order } from './order.ts'
+import { originClient } from './origin-client.ts'
+import { readWays } from './read-options.ts'
+
+const TITLE = 'org.opencontainers.image.title'
+
+/** Throws REFERENCE_INVALID, MANIFEST_INVALID, NOT_FOUND (no such file in it), and what registries and agents throw. */
+export async function ociOrder(
+  text: string,
+  options: Readonly<Record<string, unknown>>,
+  context: CommandContext,
+): Promise<Order> {
+  const [named = '', title] = text.slice('oci://'.length).split('#', 2)
+  const reference = parseReference(named)
+  const origin = originOf(reference, { plainHttp: options.plainHttp === true })
+  const credentials = createCredentials(credentialOptions(context.env, context.env.HOME ?? homedir()))
+  const credential = await credentials.credentialFor(reference.registry, { signal: context.signal })
+  const rights = credential === undefined ? {} : { credential }
+  const { digest } = reference
+  const blob = (one: Digest, more: Partial<Order> = {}): Order => ({
+    origin: { ...origin, collection: 'blobs' },
+    digest: one,
+    ...rights,
+    title: text,
+    name: one.slice(one.indexOf(':') + 1),
+    ...more,
+  })
+  const asking = new ManifestAsk(origin, credential, options, context)
+  let manifest: ManifestAnswer
+  try {
+    manifest = await asking.get(digest ?? reference.tag ?? 'latest')
+  } catch (error) {
+    // a digest may be a blob's as well as a manifest's
+    if (digest === undefined || title !== undefined || !isDarnerError(error, 'ORIGIN_NOT_FOUND')) throw error
+    return blob(digest)
+  }
+  const file = fileOf(manifest, decodeURIComponent(title ?? ''), text)
+  const name = file.annotations?.[TITLE]
+  return blob(file.digest, { bytes: file.size, ...(name === undefined ? {} : { name: name.split('/').at(-1) }) })
+}
+
+/** The one file of an artifact, or the one that has this title. */
+function fileOf({ body, mediaType }: ManifestAnswer, title: string, text: string): Descriptor {
+  const parsed = parseManifest(body, mediaType)
+  if (parsed.kind === 'index') {
+    throw new DarnerError('UNSUPPORTED', `${text} is an index of ${parsed.index.manifests.length} manifests, no file`, {
+      way: 'name one of them by digest, or pull it as an image',
+    })
+  }
+  const { layers } = parsed.manifest
+  const titles = layers.map((one) => one.annotations?.[TITLE])
+  const found = title === '' ? (layers.length === 1 ? layers[0] : undefined) : layers[titles.indexOf(title)]
+  if (found !== undefined) return found
+  const known = titles.filter((one) => one !== undefined).slice(0, 20)
+  throw new DarnerError(
+    'NOT_FOUND',
+    `${text} has ${layers.length} files${title === '' ? '' : `, none with the title ${JSON.stringify(title)}`}${known.length === 0 ? '' : `: ${known.join(', ')}`}`,
+    { way: 'name one behind # in the reference, or a blob by its digest' },
+  )
+}
+
+/** Manifests through the agent, whose answers the cluster shares; from the registry itself where there is none. */
+class ManifestAsk {
+  readonly #origin: Omit<RegistryOrigin, 'collection'>
+  readonly #credential: Credential | undefined
+  readonly #options: Readonly<Record<string, unknown>>
+  readonly #context: CommandContext
+
+  constructor(
+    origin: Omit<RegistryOrigin, 'collection'>,
+    credential: Credential | undefined,
+    options: Readonly<Record<string, unknown>>,
+    context: CommandContext,
+  ) {
+    this.#origin = origin
+    this.#credential = credential
+    this.#options = options
+    this.#context = context
+  }
+
+  async get(reference: string): Promise<ManifestAnswer> {
+    const { signal, socket } = this.#context
+    const ways = await readWays(this.#options)
+    const rights = this.#credential === undefined ? {} : { credential: this.#credential }
+    if (aloneBecause(ways) === undefined) {
+      try {
+        const body = { origin: this.#origin, reference, ...rights }
+        const client = new AgentClient({ socket })
+        const answer = await client.json<GetManifestReply>('POST', '/v1/manifest', { body, signal })
+        const { digest, mediaType } = answer
+        return { digest: digest as Digest, mediaType, body: Buffer.from(answer.body, 'base64') }
+      } catch (error) {
+        if (!isDarnerError(error, 'AGENT_UNREACHABLE') || ways.fromOrigin === 'never') throw error
+      }
+    }
+    await using client = await originClient(ways, this.#context)
+    return await client.manifest(this.#origin, reference, { credential: this.#credential, signal })
+  }
+}

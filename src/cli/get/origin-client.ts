@@ -1,0 +1,23 @@
+/** The origin client of a command: the rights, certificates and proxies of the person who runs it. */
+import { systemClock } from '../../base/clock.ts'
+import type { Log } from '../../base/log.ts'
+import { isMetadataAddress } from '../../net/special-address.ts'
+import { proxyFromEnv } from '../../oci/proxy-env.ts'
+import { createOriginClient, type OriginClient } from '../../oci/registry-client.ts'
+import type { CommandContext } from '../context.ts'
+import { ownVersion } from '../version.ts'
+import type { Ways } from './order.ts'
+
+/** Where clouds give out a machine's own credentials is refused here as in a daemon: a redirect may lead there. */
+export async function originClient(ways: Pick<Ways, 'tls' | 'proxy'>, context: CommandContext): Promise<OriginClient> {
+  const { tls, proxy } = ways
+  return createOriginClient(
+    {
+      userAgent: `darner/${await ownVersion()}`,
+      allowAddress: (address) => !isMetadataAddress(address),
+      proxy: proxy === undefined ? proxyFromEnv(context.env) : () => proxy,
+      ...(tls === undefined ? {} : { tls }),
+    },
+    { log: context.log as unknown as Log, clock: systemClock },
+  )
+}
