@@ -106,7 +106,8 @@ async function measure(
     for await (const frame of readGetStream(answer)) if (frame.kind === 'error') throw new Error(frame.body.message)
   }
   const byCommand = async ({ url, digest }: Blob) => {
-    const words = ['get', url, '--digest', digest, '-o', join(site.folder, 'out'), '--json', '--socket', site.socket]
+    const out = join(site.folder, 'out')
+    const words = ['get', url, '--digest', digest, '-o', out, '--no-resume', '--json', '--socket', site.socket]
     const [program = '', ...rest] = [...NODE, MAIN, ...words]
     await exited(spawn(program, rest, { env: ENV }), 'darner get')
   }

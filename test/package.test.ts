@@ -148,7 +148,7 @@ describe('the package', () => {
 
     const body = Buffer.alloc(3_000_000, 'darner ')
     const origin = createServer((_request, response) =>
-      response.writeHead(200, { 'content-length': body.byteLength }).end(body),
+      response.writeHead(200, { 'content-length': body.byteLength, etag: '"one"' }).end(body),
     )
     origin.listen(0, '127.0.0.1')
     await once(origin, 'listening')

@@ -13,6 +13,8 @@ import { randomBody } from '../fixtures/an-image.ts'
 import { anOrigin } from '../fixtures/an-origin.ts'
 
 const MIB = 1024 * 1024
+/** What makes content known by its URL one for all. */
+const headers = { etag: '"one"' }
 const signal = () => AbortSignal.timeout(30_000)
 
 async function get(args: string[], socket: string): Promise<{ code: number; stderr: string }> {
@@ -34,7 +36,7 @@ describe('darner get', () => {
     await using swarm = await aSwarm({ peers: 1 })
     await using out = await aDir()
     const body = randomBody(21, 5 * MIB + 7)
-    origin.at('/blob', { body })
+    origin.at('/blob', { body, headers })
     const socket = join(swarm.directory, 'agent-0.sock')
     for (const name of ['cold', 'warm']) {
       const { code, stderr } = await get([`${origin.url}/blob`, '-o', join(out.path, name), '--quiet'], socket)
@@ -64,7 +66,7 @@ describe('darner get', () => {
   it('ends quietly when its output is closed half way', async () => {
     await using origin = await anOrigin()
     await using swarm = await aSwarm({ peers: 1 })
-    origin.at('/blob', { body: randomBody(23, 4 * MIB) })
+    origin.at('/blob', { body: randomBody(23, 4 * MIB), headers })
     const closed = new AbortController()
     const stdout = new Writable({
       highWaterMark: 1,
@@ -96,7 +98,7 @@ describe('POST /v1/get', () => {
       await using origin = await anOrigin()
       await using swarm = await aSwarm({ peers: 1 })
       const body = randomBody(23, 3 * MIB)
-      origin.at('/blob', { body })
+      origin.at('/blob', { body, headers })
       const client = new AgentClient({ socket: join(swarm.directory, 'agent-0.sock') })
       const request = { origin: { kind: 'url', url: `${origin.url}/blob` }, priority: 'interactive', order: 'landed' }
       const answer = await client.open('POST', '/v1/get', { body: { ...request, byFile }, signal: signal() })

@@ -41,7 +41,7 @@ describe('daemons as processes', function () {
     await using origin = await anOrigin()
     const body = randomBody(1, 300 * MIB)
     const digest = digestOf(body)
-    origin.at('/blob', { body })
+    origin.at('/blob', { body, headers: { etag: '"one"' } })
     await using supernode = await aSupernodeProcess(dir.path)
     const agents = await Promise.all(['a', 'b', 'c', 'd'].map((name) => anAgentProcess(dir.path, name, supernode.line)))
     await using _all = {
