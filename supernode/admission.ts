@@ -10,17 +10,9 @@ const TOKEN = /^drn-[A-Za-z0-9_-]{43}$/
 
 /** The join token in `directory`, made at the first start: 32 random bytes, file mode 0600. */
 export async function joinToken(directory: string): Promise<string> {
+  const kept = await keptJoinToken(directory)
+  if (kept !== undefined) return kept
   const path = join(directory, TOKEN_FILE)
-  try {
-    const text = (await readFile(path, 'utf8')).trim()
-    if (!TOKEN.test(text))
-      throw new DarnerError('STORE_CORRUPT', `join token in ${path} has not the form drn-<43 characters>`, {
-        way: 'delete the file and start the supernode to make a new one',
-      })
-    return text
-  } catch (error) {
-    if (systemCode(error) !== 'ENOENT') throw error
-  }
   const token = `drn-${randomBytes(32).toString('base64url')}`
   const temporary = `${path}.${process.pid}`
   await using file = await open(temporary, 'wx', 0o600)
@@ -28,6 +20,27 @@ export async function joinToken(directory: string): Promise<string> {
   await file.sync()
   await rename(temporary, path)
   return token
+}
+
+/** The join token that a supernode has left in `directory`; undefined where there is none. Throws STORE_CORRUPT, HOST_UNABLE. */
+export async function keptJoinToken(directory: string): Promise<string | undefined> {
+  const path = join(directory, TOKEN_FILE)
+  let text: string
+  try {
+    text = (await readFile(path, 'utf8')).trim()
+  } catch (error) {
+    const code = systemCode(error)
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined
+    throw new DarnerError('HOST_UNABLE', `cannot read the join token in ${path}: ${code ?? error}`, {
+      cause: error,
+      way: 'run this as the user that the supernode runs as',
+    })
+  }
+  if (!TOKEN.test(text))
+    throw new DarnerError('STORE_CORRUPT', `join token in ${path} has not the form drn-<43 characters>`, {
+      way: 'delete the file and start the supernode to make a new one',
+    })
+  return text
 }
 
 /** Why a host is out of the swarm. */

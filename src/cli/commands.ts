@@ -66,6 +66,7 @@ export const COMMANDS: readonly CommandRow[] = [
     summary: 'show the join token that agents of this supernode need',
     settings: 'supernode',
     only: ['data'],
+    options: [JSON_OPTION],
   },
   {
     name: 'supernode revoke',

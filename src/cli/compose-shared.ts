@@ -1,6 +1,6 @@
 /** What both daemons are made of: log, store, identity, node, origin client. */
-import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { mkdir, stat } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
 import { type Random, systemClock } from '../base/clock.ts'
 import { DarnerError, systemCode } from '../base/errors.ts'
 import { type Log, openLog, roomLog } from '../base/log.ts'
@@ -60,11 +60,32 @@ export async function openShared(settings: Settings, parts: { scope: Scope; log:
 /** Makes a daemon's data directory, and those above it. Throws HOST_UNABLE. */
 export async function makeDataDirectory(path: string): Promise<void> {
   try {
-    await mkdir(path, { recursive: true, mode: 0o700 })
+    await makeDirectories(resolve(path))
   } catch (error) {
     throw new DarnerError('HOST_UNABLE', `cannot make the data directory ${path}: ${systemCode(error) ?? error}`, {
       cause: error,
       way: 'name one that this user may write with --data',
     })
   }
+}
+
+/** One by one: below /proc, which says ENOENT to whatever one makes there, Node's own recursion never ends. */
+async function makeDirectories(path: string): Promise<void> {
+  try {
+    await mkdir(path, { mode: 0o700 })
+  } catch (error) {
+    const code = systemCode(error)
+    if (code === 'EEXIST' && (await stat(path)).isDirectory()) return
+    const above = dirname(path)
+    if (code !== 'ENOENT' || above === path || (await isDirectory(above))) throw error
+    await makeDirectories(above)
+    await mkdir(path, { mode: 0o700 })
+  }
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  return await stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  )
 }

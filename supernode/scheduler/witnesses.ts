@@ -1,6 +1,6 @@
 /**
  * What complaints about a parent amount to. One child's word only moves that child. Two independent ones lower a slow parent's
- * load or rest a dead one; a ban needs two independent witnesses of corruption, or the supernode's own check.
+ * load or rest a dead one; a ban needs the supernode's own check, or that most of its children are witnesses of corruption.
  */
 import type { ParentFault, SchedulerEffect } from './events.ts'
 import type { Complaint, PeerRow, SchedulerState, TaskRow } from './state.ts'
@@ -9,6 +9,8 @@ import type { Complaint, PeerRow, SchedulerState, TaskRow } from './state.ts'
 const MOST_COMPLAINTS = 32
 /** Accusations that proved false before a peer is heard no more. */
 const MOST_FALSE = 3
+/** Fewer witnesses than this ban nobody, however few children the accused has: liars may lie together. */
+const LEAST_WITNESSES = 3
 
 export type Verdict = 'none' | 'rest' | 'slow' | 'ban'
 
@@ -33,7 +35,8 @@ export function hear(
   const witnesses = independent(accused.complaints.filter((one) => one.about === about))
   switch (about) {
     case 'corrupt':
-      if (witnesses.length >= 2) return 'ban'
+      // they are its children no more, so that its load is what doesn't complain
+      if (witnesses.length >= LEAST_WITNESSES && witnesses.length > accused.load) return 'ban'
       effects.push({ kind: 'check', task: task.id, accused: accused.id, by: by.id })
       return 'none'
     case 'slow':

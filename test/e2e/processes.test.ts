@@ -137,10 +137,28 @@ describe('daemons as processes', function () {
     await using supernode = await aSupernodeProcess(dir.path, [])
     const token = await runDarner(['supernode', 'token', '--data', join(dir.path, 'supernode')])
     assert.match(token.stdout, /^drn-[A-Za-z0-9_-]{43}\n$/)
+    const json = await runDarner(['supernode', 'token', '--json', '--data', join(dir.path, 'supernode')])
+    assert.deepEqual(JSON.parse(json.stdout), { token: token.stdout.trim() })
     await assert.rejects(anAgentProcess(dir.path, 'stranger', supernode.line), /ADMISSION_REFUSED|showed no join token/)
     assert.match(supernode.log(), /agent refused/)
     await using member = await anAgentProcess(dir.path, 'member', supernode.line, ['--join-token', token.stdout.trim()])
     assert.match(member.line, /^joined /)
+  })
+
+  it('shows no token where no supernode has run, and leaves nothing there', async () => {
+    await using dir = await aDir()
+    const wrong = await runDarner(['supernode', 'token', '--data', join(dir.path, 'wrong')])
+    assert.equal(wrong.code, 1)
+    assert.match(wrong.stderr, /no join token in .*wrong: no supernode has run there/)
+    assert.equal(wrong.stdout, '')
+    assert.deepEqual(await readdir(dir.path), [])
+  })
+
+  it('says at once that a data directory can’t be made, also below /proc', async () => {
+    const role = ['supernode', '--listen', '127.0.0.1:0', '--p2p-listen', '127.0.0.1:0']
+    const refused = await runDarner([...role, '--data', '/proc/darner/data'])
+    assert.equal(refused.code, 1)
+    assert.match(refused.stderr, /cannot make the data directory \/proc\/darner\/data: ENOENT/)
   })
 
   it('refuses a second agent on the same data directory, naming the first', async () => {

@@ -162,17 +162,43 @@ describe('decide', () => {
     assert.ok(bench.state.peers.has(id(2)))
   })
 
-  it('bans on two witnesses, tells all children, and hears the banned no more', () => {
+  it('does not ban an honest peer on the word of two liars who lie together, and hears them no more', () => {
     const bench = new Bench()
     for (let n = 0; n < 10; n++) bench.join(n)
-    bench.tell({ kind: 'parentFailed', task: TASK, peer: id(1), parent: id(2), reason: 'corrupt' })
-    const effects = bench.tell({ kind: 'parentFailed', task: TASK, peer: id(3), parent: id(2), reason: 'corrupt' })
-    assert.deepEqual(
-      effects.find((effect) => effect.kind === 'ban'),
-      { kind: 'ban', peer: id(2), witnesses: [id(1), id(3)] },
+    for (let round = 0; round < 20; round++) {
+      for (const liar of [1, 3]) {
+        bench.tell({ kind: 'parentFailed', task: TASK, peer: id(liar), parent: id(2), reason: 'corrupt' })
+        bench.register(liar)
+      }
+      bench.tell({ kind: 'checked', accused: id(2), guilty: false })
+    }
+    assert.ok(bench.effects.every((effect) => effect.kind !== 'ban'))
+    const checks = bench.effects.filter((effect) => effect.kind === 'check').length
+    assert.ok(checks > 0 && checks <= 6, `${checks} checks on the word of those whose word proved false`)
+    for (const liar of [1, 3]) assert.ok((bench.state.peers.get(id(liar))?.falseReports ?? 0) >= 3)
+  })
+
+  it('bans when most of its children are witnesses, tells the others, and hears the banned no more', () => {
+    const bench = new Bench()
+    for (let n = 0; n < 10; n++) bench.join(n)
+    const children = [...bench.parents].filter(([, own]) => own.has(id(2))).map(([child]) => child)
+    const accuse = (peer: PeerId) =>
+      bench.tell({ kind: 'parentFailed', task: TASK, peer, parent: id(2), reason: 'corrupt' })
+    const witnesses: PeerId[] = []
+    let ban: SchedulerEffect | undefined
+    for (const child of children) {
+      witnesses.push(child)
+      ban = accuse(child).find((effect) => effect.kind === 'ban')
+      if (ban !== undefined) break
+      bench.parents.get(child)?.delete(id(2))
+    }
+    assert.deepEqual(ban, { kind: 'ban', peer: id(2), witnesses })
+    assert.ok(
+      witnesses.length >= 3 && witnesses.length > children.length / 2,
+      `${witnesses.length} of ${children.length}`,
     )
     bench.parents.delete(id(2))
-    for (const [child, own] of bench.parents) if (child !== id(1) && child !== id(3)) assert.ok(!own.has(id(2)))
+    for (const [child, own] of bench.parents) if (!witnesses.includes(child)) assert.ok(!own.has(id(2)))
     bench.join(2)
     assert.ok(!bench.state.peers.has(id(2)))
   })
