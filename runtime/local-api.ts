@@ -25,6 +25,7 @@ import { CHANNEL, encodeFrame } from '../src/wire/stream-frame.ts'
 import { errorReply } from './api-error.ts'
 import type { Runtime } from './runtime.ts'
 import { serveStreams } from './stream-api.ts'
+import { upgradeRoutes } from './upgrade/routes.ts'
 
 const Id = Type.Object({ id: Type.String({ maxLength: 256 }) })
 
@@ -44,6 +45,7 @@ export function registerEngineRoutes(app: FastifyInstance, runtime: Runtime, opt
     })
     containerRoutes(scope, runtime, options)
     execRoutes(scope, runtime)
+    upgradeRoutes(scope, runtime.upgrades)
     scope.get('/v1/storage', { schema: { response: { 200: StorageView } } }, async () => runtime.quotas.view())
     scope.post('/v1/storage', { schema: { body: StorageRequest, response: { 200: StorageView } } }, async (request) =>
       runtime.quotas.initPool(request.body.bytes, options),

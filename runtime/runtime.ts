@@ -21,6 +21,8 @@ import { OciRuntime } from './shim/oci-runtime.ts'
 import { readCgroupLayout } from './spec/cgroups.ts'
 import { readHostLimits } from './spec/host-limits.ts'
 import { loadSeccompProfile } from './spec/seccomp.ts'
+import type { GateParts } from './upgrade/gate.ts'
+import { Upgrades } from './upgrade/upgrades.ts'
 
 export interface RuntimeOptions {
   /** Persistent folder: bundles, logs, exit files. */
@@ -72,6 +74,7 @@ export class Runtime implements AsyncDisposable {
   readonly quotas: Quotas
   /** Side services of rich containers. */
   readonly services: Services
+  readonly upgrades: Upgrades
   readonly #rich: Rich
 
   private constructor(
@@ -82,12 +85,14 @@ export class Runtime implements AsyncDisposable {
       health: HealthMonitor
       services: Services
       quotas: Quotas
+      upgrades: Upgrades
       networks?: Networks
     },
     rich: Rich,
   ) {
     this.#rich = rich
     this.services = parts.services
+    this.upgrades = parts.upgrades
     this.quotas = parts.quotas
     this.networks = parts.networks
     this.containers = parts.containers
@@ -168,11 +173,16 @@ export class Runtime implements AsyncDisposable {
     const health = new HealthMonitor({ containers, execs, clock: parts.clock, log: parts.log })
     containers.observers.add(health)
     await containers.start()
+    const probe: GateParts['probe'] = (entry, waits) => health.probe(entry, waits)
+    const upgrades = new Upgrades({ ...parts, rootfs: quotas, extension: rich, engine: containers.inner, probe })
+    upgrades.start()
     const { networks } = parts
-    return new Runtime({ containers, execs, events, health, services, quotas, ...(networks ? { networks } : {}) }, rich)
+    const all = { containers, execs, events, health, services, quotas, upgrades, ...(networks ? { networks } : {}) }
+    return new Runtime(all, rich)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.upgrades[Symbol.asyncDispose]()
     await this.health[Symbol.asyncDispose]()
     await this.#rich[Symbol.asyncDispose]()
     await this.containers[Symbol.asyncDispose]()

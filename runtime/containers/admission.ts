@@ -12,7 +12,7 @@ import { hasController, resourcesOf, rlimitsOf } from '../spec/resources.ts'
 import { signalNumber } from '../spec/signals.ts'
 import { capabilitiesOf, type HostFacts } from '../spec/spec.ts'
 import { VOLUME_NAME, type Volumes } from '../volumes/volumes.ts'
-import type { ContainerNetworks, ImageStore } from './ports.ts'
+import type { ContainerNetworks, ImageStore, ResolvedImage } from './ports.ts'
 import type { ContainerRecord } from './record.ts'
 import { CONTAINER_STATES } from './states.ts'
 
@@ -56,39 +56,59 @@ export class Admission {
 
   /** Makes its volumes. Throws BAD_ARGUMENT, NOT_FOUND for the image, MANIFEST_INVALID, HOST_UNABLE. */
   async admit(
-    given: CreateRequest,
+    asked: CreateRequest,
     { id, name, runtime }: { id: string; name: string; runtime: string },
   ): Promise<{ record: ContainerRecord; warnings: string[] }> {
-    const { options, parts } = { options: this.#options, parts: this.#parts }
-    const image = await parts.images.resolve(given.image)
-    const config = readImageConfig(image.config, image.reference)
-    const settled = parts.extension?.settle(given, config) ?? { request: given, warnings: [] }
-    const request = this.#withNetwork(settled.request)
-    argumentsOf(config, request, image.reference)
-    capabilitiesOf(request, parts.host.limits)
-    resourcesOf(request.resources ?? {}, parts.host.cgroups, parts.host.cpus)
-    rlimitsOf(request.ulimits ?? [], parts.host.limits)
-    this.#checkRequest(request)
-    await this.#checkNetwork(request)
-    const mounts = await this.#volumesFor(request, config.volumes)
-    signalNumber(request.stopSignal ?? (config.stopSignal || 'TERM'))
+    const { seccompName } = this.#options
+    const image = await this.#parts.images.resolve(asked.image)
+    const given = this.#withNetwork(asked)
+    const { request, settled, warnings } = await this.requestFor(given, image)
     const record: ContainerRecord = {
       version: 1,
       id,
       name,
       status: CONTAINER_STATES.initial,
-      request: mounts.length === 0 ? request : { ...request, mounts },
+      request,
+      ...(settled ? { given } : {}),
       imageId: image.id,
       imageReference: image.reference,
       imageConfig: image.config,
       layers: image.layers,
       runtime,
-      seccomp: request.seccomp === 'unconfined' ? 'unconfined' : options.seccompName,
+      seccomp:
+        request.seccompProfile !== undefined
+          ? 'its own'
+          : request.seccomp === 'unconfined'
+            ? 'unconfined'
+            : seccompName,
       argv: [],
-      createdAt: parts.clock.now(),
+      createdAt: this.#parts.clock.now(),
     }
-    const warnings = options.seccompName === 'unconfined' && request.seccomp !== 'unconfined' ? [NO_PROFILE] : []
-    return { record, warnings: [...warnings, ...settled.warnings] }
+    const more = seccompName === 'unconfined' && request.seccomp !== 'unconfined' ? [NO_PROFILE] : []
+    return { record, warnings: [...more, ...warnings] }
+  }
+
+  /**
+   * What was given, as it is for an image: `settled` when the image or the mode of a rich container changed it. Makes the volumes
+   * of both. Throws like {@link admit}.
+   */
+  async requestFor(
+    given: CreateRequest,
+    image: ResolvedImage,
+  ): Promise<{ request: CreateRequest; settled: boolean; warnings: readonly string[] }> {
+    const { host, extension } = this.#parts
+    const config = readImageConfig(image.config, image.reference)
+    const { request, warnings } = extension?.settle(given, config) ?? { request: given, warnings: [] }
+    argumentsOf(config, request, image.reference)
+    capabilitiesOf(request, host.limits)
+    resourcesOf(request.resources ?? {}, host.cgroups, host.cpus)
+    rlimitsOf(request.ulimits ?? [], host.limits)
+    this.#checkRequest(request)
+    await this.#checkNetwork(request)
+    const mounts = await this.#volumesFor(request, config.volumes)
+    signalNumber(request.stopSignal ?? (config.stopSignal || 'TERM'))
+    const whole = mounts.length === 0 ? request : { ...request, mounts }
+    return { request: whole, settled: request !== given, warnings }
   }
 
   /** The default network, where there are networks, is recorded: it may be another one at the next start of the agent. */

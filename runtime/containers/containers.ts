@@ -29,7 +29,7 @@ import { containerId, type FaultPoint, Launcher, makeBundlesFolder } from './lau
 import { type Entry, Lifecycle, type RunObserver } from './lifecycle.ts'
 import { Locks } from './locks.ts'
 import type { ContainerNetworks, ImageStore, RecordSpace, RootfsStore } from './ports.ts'
-import { type ContainerRecord, Records, viewOf } from './record.ts'
+import { type ContainerRecord, generationsOf, Records, viewOf } from './record.ts'
 import { recoverContainers } from './recover.ts'
 import { mustRun, Runs } from './runs.ts'
 import { type Session, WaitingSession } from './session.ts'
@@ -61,6 +61,17 @@ export interface ContainersParts {
   readonly extension?: RunExtension
   readonly events?: EventSink
   readonly fault?: (point: FaultPoint) => void
+}
+
+/** The parts by which a container's life goes on; whoever uses them keeps to its locks. */
+export interface EngineInner {
+  readonly life: Lifecycle
+  readonly runs: Runs
+  readonly admission: Admission
+  readonly launcher: Launcher
+  readonly index: ContainerIndex<Entry>
+  readonly locks: Locks
+  readonly volumes: Volumes
 }
 
 /** All methods take an id, a name or the start of an id, and throw NOT_FOUND. */
@@ -151,6 +162,7 @@ export class Containers implements AsyncDisposable {
     const mended = await recoverContainers({
       bundles,
       entries: this.#index.all(),
+      rootfsIds: () => this.#rootfsIds(),
       rootfs: this.#parts.rootfs,
       runtimes: this.#parts.runtimes,
       log: this.#parts.log,
@@ -159,7 +171,8 @@ export class Containers implements AsyncDisposable {
     })
     mended.push(...(await this.#recoverNetworks()))
     for (const { id, record } of this.#index.all()) {
-      if (record.status === 'stopping') this.#upkeep.background(id, () => this.stop(id, { signal: this.#scope.signal }))
+      if (record.status === 'stopping' && !record.upgrade)
+        this.#upkeep.background(id, () => this.stop(id, { signal: this.#scope.signal }))
     }
     for (const entry of this.#index.all()) await this.#upkeep.besideAgain(entry)
     if (mended.length > 0) this.#parts.log.info({ mended }, 'containers recovered')
@@ -194,10 +207,20 @@ export class Containers implements AsyncDisposable {
 
   /** Resolves when the process runs; nothing happens when it does already. Throws RUNTIME_FAILED and what the spec throws. */
   async startContainer(reference: string, { signal }: { signal: AbortSignal }): Promise<void> {
-    const entry = this.#index.find(reference)
+    const entry = this.#free(reference, 'starting')
     entry.restartDue?.abort()
     entry.restartDelayMs = 0
     await this.#runs.start(entry, { signal, restartCount: 0 })
+  }
+
+  /** Throws STATE_INVALID while an upgrade of it is under way, beside NOT_FOUND. */
+  #free(reference: string, what: string): Entry {
+    const entry = this.#index.find(reference)
+    const { upgrade, name } = entry.record
+    if (!upgrade) return entry
+    throw new DarnerError('STATE_INVALID', `${what} container ${name}: its ${upgrade.kind} is under way`, {
+      way: 'wait for its end',
+    })
   }
 
   #view(entry: Entry): ContainerView {
@@ -215,14 +238,18 @@ export class Containers implements AsyncDisposable {
 
   async #recoverNetworks(): Promise<string[]> {
     const all = this.#index.all()
-    const live = all.filter((one) => ALIVE.includes(one.record.status)).map((one) => one.id)
+    // an upgrade holds on to the network between the old run and the new one
+    const live = all.filter(({ record }) => ALIVE.includes(record.status) || record.upgrade).map((one) => one.id)
     const known = new Set(all.map((one) => one.id))
     return (await this.#parts.networks?.recover(new Set(live), known)) ?? []
   }
 
   /** Stop signal, then KILL after the timeout; 0 kills at once. Nothing happens when it isn't running. */
-  async stop(reference: string, options: { timeoutSec?: number; signal: AbortSignal }): Promise<void> {
-    await this.#runs.stop(this.#index.find(reference), options)
+  async stop(
+    reference: string,
+    options: { timeoutSec?: number; stopSignal?: string; signal: AbortSignal },
+  ): Promise<void> {
+    await this.#runs.stop(this.#free(reference, 'stopping'), options)
   }
 
   /** Throws BAD_ARGUMENT for an unknown signal, STATE_INVALID when it isn't running. */
@@ -231,7 +258,7 @@ export class Containers implements AsyncDisposable {
   }
 
   async pause(reference: string, { signal }: { signal: AbortSignal }): Promise<void> {
-    await this.#runs.freeze(this.#index.find(reference), 'pause', { signal })
+    await this.#runs.freeze(this.#free(reference, 'pausing'), 'pause', { signal })
   }
 
   async resume(reference: string, { signal }: { signal: AbortSignal }): Promise<void> {
@@ -250,7 +277,7 @@ export class Containers implements AsyncDisposable {
 
   /** Throws STATE_INVALID for a running container unless `force`, which kills it first. */
   async remove(reference: string, options: { force: boolean; volumes?: boolean; signal: AbortSignal }): Promise<void> {
-    const entry = this.#index.find(reference)
+    const entry = this.#free(reference, 'removing')
     if (options.force) await this.stop(entry.id, { timeoutSec: 0, signal: options.signal })
     await this.#locks.hold(entry.id, async () => {
       if (this.#index.get(entry.id) !== entry) return // somebody else removed it meanwhile
@@ -300,10 +327,10 @@ export class Containers implements AsyncDisposable {
     change: { resources?: Resources; restart?: RestartPolicy },
     { signal }: { signal: AbortSignal },
   ): Promise<void> {
-    const entry = this.#index.find(reference)
+    const entry = this.#free(reference, 'changing')
     const { host } = this.#parts
     await this.#locks.hold(entry.id, async () => {
-      const { request } = entry.record
+      const { request, given } = entry.record
       const resources = { ...request.resources, ...change.resources }
       const oci = resourcesOf(resources, host.cgroups, host.cpus)
       if (change.restart && change.restart.name !== 'no' && request.autoRemove === true)
@@ -317,8 +344,9 @@ export class Containers implements AsyncDisposable {
         await this.#launcher.runtimeOf(entry.record).update(entry.id, file, { signal })
       }
       const restart = change.restart ?? request.restart
-      const next = { ...request, resources, ...(restart === undefined ? {} : { restart }) }
-      await this.#life.save(entry, { ...entry.record, request: next }, true)
+      const changed = { resources, ...(restart === undefined ? {} : { restart }) }
+      const next = { request: { ...request, ...changed }, ...(given ? { given: { ...given, ...changed } } : {}) }
+      await this.#life.save(entry, { ...entry.record, ...next }, true)
       this.#life.tell(entry, 'update')
     })
   }
@@ -402,13 +430,14 @@ export class Containers implements AsyncDisposable {
     return this.#view(entry)
   }
 
-  /** Layers and images that containers stand on, for whoever collects the rest. */
+  #rootfsIds(): Set<string> {
+    return new Set(this.#index.all().flatMap(({ record }) => generationsOf(record).map((one) => one.rootfsId)))
+  }
+
+  /** Layers and images that containers stand on, or may be rolled back to, for whoever collects the rest. */
   inUse(): { readonly imageIds: ReadonlySet<string>; readonly layers: ReadonlySet<string> } {
-    const records = this.#index.all().map((entry) => entry.record)
-    return {
-      imageIds: new Set(records.map((one) => one.imageId)),
-      layers: new Set(records.flatMap((one) => one.layers)),
-    }
+    const all = this.#index.all().flatMap((entry) => generationsOf(entry.record))
+    return { imageIds: new Set(all.map((one) => one.imageId)), layers: new Set(all.flatMap((one) => one.layers)) }
   }
 
   /** Follows until the container ends, when asked to and it runs. */
@@ -462,6 +491,12 @@ export class Containers implements AsyncDisposable {
 
   get launcher(): Launcher {
     return this.#launcher
+  }
+
+  /** For what changes a container as a whole, in steps of its own: an upgrade. */
+  get inner(): EngineInner {
+    const [life, runs, admission, launcher] = [this.#life, this.#runs, this.#admission, this.#launcher]
+    return { life, runs, admission, launcher, index: this.#index, locks: this.#locks, volumes: this.volumes }
   }
 
   async #removeVolumes(record: ContainerRecord): Promise<void> {

@@ -11,6 +11,7 @@ import { AT_FDCWD, O, openAt, openBelow, RESOLVE } from '../../src/base/syscalls
 import type { Containers } from './containers.ts'
 import { extractInto } from './extract.ts'
 import { layerTar, streamTar } from './layer-tar.ts'
+import { rootfsIdOf } from './record.ts'
 
 export interface PathFacts {
   readonly name: string
@@ -131,7 +132,7 @@ export class ContainerFiles {
     const { rootfs } = this.#containers
     return this.#containers.hold(entry, async () => {
       const view = `view-${entry.id.slice(0, 32)}`
-      const { upper } = await rootfs.mount(entry.id, entry.record.layers, { readonly: false, signal })
+      const { upper } = await rootfs.mount(rootfsIdOf(entry.record), entry.record.layers, { readonly: false, signal })
       try {
         const image = await rootfs.mount(view, entry.record.layers, { readonly: true, signal })
         const found: Change[] = []
@@ -140,7 +141,7 @@ export class ContainerFiles {
         return await take(withoutMountPoints(found, mounts), upper)
       } finally {
         await rootfs.remove(view)
-        if (entry.record.pid === undefined) await rootfs.unmount(entry.id)
+        if (entry.record.pid === undefined) await rootfs.unmount(rootfsIdOf(entry.record))
       }
     })
   }
@@ -163,7 +164,10 @@ export class ContainerFiles {
   async #mounted<T>(reference: string, signal: AbortSignal, work: (path: string) => Promise<T>): Promise<T> {
     const entry = this.#containers.entry(reference)
     const mount = async () => {
-      const { path } = await this.#containers.rootfs.mount(entry.id, entry.record.layers, { readonly: false, signal })
+      const { path } = await this.#containers.rootfs.mount(rootfsIdOf(entry.record), entry.record.layers, {
+        readonly: false,
+        signal,
+      })
       return path
     }
     if (entry.record.pid !== undefined) return work(await mount())
@@ -172,7 +176,7 @@ export class ContainerFiles {
       try {
         return await work(path)
       } finally {
-        if (entry.record.pid === undefined) await this.#containers.rootfs.unmount(entry.id)
+        if (entry.record.pid === undefined) await this.#containers.rootfs.unmount(rootfsIdOf(entry.record))
       }
     })
   }

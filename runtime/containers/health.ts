@@ -68,6 +68,14 @@ export class HealthMonitor implements RunObserver, AsyncDisposable {
     return this.#results.get(id) ?? []
   }
 
+  /** Runs the check of a container once, now. One that has none is healthy. */
+  async probe(entry: Entry, { signal }: { signal: AbortSignal }): Promise<HealthResult> {
+    const check = checkOf(entry)
+    if (check) return this.#check(entry, check, signal)
+    const now = this.#parts.clock.now()
+    return { startedAt: now, endedAt: now, exitCode: 0, output: '' }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#scope.close()
   }

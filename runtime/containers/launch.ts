@@ -16,11 +16,12 @@ import { hostFiles } from '../spec/host-files.ts'
 import { readImageConfig } from '../spec/image-config.ts'
 import { buildSpec, type HostFacts, hostnameOf } from '../spec/spec.ts'
 import { findUser, withGroups } from '../spec/users.ts'
+import type { UpgradeFaultPoint } from '../upgrade/journal.ts'
 import { prepareDevices, prepareMounts } from '../volumes/mounts.ts'
 import type { Volumes } from '../volumes/volumes.ts'
 import { networkOfRun } from './network-of-run.ts'
 import type { ContainerNetworks, RootfsStore } from './ports.ts'
-import type { ContainerRecord } from './record.ts'
+import { type ContainerRecord, rootfsIdOf } from './record.ts'
 
 export interface LauncherOptions {
   /** Path of conmon. */
@@ -62,7 +63,7 @@ export const FAULT_POINTS = [
   'remove:rootfs',
   'remove:files',
 ] as const
-export type FaultPoint = (typeof FAULT_POINTS)[number]
+export type FaultPoint = (typeof FAULT_POINTS)[number] | UpgradeFaultPoint
 
 export interface Launched {
   readonly pid: number
@@ -108,8 +109,11 @@ export class Launcher {
     const hostname = hostnameOf(record.id, request, host)
     // writable also for a read-only one: the runtime makes mount points first, and then takes the right away
     const [rootfs, network] = await Promise.all([
-      this.#parts.rootfs.mount(record.id, record.layers, { readonly: false, signal }),
-      networkOfRun({ id: record.id, name: record.name, hostname, request }, this.#parts, { signal }),
+      this.#parts.rootfs.mount(rootfsIdOf(record), record.layers, { readonly: false, signal }),
+      networkOfRun({ id: record.id, name: record.name, hostname, request }, this.#parts, {
+        keep: record.upgrade !== undefined,
+        signal,
+      }),
       makeBundle(bundle).then(() => clearRun(bundle)),
       exits.forget(record.id),
     ])
@@ -196,14 +200,22 @@ export class Launcher {
     }
   }
 
-  /** Takes away what a run left: the runtime's state (its processes too, with `force`) and the mounts. Fine to call twice. */
+  /**
+   * Takes away what a run left: the runtime's state (its processes too, with `force`), the mounts, and the network, which only
+   * an upgrade keeps for the next run. Fine to call twice.
+   */
   async clean(record: ContainerRecord, options: { force: boolean; signal: AbortSignal }): Promise<void> {
     const runtime = this.runtimeOf(record)
     if (runtime.holds(record.id)) await runtime.delete(record.id, options)
-    await this.#parts.networks?.detach(record.id)
+    if (record.upgrade === undefined) await this.#parts.networks?.detach(record.id)
     this.#parts.fault('exit:deleted')
-    await this.#parts.rootfs.unmount(record.id)
+    await this.#parts.rootfs.unmount(rootfsIdOf(record))
     this.#parts.fault('exit:unmounted')
+  }
+
+  /** An upgrade is over and nothing runs: the network that it kept goes. */
+  async detach(id: string): Promise<void> {
+    await this.#parts.networks?.detach(id)
   }
 
   /** The container is no more: so are its networks. */

@@ -21,7 +21,7 @@ import { attributesOf, type EventSink } from './events.ts'
 import type { ContainerIndex } from './index-of.ts'
 import { type FaultPoint, type Launcher, startExitCode } from './launch.ts'
 import type { RootfsStore } from './ports.ts'
-import type { ContainerRecord, Records } from './record.ts'
+import { type ContainerRecord, generationsOf, type Records } from './record.ts'
 import { nextDelayMs, wantsRestart } from './restart.ts'
 import type { WaitingSession } from './session.ts'
 import { ALIVE, CONTAINER_STATES, type ContainerEvent } from './states.ts'
@@ -93,7 +93,7 @@ export class Lifecycle {
   entryOf(record: ContainerRecord): Entry {
     const ended = Promise.withResolvers<ExitReply>()
     ended.promise.catch(() => {}) // whoever waits hears of it
-    this.#parts.extension?.known(record.id, record.request)
+    for (const one of generationsOf(record)) this.#parts.extension?.known(one.rootfsId, one.request)
     return {
       id: record.id,
       record,
@@ -154,7 +154,7 @@ export class Lifecycle {
     for (const session of entry.waiting) session.fail(error)
     entry.waiting.clear()
     this.#settle(entry, { exitCode, error: error.message })
-    if (entry.record.request.autoRemove === true) await this.remove(entry, undefined, { volumes: true })
+    if (goesByItself(entry)) await this.remove(entry, undefined, { volumes: true })
     const { details, way } = error
     return new DarnerError(error.code, error.message, {
       cause,
@@ -188,7 +188,7 @@ export class Lifecycle {
     await this.move(entry, event, { ...fact, error, oomKilled, pid: undefined, conmonPid: undefined })
     this.#parts.fault('exit:recorded')
     const reply = { exitCode: fact.exitCode, ...(error === undefined ? {} : { error }) }
-    const goes = entry.record.request.autoRemove === true
+    const goes = goesByItself(entry)
     if (!goes) this.#settle(entry, reply)
     await this.#cleanQuietly(entry, event === 'lost')
     await this.#afterRun(entry, reply)
@@ -233,7 +233,7 @@ export class Lifecycle {
   async #restartMaybe(entry: Entry, fact: ExitFact): Promise<void> {
     const { request, stopRequested, restartCount = 0, startedAt = 0 } = entry.record
     const end = { exitCode: fact.exitCode, stopRequested: stopRequested === true, restarts: restartCount }
-    if (this.#parts.signal.aborted || !wantsRestart(request.restart, end)) return
+    if (this.#parts.signal.aborted || entry.record.upgrade || !wantsRestart(request.restart, end)) return
     const delayMs = nextDelayMs(entry.restartDelayMs, fact.finishedAt - startedAt)
     entry.restartDelayMs = delayMs
     await this.move(entry, 'restartLater', {})
@@ -250,7 +250,7 @@ export class Lifecycle {
     }
     await this.#parts.launcher.forgetNetworks(entry.id)
     await this.#afterRun(entry, { exitCode: entry.record.exitCode ?? LOST_EXIT_CODE })
-    await this.#parts.rootfs.remove(entry.id)
+    for (const { rootfsId } of generationsOf(entry.record)) await this.#parts.rootfs.remove(rootfsId)
     this.#parts.fault('remove:rootfs')
     await rm(entry.bundle.path, { recursive: true, force: true })
     await this.#parts.exits.forget(entry.id)
@@ -281,7 +281,7 @@ export class Lifecycle {
     }
     await this.#cleanQuietly(entry, true)
     await this.#afterRun(entry, { exitCode: entry.record.exitCode ?? LOST_EXIT_CODE })
-    if (status !== 'exited' || entry.record.request.autoRemove !== true) return undefined
+    if (status !== 'exited' || !goesByItself(entry)) return undefined
     await this.remove(entry, undefined, { volumes: true })
     return `${name}: removed as it asked for`
   }
@@ -310,6 +310,11 @@ export class Lifecycle {
     this.#settle(entry, reply)
     return `${entry.record.name}: half-done start undone`
   }
+}
+
+/** Its end removes it, but not the one that an upgrade brings about. */
+function goesByItself({ record }: Entry): boolean {
+  return record.request.autoRemove === true && record.upgrade === undefined
 }
 
 /** What docker calls these steps. */

@@ -5,14 +5,14 @@ import type { ContainerNetworks, GuestNetwork, NetworkGuest } from './ports.ts'
 
 const SHARED = 'container:'
 
-/** Undefined for `host` and `none`. Throws what attaching throws, and STATE_INVALID for a container to share with that doesn't run. */
+/** Undefined for `host` and `none`. With `keep` the network of the last run is taken up again. Throws what attaching throws, and STATE_INVALID for a container to share with that doesn't run. */
 export async function networkOfRun(
   guest: NetworkGuest,
   parts: {
     readonly networks?: ContainerNetworks
     readonly sharing: (reference: string) => { readonly pid: number; readonly bundle: Bundle }
   },
-  { signal }: { signal: AbortSignal },
+  { keep, signal }: { keep: boolean; signal: AbortSignal },
 ): Promise<GuestNetwork | undefined> {
   const mode = guest.request.network ?? 'host'
   if (mode.startsWith(SHARED)) {
@@ -21,5 +21,5 @@ export async function networkOfRun(
     return { netnsPath: `/proc/${pid}/ns/net`, hosts, resolvConf }
   }
   if (mode === 'host' || mode === 'none') return undefined
-  return parts.networks?.attach(guest, { signal })
+  return parts.networks?.attach(guest, { keep, signal })
 }

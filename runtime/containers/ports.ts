@@ -59,8 +59,11 @@ export interface GuestNetwork {
 export interface ContainerNetworks {
   /** Throws NOT_FOUND for an unknown network, BAD_ARGUMENT and UNSUPPORTED for what it can't do. */
   check(request: CreateRequest): Promise<void>
-  /** Makes the namespace with all its interfaces and published ports. Throws CONFLICT, NETWORK_FAILED, HOST_UNABLE. */
-  attach(guest: NetworkGuest, options: { signal: AbortSignal }): Promise<GuestNetwork>
+  /**
+   * Makes the namespace with all its interfaces and published ports; with `keep`, what the last run left is taken up as it is:
+   * addresses, ports, names. Throws CONFLICT, NETWORK_FAILED, HOST_UNABLE.
+   */
+  attach(guest: NetworkGuest, options: { keep?: boolean; signal: AbortSignal }): Promise<GuestNetwork>
   /** The run is over: ports are closed, addresses given back. Fine for one that isn't attached. */
   detach(id: string): Promise<void>
   /** The container is no more. */

@@ -5,6 +5,7 @@ import { DarnerError } from '../../src/base/errors.ts'
 import { type Digest, parseDigest } from '../../src/oci/digest.ts'
 import { ContainerStatus, type ContainerView, CreateRequest } from '../../src/wire/local-api.ts'
 import { HookResult } from '../../src/wire/rich-api.ts'
+import { type Generation, UPGRADE_MEMBERS } from '../upgrade/journal.ts'
 import type { RecordSpace } from './ports.ts'
 
 const Time = Type.Number({ description: 'epoch milliseconds' })
@@ -48,6 +49,7 @@ const Stored = Type.Object({
       failingStreak: Type.Integer(),
     }),
   ),
+  ...UPGRADE_MEMBERS,
 })
 
 export type ContainerRecord = Omit<Static<typeof Stored>, 'layers'> & { readonly layers: readonly Digest[] }
@@ -86,6 +88,27 @@ export class Records {
   }
 }
 
+/** The root file system that it starts on. */
+export function rootfsIdOf({ id, rootfsId }: Pick<ContainerRecord, 'id' | 'rootfsId'>): string {
+  return rootfsId ?? id
+}
+
+/** Of its present generation, of the one that a rollback brings back, and of an upgrade that is under way. */
+export function generationsOf(record: ContainerRecord): Generation[] {
+  const { upgrade, previous } = record
+  const all = [
+    generationOf(record),
+    ...(upgrade ? [upgrade.from, upgrade.to] : []),
+    ...(previous ? [previous.generation] : []),
+  ]
+  return [...new Map(all.map((one) => [one.rootfsId, one])).values()]
+}
+
+export function generationOf(record: ContainerRecord): Generation {
+  const { request, imageId, imageReference, imageConfig, layers } = record
+  return { request, imageId, imageReference, imageConfig, layers: [...layers], rootfsId: rootfsIdOf(record) }
+}
+
 /** What the API shows of a record. */
 export function viewOf(record: ContainerRecord, logPath: string): ContainerView {
   const {
@@ -95,9 +118,28 @@ export function viewOf(record: ContainerRecord, logPath: string): ContainerView 
     imageConfig: _c,
     layers: _l,
     conmonPid: _p,
+    given: _g,
+    rootfsId: _r,
+    generation: _i,
     imageReference,
     stopRequested: _s,
+    upgrade,
+    previous,
     ...rest
   } = record
-  return { ...rest, image: imageReference, logPath }
+  return {
+    ...rest,
+    image: imageReference,
+    logPath,
+    ...(upgrade ? { upgrade: { kind: upgrade.kind, step: upgrade.step, image: upgrade.to.imageReference } } : {}),
+    ...(previous
+      ? {
+          previous: {
+            image: previous.generation.imageReference,
+            imageId: previous.generation.imageId,
+            until: previous.until,
+          },
+        }
+      : {}),
+  }
 }

@@ -7,6 +7,8 @@ import type { OciRuntime } from '../shim/oci-runtime.ts'
 import type { RootfsStore } from './ports.ts'
 
 export interface RecoverParts<Entry extends { readonly id: string }> {
+  /** Root file systems that containers stand on, or may be rolled back to. */
+  readonly rootfsIds: () => ReadonlySet<string>
   /** Folder of the bundles. */
   readonly bundles: string
   readonly entries: readonly Entry[]
@@ -41,7 +43,7 @@ export async function recoverContainers<Entry extends { readonly id: string }>(
   const ids = new Set(parts.entries.map((entry) => entry.id))
   mended.push(...(await orphans(parts, ids)))
   try {
-    mended.push(...(await parts.rootfs.recover(ids)))
+    mended.push(...(await parts.rootfs.recover(parts.rootfsIds())))
   } catch (error) {
     parts.log.error({ error }, 'root file system recovery failed')
   }

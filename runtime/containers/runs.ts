@@ -78,12 +78,13 @@ export class Runs {
   }
 
   /** Stop signal, then KILL after the timeout; 0 kills at once. Nothing happens when it isn't running. Throws TIMED_OUT. */
-  async stop(entry: Entry, options: { timeoutSec?: number; signal: AbortSignal }): Promise<void> {
+  async stop(entry: Entry, options: { timeoutSec?: number; stopSignal?: string; signal: AbortSignal }): Promise<void> {
     const { locks, life, launcher, extension } = this.#parts
     const { request, imageConfig, imageReference } = entry.record
     const timeoutSec = options.timeoutSec ?? request.stopTimeoutSec ?? DEFAULT_STOP_SEC
     const image = readImageConfig(imageConfig, imageReference)
-    const wanted = entry.record.stopSignal ?? signalNumber(request.stopSignal ?? (image.stopSignal || 'TERM'))
+    const usual = () => entry.record.stopSignal ?? signalNumber(request.stopSignal ?? (image.stopSignal || 'TERM'))
+    const wanted = options.stopSignal === undefined ? usual() : signalNumber(options.stopSignal)
     const first = timeoutSec === 0 ? SIGKILL : wanted
     entry.restartDue?.abort()
     const held = await locks.hold(entry.id, async () => {

@@ -98,6 +98,7 @@ export class Upkeep {
     const { status, request, exitCode = 0, stopRequested, restartCount = 0 } = entry.record
     if (status === 'running') for (const one of this.#parts.observers) one.started(entry)
     const end = { exitCode, stopRequested: stopRequested === true, restarts: restartCount }
+    if (entry.record.upgrade) return // its upgrade is gone on with, and starts it
     if (status === 'restarting') this.restartAfter(entry, 0)
     else if (status === 'exited' && wantsStartWithAgent(request.restart, end)) {
       const { start, scope } = this.#parts

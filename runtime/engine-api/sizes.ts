@@ -2,6 +2,7 @@
 import { lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Entry } from '../containers/lifecycle.ts'
+import { rootfsIdOf } from '../containers/record.ts'
 import type { ImageRecord } from '../images/image-record.ts'
 import type { DockerParts } from './context.ts'
 
@@ -33,7 +34,7 @@ export async function imageBytes(image: Pick<ImageRecord, 'layers'>, { snapshott
 }
 
 export async function usedBytes(entry: Entry, parts: DockerParts): Promise<{ rw: number; root: number }> {
-  const upper = parts.snapshotter.upperOf?.(entry.id)
+  const upper = parts.snapshotter.upperOf?.(rootfsIdOf(entry.record))
   const rw = upper === undefined ? 0 : await folderBytes(upper)
   const layers = entry.record.layers.map((diffId) => ({ diffId }) as ImageRecord['layers'][number])
   return { rw, root: rw + (await imageBytes({ layers }, parts)) }

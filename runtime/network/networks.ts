@@ -291,9 +291,13 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
     if ((request.publish ?? []).length > 0) mustPublish(target)
   }
 
-  async attach(guest: NetworkGuest, { signal }: Waits): Promise<GuestNetwork> {
+  async attach(guest: NetworkGuest, { keep = false, signal }: Waits & { keep?: boolean }): Promise<GuestNetwork> {
     return this.#locks.hold(guest.id, async () => {
       const left = this.#sandboxes.of(guest.id)
+      if (keep && left && this.#folder.has(left.id) && left.endpoints.every((one) => one.result !== undefined)) {
+        await this.#settle(left)
+        return this.#guestNetwork(guest, left)
+      }
       if (left) await this.#abandon(left)
       const memberships = this.#memberships.of(guest) ?? []
       const targets = memberships.map((one) => ({ ...one, target: this.#catalog.find(one.networkId) }))

@@ -41,6 +41,7 @@ const native = {
   utimensat: call('int utimensat(int dir, const void *path, const void *times, int flags)'),
   lsetxattr: call('int lsetxattr(const void *path, const char *name, const void *value, size_t size, int flags)'),
   lgetxattr: call('long lgetxattr(const void *path, const char *name, void *value, size_t size)'),
+  llistxattr: call('long llistxattr(const void *path, void *names, size_t size)'),
   openat2: call('long syscall(long number, int dir, const void *path, const void *how, size_t size)'),
   fsopen: call('long syscall(long number, const char *type, uint flags)'),
   fsconfig: call('long syscall(long number, int fd, uint command, const char *key, const void *value, int aux)'),
@@ -172,6 +173,16 @@ export function getXattr(path: Path, name: string): Uint8Array | undefined {
   if (length >= 0) return value.subarray(0, length)
   const error = new SystemCallError(`lgetxattr ${name}`, koffi.errno(), String(path))
   if (error.code === 'ENODATA' || error.code === 'ENOTSUP' || error.code === 'EOPNOTSUPP') return undefined
+  throw error
+}
+
+/** Names of the extended attributes of the last component itself; none where the file system has no such thing. */
+export function listXattrs(path: Path): string[] {
+  const names = new Uint8Array(65536)
+  const length = Number(native.llistxattr(z(path), names, names.byteLength))
+  if (length >= 0) return Buffer.from(names.subarray(0, length)).toString('latin1').split('\0').slice(0, -1)
+  const error = new SystemCallError('llistxattr', koffi.errno(), String(path))
+  if (error.code === 'ENOTSUP' || error.code === 'EOPNOTSUPP') return []
   throw error
 }
 

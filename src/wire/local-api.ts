@@ -7,6 +7,7 @@ import { type Static, Type } from 'typebox'
 import { MORE_OPTIONS } from './container-options.ts'
 import { NETWORK_OPTIONS, NetworkingView } from './networks-api.ts'
 import { HookResult, RICH_OPTIONS } from './rich-api.ts'
+import { PreviousView, UpgradeHistory } from './upgrade-api.ts'
 
 /** The protocol that attach and exec-start upgrade to. */
 export const STREAM_PROTOCOL = 'darner-stream'
@@ -107,6 +108,18 @@ export const ContainerView = Type.Object({
   seccomp: Type.String({ description: 'path of the profile, or unconfined' }),
   logPath: Type.String(),
   networking: Type.Optional(NetworkingView),
+  /** The upgrade or rollback that is under way. */
+  upgrade: Type.Optional(
+    Type.Object({
+      kind: UpgradeHistory.properties.kind,
+      step: Type.String({ description: 'prepare, stop, new, undo or back' }),
+      image: Type.String(),
+    }),
+  ),
+  /** What `rollback` brings back, and until when. */
+  previous: Type.Optional(PreviousView),
+  /** Upgrades and rollbacks, oldest first. */
+  history: Type.Optional(Type.Array(UpgradeHistory)),
 })
 export type ContainerView = Static<typeof ContainerView>
 
@@ -117,7 +130,10 @@ export const ExitReply = Type.Object({ exitCode: Type.Integer(), error: Type.Opt
 export type ExitReply = Static<typeof ExitReply>
 
 export const StopRequest = Type.Object(
-  { timeoutSec: Type.Optional(Type.Integer({ minimum: 0, maximum: 86_400 })) },
+  {
+    timeoutSec: Type.Optional(Type.Integer({ minimum: 0, maximum: 86_400 })),
+    stopSignal: Type.Optional(Text(40, 'name or number, in the place of its own')),
+  },
   { additionalProperties: false },
 )
 export type StopRequest = Static<typeof StopRequest>

@@ -1,0 +1,121 @@
+/**
+ * Brings a writable layer over to a new image, in two passes: one while the container still runs, which takes what has not been
+ * touched for a while, and one after its stop, which takes the rest. All is written through the new root, so that overlayfs itself
+ * makes the new upper directory; the old one is only read.
+ */
+import type { BigIntStats } from 'node:fs'
+import { readdir, rm, statfs } from 'node:fs/promises'
+import type { Clock } from '../../src/base/clock.ts'
+import { asDarnerError, DarnerError, systemCode } from '../../src/base/errors.ts'
+import { runProgram } from '../shim/program.ts'
+import { copyAttributes, copyLeaf, linkLeaf, makeFolder } from './copy-entry.ts'
+import { bytesOf, shown, type UpperRules, type UpperTrees, type WalkedPath, walkUpper } from './upper-walk.ts'
+
+type Waits = { readonly signal: AbortSignal }
+
+/** File systems that note the first write to a page through a mapping after each write-back: ext4, xfs, btrfs. */
+const NOTES_MAPPED_WRITES = new Set([0xef53, 0x58465342, 0x9123683e])
+/** Longer than the grain of any file system's times. */
+const GRAIN_NS = 1_000_000_000n
+
+export class UpperCopy {
+  readonly #trees: UpperTrees
+  readonly #rules: UpperRules
+  readonly #target: string
+  readonly #clock: Pick<Clock, 'now'>
+  /** What each path that was copied in the first pass looked like; directories have an empty text. */
+  readonly #made = new Map<string, string>()
+
+  /** `target`: the new root, mounted with its fresh upper directory. */
+  constructor(trees: UpperTrees, rules: UpperRules, target: string, clock: Pick<Clock, 'now'>) {
+    this.#trees = trees
+    this.#rules = rules
+    this.#target = target
+    this.#clock = clock
+  }
+
+  /**
+   * While the container runs. What was changed after the write-back at the beginning is left to {@link finish}: of anything older,
+   * a later change shows in its times, also one through a mapping.
+   */
+  async begin({ signal }: Waits): Promise<void> {
+    const { type } = await statfs(this.#trees.upper)
+    if (!NOTES_MAPPED_WRITES.has(Number(type))) return
+    const beforeNs = BigInt(Math.floor(this.#clock.now())) * 1_000_000n - GRAIN_NS
+    await writeBack(this.#trees.upper, { signal })
+    for await (const one of walkUpper(this.#trees, this.#rules)) {
+      signal.throwIfAborted()
+      const { path, facts } = one
+      if (one.verdict !== 'keep') continue
+      if (facts.isDirectory()) {
+        await makeFolder(bytesOf(this.#target, path))
+        this.#made.set(path, '')
+      } else if (facts.nlink === 1n && facts.ctimeNs < beforeNs && (await this.#copy(path, facts, signal)))
+        this.#made.set(path, looksOf(facts))
+    }
+    await writeBack(this.#target, { signal })
+  }
+
+  /** After its stop. Resolves when all of it is on the disk. */
+  async finish({ signal }: Waits): Promise<void> {
+    const left = new Set(this.#made.keys())
+    const links = new Map<string, Buffer>()
+    const folders: WalkedPath[] = []
+    for await (const one of walkUpper(this.#trees, this.#rules)) {
+      signal.throwIfAborted()
+      left.delete(one.path)
+      await this.#finishOne(one, links, signal)
+      if (one.facts.isDirectory() && (one.verdict === 'keep' || one.verdict === 'win')) folders.push(one)
+    }
+    // shortest first: what is below goes with it
+    for (const path of [...left].sort((a, b) => a.length - b.length)) {
+      await rm(bytesOf(this.#target, path), { recursive: true, force: true }).catch((error: unknown) => {
+        if (systemCode(error) !== 'ENOTDIR') throw error // a file is where its folder was
+      })
+    }
+    for (const { path, facts } of folders.toReversed())
+      await copyAttributes(bytesOf(this.#trees.old, path), bytesOf(this.#target, path), facts)
+    await writeBack(this.#target, { signal })
+  }
+
+  async #finishOne(one: WalkedPath, links: Map<string, Buffer>, signal: AbortSignal): Promise<void> {
+    const { path, verdict, facts } = one
+    const to = bytesOf(this.#target, path)
+    if (verdict === 'drop' || verdict === 'return') return
+    if (verdict === 'delete') return rm(to, { recursive: true, force: true })
+    if (facts.isDirectory()) {
+      await makeFolder(to)
+      if (one.alone) for (const name of await readdir(to, 'buffer')) await rm(join(to, name), { recursive: true })
+      return
+    }
+    if (this.#made.get(path) === looksOf(facts)) return
+    const key = `${facts.dev}:${facts.ino}`
+    const first = facts.nlink > 1n ? links.get(key) : undefined
+    if (first) await linkLeaf(first, to)
+    else if (await this.#copy(path, facts, signal)) links.set(key, to)
+  }
+
+  /** False when there was nothing to copy. */
+  async #copy(path: string, facts: BigIntStats, signal: AbortSignal): Promise<boolean> {
+    try {
+      return await copyLeaf(bytesOf(this.#trees.old, path), bytesOf(this.#target, path), facts, { signal })
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return false // it went while it was copied; the second pass sees that
+      throw asDarnerError(error, `copying ${shown(path)} to the new writable layer`)
+    }
+  }
+}
+
+function looksOf({ dev, ino, mode, size, mtimeNs, ctimeNs }: BigIntStats): string {
+  return [dev, ino, mode, size, mtimeNs, ctimeNs].join(' ')
+}
+
+function join(folder: Buffer, name: Buffer): Buffer {
+  return Buffer.concat([folder, Buffer.from('/'), name])
+}
+
+/** Puts all that was written to the file system of `path` on the disk. */
+async function writeBack(path: string, { signal }: Waits): Promise<void> {
+  const { code, stderr } = await runProgram('sync', ['-f', '--', path], { signal })
+  if (code !== 0) throw new DarnerError('COMMAND_FAILED', `sync of ${path}: ${stderr.trim().slice(-500)}`)
+}
