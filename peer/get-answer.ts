@@ -20,17 +20,20 @@ import type { OpenContent } from './engine/open-content.ts'
 
 const PROGRESS_MS = 200
 
-/** What of the blob is wanted, and how: see {@link GetRequest}. */
-export type GetWay = Pick<GetRequest, 'order' | 'byFile' | 'range'>
+/** How the blob is wanted: see {@link GetRequest}. */
+export interface GetWay extends Pick<GetRequest, 'order' | 'byFile'> {
+  /** Only these bytes, end excluded. */
+  readonly part: { readonly from: number; readonly to: number } | undefined
+}
 
-/** Streams it. Whatever fails after the first byte ends the body with an error frame; a range outside the blob throws before it. */
+/** Streams it; `response` is nobody else's. Whatever fails ends the body with an error frame. */
 export async function answerGet(
   response: ServerResponse,
   content: OpenContent,
   way: GetWay,
   signal: AbortSignal,
 ): Promise<void> {
-  const part = way.range === undefined ? undefined : partOf(way.range, content.bytes)
+  const { part } = way
   const file = way.byFile === true && way.order === 'landed' && part === undefined ? await fileOf(content) : undefined
   const bytes = part === undefined ? content.bytes : part.to - part.from
   response.writeHead(200, { 'content-type': GET_CONTENT_TYPE, 'darner-bytes': String(bytes), ...file })
@@ -63,8 +66,8 @@ export async function answerGet(
   }
 }
 
-/** [from, to) of a blob's `bytes`, as HTTP reads ranges: what reaches over the end stops there; nothing at all is an error. */
-function partOf(range: NonNullable<GetRequest['range']>, bytes: number): { from: number; to: number } {
+/** [from, to) of a blob's `bytes`, as HTTP reads ranges: what reaches over the end stops there. Throws NOT_FOUND where that is nothing. */
+export function partOf(range: NonNullable<GetRequest['range']>, bytes: number): { from: number; to: number } {
   const from = 'last' in range ? Math.max(0, bytes - range.last) : range.from
   const to = Math.min(bytes, ('last' in range ? undefined : range.to) ?? bytes)
   if (from < to) return { from, to }

@@ -5,6 +5,7 @@ import type { Readable } from 'node:stream'
 import { getCACertificates } from 'node:tls'
 import { Agent, type Dispatcher, ProxyAgent, request } from 'undici'
 import { DarnerError } from '../base/errors.ts'
+import { abortable } from '../base/signals.ts'
 import { unansweredError } from './origin-errors.ts'
 
 /** How to speak TLS with one host. All in PEM. */
@@ -73,6 +74,8 @@ export interface HttpAnswer extends AsyncDisposable {
 const REDIRECTS = new Set([301, 302, 303, 307, 308])
 /** What is read off a redirect's body to keep its connection. */
 const DUMP_BYTES = 16 * 1024
+/** Longest wait for connections to end. */
+const CLOSE_MS = 500
 /** Longest wait for the text of a refusal. */
 const TEXT_MS = 5000
 
@@ -132,7 +135,9 @@ export class OriginHttp implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     const agents = [...this.#agents.values()]
     this.#agents.clear()
-    await Promise.all(agents.map((agent) => agent.destroy()))
+    // a connection that is just being made ends at its own deadline, which is not waited for
+    const over = Promise.all(agents.map((agent) => agent.destroy()))
+    await abortable(over, AbortSignal.timeout(CLOSE_MS)).catch(() => {})
   }
 
   async #guard(url: URL, purpose: UrlPurpose, ask: HttpAsk): Promise<void> {
@@ -155,12 +160,17 @@ export class OriginHttp implements AsyncDisposable {
     const proxy = this.#options.proxy?.(url)
     const headers = { 'user-agent': this.#options.userAgent, ...ask.headers, ...(crossed ? {} : ask.secretHeaders) }
     try {
-      const data = await request(url, {
+      const asking = request(url, {
         dispatcher: this.#agentFor(url, proxy),
         method,
         headers,
         signal,
         ...(ask.body === undefined ? {} : { body: ask.body }),
+      })
+      // while a connection is being made, the client doesn't look at the signal
+      const data = await abortable(asking, signal).catch((error: unknown) => {
+        asking.then((late) => late.body.on('error', () => {}).destroy()).catch(() => {})
+        throw error
       })
       // whoever reads the body is told; while nobody does, a broken connection is no failure of ours
       data.body.on('error', () => {})
