@@ -43,10 +43,11 @@ export class UpperCopy {
     if (!NOTES_MAPPED_WRITES.has(Number(type))) return
     const beforeNs = BigInt(Math.floor(this.#clock.now())) * 1_000_000n - GRAIN_NS
     await writeBack(this.#trees.upper, { signal })
-    for await (const one of walkUpper(this.#trees, this.#rules)) {
+    const replaced: string[] = []
+    for await (const { path, facts, verdict, alone } of walkUpper(this.#trees, this.#rules)) {
       signal.throwIfAborted()
-      const { path, facts } = one
-      if (one.verdict !== 'keep') continue
+      if (alone) replaced.push(`${path}/`)
+      if (verdict !== 'keep' || replaced.some((one) => path.startsWith(one))) continue
       if (facts.isDirectory()) {
         await makeFolder(bytesOf(this.#target, path))
         this.#made.set(path, '')
