@@ -44,7 +44,7 @@ export const CODES = {
   ORIGIN_FAILED: row(502, EXIT.failed, true),
   ORIGIN_TRUNCATED: row(502, EXIT.failed, true),
   ORIGIN_FORBIDDEN: row(403, EXIT.failed, false),
-  ORIGIN_CHANGED: row(502, EXIT.failed, true),
+  ORIGIN_CHANGED: row(502, EXIT.failed, false),
   ORIGIN_UNVERSIONED: row(502, EXIT.failed, false),
   // the swarm
   SUPERNODE_UNREACHABLE: row(503, EXIT.failed, true),
