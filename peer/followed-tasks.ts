@@ -9,7 +9,13 @@ import type { Parent, Progress, RegisterRequest, Registration, TaskUpdate } from
 import type { Digest } from '../src/oci/digest.ts'
 import type { ReadonlyBitmap } from '../src/task/bitmap.ts'
 import type { Task, TaskId } from '../src/task/task.ts'
-import { type ControlAnswer, type ParentBody, REGISTER_MS, type SupernodeNotice } from '../src/wire/control.ts'
+import {
+  type ControlAnswer,
+  LEAD_VERSION,
+  type ParentBody,
+  REGISTER_MS,
+  type SupernodeNotice,
+} from '../src/wire/control.ts'
 import { scopeOfPass } from '../src/wire/pass.ts'
 import { failureError, failureOf } from '../src/wire/session.ts'
 import type { ControlSession } from './supernode-session.ts'
@@ -32,6 +38,8 @@ interface Followed {
 export interface FollowedTasksParts {
   /** What is here of a task. */
   readonly held: (task: TaskId) => ReadonlyBitmap | undefined
+  /** The version that the supernode of the session speaks. */
+  readonly version: () => number
   /** Sends a notice, when there is a session. */
   readonly tell: ControlSession['tell']
 }
@@ -144,7 +152,7 @@ export class FollowedTasks {
     request: RegisterRequest,
     signal: AbortSignal,
   ): Promise<ControlAnswer<'register'>> {
-    const { origin, digest, bytes, credential, priority, have, preheat } = request
+    const { origin, digest, bytes, credential, priority, have, preheat, lead } = request
     return await session.ask(
       'register',
       {
@@ -155,6 +163,7 @@ export class FollowedTasks {
         ...(credential === undefined ? {} : { credential }),
         ...(have === undefined ? {} : { have: have.toBytes() }),
         ...(preheat === undefined ? {} : { preheat }),
+        ...(lead === undefined || this.#parts.version() < LEAD_VERSION ? {} : { lead }),
       },
       { signal, timeoutMs: REGISTER_MS },
     )
@@ -173,6 +182,7 @@ export class FollowedTasks {
     return {
       task,
       inline: answer.inline,
+      lead: answer.lead ?? false,
       pass: answer.pass,
       updates,
       report: (progress: Progress) => {

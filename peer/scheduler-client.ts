@@ -51,6 +51,7 @@ export class SchedulerClient implements SchedulerPort {
     this.#parts = parts
     this.#followed = new FollowedTasks({
       held: (task) => parts.store.find(task)?.have,
+      version: () => this.#session.version,
       tell: (notice, body) => this.#session.tell(notice, body),
     })
     this.#session = new SupernodeSession(options, {

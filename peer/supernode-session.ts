@@ -47,6 +47,7 @@ export class SupernodeSession {
   readonly #options: SupernodeSessionOptions
   readonly #parts: SupernodeSessionParts
   #session: ControlSession | undefined
+  #version = 1
   #joined = Promise.withResolvers<void>()
   #refused: DarnerError | undefined
   #lost: DarnerError | undefined
@@ -56,6 +57,11 @@ export class SupernodeSession {
     this.#parts = parts
     this.#joined.promise.catch(() => {})
     this.supernode = supernodeId(options.supernode)
+  }
+
+  /** What the supernode of the last session speaks. */
+  get version(): number {
+    return this.#version
   }
 
   get now(): ControlSession | undefined {
@@ -160,6 +166,7 @@ export class SupernodeSession {
         },
         { signal: deadline, timeoutMs: helloMs },
       )
+      this.#version = hello.version
       await greet(session, deadline)
       this.#session = session
       this.#refused = undefined

@@ -23,6 +23,7 @@ import { failureError } from '../src/wire/session.ts'
 import type { Admission } from './admission.ts'
 import type { ControlSession, Followers } from './followers.ts'
 import { type Host, Hosts } from './hosts.ts'
+import type { Leads } from './leads.ts'
 import { Lending } from './lending.ts'
 import { type Preheats, selectHosts } from './preheats.ts'
 import type { Puts } from './puts.ts'
@@ -48,6 +49,7 @@ export interface ControlParts {
   readonly followers: Followers
   readonly preheats: Preheats
   readonly puts: Puts
+  readonly leads: Leads
   readonly why: WhyBook
   readonly exchange: PieceExchange
   readonly clock: Clock
@@ -77,7 +79,8 @@ export class Control {
     this.#parts = parts
     const dispatch = this.#dispatch.bind(this)
     this.#hosts = new Hosts(options, { ...parts, dispatch })
-    this.registrations = new Registrations({ ...parts, self: parts.node.peerId, hosts: this.#hosts, dispatch })
+    const holders = (task: TaskId) => this.#loop?.state.tasks.get(task)?.full.length ?? 0
+    this.registrations = new Registrations({ ...parts, self: parts.node.peerId, hosts: this.#hosts, holders, dispatch })
     const shared = { ...parts, host: (peer: PeerId) => this.#hosts.get(peer), dispatch }
     this.#trials = new Trials(shared)
     this.#lending = new Lending(shared)
@@ -141,6 +144,12 @@ export class Control {
   /** Takes a host out of the swarm, durably. */
   async revoke(peer: PeerId, why: string): Promise<void> {
     await this.#hosts.expel(peer, { kind: 'revoked', why, witnesses: [] })
+  }
+
+  /** A host that read an origin for all handed over other bytes than the origin has. */
+  lied(peer: PeerId, task: TaskId): void {
+    this.#parts.log.warn({ taskId: task, peer }, 'a host read an origin wrong')
+    this.#dispatch({ kind: 'checked', accused: peer, guilty: true })
   }
 
   /** Lets a host join, without a token and whatever it was before. */
@@ -229,9 +238,7 @@ export class Control {
           this.#lending.unsourced(peer, body.task as TaskId, failureError(body.error, peer)),
         ),
         left: noted((body: AgentNotice<'left'>) => this.registrations.left(session, body.task as TaskId)),
-        forget: noted((body: AgentNotice<'forget'>) => {
-          for (const task of body.tasks) this.#dispatch({ kind: 'leftTask', task: task as TaskId, peer })
-        }),
+        forget: noted((body: AgentNotice<'forget'>) => this.registrations.forget(peer, body.tasks as TaskId[])),
         strayed: noted((body: AgentNotice<'strayed'>) => {
           log.info(
             { taskId: body.task, peer, bytes: body.bytes, reason: body.reason },

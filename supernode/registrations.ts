@@ -12,8 +12,10 @@ import { PASS_MS, signPass } from '../src/wire/pass.ts'
 import { failureOf } from '../src/wire/session.ts'
 import type { ControlSession, Follower, Followers } from './followers.ts'
 import type { Hosts } from './hosts.ts'
+import type { Leads } from './leads.ts'
 import type { Preheats } from './preheats.ts'
 import type { SchedulerEffect, SchedulerEvent } from './scheduler/events.ts'
+import { scopeOf, unproven } from './seed/scope.ts'
 import type { Seed } from './seed/seed.ts'
 import type { SeedTask } from './seed/seed-task.ts'
 
@@ -24,8 +26,11 @@ export interface RegistrationsParts {
   readonly seed: Seed
   readonly followers: Followers
   readonly preheats: Preheats
+  readonly leads: Leads
   readonly hosts: Hosts
   readonly clock: Clock
+  /** How many hosts are known to hold all of a blob. */
+  readonly holders: (task: TaskId) => number
   /** Tells the scheduler; the effects that `mine` takes come back. */
   readonly dispatch: (event: SchedulerEvent, mine?: (effect: SchedulerEffect) => boolean) => SchedulerEffect[]
 }
@@ -63,6 +68,8 @@ export class Registrations {
     const { seed, followers, clock, identity, preheats } = this.#parts
     const peer = session.remote
     const digest = body.digest as Digest | undefined
+    const led = this.#lead(session, body, digest)
+    if (led !== undefined) return led
     const lent = body.preheat === undefined ? undefined : preheats.credentialFor(body.preheat, peer, digest)
     const { task: held, scope } = await seed.obtain(
       { origin: body.origin, digest, bytes: body.bytes, credential: body.credential ?? lent },
@@ -111,6 +118,32 @@ export class Registrations {
     }
   }
 
+  /** Nobody holds or reads the blob, and the asker would: the answer that makes it the reader for all. */
+  #lead(
+    session: ControlSession,
+    { lead, origin, bytes, have, priority, preheat }: ControlAsk<'register'>,
+    digest: Digest | undefined,
+  ): ControlAnswer<'register'> | undefined {
+    const { seed, leads, holders, followers, clock, identity } = this.#parts
+    if (lead !== true || preheat !== undefined) return undefined
+    if (digest === undefined || bytes === undefined || bytes <= INLINE_BYTES || bytes > MAX_TASK_BYTES) return undefined
+    if (holders(digest as string as TaskId) > 0 || seed.knows(digest)) return undefined
+    const peer = session.remote
+    const task = leads.grant(peer, origin, digest, bytes)
+    if (task === undefined) return undefined
+    const pieces = pieceCount(task)
+    const expiresMs = clock.now() + PASS_MS
+    const scope = unproven(scopeOf(origin))
+    const pass = signPass({ task: task.id, reader: peer, scope, expiresMs }, identity.sign)
+    const follower = followers.add(
+      { peer, session, task, scope, tableAt: 0, passUntilMs: expiresMs },
+      have?.byteLength === Math.ceil(pieces / 8) ? Bitmap.fromBytes(pieces, have) : undefined,
+    )
+    this.#parts.dispatch({ kind: 'registered', task: task.id, peer, pieces, have: follower.have.count, priority })
+    const { pieceBytes } = task
+    return { task: task.id, digest, bytes, pieceBytes, pass, lead: true, table: new Uint8Array(), parents: [] }
+  }
+
   /** A host got pieces. Throws PROTOCOL_VIOLATION. */
   progress(peer: PeerId, body: AgentNotice<'progress'>): void {
     const task = body.task as TaskId
@@ -122,7 +155,10 @@ export class Registrations {
         throw new DarnerError('PROTOCOL_VIOLATION', `${peer} reports pieces ${from} to ${from + count} of ${have.size}`)
       have.addRange(from, count)
     }
-    if (body.complete) have.addRange(0, have.size)
+    if (body.complete) {
+      have.addRange(0, have.size)
+      this.#parts.leads.completed(task, peer)
+    }
     this.#parts.dispatch({ kind: 'progress', task, peer, have: have.count })
   }
 
@@ -132,7 +168,16 @@ export class Registrations {
     const peer = session.remote
     const follower = followers.get(task, peer)
     followers.remove(task, peer, session)
+    this.#parts.leads.left(task, peer, false)
     if (follower !== undefined && !follower.have.full) dispatch({ kind: 'leftTask', task, peer })
+  }
+
+  /** A host holds blobs no longer. */
+  forget(peer: PeerId, tasks: readonly TaskId[]): void {
+    for (const task of tasks) {
+      this.#parts.leads.left(task, peer, true)
+      this.#parts.dispatch({ kind: 'leftTask', task, peer })
+    }
   }
 
   // what the seed tells

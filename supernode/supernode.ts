@@ -13,6 +13,7 @@ import { HANDOUT_DEFAULTS } from '../src/task/handout.ts'
 import { type Admission, openAdmission } from './admission.ts'
 import { Control } from './control.ts'
 import { Followers } from './followers.ts'
+import { Leads } from './leads.ts'
 import { Preheats } from './preheats.ts'
 import { Puts } from './puts.ts'
 import { SchedulerLoop } from './scheduler/loop.ts'
@@ -80,6 +81,13 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
       { expelled: records('revoked'), allowed: records('allowed') },
     )
     const access = new AccessBook(records('access'))
+    const leads = new Leads({
+      ...{ node, identity, clock, log: roomLog(log, 'supernode/leads'), signal: scope.signal },
+      origin: sharedOrigin(origin),
+      exchange: () => exchange,
+      host: (peer) => control.hosts.get(peer),
+      liar: (peer, task) => control.lied(peer, task),
+    })
     const seed: Seed = new Seed(
       {
         attempts: options.originAttempts,
@@ -91,7 +99,7 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
       },
       {
         store,
-        origin: sharedOrigin(origin),
+        origin: leads.origin,
         access,
         names,
         clock,
@@ -105,13 +113,18 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
           shelf.known(task, from, count)
           control.registrations.known(task)
         },
-        sealed: (task, digest) => control.registrations.sealed(task, digest),
+        sealed: (task, digest) => {
+          leads.ended(task.task.id, undefined)
+          control.registrations.sealed(task, digest)
+        },
         failed: (task, error) => {
+          leads.ended(task.task.id, error)
           shelf.failed(task, error)
           control.registrations.failed(task.task.id, error)
         },
         lend: (task, open, failure, context) => control.lend(task, open, failure, context),
         read: (task, bytes, reason) => {
+          if (leads.lends(task)) return
           traffic.origin += bytes
           why.add(task, node.peerId, bytes, reason, clock.now())
         },
@@ -126,7 +139,7 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
         sent: (_task, peer, bytes) => traffic.sent(peer, bytes),
       },
     )
-    const exchange = scope.own(await parts.openExchange(shelf, (peer) => !admission.expelled.has(peer)))
+    const exchange: PieceExchange = scope.own(await parts.openExchange(shelf, (peer) => !admission.expelled.has(peer)))
     const manifests = new Manifests(
       { tagMs: 5_000, digestMs: 10 * 60_000, cacheBytes: 64 * 1024 * 1024, originMs: 60_000 },
       { origin, clock, names },
@@ -141,6 +154,7 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
         manifests,
         followers,
         preheats: new Preheats({ clock }),
+        leads,
         puts: new Puts(
           { maxTaskBytes: options.maxTaskBytes },
           { node, identity, store, seed, access, exchange, clock },

@@ -15,7 +15,7 @@ import type {
   ManifestRequest,
 } from '../../src/contracts/content.ts'
 import type { PieceExchange } from '../../src/contracts/exchange.ts'
-import type { OriginPort, OriginTarget } from '../../src/contracts/origin.ts'
+import type { OriginPort, OriginRead, OriginTarget } from '../../src/contracts/origin.ts'
 import type { Registration, SchedulerPort } from '../../src/contracts/scheduling.ts'
 import { type Digest, digestOf } from '../../src/oci/digest.ts'
 import type { Store, StoredTask } from '../../src/store/store.ts'
@@ -24,8 +24,12 @@ import { blobTask, pieceBytesFor, pieceCount, pieceRange, type Task, type TaskId
 import { unlessAlone } from './alone.ts'
 import { Download, type DownloadOptions } from './download.ts'
 import { fetchFromOrigin, readPieces } from './fallback.ts'
+import { leadRead } from './lead.ts'
+import { LeadOpener } from './lead-open.ts'
 import { OpenContent } from './open-content.ts'
+import { Reports } from './reports.ts'
 import { Running } from './running.ts'
+import { Tail } from './tail.ts'
 
 export interface EngineOptions extends Omit<DownloadOptions, 'priority'> {
   /** How long a task waits for a session with the supernode before it falls back to the origin. */
@@ -73,11 +77,13 @@ export class Engine implements ContentSource, AsyncDisposable {
   readonly #work = new Set<Promise<unknown>>()
   /** Reads at origins by this host alone. */
   readonly #straights = new PQueue({ concurrency: MAX_STRAIGHT })
+  readonly #leads: LeadOpener
   #closed = false
 
   constructor(options: EngineOptions, parts: EngineParts) {
     this.#options = options
     this.#parts = parts
+    this.#leads = new LeadOpener(parts)
   }
 
   /** Fetches under way, for `status` and dumps. */
@@ -117,6 +123,11 @@ export class Engine implements ContentSource, AsyncDisposable {
         release: async () => {
           lease[Symbol.dispose]()
           if (--running.readers > 0) return
+          if (running.stored.verified) {
+            // what is being made safe needs no reader any more
+            await running.whole.catch(() => {})
+            return
+          }
           running.readers = -1
           if (this.#running.get(key) !== undefined) this.#running.delete(key)
           running.abort(new DOMException('nobody reads it any more', 'AbortError'))
@@ -181,7 +192,9 @@ export class Engine implements ContentSource, AsyncDisposable {
       const running =
         registration instanceof DarnerError
           ? await this.#straight(request, registration, controller)
-          : await this.#swarm(request, registration, controller, aloneMs)
+          : registration.lead
+            ? await this.#lead(request, registration, controller, aloneMs)
+            : await this.#swarm(request, registration, controller, aloneMs)
       this.#parts.opened?.(running.stored.task.id, request.origin)
       const over = running.whole.then(
         () => {},
@@ -214,8 +227,10 @@ export class Engine implements ContentSource, AsyncDisposable {
     const partial = request.digest === undefined ? undefined : store.byDigest(request.digest)
     try {
       await scheduler.ready({ signal: withDeadline(signal, supernodeMs) })
+      const { lead: _lead, ...rest } = request
+      const lead = this.#options.fromOrigin !== 'never' && this.#leads.offers(request)
       return await scheduler.register(
-        { ...request, ...(partial === undefined ? {} : { have: partial.have }) },
+        { ...rest, ...(lead ? { lead } : {}), ...(partial === undefined ? {} : { have: partial.have }) },
         { signal },
       )
     } catch (error) {
@@ -242,7 +257,7 @@ export class Engine implements ContentSource, AsyncDisposable {
     controller: AbortController,
     aloneMs: number,
   ): Promise<Running> {
-    const { store, clock, random, exchange, log } = this.#parts
+    const { store, clock } = this.#parts
     checkSize(request, registration.task)
     const stored = await store.create(registration.task, { signal: controller.signal })
     return new Running(
@@ -250,44 +265,128 @@ export class Engine implements ContentSource, AsyncDisposable {
       () => clock.monotonicMs(),
       controller,
       async (running, signal) => {
-        await using _left = registration
-        if (registration.inline !== undefined) return await this.#inline(running, registration.inline, signal)
-        const download = new Download(
-          { ...this.#options, priority: request.priority },
-          {
-            registration,
-            stored,
-            exchange,
-            clock,
-            random,
-            log,
-            readOrigin: (open, gained, inner) => this.#leased(stored, request, { open, gained }, inner),
-          },
-        )
-        running.use(download)
-        try {
-          return await unlessAlone(
-            aloneMs,
-            // what is all here is being hashed, and needs nobody
-            {
-              connected: () => this.#parts.scheduler.connected || stored.have.full,
-              have: () => stored.have.count,
-              clock,
-            },
-            (inner) => download.run({ signal: inner }),
-            { signal },
-          )
-        } catch (error) {
-          if (signal.aborted || !isDarnerError(error, 'TASK_FAILED') || this.#parts.scheduler.connected) throw error
-          const reason = this.#mayFallBack(
-            new DarnerError('SUPERNODE_UNREACHABLE', error.message, { cause: error }),
-            originName(request.origin),
-            request.fromOrigin,
-          )
-          return await this.#fromOrigin(running, request, reason, undefined, signal)
-        }
+        await using followed = registration
+        if (followed.inline !== undefined) return await this.#inline(running, followed.inline, signal)
+        return await this.#download(running, request, followed, aloneMs, signal)
       },
     )
+  }
+
+  async #download(
+    running: Running,
+    request: ContentRequest,
+    registration: Registration,
+    aloneMs: number,
+    signal: AbortSignal,
+  ): Promise<Digest> {
+    const { clock, random, exchange, log, scheduler } = this.#parts
+    const { stored } = running
+    const download = new Download(
+      { ...this.#options, priority: request.priority },
+      {
+        registration,
+        stored,
+        exchange,
+        clock,
+        random,
+        log,
+        readOrigin: (open, gained, inner) => this.#leased(stored, request, { open, gained }, inner),
+      },
+    )
+    running.use(download)
+    try {
+      return await unlessAlone(
+        aloneMs,
+        // what is all here is being hashed, and needs nobody
+        { connected: () => scheduler.connected || stored.have.full, have: () => stored.have.count, clock },
+        (inner) => download.run({ signal: inner }),
+        { signal },
+      )
+    } catch (error) {
+      if (signal.aborted || !isDarnerError(error, 'TASK_FAILED') || scheduler.connected) throw error
+      const reason = this.#mayFallBack(
+        new DarnerError('SUPERNODE_UNREACHABLE', error.message, { cause: error }),
+        originName(request.origin),
+        request.fromOrigin,
+      )
+      return await this.#fromOrigin(running, request, reason, undefined, signal)
+    }
+  }
+
+  /** Nobody else holds or reads it: this host reads the origin, and the others from this host. */
+  async #lead(
+    request: ContentRequest,
+    registration: Registration,
+    controller: AbortController,
+    aloneMs: number,
+  ): Promise<Running> {
+    const { store, clock, scheduler } = this.#parts
+    const { task } = registration
+    checkSize(request, task)
+    const first = await this.#leads.open(request, task, { signal: controller.signal })
+    if (first === undefined) {
+      await registration[Symbol.asyncDispose]()
+      const anew = await scheduler.register(without(request), { signal: controller.signal })
+      return await this.#swarm(request, anew, controller, aloneMs)
+    }
+    const stored = await store.create(task, { signal: controller.signal })
+    const tail = new Tail(first.from)
+    return new Running(
+      stored,
+      () => clock.monotonicMs(),
+      controller,
+      async (running, signal) => {
+        try {
+          await using followed = registration
+          return await this.#readForAll(running, request, followed, { first, tail }, signal)
+        } catch (error) {
+          if (signal.aborted || !asDarnerError(error, task.id).facts.retry) throw error
+          // the supernode may have another way there, and what is here is kept
+          const { have } = stored
+          await using anew = await scheduler.register({ ...without(request), have }, { signal })
+          return await this.#download(running, request, anew, aloneMs, signal)
+        } finally {
+          tail.close()
+        }
+      },
+      tail,
+    )
+  }
+
+  async #readForAll(
+    running: Running,
+    request: ContentRequest,
+    registration: Registration,
+    { first, tail }: { first: OriginRead; tail: Tail },
+    signal: AbortSignal,
+  ): Promise<Digest> {
+    const { origin: originPort, clock, random, log, retryMs, strayed } = this.#parts
+    const { stored } = running
+    const from = { origin: 0, supernode: 0, peers: 0 }
+    running.use({
+      from,
+      demand: () => ({ [Symbol.dispose]: () => {} }),
+      describe: () => `reads the origin for all, at ${tail.end} of ${stored.task.bytes}`,
+    })
+    const reports = new Reports(registration, this.#options.reportPieces, from)
+    try {
+      const digest = await leadRead(
+        { origin: request.origin, credential: request.credential, attempts: this.#options.originAttempts },
+        {
+          ...{ stored, originPort, clock, random, log, retryMs, tail },
+          read: (bytes) => {
+            from.origin += bytes
+          },
+          gained: (piece) => reports.gained(piece),
+        },
+        { first, signal },
+      )
+      reports.send(true)
+      return digest
+    } finally {
+      tail.close()
+      strayed(stored.task.id, from.origin, 'first to ask, for all')
+    }
   }
 
   /** A small blob came inside the answer. */
@@ -399,6 +498,10 @@ export class Engine implements ContentSource, AsyncDisposable {
       strayed(running.stored.task.id, from.origin, `${reason.code}: ${reason.message}`)
     }
   }
+}
+
+function without({ lead: _lead, ...request }: ContentRequest): ContentRequest {
+  return request
 }
 
 function target({ origin, digest }: ContentRequest): OriginTarget {

@@ -1,6 +1,7 @@
 /** A blob on its way, shared by all its readers: through the swarm, or straight from the origin when the swarm can't help. */
 import type { ByteSources, ContentSummary } from '../../src/contracts/content.ts'
 import type { StoredTask } from '../../src/store/store.ts'
+import type { Tail } from './tail.ts'
 
 export interface Fetching {
   readonly stored: StoredTask
@@ -9,6 +10,8 @@ export interface Fetching {
   /** Never resolves; rejects when the fetch fails. For racing against a wait. */
   readonly failed: Promise<never>
   readonly from: ByteSources
+  /** What comes in order right now, where that is so. */
+  readonly tail: Tail | undefined
   /** A reader waits for pieces [from, to). */
   demand(from: number, to: number): Disposable
   /** Human-readable state, for a dump. */

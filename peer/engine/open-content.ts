@@ -50,10 +50,24 @@ export class OpenContent implements Content {
     const to = Math.min(options.to ?? task.bytes, task.bytes)
     if (from < 0 || from > to)
       throw new DarnerError('BAD_ARGUMENT', `${task.id}: bytes ${from} to ${to} of ${task.bytes} are no range`)
+    const { fetching } = this.#parts
     for (let at = from; at < to; ) {
+      const tail = fetching?.tail
+      const fresh = tail?.from(at)
+      if (fresh !== undefined) {
+        const chunk = fresh.subarray(0, to - at)
+        at += chunk.byteLength
+        yield chunk
+        continue
+      }
       const piece = Math.floor(at / task.pieceBytes)
+      if (fetching !== undefined && tail?.growing && tail.end === at && !stored.have.has(piece)) {
+        await Promise.race([tail.more({ signal: options.signal }), fetching.failed])
+        continue
+      }
       await this.#wait(piece, Math.ceil(to / task.pieceBytes), options.signal)
-      const end = Math.min(to, pieceRange(task, piece).to)
+      const gap = stored.have.nextClear(piece)
+      const end = Math.min(to, gap < 0 ? task.bytes : pieceRange(task, gap).from)
       while (at < end) {
         const { buffer } = options
         const bytes = Math.min(buffer?.byteLength ?? CHUNK_BYTES, end - at)
@@ -72,6 +86,14 @@ export class OpenContent implements Content {
       throw new DarnerError('PIECE_ABSENT', `${stored.task.id}: piece ${piece} is not here and nobody fetches it`)
     using _demand = fetching.demand(piece, Math.min(last, piece + AHEAD_PIECES))
     await abortable(Promise.race([stored.waitFor(piece, { signal }), fetching.failed]), signal)
+  }
+
+  /** Resolves once the whole digest matched, which is before the blob is safe on the disk. Throws what failed the fetch. */
+  async matched({ signal }: { signal: AbortSignal }): Promise<void> {
+    const { stored, fetching } = this.#parts
+    await (fetching === undefined
+      ? stored.matched({ signal })
+      : Promise.race([stored.matched({ signal }), fetching.failed]))
   }
 
   async whole({ signal }: { signal: AbortSignal }): Promise<ContentSummary> {

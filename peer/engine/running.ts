@@ -5,6 +5,7 @@ import type { Digest } from '../../src/oci/digest.ts'
 import type { StoredTask } from '../../src/store/store.ts'
 import { pieceCount } from '../../src/task/task.ts'
 import type { Fetching } from './fetching.ts'
+import type { Tail } from './tail.ts'
 
 /** What performs the fetch right now: a download from the swarm, or a read at the origin. */
 export interface Fetcher {
@@ -19,6 +20,7 @@ export class Running implements Fetching {
   readonly stored: StoredTask
   readonly whole: Promise<ContentSummary>
   readonly failed: Promise<never>
+  readonly tail: Tail | undefined
   readonly #controller: AbortController
   readonly #haveAtStart: number
   readonly #startedMs: number
@@ -34,7 +36,9 @@ export class Running implements Fetching {
     now: () => number,
     controller: AbortController,
     work: (running: Running, signal: AbortSignal) => Promise<Digest>,
+    tail?: Tail,
   ) {
+    this.tail = tail
     this.stored = stored
     this.#now = now
     this.#startedMs = now()

@@ -18,6 +18,7 @@ import { ociBody } from './oci-errors.ts'
 import { askUpstream, relay } from './pass-through.ts'
 import { type ByteRange, contentRange, decideRange, MAX_RANGES, matchesNone } from './range.ts'
 import type { Rights } from './rights.ts'
+import type { Sizes } from './sizes.ts'
 import { originAt, type Place } from './upstreams.ts'
 
 export interface BlobsParts {
@@ -26,6 +27,7 @@ export interface BlobsParts {
   readonly store: Store
   readonly http: OriginHttp
   readonly rights: Rights
+  readonly sizes: Sizes
   readonly patienceMs: () => number
 }
 
@@ -155,16 +157,25 @@ export class Blobs {
     credential: Credential | undefined,
     signal: AbortSignal,
   ): Promise<OpenContent> {
-    const { engine, rights, patienceMs } = this.#parts
+    const { engine, rights, sizes, patienceMs } = this.#parts
     for (let attempt = 0; ; attempt++) {
       const shared = engine.knows(digest)
+      const stated = shared ? undefined : sizes.of(digest)
       let content: OpenContent
       try {
         content = await engine.openStored(
-          { origin, digest, priority: 'interactive', ...(credential === undefined ? {} : { credential }) },
+          {
+            ...{ origin, digest, priority: 'interactive' },
+            ...(credential === undefined ? {} : { credential }),
+            ...(stated === undefined ? {} : { bytes: stated, lead: true }),
+          },
           { signal, supernodeMs: patienceMs() },
         )
       } catch (error) {
+        if (stated !== undefined && isDarnerError(error, 'SIZE_MISMATCH')) {
+          sizes.forget(digest)
+          continue
+        }
         if (shared && attempt < MAX_SHARED_REFUSALS && isDarnerError(error, ...REFUSED)) continue
         throw error
       }
@@ -252,10 +263,13 @@ async function sendVerified(
   const buffer = new Uint8Array(Math.max(1, Math.min(chunkBytes, to - from)))
   const whole = from === 0 && to === content.bytes
   const freely = whole ? Math.max(from, to - HELD_BACK_BYTES) : to
-  for await (const chunk of content.read({ from, to: freely, buffer, signal }))
-    await sendThrough(response, chunk, signal)
+  for await (const chunk of content.read({ from, to: freely, buffer, signal })) {
+    // memory that is used again must have left before
+    if (chunk.buffer === buffer.buffer) await sendThrough(response, chunk, signal)
+    else await send(response, chunk, signal)
+  }
   if (!whole) return
-  await content.whole({ signal })
+  await content.matched({ signal })
   for await (const chunk of content.read({ from: freely, to, buffer, signal }))
     await sendThrough(response, chunk, signal)
 }

@@ -16,6 +16,7 @@ import { type Ask, askKey } from './ask.ts'
 import { askUpstream, relay } from './pass-through.ts'
 import { matchesNone } from './range.ts'
 import type { Rights } from './rights.ts'
+import type { Sizes } from './sizes.ts'
 import { originAt, type Place } from './upstreams.ts'
 
 export interface ManifestsOptions {
@@ -28,6 +29,7 @@ export interface ManifestsParts {
   readonly origin: OriginPort
   readonly http: OriginHttp
   readonly rights: Rights
+  readonly sizes: Sizes
   readonly clock: Clock
   readonly patienceMs: () => number
 }
@@ -108,6 +110,7 @@ export class MirrorManifests {
         (answer) => {
           if (answer.ageMs !== undefined) return
           rights.note(origin, answer.digest, credential)
+          this.#parts.sizes.learn(answer.body)
           this.#keep(key, answer)
           this.#keep(askKey(origin, answer.digest, credential), answer)
         },

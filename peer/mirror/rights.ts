@@ -11,6 +11,7 @@ import type { Digest } from '../../src/oci/digest.ts'
 import type { StoredTask } from '../../src/store/store.ts'
 import type { Credential, RegistryOrigin } from '../../src/task/origin.ts'
 import type { TaskId } from '../../src/task/task.ts'
+import { UNPROVEN } from '../../src/wire/pass.ts'
 import { askKey } from './ask.ts'
 
 /** How long a yes is kept, as the supernode does. */
@@ -57,7 +58,8 @@ export class Rights {
     stored: StoredTask,
   ): Promise<void> {
     if (this.#parts.scheduler.heldUnder(stored.task.id) === 'public') return
-    if (this.has(origin, digest, credential)) return
+    // who brings more than what nobody needs may have it, too
+    if (this.has(origin, digest, credential) || this.has(origin, digest, undefined)) return
     const key = askKey(origin, digest, credential)
     let asking = this.#asking.get(key)
     if (asking === undefined) {
@@ -78,8 +80,10 @@ export class Rights {
     signal: AbortSignal,
   ): Promise<void> {
     const { scheduler, origin: port, patienceMs } = this.#parts
-    // a second registration would disturb a download that runs: then the origin is asked directly
-    if (stored.complete) {
+    // a second registration would disturb a download that runs, and one for what this host alone has read would have the
+    // supernode read it: then the origin is asked directly
+    const led = scheduler.heldUnder(stored.task.id)?.startsWith(UNPROVEN)
+    if (stored.complete && led !== true) {
       try {
         await scheduler.ready({ signal: withDeadline(signal, patienceMs()) })
         await using _registration = await scheduler.register(

@@ -22,6 +22,7 @@ import { ociBody, ociFailure, type Subject } from './oci-errors.ts'
 import { askUpstream, relay } from './pass-through.ts'
 import { Rights } from './rights.ts'
 import { type Route, readTarget, upstreamOf } from './routes.ts'
+import { Sizes } from './sizes.ts'
 import { type Upstream, Upstreams } from './upstreams.ts'
 
 export interface MirrorOptions {
@@ -105,8 +106,9 @@ class RunningMirror implements Mirror {
     this.#upstreams = new Upstreams(options.upstreams)
     const patienceMs = () => this.#patienceMs()
     const rights = new Rights({ ...parts, patienceMs })
-    this.#blobs = new Blobs({ ...parts, rights, patienceMs })
-    this.#manifests = new MirrorManifests({ staleMs: options.staleMs }, { ...parts, rights, patienceMs })
+    const sizes = new Sizes()
+    this.#blobs = new Blobs({ ...parts, rights, sizes, patienceMs })
+    this.#manifests = new MirrorManifests({ staleMs: options.staleMs }, { ...parts, rights, sizes, patienceMs })
     this.#server = createServer(
       {
         maxHeaderSize: MAX_HEADER_BYTES,

@@ -20,6 +20,8 @@ export interface ContentRequest {
   readonly fromOrigin?: 'never'
   /** The preheat that this is part of, by the supernode's id. */
   readonly preheat?: string
+  /** If nobody holds or reads the blob, whose `bytes` are known, this host would read the origin itself. */
+  readonly lead?: boolean
 }
 
 /** Bytes by where they came from. */

@@ -24,6 +24,8 @@ export interface RegisterRequest {
   readonly priority: Priority
   /** The preheat that this is part of: its rights count. */
   readonly preheat?: string
+  /** This host would read the origin itself, if nobody holds or reads the blob yet. */
+  readonly lead?: boolean
   /** Pieces held already, when the geometry is known from an earlier run. */
   readonly have?: ReadonlyBitmap
 }
@@ -55,6 +57,8 @@ export interface Registration extends AsyncDisposable {
   readonly task: Task
   /** The whole blob, when it is small enough to travel in the answer. */
   readonly inline: Uint8Array | undefined
+  /** This host reads the origin, with its own rights: what it reports is what others may have from it. */
+  readonly lead?: boolean
   /** The right to read, to show to parents. */
   readonly pass: Uint8Array
   readonly updates: AsyncIterable<TaskUpdate>

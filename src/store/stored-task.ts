@@ -55,6 +55,9 @@ export class StoredTask {
   #failure: DarnerError | undefined
   #whole: WholeHash | undefined
   #prefix = 0
+  #hashedByCaller = false
+  #verified = false
+  #matched = Promise.withResolvers<Digest>()
   #finishing: Promise<Digest> | undefined
 
   constructor(options: { task: Task; found: Found }, keeper: Keeper) {
@@ -64,8 +67,11 @@ export class StoredTask {
     this.#keeper = keeper
     this.#file = new DataFile(found.path, keeper.pool)
     this.#watch = new PieceWatch(keeper.log)
+    this.#matched.promise.catch(() => {})
     if ('digest' in found) {
       this.#digest = found.digest
+      this.#verified = true
+      this.#matched.resolve(found.digest)
       this.#have = Bitmap.full(this.pieces)
     } else {
       this.#have = found.have
@@ -82,6 +88,11 @@ export class StoredTask {
   /** True once the whole digest matched and the file has its final name. */
   get complete(): boolean {
     return this.#digest !== undefined
+  }
+
+  /** True once the whole digest matched; {@link complete} follows soon. */
+  get verified(): boolean {
+    return this.#verified
   }
 
   /** The whole digest: of a complete blob what it hashed to, else what it must hash to, if known. */
@@ -155,12 +166,13 @@ export class StoredTask {
 
   /**
    * Stores a piece from the origin and establishes its digest, which is returned. A digest known before must agree
-   * (PIECE_DIGEST). For a piece that is here already its digest is returned. Throws PIECE_SHORT, DISK_FULL.
+   * (PIECE_DIGEST). For a piece that is here already its digest is returned. `digest`: its SHA-256, where the caller has hashed it
+   * as it came. Throws PIECE_SHORT, DISK_FULL.
    */
-  async append(piece: number, body: Uint8Array): Promise<Uint8Array> {
+  async append(piece: number, body: Uint8Array, digest?: Uint8Array): Promise<Uint8Array> {
     this.#check(piece, body)
     await this.#writing.get(piece)?.catch(() => {})
-    const actual = await sha256(body)
+    const actual = digest ?? (await sha256(body))
     this.#alive()
     const known = this.table.digest(piece)
     if (known && !same(known, actual)) {
@@ -221,14 +233,24 @@ export class StoredTask {
     if (!this.#have.has(piece)) await this.#watch.wait(piece, signal)
   }
 
+  /** Resolves once the whole digest matched, be the file safe from a power cut yet or not. Rejects with {@link failure}. */
+  async matched({ signal }: { signal: AbortSignal }): Promise<Digest> {
+    return await abortable(this.#matched.promise, signal)
+  }
+
+  /** Whoever appends from the first byte on, in order, hashes the whole meanwhile and tells {@link finish}: the file isn't read for it. */
+  hashedByCaller(): void {
+    this.#hashedByCaller = true
+  }
+
   /**
    * Verifies the whole digest, syncs the file and gives it its final name; single flight. Throws PIECE_ABSENT when pieces are
-   * missing, DISK_FULL, and DIGEST_MISMATCH, after which nothing of the task is left.
+   * missing, DISK_FULL, and DIGEST_MISMATCH, after which nothing of the task is left. `hashed`: see {@link hashedByCaller}.
    */
-  finish({ expected, signal }: { expected?: Digest; signal: AbortSignal }): Promise<Digest> {
+  finish({ expected, hashed, signal }: { expected?: Digest; hashed?: Digest; signal: AbortSignal }): Promise<Digest> {
     if (this.#digest !== undefined) return this.#agree(this.#digest, expected)
     if (!this.#finishing) {
-      this.#finishing = this.#finish(expected).finally(() => {
+      this.#finishing = this.#finish(expected, hashed).finally(() => {
         this.#finishing = undefined
       })
       // whoever asked may have gone by abort; the outcome is also in `complete` and `failure`
@@ -237,7 +259,7 @@ export class StoredTask {
     return abortable(this.#finishing, signal)
   }
 
-  async #finish(expected: Digest | undefined): Promise<Digest> {
+  async #finish(expected: Digest | undefined, hashed: Digest | undefined): Promise<Digest> {
     this.#alive()
     const wanted = expected ?? this.task.digest
     const gap = this.#have.nextClear(0)
@@ -245,7 +267,7 @@ export class StoredTask {
       throw new DarnerError('PIECE_ABSENT', `finish ${this.task.id}: piece ${gap} is not here`, {
         details: { piece: gap },
       })
-    const actual = await this.#wholeDigest(wanted === undefined ? 'sha256' : algorithmOf(wanted))
+    const actual = hashed ?? (await this.#wholeDigest(wanted === undefined ? 'sha256' : algorithmOf(wanted)))
     this.#alive()
     if (wanted !== undefined && actual !== wanted) {
       const error = new DarnerError(
@@ -255,6 +277,8 @@ export class StoredTask {
       await this.discard(error)
       throw error
     }
+    this.#verified = true
+    this.#matched.resolve(actual)
     try {
       await this.#file.use((handle) => handle.sync())
       this.#file.moved(await this.#keeper.commit(this, actual))
@@ -281,6 +305,7 @@ export class StoredTask {
     if (this.#failure) return
     this.#failure = reason
     this.#watch.fail(reason)
+    this.#matched.reject(reason)
     this.#whole?.drop()
     this.#whole = undefined
   }
@@ -298,6 +323,10 @@ export class StoredTask {
   damaged(bad: readonly number[], now: { path: string; table: PieceTable; journal: Journal }): void {
     for (const piece of bad) this.#have.remove(piece)
     this.#digest = undefined
+    this.#hashedByCaller = false
+    this.#verified = false
+    this.#matched = Promise.withResolvers()
+    this.#matched.promise.catch(() => {})
     this.#prefix = 0
     this.#table = now.table
     this.#cachedTable = undefined
@@ -357,7 +386,7 @@ export class StoredTask {
 
   #advance(): void {
     const { bytes, pieceBytes } = this.task
-    if (bytes <= SMALL_BYTES || !this.#have.has(this.#prefix)) return
+    if (this.#hashedByCaller || bytes <= SMALL_BYTES || !this.#have.has(this.#prefix)) return
     const gap = this.#have.nextClear(this.#prefix)
     this.#prefix = gap < 0 ? this.pieces : gap
     this.#whole ??= this.#keeper.hasher.whole(this.#file.path, this.#wholeAlgorithm())

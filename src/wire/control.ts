@@ -11,7 +11,9 @@ import { Bytes, Count } from './schema.ts'
 
 export const CONTROL_ID = '/darner/control/1'
 /** Raised when an older side could no longer understand a newer one. */
-export const CONTROL_VERSION = 1
+export const CONTROL_VERSION = 2
+/** From this version on a host may ask to read an origin itself. */
+export const LEAD_VERSION = 2
 export const MAX_CONTROL_FRAME_BYTES = 1024 * 1024
 /** Digests in one message: 8,192 pieces are 256 KiB. */
 export const MAX_TABLE_RUN = 8192
@@ -102,12 +104,16 @@ export const CONTROL_ASKS = {
         have: Type.Optional(Bytes({ maxLength: 2 ** 18 })),
         /** The preheat that this is for: the rights are then those of whoever asked for it. */
         preheat: Type.Optional(PreheatId),
+        /** The asker would read the origin itself, if nobody holds or reads the blob; of version 2. */
+        lead: Type.Optional(Type.Boolean()),
       },
       closed,
     ),
     answer: Type.Object(
       {
         ...Geometry,
+        /** The asker is the one that reads the origin: it has `bytes` from the asker, and no parents. */
+        lead: Type.Optional(Type.Boolean()),
         inline: Type.Optional(Bytes({ maxLength: INLINE_BYTES })),
         /** Digests of the first pieces, as far as they are known now; more come as `table` notices. */
         table: Table,

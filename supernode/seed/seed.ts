@@ -101,6 +101,12 @@ export class Seed {
     return this.#tasks.get(id)
   }
 
+  /** Whether the seed holds any of a blob, or is about to. */
+  knows(digest: Digest): boolean {
+    const id = digest as string as TaskId
+    return this.#opening.has(digest) || this.#tasks.has(id) || this.#parts.store.byDigest(digest) !== undefined
+  }
+
   tasks(): Iterable<SeedTask> {
     return this.#tasks.values()
   }

@@ -1,0 +1,173 @@
+/**
+ * The first host that wants a blob reads it at the origin itself, for all: what comes goes to its own readers, into the store
+ * and from there to whoever asks, without a stop in between. A read that breaks goes on at the next byte.
+ */
+import { createHash } from 'node:crypto'
+import type { Clock, Random } from '../../src/base/clock.ts'
+import { DarnerError } from '../../src/base/errors.ts'
+import type { Log } from '../../src/base/log.ts'
+import type { OriginPort, OriginRead } from '../../src/contracts/origin.ts'
+import { algorithmOf, type Digest, Digester } from '../../src/oci/digest.ts'
+import type { StoredTask } from '../../src/store/store.ts'
+import { type Credential, type Origin, originName } from '../../src/task/origin.ts'
+import { pieceRange } from '../../src/task/task.ts'
+import type { Tail } from './tail.ts'
+
+export interface LeadOptions {
+  readonly origin: Origin
+  readonly credential: Credential | undefined
+  readonly attempts: number
+}
+
+export interface LeadParts {
+  readonly stored: StoredTask
+  readonly originPort: OriginPort
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+  readonly retryMs: (error: unknown, attempt: number, random: Random) => number | undefined
+  /** Bytes that came from the origin. */
+  readonly read: (bytes: number) => void
+  /** A piece is stored. */
+  readonly gained: (piece: number) => void
+  /** Begins where the first read does. */
+  readonly tail: Tail
+}
+
+/** Bytes on their way to the disk at most. */
+const WRITING_BYTES = 8 * 1024 * 1024
+
+/**
+ * Reads what lacks of a blob and verifies the whole. `first` is a read opened at `tail.end`, which is the start of a piece. Throws the
+ * origin's errors, SIZE_MISMATCH, DIGEST_MISMATCH, DISK_FULL.
+ */
+export async function leadRead(
+  options: LeadOptions,
+  parts: LeadParts,
+  context: { first: OriginRead; signal: AbortSignal },
+): Promise<Digest> {
+  const { stored, tail, clock, random, retryMs, log } = parts
+  const { signal } = context
+  const { task } = stored
+  const digest = task.digest
+  if (digest === undefined) throw new DarnerError('INTERNAL', `${task.id}: only what has a digest is read for all`)
+  // bytes that are here from before can be hashed only where they lie
+  const hash = tail.end === 0 ? new Digester(algorithmOf(digest)) : undefined
+  if (hash !== undefined) stored.hashedByCaller()
+  await using pieces = new Pieces(parts)
+  const target = { origin: options.origin, digest }
+  for (let attempt = 0, read: OriginRead | undefined = context.first; tail.end < task.bytes; read = undefined) {
+    const before = tail.end
+    try {
+      await using opened =
+        read ?? (await parts.originPort.read(target, { from: before, credential: options.credential, signal }))
+      checkRead(opened, task, before, options.origin)
+      let skip = before - opened.from
+      for await (const chunk of opened.stream) {
+        parts.read(chunk.byteLength)
+        const fresh = skip > 0 ? chunk.subarray(Math.min(skip, chunk.byteLength)) : chunk
+        skip -= chunk.byteLength - fresh.byteLength
+        if (tail.end + fresh.byteLength > task.bytes)
+          throw new DarnerError('SIZE_MISMATCH', `${task.id}: expected ${task.bytes} bytes, the origin sent more`)
+        tail.push(fresh)
+        hash?.update(fresh)
+        await pieces.take(fresh)
+      }
+      if (tail.end < task.bytes) {
+        const text = `${task.id}: expected ${task.bytes} bytes, the origin ended after ${tail.end}`
+        throw new DarnerError('ORIGIN_TRUNCATED', text)
+      }
+    } catch (error) {
+      signal.throwIfAborted()
+      if (tail.end > before) attempt = 0
+      const waitMs = ++attempt >= options.attempts ? undefined : retryMs(error, attempt, random)
+      if (waitMs === undefined) throw error
+      log.warn({ taskId: task.id, attempt, waitMs, at: tail.end, error: (error as Error).message }, 'origin read broke')
+      await clock.sleep(waitMs, { signal })
+    }
+  }
+  await pieces.done()
+  return await stored.finish({ expected: digest, signal, ...(hash === undefined ? {} : { hashed: hash.finish() }) })
+}
+
+function checkRead(read: OriginRead, task: { id: string; bytes: number }, at: number, origin: Origin): void {
+  if (read.bytes !== undefined && read.bytes !== task.bytes) {
+    const text = `${task.id}: expected ${task.bytes} bytes, ${originName(origin)} has ${read.bytes}`
+    throw new DarnerError('SIZE_MISMATCH', text)
+  }
+  if (read.from > at)
+    throw new DarnerError('ORIGIN_FAILED', `${task.id}: the origin sent bytes from ${read.from}, asked for ${at}`)
+}
+
+/** Cuts a stream into pieces and stores them, several at once. */
+class Pieces implements AsyncDisposable {
+  readonly #parts: LeadParts
+  readonly #free: Uint8Array<ArrayBuffer>[] = []
+  readonly #writing = new Set<Promise<void>>()
+  readonly #most: number
+  #number: number
+  #body: Uint8Array<ArrayBuffer>
+  #hash = createHash('sha256')
+  #filled = 0
+  #failed: unknown
+
+  constructor(parts: LeadParts) {
+    this.#parts = parts
+    const { task } = parts.stored
+    this.#number = Math.floor(parts.tail.end / task.pieceBytes)
+    this.#most = Math.max(2, Math.floor(WRITING_BYTES / task.pieceBytes))
+    this.#body = this.#next()
+  }
+
+  /** The stream went on; waits while too much is on its way to the disk. Throws what storing threw. */
+  async take(chunk: Uint8Array): Promise<void> {
+    for (let at = 0; at < chunk.byteLength; ) {
+      const part = chunk.subarray(at, at + this.#body.byteLength - this.#filled)
+      this.#body.set(part, this.#filled)
+      this.#hash.update(part)
+      this.#filled += part.byteLength
+      at += part.byteLength
+      if (this.#filled < this.#body.byteLength) continue
+      this.#store(this.#number++, this.#body, this.#hash.digest())
+      this.#hash = createHash('sha256')
+      this.#filled = 0
+      this.#body = this.#next()
+      if (this.#writing.size >= this.#most) await Promise.race(this.#writing)
+      if (this.#failed !== undefined) throw this.#failed
+    }
+  }
+
+  /** Resolves when all is stored. Throws what storing threw. */
+  async done(): Promise<void> {
+    await Promise.all(this.#writing)
+    if (this.#failed !== undefined) throw this.#failed
+  }
+
+  #store(piece: number, body: Uint8Array<ArrayBuffer>, digest: Uint8Array): void {
+    const { stored, gained } = this.#parts
+    const writing = stored
+      .append(piece, body, digest)
+      .then(() => gained(piece))
+      .catch((error: unknown) => {
+        this.#failed ??= error
+      })
+      .finally(() => {
+        this.#writing.delete(writing)
+        this.#free.push(body)
+      })
+    this.#writing.add(writing)
+  }
+
+  #next(): Uint8Array<ArrayBuffer> {
+    const { task } = this.#parts.stored
+    const { from, to } = pieceRange(task, this.#number)
+    const bytes = Math.max(0, to - from)
+    const at = this.#free.findIndex(({ byteLength }) => byteLength === bytes)
+    const [found] = at < 0 ? [] : this.#free.splice(at, 1)
+    return found ?? Buffer.allocUnsafeSlow(bytes)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#writing)
+  }
+}

@@ -1,0 +1,212 @@
+/**
+ * Blobs that a host reads at its origin itself, since nobody else held or read them when it asked. When others come, the seed
+ * reads from that host in the place of the origin, which goes on having one reader.
+ */
+import type { Clock } from '../src/base/clock.ts'
+import { asDarnerError, DarnerError, isDarnerError } from '../src/base/errors.ts'
+import type { Log } from '../src/base/log.ts'
+import type { PeerId, PieceExchange } from '../src/contracts/exchange.ts'
+import type { OriginPort, OriginRead, OriginTarget, Version } from '../src/contracts/origin.ts'
+import type { Identity } from '../src/net/identity.ts'
+import type { Node } from '../src/net/node.ts'
+import type { Digest } from '../src/oci/digest.ts'
+import type { Credential, Origin } from '../src/task/origin.ts'
+import { blobTask, type Task, type TaskId } from '../src/task/task.ts'
+import { PASS_MS, signPass } from '../src/wire/pass.ts'
+import type { Host } from './hosts.ts'
+import { lentPieces } from './lent-read.ts'
+import { scopeOf } from './seed/scope.ts'
+
+export interface LeadsParts {
+  readonly origin: OriginPort
+  readonly node: Node
+  readonly identity: Identity
+  readonly clock: Clock
+  readonly log: Log
+  /** Ends the questions that are asked here on nobody's behalf. */
+  readonly signal: AbortSignal
+  readonly exchange: () => PieceExchange
+  readonly host: (peer: PeerId) => Host | undefined
+  /** It handed over bytes that are not the blob, which its origin serves right. */
+  readonly liar: (peer: PeerId, task: TaskId) => void
+}
+
+interface Lead {
+  readonly task: Task
+  readonly peer: PeerId
+  /** Ends what is read from it. */
+  readonly over: AbortController
+  /** Whether the origin serves the blob to anybody; undefined while, or where, that can't be said. */
+  open: boolean | undefined
+  complete: boolean
+}
+
+const MAX_LEADS = 16_384
+const ASK_MS = 30_000
+
+export class Leads {
+  readonly #parts: LeadsParts
+  /** By place and digest: what one place's readers hold says nothing about another place. Oldest first. */
+  readonly #leads = new Map<string, Lead>()
+  /** From whom the seed reads a blob now, and read it last. */
+  readonly #lending = new Map<TaskId, number>()
+  readonly #lastFrom = new Map<TaskId, PeerId>()
+  /** Who handed over a wrong blob, until another read says whether the origin serves the right one. */
+  readonly #accused = new Map<TaskId, PeerId>()
+
+  constructor(parts: LeadsParts) {
+    this.#parts = parts
+  }
+
+  /** Makes `peer` the reader of a blob at a place; undefined where somebody is that already. */
+  grant(peer: PeerId, origin: Origin, digest: Digest, bytes: number): Task | undefined {
+    const key = keyOf(origin, digest)
+    const before = this.#leads.get(key)
+    if (before !== undefined && before.peer !== peer && this.#parts.host(before.peer) !== undefined) return undefined
+    if (this.#accused.get(digest as string as TaskId) === peer) return undefined
+    before?.over.abort()
+    const task = blobTask(digest, bytes)
+    const lead: Lead = { task, peer, over: new AbortController(), open: undefined, complete: false }
+    this.#leads.delete(key)
+    this.#leads.set(key, lead)
+    const [oldest] = this.#leads.keys()
+    if (this.#leads.size > MAX_LEADS && oldest !== undefined) this.#leads.delete(oldest)
+    void this.#learn(key, lead, { origin, digest })
+    return task
+  }
+
+  /** The host holds all of it now. */
+  completed(task: TaskId, peer: PeerId): void {
+    for (const lead of this.#of(task, peer)) lead.complete = true
+  }
+
+  /** The host has left the task, or dropped it: `dropped` also where it was complete. */
+  left(task: TaskId, peer: PeerId, dropped: boolean): void {
+    for (const [key, lead] of this.#leads) {
+      if (lead.task.id !== task || lead.peer !== peer || (lead.complete && !dropped)) continue
+      this.#leads.delete(key)
+      lead.over.abort(new DarnerError('PEER_UNREACHABLE', `${peer} has left ${task}`))
+    }
+  }
+
+  /** Whether what the seed reads of this blob now comes from a host instead of the origin. */
+  lends(task: TaskId): boolean {
+    return this.#lending.has(task)
+  }
+
+  /** The seed's read ended: `error` is undefined where the whole digest matched. */
+  ended(task: TaskId, error: DarnerError | undefined): void {
+    const from = this.#lastFrom.get(task)
+    this.#lastFrom.delete(task)
+    const accused = this.#accused.get(task)
+    if (error === undefined && accused !== undefined && from === undefined) {
+      this.#accused.delete(task)
+      this.#parts.liar(accused, task)
+    }
+    if (from === undefined || !isDarnerError(error, 'DIGEST_MISMATCH')) return
+    this.#parts.log.warn({ taskId: task, peer: from, error: error.message }, 'what a host read at the origin is wrong')
+    this.#accused.set(task, from)
+    this.left(task, from, true)
+  }
+
+  /** The origin as the seed is to see it. */
+  readonly origin: OriginPort = {
+    read: async (target, options) => {
+      const lead = this.#find(target)
+      if (lead === undefined || options.ifMatch !== undefined) return await this.#parts.origin.read(target, options)
+      if (lead.open !== true) await this.#ask(lead, target, options)
+      return this.#read(lead, options.from ?? 0, options.signal)
+    },
+    stat: async (target, options) => {
+      const lead = this.#find(target)
+      if (lead?.open === true) return { bytes: lead.task.bytes }
+      return await this.#parts.origin.stat(target, options)
+    },
+    manifest: (...args) => this.#parts.origin.manifest(...args),
+    manifestHead: (...args) => this.#parts.origin.manifestHead(...args),
+  }
+
+  #find({ origin, digest }: OriginTarget): Lead | undefined {
+    if (digest === undefined || (origin.kind === 'registry' && origin.collection !== 'blobs')) return undefined
+    const lead = this.#leads.get(keyOf(origin, digest))
+    return lead !== undefined && this.#parts.host(lead.peer) !== undefined ? lead : undefined
+  }
+
+  *#of(task: TaskId, peer: PeerId): Generator<Lead> {
+    for (const lead of this.#leads.values()) if (lead.task.id === task && lead.peer === peer) yield lead
+  }
+
+  /** Whether anybody may have it, and that it is as long as its reader says: asked once, so that nobody waits for it later. */
+  async #learn(key: string, lead: Lead, target: OriginTarget): Promise<void> {
+    const signal = AbortSignal.any([this.#parts.signal, lead.over.signal, AbortSignal.timeout(ASK_MS)])
+    try {
+      await this.#ask(lead, target, { signal })
+      lead.open = true
+    } catch (error) {
+      if (isDarnerError(error, 'SIZE_MISMATCH') && this.#leads.get(key) === lead)
+        this.left(lead.task.id, lead.peer, true)
+      if (isDarnerError(error, 'ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_NOT_FOUND')) lead.open = false
+    }
+  }
+
+  /** Throws the origin's refusal of this credential, SIZE_MISMATCH. */
+  async #ask(
+    { task }: Lead,
+    target: OriginTarget,
+    options: { credential?: Credential | undefined; signal: AbortSignal },
+  ): Promise<Version> {
+    const version = await this.#parts.origin.stat(target, options)
+    if (version.bytes !== undefined && version.bytes !== task.bytes)
+      throw new DarnerError(
+        'SIZE_MISMATCH',
+        `${task.id}: its reader says ${task.bytes} bytes, the origin ${version.bytes}`,
+      )
+    return version
+  }
+
+  #read(lead: Lead, from: number, outer: AbortSignal): OriginRead {
+    const { task, peer, over } = lead
+    const { node, identity, clock, exchange, log } = this.#parts
+    const first = Math.floor(from / task.pieceBytes)
+    const closed = new AbortController()
+    const signal = AbortSignal.any([outer, over.signal, closed.signal])
+    const host = this.#parts.host(peer)
+    const lending = this.#lending
+    const gone = (error: unknown) => {
+      this.left(task.id, peer, true)
+      const why = asDarnerError(error, 'reading through a host').message
+      log.warn({ taskId: task.id, peer, error: why }, 'read through a host ended')
+      return new DarnerError('ORIGIN_TRUNCATED', `${task.id}: the host that read it for all is gone: ${why}`)
+    }
+    this.#lastFrom.set(task.id, peer)
+    log.debug({ taskId: task.id, peer, from }, 'read through the host that reads the origin')
+    async function* stream(): AsyncGenerator<Uint8Array> {
+      lending.set(task.id, (lending.get(task.id) ?? 0) + 1)
+      try {
+        if (host === undefined) throw new DarnerError('PEER_UNREACHABLE', `${peer} has left`)
+        const expiresMs = clock.now() + PASS_MS
+        const pass = signPass({ task: task.id, reader: node.peerId, scope: 'public', expiresMs }, identity.sign)
+        const address = { peer, lanes: host.lanes, multiaddrs: host.multiaddrs }
+        for await (const { body } of lentPieces({ task, from: first, pass }, { address, exchange: exchange(), signal }))
+          yield body
+      } catch (error) {
+        outer.throwIfAborted()
+        throw gone(error)
+      } finally {
+        const left = (lending.get(task.id) ?? 1) - 1
+        if (left > 0) lending.set(task.id, left)
+        else lending.delete(task.id)
+      }
+    }
+    return {
+      from: first * task.pieceBytes,
+      bytes: task.bytes,
+      stream: stream(),
+      [Symbol.asyncDispose]: async () => closed.abort(new DarnerError('CLOSED', 'the read was closed')),
+    }
+  }
+}
+
+function keyOf(origin: Origin, digest: Digest): string {
+  return `${scopeOf(origin)} ${digest}`
+}
