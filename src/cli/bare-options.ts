@@ -1,10 +1,12 @@
 /** Options that may stand without a value: spelled out before the line is parsed, so that they never take the argument after them. */
-import type { CommandRow } from './commands.ts'
+import type { CommandRow } from './rows/shape.ts'
 
 /** `run --rich IMAGE` becomes `run --rich=systemd IMAGE`; what follows the first argument of the command is left alone. */
 export function spellOut(argv: readonly string[], rows: readonly CommandRow[]): string[] {
-  const at = argv.findIndex((word) => !word.startsWith('-'))
-  const row = rows.find(({ name }) => name === argv[at])
+  const first = argv.findIndex((word) => !word.startsWith('-'))
+  const within = rows.find(({ name }) => name === `${argv[first]} ${argv[first + 1]}`)
+  const row = within ?? rows.find(({ name }) => name === argv[first])
+  const at = within === undefined ? first : first + 1
   const bare = new Map(
     (row?.options ?? []).flatMap(({ flags, bare: value }) => (value === undefined ? [] : [[long(flags), value]])),
   )

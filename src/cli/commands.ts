@@ -1,59 +1,82 @@
 /** The command table: name, arguments, options and summary of every command. Nothing here is loaded but what is asked for. */
 import type { Action } from './context.ts'
+import { ENGINE_ROWS, PS_OPTIONS } from './rows/engine.ts'
+import {
+  CONTAINER,
+  type CommandRow,
+  CREATE,
+  FORMAT,
+  IDS_ONLY,
+  JSON_OPTION,
+  LISTED,
+  NO_TRUNC,
+  type OptionRow,
+  PLAIN_HTTP,
+  PLATFORM,
+  QUIET,
+  TIMEOUT,
+} from './rows/shape.ts'
 
-export interface ArgumentRow {
-  readonly name: string
-  readonly summary: string
-  readonly optional?: boolean
-  /** Takes all that follow. */
-  readonly many?: boolean
-}
-
-export interface OptionRow {
-  /** As commander writes it: `-o, --output <FILE>`. */
-  readonly flags: string
-  readonly summary: string
-  /** How the text becomes a value: `list` collects repeats, `duration` gives milliseconds. */
-  readonly kind?: 'text' | 'list' | 'integer' | 'duration'
-  readonly required?: boolean
-  /** What it means without a value; the flag then names it as `[VALUE]`. */
-  readonly bare?: string
-}
-
-export interface CommandRow {
-  /** A sub-command is named after its parent: `supernode token`. Its module is `commands/<name with dashes>.ts`. */
-  readonly name: string
-  readonly summary: string
-  readonly args?: readonly ArgumentRow[]
-  readonly options?: readonly OptionRow[]
-  /** Takes the flags of every setting of this role, `--config` included. */
-  readonly settings?: 'supernode' | 'agent'
-  /** Only these of the role's settings. */
-  readonly only?: readonly string[]
-  /** Options stand before the first argument; whatever follows it is passed through. */
-  readonly passThrough?: boolean
-  /** Talks to an agent: takes `--socket`. */
-  readonly client?: boolean
-  /** Lines shown under the help. */
-  readonly examples?: readonly string[]
-}
-
-const JSON_OPTION: OptionRow = { flags: '--json', summary: 'print the result as JSON' }
 const READY_JSON: OptionRow = { flags: '--json', summary: 'print the line that says it is ready as JSON' }
-const PLAIN_HTTP: OptionRow = { flags: '--plain-http', summary: 'speak http to the registry instead of https' }
-const PLATFORM: OptionRow = {
-  flags: '--platform <OS/ARCH>',
-  summary: 'which of a multi-platform image (default: this host)',
-}
-const TIMEOUT: OptionRow = {
-  flags: '--timeout <DURATION>',
-  summary: 'give up after this long with exit code 124: 30s, 5m',
-  kind: 'duration',
-}
-const QUIET: OptionRow = { flags: '-q, --quiet', summary: 'print no progress' }
-const CONTAINER: ArgumentRow = { name: 'CONTAINER', summary: 'name, id or unambiguous start of an id' }
+const CREATE_OPTIONS: readonly OptionRow[] = [
+  { flags: '--rm', summary: 'remove the container when it ends' },
+  { flags: '-i, --interactive', summary: 'connect stdin' },
+  { flags: '-t, --tty', summary: 'give it a terminal' },
+  {
+    flags: '-e, --env <NAME=VALUE>',
+    summary: 'set an environment variable; without a value, as it is here (repeatable)',
+    kind: 'list',
+  },
+  { flags: '--name <NAME>', summary: 'name of the container' },
+  { flags: '--runtime <NAME>', summary: "OCI runtime, one of the agent's runtimes" },
+  {
+    flags: '--rich [MODE]',
+    summary:
+      "a whole service's world: systemd (without a MODE), init (the image's own) or dumb-init (one that is bound in)",
+    bare: 'systemd',
+  },
+  {
+    flags: '--service <NAME[=CMD]>',
+    summary: 'with --rich=dumb-init: keep this up beside the command; sshd, cron and syslog need no CMD (repeatable)',
+    kind: 'list',
+  },
+  {
+    flags: '--exit-with-command',
+    summary: "with --rich=systemd: end with the image's own command, by its exit code",
+  },
+  {
+    flags: '--lxcfs',
+    summary: 'show the memory and CPUs that it has, not the host’s (default for --rich where there is lxcfs)',
+  },
+  { flags: '--no-lxcfs', summary: "leave the host's /proc as it is" },
+  {
+    flags: '--hook <POINT:WHERE:CMD>',
+    summary: 'run CMD at pre-start, post-start, pre-stop or post-stop, on the host or inside (repeatable)',
+    kind: 'list',
+  },
+  { flags: '--initscript <CMD>', summary: 'run CMD inside before the command: --hook pre-start:inside:CMD' },
+  { flags: '--disk-quota <SIZE[,inodes=N]>', summary: 'most that its writable layer may hold: 10G,inodes=200k' },
+  {
+    flags: '--network <NAME>',
+    summary: "network: bridge, one that was made, host, none, container:NAME (default: the agent's defaultNetwork)",
+  },
+  { flags: '--network-alias <NAME>', summary: 'a further name on its network (repeatable)', kind: 'list' },
+  { flags: '--ip <ADDRESS>', summary: 'this IPv4 address on its network' },
+  { flags: '--ip6 <ADDRESS>', summary: 'this IPv6 address on its network' },
+  {
+    flags: '-p, --publish <PORT>',
+    summary: 'publish a port: [[IP:]HOST:]CONTAINER[/udp], ranges too; without HOST any free one (repeatable)',
+    kind: 'list',
+  },
+  { flags: '--add-host <NAME:ADDRESS>', summary: 'a line for its /etc/hosts (repeatable)', kind: 'list' },
+  { flags: '--dns <ADDRESS>', summary: 'a resolver of its own (repeatable)', kind: 'list' },
+  ...CREATE,
+  PLAIN_HTTP,
+  PLATFORM,
+  QUIET,
+]
 
-export const COMMANDS: readonly CommandRow[] = [
+const ROWS: readonly CommandRow[] = [
   {
     name: 'supernode',
     summary: 'run the supernode: it reads each blob once at its origin, seeds it and introduces peers to each other',
@@ -164,7 +187,12 @@ export const COMMANDS: readonly CommandRow[] = [
     name: 'images',
     summary: 'list the images of this host',
     client: true,
-    options: [JSON_OPTION, { flags: '-q, --quiet', summary: 'print digests only' }],
+    args: [{ name: 'NAME', summary: 'only these: name[:tag], with *', optional: true }],
+    options: [
+      { flags: '-a, --all', summary: 'without effect: there are no intermediate images' },
+      { flags: '--digests', summary: 'digests too' },
+      ...LISTED,
+    ],
   },
   {
     name: 'run',
@@ -175,82 +203,31 @@ export const COMMANDS: readonly CommandRow[] = [
       { name: 'IMAGE', summary: 'image to run; pulled when it is not here' },
       { name: 'CMD', summary: "command and its arguments (default: the image's)", optional: true, many: true },
     ],
-    options: [
-      { flags: '-d, --detach', summary: 'print the id and let it run' },
-      { flags: '--rm', summary: 'remove the container when it ends' },
-      { flags: '-i, --interactive', summary: 'connect stdin' },
-      { flags: '-t, --tty', summary: 'give it a terminal' },
-      {
-        flags: '-e, --env <NAME=VALUE>',
-        summary: 'set an environment variable; without a value, as it is here (repeatable)',
-        kind: 'list',
-      },
-      { flags: '--name <NAME>', summary: 'name of the container' },
-      { flags: '--runtime <NAME>', summary: "OCI runtime, one of the agent's runtimes" },
-      {
-        flags: '--rich [MODE]',
-        summary:
-          "a whole service's world: systemd (without a MODE), init (the image's own) or dumb-init (one that is bound in)",
-        bare: 'systemd',
-      },
-      {
-        flags: '--service <NAME[=CMD]>',
-        summary:
-          'with --rich=dumb-init: keep this up beside the command; sshd, cron and syslog need no CMD (repeatable)',
-        kind: 'list',
-      },
-      {
-        flags: '--exit-with-command',
-        summary: "with --rich=systemd: end with the image's own command, by its exit code",
-      },
-      {
-        flags: '--lxcfs',
-        summary: 'show the memory and CPUs that it has, not the host’s (default for --rich where there is lxcfs)',
-      },
-      { flags: '--no-lxcfs', summary: "leave the host's /proc as it is" },
-      {
-        flags: '--hook <POINT:WHERE:CMD>',
-        summary: 'run CMD at pre-start, post-start, pre-stop or post-stop, on the host or inside (repeatable)',
-        kind: 'list',
-      },
-      { flags: '--initscript <CMD>', summary: 'run CMD inside before the command: --hook pre-start:inside:CMD' },
-      { flags: '--disk-quota <SIZE[,inodes=N]>', summary: 'most that its writable layer may hold: 10G,inodes=200k' },
-      {
-        flags: '--network <NAME>',
-        summary: "network: bridge, one that was made, host, none, container:NAME (default: the agent's defaultNetwork)",
-      },
-      { flags: '--network-alias <NAME>', summary: 'a further name on its network (repeatable)', kind: 'list' },
-      { flags: '--ip <ADDRESS>', summary: 'this IPv4 address on its network' },
-      { flags: '--ip6 <ADDRESS>', summary: 'this IPv6 address on its network' },
-      {
-        flags: '-p, --publish <PORT>',
-        summary: 'publish a port: [[IP:]HOST:]CONTAINER[/udp], ranges too; without HOST any free one (repeatable)',
-        kind: 'list',
-      },
-      { flags: '--add-host <NAME:ADDRESS>', summary: 'a line for its /etc/hosts (repeatable)', kind: 'list' },
-      { flags: '--dns <ADDRESS>', summary: 'a resolver of its own (repeatable)', kind: 'list' },
-      PLAIN_HTTP,
-      PLATFORM,
-      QUIET,
-    ],
+    options: [{ flags: '-d, --detach', summary: 'print the id and let it run' }, ...CREATE_OPTIONS],
     examples: [
       'darner run -d --name web --network shop -p 8080:80 registry.example/nginx:1',
       'darner run --rm -e GREETING=hello registry.example/debian:13 sh -c \'echo "$GREETING"\'',
     ],
+  },
+  {
+    name: 'create',
+    summary: 'make a container and do not start it',
+    client: true,
+    passThrough: true,
+    args: [
+      { name: 'IMAGE', summary: 'image to run; pulled when it is not here' },
+      { name: 'CMD', summary: "command and its arguments (default: the image's)", optional: true, many: true },
+    ],
+    options: CREATE_OPTIONS,
   },
   { name: 'port', summary: 'print the published ports of a container', client: true, args: [CONTAINER] },
   {
     name: 'network',
     summary: 'list the networks of this host',
     client: true,
-    options: [JSON_OPTION, { flags: '-q, --quiet', summary: 'print ids only' }],
+    options: [FORMAT, NO_TRUNC, IDS_ONLY, JSON_OPTION],
   },
-  {
-    name: 'network ls',
-    summary: 'list the networks of this host',
-    client: true,
-    options: [JSON_OPTION, { flags: '-q, --quiet', summary: 'print ids only' }],
-  },
+  { name: 'network ls', alias: 'network', summary: 'list the networks of this host' },
   {
     name: 'network create',
     summary: 'make a network whose containers find each other by name',
@@ -277,6 +254,7 @@ export const COMMANDS: readonly CommandRow[] = [
     summary: 'print all that is known about networks, as JSON',
     client: true,
     args: [{ name: 'NETWORK', summary: 'name, id or unambiguous start of an id', many: true }],
+    options: [FORMAT],
   },
   {
     name: 'network connect',
@@ -300,12 +278,7 @@ export const COMMANDS: readonly CommandRow[] = [
     name: 'ps',
     summary: 'list containers',
     client: true,
-    options: [
-      { flags: '-a, --all', summary: 'stopped ones too' },
-      { flags: '-q, --quiet', summary: 'print ids only' },
-      { flags: '--services', summary: 'list the side services of rich containers' },
-      JSON_OPTION,
-    ],
+    options: PS_OPTIONS,
   },
   {
     name: 'logs',
@@ -316,6 +289,7 @@ export const COMMANDS: readonly CommandRow[] = [
       { flags: '-f, --follow', summary: 'go on until the container ends' },
       { flags: '-n, --tail <LINES>', summary: 'only the last lines', kind: 'integer' },
       { flags: '-t, --timestamps', summary: 'put the time before each line' },
+      { flags: '--since <TIME>', summary: 'only what was written since: 10m, 2026-11-24T09:00:00Z' },
     ],
   },
   {
@@ -355,10 +329,20 @@ export const COMMANDS: readonly CommandRow[] = [
     client: true,
     args: [{ ...CONTAINER, many: true }],
     options: [
+      { flags: '-s, --signal <SIGNAL>', summary: 'name or number to send first' },
       { flags: '-t, --time <SECONDS>', summary: 'how long to wait before KILL (default: 10)', kind: 'integer' },
     ],
   },
-  { name: 'start', summary: 'start containers that do not run', client: true, args: [{ ...CONTAINER, many: true }] },
+  {
+    name: 'start',
+    summary: 'start containers that do not run',
+    client: true,
+    args: [{ ...CONTAINER, many: true }],
+    options: [
+      { flags: '-a, --attach', summary: 'join its streams; exit with its exit code' },
+      { flags: '-i, --interactive', summary: 'with its input' },
+    ],
+  },
   {
     name: 'restart',
     summary: 'stop containers and start them again',
@@ -389,7 +373,11 @@ export const COMMANDS: readonly CommandRow[] = [
         summary: 'how long the new one may take to be healthy before all is undone (default: 60s)',
         kind: 'duration',
       },
-      { flags: '--keep-for <DURATION>', summary: 'how long a rollback stays possible (default: 24h)', kind: 'duration' },
+      {
+        flags: '--keep-for <DURATION>',
+        summary: 'how long a rollback stays possible (default: 24h)',
+        kind: 'duration',
+      },
       { flags: '--dry-run', summary: 'list what would become of each path of the writable layer, and do nothing' },
       { flags: '--label <KEY[=VALUE]>', summary: 'all containers that have this label (repeatable)', kind: 'list' },
       { flags: '--filter <label=KEY[=VALUE]>', summary: 'the same (repeatable)', kind: 'list' },
@@ -450,13 +438,21 @@ export const COMMANDS: readonly CommandRow[] = [
     summary: 'remove containers',
     client: true,
     args: [{ ...CONTAINER, many: true }],
-    options: [{ flags: '-f, --force', summary: 'running ones too, after KILL' }],
+    options: [
+      { flags: '-f, --force', summary: 'running ones too, after KILL' },
+      { flags: '-v, --volumes', summary: 'with their anonymous volumes' },
+    ],
   },
   {
     name: 'inspect',
-    summary: 'print all that is known about containers, as JSON',
+    summary: 'print all that is known about containers, images, volumes and networks, as JSON',
     client: true,
-    args: [{ ...CONTAINER, many: true }],
+    args: [{ name: 'NAME', summary: 'of a container, image, volume or network', many: true }],
+    options: [
+      FORMAT,
+      { flags: '--type <KIND>', summary: 'only a container, image, volume or network' },
+      { flags: '-s, --size', summary: 'sizes of containers too' },
+    ],
   },
   {
     name: 'preheat',
@@ -556,9 +552,25 @@ export const COMMANDS: readonly CommandRow[] = [
   },
 ]
 
+/** The whole table, aliases filled in. */
+export const COMMANDS: readonly CommandRow[] = filled([...ROWS, ...ENGINE_ROWS])
+
+function filled(rows: readonly CommandRow[]): CommandRow[] {
+  return rows.map((row) => {
+    if (row.alias === undefined) return row
+    const { summary, ...target } = rows.find(({ name }) => name === row.alias) ?? row
+    return {
+      ...target,
+      name: row.name,
+      alias: row.alias,
+      summary: row.summary.startsWith('darner ') ? summary : row.summary,
+    }
+  })
+}
+
 /** Loads a command's module; only then is anything heavy imported. */
 export async function loadAction(row: CommandRow): Promise<Action> {
-  const file = row.name.replaceAll(' ', '-')
+  const file = (row.alias ?? row.name).replaceAll(' ', '-')
   const module = (await import(`./commands/${file}.ts`)) as { action: Action }
   return module.action
 }

@@ -1,6 +1,7 @@
 /** Completion scripts for shells, made from the command table: names, options, files. They call nothing at run time. */
 import { settingsOf } from '../config/schema.ts'
-import { COMMANDS, type CommandRow } from './commands.ts'
+import { COMMANDS } from './commands.ts'
+import type { CommandRow } from './rows/shape.ts'
 
 export const SHELLS = ['bash', 'zsh', 'fish'] as const
 export type Shell = (typeof SHELLS)[number]

@@ -39,9 +39,9 @@ export class EngineClient {
     await this.#agent.json('POST', `${at(id)}/start`, { signal })
   }
 
-  async stop(id: string, options: { timeoutSec?: number; signal: AbortSignal }): Promise<void> {
-    const { timeoutSec, signal } = options
-    await this.#agent.json('POST', `${at(id)}/stop`, { body: timeoutSec === undefined ? {} : { timeoutSec }, signal })
+  async stop(id: string, options: { timeoutSec?: number; stopSignal?: string; signal: AbortSignal }): Promise<void> {
+    const { signal, ...body } = options
+    await this.#agent.json('POST', `${at(id)}/stop`, { body, signal })
   }
 
   async kill(id: string, signalName: string, { signal }: Waits): Promise<void> {

@@ -10,6 +10,12 @@ export function texts(options: Readonly<Record<string, unknown>>, name: string):
   return Array.isArray(value) ? value.filter((one) => typeof one === 'string') : []
 }
 
+/** Like {@link texts}; undefined when there is none. */
+export function list(options: Readonly<Record<string, unknown>>, name: string): string[] | undefined {
+  const found = texts(options, name)
+  return found.length > 0 ? found : undefined
+}
+
 export function whole(options: Readonly<Record<string, unknown>>, name: string): number | undefined {
   const value = options[name]
   return typeof value === 'number' ? value : undefined
@@ -22,4 +28,14 @@ export function resolveEnv(given: readonly string[], env: Readonly<Record<string
     const value = env[one]
     return value === undefined ? [] : [`${one}=${value}`]
   })
+}
+
+/** `NAME=VALUE` words as an object; NAME alone has the empty value. */
+export function pairs(words: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    words.map((word) => {
+      const at = word.indexOf('=')
+      return at < 0 ? [word, ''] : [word.slice(0, at), word.slice(at + 1)]
+    }),
+  )
 }

@@ -6,8 +6,9 @@ import { withDeadline } from '../base/signals.ts'
 import type { Role, Setting } from '../config/schema.ts'
 import { formatDuration, parseDuration } from '../config/units.ts'
 import { spellOut } from './bare-options.ts'
-import { type ArgumentRow, COMMANDS, type CommandRow, loadAction, type OptionRow } from './commands.ts'
+import { COMMANDS, loadAction } from './commands.ts'
 import { type CommandContext, DEFAULT_SOCKET } from './context.ts'
+import type { ArgumentRow, CommandRow, OptionRow } from './rows/shape.ts'
 
 export interface ProgramIo {
   readonly env: Readonly<Record<string, string | undefined>>
@@ -106,14 +107,26 @@ export async function buildProgram(
   for (const row of COMMANDS) {
     const words = row.name.split(' ')
     const parent = made.get(words.slice(0, -1).join(' ')) ?? program
-    const command = parent.command(words.at(-1) ?? row.name).description(row.summary)
+    const command = parent
+      .command(words.at(-1) ?? row.name)
+      .description(row.summary)
+      .enablePositionalOptions()
     made.set(row.name, command)
     settle(command, io)
     const wanted = argv.includes(words[0] ?? '')
     if (wanted) await fill(command, row)
-    command.action(() => chosen({ row, args: command.args, options: command.optsWithGlobals() }))
+    command.action(() => chosen({ row, args: command.args, options: givenTo(command) }))
   }
   return program
+}
+
+/** What was said to a command and to those above it; the nearest counts. What nobody said is absent. */
+function givenTo(command: Command): Record<string, unknown> {
+  const said: Record<string, unknown> = {}
+  for (let at: Command | null = command; at !== null; at = at.parent)
+    for (const [name, value] of Object.entries(at.opts()))
+      if (at.getOptionValueSource(name) !== 'default' && !Object.hasOwn(said, name)) said[name] = value
+  return said
 }
 
 function settle(command: Command, io: Pick<ProgramIo, 'stdout' | 'stderr'>): void {

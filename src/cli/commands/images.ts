@@ -1,46 +1,62 @@
 /** `darner images`: the images of this host. */
-import { formatBytes } from '../../config/units.ts'
 import type { ImageList } from '../../wire/images-api.ts'
 import { AgentClient } from '../client.ts'
 import type { Action } from '../context.ts'
+import { DockerClient, filtersOf } from '../docker-client.ts'
+import { printList, type Row } from '../format/list.ts'
+import { ago, shortId, size, stamp } from '../format/words.ts'
+import { texts } from '../option-values.ts'
 
-export const action: Action = async (_args, options, context) => {
-  const client = new AgentClient({ socket: context.socket })
-  const { images } = await client.json<ImageList>('GET', '/v1/images', { signal: context.signal })
-  if (context.json) context.stdout.write(`${JSON.stringify(images)}\n`)
-  else if (options.quiet === true) for (const { id } of images) context.stdout.write(`${id}\n`)
-  else {
-    const rows = images.flatMap((image) =>
-      (image.tags.length > 0 ? image.tags : [image.digests[0] ?? '<none>']).map((name) => [
-        name,
-        image.id.slice(7, 19),
-        String(image.layers),
-        formatBytes(image.bytes),
-        ageOf(image.pulledAt),
-      ]),
-    )
-    context.stdout.write(table([['IMAGE', 'ID', 'LAYERS', 'SIZE', 'PULLED'], ...rows]))
+interface Listed {
+  readonly Id: string
+  readonly RepoTags: readonly string[] | null
+  readonly RepoDigests: readonly string[] | null
+  /** Epoch seconds. */
+  readonly Created: number
+  readonly Size: number
+}
+
+export const action: Action = async ([repository], options, context) => {
+  const { signal, socket } = context
+  if (context.json) {
+    const { images } = await new AgentClient({ socket }).json<ImageList>('GET', '/v1/images', { signal })
+    context.stdout.write(`${JSON.stringify(images)}\n`)
+    return 0
   }
+  const words = [...texts(options, 'filter'), ...(repository === undefined ? [] : [`reference=${repository}`])]
+  const client = new DockerClient({ socket })
+  const found = await client.json<Listed[]>('GET', '/images/json', { query: filtersOf(words), signal })
+  const rows = found.flatMap((one) => rowsOf(one, { whole: options.trunc === false, now: Date.now() }))
+  const columns = {
+    Repository: 'REPOSITORY',
+    Tag: 'TAG',
+    ...(options.digests === true ? { Digest: 'DIGEST' } : {}),
+    ID: 'IMAGE ID',
+    CreatedSince: 'CREATED',
+    Size: 'SIZE',
+  }
+  const once = options.quiet === true ? [...new Map(rows.map((row) => [row.ID, row])).values()] : rows
+  printList(once, { columns, quiet: 'ID' }, options, context)
   return 0
 }
 
-function ageOf(atMs: number): string {
-  const seconds = Math.max(0, Math.round((Date.now() - atMs) / 1000))
-  if (seconds < 120) return `${seconds} s ago`
-  if (seconds < 7200) return `${Math.round(seconds / 60)} min ago`
-  if (seconds < 172_800) return `${Math.round(seconds / 3600)} h ago`
-  return `${Math.round(seconds / 86_400)} days ago`
-}
-
-function table(rows: readonly (readonly string[])[]): string {
-  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? []
-  return rows
-    .map(
-      (row) =>
-        `${row
-          .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-          .join('   ')
-          .trimEnd()}\n`,
-    )
-    .join('')
+function rowsOf(one: Listed, { whole, now }: { whole: boolean; now: number }): Row[] {
+  const digests = one.RepoDigests ?? []
+  const names = one.RepoTags ?? digests.slice(0, 1)
+  return (names.length > 0 ? names : ['<none>']).map((name) => {
+    const [, repository = name, tag = '<none>'] = /^(.*?)(?:@.*|:([^:/]*))$/.exec(name) ?? []
+    const digest = digests.find((each) => each.startsWith(`${repository}@`))?.slice(repository.length + 1)
+    return {
+      Repository: repository,
+      Tag: tag,
+      Digest: digest ?? '<none>',
+      ID: shortId(one.Id, whole),
+      CreatedAt: stamp(one.Created * 1000),
+      CreatedSince: one.Created === 0 ? 'N/A' : ago(one.Created * 1000, now),
+      Size: size(one.Size),
+      Containers: 'N/A',
+      SharedSize: 'N/A',
+      UniqueSize: 'N/A',
+    }
+  })
 }

@@ -1,30 +1,34 @@
 /** `darner network`: the networks of this host. */
 import type { NetworkView } from '../../wire/networks-api.ts'
 import type { Action } from '../context.ts'
+import { printList, type Row } from '../format/list.ts'
+import { shortId } from '../format/words.ts'
 import { NetworkClient } from '../network-client.ts'
 
 export const action: Action = async (_args, options, context) => {
   const networks = await new NetworkClient({ socket: context.socket }).list({ signal: context.signal })
-  if (context.json) context.stdout.write(`${JSON.stringify(networks)}\n`)
-  else if (options.quiet === true) for (const one of networks) context.stdout.write(`${one.id.slice(0, 12)}\n`)
-  else context.stdout.write(table(networks))
+  if (context.json) {
+    context.stdout.write(`${JSON.stringify(networks)}\n`)
+    return 0
+  }
+  const rows = networks.map((one) => rowOf(one, options.trunc === false))
+  const columns = { ID: 'NETWORK ID', Name: 'NAME', Driver: 'DRIVER', Subnets: 'SUBNETS', Containers: 'CONTAINERS' }
+  printList(rows, { columns, quiet: 'ID' }, options, context)
   return 0
 }
 
-function table(networks: readonly NetworkView[]): string {
-  const rows = networks.map((one) => [
-    one.id.slice(0, 12),
-    one.name,
-    one.kind,
-    one.subnets.map(({ subnet }) => subnet).join(', ') || '-',
-    String(Object.keys(one.containers).length),
-  ])
-  const all = [['NETWORK ID', 'NAME', 'KIND', 'SUBNETS', 'CONTAINERS'], ...rows]
-  const widths = (all[0] ?? []).map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)))
-  const line = (row: readonly string[]) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('   ')
-      .trimEnd()
-  return all.map((row) => `${line(row)}\n`).join('')
+function rowOf(one: NetworkView, whole: boolean): Row {
+  return {
+    ID: shortId(one.id, whole),
+    Name: one.name,
+    Driver: one.kind,
+    Scope: 'local',
+    Subnets: one.subnets.map(({ subnet }) => subnet).join(', ') || '-',
+    Containers: String(Object.keys(one.containers).length),
+    IPv6: String(one.subnets.some(({ subnet }) => subnet.includes(':'))),
+    Internal: String(one.internal === true),
+    Labels: Object.entries(one.labels ?? {})
+      .map(([name, value]) => `${name}=${value}`)
+      .join(','),
+  }
 }

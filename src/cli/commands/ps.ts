@@ -1,23 +1,94 @@
 /** `darner ps`: the containers of this host. */
-import type { ContainerView } from '../../wire/local-api.ts'
 import type { ServiceView } from '../../wire/rich-api.ts'
 import type { Action, CommandContext } from '../context.ts'
+import { DockerClient, filtersOf } from '../docker-client.ts'
 import { EngineClient } from '../engine-client.ts'
+import { printList, type Row } from '../format/list.ts'
+import { table } from '../format/table.ts'
+import { ago, cut, plain, shortId, size, stamp } from '../format/words.ts'
+import { texts, whole } from '../option-values.ts'
 
-const MOST_COMMAND_CHARS = 40
+const MOST_COMMAND_CHARS = 20
+
+interface Listed {
+  readonly Id: string
+  readonly Names: readonly string[]
+  readonly Image: string
+  readonly Command: string
+  /** Epoch seconds. */
+  readonly Created: number
+  readonly State: string
+  readonly Status: string
+  readonly Ports: readonly { IP?: string; PrivatePort: number; PublicPort?: number; Type: string }[]
+  readonly Labels: Readonly<Record<string, string>>
+  readonly Mounts: readonly { Name?: string; Source: string }[]
+  readonly NetworkSettings: { readonly Networks: Readonly<Record<string, unknown>> }
+  readonly SizeRw?: number
+  readonly SizeRootFs?: number
+}
 
 export const action: Action = async (_args, options, context) => {
-  const client = new EngineClient({ socket: context.socket })
-  if (options.services === true) return services(client, context)
-  const containers = await client.list({ all: options.all === true, signal: context.signal })
-  if (context.json) context.stdout.write(`${JSON.stringify(containers)}\n`)
-  else if (options.quiet === true) for (const one of containers) context.stdout.write(`${one.id.slice(0, 12)}\n`)
-  else context.stdout.write(table(containers, Date.now()))
+  if (options.services === true) return services(context)
+  const last = options.latest === true ? 1 : whole(options, 'last')
+  const all = options.all === true || last !== undefined
+  if (context.json) {
+    const found = await new EngineClient({ socket: context.socket }).list({ all, signal: context.signal })
+    context.stdout.write(`${JSON.stringify(found)}\n`)
+    return 0
+  }
+  const query = {
+    ...(all ? { all } : {}),
+    ...(last === undefined ? {} : { limit: last }),
+    ...(options.size === true ? { size: true } : {}),
+    ...filtersOf(texts(options, 'filter')),
+  }
+  const client = new DockerClient({ socket: context.socket })
+  const found = await client.json<Listed[]>('GET', '/containers/json', { query, signal: context.signal })
+  const rows = found.map((one) => rowOf(one, { whole: options.trunc === false, now: Date.now() }))
+  const columns = {
+    ID: 'CONTAINER ID',
+    Image: 'IMAGE',
+    Command: 'COMMAND',
+    RunningFor: 'CREATED',
+    Status: 'STATUS',
+    Ports: 'PORTS',
+    Names: 'NAMES',
+    ...(options.size === true ? { Size: 'SIZE' } : {}),
+  }
+  printList(rows, { columns, quiet: 'ID' }, options, context)
   return 0
 }
 
-async function services(client: EngineClient, context: CommandContext): Promise<number> {
-  const all = await client.services({ signal: context.signal })
+function rowOf(one: Listed, { whole, now }: { whole: boolean; now: number }): Row {
+  const command = plain(one.Command)
+  const mounts = one.Mounts.map(({ Name, Source }) => Name ?? Source)
+  return {
+    ID: shortId(one.Id, whole),
+    Names: one.Names.map((name) => name.replace(/^\//, '')).join(','),
+    Image: one.Image,
+    Command: `"${whole ? command : cut(command, MOST_COMMAND_CHARS)}"`,
+    CreatedAt: stamp(one.Created * 1000),
+    RunningFor: ago(one.Created * 1000, now),
+    State: one.State,
+    Status: one.Status,
+    Ports: one.Ports.map(portText).join(', '),
+    Labels: Object.entries(one.Labels)
+      .map(([name, value]) => `${name}=${value}`)
+      .join(','),
+    Mounts: mounts.map((name) => (whole ? name : cut(name, 15))).join(','),
+    LocalVolumes: String(one.Mounts.filter(({ Name }) => Name !== undefined).length),
+    Networks: Object.keys(one.NetworkSettings.Networks).join(','),
+    Size: one.SizeRw === undefined ? '0B' : `${size(one.SizeRw)} (virtual ${size(one.SizeRootFs ?? 0)})`,
+  }
+}
+
+function portText({ IP, PrivatePort, PublicPort, Type }: Listed['Ports'][number]): string {
+  if (PublicPort === undefined) return `${PrivatePort}/${Type}`
+  return `${IP === undefined ? '' : `${IP.includes(':') ? `[${IP}]` : IP}:`}${PublicPort}->${PrivatePort}/${Type}`
+}
+
+async function services(context: CommandContext): Promise<number> {
+  const all = await new EngineClient({ socket: context.socket }).services({ signal: context.signal })
   if (context.json) context.stdout.write(`${JSON.stringify(all)}\n`)
   else context.stdout.write(serviceTable(all))
   return 0
@@ -30,73 +101,8 @@ function serviceTable(services: readonly ServiceView[]): string {
     one.status,
     String(one.restarts),
     one.lastExitCode === undefined ? '-' : String(one.lastExitCode),
-    shorten(one.command.join(' ')),
+    `"${cut(plain(one.command.join(' ')), 40)}"`,
     one.logPath,
   ])
-  return aligned([['CONTAINER', 'SERVICE', 'STATUS', 'RESTARTS', 'LAST EXIT', 'COMMAND', 'LOG'], ...rows])
-}
-
-function table(containers: readonly ContainerView[], now: number): string {
-  const rows = containers.map((one) => [
-    one.id.slice(0, 12),
-    one.image,
-    shorten(commandOf(one)),
-    `${ago(now - one.createdAt)} ago`,
-    statusText(one, now),
-    one.name,
-  ])
-  return aligned([['CONTAINER ID', 'IMAGE', 'COMMAND', 'CREATED', 'STATUS', 'NAME'], ...rows])
-}
-
-function aligned(all: readonly (readonly string[])[]): string {
-  const widths = (all[0] ?? []).map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)))
-  return all
-    .map(
-      (row) =>
-        `${row
-          .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-          .join('   ')
-          .trimEnd()}\n`,
-    )
-    .join('')
-}
-
-function commandOf({ argv, request }: ContainerView): string {
-  return (argv.length > 0 ? argv : [...(request.entrypoint ?? []), ...(request.command ?? [])]).join(' ')
-}
-
-/** Control characters of a command must not reach the terminal. */
-function shorten(text: string): string {
-  const plain = text.replaceAll(/\s+/g, ' ').replaceAll(/\p{Cc}/gu, '?')
-  return `"${plain.length > MOST_COMMAND_CHARS ? `${plain.slice(0, MOST_COMMAND_CHARS - 1)}…` : plain}"`
-}
-
-function statusText(one: ContainerView, now: number): string {
-  switch (one.status) {
-    case 'running':
-      return `Up ${ago(now - (one.startedAt ?? now))}`
-    case 'paused':
-      return `Up ${ago(now - (one.startedAt ?? now))} (paused)`
-    case 'exited':
-      return `Exited (${one.exitCode ?? 0}) ${ago(now - (one.finishedAt ?? now))} ago`
-    case 'restarting':
-      return `Restarting (${one.exitCode ?? 0}) ${ago(now - (one.finishedAt ?? now))} ago`
-    case 'created':
-    case 'starting':
-    case 'stopping':
-    case 'removing':
-      return `${one.status.slice(0, 1).toUpperCase()}${one.status.slice(1)}`
-  }
-}
-
-function ago(ms: number): string {
-  const seconds = Math.max(0, Math.floor(ms / 1000))
-  const units = [
-    ['day', 86_400],
-    ['hour', 3600],
-    ['minute', 60],
-  ] as const
-  const unit = units.find(([, length]) => seconds >= 2 * length) ?? (['second', 1] as const)
-  const count = Math.floor(seconds / unit[1])
-  return `${count} ${unit[0]}${count === 1 ? '' : 's'}`
+  return table([['CONTAINER', 'SERVICE', 'STATUS', 'RESTARTS', 'LAST EXIT', 'COMMAND', 'LOG'], ...rows])
 }

@@ -1,11 +1,8 @@
 /** `darner run`: a command in a new container; the image is pulled first when it isn't here. Exit code: the command's. */
 import { errorLine, isDarnerError } from '../../base/errors.ts'
-import type { CreateReply, CreateRequest } from '../../wire/local-api.ts'
 import type { Action, CommandContext } from '../context.ts'
+import { createOrPull } from '../create-container.ts'
 import { EngineClient } from '../engine-client.ts'
-import { networkOf } from '../network-options.ts'
-import { resolveEnv, text, texts } from '../option-values.ts'
-import { richOf } from '../rich-options.ts'
 import { mustBeTerminal, runSession, startFailureCode, windowSize } from '../session-io.ts'
 
 export const action: Action = async (args, options, context) => {
@@ -13,8 +10,7 @@ export const action: Action = async (args, options, context) => {
   const io = { tty: options.tty === true, stdin: options.interactive === true }
   const detach = options.detach === true
   if (!detach) mustBeTerminal(context.stdin, io)
-  const { id, warnings } = await createOrPull(client, requestOf(args, options, context), options, context)
-  for (const warning of warnings) context.stderr.write(`darner: warning: ${warning}\n`)
+  const id = await createOrPull(args, options, context)
   try {
     return detach ? await runDetached(client, id, context) : await runAttached(client, id, io, context)
   } catch (error) {
@@ -25,63 +21,19 @@ export const action: Action = async (args, options, context) => {
   }
 }
 
-function requestOf(args: readonly string[], options: Record<string, unknown>, context: CommandContext): CreateRequest {
-  const [image = '', ...command] = args
-  const detach = options.detach === true
-  const name = text(options, 'name')
-  const runtime = text(options, 'runtime')
-  return {
-    image,
-    ...(command.length > 0 ? { command } : {}),
-    ...(name === undefined ? {} : { name }),
-    ...(runtime === undefined ? {} : { runtime }),
-    env: resolveEnv(texts(options, 'env'), context.env),
-    tty: options.tty === true,
-    openStdin: options.interactive === true,
-    stdinOnce: options.interactive === true && !detach,
-    autoRemove: options.rm === true,
-    ...networkOf(options),
-    ...richOf(options),
-  }
-}
-
-async function createOrPull(
-  client: EngineClient,
-  request: CreateRequest,
-  options: Record<string, unknown>,
-  context: CommandContext,
-): Promise<CreateReply> {
-  const { signal } = context
-  try {
-    return await client.create(request, { signal })
-  } catch (error) {
-    if (!isDarnerError(error, 'NOT_FOUND') || error.details.network !== undefined) throw error
-  }
-  const quiet = options.quiet === true
-  const platform = text(options, 'platform')
-  if (!quiet) context.stderr.write(`darner: ${request.image} is not here: pulling it\n`)
-  const { credentialOf, followPull } = await import('../pull-progress.ts')
-  const pull = {
-    reference: request.image,
-    ...(options.plainHttp === true ? { plainHttp: true } : {}),
-    ...(platform === undefined ? {} : { platform }),
-    ...(await credentialOf(request.image, context)),
-  }
-  await followPull(pull, context, { quiet })
-  return client.create(request, { signal })
-}
-
 async function runDetached(client: EngineClient, id: string, context: CommandContext): Promise<number> {
   await client.start(id, { signal: context.signal })
   context.stdout.write(`${id}\n`)
   return 0
 }
 
-async function runAttached(
+/** Joined to a container from the first byte of its next run, or, without `start`, of the run that is. Exit code: the process's. */
+export async function runAttached(
   client: EngineClient,
   id: string,
   io: { tty: boolean; stdin: boolean },
   context: CommandContext,
+  { start = true }: { start?: boolean } = {},
 ): Promise<number> {
   const size = io.tty ? windowSize(context.stdout) : undefined
   if (size) await client.resize(id, size, { signal: context.signal })
@@ -91,7 +43,7 @@ async function runAttached(
   const running = runSession(session, io, context)
   running.catch(() => {}) // awaited below, after the start, which tells the same failure better
   // an interrupt while it starts isn't lost: the process gets it as soon as it is there
-  await client.start(id, { signal })
+  if (start) await client.start(id, { signal })
   const interrupt = () => {
     // nobody reads any more: there is nothing to wait for, also when the process takes no notice of the signal
     const gone = isDarnerError(context.signal.reason, 'CLOSED')

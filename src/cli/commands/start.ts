@@ -1,11 +1,16 @@
-/** `darner start`: starts containers that don't run. */
-import { AgentClient } from '../client.ts'
+/** `darner start`: starts containers that don't run; with --attach, joined to this terminal or pipe. */
+import { DarnerError } from '../../base/errors.ts'
 import type { Action } from '../context.ts'
 import { forEach } from '../each.ts'
+import { EngineClient } from '../engine-client.ts'
+import { runAttached } from './run.ts'
 
-export const action: Action = (args, _options, context) => {
-  const client = new AgentClient({ socket: context.socket })
-  return forEach(args, context, async (name) => {
-    await client.json('POST', `/v1/containers/${encodeURIComponent(name)}/start`, { signal: context.signal })
-  })
+export const action: Action = async (args, options, context) => {
+  const client = new EngineClient({ socket: context.socket })
+  if (options.attach !== true && options.interactive !== true)
+    return await forEach(args, context, (name) => client.start(name, { signal: context.signal }))
+  const [name = '', ...others] = args
+  if (others.length > 0) throw new DarnerError('BAD_ARGUMENT', 'start: one container is attached to, not several')
+  const { id, request } = await client.inspect(name, { signal: context.signal })
+  return await runAttached(client, id, { tty: request.tty === true, stdin: options.interactive === true }, context)
 }

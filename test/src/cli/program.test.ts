@@ -120,7 +120,7 @@ describe('the command table', () => {
       [args, options],
       [
         ['http://x'],
-        { socket: '/s', output: '-', timeout: 120_000, header: ['A: 1', 'B: 2'], resume: true, netrc: true },
+        { socket: '/s', output: '-', timeout: 120_000, header: ['A: 1', 'B: 2'] },
       ],
     )
     assert.equal((await parsed('ps', '--socket', '/t')).options.socket, '/t')

@@ -1,0 +1,5 @@
+/** `darner container inspect`: all that is known about containers, as a JSON list or by a template. */
+import type { Action } from '../context.ts'
+import { inspectAll } from './inspect.ts'
+
+export const action: Action = (args, options, context) => inspectAll(args, ['container'], options, context)

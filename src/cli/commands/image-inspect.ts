@@ -1,0 +1,5 @@
+/** `darner image inspect`: all that is known about images, as a JSON list or by a template. */
+import type { Action } from '../context.ts'
+import { inspectAll } from './inspect.ts'
+
+export const action: Action = (args, options, context) => inspectAll(args, ['image'], options, context)

@@ -1,0 +1,31 @@
+/** `darner update`: other limits and another restart policy for containers, running or not; what isn't named stays. */
+import { DarnerError } from '../../base/errors.ts'
+import type { Action } from '../context.ts'
+import { DockerClient, pathPart } from '../docker-client.ts'
+import { forEach } from '../each.ts'
+import { resourcesOf, restartOf } from '../run-options.ts'
+
+export const action: Action = (args, options, context) => {
+  const limits = resourcesOf(options)
+  const restart = restartOf(options)
+  const body = {
+    Memory: limits.memoryBytes,
+    MemorySwap: limits.memorySwapBytes,
+    MemoryReservation: limits.memoryReservationBytes,
+    NanoCpus: limits.nanoCpus,
+    CpuShares: limits.cpuShares,
+    CpuQuota: limits.cpuQuotaUs,
+    CpuPeriod: limits.cpuPeriodUs,
+    CpusetCpus: limits.cpusetCpus,
+    CpusetMems: limits.cpusetMems,
+    PidsLimit: limits.pidsLimit,
+    BlkioWeight: limits.blkioWeight,
+    ...(restart && { RestartPolicy: { Name: restart.name, MaximumRetryCount: restart.maximumRetries ?? 0 } }),
+  }
+  if (Object.values(body).every((value) => value === undefined))
+    throw new DarnerError('BAD_ARGUMENT', 'update: name at least one limit, or --restart')
+  const client = new DockerClient({ socket: context.socket })
+  return forEach(args, context, async (name) => {
+    await client.json('POST', `/containers/${pathPart(name)}/update`, { body, signal: context.signal })
+  })
+}

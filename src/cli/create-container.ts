@@ -1,0 +1,67 @@
+/** What `run` and `create` share: the request from all the flags, and the pull when its image isn't here. */
+import { writeFile } from 'node:fs/promises'
+import { DarnerError, isDarnerError, systemCode } from '../base/errors.ts'
+import type { CommandContext } from './context.ts'
+import { DockerClient } from './docker-client.ts'
+import { networkOf } from './network-options.ts'
+import { text } from './option-values.ts'
+import { richOf } from './rich-options.ts'
+import { createBody } from './run-options.ts'
+
+const PULLS = ['always', 'missing', 'never']
+
+/** The new container's id; warnings go to stderr. Throws BAD_ARGUMENT, and what pulling and creating throw. */
+export async function createOrPull(
+  args: readonly string[],
+  options: Readonly<Record<string, unknown>>,
+  context: CommandContext,
+): Promise<string> {
+  const { signal } = context
+  const policy = text(options, 'pull') ?? 'missing'
+  if (!PULLS.includes(policy)) throw new DarnerError('BAD_ARGUMENT', `--pull ${policy} is not ${PULLS.join(', ')}`)
+  const network = networkOf(options)
+  const body = {
+    ...(await createBody(args, options, context.env)),
+    Darner: { ...network, ...richOf(options) },
+  }
+  const docker = new DockerClient({ socket: context.socket })
+  const name = text(options, 'name')
+  const query = name === undefined ? {} : { name }
+  const create = () =>
+    docker.json<{ Id: string; Warnings: string[] | null }>('POST', '/containers/create', { body, query, signal })
+  if (policy === 'always') await pull(args[0] ?? '', options, context)
+  const made = await create().catch(async (error: unknown) => {
+    if (policy !== 'missing' || !isDarnerError(error, 'NOT_FOUND') || !/^No such image/.test(error.message)) throw error
+    if (options.quiet !== true) context.stderr.write(`darner: ${args[0]} is not here: pulling it\n`)
+    await pull(args[0] ?? '', options, context)
+    return await create()
+  })
+  for (const warning of made.Warnings ?? []) context.stderr.write(`darner: warning: ${warning}\n`)
+  const file = text(options, 'cidfile')
+  if (file !== undefined) await writeNew(file, made.Id)
+  return made.Id
+}
+
+async function pull(
+  reference: string,
+  options: Readonly<Record<string, unknown>>,
+  context: CommandContext,
+): Promise<void> {
+  const platform = text(options, 'platform')
+  const { credentialOf, followPull } = await import('./pull-progress.ts')
+  const request = {
+    reference,
+    ...(options.plainHttp === true ? { plainHttp: true } : {}),
+    ...(platform === undefined ? {} : { platform }),
+    ...(await credentialOf(reference, context)),
+  }
+  await followPull(request, context, { quiet: options.quiet === true })
+}
+
+async function writeNew(path: string, textToWrite: string): Promise<void> {
+  try {
+    await writeFile(path, textToWrite, { flag: 'wx' })
+  } catch (error) {
+    throw new DarnerError('BAD_ARGUMENT', `--cidfile ${path}: ${systemCode(error) ?? error}`, { cause: error })
+  }
+}
