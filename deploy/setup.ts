@@ -53,6 +53,23 @@ export const TOOLS = [
   { debian: 'ca-certificates', program: '/etc/ssl/certs/ca-certificates.crt', why: 'lets https origins be checked' },
 ] as const satisfies readonly Tool[]
 
+/** What `npm run test:vm` and `npm run vm` run on this host; no other script needs them. */
+export const VM_TOOLS = [
+  { debian: 'qemu-system-x86', program: 'qemu-system-x86_64', why: 'emulates the virtual machine' },
+  { debian: 'debootstrap', program: 'debootstrap', why: "makes the virtual machine's system" },
+  { debian: 'e2fsprogs', program: 'mkfs.ext4', why: "makes the virtual machine's disk" },
+  { debian: 'erofs-utils', program: 'mkfs.erofs', why: "makes the project's disk" },
+  { debian: 'util-linux', program: 'setpriv', why: 'ends the virtual machine with who started it' },
+] as const satisfies readonly Tool[]
+
+/** Debian's packages inside the virtual machine. */
+export const GUEST_PACKAGES = [
+  ...['systemd', 'systemd-sysv', 'udev', 'dbus', 'kmod', 'procps', 'iproute2', 'iptables', 'apparmor', 'libstdc++6'],
+  ...['runc', 'crun', 'conmon', 'containernetworking-plugins', 'golang-github-containers-common', 'tini', 'dumb-init'],
+  ...['lxcfs', 'fuse3', 'erofs-utils', 'e2fsprogs', 'xfsprogs', 'quota', 'util-linux', 'mount', 'attr'],
+  ...['busybox-static', 'debootstrap', 'openssh-client', 'docker-registry', 'docker-cli', 'curl', 'xz-utils', 'zstd'],
+] as const satisfies readonly string[]
+
 export interface SetupResult {
   readonly installed: readonly Tool[]
   /** Still missing, with the reason that all of them share. */

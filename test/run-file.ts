@@ -10,6 +10,8 @@ export type TestRecord =
   | { readonly kind: 'pass' | 'fail' | 'skip'; readonly title: string; readonly ms: number; readonly text: string }
   | { readonly kind: 'end'; readonly leftOpen: readonly string[] }
 
+/** Timeouts are this many times longer: for machines that are emulated. */
+const SLOW = Number(process.env.DARNER_TEST_SLOW ?? 1)
 /** How long the loop may take to run empty after the last test. */
 const DRAIN_MS = 3000
 const TEST_MS = 30_000
@@ -53,6 +55,12 @@ try {
   process.exit(0)
 }
 
+const slowed = new WeakSet<Runnable>()
+const slow = (one: Runnable) => {
+  if (!slowed.has(one)) one.timeout(one.timeout() * SLOW)
+  slowed.add(one)
+}
+
 mocha
   .run(() => {
     let ended = false
@@ -64,9 +72,11 @@ mocha
     const drained = setTimeout(() => {
       end(process.getActiveResourcesInfo().filter((name) => name !== 'TTYWrap' && name !== 'PipeWrap'))
       process.exit(0)
-    }, DRAIN_MS)
+    }, DRAIN_MS * SLOW)
     drained.unref()
   })
+  .on('hook', slow)
+  .on('test', slow)
   .on('pass', (test) => record({ kind: 'pass', title: test.fullTitle(), ms: test.duration ?? 0, text: '' }))
   .on('pending', (test) => record({ kind: 'skip', title: test.fullTitle(), ms: 0, text: reasonOf(test) }))
   .on('fail', (test, error) =>

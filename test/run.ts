@@ -4,7 +4,8 @@
  *
  *   npm test -- [--long] [--coverage] [--grep TEXT] [PATH…]      PATH: a file, a folder, or a part of a file's path
  *
- * A file that says `// long: why` in its first lines runs when it is named, or with `--long`.
+ * A file that says `// long: why` in its first lines runs when it is named, or with `--long`. `--vm` is for the virtual machine
+ * (deploy/vm): of all files only those that say `// vm: why`.
  */
 import { spawn } from 'node:child_process'
 import { globSync, readFileSync, rmSync } from 'node:fs'
@@ -14,13 +15,15 @@ import { join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { setUp, TOOLS } from '../deploy/setup.ts'
-import { aSystemdImage } from './fixtures/a-systemd-image.ts'
+import { aRedisImage, aSystemdImage } from './fixtures/a-systemd-image.ts'
 import type { TestRecord } from './run-file.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 /** The longest that one file may take; a file that needs more says `// deadline: 300 s` in its first lines. */
 const FILE_MS = 180_000
 const OUTPUT_TAIL = 16_384
+/** Deadlines are this many times longer: for machines that are emulated. */
+const SLOW = Number(process.env.DARNER_TEST_SLOW ?? 1)
 
 interface FileResult {
   readonly file: string
@@ -35,9 +38,10 @@ interface Options {
   readonly signal: AbortSignal
 }
 
-function select(wanted: readonly string[], long: boolean): string[] {
-  const all = globSync('test/**/*.test.ts', { cwd: ROOT }).sort()
-  if (wanted.length === 0) return long ? all : all.filter((file) => headOf(file, 'long') === undefined)
+function select(wanted: readonly string[], { long, vm }: { long: boolean; vm: boolean }): string[] {
+  const every = globSync('test/**/*.test.ts', { cwd: ROOT }).sort()
+  const all = vm ? every.filter((file) => headOf(file, 'vm') !== undefined) : every
+  if (wanted.length === 0) return long || vm ? all : all.filter((file) => headOf(file, 'long') === undefined)
   const paths = wanted.map((one) => relative(ROOT, resolve(one)))
   return all.filter((file) =>
     wanted.some((word, at) => file === paths[at] || file.startsWith(`${paths[at]}/`) || file.includes(word)),
@@ -112,24 +116,24 @@ async function runFile(file: string, folder: string, { coverage, grep, signal }:
 
 function deadlineOf(file: string): number {
   const said = /^(\d+) s$/.exec(headOf(file, 'deadline') ?? '')?.[1]
-  return said === undefined ? FILE_MS : Number(said) * 1000
+  return (said === undefined ? FILE_MS : Number(said) * 1000) * SLOW
 }
 
 /** What a file says of itself in its first lines: `// NAME: text`. */
-function headOf(file: string, name: 'deadline' | 'long'): string | undefined {
+function headOf(file: string, name: 'deadline' | 'long' | 'vm'): string | undefined {
   return new RegExp(`^// ${name}: (.+)$`, 'm').exec(readFileSync(join(ROOT, file), 'utf8').slice(0, 2000))?.[1]
 }
 
 /** Makes, outside the stages, which have no network, what files on them need. What can't be made, they will say. */
 async function prepare(files: readonly string[]): Promise<void> {
-  const systemd = files.some(
-    (file) => needsStage(file) && readFileSync(join(ROOT, file), 'utf8').includes('aSystemdImage'),
-  )
-  if (!systemd) return
-  try {
-    await aSystemdImage()
-  } catch (error) {
-    console.log(`the Debian image with systemd can't be made: ${error instanceof Error ? error.message : error}`)
+  const texts = files.filter(needsStage).map((file) => readFileSync(join(ROOT, file), 'utf8'))
+  for (const make of [aSystemdImage, aRedisImage]) {
+    if (!texts.some((text) => text.includes(`${make.name}(`))) continue
+    try {
+      await make()
+    } catch (error) {
+      console.log(`${make.name}: the Debian image can't be made: ${error instanceof Error ? error.message : error}`)
+    }
   }
 }
 
@@ -214,13 +218,20 @@ async function main(): Promise<number> {
   const started = performance.now()
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { coverage: { type: 'boolean' }, grep: { type: 'string' }, long: { type: 'boolean' } },
+    options: {
+      coverage: { type: 'boolean' },
+      grep: { type: 'string' },
+      long: { type: 'boolean' },
+      vm: { type: 'boolean' },
+    },
   })
   const ending = new AbortController()
   process.on('SIGINT', () => ending.abort()).on('SIGTERM', () => ending.abort())
   const options: Options = { coverage: values.coverage === true, grep: values.grep, signal: ending.signal }
-  const files = select(positionals, values.long === true)
-  const setup = await setUp(TOOLS, { say: console.log, signal: ending.signal })
+  const vm = values.vm === true
+  const files = select(positionals, { long: values.long === true, vm })
+  // the virtual machine has what its disk was made with
+  const setup = await setUp(vm ? [] : TOOLS, { say: console.log, signal: ending.signal })
   if (setup.missing.length > 0)
     console.log(`not installed (${setup.reason}): ${setup.missing.map((tool) => tool.debian).join(', ')}`)
   if (options.coverage) rmSync(join(ROOT, 'coverage'), { recursive: true, force: true })
@@ -239,9 +250,9 @@ async function main(): Promise<number> {
     const staged = await runAll(files.filter(needsStage), 2, folder, options, alone)
     if (options.coverage) await reportCoverage()
     const long =
-      values.long === true || positionals.length > 0
+      values.long === true || vm || positionals.length > 0
         ? []
-        : select([], true).filter((file) => headOf(file, 'long') !== undefined)
+        : select([], { long: true, vm }).filter((file) => headOf(file, 'long') !== undefined)
     for (const file of long) console.log(`left out, runs with --long: ${file}: ${headOf(file, 'long')}`)
     return summary([...plain, ...staged], performance.now() - started, ending.signal)
   } finally {

@@ -2,6 +2,7 @@
 import { globSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { DarnerError } from '../../src/base/errors.ts'
+import { run } from './command.ts'
 
 export interface Release {
   /** `debian`, `ubuntu`. */
@@ -20,6 +21,26 @@ export async function hostRelease(): Promise<Release> {
   const files = ['/etc/apt/sources.list', ...globSync('/etc/apt/sources.list.d/*.{list,sources}').sort()]
   const texts = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')))
   return { id: fields.get('ID') ?? 'debian', suite, mirror: findMirror(texts.join('\n\n'), suite) }
+}
+
+export interface DebootstrapOptions {
+  readonly release: Release
+  /** Beside those of the variant minbase. */
+  readonly packages?: readonly string[]
+  readonly cwd?: string
+  readonly signal: AbortSignal
+}
+
+/** Makes a root file system of a release's packages in `root`, as root. Throws COMMAND_FAILED. */
+export async function debootstrap(
+  root: string,
+  { release, packages = [], cwd, signal }: DebootstrapOptions,
+): Promise<void> {
+  // namespaces of its own: what it mounts and starts ends with it, also when it is killed
+  const alone = ['unshare', '-m', '-p', '-f', '--kill-child', '--mount-proc', '--propagation', 'private']
+  const more = packages.length === 0 ? [] : [`--include=${packages.join(',')}`]
+  const source = [release.suite, root, ...(release.mirror === undefined ? [] : [release.mirror])]
+  await run([...alone, 'debootstrap', '--variant=minbase', ...more, ...source], { ...(cwd && { cwd }), signal })
 }
 
 /** os-release(5). */

@@ -6,7 +6,7 @@ import { arch } from 'node:os'
 import { join } from 'node:path'
 import { DarnerError, isDarnerError } from '../../src/base/errors.ts'
 import { endOf, failure, run } from './command.ts'
-import { hostRelease, type Release } from './debian.ts'
+import { debootstrap, hostRelease, type Release } from './debian.ts'
 import { addLayer, finishLayout, type LayoutImage, makeLayout, readLayout } from './oci-layout.ts'
 import { CACHE } from './places.ts'
 
@@ -70,10 +70,7 @@ export async function makeImage({ work, say, signal }: ImageOptions): Promise<De
   const extra = join(work, 'service')
   try {
     say(`debootstrap: ${titleOf(release)} from ${release.mirror ?? 'the default mirror'} (once; then it is cached)`)
-    const source = [release.suite, root, ...(release.mirror === undefined ? [] : [release.mirror])]
-    // namespaces of its own: what it mounts and starts ends with it, also when it is killed
-    const alone = ['unshare', '-m', '-p', '-f', '--kill-child', '--mount-proc', '--propagation', 'private']
-    await run([...alone, 'debootstrap', '--variant=minbase', ...source], { cwd: work, signal })
+    await debootstrap(root, { release, cwd: work, signal })
     say('packing it into an OCI image')
     await mkdir(join(extra, SERVICE_PATH, '..'), { recursive: true, mode: 0o755 })
     await writeFile(join(extra, SERVICE_PATH), SERVICE, { mode: 0o755 })

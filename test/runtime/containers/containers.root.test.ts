@@ -1,3 +1,4 @@
+// vm: limits and processes under pure cgroup v2
 import assert from 'node:assert/strict'
 import type { CreateRequest } from '../../../src/wire/local-api.ts'
 import { aDir } from '../../fixtures/a-dir.ts'

@@ -1,0 +1,134 @@
+// vm: project quotas of xfs and ext4
+// deadline: 300 s
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { ProjectQuota, projectFileSystem } from '../../../runtime/quota/project.ts'
+import { aBusyboxTree } from '../../fixtures/a-busybox-tree.ts'
+import { aDir } from '../../fixtures/a-dir.ts'
+import { aQuotaDisk, whyNoQuotaDisk } from '../../fixtures/a-quota-disk.ts'
+import { aRichEngine, type RichEngine } from '../../fixtures/a-rich-engine.ts'
+import { onStage } from '../../fixtures/a-stage.ts'
+import { needs } from '../../fixtures/needs.ts'
+
+const run = promisify(execFile)
+const never = new AbortController().signal
+const MIB = 1 << 20
+const QUOTA = { bytes: 10 * MIB, inodes: 1000 }
+/** What stops a writer: xfs says the one of its projects, ext4 the other. */
+const FULL = /No space left on device|[Qq]uota exceeded/
+
+async function up(engine: RichEngine, request: object): Promise<string> {
+  const { containers } = engine.runtime
+  const { id } = await containers.create({ image: 'box', command: ['sleep', '100000'], network: 'none', ...request })
+  await containers.startContainer(id, { signal: never })
+  return id
+}
+
+for (const kind of ['ext4', 'xfs'] as const) {
+  describe(`disk quota by projects of ${kind}`, function () {
+    this.timeout(120_000)
+    before(async function () {
+      onStage(this, { programs: ['runc', 'crun', 'conmon', 'busybox', `mkfs.${kind}`, 'setquota', 'xfs_quota'] })
+      const why = await whyNoQuotaDisk(kind)
+      // in the virtual machine they must be there
+      if (process.env.DARNER_TEST_VM === undefined) needs(this, { other: () => why })
+      else assert.equal(why, undefined)
+    })
+
+    for (const runtime of ['runc', 'crun']) {
+      it(`stops bytes and inodes where it says under ${runtime}; df tells them, and a neighbour goes on`, async () => {
+        await using disk = await aQuotaDisk(kind)
+        await using images = await aDir()
+        const tree = await aBusyboxTree(images.path)
+        await using engine = await aRichEngine({ dir: disk.path, runtime, images: { box: { tree } } })
+        assert.deepEqual(await engine.runtime.quotas.view(), { way: 'project' })
+        const id = await up(engine, { diskQuota: QUOTA })
+        const neighbour = await up(engine, { diskQuota: QUOTA })
+        const shell = async (command: string) => engine.exec(id, ['sh', '-c', command])
+
+        const { output } = await shell('dd if=/dev/zero of=/fill bs=4096 count=10000 2>&1; stat -c %s /fill')
+        assert.match(output, FULL)
+        const written = Number(output.trim().split('\n').at(-1))
+        assert.ok(written > 9.8 * MIB && written <= 10 * MIB, `${written} bytes were written`)
+        const [, size, used] = (await shell('df -k / | tail -1')).output.trim().split(/\s+/).map(Number)
+        assert.equal(size, 10 * 1024)
+        assert.ok(Number(used) >= 9.8 * 1024, `df says ${used} KiB are used`)
+        assert.equal((await engine.exec(neighbour, ['sh', '-c', 'echo fine > /here'])).exitCode, 0)
+
+        await shell('rm /fill')
+        const made = (await shell('mkdir /many; seq -f /many/%g 5000 | xargs touch 2>&1 | tail -1; ls /many | wc -l'))
+          .output
+        assert.match(made, FULL)
+        const count = Number(made.trim().split('\n').at(-1))
+        assert.ok(count > 950 && count <= 1000, `${count} files were made`)
+        const [, inodes] = (await shell('df -i / | tail -1')).output.trim().split(/\s+/).map(Number)
+        assert.ok(Number(inodes) >= 1000 && Number(inodes) <= 1010, `df -i says ${inodes}`)
+        assert.equal((await engine.exec(neighbour, ['touch', '/there'])).exitCode, 0)
+      })
+    }
+
+    it('holds over a stop, a start and a restart of the agent; an id comes back into use only after its limit is gone', async () => {
+      await using disk = await aQuotaDisk(kind)
+      await using images = await aDir()
+      const tree = await aBusyboxTree(images.path)
+      const given = { dir: disk.path, runtime: 'crun', images: { box: { tree } } }
+      const first = await aRichEngine(given)
+      const id = await up(first, { diskQuota: QUOTA })
+      await first.exec(id, ['sh', '-c', 'dd if=/dev/zero of=/kept bs=1M count=6 2>&1'])
+      await first.runtime.containers.stop(id, { timeoutSec: 0, signal: never })
+      await first.leave()
+      await using engine = await aRichEngine(given)
+      const { containers } = engine.runtime
+      await containers.startContainer(id, { signal: never })
+      assert.match((await engine.exec(id, ['sh', '-c', 'dd if=/dev/zero of=/fill bs=1M count=6 2>&1'])).output, FULL)
+      const idOf = async (one: string) => {
+        const { used } = JSON.parse(await readFile(join(disk.path, 'quota/projects.json'), 'utf8'))
+        return used[one] as number | undefined
+      }
+      const other = await up(engine, { diskQuota: QUOTA })
+      const [one, two] = [await idOf(id), await idOf(other)]
+      assert.ok(one !== undefined && two !== undefined && one !== two)
+      await containers.remove(id, { force: true, signal: never })
+      assert.equal(await idOf(id), undefined)
+      const { stdout } = await run('repquota', ['-P', '-n', disk.path]).catch(() =>
+        run('xfs_quota', ['-x', '-c', 'report -p -n', disk.path]),
+      )
+      const row = stdout.split('\n').find((line) => line.startsWith(`#${one} `)) // none, or one without limits
+      assert.match(row ?? `#${one} 0 0 0`, /^#\d+\s+(--\s+)?\d+\s+0\s+0\b/)
+    })
+
+    it('puts what is there already under its limit, links and devices beside it, also when it was begun before', async () => {
+      await using disk = await aQuotaDisk(kind)
+      const folder = join(disk.path, 'there')
+      const book = join(disk.path, 'book')
+      await mkdir(join(folder, 'deep/er'), { recursive: true })
+      await mkdir(book)
+      await run('ln', ['-s', '/nowhere', join(folder, 'link')])
+      await run('mkfifo', [join(folder, 'pipe')])
+      await writeFile(join(folder, 'deep/er/file'), Buffer.alloc(3 * MIB, 1))
+      const system = projectFileSystem(await readFile('/proc/self/mountinfo', 'utf8'), folder)
+      assert.ok(system)
+      const quota = await ProjectQuota.open(book, system)
+      await quota.apply('box', folder, { bytes: 4 * MIB }, { signal: never })
+      await quota.apply('box', folder, { bytes: 4 * MIB }, { signal: never })
+      const write = async (mib: number) =>
+        run('setpriv', [
+          '--bounding-set',
+          '-sys_resource',
+          'dd',
+          'if=/dev/zero',
+          `of=${folder}/deep/er/more`,
+          'bs=1M',
+          `count=${mib}`,
+        ])
+      await assert.rejects(write(3), FULL)
+      await quota.apply('box', folder, { bytes: 8 * MIB }, { signal: never }) // at once, and nothing written is lost
+      await write(3)
+      await quota.release('box', { signal: never })
+      await write(12)
+    })
+  })
+}
