@@ -1,0 +1,159 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'mocha'
+import { type Digest, digestOf } from '../../src/oci/digest.ts'
+import { MEDIA } from '../../src/oci/media-types.ts'
+import type { TaskId } from '../../src/task/task.ts'
+import { aSwarm, type Swarm } from '../fixtures/a-swarm.ts'
+import { randomBody } from '../fixtures/an-image.ts'
+import { anOrigin, type Behaviour, type TestOrigin } from '../fixtures/an-origin.ts'
+import { askMirror } from '../fixtures/ask-mirror.ts'
+
+const BYTES = 5 * 1024 * 1024 + 77
+
+interface Place {
+  readonly origin: TestOrigin
+  readonly body: Buffer
+  readonly digest: Digest
+  readonly path: string
+}
+
+/** An origin with one manifest, which states the length of its one layer; `layer` says what the layer's path does. */
+async function aPlace(layer: Behaviour | readonly Behaviour[] = {}, stated = BYTES): Promise<Place> {
+  const origin = await anOrigin()
+  const body = Buffer.from(randomBody(7, BYTES))
+  const digest = digestOf(body)
+  const config = digestOf('{}')
+  const manifest = JSON.stringify({
+    schemaVersion: 2,
+    mediaType: MEDIA.ociManifest,
+    config: { mediaType: MEDIA.ociConfig, digest: config, size: 2 },
+    layers: [{ mediaType: 'application/vnd.oci.image.layer.v1.tar', digest, size: stated }],
+  })
+  origin.at('/v2/', { body: '{}' })
+  for (const reference of ['v1', digestOf(manifest)])
+    origin.at(`/v2/app/manifests/${reference}`, { body: manifest, headers: { 'content-type': MEDIA.ociManifest } })
+  const turns = (Array.isArray(layer) ? layer : [layer]).map((one: Behaviour) => ({ body, ...one }))
+  let gets = 0
+  origin.at(`/v2/app/blobs/${digest}`, ({ method }) =>
+    method === 'HEAD' ? { body } : (turns[Math.min(gets++, turns.length - 1)] ?? {}),
+  )
+  return { origin, body, digest, path: `/v2/app/blobs/${digest}` }
+}
+
+async function aMirroredSwarm(place: Place, peers: number): Promise<Swarm & { address(agent: number): string }> {
+  const swarm = await aSwarm({ peers, agent: { mirror: '127.0.0.1:0', upstream: [`reg.test=${place.origin.url}`] } })
+  const address = (agent: number) => swarm.agents[agent]?.mirror?.address ?? assert.fail('no mirror')
+  return Object.assign(swarm, { address })
+}
+
+/** Pulls manifest and layer, as an engine does. */
+async function pull(address: string, { path }: Place) {
+  assert.equal((await askMirror(address, '/v2/app/manifests/v1')).status, 200)
+  return await askMirror(address, path)
+}
+
+/** Resolves when it holds, and throws when it doesn't for long. */
+async function until(holds: () => boolean): Promise<void> {
+  const late = AbortSignal.timeout(20_000)
+  for (; !holds(); await new Promise((resolve) => setTimeout(resolve, 5))) late.throwIfAborted()
+}
+
+function getsOf({ origin, path }: Place): (string | undefined)[] {
+  return origin.requests
+    .filter((request) => request.method === 'GET' && request.path === path)
+    .map(({ headers }) => headers.range)
+}
+
+describe('a blob that the first host reads at its origin for all', function () {
+  this.timeout(30_000)
+
+  it('passes no supernode, and is in the store of the host afterwards', async () => {
+    const place = await aPlace()
+    await using _origin = place.origin
+    await using swarm = await aMirroredSwarm(place, 1)
+    const got = await pull(swarm.address(0), place)
+    assert.ok(got.complete && got.body.equals(place.body))
+    assert.deepEqual(getsOf(place), [undefined])
+    assert.equal(swarm.supernode.supernode.traffic.origin, 0)
+    const again = await askMirror(swarm.address(0), place.path)
+    assert.ok(again.complete && again.body.equals(place.body))
+    assert.deepEqual(getsOf(place), [undefined])
+  })
+
+  it('comes to a second host from the first, while that still reads and afterwards', async () => {
+    const { promise: paused, resolve: goOn } = Promise.withResolvers<void>()
+    const place = await aPlace({ pauseAfter: 2_000_000, until: paused })
+    await using _origin = place.origin
+    await using swarm = await aMirroredSwarm(place, 3)
+    const first = pull(swarm.address(0), place)
+    await until(() => getsOf(place).length > 0)
+    const second = pull(swarm.address(1), place)
+    await until(() => swarm.supernode.supernode.followers.count(place.digest as string as TaskId) === 2)
+    goOn()
+    for (const got of await Promise.all([first, second])) assert.ok(got.complete && got.body.equals(place.body))
+    const third = await pull(swarm.address(2), place)
+    assert.ok(third.complete && third.body.equals(place.body))
+    assert.deepEqual(getsOf(place), [undefined], 'one read at the origin')
+    assert.equal(swarm.supernode.supernode.traffic.origin, 0)
+  })
+
+  it('goes on at the next byte when the read breaks, for its own client too', async () => {
+    const place = await aPlace([{ cutAfter: 1_500_000 }, {}])
+    await using _origin = place.origin
+    await using swarm = await aMirroredSwarm(place, 1)
+    const got = await pull(swarm.address(0), place)
+    assert.ok(got.complete && got.body.equals(place.body))
+    const [whole, rest = ''] = getsOf(place)
+    assert.equal(whole, undefined)
+    assert.match(rest, /^bytes=[1-9]\d*-$/)
+  })
+
+  it('is read on by the supernode when the first host is gone', async () => {
+    const { promise: paused, resolve: goOn } = Promise.withResolvers<void>()
+    const place = await aPlace([{ pauseAfter: 2_000_000, until: paused }, {}])
+    await using _origin = place.origin
+    await using swarm = await aMirroredSwarm(place, 2)
+    const first = pull(swarm.address(0), place).catch(() => {})
+    await until(() => getsOf(place).length > 0)
+    const second = pull(swarm.address(1), place)
+    await until(() => swarm.supernode.supernode.followers.count(place.digest as string as TaskId) === 2)
+    await swarm.agents[0]?.[Symbol.asyncDispose]()
+    const got = await second
+    goOn()
+    await first
+    assert.ok(got.complete && got.body.equals(place.body))
+    assert.equal(getsOf(place).length, 2)
+  })
+
+  it('breaks the connection, and keeps nothing, when the digest does not match', async () => {
+    const other = randomBody(8, BYTES)
+    const place = await aPlace([{ body: other }, {}])
+    await using _origin = place.origin
+    await using swarm = await aMirroredSwarm(place, 2)
+    const bad = await pull(swarm.address(0), place)
+    assert.equal(bad.complete, false)
+    assert.ok(bad.body.byteLength < BYTES)
+    const good = await pull(swarm.address(1), place)
+    assert.ok(good.complete && good.body.equals(place.body))
+  })
+
+  it("is had all the same when a manifest states another length, with the origin's", async () => {
+    const place = await aPlace({}, BYTES - 1)
+    await using _origin = place.origin
+    await using swarm = await aMirroredSwarm(place, 1)
+    const got = await pull(swarm.address(0), place)
+    assert.ok(got.complete && got.body.equals(place.body))
+  })
+
+  it('is refused in the words of the origin', async () => {
+    const challenge = { status: 401, headers: { 'www-authenticate': 'Basic realm="here"' }, body: 'no' }
+    const place = await aPlace(challenge)
+    await using _origin = place.origin
+    await using swarm = await aMirroredSwarm(place, 1)
+    const got = await pull(swarm.address(0), place)
+    assert.deepEqual(
+      [got.status, got.headers['www-authenticate'], got.body.toString()],
+      [401, 'Basic realm="here"', 'no'],
+    )
+  })
+})
