@@ -21,16 +21,33 @@ export async function takeDraft(path: string): Promise<DraftLock | undefined> {
     const holder = await readlink(path).catch(() => undefined)
     if (holder === undefined) continue
     if (!isOver(holder)) return undefined
-    // of two that see the same dead holder, one moves its link away
-    const aside = `${path}-${process.pid}`
-    try {
-      await rename(path, aside)
-      await unlink(aside)
-    } catch (error) {
-      if (systemCode(error) !== 'ENOENT') throw error
-    }
+    const taken = await takeOver(path, holder, own)
+    if (taken !== undefined) return taken ? { release: () => unlink(path).catch(() => {}) } : undefined
   }
   return undefined
+}
+
+/**
+ * Puts our link in place of one whose process has ended: one process at a time, by a link of its own per dead holder, so that
+ * none takes away what another has just got. False while another does so; undefined when the holder has changed.
+ */
+async function takeOver(path: string, holder: string, own: string): Promise<boolean | undefined> {
+  const turn = `${path}-${holder}`
+  try {
+    await symlink(own, turn)
+  } catch (error) {
+    if (systemCode(error) === 'EEXIST') return false
+    throw error
+  }
+  try {
+    if ((await readlink(path).catch(() => undefined)) !== holder) return undefined
+    const fresh = `${path}-${process.pid}`
+    await symlink(own, fresh)
+    await rename(fresh, path)
+    return true
+  } finally {
+    await unlink(turn)
+  }
 }
 
 /** `HOST.PID.START`: process numbers come again, with their start times they don't. */

@@ -38,14 +38,9 @@ export async function ociOrder(
     ...more,
   })
   const asking = new ManifestAsk(origin, credential, options, context)
-  let manifest: ManifestAnswer
-  try {
-    manifest = await asking.get(digest ?? reference.tag ?? 'latest')
-  } catch (error) {
-    // a digest may be a blob's as well as a manifest's
-    if (digest === undefined || title !== undefined || !isDarnerError(error, 'ORIGIN_NOT_FOUND')) throw error
-    return blob(digest)
-  }
+  // a digest may be a blob's as well as a manifest's, and registries answer 500 to a manifest that is a blob
+  if (digest !== undefined && title === undefined && (await asking.isBlob(digest))) return blob(digest)
+  const manifest = await asking.get(digest ?? reference.tag ?? 'latest')
   const file = fileOf(manifest, decodeURIComponent(title ?? ''), text)
   const name = file.annotations?.[TITLE]
   return blob(file.digest, { bytes: file.size, ...(name === undefined ? {} : { name: name.split('/').at(-1) }) })
@@ -88,6 +83,22 @@ class ManifestAsk {
     this.#credential = credential
     this.#options = options
     this.#context = context
+  }
+
+  /** By one HEAD; where the registry can't be asked from here, what is named by a digest is taken to be a blob. */
+  async isBlob(digest: Digest): Promise<boolean> {
+    const ways = await readWays(this.#options)
+    if (ways.fromOrigin === 'never') return true
+    const { signal } = this.#context
+    await using client = await originClient(ways, this.#context)
+    const target = { origin: { ...this.#origin, collection: 'blobs' }, digest } as const
+    try {
+      await client.stat(target, { credential: this.#credential, signal })
+    } catch (error) {
+      signal.throwIfAborted()
+      return !isDarnerError(error, 'ORIGIN_NOT_FOUND')
+    }
+    return true
   }
 
   async get(reference: string): Promise<ManifestAnswer> {
