@@ -126,11 +126,12 @@ export class Download {
       const expected = stored.task.digest ?? this.#sealed
       const digest = await stored.finish({ ...(expected === undefined ? {} : { expected }), signal })
       this.#report(true)
+      log.debug({ taskId: stored.task.id, plan: this.describe(), from: this.from }, 'download done')
       return digest
     } catch (error) {
       log.debug(
         { taskId: stored.task.id, plan: this.describe(), error: asDarnerError(error, 'download').message },
-        'download ended',
+        'download failed',
       )
       if (!signal.aborted && isDarnerError(error, 'DIGEST_MISMATCH', 'SIZE_MISMATCH')) {
         for (const id of this.#parents.keys()) registration.blame(id, 'DIGEST_MISMATCH')

@@ -89,6 +89,8 @@ export class Plan<P> {
   /** Named questions for readers. */
   #named = 0
   #wasted = 0
+  /** Second copies that were cancelled at their first bytes. */
+  #cancelled = 0
   /** Smoothed time of an answer over all parents. */
   #usualMs = 0
 
@@ -185,6 +187,7 @@ export class Plan<P> {
     ) {
       takeAsk(parent, piece)
       this.#arriving--
+      this.#cancelled++
       this.#pending.push({ kind: 'cancel', parent: id, piece })
       return
     }
@@ -296,7 +299,7 @@ export class Plan<P> {
   /** The plan as text for people: one line for the task, one per parent. */
   describe(): string {
     const lines = [
-      `pieces ${this.#haveCount}/${this.#options.pieces} arriving ${this.#arriving} asked ${this.inFlight} wasted ${this.#wasted}`,
+      `pieces ${this.#haveCount}/${this.#options.pieces} arriving ${this.#arriving} asked ${this.inFlight} cancelled ${this.#cancelled} wasted ${this.#wasted}`,
     ]
     for (const parent of this.#order) {
       const state = parent.suspectMs > 0 ? ' late' : ''
