@@ -103,14 +103,19 @@ describe('the import graph', () => {
   })
 })
 
+/**
+ * What these load by `import()` is not for every run: the settings' schema is for daemons, and `get` reads an origin itself, or
+ * understands another source than http, only where it must.
+ */
+const RARE = ['src/cli/program.ts', 'src/cli/commands/get.ts', 'src/cli/get/fetch.ts', 'src/cli/get/sources.ts']
+
 /** All that `entries` load when they run, later by `import()` too; what is imported for its types only is not. */
 function reached(entries: readonly string[]): string[] {
   const seen = new Set(entries)
   for (const at of seen) {
     if (!files.includes(at)) continue
-    // The program reads the settings' schema for the daemons only.
     const text = readFileSync(join(ROOT, at), 'utf8')
-    const loaded = importsOf(at, at === 'src/cli/program.ts' ? text.replaceAll(/\bimport\(/g, 'later(') : text)
+    const loaded = importsOf(at, RARE.includes(at) ? text.replaceAll(/\bimport\(/g, 'later(') : text)
     for (const { of, names } of loaded) if (!/^\s*type\b/.test(names)) seen.add(of)
   }
   return [...seen]
