@@ -26,6 +26,7 @@ import { networkRoutes } from './networks.ts'
 import { statsRoute } from './stats.ts'
 import { systemRoutes } from './system.ts'
 import { unofferedRoutes } from './unoffered.ts'
+import { upgradeRoutes } from './upgrade.ts'
 import { API_VERSION, routeOf } from './version-path.ts'
 import { volumeRoutes } from './volumes.ts'
 
@@ -130,6 +131,7 @@ function dockerApp(parts: DockerParts): DockerApp {
   authRoute(app, parts)
   volumeRoutes(app, parts)
   networkRoutes(app, parts)
+  upgradeRoutes(app, parts)
   unofferedRoutes(app)
   app.server.on('upgrade', (request, socket, head) => void serveHijack(request, socket, head, parts))
   open.set(app, new Set())

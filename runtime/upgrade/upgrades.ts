@@ -73,7 +73,7 @@ export class Upgrades implements AsyncDisposable {
     await engine.locks.hold(entry.id, async () => {
       const { record } = this.#idle(entry.id, 'upgrading')
       const number = (record.generation ?? 0) + 1
-      const to = await this.#generation(record, image, `${record.id}.${number}`)
+      const to = await this.#generation(record, { name: request.image, ...image }, `${record.id}.${number}`)
       await this.#record(entry, number, {
         kind: 'upgrade',
         to,
@@ -99,7 +99,8 @@ export class Upgrades implements AsyncDisposable {
         throw new DarnerError('STATE_INVALID', `container ${record.name} has no former generation to roll back to`)
       }
       const { imageId: id, imageReference, imageConfig: config, rootfsId } = previous.generation
-      const image = { id, reference: imageReference, config, layers: layersOf(previous.generation) }
+      const layers = layersOf(previous.generation)
+      const image = { name: previous.generation.request.image, id, reference: imageReference, config, layers }
       const to = await this.#generation(record, image, rootfsId)
       const keepMs = Math.max(0, Math.round(previous.until - clock.now()))
       const how = { kind: 'rollback' as const, upper: 'keep' as const, merge: [], healthTimeoutMs, keepMs }
@@ -119,10 +120,14 @@ export class Upgrades implements AsyncDisposable {
     }
   }
 
-  /** What the user asked for, over another image; volumes that the container has by now stay. */
-  async #generation(record: ContainerRecord, image: ResolvedImage, rootfsId: string): Promise<Generation> {
+  /** What the user asked for, over another image, which is shown by the `name` that the user gave; volumes that the container has by now stay. */
+  async #generation(
+    record: ContainerRecord,
+    image: ResolvedImage & { readonly name: string },
+    rootfsId: string,
+  ): Promise<Generation> {
     const { mounts } = record.request
-    const given = { ...(record.given ?? record.request), image: image.reference, ...(mounts ? { mounts } : {}) }
+    const given = { ...(record.given ?? record.request), image: image.name, ...(mounts ? { mounts } : {}) }
     const { request } = await this.#parts.engine.admission.requestFor(given, image)
     return {
       request,
