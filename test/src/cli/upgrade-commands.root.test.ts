@@ -53,7 +53,7 @@ describe('upgrade and rollback commands', function () {
       await using engine = await anEngineProcess({
         dir: dir.path,
         runtime: 'crun',
-        script: 'layered-engine-process.ts',
+        kind: 'layered',
       })
       const ask = (...args: string[]) => darner(engine.socket, args)
       const upgrade = (...args: string[]) => ask('upgrade', '--no-pull', '--health-timeout', '200ms', ...args)
