@@ -8,6 +8,7 @@ import { DarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
 import type { OriginPort, OriginRead, Version } from '../../src/contracts/origin.ts'
 import type { Digest } from '../../src/oci/digest.ts'
+import { tellsApart } from '../../src/oci/validator.ts'
 import type { StoredTask } from '../../src/store/store.ts'
 import { cut } from '../../src/task/cut.ts'
 import { type Credential, type Origin, originName } from '../../src/task/origin.ts'
@@ -93,6 +94,10 @@ export async function readPieces(
       if (stored.have.nextClear(0) !== gap) attempt = 0
       const waitMs = ++attempt >= options.attempts ? undefined : retryMs(error, attempt, random)
       if (waitMs === undefined) throw error
+      if (task.digest === undefined && !tellsApart(version) && stored.have.count > 0) {
+        const text = `${originName(options.origin)}: a read of content without a validator broke, and can't go on`
+        throw new DarnerError('ORIGIN_UNVERSIONED', text, { cause: error })
+      }
       log.warn({ taskId: task.id, attempt, waitMs }, 'origin read broke')
       await clock.sleep(waitMs, { signal })
     }

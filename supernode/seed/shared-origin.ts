@@ -1,6 +1,7 @@
 /** The origin as the seed may read it on behalf of all: what can't be told apart by version is nobody's to share. */
 import { DarnerError } from '../../src/base/errors.ts'
-import type { OriginPort, OriginTarget, Version } from '../../src/contracts/origin.ts'
+import type { OriginPort, OriginTarget } from '../../src/contracts/origin.ts'
+import { tellsApart } from '../../src/oci/validator.ts'
 import { originName } from '../../src/task/origin.ts'
 import { PUT_ORIGIN } from '../../src/task/put-origin.ts'
 
@@ -14,7 +15,7 @@ export function sharedOrigin(origin: OriginPort): OriginPort {
       refusePut(target)
       const read = await origin.read(target, options)
       const told = target.digest !== undefined || target.origin.kind !== 'url' || options.ifMatch !== undefined
-      if (told || hasValidator(read)) return read
+      if (told || tellsApart(read)) return read
       await read[Symbol.asyncDispose]()
       throw new DarnerError(
         'ORIGIN_UNVERSIONED',
@@ -38,9 +39,4 @@ function refusePut({ origin, digest }: OriginTarget): void {
     `${digest ?? 'content without a digest'}: no host has put it into the swarm, or nobody holds it any more`,
     { way: 'name the URL that it can be read at' },
   )
-}
-
-/** Whether a version stands for bytes (RFC 9110, section 8.8): a strong ETag, or a time together with a length. */
-function hasValidator({ etag, lastModified, bytes }: Version): boolean {
-  return (etag !== undefined && !etag.startsWith('W/')) || (lastModified !== undefined && bytes !== undefined)
 }

@@ -218,6 +218,30 @@ describe('darner get, of content that changes', function () {
   })
 })
 
+describe('darner get, when its agent goes away', function () {
+  this.timeout(60_000)
+
+  it('brings the rest from the origin by itself, and says so', async () => {
+    await using origin = await anOrigin()
+    await using dir = await aDir()
+    await using swarm = await aSwarm({ peers: 1 })
+    const gate = Promise.withResolvers<void>()
+    origin.at('/file', [
+      { body: one, headers: { etag: '"1"' }, pauseAfter: 3 * MIB, until: gate.promise },
+      { body: one },
+    ])
+    const env = { DARNER_SOCKET: join(swarm.directory, 'agent-0.sock') }
+    const getting = get([`${origin.url}/file`, '-o', join(dir.path, 'out')], env)
+    await until(async () => (await swarm.agents[0]?.peer.status())?.tasks.some(({ have }) => have > 10) === true)
+    await swarm.agents[0]?.[Symbol.asyncDispose]()
+    const { code, err } = await getting
+    gate.resolve()
+    assert.equal(code, 0, err)
+    assert.match(err, /read at the origin by this command alone/)
+    assert.deepEqual(await readFile(join(dir.path, 'out')), Buffer.from(one))
+  })
+})
+
 describe('darner get, of a file that is there', () => {
   it('fetches nothing when it has the digest, and replaces it when not', async () => {
     await using origin = await anOrigin()

@@ -74,7 +74,8 @@ describe('daemons as processes', function () {
     const flags = ['--digest', digestOf(body), '--json']
     await using supernode = await aSupernodeProcess(dir.path)
     await using first = await anAgentProcess(dir.path, 'a', supernode.line)
-    const cut = runDarner(['get', url, '-o', join(dir.path, 'cut'), ...flags, '--socket', first.socket])
+    const own = ['--from-origin', 'never', '--socket', first.socket]
+    const cut = runDarner(['get', url, '-o', join(dir.path, 'cut'), ...flags, ...own])
     const pieces = Math.ceil(body.byteLength / pieceBytesFor(body.byteLength))
     const half = Math.floor((12 * MIB) / pieceBytesFor(body.byteLength))
     await until(async () => {

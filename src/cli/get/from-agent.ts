@@ -1,7 +1,7 @@
 /** One content through the agent: bytes over its socket, or out of its store's file where this process may open that. */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import type { IncomingMessage } from 'node:http'
-import { DarnerError } from '../../base/errors.ts'
+import { DarnerError, systemCode } from '../../base/errors.ts'
 import {
   GET_FILE_HEADER,
   GET_FILE_ID_HEADER,
@@ -29,13 +29,27 @@ export async function fetchFromAgent(
   const { fd: to } = target
   const copy = from === undefined || to === undefined ? undefined : copier(from, (bytes, at) => target.write(bytes, at))
   const bytes = Number(source.answer.headers['darner-bytes'])
-  for await (const frame of readGetStream(source.answer)) {
+  for await (const frame of readGetStream(untilGone(source.answer))) {
     if (frame.kind === 'data') await target.write(frame.bytes, target.inOrder ? undefined : frame.offset)
     else if (frame.kind === 'landed') copy?.(frame.offset, frame.length)
     else if (frame.kind === 'progress') show.progress(frame.body)
     else return ended(frame, bytes)
   }
   throw new DarnerError('CLOSED', 'the agent ended the answer half way')
+}
+
+/** The answer's bytes; an agent that goes away in their midst is CLOSED, as one that ends them early is. */
+async function* untilGone(answer: IncomingMessage): AsyncGenerator<Uint8Array> {
+  const chunks: AsyncIterator<Uint8Array> = answer[Symbol.asyncIterator]()
+  for (;;) {
+    const next = await chunks.next().catch((error: unknown) => {
+      throw new DarnerError('CLOSED', `the agent went away half way (${systemCode(error) ?? String(error)})`, {
+        cause: error,
+      })
+    })
+    if (next.done) return
+    yield next.value
+  }
 }
 
 function ended(frame: Extract<GetFrame, { kind: 'summary' | 'error' }>, bytes: number): GetSummary {

@@ -10,6 +10,7 @@ import type { Version } from '../../contracts/origin.ts'
 import { algorithmOf, Digester, parseDigest } from '../../oci/digest.ts'
 import type { OriginClient } from '../../oci/registry-client.ts'
 import { RETRY_LIMITS, retryPlan } from '../../oci/retry-plan.ts'
+import { tellsApart } from '../../oci/validator.ts'
 import type { GetSummary } from '../../wire/get-frames.ts'
 import type { Order, Range, Ways } from './order.ts'
 import { paced } from './paced.ts'
@@ -114,12 +115,6 @@ async function boundsOf(range: Range, order: Order, client: OriginClient, signal
       `${order.title}: the origin tells no length, so there are no last ${range.last} bytes`,
     )
   return { from: Math.max(0, bytes - range.last), to: bytes }
-}
-
-/** Whether a version stands for bytes: a strong ETag, or a time together with a length. */
-function tellsApart(version: Version | undefined): boolean {
-  const { etag, lastModified, bytes } = version ?? {}
-  return (etag !== undefined && !etag.startsWith('W/')) || (lastModified !== undefined && bytes !== undefined)
 }
 
 class Run {
