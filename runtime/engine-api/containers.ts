@@ -273,12 +273,11 @@ function steps(app: DockerApp, parts: DockerParts): void {
   )
 }
 
-function stopHow(query: { t?: string; signal?: string }): { timeoutSec?: number } {
-  if (query.signal)
-    throw new StatusError(501, 'a signal of its own for one stop is not offered: use kill, or --stop-signal at create')
-  if (!query.t) return {}
+function stopHow(query: { t?: string; signal?: string }): { timeoutSec?: number; stopSignal?: string } {
+  const how = query.signal ? { stopSignal: query.signal } : {}
+  if (!query.t) return how
   if (!/^-?\d{1,9}$/.test(query.t)) throw new StatusError(400, `invalid timeout: ${query.t}`)
-  return { timeoutSec: Number(query.t) < 0 ? 86_400 : Math.min(Number(query.t), 86_400) }
+  return { ...how, timeoutSec: Number(query.t) < 0 ? 86_400 : Math.min(Number(query.t), 86_400) }
 }
 
 function waits(app: DockerApp, parts: DockerParts): void {

@@ -3,6 +3,7 @@ import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import type { HealthCheck } from '../../src/wire/container-options.ts'
 import { CONTAINER_NAME, CreateRequest } from '../../src/wire/local-api.ts'
+import { readImageConfig } from '../spec/image-config.ts'
 import type { DockerApp, DockerParts } from './context.ts'
 import { StatusError } from './errors.ts'
 import { HostConfig, readHostConfig, refuseUnusable } from './host-config.ts'
@@ -21,6 +22,8 @@ const Endpoint = Type.Object({
 })
 
 export const CreateBody = Type.Object({
+  /** What docker has no words for, from this program's own commands: members of a {@link CreateRequest}. */
+  Darner: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
   Image: Type.String({ maxLength: 1024 }),
   Hostname: OptText(),
   Domainname: OptText(),
@@ -89,13 +92,45 @@ export function createRoute(app: DockerApp, parts: DockerParts): void {
           `Invalid container name (${name.slice(0, 200)}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`,
         )
       }
+      const asked = readCreate(request.body, parts.runtime.networks !== undefined)
       const { id, warnings } = await parts.runtime.containers.create({
-        ...readCreate(request.body, parts.runtime.networks !== undefined),
+        ...asked,
+        ...(await lookedUp(asked, request.body.HostConfig ?? {}, parts)),
         ...(name ? { name } : {}),
       })
       return reply.code(201).send({ Id: id, Warnings: warnings })
     },
   )
+}
+
+/** What depends on other containers and on the image: `--volumes-from` and `--publish-all`. */
+async function lookedUp(
+  asked: CreateRequest,
+  { VolumesFrom, PublishAllPorts }: HostConfig,
+  { runtime, images }: DockerParts,
+): Promise<Partial<CreateRequest>> {
+  const mounts = [...(asked.mounts ?? [])]
+  for (const word of VolumesFrom ?? []) {
+    const [name = '', mode = ''] = word.split(':')
+    if (!['', 'ro', 'rw', 'z', 'Z'].includes(mode)) throw new StatusError(400, `invalid mode: ${mode}`)
+    for (const mount of runtime.containers.entry(name).record.request.mounts ?? []) {
+      if (mount.type === 'tmpfs' || mounts.some(({ target }) => target === mount.target)) continue
+      const { anonymous: _its, ...rest } = mount
+      mounts.push(mode === 'ro' ? { ...rest, readonly: true } : rest)
+    }
+  }
+  const publish = [...(asked.publish ?? [])]
+  if (PublishAllPorts === true) {
+    const exposed = Object.keys((asked.docker?.exposedPorts as object | undefined) ?? {})
+    const image = await images.resolve(asked.image)
+    for (const key of new Set([...readImageConfig(image.config, asked.image).exposedPorts, ...exposed])) {
+      const [port, protocol = 'tcp'] = key.split('/')
+      if (protocol !== 'tcp' && protocol !== 'udp') continue
+      if (!publish.some((one) => one.containerPort === Number(port) && one.protocol === protocol))
+        publish.push({ containerPort: Number(port), protocol })
+    }
+  }
+  return { ...(mounts.length > 0 ? { mounts } : {}), ...(publish.length > 0 ? { publish } : {}) }
 }
 
 const KNOWN = new Set(Object.keys(CreateBody.properties))
@@ -112,7 +147,10 @@ export function readCreate(body: CreateBody, hasBridge: boolean): CreateRequest 
   const health = readHealth(body.Healthcheck)
   const request = {
     image: body.Image,
-    ...readHostConfig(host, { hasBridge, declared: Object.keys(body.Volumes ?? {}) }),
+    ...readHostConfig(host, {
+      hasBridge: hasBridge || body.Darner !== undefined,
+      declared: Object.keys(body.Volumes ?? {}),
+    }),
     ...(body.NetworkDisabled ? { network: 'none' } : {}),
     ...readEndpoint(body),
     ...(body.Hostname ? { hostname: body.Hostname } : {}),
@@ -132,10 +170,14 @@ export function readCreate(body: CreateBody, hasBridge: boolean): CreateRequest 
       ? {}
       : { stopTimeoutSec: body.StopTimeout < 0 ? 86_400 : body.StopTimeout }),
     ...(health === undefined ? {} : { health }),
+    ...body.Darner,
     docker: { hostConfig: body.HostConfig ?? {}, exposedPorts: body.ExposedPorts ?? {} },
   }
-  if (Value.Check(CreateRequest, request)) return request
-  const first = [...Value.Errors(CreateRequest, request)][0]
+  // this program's own commands leave the choice to the agent's settings
+  const { network: _unnamed, ...rest } = request
+  const asked = body.Darner !== undefined && !host.NetworkMode && !body.Darner.network ? rest : request
+  if (Value.Check(CreateRequest, asked)) return asked
+  const first = [...Value.Errors(CreateRequest, asked)][0]
   throw new StatusError(400, `${first?.instancePath ?? ''}: ${first?.message ?? 'invalid'}`)
 }
 

@@ -4,6 +4,8 @@ import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
 export interface DockerError {
   readonly status: number
   readonly message: string
+  /** Of this program's own errors, for its own commands; docker's clients don't look at it. */
+  readonly code?: string
 }
 
 /** A failure with docker's own status where that differs from the code table's. */
@@ -26,7 +28,7 @@ export function dockerError(error: unknown, what: string): DockerError {
   }
   const known = asDarnerError(error, what)
   const text = known.way === undefined ? known.message : `${known.message}; ${known.way}`
-  return { status: statusOf(known), message: worded(known, text) }
+  return { status: statusOf(known), message: worded(known, text), code: known.code }
 }
 
 function statusOf(error: DarnerError): number {

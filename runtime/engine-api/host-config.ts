@@ -1,8 +1,18 @@
 /** docker's HostConfig -> what a container asks of darner. Whatever is set and can't be had is an error that says what to use. */
 import { isAbsolute, normalize } from 'node:path'
 import { type Static, Type } from 'typebox'
-import type { LogConfig, MountRequest, Resources, RestartPolicy, Ulimit } from '../../src/wire/container-options.ts'
+import { errorLine } from '../../src/base/errors.ts'
+import { parseBytes } from '../../src/config/units.ts'
+import type {
+  BlkioRate,
+  LogConfig,
+  MountRequest,
+  Resources,
+  RestartPolicy,
+  Ulimit,
+} from '../../src/wire/container-options.ts'
 import type { CreateRequest } from '../../src/wire/local-api.ts'
+import { parseSeccompProfile } from '../spec/seccomp.ts'
 import { StatusError } from './errors.ts'
 
 const OptText = () => Type.Optional(Type.Union([Type.String({ maxLength: 4096 }), Type.Null()]))
@@ -59,6 +69,15 @@ const MountBody = Type.Object(
 )
 
 const PortBody = Type.Object({ HostIp: OptText(), HostPort: OptText() }, { additionalProperties: false })
+const OptRates = () =>
+  Type.Optional(
+    Type.Union([
+      Type.Array(Type.Object({ Path: Type.String({ maxLength: 4096 }), Rate: Type.Integer({ minimum: 1 }) }), {
+        maxItems: 256,
+      }),
+      Type.Null(),
+    ]),
+  )
 const UlimitBody = Type.Object({ Name: Type.String(), Soft: Type.Integer(), Hard: Type.Integer() })
 
 /** The members that are understood; further ones are looked at by {@link refuseUnusable}. */
@@ -104,6 +123,13 @@ export const HostConfig = Type.Object({
   CpusetMems: OptText(),
   PidsLimit: OptNumber(),
   BlkioWeight: OptNumber(),
+  BlkioDeviceReadBps: OptRates(),
+  BlkioDeviceWriteBps: OptRates(),
+  BlkioDeviceReadIOps: OptRates(),
+  BlkioDeviceWriteIOps: OptRates(),
+  StorageOpt: OptMap(),
+  VolumesFrom: OptTexts(),
+  PublishAllPorts: OptFlag(),
   Ulimits: Type.Optional(Type.Union([Type.Array(UlimitBody), Type.Null()])),
   Devices: Type.Optional(
     Type.Union([
@@ -119,20 +145,13 @@ const UNUSABLE: Readonly<Record<string, { fine: readonly unknown[]; way: string 
   ContainerIDFile: { fine: [], way: '' }, // the client's own business
   ConsoleSize: { fine: [], way: '' }, // the client resizes after the start as well
   VolumeDriver: { fine: ['', 'local'], way: 'only the local volume driver is offered' },
-  VolumesFrom: { fine: [], way: 'name the volumes themselves with -v' },
   CgroupnsMode: { fine: ['', 'private', 'host'], way: '' },
   Links: { fine: [], way: 'put both containers on one user-defined network, where names resolve' },
   Cgroup: { fine: [''], way: '' },
   CgroupParent: { fine: [''], way: 'the agent has one cgroup parent for all containers' },
-  PublishAllPorts: { fine: [false], way: 'publish each port with -p' },
-  StorageOpt: { fine: [], way: 'use --disk-quota of darner run' },
   UsernsMode: { fine: ['', 'host'], way: 'user namespaces are not offered' },
   Isolation: { fine: ['', 'default'], way: '' },
   BlkioWeightDevice: { fine: [], way: 'use --blkio-weight' },
-  BlkioDeviceReadBps: { fine: [], way: 'use --blkio-weight' },
-  BlkioDeviceWriteBps: { fine: [], way: 'use --blkio-weight' },
-  BlkioDeviceReadIOps: { fine: [], way: 'use --blkio-weight' },
-  BlkioDeviceWriteIOps: { fine: [], way: 'use --blkio-weight' },
   CpuRealtimePeriod: { fine: [0], way: 'use --cpus' },
   CpuRealtimeRuntime: { fine: [0], way: 'use --cpus' },
   DeviceCgroupRules: { fine: [], way: 'name each device with --device' },
@@ -182,6 +201,7 @@ export function readHostConfig(
   return {
     network: readNetwork(config.NetworkMode ?? '', facts.hasBridge),
     ...security,
+    ...readStorage(config.StorageOpt),
     ...(Object.keys(resources).length > 0 ? { resources } : {}),
     ...(mounts.length > 0 ? { mounts } : {}),
     ...(restart === undefined ? {} : { restart }),
@@ -212,6 +232,35 @@ function readNetwork(mode: string, hasBridge: boolean): string {
   throw new StatusError(501, 'network bridge is not offered by this agent: use --network host or --network none')
 }
 
+function blkioRates(config: HostConfig): BlkioRate[] | undefined {
+  const of = (what: BlkioRate['what'], list: HostConfig['BlkioDeviceReadBps']) =>
+    (list ?? []).map(({ Path: path, Rate: rate }) => ({ path, what, rate }))
+  const all = [
+    ...of('readBps', config.BlkioDeviceReadBps),
+    ...of('writeBps', config.BlkioDeviceWriteBps),
+    ...of('readIops', config.BlkioDeviceReadIOps),
+    ...of('writeIops', config.BlkioDeviceWriteIOps),
+  ]
+  return all.length > 0 ? all : undefined
+}
+
+/** `size` and `inodes` of the writable layer. */
+function readStorage(options: HostConfig['StorageOpt']): Partial<CreateRequest> {
+  const { size, inodes, ...unknown } = options ?? {}
+  const [other] = Object.keys(unknown)
+  if (other !== undefined) throw new StatusError(400, `unknown option ${other} in --storage-opt`)
+  if (size === undefined && inodes === undefined) return {}
+  const bytes = size === undefined ? undefined : parseBytes(size)
+  if (size !== undefined && bytes === undefined) throw new StatusError(400, `invalid size: '${size}'`)
+  if (inodes !== undefined && !/^\d{1,15}$/.test(inodes)) throw new StatusError(400, `invalid inodes: '${inodes}'`)
+  return {
+    diskQuota: {
+      ...(bytes === undefined ? {} : { bytes }),
+      ...(inodes === undefined ? {} : { inodes: Number(inodes) }),
+    } as NonNullable<CreateRequest['diskQuota']>,
+  }
+}
+
 /** The members that limits can be changed by, for create and update alike. */
 export function readResources(config: HostConfig): Resources {
   const limits: Record<string, unknown> = {
@@ -226,6 +275,7 @@ export function readResources(config: HostConfig): Resources {
     cpusetMems: config.CpusetMems || undefined,
     pidsLimit: config.PidsLimit || undefined,
     blkioWeight: config.BlkioWeight || undefined,
+    blkioRates: blkioRates(config),
   }
   return Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined)) as Resources
 }
@@ -278,7 +328,7 @@ function readLogConfig({ LogConfig: asked }: HostConfig): LogConfig | undefined 
 }
 
 function readSecurity({ SecurityOpt }: HostConfig): Partial<CreateRequest> {
-  const found: { noNewPrivileges?: boolean; seccomp?: 'unconfined' } = {}
+  const found: { noNewPrivileges?: boolean; seccomp?: 'unconfined'; seccompProfile?: string } = {}
   for (const option of SecurityOpt ?? []) {
     const [, name = '', value = ''] = /^([^=:]+)(?:[=:](.*))?$/s.exec(option) ?? []
     if (name === 'no-new-privileges') {
@@ -287,11 +337,7 @@ function readSecurity({ SecurityOpt }: HostConfig): Partial<CreateRequest> {
       if (value !== 'false') found.noNewPrivileges = true
     } else if (name === 'seccomp' && value === 'unconfined') found.seccomp = 'unconfined'
     else if (name === 'seccomp' && value === 'builtin') continue
-    else if (name === 'seccomp')
-      throw new StatusError(
-        501,
-        "seccomp profiles of a container's own are not offered: use seccomp=unconfined or the agent's profile",
-      )
+    else if (name === 'seccomp') found.seccompProfile = ownProfile(value)
     else if (name === 'apparmor' && value === 'unconfined') continue
     else if (name === 'label' && value === 'disable') continue
     else if (name === 'apparmor' || name === 'label')
@@ -299,6 +345,16 @@ function readSecurity({ SecurityOpt }: HostConfig): Partial<CreateRequest> {
     else throw new StatusError(400, `invalid --security-opt 2: "${option.slice(0, 200)}"`)
   }
   return found
+}
+
+/** Clients send the profile itself, not its path. Throws 400. */
+function ownProfile(text: string): string {
+  try {
+    parseSeccompProfile(JSON.parse(text), 'of the container')
+    return text
+  } catch (error) {
+    throw new StatusError(400, `opening seccomp profile (${text.slice(0, 60)}) failed: ${errorLine(error)}`)
+  }
 }
 
 function namespaces({ PidMode, IpcMode, UTSMode }: HostConfig): Partial<CreateRequest> {

@@ -112,9 +112,9 @@ function dockerApp(parts: DockerParts): DockerApp {
     return payload
   })
   app.setErrorHandler(async (error, request, reply) => {
-    const { status, message } = dockerError(error, `${request.method} ${request.url}`)
+    const { status, ...body } = dockerError(error, `${request.method} ${request.url}`)
     if (status >= 500 && status !== 501) parts.log.warn({ error, url: request.url }, 'docker request failed')
-    return reply.code(status).type('application/json').send({ message })
+    return reply.code(status).type('application/json').send(body)
   })
   app.setNotFoundHandler(async (_request, reply) =>
     reply.code(404).type('application/json').send({ message: 'page not found' }),

@@ -88,6 +88,13 @@ export interface OciDevice {
 }
 
 /** config-linux.md, "Control groups". */
+export interface OciThrottle {
+  readonly major: number
+  readonly minor: number
+  /** Bytes or operations a second. */
+  readonly rate: number
+}
+
 export interface OciResources {
   readonly devices: readonly OciDeviceRule[]
   readonly pids?: { readonly limit: number }
@@ -99,7 +106,13 @@ export interface OciResources {
     readonly cpus?: string
     readonly mems?: string
   }
-  readonly blockIO?: { readonly weight?: number }
+  readonly blockIO?: {
+    readonly weight?: number
+    readonly throttleReadBpsDevice?: readonly OciThrottle[]
+    readonly throttleWriteBpsDevice?: readonly OciThrottle[]
+    readonly throttleReadIOPSDevice?: readonly OciThrottle[]
+    readonly throttleWriteIOPSDevice?: readonly OciThrottle[]
+  }
 }
 
 export interface OciSpec {

@@ -1,4 +1,5 @@
 /** Limits as a request states them -> what the runtime enforces (runtime-spec, config-linux.md, "Control groups"), or why it can't. */
+import { statSync } from 'node:fs'
 import { DarnerError } from '../../src/base/errors.ts'
 import type { Resources, Ulimit } from '../../src/wire/container-options.ts'
 import type { CgroupLayout } from './cgroups.ts'
@@ -25,8 +26,33 @@ export function resourcesOf(asked: Resources, cgroups: CgroupLayout, cpus: numbe
     ...(Object.keys(memory).length > 0 ? { memory } : {}),
     ...(Object.keys(cpu).length > 0 ? { cpu } : {}),
     ...(asked.pidsLimit === undefined ? {} : { pids: { limit: asked.pidsLimit <= 0 ? -1 : asked.pidsLimit } }),
-    ...(asked.blkioWeight ? { blockIO: { weight: asked.blkioWeight } } : {}),
+    ...(asked.blkioWeight || asked.blkioRates ? { blockIO: blockIoOf(asked) } : {}),
   }
+}
+
+const THROTTLES = {
+  readBps: 'throttleReadBpsDevice',
+  writeBps: 'throttleWriteBpsDevice',
+  readIops: 'throttleReadIOPSDevice',
+  writeIops: 'throttleWriteIOPSDevice',
+} as const
+
+/** Device numbers are looked up at each start: they change over boots. */
+function blockIoOf({ blkioWeight, blkioRates = [] }: Resources): NonNullable<OciResources['blockIO']> {
+  const rates = blkioRates.map(({ path, what, rate }) => ({ key: THROTTLES[what], ...blockDevice(path), rate }))
+  const of = (key: (typeof rates)[number]['key']) =>
+    rates.filter((one) => one.key === key).map(({ key: _k, ...one }) => one)
+  const lists = Object.values(THROTTLES).flatMap((key) => (of(key).length > 0 ? [[key, of(key)] as const] : []))
+  return { ...(blkioWeight ? { weight: blkioWeight } : {}), ...Object.fromEntries(lists) }
+}
+
+/** Throws BAD_ARGUMENT for what is no block device. */
+function blockDevice(path: string): { major: number; minor: number } {
+  const facts = statSync(path, { throwIfNoEntry: false })
+  if (facts === undefined || !facts.isBlockDevice())
+    throw new DarnerError('BAD_ARGUMENT', `limit on ${path}: it is no block device of this host`)
+  const { rdev } = facts
+  return { major: (rdev >> 8) & 0xfff, minor: (rdev & 0xff) | ((rdev >> 12) & 0xfff00) }
 }
 
 function memoryOf({ memoryBytes, memorySwapBytes, memoryReservationBytes }: Resources) {
@@ -90,7 +116,7 @@ function neededControllers(asked: Resources): [name: string, set: boolean][] {
     ['cpu', Boolean(asked.nanoCpus || asked.cpuShares || asked.cpuQuotaUs)],
     ['cpuset', Boolean(asked.cpusetCpus || asked.cpusetMems)],
     ['pids', (asked.pidsLimit ?? 0) > 0],
-    ['blkio', Boolean(asked.blkioWeight)],
+    ['blkio', Boolean(asked.blkioWeight || asked.blkioRates?.length)],
   ]
 }
 

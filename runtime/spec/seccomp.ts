@@ -4,6 +4,7 @@
  */
 import { readFile } from 'node:fs/promises'
 import { DarnerError, systemCode } from '../../src/base/errors.ts'
+import type { CreateRequest } from '../../src/wire/local-api.ts'
 import type { OciSeccomp, OciSyscall, OciSyscallArgument } from './oci-spec.ts'
 
 /** Where distributions put the profile; the first that is there counts. */
@@ -59,6 +60,16 @@ export async function loadSeccompProfile(
     }
   }
   return undefined
+}
+
+/** The profile of one container: its own, none, or the host's. Throws CONFIG_INVALID for an own one that is malformed. */
+export function seccompOf(
+  request: Pick<CreateRequest, 'seccomp' | 'seccompProfile' | 'privileged'>,
+  host: SeccompProfile | undefined,
+): SeccompProfile | undefined {
+  const { seccomp, seccompProfile: own, privileged } = request
+  if (own !== undefined) return parseSeccompProfile(JSON.parse(own), 'of the container')
+  return seccomp === 'unconfined' || (privileged === true && seccomp === undefined) ? undefined : host
 }
 
 /** The syscall rules that hold for these capabilities on this machine, as the runtime takes them. */

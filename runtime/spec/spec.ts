@@ -24,7 +24,7 @@ import type {
   OciSpec,
 } from './oci-spec.ts'
 import { checkOomScore, resourcesOf, rlimitsOf } from './resources.ts'
-import { resolveSeccomp, type SeccompProfile } from './seccomp.ts'
+import { resolveSeccomp, type SeccompProfile, seccompOf } from './seccomp.ts'
 import type { FoundUser } from './users.ts'
 
 /** What the machine is like, read once at start. */
@@ -67,6 +67,7 @@ export function buildSpec(input: SpecInput): OciSpec {
   const capabilities = capabilitiesOf(request, host.limits)
   const network = request.network ?? 'host'
   const privileged = request.privileged === true
+  const profile = seccompOf(request, host.seccomp)
   return {
     ociVersion: OCI_VERSION,
     process: processOf(input, capabilities),
@@ -87,11 +88,9 @@ export function buildSpec(input: SpecInput): OciSpec {
       readonlyPaths: privileged ? [] : READONLY_PATHS,
       ...sharedRoot(input),
       ...sysctlOf(request, network),
-      ...(host.seccomp === undefined ||
-      request.seccomp === 'unconfined' ||
-      (privileged && request.seccomp === undefined)
+      ...(profile === undefined
         ? {}
-        : { seccomp: resolveSeccomp(host.seccomp, { capabilities, arch: host.arch, kernel: host.kernel }) }),
+        : { seccomp: resolveSeccomp(profile, { capabilities, arch: host.arch, kernel: host.kernel }) }),
     },
   }
 }

@@ -185,10 +185,11 @@ export function errorOfBody(body: unknown, status: number, what: string): Darner
   return new DarnerError(Object.hasOwn(CODES, error.code) ? (error.code as Code) : 'INTERNAL', error.message, options)
 }
 
-/** docker's API has no codes, only a status and `{ message }`. */
+/** docker's API has a status and `{ message }`; this program's engine adds the code of its own errors. */
 function dockersError(body: unknown, status: number): ErrorBody['error'] | undefined {
-  const message = (body as { message?: unknown } | undefined)?.message
+  const { message, code: told } = (body ?? {}) as { message?: unknown; code?: unknown }
   if (typeof message !== 'string') return undefined
+  if (typeof told === 'string') return { code: told, message }
   const code =
     status === 400
       ? 'BAD_ARGUMENT'

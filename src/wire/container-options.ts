@@ -5,6 +5,22 @@ const Text = (maxLength: number, description: string) => Type.String({ maxLength
 const Bytes = (description: string) => Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description })
 const closed = { additionalProperties: false } as const
 
+/** Bytes or operations a second of one block device of this host. */
+export const BlkioRate = Type.Object(
+  {
+    path: Type.String({ pattern: '^/', maxLength: 4096 }),
+    what: Type.Union([
+      Type.Literal('readBps'),
+      Type.Literal('writeBps'),
+      Type.Literal('readIops'),
+      Type.Literal('writeIops'),
+    ]),
+    rate: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }),
+  },
+  closed,
+)
+export type BlkioRate = Static<typeof BlkioRate>
+
 /** Limits that can be changed while it runs. Absent: not limited, or not changed. */
 export const Resources = Type.Object(
   {
@@ -21,6 +37,9 @@ export const Resources = Type.Object(
     cpusetMems: Type.Optional(Type.String({ pattern: '^[0-9,-]*$', maxLength: 4096 })),
     pidsLimit: Type.Optional(Type.Integer({ minimum: -1, maximum: 4_194_304, description: '-1 and 0: no limit' })),
     blkioWeight: Type.Optional(Type.Integer({ minimum: 0, maximum: 1000 })),
+    blkioRates: Type.Optional(
+      Type.Array(BlkioRate, { maxItems: 256, description: 'most that goes to and from devices' }),
+    ),
   },
   closed,
 )
@@ -138,6 +157,8 @@ export const MORE_OPTIONS = {
   privileged: Type.Optional(Type.Boolean()),
   init: Type.Optional(Type.Boolean({ description: 'a small init as PID 1 that reaps and forwards signals' })),
   domainname: Type.Optional(Type.String({ pattern: '^[a-zA-Z0-9.-]{0,253}$' })),
+  /** A seccomp profile of its own, as JSON, in the place of the agent's. */
+  seccompProfile: Type.Optional(Type.String({ maxLength: 1_048_576 })),
   groupAdd: Type.Optional(Texts(1000)),
   /** `NAME:ADDRESS` lines for /etc/hosts. */
   extraHosts: Type.Optional(Texts(1000)),

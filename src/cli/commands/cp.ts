@@ -31,8 +31,9 @@ function insideOf(word: string): Inside | undefined {
 }
 
 const route = ({ container }: Inside) => `/containers/${pathPart(container)}/archive`
-/** A name within a `s,…,…,S` of tar. */
-const escaped = (name: string) => name.replaceAll(/[\\&,.*^$[\]]/g, '\\$&')
+/** A name within the two halves of a `s,…,…,S` of tar. */
+const sought = (name: string) => name.replaceAll(/[\\,.*^$[\]]/g, '\\$&')
+const put = (name: string) => name.replaceAll(/[\\&,]/g, '\\$&')
 
 async function copyOut(source: Inside, to: string, keep: boolean, context: CommandContext): Promise<void> {
   const client = new DockerClient({ socket: context.socket })
@@ -53,12 +54,7 @@ async function copyOut(source: Inside, to: string, keep: boolean, context: Comma
     into ??
     (there === 'dir'
       ? ['-C', to]
-      : [
-          '-C',
-          await parentOf(to),
-          '--transform',
-          `s,^${escaped(name)}\\(/\\|$\\),${escaped(basename(resolve(to)))}\\1,S`,
-        ])
+      : ['-C', await parentOf(to), '--transform', `s,^${sought(name)}\\(/\\|$\\),${put(basename(resolve(to)))}\\1,S`])
   await feedTar(['-xpf', '-', ...owner, ...place], tar, signal)
 }
 
@@ -70,10 +66,10 @@ async function copyIn(
 ): Promise<void> {
   const client = new DockerClient({ socket: context.socket })
   const { signal } = context
-  const put = (path: string, content: Readable) =>
+  const send = (path: string, content: Readable) =>
     client.json('PUT', route(target), { query: { path }, content, signal })
   if (from === '-') {
-    await put(target.path, context.stdin)
+    await send(target.path, context.stdin)
     return
   }
   const kind = await kindOf(from)
@@ -91,11 +87,11 @@ async function copyIn(
   const args = ['-cf', '-', '--format=pax', '--numeric-owner', ...(keep ? [] : ['--owner=0', '--group=0'])]
   const rename =
     kind === 'dir'
-      ? ['-C', whole, '--transform', `s,^\\.,${escaped(name)},S`, '--', '.']
-      : ['-C', dirname(whole), '--transform', `s,.*,${escaped(name)},S`, '--', basename(whole)]
+      ? ['-C', whole, '--transform', `s,^\\.,${put(name)},S`, '--', '.']
+      : ['-C', dirname(whole), '--transform', `s,.*,${put(name)},S`, '--', basename(whole)]
   const child = runTar([...args, ...(follow ? ['-h'] : []), ...rename], signal)
   if (child.process.stdout === null) throw new DarnerError('INTERNAL', 'cp: tar without an output')
-  await Promise.all([put(place, child.process.stdout), child.ended])
+  await Promise.all([send(place, child.process.stdout), child.ended])
 }
 
 async function kindOf(path: string): Promise<'file' | 'dir' | undefined> {

@@ -57,7 +57,7 @@ function row(type: string, total: number, active: number, bytes: number, free: n
     Type: type,
     TotalCount: String(total),
     Active: String(active),
-    Size: size(bytes),
-    Reclaimable: `${size(free)}${share}`,
+    Size: size(bytes, 4),
+    Reclaimable: `${size(free, 4)}${share}`,
   }
 }

@@ -27,9 +27,9 @@ export function ago(since: number, now: number): string {
   return `${span(Math.max(0, now - since))} ago`
 }
 
-/** Bytes by powers of 1000, four digits: `1.234MB`. */
-export function size(bytes: number): string {
-  return scaled(bytes, 1000, ['B', 'kB', 'MB', 'GB', 'TB', 'PB'], 4)
+/** Bytes by powers of 1000: `1.23MB`. */
+export function size(bytes: number, digits = 3): string {
+  return scaled(bytes, 1000, ['B', 'kB', 'MB', 'GB', 'TB', 'PB'], digits)
 }
 
 /** Bytes by powers of 1024: `1.5MiB`. */

@@ -115,7 +115,7 @@ describe('container commands', function () {
     assert.match(run.stdout, /^[0-9a-f]{64}\n$/)
     await untilLogged(engine, 'web', 'three')
     const ps = await darner(engine.socket, ['ps'])
-    assert.match(ps.stdout, /CONTAINER ID.*\n[0-9a-f]{12} +busybox +"sh -c trap.*Up .* +web\n/)
+    assert.match(ps.stdout, /CONTAINER ID.*\n[0-9a-f]{12} +busybox\S* +"sh -c trap.*Up .* +web\n/)
     assert.deepEqual(await darner(engine.socket, ['logs', 'web']), { code: 0, stdout: 'one\nthree\n', stderr: 'two\n' })
     const last = await darner(engine.socket, ['logs', '-n', '1', 'web']) // which stream conmon read last is its affair
     assert.ok(['two\n', 'three\n'].includes(last.stdout + last.stderr), last.stdout + last.stderr)
