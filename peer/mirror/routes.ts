@@ -2,7 +2,7 @@
 import { DarnerError } from '../../src/base/errors.ts'
 import { type Digest, isDigest } from '../../src/oci/digest.ts'
 import { isRepository, isTag } from '../../src/oci/reference.ts'
-import { type Place, type Upstreams, unknownUpstream } from './upstreams.ts'
+import { type Place, type Upstream, type Upstreams, unknownUpstream } from './upstreams.ts'
 
 export type Route =
   | { readonly kind: 'base'; readonly ns: string | undefined }
@@ -23,22 +23,35 @@ const MAX_TARGET_CHARS = 8192
 const UPLOAD_ID = /^[A-Za-z0-9._~=+-]{1,512}$/
 
 /**
- * Reads a request target. Throws REFERENCE_INVALID (a name or tag that is none), DIGEST_INVALID, NOT_FOUND (no such endpoint, or
- * an upstream that isn't on the list), BAD_ARGUMENT (not a path).
+ * Reads a request target; `via` is the upstream whose place the mirror takes on this connection. Throws REFERENCE_INVALID (a name
+ * or tag that is none), DIGEST_INVALID, NOT_FOUND (no such endpoint, or an upstream that isn't on the list), BAD_ARGUMENT (no path).
  */
-export function readTarget(target: string, upstreams: Upstreams, docker = false): Target {
-  if (!target.startsWith('/'))
-    throw new DarnerError('BAD_ARGUMENT', 'the mirror takes paths only: it is no proxy for other URLs')
-  if (target.length > MAX_TARGET_CHARS)
-    throw new DarnerError('BAD_ARGUMENT', `a request target of ${target.length} characters is too long`)
+export function readTarget(given: string, upstreams: Upstreams, docker = false, via?: Upstream): Target {
+  if (given.length > MAX_TARGET_CHARS)
+    throw new DarnerError('BAD_ARGUMENT', `a request target of ${given.length} characters is too long`)
+  const { target, upstream = via } = given.startsWith('/') ? { target: given } : ofProxy(given, upstreams)
   const mark = target.indexOf('?')
   const path = mark < 0 ? target : target.slice(0, mark)
-  const { ns, query } = readQuery(mark < 0 ? '' : target.slice(mark + 1))
+  const { ns = upstream?.name, query } = readQuery(mark < 0 ? '' : target.slice(mark + 1))
   const [empty, version, ...parts] = path.split('/').map(decodePart)
   if (empty !== '' || version !== 'v2') throw noEndpoint(path)
   if (parts.length === 0 || (parts.length === 1 && parts[0] === '')) return { route: { kind: 'base', ns }, query }
   if (parts.length === 1 && parts[0] === '_catalog') return { route: { kind: 'catalog', ns }, query }
   return { route: readRoute(path, parts, (named) => placeOf(named, ns, upstreams, docker)), query }
+}
+
+/** A client that takes us for its proxy sends whole URLs: those of upstreams without TLS are the mirror's to answer. */
+function ofProxy(given: string, upstreams: Upstreams): { target: string; upstream: Upstream } {
+  const [, host = '', target = ''] = /^http:\/\/([^/?#@\\]{1,262})(\/.*)$/i.exec(given) ?? []
+  const url = URL.canParse(`http://${host}`) ? new URL(`http://${host}`) : undefined
+  const port = url?.port === '' ? 80 : Number(url?.port)
+  const upstream = url && upstreams.atHost({ host: url.hostname.replace(/^\[|\]$/g, ''), port }, 'http:')
+  if (upstream === undefined)
+    throw new DarnerError(
+      'BAD_ARGUMENT',
+      'the mirror takes paths, and URLs of its upstreams: it is no proxy for others',
+    )
+  return { target, upstream }
 }
 
 /** The upstream of a request that names no repository. Throws NOT_FOUND. */

@@ -3,6 +3,7 @@
  * What it has is the swarm's; what it doesn't serve itself goes to the upstream of the request as the client sent it.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Clock } from '../../src/base/clock.ts'
 import { asDarnerError, DarnerError, isDarnerError, systemCode } from '../../src/base/errors.ts'
@@ -16,13 +17,16 @@ import type { TaskId } from '../../src/task/task.ts'
 import type { Engine } from '../engine/engine.ts'
 import { breakOff, sendWhole } from './answer.ts'
 import { type Ask, credentialOf } from './ask.ts'
+import type { Authority } from './authority.ts'
 import { Blobs } from './blobs.ts'
+import { type ConnectMode, Connects } from './connect.ts'
 import { MirrorManifests } from './manifests.ts'
 import { ociBody, ociFailure, type Subject } from './oci-errors.ts'
 import { askUpstream, relay } from './pass-through.ts'
 import { Rights } from './rights.ts'
 import { type Route, readTarget, upstreamOf } from './routes.ts'
 import { Sizes } from './sizes.ts'
+import type { MirrorTls } from './tls.ts'
 import { type Upstream, Upstreams } from './upstreams.ts'
 
 export interface MirrorOptions {
@@ -36,6 +40,11 @@ export interface MirrorOptions {
   readonly catalog: boolean
   /** How old an answer about a tag may be that is given while its origin is down; 0 gives none. */
   readonly staleMs: number
+  /** Serves TLS, and nothing else, where there is one. */
+  readonly tls?: MirrorTls | undefined
+  /** What a CONNECT to an upstream gets; `intercept` needs the authority. */
+  readonly connect?: ConnectMode
+  readonly authority?: Authority | undefined
   /** Longest wait for a supernode that can't be reached, before the origin is asked. */
   readonly supernodeMs: number
 }
@@ -47,12 +56,18 @@ export interface MirrorParts {
   readonly origin: OriginPort
   /** Sends requests on; its guard says which addresses may be asked. */
   readonly http: OriginHttp
+  /** Which addresses may be reached for a client that uses us as its proxy. */
+  readonly allowAddress?: ((address: string, hostname: string) => boolean) | undefined
   readonly clock: Clock
   readonly log: Log
 }
 
 export interface MirrorStatus {
   readonly address: string
+  readonly scheme: 'http' | 'https'
+  /** The file with the authority that its clients have to trust. */
+  readonly authority?: string
+  readonly connect: ConnectMode
   readonly upstreams: readonly Upstream[]
   readonly requests: number
   readonly failures: number
@@ -92,6 +107,9 @@ class RunningMirror implements Mirror {
   readonly #server: Server
   readonly #closed = new AbortController()
   readonly #work = new Set<Promise<void>>()
+  readonly #connects: Connects
+  /** Connections whose clients take us for this registry. */
+  readonly #taken = new WeakMap<Socket, Upstream>()
   readonly #sending = new Map<ServerResponse, () => number>()
   #address = ''
   #requests = 0
@@ -109,22 +127,36 @@ class RunningMirror implements Mirror {
     const sizes = new Sizes()
     this.#blobs = new Blobs({ ...parts, rights, sizes, patienceMs })
     this.#manifests = new MirrorManifests({ staleMs: options.staleMs }, { ...parts, rights, sizes, patienceMs })
-    this.#server = createServer(
-      {
-        maxHeaderSize: MAX_HEADER_BYTES,
-        headersTimeout: HEADERS_MS,
-        keepAliveTimeout: KEEP_ALIVE_MS,
-        // a push may take as long as it moves; a pull has no body
-        requestTimeout: options.push === 'pass' ? 0 : HEADERS_MS,
-        noDelay: true,
+    const limits = {
+      maxHeaderSize: MAX_HEADER_BYTES,
+      headersTimeout: HEADERS_MS,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      // a push may take as long as it moves; a pull has no body
+      requestTimeout: options.push === 'pass' ? 0 : HEADERS_MS,
+      noDelay: true,
+    }
+    const accept = (request: IncomingMessage, response: ServerResponse) => this.#accept(request, response)
+    const { tls } = options
+    this.#server =
+      tls === undefined
+        ? createServer(limits, accept)
+        : createTlsServer({ ...limits, cert: tls.cert, key: tls.key, minVersion: 'TLSv1.2' }, accept)
+    // the HTTP side of connections that arrive by CONNECT
+    const taken = tls === undefined ? this.#server : createServer(limits, accept)
+    this.#connects = new Connects(options.connect ?? 'off', {
+      upstreams: this.#upstreams,
+      authority: options.connect === 'intercept' ? options.authority : undefined,
+      allowAddress: parts.allowAddress,
+      log: parts.log,
+      serve: (socket, upstream) => {
+        this.#taken.set(socket, upstream)
+        taken.emit('connection', socket)
       },
-      (request, response) => this.#accept(request, response),
-    )
+    })
     this.#server.maxConnections = MAX_CONNECTIONS
     this.#server.on('clientError', (error: NodeJS.ErrnoException, socket) => this.#malformed(error, socket as Socket))
-    this.#server.on('connect', (request: IncomingMessage, socket: Socket) => {
-      this.#parts.log.warn({ target: request.url?.slice(0, 200) }, 'mirror is no proxy')
-      answerRaw(socket, '405 Method Not Allowed', 'UNSUPPORTED', 'the mirror is no proxy')
+    this.#server.on('connect', (request: IncomingMessage, socket: Socket, head: Buffer) => {
+      this.#connects.take(request, socket, head)
     })
   }
 
@@ -135,6 +167,9 @@ class RunningMirror implements Mirror {
   status(): MirrorStatus {
     return {
       address: this.#address,
+      scheme: this.#options.tls === undefined ? 'http' : 'https',
+      ...(this.#options.tls?.authority === undefined ? {} : { authority: this.#options.tls.authority }),
+      connect: this.#options.connect ?? 'off',
       upstreams: this.#upstreams.all,
       requests: this.#requests,
       failures: this.#failures,
@@ -165,6 +200,7 @@ class RunningMirror implements Mirror {
     this.#closed.abort(new DarnerError('CLOSED', 'the mirror is stopping'))
     const closed = new Promise((resolve) => this.#server.close(resolve))
     await Promise.all(this.#work)
+    this.#connects.close()
     this.#server.closeAllConnections()
     await closed
   }
@@ -207,9 +243,17 @@ class RunningMirror implements Mirror {
     let subject: Subject = 'request'
     try {
       response.setHeader('docker-distribution-api-version', 'registry/2.0')
-      const { route, query } = readTarget(request.url ?? '', this.#upstreams, isDocker(request))
+      const { route, query } = readTarget(
+        request.url ?? '',
+        this.#upstreams,
+        isDocker(request),
+        this.#taken.get(socket),
+      )
       subject = subjectOf(route)
       if ('place' in route && route.place.ns !== undefined) response.setHeader('oci-namespace', route.place.ns)
+      response.once('finish', () => {
+        if (response.statusCode === 401) this.#connects.challenged(String(response.getHeader('www-authenticate') ?? ''))
+      })
       await this.#dispatch(route, { request, response, head, query, credential: credentialOf(request), signal })
       log.debug(
         { method, target, status: response.statusCode, ms: Math.round(clock.monotonicMs() - began) },

@@ -3,6 +3,7 @@
  * upstream (`/v2/quay.io/org/app/…`), else the default. The list is an allow-list: a name that isn't on it is never asked.
  */
 import { DarnerError } from '../../src/base/errors.ts'
+import { formatHostPort, type HostPort } from '../../src/net/address.ts'
 import type { RegistryOrigin } from '../../src/task/origin.ts'
 
 export interface Upstream {
@@ -54,6 +55,18 @@ export class Upstreams {
   find(name: string): Upstream | undefined {
     const wanted = name.toLowerCase()
     return this.#byName.get(wanted) ?? (HUB_NAMES.has(wanted) ? this.#byName.get('docker.io') : undefined)
+  }
+
+  /** The upstream that a client means by the host of a URL with this scheme: by its name, or by where it is. */
+  atHost({ host, port }: HostPort, protocol: 'http:' | 'https:'): Upstream | undefined {
+    const usual = protocol === 'https:' ? 443 : 80
+    const named = (port === usual ? this.find(host) : undefined) ?? this.find(formatHostPort({ host, port }))
+    if (named !== undefined && new URL(named.url).protocol === protocol) return named
+    return this.all.find(({ url: text }) => {
+      const url = new URL(text)
+      const at = url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : Number(url.port)
+      return url.protocol === protocol && url.hostname.replace(/^\[|\]$/g, '') === host.toLowerCase() && at === port
+    })
   }
 
   /**

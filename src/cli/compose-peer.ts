@@ -2,11 +2,12 @@
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { Level } from 'level'
-import { type Mirror, openMirror, openPeer, type Peer, RateLimits } from '../../peer/index.ts'
+import { authorityIn, type Mirror, mirrorTls, openMirror, openPeer, type Peer, RateLimits } from '../../peer/index.ts'
 import { asDarnerError } from '../base/errors.ts'
 import { type Log, roomLog } from '../base/log.ts'
 import type { Scope } from '../base/scope.ts'
 import type { AgentSettings } from '../config/schema.ts'
+import { parseHostPort } from '../net/address.ts'
 import { OriginHttp } from '../oci/origin-http.ts'
 import type { OriginClientOptions } from '../oci/registry-client.ts'
 import { laneOpener } from './compose-lane.ts'
@@ -85,6 +86,8 @@ async function composeMirror(
   if (settings.mirror === 'off') return undefined
   const log = roomLog(root, 'peer/mirror')
   try {
+    const authority = authorityIn(settings.data, { clock })
+    const connect = settings.mirrorConnect
     const mirror = scope.own(
       await openMirror(
         {
@@ -94,8 +97,15 @@ async function composeMirror(
           catalog: settings.mirrorCatalog,
           staleMs: settings.mirrorStaleTags,
           supernodeMs: MIRROR_SUPERNODE_MS,
+          tls: await mirrorTls(settings.mirrorTls, parseHostPort(settings.mirror).host, authority),
+          connect,
+          authority: connect === 'intercept' ? await authority() : undefined,
         },
-        { engine, scheduler, store, origin, http: scope.own(new OriginHttp(originOptions)), clock, log },
+        {
+          ...{ engine, scheduler, store, origin, clock, log },
+          http: scope.own(new OriginHttp(originOptions)),
+          allowAddress: originOptions.allowAddress,
+        },
       ),
     )
     log.info({ address: mirror.address }, 'mirror listens')

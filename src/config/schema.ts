@@ -145,6 +145,18 @@ export const AgentSettings = Type.Object(
       default: 'refuse',
       description: 'What the mirror does with pushes: refuse them, or pass them on to the upstream.',
     }),
+    mirrorTls: Type.String({
+      pattern: '^(off|make|/.+)$',
+      maxLength: 4096,
+      default: 'off',
+      description:
+        "TLS on the mirror itself: `off`; `make` a certificate, signed by an authority of this agent's own in DATA/mirror-tls/ca.crt; or the folder that holds tls.crt and tls.key (and ca.crt, where clients have to be told).",
+    }),
+    mirrorConnect: Type.Union([Type.Literal('off'), Type.Literal('tunnel'), Type.Literal('intercept')], {
+      default: 'off',
+      description:
+        "What a client gets that uses the mirror as its proxy for HTTPS: nothing; a tunnel to the upstreams; or the mirror in the upstreams' place, which it has to trust the authority of DATA/mirror-tls/ca.crt for.",
+    }),
     mirrorCatalog: flag({
       default: false,
       description: 'Pass requests for the catalogue (the list of all repositories) on to the upstream.',

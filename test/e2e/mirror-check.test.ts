@@ -26,7 +26,7 @@ describe('darner mirror check', () => {
       assert.equal(good.code, 0, good.stdout + good.stderr)
       assert.deepEqual(
         good.stdout.split('\n').map((line) => line.slice(0, 6)),
-        ['ok    ', 'ok    ', 'ok    ', 'ok    ', 'ok    ', ''],
+        ['ok    ', 'ok    ', 'ok    ', 'ok    ', 'ok    ', 'ok    ', ''],
       )
     }
     const missing = await check('reg.test/team/app:none', '--json')
@@ -34,6 +34,10 @@ describe('darner mirror check', () => {
     const { ok, steps } = JSON.parse(missing.stdout) as { ok: boolean; steps: { step: string; ok: boolean }[] }
     assert.equal(ok, false)
     assert.deepEqual(steps.at(-1)?.step, 'it resolves reg.test/team/app:none')
+    const stranger = await check('other.test/team/app:v1')
+    assert.equal(stranger.code, 1)
+    assert.match(stranger.stdout, /FAILED other\.test is an upstream of the mirror: the mirror reaches reg\.test, /)
+    assert.match(stranger.stdout, /add --upstream other\.test=URL to the agent/)
     const off = await anAgentProcess(dir.path, 'other', supernode.line)
     await using _ = off
     const without = await runDarner(['mirror', 'check', '--socket', off.socket])

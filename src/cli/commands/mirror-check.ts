@@ -1,5 +1,7 @@
 /** `darner mirror check`: proves the mirror step by step, with a pull of one blob, and says which step fails. */
-
+import { readFile } from 'node:fs/promises'
+import { request as httpRequest } from 'node:http'
+import { request as httpsRequest } from 'node:https'
 import { systemClock } from '../../base/clock.ts'
 import { asDarnerError, DarnerError, errorLine } from '../../base/errors.ts'
 import { silentLog } from '../../base/log.ts'
@@ -10,8 +12,8 @@ import { familiarReference, manifestReference, parseReference } from '../../oci/
 import { createOriginClient, type OriginClient } from '../../oci/registry-client.ts'
 import type { Credential } from '../../task/origin.ts'
 import type { Action, CommandContext } from '../context.ts'
-import { pathName } from '../mirror-setup/plan.ts'
-import { mirrorState } from '../mirror-setup/target.ts'
+import { pathName, type SetupUpstream } from '../mirror-setup/plan.ts'
+import { mirrorState, reachable } from '../mirror-setup/target.ts'
 import { credentialOf } from '../pull-progress.ts'
 
 interface Step {
@@ -39,53 +41,77 @@ export const action: Action = async (args, _options, context) => {
       throw new DarnerError(known.code, `mirror check failed at: ${step}`, { cause: error })
     }
   }
-  const address = await run('the agent runs and its mirror listens', async () => {
-    const { state, address: at, trouble, upstreams = [] } = await mirrorState(context)
+  const mirror = await run('the agent runs and its mirror listens', async () => {
+    const { state, address: at, trouble, upstreams = [], scheme = 'http', authority } = await mirrorState(context)
     if (state !== 'on' || at === undefined)
       throw new DarnerError('HOST_UNABLE', trouble ?? 'the mirror is off', {
         way: 'start the agent with --mirror IP:PORT',
       })
-    return [at, `http://${at} for ${upstreams.map(({ name }) => name).join(', ')}`] as const
+    const ca = authority === undefined ? undefined : await readFile(authority, 'utf8')
+    const base = `${scheme}://${reachable(at)}`
+    return [{ base, ca, upstreams }, `${base} for ${upstreams.map(({ name }) => name).join(', ')}`] as const
   })
-  await run('the mirror answers', () => ping(address, context.signal))
+  await using client = createOriginClient(
+    { userAgent: 'darner mirror check', ...(mirror.ca === undefined ? {} : { tls: { ca: mirror.ca } }) },
+    { log: silentLog(), clock: systemClock },
+  )
+  await run('the mirror answers', () => ping(mirror, context.signal))
   const wanted = args[0]
   if (wanted !== undefined) {
     const { credential } = await credentialOf(wanted, context)
-    await using client = createOriginClient(
-      { userAgent: 'darner mirror check' },
-      { log: silentLog(), clock: systemClock },
-    )
-    await pullOne(wanted, { client, address, credential, context, run })
+    await pullOne(wanted, { client, mirror, credential, context, run })
   } else if (!context.json) context.stderr.write('note: name an image to prove a pull: darner mirror check REF\n')
   if (context.json) context.stdout.write(`${JSON.stringify({ ok: true, steps })}\n`)
   return 0
 }
 
-async function ping(address: string, signal: AbortSignal): Promise<readonly [undefined, string]> {
-  const answer = await fetch(`http://${address}/v2/`, { signal }).catch((error: unknown) => {
-    throw new DarnerError('HOST_UNABLE', `GET http://${address}/v2/: ${String((error as Error).cause ?? error)}`)
+/** The mirror as its clients reach it. */
+interface MirrorAt {
+  readonly base: string
+  /** PEM of the authority that signed its certificate. */
+  readonly ca: string | undefined
+  readonly upstreams: readonly SetupUpstream[]
+}
+
+async function ping({ base, ca }: MirrorAt, signal: AbortSignal): Promise<readonly [undefined, string]> {
+  const url = `${base}/v2/`
+  const status = await new Promise<number>((resolve, reject) => {
+    const ask = url.startsWith('https:') ? httpsRequest : httpRequest
+    ask(url, { signal, agent: false, ...(ca === undefined ? {} : { ca }) }, (answer) => {
+      answer.resume()
+      resolve(answer.statusCode ?? 0)
+    })
+      .on('error', (error) => reject(new DarnerError('HOST_UNABLE', `GET ${url}: ${error.message}`, { cause: error })))
+      .end()
   })
-  await answer.body?.cancel()
-  if (answer.status !== 200 && answer.status !== 401)
-    throw new DarnerError('ORIGIN_FAILED', `GET /v2/ answered ${answer.status}`)
-  return [undefined, `GET /v2/ answered ${answer.status}`]
+  if (status !== 200 && status !== 401) throw new DarnerError('ORIGIN_FAILED', `GET /v2/ answered ${status}`)
+  return [undefined, `GET /v2/ answered ${status}`]
 }
 
 interface Pull {
   readonly client: OriginClient
-  readonly address: string
+  readonly mirror: MirrorAt
   readonly credential: Credential | undefined
   readonly context: CommandContext
   readonly run: <T>(step: string, work: () => Promise<readonly [T, string]>) => Promise<T>
 }
 
-async function pullOne(wanted: string, { client, address, credential, context, run }: Pull): Promise<void> {
+async function pullOne(wanted: string, { client, mirror, credential, context, run }: Pull): Promise<void> {
   const reference = parseReference(wanted)
   const { signal } = context
   const name = familiarReference(reference)
+  await run(`${reference.registry} is an upstream of the mirror`, async () => {
+    const names = mirror.upstreams.map((one) => one.name)
+    if (!names.includes(reference.registry)) {
+      const text = `the mirror reaches ${names.join(', ') || 'none'}, and asks no other registry`
+      const way = `add --upstream ${reference.registry}=URL to the agent, or leave that registry to be pulled from directly`
+      throw new DarnerError('NOT_FOUND', text, { way })
+    }
+    return [undefined, mirror.upstreams.find((one) => one.name === reference.registry)?.url ?? ''] as const
+  })
   const origin = {
     kind: 'registry' as const,
-    upstream: `http://${address}`,
+    upstream: mirror.base,
     repository: `${pathName(reference.registry)}/${reference.repository}`,
   }
   const options = { credential, signal }

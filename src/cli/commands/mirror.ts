@@ -13,7 +13,9 @@ export const action: Action = async (_args, _options, context) => {
     state.state === 'off'
       ? ['mirror     off']
       : [
-          `mirror     http://${state.address}`,
+          `mirror     ${state.scheme ?? 'http'}://${state.address}`,
+          ...(state.authority === undefined ? [] : [`authority  ${state.authority}`]),
+          ...(state.connect === undefined || state.connect === 'off' ? [] : [`connect    ${state.connect}`]),
           ...(state.upstreams ?? []).map(
             ({ name, url }, at) => `upstream   ${name} ${url}${at === 0 ? ' (default)' : ''}`,
           ),

@@ -51,9 +51,13 @@ function withFolder(config: string | undefined, folder: string): string {
 }
 
 /** The mirror's table stands first: hosts are tried in order, `server` last. */
-function withHost(before: string | undefined, url: string, { mirror }: SetupTarget): string {
+function withHost(before: string | undefined, url: string, { mirror, scheme, authority }: SetupTarget): string {
   const text = removeBlock(before ?? `server = "${url}"\n`)
-  const table = block([`[host."http://${mirror}"]`, '  capabilities = ["pull", "resolve"]'])
+  const table = block([
+    `[host."${scheme}://${mirror}"]`,
+    '  capabilities = ["pull", "resolve"]',
+    ...(authority === undefined ? [] : [`  ca = ${JSON.stringify(authority.path)}`]),
+  ])
   const first = /^[ \t]*\[/m.exec(text)
   if (first === null) return `${text.endsWith('\n') || text === '' ? text : `${text}\n`}\n${table}`
   return `${text.slice(0, first.index)}\n${table}${text.slice(first.index)}`

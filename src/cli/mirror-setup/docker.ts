@@ -1,6 +1,6 @@
 /** docker: `registry-mirrors` in daemon.json, which docker asks for Docker Hub's images and no other registry's. */
 import { DarnerError } from '../../base/errors.ts'
-import { type ClientSetup, readBelow } from './plan.ts'
+import { type ClientSetup, readBelow, trustEdits } from './plan.ts'
 
 const CONFIG = '/etc/docker/daemon.json'
 const KEY = 'registry-mirrors'
@@ -17,20 +17,21 @@ export const docker: ClientSetup = {
       )
     const before = await readBelow(target.root, CONFIG)
     const config = parse(before)
-    const url = `http://${target.mirror}`
+    const url = `${target.scheme}://${target.mirror}`
     const mirrors = mirrorsOf(config)
     const after = mirrors.includes(url) ? (before ?? '') : write({ ...config, [KEY]: [url, ...mirrors] }, before)
     return {
-      edits: [{ path: CONFIG, before, after }],
+      edits: [{ path: CONFIG, before, after }, ...(await trustEdits('/etc/docker/certs.d', target))],
       notes: [
         "docker uses mirrors for Docker Hub's images only; images of other registries go straight there",
         'reload docker to take it up: systemctl reload docker (or SIGHUP to dockerd)',
       ],
     }
   },
-  remove: (_path, text, mirror) => {
+  remove: (path, text, mirror) => {
+    if (path !== CONFIG) return undefined
     const config = parse(text)
-    const left = mirrorsOf(config).filter((one) => one !== `http://${mirror}`)
+    const left = mirrorsOf(config).filter((one) => one !== `http://${mirror}` && one !== `https://${mirror}`)
     const { [KEY]: _, ...rest } = config
     return write(left.length === 0 ? rest : { ...config, [KEY]: left }, text)
   },

@@ -14,6 +14,9 @@ export interface SetupUpstream {
 export interface SetupTarget {
   /** The mirror's IP:PORT, as a client reaches it. */
   readonly mirror: string
+  /** `http`, or `https` with the authority that signed the mirror's certificate, where clients have to be told of it. */
+  readonly scheme: 'http' | 'https'
+  readonly authority?: { readonly path: string; readonly pem: string } | undefined
   /** The first is the mirror's default. */
   readonly upstreams: readonly SetupUpstream[]
   /** What stands for `/`: another folder for images and tests. */
@@ -62,6 +65,13 @@ export async function readBelow(root: string, path: string): Promise<string | un
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined
     throw new DarnerError('HOST_UNABLE', `read ${path}: ${code ?? String(error)}`, { cause: error })
   }
+}
+
+/** What makes a client with a `certs.d` folder trust the mirror's certificate; nothing where it needs no telling. */
+export async function trustEdits(folder: string, { mirror, authority, root }: SetupTarget): Promise<Edit[]> {
+  if (authority === undefined) return []
+  const path = `${folder}/${mirror}/darner-mirror.crt`
+  return [{ path, before: await readBelow(root, path), after: authority.pem }]
 }
 
 const NAME = /^[A-Za-z0-9.-]+(:\d{1,5})?(\/[a-z0-9._/-]+)?$/

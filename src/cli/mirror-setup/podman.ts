@@ -2,7 +2,7 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DarnerError, systemCode } from '../../base/errors.ts'
-import { BEGIN, type ClientSetup, checkedName, END, pathName, readBelow, type SetupTarget } from './plan.ts'
+import { BEGIN, type ClientSetup, checkedName, END, pathName, readBelow, type SetupTarget, trustEdits } from './plan.ts'
 
 const MAIN = '/etc/containers/registries.conf'
 const FOLDER = '/etc/containers/registries.conf.d'
@@ -17,12 +17,15 @@ export function containersSetup(note: string): ClientSetup {
         const path = taken.get(name)
         if (path === undefined) continue
         throw new DarnerError('CONFLICT', `${path} has a [[registry]] for ${name}, which a second one would replace`, {
-          way: `add there: [[registry.mirror]] location = "${locationOf(name, target)}" insecure = true`,
+          way: `add there: [[registry.mirror]] location = "${locationOf(name, target)}"${target.scheme === 'http' ? ' insecure = true' : ''}`,
         })
       }
       const before = await readBelow(target.root, DROP_IN)
       return {
-        edits: [{ path: DROP_IN, before, after: textOf(target) }],
+        edits: [
+          { path: DROP_IN, before, after: textOf(target) },
+          ...(await trustEdits('/etc/containers/certs.d', target)),
+        ],
         notes: [
           note,
           `credentials are looked up under the mirror's name: podman login ${target.mirror}, or private images come straight from their registry`,
@@ -43,7 +46,7 @@ function textOf(target: SetupTarget): string {
       '',
       '[[registry.mirror]]',
       `location = "${locationOf(name, target)}"`,
-      'insecure = true',
+      ...(target.scheme === 'http' ? ['insecure = true'] : []),
     ].join('\n'),
   )
   return `${BEGIN}\n${tables.join('\n\n')}\n${END}\n`

@@ -1,4 +1,5 @@
 /** Where the mirror is and what it reaches: as the agent of this host says, unless options say otherwise. */
+import { readFile } from 'node:fs/promises'
 import { DarnerError, isDarnerError } from '../../base/errors.ts'
 import { parseListen } from '../../config/units.ts'
 import { AgentClient } from '../client.ts'
@@ -13,6 +14,10 @@ const DOCKER_HUB: SetupUpstream = { name: 'docker.io', url: 'https://registry-1.
 export interface MirrorState {
   readonly state: 'on' | 'off' | 'failed'
   readonly address?: string
+  readonly scheme?: 'http' | 'https'
+  /** The file with the authority that the mirror's clients have to trust. */
+  readonly authority?: string
+  readonly connect?: 'off' | 'tunnel' | 'intercept'
   readonly upstreams?: readonly SetupUpstream[]
   readonly requests?: number
   readonly failures?: number
@@ -34,10 +39,17 @@ export async function setupTarget(
   const given = texts(options, 'upstream').map(readUpstream)
   let mirror = text(options, 'mirror')
   let known: readonly SetupUpstream[] = []
+  let scheme: 'http' | 'https' = 'http'
+  let authority: SetupTarget['authority']
   if (mirror === undefined || given.length === 0) {
     try {
       const state = await mirrorState(context)
-      mirror ??= state.address
+      if (mirror === undefined) {
+        mirror = state.address
+        scheme = state.scheme ?? 'http'
+        if (state.authority !== undefined)
+          authority = { path: state.authority, pem: await readFile(state.authority, 'utf8') }
+      }
       known = state.upstreams ?? []
     } catch (error) {
       if (!isDarnerError(error, 'AGENT_UNREACHABLE', 'NOT_FOUND')) throw error
@@ -46,6 +58,8 @@ export async function setupTarget(
   const upstreams = given.length > 0 ? given : known.length > 0 ? known : [DOCKER_HUB]
   return {
     mirror: reachable(mirror ?? DEFAULT_MIRROR),
+    scheme,
+    authority,
     upstreams: upstreams.map(({ name, url }) => ({ name: checkedName(name), url })),
     root: text(options, 'root') ?? '/',
   }
@@ -60,7 +74,8 @@ function readUpstream(given: string): SetupUpstream {
   return { name: checkedName(name), url }
 }
 
-function reachable(address: string): string {
+/** Where a client of this host reaches what listens at `address`. Throws BAD_ARGUMENT. */
+export function reachable(address: string): string {
   const listen = parseListen(address)
   if (listen === undefined || listen.port === 0)
     throw new DarnerError('BAD_ARGUMENT', `mirror ${JSON.stringify(address.slice(0, 80))} is not IP:PORT`)
