@@ -1,12 +1,13 @@
 /** Containers: create + start + wait of `true` through the docker socket, with and without a network, beside podman in the same run. */
-import { spawn, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { aDocker, type Docker } from '../test/fixtures/a-docker.ts'
-import { isOnStage, STAGE_SCRIPT } from '../test/fixtures/a-stage.ts'
+import { isOnStage } from '../test/fixtures/a-stage.ts'
 import type { Figure } from './figure.ts'
+import { onAStage } from './stage/on-a-stage.ts'
 
 export const about = 'containers through the docker socket, beside podman; needs root'
 
@@ -14,7 +15,7 @@ const RUNS = 20
 const LISTED = 50
 
 export async function run(args: string[], { signal }: { signal: AbortSignal }): Promise<Figure[]> {
-  if (!isOnStage()) return await onAStage(args, signal)
+  if (!isOnStage()) return await onAStage('engine', args, signal)
   await using docker = await aDocker()
   const figures: Figure[] = []
   const podman = await podmanTimes(docker)
@@ -44,29 +45,6 @@ export async function run(args: string[], { signal }: { signal: AbortSignal }): 
     unit: 'ms',
   })
   return figures
-}
-
-/** The same bench on a stage of its own; its figures come back as JSON lines. */
-async function onAStage(args: readonly string[], signal: AbortSignal): Promise<Figure[]> {
-  const main = new URL('run.ts', import.meta.url).pathname
-  const child = spawn(
-    STAGE_SCRIPT,
-    ['--net', process.execPath, ...process.execArgv, main, 'engine', ...args, '--json'],
-    { stdio: ['ignore', 'pipe', 'inherit'], signal },
-  )
-  let text = ''
-  child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
-    text += chunk
-  })
-  await new Promise((resolve, reject) => child.once('close', resolve).once('error', reject))
-  const present = ([, value]: [string, unknown]) => value !== null
-  return text
-    .split('\n')
-    .filter((line) => line.startsWith('{'))
-    .map((line) => {
-      const { ratio: _r, met: _m, ...figure } = JSON.parse(line) as Record<string, unknown>
-      return Object.fromEntries(Object.entries(figure).filter(present)) as unknown as Figure
-    })
 }
 
 async function once(docker: Docker, network: string): Promise<void> {
