@@ -38,6 +38,8 @@ export interface LinkOptions {
   readonly stallMs: number
   /** How long an unused link is kept. */
   readonly idleMs: number
+  /** How long news (HAVE, TELL) may wait for other frames to leave with: each write costs both sides more than its bytes. */
+  readonly newsMs: number
   /** Small frames that may wait to be sent. */
   readonly maxQueuedBytes: number
   /** Frames in one tick; more is a flood. */
@@ -51,6 +53,7 @@ export const LINK_DEFAULTS: LinkOptions = {
   frameMs: 10_000,
   stallMs: 30_000,
   idleMs: 60_000,
+  newsMs: 20,
   maxQueuedBytes: 1024 * 1024,
   maxFramesPerTick: 20_000,
 }
@@ -91,6 +94,9 @@ export class LaneLink {
 
   #small: Uint8Array[] = []
   #smallBytes = 0
+  /** Whether what is small leaves at once; news alone waits. */
+  #urgent = false
+  #newsTimer: NodeJS.Timeout | undefined
   #bulk: Bulk[] = []
   /** The bulk frame that is being written. */
   #writing: Bulk | undefined
@@ -135,7 +141,7 @@ export class LaneLink {
   /** Sends the preface and starts to read. */
   start(handler: LinkHandler): void {
     this.#handler = handler
-    this.#queue(preface())
+    this.#queue(preface(), true)
     this.#scope.run(() => this.#readAll())
     this.#scope.run((signal) => this.#lookAfter(signal))
   }
@@ -151,9 +157,12 @@ export class LaneLink {
     })
   }
 
-  /** Queues a small frame. A peer that lets more than `maxQueuedBytes` pile up loses the link. */
+  /**
+   * Queues a small frame; they leave in the order in which they were queued. News may wait a little. A peer that lets more than
+   * `maxQueuedBytes` pile up loses the link.
+   */
   send(type: FrameType, fields: FrameFields, payload?: Uint8Array): void {
-    this.#queue(frame(type, fields, payload))
+    this.#queue(frame(type, fields, payload), type !== FRAME.HAVE && type !== FRAME.TELL)
   }
 
   /** Queues a small frame that must not overtake bulk bytes queued before it. */
@@ -225,6 +234,7 @@ export class LaneLink {
   #settle(error: DarnerError): void {
     if (this.#failure !== undefined) return
     this.#failure = error
+    clearTimeout(this.#newsTimer)
     this.#writing?.reject(error)
     for (const { reject } of this.#bulk.splice(0)) reject(error)
     this.#handler?.onClosed(error)
@@ -232,7 +242,7 @@ export class LaneLink {
     void this.#scope.close(error)
   }
 
-  #queue(bytes: Uint8Array): void {
+  #queue(bytes: Uint8Array, urgent: boolean): void {
     if (this.#failure !== undefined || this.#ending) return
     this.#small.push(bytes)
     this.#smallBytes += bytes.byteLength
@@ -245,6 +255,18 @@ export class LaneLink {
       )
       return
     }
+    if (urgent) {
+      this.#urgent = true
+      this.#kick()
+    } else {
+      this.#newsTimer ??= setTimeout(() => this.#newsDue(), this.#options.newsMs)
+    }
+  }
+
+  #newsDue(): void {
+    this.#newsTimer = undefined
+    if (this.#small.length === 0 || this.#failure !== undefined) return
+    this.#urgent = true
     this.#kick()
   }
 
@@ -258,13 +280,15 @@ export class LaneLink {
     // what is queued in this turn leaves in one write
     await undefined
     while (this.#failure === undefined && !this.#ending) {
-      const bulk = this.#small.length > 0 ? undefined : this.#bulk.shift()
-      if (bulk === undefined && this.#small.length === 0) break
+      const bulk = this.#urgent ? undefined : this.#bulk.shift()
+      if (bulk === undefined && !this.#urgent) break
       const small = this.#small
       if (bulk === undefined) {
         this.#small = []
         this.#smallBytes = 0
       }
+      // news goes behind bulk bytes at no cost; before them it would be a packet of its own
+      this.#urgent = bulk !== undefined && small.length > 0
       this.#writing = bulk
       this.#writeSinceMs = this.#clock.monotonicMs()
       try {

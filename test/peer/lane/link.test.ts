@@ -143,7 +143,7 @@ describe('LaneLink', () => {
     await rig.far.write(preface())
     await rig.step(100)
     rig.far.deaf = true
-    for (let sent = 0; sent < 400 && rig.ended === undefined; sent++) {
+    for (let sent = 0; sent < 800 && rig.ended === undefined; sent++) {
       rig.link.send(FRAME.HAVE, {}, Buffer.alloc(4096))
       await setImmediate()
     }
@@ -175,6 +175,20 @@ describe('LaneLink', () => {
     assert.equal(await nextType(rig.far, true), FRAME.PONG)
     assert.equal(await nextType(rig.far), FRAME.PIECE)
     assert.equal(await nextType(rig.far), FRAME.GONE)
+  })
+
+  it('sends news behind bulk bytes that leave anyway, with any frame that leaves at once, and else alone', async () => {
+    const rig = aLink()
+    await rig.far.write(preface())
+    rig.link.send(FRAME.HAVE, {})
+    await rig.link.sendBulk(frame(FRAME.PIECE, {}, Buffer.alloc(10)))
+    const seen = [await nextType(rig.far, true), await nextType(rig.far)]
+    assert.deepEqual(seen, [FRAME.PIECE, FRAME.HAVE])
+    rig.link.send(FRAME.TELL, {})
+    rig.link.send(FRAME.ANY, {})
+    assert.deepEqual([await nextType(rig.far), await nextType(rig.far)], [FRAME.TELL, FRAME.ANY])
+    rig.link.send(FRAME.TELL, {})
+    assert.equal(await nextType(rig.far), FRAME.TELL)
   })
 
   it('names the refusal that ended it', async () => {
