@@ -8,10 +8,12 @@ import { onStage } from '../../fixtures/a-stage.ts'
 import type { TarEntry } from '../../fixtures/a-tar.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
 import { hostNetwork } from '../../fixtures/host-network.ts'
+import { needs } from '../../fixtures/needs.ts'
 
 const never = new AbortController().signal
 /** How long one without a health check has to run. */
 const QUICK = { healthTimeoutMs: 200 }
+const MIB = 1 << 20
 const MTIME = 1_577_836_800
 const OLD = 'registry.example/app:1'
 const NEW = 'registry.example/app:2'
@@ -256,6 +258,28 @@ describe('upgrade in place', function () {
     await containers.remove(id, { force: true, volumes: true, signal: never })
     assert.deepEqual(await rootfs(), [])
     assert.deepEqual(await containers.volumes.list(), [])
+  })
+
+  it('the new writable layer has the quota of the old one; without room in the pool for both nothing is stopped', async function () {
+    needs(this, { programs: ['mkfs.ext4'] })
+    await using dir = await aDir()
+    await using engine = await aLayeredEngine({ dir: dir.path })
+    const { containers, upgrades, quotas } = engine.runtime
+    await quotas.initPool(45 * MIB, { signal: never })
+    await addApp(engine)
+    const id = await started(engine, { network: 'none', diskQuota: { bytes: 16 * MIB } })
+    await shell(engine, id, 'echo data > /file')
+    const size = () => shell(engine, id, 'df -k / | { read -r head; read -r _ total _; echo $total; }')
+    const before = await size()
+    await upgrades.upgrade(id, { image: NEW, keepMs: 0, ...QUICK })
+    assert.deepEqual([await shell(engine, id, 'cat /file /version'), await size()], ['data\n2', before])
+    assert.match(await shell(engine, id, 'dd if=/dev/zero of=/fill bs=64k count=400 2>&1; rm /fill'), /No space left/)
+    const { pid } = containers.inspect(id)
+    await failsWith('LIMIT_EXCEEDED', upgrades.upgrade(id, { image: OLD, ...QUICK }), /the container is as it was/)
+    assert.deepEqual([containers.inspect(id).pid, containers.inspect(id).status], [pid, 'running'])
+    await upgrades.expire()
+    await upgrades.upgrade(id, { image: OLD, ...QUICK })
+    assert.equal(await shell(engine, id, 'cat /file /version'), 'data\n1')
   })
 
   it('--rm does not remove it between the two, and a restart policy starts neither of them meanwhile', async () => {
