@@ -1,7 +1,7 @@
 /** One answer to `get`: frames of a blob as its pieces land, in order, or by file, until it is whole or has failed. */
 import { stat } from 'node:fs/promises'
 import type { ServerResponse } from 'node:http'
-import { asDarnerError, DarnerError } from '../src/base/errors.ts'
+import { asDarnerError } from '../src/base/errors.ts'
 import { abortable } from '../src/base/signals.ts'
 import { Digester } from '../src/oci/digest.ts'
 import { pieceRange } from '../src/task/task.ts'
@@ -64,14 +64,6 @@ export async function answerGet(
   } finally {
     clearInterval(timer)
   }
-}
-
-/** [from, to) of a blob's `bytes`, as HTTP reads ranges: what reaches over the end stops there. Throws NOT_FOUND where that is nothing. */
-export function partOf(range: NonNullable<GetRequest['range']>, bytes: number): { from: number; to: number } {
-  const from = 'last' in range ? Math.max(0, bytes - range.last) : range.from
-  const to = Math.min(bytes, ('last' in range ? undefined : range.to) ?? bytes)
-  if (from < to) return { from, to }
-  throw new DarnerError('NOT_FOUND', `the range begins at byte ${from}, the content has ${bytes} bytes`)
 }
 
 /** Headers that name the store's file; undefined when it is just being renamed, and the bytes are sent instead. */

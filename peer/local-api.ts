@@ -5,9 +5,11 @@ import type { FastifyInstance } from 'fastify'
 import { asDarnerError, DarnerError } from '../src/base/errors.ts'
 import type { ContentRequest } from '../src/contracts/content.ts'
 import { parseDigest } from '../src/oci/digest.ts'
+import { originName } from '../src/task/origin.ts'
+import { partOf } from '../src/task/part.ts'
 import { type GetManifestReply, GetManifestRequest, GetRequest, type PutReply } from '../src/wire/get-stream.ts'
 import { registerCareRoutes } from './care-routes.ts'
-import { answerGet, partOf } from './get-answer.ts'
+import { answerGet } from './get-answer.ts'
 import { GetRates } from './get-rates.ts'
 import type { Peer } from './peer.ts'
 
@@ -26,7 +28,7 @@ export function registerPeerRoutes(app: FastifyInstance, peer: Peer): void {
     const gone = goneOf(request.raw.socket)
     await using content = await peer.engine.openStored(contentRequest(request.body), { signal: gone.signal })
     using _rate = rates.wish(content.stored.task.id, rateBytesPerSec)
-    const part = range === undefined ? undefined : partOf(range, content.bytes)
+    const part = range === undefined ? undefined : partOf(range, content.bytes, originName(request.body.origin))
     reply.hijack()
     const way = { order, part, ...(byFile === undefined ? {} : { byFile }) }
     await answerGet(reply.raw, content, way, gone.signal)

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { chmod, chown, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
@@ -316,7 +316,7 @@ async function beside(one: Case, env: Record<string, string> = {}): Promise<void
 }
 
 describe('darner get beside curl, without an agent', function () {
-  this.timeout(30_000)
+  this.timeout(60_000)
   before(function () {
     needs(this, { programs: ['curl'] })
   })
@@ -324,7 +324,7 @@ describe('darner get beside curl, without an agent', function () {
 })
 
 describe('darner get beside curl, through an agent', function () {
-  this.timeout(120_000)
+  this.timeout(280_000)
   before(function () {
     needs(this, { programs: ['curl'] })
   })
@@ -336,7 +336,7 @@ describe('darner get beside curl, through an agent', function () {
 })
 
 describe('darner get, as curl does it', function () {
-  this.timeout(30_000)
+  this.timeout(60_000)
   before(function () {
     needs(this, { programs: ['curl'] })
   })
@@ -440,7 +440,7 @@ describe('darner get, as curl does it', function () {
     }
   })
 
-  it('keeps the mode of the file that it replaces, and gives a new one what the umask leaves', async () => {
+  it('keeps mode and owner of the file that it replaces, and gives a new one what the umask leaves', async () => {
     await using origin = await anOrigin()
     await using dir = await aDir()
     const site = { origin, other: origin, folder: dir.path }
@@ -454,8 +454,13 @@ describe('darner get, as curl does it', function () {
     await both()
     const [fresh, own] = await modes()
     assert.equal(own, fresh)
-    for (const name of ['by-curl', 'by-darner']) await chmod(join(dir.path, name), 0o640)
+    for (const name of ['by-curl', 'by-darner']) {
+      await chmod(join(dir.path, name), 0o640)
+      if (process.geteuid?.() === 0) await chown(join(dir.path, name), 65_534, 65_533)
+    }
     await both()
+    const [theirs, ours] = await Promise.all(['by-curl', 'by-darner'].map((name) => stat(join(dir.path, name))))
+    assert.deepEqual([ours?.uid, ours?.gid], [theirs?.uid, theirs?.gid])
     assert.deepEqual(
       (await modes()).map((mode) => mode & 0o777),
       [0o640, 0o640],

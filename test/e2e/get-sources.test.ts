@@ -21,7 +21,7 @@ const TITLE = 'org.opencontainers.image.title'
 
 async function get(args: readonly string[], env: Record<string, string> = {}) {
   const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()]
-  const signal = AbortSignal.timeout(60_000)
+  const signal = AbortSignal.timeout(120_000)
   const all = { HOME: '/nowhere', DARNER_SOCKET: '/nowhere', PATH: process.env.PATH ?? '', ...env }
   const code = await runProgram(['get', ...args], { env: all, stdin, stdout, stderr, signal })
   return { code, out: String(stdout.read() ?? ''), err: String(stderr.read() ?? '') }
@@ -33,7 +33,7 @@ const socket = (swarm: { directory: string }, agent: number) => ({
 })
 
 describe('darner get oci://', function () {
-  this.timeout(60_000)
+  this.timeout(180_000)
   before(function () {
     needs(this, { programs: ['docker-registry'] })
   })
@@ -124,7 +124,7 @@ describe('darner get oci://', function () {
 })
 
 describe('darner get s3://', function () {
-  this.timeout(60_000)
+  this.timeout(180_000)
 
   it('brings an object and all below a prefix, with an agent and alone', async () => {
     await using s3 = await anS3()
@@ -155,7 +155,7 @@ describe('darner get s3://', function () {
 })
 
 describe('darner get --recursive', function () {
-  this.timeout(60_000)
+  this.timeout(180_000)
 
   const page = (...links: string[]) => ({
     body: `<html><body>${links.map((link) => `<a href="${link}">x</a>`).join('\n')}</body></html>`,
@@ -256,7 +256,7 @@ describe('darner get --recursive', function () {
 })
 
 describe('darner get, as the swarm shares', function () {
-  this.timeout(60_000)
+  this.timeout(180_000)
 
   it('knows a signed URL by what is left of it, and gives the content only to who has a right of their own', async () => {
     await using origin = await anOrigin()

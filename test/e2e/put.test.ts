@@ -16,12 +16,12 @@ const MIB = 1024 * 1024
 async function darner(swarm: Swarm, agent: number, args: readonly string[], stdin: Readable = new PassThrough()) {
   const [stdout, stderr] = [new PassThrough(), new PassThrough()]
   const env = { HOME: '/nowhere', DARNER_SOCKET: join(swarm.directory, `agent-${agent}.sock`) }
-  const code = await runProgram(args, { env, stdin, stdout, stderr, signal: AbortSignal.timeout(60_000) })
+  const code = await runProgram(args, { env, stdin, stdout, stderr, signal: AbortSignal.timeout(120_000) })
   return { code, out: String(stdout.read() ?? ''), err: String(stderr.read() ?? '') }
 }
 
 describe('darner put', function () {
-  this.timeout(60_000)
+  this.timeout(180_000)
 
   it('gives a file to all hosts, by its digest, also when the one that put it is gone', async () => {
     await using swarm = await aSwarm({ peers: 2 })

@@ -1,5 +1,4 @@
 /** Who writes a draft now: a link that names its process, made and taken over in one step each, and worth nothing once that ended. */
-import { createHash } from 'node:crypto'
 import { readFileSync, readlinkSync } from 'node:fs'
 import { readlink, rename, symlink, unlink } from 'node:fs/promises'
 import { systemCode } from '../../base/errors.ts'
@@ -66,7 +65,7 @@ function hostName(): string {
   }
   const machine = read(() => readFileSync('/etc/machine-id', 'utf8'))
   const space = read(() => readlinkSync('/proc/self/ns/pid'))
-  return createHash('sha256').update(`${machine}${space}`).digest('hex').slice(0, 12)
+  return `${machine.slice(0, 12)}-${space.replaceAll(/\D/g, '')}`
 }
 
 function isOver(holder: string): boolean {

@@ -2,7 +2,7 @@
  * What is known of a half-written draft: which content it is of, and a hash of each chunk, so that a later run can tell what of
  * it is right, whatever a crash left. Lines: one JSON record, then one SHA-256 a chunk.
  */
-import { createHash, type Hash } from 'node:crypto'
+import type { Hash } from 'node:crypto'
 import { readSync, writeSync } from 'node:fs'
 import type { Version } from '../../contracts/origin.ts'
 
@@ -16,10 +16,13 @@ export interface Note {
   readonly version: Version
 }
 
+/** Loaded when it is needed: a get through the agent hashes nothing. */
+const sha256 = (): Hash => process.getBuiltinModule('node:crypto').createHash('sha256')
+
 /** Writes notes while the draft grows in order. */
 export class DraftNotes {
   readonly #fd: number
-  #hash: Hash = createHash('sha256')
+  #hash: Hash = sha256()
   #filled = 0
 
   /** `fd` is the notes' file, open for appending. */
@@ -35,7 +38,7 @@ export class DraftNotes {
       at += part.byteLength
       if (this.#filled < CHUNK_BYTES) return
       writeSync(this.#fd, `${this.#hash.digest('hex')}\n`)
-      this.#hash = createHash('sha256')
+      this.#hash = sha256()
       this.#filled = 0
     }
   }
@@ -66,7 +69,7 @@ export function checkChunks(fd: number, hashes: readonly string[], seen: (bytes:
       if (got === 0) return number
       filled += got
     }
-    if (createHash('sha256').update(buffer).digest('hex') !== hash) return number
+    if (sha256().update(buffer).digest('hex') !== hash) return number
     seen(buffer)
   }
   return hashes.length

@@ -3,7 +3,6 @@
  * next one can go on with; one process at a time has it, others write drafts of their own that nobody goes on with.
  */
 
-import { createHash } from 'node:crypto'
 import { constants, ftruncateSync, writeSync } from 'node:fs'
 import { type FileHandle, lstat, open, readFile, realpath, rename, stat, unlink } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
@@ -118,7 +117,7 @@ export class FileTarget implements Target {
 
 async function openDraft(path: string): Promise<Draft> {
   const base = basename(path)
-  const short = Buffer.byteLength(base) > MAX_NAME_BYTES ? createHash('sha256').update(base).digest('hex') : base
+  const short = Buffer.byteLength(base) > MAX_NAME_BYTES ? digestOf(base) : base
   const stem = join(dirname(path), `.${short}.darner`)
   const lock = await takeDraft(`${stem}-lock`)
   if (lock === undefined) {
@@ -138,6 +137,10 @@ async function openDraft(path: string): Promise<Draft> {
     await lock.release()
     throw error
   }
+}
+
+function digestOf(text: string): string {
+  return process.getBuiltinModule('node:crypto').createHash('sha256').update(text).digest('hex')
 }
 
 /** Opens or makes a file that is ours alone: no link that somebody put there, no second name, no other owner. */

@@ -4,10 +4,11 @@ import { stat } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { DarnerError, systemCode } from '../../base/errors.ts'
 import { algorithmOf, Digester, parseDigest } from '../../oci/digest.ts'
+import { partOf } from '../../task/part.ts'
 import type { GetSummary } from '../../wire/get-frames.ts'
 import type { CommandContext } from '../context.ts'
 import { openTarget } from './open-target.ts'
-import type { Range, Ways } from './order.ts'
+import type { Ways } from './order.ts'
 import { paced } from './paced.ts'
 
 /** Throws BAD_ARGUMENT, NOT_FOUND, DIGEST_MISMATCH. */
@@ -54,11 +55,4 @@ export async function fetchFile(
   await target.finish({ mtimeMs: ways.remoteTime ? seen.mtimeMs : undefined })
   const seconds = (performance.now() - started) / 1000
   return { digest: got, bytes, seconds, from: { origin: bytes, supernode: 0, peers: 0 }, pieces: 0 }
-}
-
-function partOf(range: Range, bytes: number, path: string): { from: number; to: number } {
-  const from = 'last' in range ? Math.max(0, bytes - range.last) : range.from
-  const to = Math.min(bytes, ('last' in range ? undefined : range.to) ?? bytes)
-  if (from < to) return { from, to }
-  throw new DarnerError('NOT_FOUND', `${path}: the range begins at byte ${from}, the file has ${bytes} bytes`)
 }

@@ -2,19 +2,21 @@
 import { homedir } from 'node:os'
 import { basename } from 'node:path'
 import { DarnerError } from '../../base/errors.ts'
-import { isDigest } from '../../oci/digest.ts'
 import type { Credential } from '../../task/origin.ts'
 import { PUT_ORIGIN } from '../../task/put-origin.ts'
 import type { CommandContext } from '../context.ts'
 import type { Order } from './order.ts'
 import { readHeaders } from './read-options.ts'
 
+/** As `src/oci/digest.ts` has it, which loads what hashes. */
+const DIGEST = /^(sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128})$/
+
 export type Options = Readonly<Record<string, unknown>>
 
 /** Throws BAD_ARGUMENT, and what finding credentials, or the file that an oci reference means, throws. */
 export async function orderOf(text: string, options: Options, context: CommandContext): Promise<Order> {
   const digest = typeof options.digest === 'string' ? options.digest : undefined
-  if (isDigest(text)) return putOrder(text, digest)
+  if (DIGEST.test(text)) return putOrder(text, digest)
   const url = URL.canParse(text) ? new URL(text) : undefined
   switch (url?.protocol) {
     case 'http:':
