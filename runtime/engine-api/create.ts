@@ -5,7 +5,7 @@ import type { HealthCheck } from '../../src/wire/container-options.ts'
 import { CONTAINER_NAME, CreateRequest } from '../../src/wire/local-api.ts'
 import { readImageConfig } from '../spec/image-config.ts'
 import type { DockerApp, DockerParts } from './context.ts'
-import { StatusError } from './errors.ts'
+import { dockerError, StatusError } from './errors.ts'
 import { HostConfig, readHostConfig, refuseUnusable } from './host-config.ts'
 
 const OptText = () => Type.Optional(Type.Union([Type.String({ maxLength: 65_536 }), Type.Null()]))
@@ -103,7 +103,7 @@ export function createRoute(app: DockerApp, parts: DockerParts): void {
   )
 }
 
-/** What depends on other containers and on the image: `--volumes-from` and `--publish-all`. */
+/** What depends on other containers and on the image: `--volumes-from` and `--publish-all`. Throws 400. */
 async function lookedUp(
   asked: CreateRequest,
   { VolumesFrom, PublishAllPorts }: HostConfig,
@@ -113,7 +113,7 @@ async function lookedUp(
   for (const word of VolumesFrom ?? []) {
     const [name = '', mode = ''] = word.split(':')
     if (!['', 'ro', 'rw', 'z', 'Z'].includes(mode)) throw new StatusError(400, `invalid mode: ${mode}`)
-    for (const mount of runtime.containers.entry(name).record.request.mounts ?? []) {
+    for (const mount of mountsOf(name, runtime)) {
       if (mount.type === 'tmpfs' || mounts.some(({ target }) => target === mount.target)) continue
       const { anonymous: _its, ...rest } = mount
       mounts.push(mode === 'ro' ? { ...rest, readonly: true } : rest)
@@ -131,6 +131,15 @@ async function lookedUp(
     }
   }
   return { ...(mounts.length > 0 ? { mounts } : {}), ...(publish.length > 0 ? { publish } : {}) }
+}
+
+/** Throws 400: to a 404 clients answer with a pull of the image. */
+function mountsOf(name: string, runtime: DockerParts['runtime']): NonNullable<CreateRequest['mounts']> {
+  try {
+    return runtime.containers.entry(name).record.request.mounts ?? []
+  } catch (error) {
+    throw new StatusError(400, dockerError(error, 'volumes-from').message)
+  }
 }
 
 const KNOWN = new Set(Object.keys(CreateBody.properties))

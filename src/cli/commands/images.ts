@@ -35,8 +35,7 @@ export const action: Action = async ([repository], options, context) => {
     CreatedSince: 'CREATED',
     Size: 'SIZE',
   }
-  const once = options.quiet === true ? [...new Map(rows.map((row) => [row.ID, row])).values()] : rows
-  printList(once, { columns, quiet: 'ID' }, options, context)
+  printList(rows, { columns, quiet: 'ID' }, options, context)
   return 0
 }
 

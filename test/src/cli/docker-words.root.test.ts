@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PassThrough, Readable } from 'node:stream'
@@ -246,6 +247,22 @@ describe("docker's words of darner", function () {
       ),
       'there\n1',
     )
+    const disk = join(docker.directory, 'disk')
+    const numbers = /^ *(\d+) +(\d+) +\d+ (?:sd|vd|nvme|loop)\S*$/m
+      .exec(await readFile('/proc/partitions', 'utf8'))
+      ?.slice(1)
+    if (numbers !== undefined) {
+      execFileSync('mknod', [disk, 'b', ...numbers])
+      const limits = await run(
+        '--device-read-bps',
+        `${disk}:1m`,
+        'busybox',
+        'sh',
+        '-c',
+        'cat /sys/fs/cgroup/blkio/blkio.throttle.read_bps_device /sys/fs/cgroup/io.max 2>/dev/null; true',
+      )
+      assert.match(limits, new RegExp(`^${numbers.join(':')} .*1048576`, 'm'))
+    }
     for (const [args, why] of [
       [['--mount', 'type=bind'], /target is required/],
       [['--restart', 'maybe'], /no, always, unless-stopped or on-failure/],
