@@ -184,7 +184,7 @@ export class Lifecycle {
 
   async #ended(entry: Entry, event: 'exit' | 'lost', fact: ExitFact, error?: string): Promise<void> {
     const oomKilled = existsSync(join(entry.bundle.path, 'oom')) ? true : undefined
-    if (oomKilled) this.tell(entry, 'oom')
+    if (oomKilled && entry.record.oomKills === undefined) this.tell(entry, 'oom')
     await this.move(entry, event, { ...fact, error, oomKilled, pid: undefined, conmonPid: undefined })
     this.#parts.fault('exit:recorded')
     const reply = { exitCode: fact.exitCode, ...(error === undefined ? {} : { error }) }

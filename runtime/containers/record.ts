@@ -31,6 +31,8 @@ const Stored = Type.Object({
   conmonPid: Type.Optional(Type.Integer()),
   exitCode: Type.Optional(Type.Integer()),
   oomKilled: Type.Optional(Type.Boolean()),
+  /** Processes of this run that were killed for memory, as far as that was told. */
+  oomKills: Type.Optional(Type.Integer()),
   error: Type.Optional(Type.String()),
   /** The end was asked for: no restart policy applies. */
   stopRequested: Type.Optional(Type.Boolean()),

@@ -53,6 +53,7 @@ export class Runs {
         hookResults: undefined,
         ...(extension ? { endDue: true } : {}),
         oomKilled: undefined,
+        oomKills: undefined,
         stopRequested: undefined,
         health: undefined,
         restartCount,

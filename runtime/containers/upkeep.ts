@@ -5,10 +5,12 @@ import type { Scope } from '../../src/base/scope.ts'
 import type { HookResult } from '../../src/wire/rich-api.ts'
 import type { RunExtension } from '../rich/extension.ts'
 import { rotateIfLong } from '../shim/rotate.ts'
+import type { HostFacts } from '../spec/spec.ts'
 import type { ContainerIndex } from './index-of.ts'
 import type { Launcher } from './launch.ts'
 import type { Entry, Lifecycle, RunObserver } from './lifecycle.ts'
 import type { Locks } from './locks.ts'
+import { readOomKills } from './oom.ts'
 import { wantsStartWithAgent } from './restart.ts'
 import { ALIVE } from './states.ts'
 
@@ -20,6 +22,7 @@ export interface UpkeepParts {
   readonly clock: Clock
   readonly log: Log
   readonly extension?: RunExtension
+  readonly host: Pick<HostFacts, 'cgroups'>
   readonly observers: ReadonlySet<RunObserver>
   readonly scope: Scope
   readonly start: (entry: Entry, options: { signal: AbortSignal; restartCount: number }) => Promise<void>
@@ -106,6 +109,19 @@ export class Upkeep {
     }
   }
 
+  /** A process inside may have been killed while the container goes on. */
+  async #countOomKills(entry: Entry): Promise<void> {
+    const { host, launcher, life, locks } = this.#parts
+    const { cgroupPath } = launcher.factsOf(entry.record, entry.bundle)
+    const kills = (await readOomKills(host.cgroups, cgroupPath)) ?? 0
+    if (kills <= (entry.record.oomKills ?? 0)) return
+    await locks.hold(entry.id, async () => {
+      if (entry.record.status !== 'running' || kills <= (entry.record.oomKills ?? 0)) return
+      await life.save(entry, { ...entry.record, oomKills: kills }, false)
+      life.tell(entry, 'oom', { kills: String(kills) })
+    })
+  }
+
   async #rotate(entry: Entry): Promise<void> {
     const { maxBytes, maxFiles = 1 } = entry.record.request.log ?? {}
     if (maxBytes !== undefined) await rotateIfLong(entry.bundle, { maxBytes, maxFiles })
@@ -118,6 +134,7 @@ export class Upkeep {
         if (!ALIVE.includes(entry.record.status)) continue
         this.checkExit(entry.id)
         this.background(entry.id, () => this.#rotate(entry))
+        this.background(entry.id, () => this.#countOomKills(entry))
       }
     }
   }

@@ -94,6 +94,8 @@ export const ContainerView = Type.Object({
   finishedAt: Type.Optional(Type.Number()),
   exitCode: Type.Optional(Type.Integer()),
   oomKilled: Type.Optional(Type.Boolean()),
+  /** Processes of this run that the kernel killed for memory, the first one or any other. */
+  oomKills: Type.Optional(Type.Integer()),
   error: Type.Optional(Type.String()),
   restartCount: Type.Optional(Type.Integer()),
   health: Type.Optional(
