@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FAULT_POINTS } from '../../../runtime/containers/launch.ts'
@@ -7,22 +7,9 @@ import { aDir } from '../../fixtures/a-dir.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
 import { anEngine, type EngineFixture } from '../../fixtures/an-engine.ts'
 import { anEngineProcess } from '../../fixtures/an-engine-process.ts'
+import { processesOf } from '../../fixtures/processes-of.ts'
 
 const never = new AbortController().signal
-
-/** Argument lists of the processes that name `dir`: conmons and runtimes of its engine. */
-function processesOf(dir: string): string[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
-    .flatMap((pid) => {
-      try {
-        return [readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')]
-      } catch {
-        return [] // it ended while the list was read
-      }
-    })
-    .filter((line) => line.includes(dir))
-}
 
 /** What a runtime keeps, leaving out crun's cache of seccomp programs. */
 async function containersIn(root: string): Promise<string[]> {
