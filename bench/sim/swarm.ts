@@ -36,6 +36,8 @@ const TRACE = 15
 const STARTED = 3
 const CANCELLED = 16
 const TOLD = 17
+const OFFERED = 18
+const ANSWERED = 19
 
 /** What a child tells of a piece. */
 const HERE = 0
@@ -85,8 +87,9 @@ export class Swarm {
   #tracedBytes = 0
   #replaced = 0
   #churnOwed = 0
-  /** Bytes of cancelled pieces that went before the cancel came. */
+  /** Bytes of pieces that were dropped, as far as they went. */
   #abortedBytes = 0
+  #declined = 0
   #arrivals = 0
 
   constructor(options: SimOptions) {
@@ -182,6 +185,12 @@ export class Swarm {
         break
       case STARTED:
         this.#started(this.#host(a), b, c)
+        break
+      case OFFERED:
+        this.#offered(this.#host(a), this.#host(b), c)
+        break
+      case ANSWERED:
+        this.#answered(this.#host(a), b, c)
         break
       case CANCELLED:
         this.#cancelled(this.#host(a), this.#host(b), c)
@@ -322,7 +331,7 @@ export class Swarm {
     removeWaiting(parent.waiting, ({ seat }) => seat.child === child)
     for (let at = parent.asking.length - 1; at >= 0; at--)
       if (parent.asking[at]?.child === child) parent.asking.splice(at, 1)
-    if (!parent.sending) this.#pump(parent)
+    this.#pump(parent)
   }
 
   #act(host: Host): void {
@@ -368,31 +377,56 @@ export class Swarm {
     if (!seat) return
     if (piece < 0) parent.asking.push(seat)
     else parent.waiting.push({ seat, piece })
-    if (!parent.sending) this.#pump(parent)
+    this.#pump(parent)
   }
 
-  /** Starts the next piece on an idle uplink: a named one before those that the parent chooses. */
+  /** Starts the next piece on an idle uplink, of those that children took or asked for, and offers more. */
   #pump(parent: Host): void {
+    while (this.#offer(parent));
     while (!parent.sending) {
-      const named = parent.waiting.shift()
-      if (named) {
-        const child = this.#host(named.seat.child)
-        if (!this.#connected(parent, child)) continue
-        parent.handout.named(named.seat, named.piece, this.#nowMs)
-        this.#send(parent, named.seat, named.piece)
-      } else if (!this.#choose(parent)) return
+      const next = parent.waiting.shift()
+      if (!next) return
+      const child = this.#host(next.seat.child)
+      if (!this.#connected(parent, child)) continue
+      parent.handout.named(next.seat, next.piece, this.#nowMs)
+      this.#send(parent, next.seat, next.piece)
     }
   }
 
-  /** Gives one of the waiting children a piece of the parent's choice. */
-  #choose(parent: Host): boolean {
+  /** Offers one of the waiting children a piece of the parent's choice. */
+  #offer(parent: Host): boolean {
     const { asking, handout } = parent
     if (asking.length === 0) return false
     const given = handout.give(asking, this.#nowMs)
-    if (!given) return false
-    const [seat] = asking.splice(given.at, 1)
-    if (seat) this.#send(parent, seat, given.piece)
+    const [seat] = given ? asking.splice(given.at, 1) : []
+    if (!given || !seat) return false
+    const child = this.#host(seat.child)
+    this.#queue.push(this.#nowMs + this.#latency(parent, child), OFFERED, child.index, parent.index, given.piece)
     return true
+  }
+
+  /** An offer reaches the child, which answers at once. */
+  #offered(child: Host, parent: Host, piece: number): void {
+    if (!child.plan || !child.alive || child.doneMs > 0 || !this.#connected(child, parent)) return
+    const taken = child.plan.pieceOffered(parent.index, piece, this.#nowMs)
+    if (!taken) this.#declined++
+    this.#act(child)
+    const atMs = this.#nowMs + this.#latency(child, parent)
+    this.#queue.push(atMs, ANSWERED, parent.index, child.index, piece * 2 + (taken ? 1 : 0))
+  }
+
+  #answered(parent: Host, child: number, code: number): void {
+    const seat = this.#host(child).seats.find((one) => one.parent === parent)?.seat
+    if (!seat || !parent.alive) return
+    const piece = code >> 1
+    if ((code & 1) === 1) {
+      parent.handout.taken(seat, piece, this.#nowMs)
+      parent.waiting.push({ seat, piece })
+    } else {
+      parent.handout.failed(seat, piece)
+      parent.asking.push(seat)
+    }
+    this.#pump(parent)
   }
 
   #send(parent: Host, seat: Seat<number>, piece: number): void {
@@ -443,10 +477,11 @@ export class Swarm {
   /** Tells the parents that a piece is coming, isn't after all, or is here. */
   #tell(child: Host, what: number, piece: number): void {
     const { zones, zoneLatencyMs } = this.#options
+    const waitMs = what === HERE ? this.#options.tellMs : 0
     const code = piece * 4 + what
-    this.#queue.push(this.#nowMs + this.#latency(child, child), TOLD, child.index, code, 0)
+    this.#queue.push(this.#nowMs + waitMs + this.#latency(child, child), TOLD, child.index, code, 0)
     if (zones > 1)
-      this.#queue.push(this.#nowMs + zoneLatencyMs + this.#latency(child, child), TOLD, child.index, code, 1)
+      this.#queue.push(this.#nowMs + zoneLatencyMs + waitMs + this.#latency(child, child), TOLD, child.index, code, 1)
   }
 
   /** What a child told reaches its parents in its own zone, or those in others. */
@@ -459,7 +494,7 @@ export class Swarm {
       else {
         if (what === LOST) parent.handout.lost(seat, piece)
         else parent.handout.holds(seat, piece)
-        if (!parent.sending) this.#pump(parent)
+        this.#pump(parent)
       }
     }
   }
@@ -472,21 +507,24 @@ export class Swarm {
   #sent(parent: Host, serial: number): void {
     if (parent.sendSerial !== serial) return
     parent.sending = false
-    if (parent.sendSeat) parent.handout.sent(parent.sendSeat, parent.sendPiece)
+    if (parent.sendSeat) parent.handout.sent(parent.sendSeat, parent.sendPiece, this.#nowMs)
     this.#pump(parent)
   }
 
   /** A cancel reaches the parent: out of its queue, or off its uplink in the middle of the piece. */
   #cancelled(parent: Host, child: Host, piece: number): void {
-    removeWaiting(parent.waiting, (one) => one.seat.child === child.index && one.piece === piece)
     const at = this.#drop(child, parent.index, piece)
     const { sendSeat } = parent
+    const seat = child.seats.find((one) => one.parent === parent)?.seat
+    if (seat && removeWaiting(parent.waiting, (one) => one.seat === seat && one.piece === piece)) {
+      parent.handout.failed(seat, piece)
+      this.#pump(parent)
+    }
     if (!parent.sending || sendSeat?.child !== child.index || parent.sendPiece !== piece) return
     parent.handout.failed(sendSeat, piece)
     const unsent = (parent.sendEndMs - this.#nowMs) * parent.upRate
     parent.upBytes -= unsent
     child.downBytes -= unsent
-    this.#abortedBytes += this.#bytesOf(piece) - unsent
     this.#shorten(child, at, unsent)
     parent.sendSerial++
     parent.sending = false
@@ -536,6 +574,7 @@ export class Swarm {
     if (!arrival || arrival.arriveMs > this.#nowMs + 1e-6) return
     host.arrivals.splice(at, 1)
     const { parent, piece } = arrival
+    if (arrival.dropped) this.#abortedBytes += arrival.bytes
     if (arrival.dropped || !host.alive || !host.plan || host.doneMs > 0) return
     host.plan.pieceArrived(parent, piece, this.#nowMs)
     if (host.have.add(piece)) {
@@ -546,7 +585,7 @@ export class Swarm {
         host.announcing = true
         this.#queue.push(this.#nowMs + this.#options.announceMs + this.#latency(host, host), ANNOUNCE, host.index)
       }
-      if (!host.sending) this.#pump(host)
+      this.#pump(host)
       if (host.have.full) this.#finish(host)
       else if (host.have.count - host.reported >= REPORT_PIECES) this.#report(host)
     }
@@ -659,7 +698,7 @@ export class Swarm {
     console.error(
       `${(this.#nowMs / 1000).toFixed(2)} s: have ${haves[0]}..${haves[haves.length >> 1]}..${haves.at(-1)} of ${this.#host(SEED).have.count}, ` +
         `uplinks ${(busy * 100).toFixed(1)} %, waiting ${mean((host) => host.asking.length)}, in flight ${mean((host) => host.plan?.inFlight ?? 0)}, ` +
-        `parents ${mean((host) => host.parents.size)}, replaced ${this.#replaced}, seed copies ${(this.#host(SEED).upBytes / this.#options.bytes).toFixed(3)}`,
+        `parents ${mean((host) => host.parents.size)}, replaced ${this.#replaced}, declined ${this.#declined}, seed copies ${(this.#host(SEED).upBytes / this.#options.bytes).toFixed(3)}`,
     )
     this.#queue.push(this.#nowMs + this.#options.traceMs, TRACE)
   }

@@ -356,16 +356,19 @@ export class Download {
     if (!any) this.#asks.set(name, controller)
     let got = piece
     let body: Uint8Array | undefined
-    const onStart = (started: number) => {
+    const onOffer = (offered: number) => {
+      if (this.#parents.get(channel.parent)?.channel !== channel) return false
+      if (!this.#plan.pieceOffered(channel.parent, offered, clock.monotonicMs())) return false
       // the parent's choice has a name from here on, by which the plan may cancel it
-      if (any) this.#asks.set(askName(channel.parent, started), controller)
-      got = started
-      this.#plan.pieceStarted(channel.parent, started, clock.monotonicMs())
+      this.#asks.set(askName(channel.parent, offered), controller)
+      got = offered
       this.#pump()
+      return true
     }
+    const onStart = (started: number) => this.#plan.pieceStarted(channel.parent, started, clock.monotonicMs())
     try {
       const given = any
-        ? await channel.fetchAny({ signal: controller.signal, onStart })
+        ? await channel.fetchAny({ signal: controller.signal, onOffer, onStart })
         : { piece, body: await channel.fetch(piece, { signal: controller.signal, onStart }) }
       if (given === undefined) {
         this.#plan.parentDrained(channel.parent)

@@ -1,11 +1,11 @@
 /** What the plan knows of one parent: what it holds, what it was asked, how fast it answered. */
 import { type Words, wordsFor } from './plan-bits.ts'
 
-/** One question under way. `piece` is -1 for "any" until its first bytes name it. */
+/** One question under way. `piece` is -1 for "any" until one was offered and taken. */
 export interface Ask {
   piece: number
   readonly any: boolean
-  /** When it was asked; once its first bytes are here, since then. */
+  /** When it was asked, or the offer taken; once its first bytes are here, since then. */
   sinceMs: number
   /** Its first bytes are here. */
   started: boolean

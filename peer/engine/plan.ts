@@ -2,10 +2,10 @@
  * The child's policy: what to ask of which parent next. A state machine without I/O: events come in by method with the instant
  * they happened at, {@link Plan.decide} says what to do about them. Same events and same chance give the same answer.
  *
- * Parents choose what they give: each is asked for "any" piece, one question at a time, and hears what is coming to us, what
- * is here, and what isn't coming after all, so that it gives something else, or that again. A second copy is cancelled at its first
- * bytes. Pieces that a reader waits for are asked for by name, and in the end those that take longer than usual, within a
- * budget of waste. A parent that is late is routed round, then replaced.
+ * Parents choose what they give: each is asked for "any" piece, one question at a time, and offers one. What is here or coming
+ * already is declined, so that nothing comes twice. All parents hear what is coming, what is here, and what isn't coming after all, so
+ * that they offer something else, or that again. Pieces that a reader waits for are asked for by name, and in the end
+ * those that take longer than usual, within a budget of waste. A parent that is late is routed round, then replaced.
  */
 import { type Random, randomBelow } from '../../src/base/clock.ts'
 import type { ReadonlyBitmap } from '../../src/task/bitmap.ts'
@@ -15,7 +15,7 @@ import { type Ask, expectedMs, named, newParent, noteAnswer, type PlanParent, ta
 export interface PlanOptions {
   readonly pieces: number
   readonly pieceBytes: number
-  /** Pieces that may arrive at once, by count and by bytes; never below one. Parents give fewer: this bounds memory. */
+  /** Pieces that may be on their way at once, by count and by bytes; never below one. This bounds memory. */
   readonly maxInFlight: number
   readonly inFlightBytes: number
   /** Questions for "any" under way at one parent; more where there are few parents. */
@@ -83,14 +83,13 @@ export class Plan<P> {
   readonly #demands: Demand[] = []
   readonly #pending: Action<P>[] = []
   #haveCount = 0
-  /** Questions whose answer nobody has begun, and pieces that arrive. */
+  /** Questions to which no piece was offered yet. */
   #anyInFlight = 0
-  #arriving = 0
   /** Named questions for readers. */
   #named = 0
   #wasted = 0
-  /** Second copies that were cancelled at their first bytes. */
-  #cancelled = 0
+  /** Offers of what was here or coming already. */
+  #declined = 0
   /** Smoothed time of an answer over all parents. */
   #usualMs = 0
 
@@ -166,37 +165,32 @@ export class Plan<P> {
   }
 
   /**
-   * The first bytes of an answer are here; call {@link decide} after it. A second copy of what is coming already, and more
-   * than may arrive at once, is cancelled; what arrives of it must not be reported.
+   * A parent offers a piece of its choice. True: it shall send it; call {@link decide} then, and {@link pieceStarted} at its
+   * first bytes. False: that piece is here or coming already, or enough is; the parent will choose another.
    */
-  pieceStarted(id: P, piece: number, nowMs: number): void {
+  pieceOffered(id: P, piece: number, nowMs: number): boolean {
     const parent = this.#parents.get(id)
-    const ask = parent?.asks.find((one) => one.piece === piece) ?? parent?.asks.find((one) => one.piece < 0)
-    if (!parent || !ask || ask.started) return
+    const ask = parent?.asks.find((one) => one.piece < 0)
+    if (!parent || !ask) return false
+    const asked = this.#askedOf.get(piece) ?? []
+    if (hasBit(this.#have, piece) || asked.some((other) => other.suspectMs === 0) || this.#full) {
+      this.#declined++
+      return false
+    }
+    ask.piece = piece
+    ask.sinceMs = nowMs
+    this.#anyInFlight--
+    this.#askedOf.set(piece, [...asked, parent])
+    this.#pending.push({ kind: 'coming', piece })
+    return true
+  }
+
+  /** The first bytes of an answer are here. */
+  pieceStarted(id: P, piece: number, nowMs: number): void {
+    const ask = this.#parents.get(id)?.asks.find((one) => one.piece === piece)
+    if (!ask || ask.started) return
     ask.started = true
     ask.sinceMs = nowMs
-    this.#arriving++
-    if (ask.piece >= 0) return
-    this.#anyInFlight--
-    ask.piece = piece
-    const asked = this.#askedOf.get(piece) ?? []
-    if (
-      hasBit(this.#have, piece) ||
-      asked.some((other) => arrives(other, piece)) ||
-      this.#arriving > this.#mostArriving
-    ) {
-      takeAsk(parent, piece)
-      this.#arriving--
-      this.#cancelled++
-      this.#pending.push({ kind: 'cancel', parent: id, piece })
-      return
-    }
-    this.#askedOf.set(piece, [...asked, parent])
-    for (const other of asked) {
-      // asked for by name, and another was quicker
-      if (other.suspectMs === 0) this.#cancel(other, piece)
-    }
-    this.#pending.push({ kind: 'coming', piece })
   }
 
   /** The channel ended: what was asked there may come from elsewhere. */
@@ -299,7 +293,7 @@ export class Plan<P> {
   /** The plan as text for people: one line for the task, one per parent. */
   describe(): string {
     const lines = [
-      `pieces ${this.#haveCount}/${this.#options.pieces} arriving ${this.#arriving} asked ${this.inFlight} cancelled ${this.#cancelled} wasted ${this.#wasted}`,
+      `pieces ${this.#haveCount}/${this.#options.pieces} coming ${this.#askedOf.size} asked ${this.inFlight} declined ${this.#declined} wasted ${this.#wasted}`,
     ]
     for (const parent of this.#order) {
       const state = parent.suspectMs > 0 ? ' late' : ''
@@ -310,16 +304,17 @@ export class Plan<P> {
     return lines.join('\n')
   }
 
-  get #mostArriving(): number {
+  /** As many pieces are on their way as may be. */
+  get #full(): boolean {
     const { maxInFlight, inFlightBytes, pieceBytes } = this.#options
-    return Math.max(1, Math.min(maxInFlight, Math.floor(inFlightBytes / pieceBytes)))
+    return this.#askedOf.size >= Math.max(1, Math.min(maxInFlight, Math.floor(inFlightBytes / pieceBytes)))
   }
 
   #askAny(actions: Action<P>[], nowMs: number): void {
     const most = Math.max(this.#options.perParent, Math.ceil(LEAST_ANY / this.#order.length))
     for (const parent of this.#order) {
       if (parent.drained || parent.suspectMs > 0) continue
-      while (parent.asks.length < most) {
+      for (let open = parent.asks.length - named(parent); open < most; open++) {
         parent.asks.push({ piece: -1, any: true, sinceMs: nowMs, started: false })
         this.#anyInFlight++
         actions.push({ kind: 'askAny', parent: parent.id })
@@ -402,7 +397,6 @@ export class Plan<P> {
 
   /** A question is over. When it was the last for its piece, that isn't coming any more. */
   #unask(parent: PlanParent<P>, ask: Ask): void {
-    if (ask.started) this.#arriving--
     if (!ask.any) this.#named--
     if (ask.piece < 0) {
       this.#anyInFlight--
@@ -428,9 +422,4 @@ export class Plan<P> {
     this.parentLeft(parent.id)
     this.#pending.push({ kind: 'replace', parent: parent.id, reason })
   }
-}
-
-/** Whether a piece is on its way from this parent, as far as can be told. */
-function arrives<P>(parent: PlanParent<P>, piece: number): boolean {
-  return parent.suspectMs === 0 && parent.asks.some((ask) => ask.piece === piece && ask.started)
 }

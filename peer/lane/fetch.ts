@@ -223,6 +223,9 @@ export class FetchSide implements LinkHandler, ChannelHost {
       case FRAME.GONE:
         this.#gone(channel, header)
         return
+      case FRAME.OFFER:
+        this.#offered(channel, header)
+        return
       case FRAME.ENDED:
         this.#ended(channel, refusalOf(header.number), decodeText(payload))
         return
@@ -238,6 +241,22 @@ export class FetchSide implements LinkHandler, ChannelHost {
     channel.end(error)
     this.#opening.get(channel.number)?.reject(error)
     this.#link.send(FRAME.CLOSE, { channel: channel.number })
+  }
+
+  #offered(channel: LaneChannel, { request, number: piece }: FrameHeader): void {
+    const wanted = channel.wanted.get(request)
+    if (wanted?.piece !== undefined || wanted === undefined || piece >= channel.pieces) {
+      throw new DarnerError(
+        'PROTOCOL_VIOLATION',
+        `piece ${piece} of ${channel.task.id} offered for request ${request}, which is not open to it`,
+      )
+    }
+    // a question that was taken back is answered with GONE
+    if (wanted.dropped) return
+    const taken = wanted.onOffer?.(piece) ?? true
+    if (taken) wanted.piece = piece
+    this.#link.send(taken ? FRAME.TAKE : FRAME.PASS, { channel: channel.number, request })
+    this.meter(channel)
   }
 
   #gone(channel: LaneChannel, header: FrameHeader): void {
@@ -302,14 +321,13 @@ export class FetchSide implements LinkHandler, ChannelHost {
   }
 
   #lengthOf(wanted: Wanted, piece: number): number {
-    const { task, pieces } = wanted.channel
-    if (piece >= pieces || (wanted.piece !== undefined && wanted.piece !== piece)) {
+    const { task } = wanted.channel
+    if (wanted.piece !== piece) {
       throw new DarnerError(
         'PROTOCOL_VIOLATION',
-        `piece ${piece} of ${task.id} in place of ${wanted.piece ?? `one of ${pieces}`}`,
+        `piece ${piece} of ${task.id} in place of ${wanted.piece ?? 'one that was offered'}`,
       )
     }
-    wanted.piece = piece
     const { from, to } = pieceRange(task, piece)
     return to - from
   }

@@ -162,7 +162,9 @@ export class LaneLink {
    * `maxQueuedBytes` pile up loses the link.
    */
   send(type: FrameType, fields: FrameFields, payload?: Uint8Array): void {
-    this.#queue(frame(type, fields, payload), type !== FRAME.HAVE && type !== FRAME.TELL)
+    // what is coming must be known before others offer it; what is here was told as coming before
+    const news = type === FRAME.HAVE || (type === FRAME.TELL && (fields.flags ?? 0) === 0)
+    this.#queue(frame(type, fields, payload), !news)
   }
 
   /** Queues a small frame that must not overtake bulk bytes queued before it. */

@@ -2,7 +2,7 @@
 import { DarnerError } from '../../src/base/errors.ts'
 import { abortable } from '../../src/base/signals.ts'
 import type { Priority } from '../../src/contracts/content.ts'
-import type { FetchOptions, ParentChannel, PeerId } from '../../src/contracts/exchange.ts'
+import type { FetchAnyOptions, FetchOptions, ParentChannel, PeerId } from '../../src/contracts/exchange.ts'
 import { Bitmap, type ReadonlyBitmap } from '../../src/task/bitmap.ts'
 import { pieceCount, pieceRange, type Task } from '../../src/task/task.ts'
 import type { Run } from '../../src/wire/lane.ts'
@@ -20,6 +20,8 @@ export interface Wanted {
   /** Nobody waits any more; what still arrives is thrown away. */
   dropped: boolean
   readonly onStart: ((piece: number) => void) | undefined
+  /** Of a piece of the parent's choice: whether to take what it offers. */
+  readonly onOffer: ((piece: number) => boolean) | undefined
   readonly resolve: (got: { piece: number; body: Uint8Array } | undefined) => void
   readonly reject: (error: Error) => void
 }
@@ -112,13 +114,13 @@ export class LaneChannel implements ParentChannel {
     return got.body
   }
 
-  async fetchAny(options: FetchOptions): Promise<{ piece: number; body: Uint8Array } | undefined> {
+  async fetchAny(options: FetchAnyOptions): Promise<{ piece: number; body: Uint8Array } | undefined> {
     return this.#want(undefined, options)
   }
 
   async #want(
     piece: number | undefined,
-    { signal, onStart }: FetchOptions,
+    { signal, onStart, onOffer }: FetchAnyOptions,
   ): Promise<{ piece: number; body: Uint8Array } | undefined> {
     while (this.wanted.size >= this.#maxRequests) {
       signal.throwIfAborted()
@@ -149,6 +151,7 @@ export class LaneChannel implements ParentChannel {
       filled: 0,
       dropped: false,
       onStart,
+      onOffer,
       resolve,
       reject,
     }

@@ -91,6 +91,10 @@ export class ServeSide implements LinkHandler {
     this.#parts.onClosed(error)
   }
 
+  onTick(): void {
+    for (const channel of this.#channels.values()) channel.tick()
+  }
+
   async onFrame(header: FrameHeader): Promise<void> {
     if (header.type === FRAME.OPEN) {
       this.#open(header, await this.#link.payload(header))
@@ -116,6 +120,9 @@ export class ServeSide implements LinkHandler {
         return this.#any(channel, header)
       case FRAME.CANCEL:
         return this.#cancel(channel, header.request)
+      case FRAME.TAKE:
+      case FRAME.PASS:
+        return this.#answered(channel, header)
       case FRAME.TELL:
         return channel.told(decodeRuns(payload, channel.pieces), header.flags)
       case FRAME.CREDIT:
@@ -257,9 +264,9 @@ export class ServeSide implements LinkHandler {
     this.#chooseNext(channel)
   }
 
-  /** Chooses one piece ahead of what is in service, no more, so that each choice is made late. */
+  /** Offers the child a piece, once there is one for it and the uplink has room. */
   #chooseNext(channel: ServedChannel): void {
-    if (channel.choosing || channel.queue.length > 0 || channel.undecided.length === 0) return
+    if (channel.choosing || channel.undecided.length === 0) return
     channel.choosing = true
     this.#link.run(async () => {
       let piece: number | undefined
@@ -278,9 +285,26 @@ export class ServeSide implements LinkHandler {
         for (const none of id === undefined ? [] : [id, ...channel.undecided.splice(0)])
           this.#gone(channel, none, 'NONE_LEFT')
       } else if (id === undefined) channel.giving.unsent(piece)
-      else this.#enqueue(channel, { id, piece, chosen: true, offset: 0, cancelled: false })
+      else {
+        channel.offer(id, piece)
+        this.#link.send(FRAME.OFFER, { channel: channel.number, request: id, number: piece })
+      }
       this.#chooseNext(channel)
     })
+  }
+
+  #answered(channel: ServedChannel, { type, request: id }: FrameHeader): void {
+    const piece = channel.answered(id)
+    if (piece === undefined)
+      throw new DarnerError('PROTOCOL_VIOLATION', `answers an offer for request ${id}, which was not made`)
+    if (type === FRAME.TAKE) {
+      channel.giving.taken(piece)
+      this.#enqueue(channel, { id, piece, chosen: true, offset: 0, cancelled: false })
+    } else {
+      channel.giving.unsent(piece)
+      channel.undecided.push(id)
+    }
+    this.#chooseNext(channel)
   }
 
   #cancel(channel: ServedChannel, id: number): void {
@@ -289,6 +313,8 @@ export class ServeSide implements LinkHandler {
     const undecided = channel.undecided.indexOf(id)
     if (undecided >= 0) channel.undecided.splice(undecided, 1)
     if (request === undefined) {
+      const offered = channel.answered(id)
+      if (offered !== undefined) channel.giving.unsent(offered)
       this.#gone(channel, id, 'CANCELLED')
       return
     }
@@ -336,7 +362,6 @@ export class ServeSide implements LinkHandler {
     const request = channel.queue.shift()
     try {
       if (request !== undefined && !channel.signal.aborted) {
-        this.#chooseNext(channel)
         channel.begin(request)
         await this.#sendPiece(channel, request, slot)
       }
@@ -376,7 +401,7 @@ export class ServeSide implements LinkHandler {
       const credit = channel.creditLeft
       if (credit === 0) {
         slot.park(true)
-        channel.giving.sent(request.piece)
+        channel.giving.yields(request.piece)
         await channel.creditChange()
         slot.park(false)
         continue

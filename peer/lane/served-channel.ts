@@ -31,8 +31,10 @@ export class ServedChannel implements Disposable {
   readonly controller = new AbortController()
   /** Piece requests that wait for a slot. */
   readonly queue: ServedRequest[] = []
-  /** Requests for a piece of our choice that wait to be given one. */
+  /** Requests for a piece of our choice that wait to be offered one. */
   readonly undecided: number[] = []
+  /** Pieces that were offered and neither taken nor declined yet, by request. */
+  readonly #offered = new Map<number, { piece: number; late: boolean }>()
   /** Every request that has not been answered to its end, by id; undefined while its piece isn't chosen. */
   readonly open = new Map<number, ServedRequest | undefined>()
   readonly news = new PendingRuns()
@@ -93,6 +95,26 @@ export class ServedChannel implements Disposable {
     this.signal.throwIfAborted()
   }
 
+  /** A piece is offered to the child. */
+  offer(id: number, piece: number): void {
+    this.#offered.set(id, { piece, late: false })
+  }
+
+  /** The child answered an offer, or took its question back: the piece that it was; undefined when none was open. */
+  answered(id: number): number | undefined {
+    const offer = this.#offered.get(id)
+    this.#offered.delete(id)
+    return offer?.piece
+  }
+
+  /** Offers that were open at the last call too keep nobody else waiting. */
+  tick(): void {
+    for (const offer of this.#offered.values()) {
+      if (offer.late) this.giving.yields(offer.piece)
+      offer.late = true
+    }
+  }
+
   /** Notes that the shelf is owed a word on this request's piece. */
   owe(request: ServedRequest): void {
     this.#owed.set(request.id, request.piece)
@@ -108,7 +130,7 @@ export class ServedChannel implements Disposable {
 
   /** The child doesn't read what is in service: others may have the uplink. */
   stalled(): void {
-    if (this.#inService) this.giving.sent(this.#inService.piece)
+    if (this.#inService) this.giving.yields(this.#inService.piece)
   }
 
   /** Tells the shelf, once, that a request's piece went out whole (its bytes) or did not (undefined). */
@@ -151,6 +173,7 @@ export class ServedChannel implements Disposable {
     this.controller.abort(new DarnerError('CLOSED', `lane channel ${this.number} closed`))
     this.#creditCame?.resolve()
     this.#unsubscribe()
+    for (const { piece } of this.#offered.values()) this.giving.unsent(piece)
     for (const piece of this.#owed.values()) this.giving.unsent(piece)
     this.#owed.clear()
     this.shelf[Symbol.dispose]()

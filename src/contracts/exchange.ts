@@ -45,6 +45,12 @@ export interface FetchOptions {
   readonly onStart?: (piece: number) => void
 }
 
+/** How a piece of the parent's choice is asked for. */
+export interface FetchAnyOptions extends FetchOptions {
+  /** Called with each piece that the parent offers; false declines it. By default the first is taken. */
+  readonly onOffer?: (piece: number) => boolean
+}
+
 /** A child's view of one parent for one task. */
 export interface ParentChannel extends AsyncDisposable {
   readonly parent: PeerId
@@ -54,8 +60,8 @@ export interface ParentChannel extends AsyncDisposable {
   onHaves(listener: (from: number, count: number) => void): () => void
   /** Exactly the piece's bytes, not yet verified. Throws PIECE_ABSENT, PIECE_SHORT, PEER_REFUSED, PEER_UNREACHABLE, or the signal's reason. */
   fetch(piece: number, options: FetchOptions): Promise<Uint8Array>
-  /** A piece of the parent's choice that we lack; waits until it has one to give. Undefined once it has none left for us. */
-  fetchAny(options: FetchOptions): Promise<{ piece: number; body: Uint8Array } | undefined>
+  /** A piece of the parent's choice that we lack; waits until it has one to offer. Undefined once it has none left for us. */
+  fetchAny(options: FetchAnyOptions): Promise<{ piece: number; body: Uint8Array } | undefined>
   /** Gives the memory of a body from {@link fetch} or {@link fetchAny} back, for pieces to come. The caller must not touch it again. */
   release?(body: Uint8Array): void
   /** Tells the parent what we hold now. */

@@ -23,10 +23,14 @@ export interface GivingTo extends Disposable {
   lost(piece: number): void
   /** The child told that it holds some. */
   told(from: number, count: number): void
+  /** It took the piece that was chosen. */
+  taken(piece: number): void
   /** A piece that it asked for by name begins to be sent. */
   named(piece: number): void
-  /** A piece went out whole, or waits for the child or a limit: others may have the uplink. */
+  /** A piece went out whole. */
   sent(piece: number): void
+  /** A piece waits for the child, or for a limit: others may have the uplink. */
+  yields(piece: number): void
   /** A piece went out only in part, or not at all. */
   unsent(piece: number): void
 }
@@ -85,8 +89,10 @@ export class Giving implements Disposable {
         then(() => {
           for (let piece = from; piece < from + count; piece++) handout.holds(seat, piece)
         }),
+      taken: (piece) => then(() => handout.taken(seat, piece, this.#clock.monotonicMs())),
       named: (piece) => handout.named(seat, piece, this.#clock.monotonicMs()),
-      sent: (piece) => then(() => handout.sent(seat, piece)),
+      sent: (piece) => then(() => handout.sent(seat, piece, this.#clock.monotonicMs())),
+      yields: (piece) => then(() => handout.yields(seat, piece)),
       unsent: (piece) => then(() => handout.failed(seat, piece)),
       [Symbol.dispose]: () =>
         then(() => {

@@ -13,8 +13,12 @@ import { type Random, randomBelow } from '../base/clock.ts'
 import type { ReadonlyBitmap } from './bitmap.ts'
 
 export interface HandoutOptions {
-  /** Pieces being sent at once, over all children. Two keep a link busy; more delays each piece (docs/scheduling.md). */
+  /**
+   * Pieces offered, taken or being sent at once, over all children: the least, which keeps a link busy whose children answer
+   * at once, and the most, where they take as long as many pieces do. More than needed makes choices old (docs/scheduling.md).
+   */
   readonly slots: number
+  readonly mostSlots: number
   /** A piece of which its child has said nothing this long after it was given counts as lost; no piece keeps a slot longer. */
   readonly confirmMs: number
   /** A child with so many pieces on their way to it, from all its parents, waits in {@link Handout.give}. */
@@ -23,11 +27,13 @@ export interface HandoutOptions {
   readonly random?: Random
 }
 
-export const HANDOUT_DEFAULTS: HandoutOptions = { slots: 2, confirmMs: 5_000, incoming: 3 }
+export const HANDOUT_DEFAULTS: HandoutOptions = { slots: 2, mostSlots: 8, confirmMs: 5_000, incoming: 8 }
 
 interface Grant {
   readonly piece: number
   readonly sinceMs: number
+  /** When the child took it; 0 before that. */
+  takenMs: number
   /** Still holds an upload slot. */
   sending: boolean
   /** The child said that the piece is coming, from us or from elsewhere. */
@@ -55,6 +61,10 @@ export class Handout<C> {
   readonly #spread: Uint16Array
   readonly #seats = new Set<Seat<C>>()
   #busy = 0
+  /** Smoothed: from an offer to its answer, and from one piece out to the next. */
+  #answerMs = 0
+  #pieceMs = 0
+  #sentMs = 0
 
   constructor(pieces: number, options: HandoutOptions = HANDOUT_DEFAULTS) {
     this.#options = options
@@ -62,13 +72,20 @@ export class Handout<C> {
     this.#spread = new Uint16Array(pieces)
   }
 
-  /** Pieces being sent now. What is given never brings it above `slots`; pieces asked for by name may. */
+  /** Pieces under way now. What is given never brings it above `slots`; pieces asked for by name may. */
   get busy(): number {
     return this.#busy
   }
 
   get children(): number {
     return this.#seats.size
+  }
+
+  /** How many pieces may be under way now. */
+  get slots(): number {
+    const { slots, mostSlots } = this.#options
+    if (this.#pieceMs === 0) return slots
+    return Math.min(mostSlots, slots + Math.floor(this.#answerMs / this.#pieceMs))
   }
 
   /** These pieces are here and may be given from now on. */
@@ -92,7 +109,7 @@ export class Handout<C> {
    * on their way to it, who asked first among equals. Undefined when none can be given anything now.
    */
   give(asking: readonly Seat<C>[], nowMs: number): { at: number; piece: number } | undefined {
-    if (this.#busy >= this.#options.slots) return undefined
+    if (this.#busy >= this.slots) return undefined
     let best: Seat<C> | undefined
     let bestAt = -1
     let bestPiece = -1
@@ -111,21 +128,34 @@ export class Handout<C> {
       if (incoming === 0) break
     }
     if (!best) return undefined
-    this.#grant(best, { piece: bestPiece, sinceMs: nowMs, sending: true, coming: false })
+    this.#grant(best, { piece: bestPiece, sinceMs: nowMs, takenMs: 0, sending: true, coming: false })
     return { at: bestAt, piece: bestPiece }
+  }
+
+  /** The child took what it was given. */
+  taken(seat: Seat<C>, piece: number, nowMs: number): void {
+    const grant = seat.grants.find((one) => one.piece === piece)
+    if (!grant) return
+    grant.takenMs = nowMs
+    this.#answerMs = smoothed(this.#answerMs, nowMs - grant.sinceMs)
   }
 
   /** A piece that the child asked for by name begins to be sent: the uplink is busy with it. */
   named(seat: Seat<C>, piece: number, nowMs: number): void {
     if (!seat.grants.some((grant) => grant.piece === piece))
-      this.#grant(seat, { piece, sinceMs: nowMs, sending: true, coming: true })
+      this.#grant(seat, { piece, sinceMs: nowMs, takenMs: nowMs, sending: true, coming: true })
   }
 
-  /**
-   * A piece no longer keeps the uplink: all its bytes went out, or they wait for the child or for a limit. The child still
-   * owes the confirmation.
-   */
-  sent(seat: Seat<C>, piece: number): void {
+  /** All bytes of a piece went out: its slot is free, the child still owes the confirmation. */
+  sent(seat: Seat<C>, piece: number, nowMs: number): void {
+    const grant = seat.grants.find((one) => one.piece === piece)
+    if (grant?.sending) this.#pieceMs = smoothed(this.#pieceMs, nowMs - Math.max(grant.takenMs, this.#sentMs))
+    this.#sentMs = nowMs
+    this.yields(seat, piece)
+  }
+
+  /** A piece no longer keeps the uplink: its bytes wait for the child, or for a limit. */
+  yields(seat: Seat<C>, piece: number): void {
     const at = seat.grants.findIndex((grant) => grant.piece === piece)
     const grant = seat.grants[at]
     if (!grant) return
@@ -255,6 +285,11 @@ export class Handout<C> {
   #lower(piece: number): void {
     this.#spread[piece] = Math.max(0, (this.#spread[piece] ?? 0) - 1)
   }
+}
+
+function smoothed(before: number, ms: number): number {
+  const sample = Math.max(0.01, ms)
+  return before === 0 ? sample : before + 0.1 * (sample - before)
 }
 
 function isHeld({ words }: Seat<unknown>, piece: number): boolean {

@@ -38,7 +38,7 @@ export const FRAME = {
   OPEN: 1,
   /** child: wants piece `number` as `request`. */
   ASK: 2,
-  /** child: wants a piece of the parent's choice as `request`. */
+  /** child: wants a piece of the parent's choice as `request`; the parent OFFERs one. */
   ANY: 3,
   /** child: no longer wants `request`; the parent ends it with the last segment, or with GONE. */
   CANCEL: 4,
@@ -48,6 +48,10 @@ export const FRAME = {
   CLOSE: 6,
   /** child: the parent may have sent `request << 32 | number` body bytes on this channel since it was opened. All ones: no bound. */
   CREDIT: 7,
+  /** child: `request` shall be answered with the piece that was offered for it. */
+  TAKE: 8,
+  /** child: has the offered piece, or gets it from elsewhere; `request` waits for another offer. */
+  PASS: 9,
   /** parent: the task is open. Payload: task bytes (8), piece bytes (4), bitmap of what the parent has (or nothing). */
   OPENED: 16,
   /** parent: it is not. `number` is a refusal from {@link REFUSAL}; payload: text. */
@@ -58,6 +62,8 @@ export const FRAME = {
   PIECE: 19,
   /** parent: no (more) bytes for `request`; `number` is a refusal. */
   GONE: 20,
+  /** parent: would answer `request` with piece `number`; waits for TAKE or PASS. */
+  OFFER: 22,
   /** parent: the channel is over (its task left the shelf). `number` is a refusal; payload: text. */
   ENDED: 21,
   /** either: are you there? */
@@ -110,11 +116,14 @@ const PAYLOAD_BOUND: Readonly<Record<number, number>> = {
   [FRAME.TELL]: MAX_RUNS * 8,
   [FRAME.CLOSE]: 0,
   [FRAME.CREDIT]: 0,
+  [FRAME.TAKE]: 0,
+  [FRAME.PASS]: 0,
   [FRAME.OPENED]: 12 + MAX_BITMAP_BYTES,
   [FRAME.REFUSED]: MAX_TEXT_BYTES,
   [FRAME.HAVE]: MAX_RUNS * 8,
   [FRAME.PIECE]: MAX_SEGMENT_BYTES,
   [FRAME.GONE]: 0,
+  [FRAME.OFFER]: 0,
   [FRAME.ENDED]: MAX_TEXT_BYTES,
   [FRAME.PING]: 0,
   [FRAME.PONG]: 0,

@@ -165,6 +165,21 @@ export function exchangeContract(name: string, aPair: (shelf: Shelf) => Promise<
       assert.deepEqual([shelf.coming, shelf.lost, shelf.told], [[3, 4], [3], [[4, 1]]])
     })
 
+    it('declines what it is offered until something suits it', async () => {
+      const shelf = aShelf({ choose: async (has) => has.nextClear(0) })
+      await using pair = await aPair(shelf)
+      await using channel = await pair.child.open(pair.parent, shelf.task, opening(5))
+      const offered: number[] = []
+      const onOffer = (piece: number) => {
+        offered.push(piece)
+        if (piece < 2) channel.tell(piece, 1)
+        return piece >= 2
+      }
+      const given = await channel.fetchAny({ signal: soon(), onOffer })
+      assert.deepEqual([given?.piece, offered], [2, [0, 1, 2]])
+      assert.ok(given && shelf.piece(2).equals(given.body))
+    })
+
     it('waits for a piece that the parent has yet to choose', async () => {
       const later = Promise.withResolvers<number>()
       const shelf = aShelf({ choose: () => later.promise })

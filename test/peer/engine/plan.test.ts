@@ -33,8 +33,14 @@ function tells(actions: Action<string>[]): string[] {
 const cancel = (parent: string, piece: number) => ({ kind: 'cancel', parent, piece }) as const
 const askAny = (parent: string) => ({ kind: 'askAny', parent }) as const
 
+/** A parent offers a piece, which is taken and begins to come. */
+function begin(plan: Plan<string>, parent: string, piece: number, nowMs: number): void {
+  assert.equal(plan.pieceOffered(parent, piece, nowMs), true, `${parent} offered ${piece}`)
+  plan.pieceStarted(parent, piece, nowMs)
+}
+
 describe('Plan', () => {
-  it('keeps one question at each of many parents, and more where there are few', () => {
+  it('keeps one question open at each of many parents, and more where there are few', () => {
     const plan = aPlan(100)
     plan.parentJoined('a', undefined)
     assert.equal(plan.decide(0).length, 4)
@@ -42,10 +48,10 @@ describe('Plan', () => {
     for (let n = 0; n < 8; n++) many.parentJoined(`p${n}`, Bitmap.full(100))
     assert.equal(many.decide(0).length, 8)
     assert.deepEqual(many.decide(1), [])
-    many.pieceStarted('p0', 3, 1)
-    assert.deepEqual(many.decide(1), [{ kind: 'coming', piece: 3 }])
+    assert.equal(many.pieceOffered('p0', 3, 1), true)
+    assert.deepEqual(many.decide(1), [{ kind: 'coming', piece: 3 }, askAny('p0')])
     many.pieceArrived('p0', 3, 2)
-    assert.deepEqual(many.decide(2), [askAny('p0')])
+    assert.deepEqual(many.decide(2), [])
   })
 
   it('asks a parent no more that has nothing left', () => {
@@ -55,52 +61,49 @@ describe('Plan', () => {
     assert.equal(plan.inFlight, 3)
   })
 
-  it('cancels the second copy of a piece at its first bytes, and asks again', () => {
+  it('declines what is coming or here, and takes something else for the same question', () => {
     const plan = aPlanOf(100, FOUR)
-    plan.pieceStarted('a', 5, 1)
+    assert.equal(plan.pieceOffered('a', 5, 1), true)
     assert.deepEqual(tells(plan.decide(1)), ['coming 5'])
-    plan.pieceStarted('b', 5, 2)
-    assert.deepEqual(plan.decide(2), [cancel('b', 5), askAny('b')])
-    assert.deepEqual([...plan.underWay], [5])
+    assert.equal(plan.pieceOffered('b', 5, 2), false)
+    assert.deepEqual(plan.decide(2), [])
     plan.pieceArrived('a', 5, 9)
-    plan.pieceStarted('c', 5, 9)
-    assert.deepEqual(plan.decide(9), [cancel('c', 5), askAny('a'), askAny('c')])
-    assert.equal(plan.wasted, 0)
+    assert.equal(plan.pieceOffered('b', 5, 9), false)
+    assert.equal(plan.pieceOffered('b', 6, 9), true)
+    assert.deepEqual([...plan.underWay], [6])
   })
 
   it('tells the parents of a piece that got lost on its way', () => {
     const plan = aPlanOf(100, FOUR)
-    plan.pieceStarted('a', 5, 1)
+    begin(plan, 'a', 5, 1)
     plan.decide(1)
     plan.parentLeft('a')
     assert.deepEqual(tells(plan.decide(2)), ['lost 5'])
     assert.deepEqual([...plan.underWay], [])
-    plan.pieceStarted('b', 5, 3)
+    begin(plan, 'b', 5, 3)
     assert.deepEqual(tells(plan.decide(3)), ['coming 5'])
   })
 
   it('lets others give what began and stands still, and leaves parents alone that had nothing to give', () => {
     const plan = aPlanOf(100, FOUR)
-    plan.pieceStarted('a', 1, 0)
+    begin(plan, 'a', 1, 0)
     plan.pieceArrived('a', 1, 10)
-    plan.decide(10)
-    plan.pieceStarted('b', 2, 10)
+    begin(plan, 'b', 2, 10)
     plan.decide(10)
     plan.tick(500)
     assert.deepEqual(plan.decide(500), [{ kind: 'lost', piece: 2 }])
-    plan.pieceStarted('c', 2, 600)
-    assert.deepEqual(plan.decide(600), [{ kind: 'coming', piece: 2 }], 'both may come now')
-    plan.pieceStarted('d', 2, 601)
-    assert.deepEqual(plan.decide(601), [cancel('d', 2), askAny('d')])
+    begin(plan, 'c', 2, 600)
+    assert.deepEqual(tells(plan.decide(600)), ['coming 2'], 'both may come now')
+    assert.equal(plan.pieceOffered('d', 2, 601), false)
     plan.pieceArrived('c', 2, 700)
-    assert.deepEqual(plan.decide(700), [cancel('b', 2), askAny('c')])
+    assert.deepEqual(plan.decide(700), [cancel('b', 2)])
   })
 
   it('replaces a parent that goes on standing still', () => {
     const plan = aPlanOf(100, FOUR)
-    plan.pieceStarted('a', 1, 0)
+    begin(plan, 'a', 1, 0)
     plan.pieceArrived('a', 1, 10)
-    plan.pieceStarted('b', 2, 10)
+    begin(plan, 'b', 2, 10)
     plan.decide(10)
     for (const nowMs of [500, 900]) plan.tick(nowMs)
     assert.deepEqual(
@@ -145,24 +148,17 @@ describe('Plan', () => {
     assert.deepEqual(asks(plan.decide(2)), [['a', 2]])
   })
 
-  it('takes a piece that it asked for by name from whoever begins it first', () => {
+  it('declines an offer of what it asked for by name', () => {
     const plan = aPlanOf(64, FOUR)
     plan.demand(40, 41, 1)
     const [asked] = asks(plan.decide(1))
     assert.ok(asked)
-    const other = FOUR.find((id) => id !== asked[0]) ?? ''
-    plan.pieceStarted(other, 40, 2)
-    const actions = plan.decide(2)
-    assert.deepEqual(
-      actions.filter(({ kind }) => kind === 'cancel'),
-      [cancel(asked[0], 40)],
-    )
-    assert.deepEqual(tells(actions), ['coming 40'])
+    assert.equal(plan.pieceOffered(FOUR.find((id) => id !== asked[0]) ?? '', 40, 2), false)
   })
 
   it('asks another for what a reader waits for when its parent stands still', () => {
     const plan = aPlanOf(64, FOUR)
-    plan.pieceStarted('a', 1, 0)
+    begin(plan, 'a', 1, 0)
     plan.pieceArrived('a', 1, 10)
     plan.demand(40, 41, 1)
     const [asked] = asks(plan.decide(10))
@@ -172,23 +168,19 @@ describe('Plan', () => {
     assert.ok(other && other[0] !== asked[0] && other[1] === 40)
   })
 
-  it('bounds what arrives at once by count and by bytes', () => {
+  it('bounds what is on its way by count and by bytes', () => {
     for (const options of [{ maxInFlight: 2 }, { inFlightBytes: 2 * 65536 + 1 }]) {
       const plan = aPlanOf(500, FOUR, options)
-      for (const [piece, id] of FOUR.entries()) plan.pieceStarted(id, piece, 1)
-      assert.deepEqual(
-        plan.decide(1).filter(({ kind }) => kind === 'cancel'),
-        [cancel('c', 2), cancel('d', 3)],
-      )
+      const taken = FOUR.map((id, piece) => plan.pieceOffered(id, piece, 1))
+      assert.deepEqual(taken, [true, true, false, false])
       plan.pieceArrived('a', 0, 2)
-      plan.pieceStarted('c', 4, 3)
-      assert.ok(tells(plan.decide(3)).includes('coming 4'))
+      assert.equal(plan.pieceOffered('c', 2, 3), true)
     }
   })
 
   it('drops a parent at its first corrupt piece, so that others give it', () => {
     const plan = aPlanOf(8, ['liar', 'b', 'c', 'd'])
-    plan.pieceStarted('liar', 0, 1)
+    begin(plan, 'liar', 0, 1)
     plan.decide(1)
     plan.pieceFailed('liar', 0, 'corrupt')
     const actions = plan.decide(2)
@@ -212,9 +204,9 @@ describe('Plan', () => {
   it('asks a second parent for the last pieces when they take longer than usual', () => {
     const plan = aPlanOf(100, FOUR)
     plan.have(0, 98)
-    plan.pieceStarted('a', 98, 0)
+    begin(plan, 'a', 98, 0)
     plan.pieceArrived('a', 98, 10)
-    plan.pieceStarted('b', 99, 10)
+    begin(plan, 'b', 99, 10)
     assert.deepEqual(asks(plan.decide(15)), [])
     const [second] = asks(plan.decide(30))
     assert.ok(second && second[0] !== 'b' && second[1] === 99)
@@ -281,12 +273,14 @@ function playOut(seed: number): void {
         const lacks = Array.from({ length: pieces }, (_, piece) => piece).filter(
           (piece) => parents.get(one.parent)?.has(piece) && !have.has(piece) && (!coming.has(piece) || random() < 0.05),
         )
-        one.piece = lacks[randomBelow(random, lacks.length)] ?? -1
-        if (one.piece < 0) continue
+        const piece = lacks[randomBelow(random, lacks.length)]
+        if (piece === undefined || !plan.pieceOffered(one.parent, piece, nowMs)) continue
+        one.piece = piece
+        for (const action of plan.decide(nowMs)) perform(action)
+        if (random() < 0.5) continue
       }
       one.started = true
       plan.pieceStarted(one.parent, one.piece, nowMs)
-      for (const action of plan.decide(nowMs)) perform(action)
       continue
     }
     const luck = random()

@@ -73,6 +73,11 @@ describe('a parent before a hostile child', () => {
     for (const [frames, pattern] of [
       [[ask(3)], /piece 3 of 3/],
       [[ask(0), ask(1)], /made twice/],
+      [[frame(FRAME.TAKE, { channel: 1, request: 9 })], /request 9, which was not made/],
+      [
+        [frame(FRAME.ANY, { channel: 1, request: 1 }), frame(FRAME.PASS, { channel: 1, request: 1 })],
+        /which was not made/,
+      ],
     ] as const) {
       await against(stuck, async (lane, parent) => {
         await lane.say(open(stuck))
@@ -137,6 +142,24 @@ describe('a parent before a hostile child', () => {
     await against(one, async (lane, parent) => {
       await lane.say(open(one), open(one))
       await violated(lane, parent, /opened twice/)
+    })
+  })
+
+  it('gives nothing that was not taken, and offers again what was declined', async () => {
+    const one = aShelf({ bytes: 150_000, choose: async (has) => has.nextClear(0) })
+    await against(one, async (lane) => {
+      await lane.say(open(one))
+      await lane.hear(FRAME.OPENED)
+      await lane.say(frame(FRAME.ANY, { channel: 1, request: 1 }))
+      const offer = await lane.hear(FRAME.OFFER)
+      assert.deepEqual([offer.request, offer.number], [1, 0])
+      await lane.say(frame(FRAME.PING, {}))
+      assert.equal((await lane.hear(FRAME.PIECE, FRAME.PONG)).type, FRAME.PONG)
+      const has = frame(FRAME.TELL, { channel: 1, flags: TELL_COMING }, encodeRuns([[0, 1]]))
+      await lane.say(has, frame(FRAME.PASS, { channel: 1, request: 1 }))
+      assert.equal((await lane.hear(FRAME.OFFER)).request, 1)
+      await lane.say(frame(FRAME.TAKE, { channel: 1, request: 1 }))
+      assert.equal((await lane.hear(FRAME.PIECE)).request, 1)
     })
   })
 

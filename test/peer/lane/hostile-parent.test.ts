@@ -103,6 +103,31 @@ describe('a child before a hostile parent', () => {
     )
   })
 
+  it('refuses an offer outside the task, one for no question of its own, and another piece than was offered', async () => {
+    const offer = (request: number, number: number) => frame(FRAME.OFFER, { channel: 1, request, number })
+    const piece = (request: number) => frame(FRAME.PIECE, { channel: 1, request, number: 1 }, Buffer.alloc(100))
+    for (const [frames, pattern] of [
+      [(id: number) => [offer(id, 3)], /piece 3 of .* offered/],
+      [(id: number) => [offer(id + 1, 0)], /offered for request 2/],
+      [(id: number) => [offer(id, 0), offer(id, 1)], /not open to it/],
+      [(id: number) => [offer(id, 0), piece(id)], /in place of 0/],
+    ] as const) {
+      await against(
+        async (lane) => {
+          const { request } = await lane.hear(FRAME.ANY)
+          await lane.say(...frames(request))
+        },
+        async (child, channel) => {
+          await assert.rejects(channel.fetchAny({ signal: soon() }), (error) =>
+            isDarnerError(error, 'PROTOCOL_VIOLATION'),
+          )
+          await violated(child, channel, pattern)
+        },
+        opened({}, { have: new Uint8Array(0) }),
+      )
+    }
+  })
+
   it('takes a piece that ends early for short, and the parent for a liar', async () => {
     await against(
       async (lane) => {

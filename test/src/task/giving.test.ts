@@ -14,7 +14,11 @@ function aGiving(
 ): { giving: Giving; clock: ManualClock } {
   const clock = new ManualClock()
   return {
-    giving: new Giving(pieces, have, { clock, random: seededRandom(1), handout: { ...HANDOUT_DEFAULTS, slots } }),
+    giving: new Giving(pieces, have, {
+      clock,
+      random: seededRandom(1),
+      handout: { ...HANDOUT_DEFAULTS, slots, mostSlots: slots },
+    }),
     clock,
   }
 }

@@ -3,10 +3,10 @@ import { randomBelow, seededRandom } from '../../../src/base/clock.ts'
 import { Bitmap } from '../../../src/task/bitmap.ts'
 import { Handout, type Seat } from '../../../src/task/handout.ts'
 
-const OPTIONS = { slots: 2, confirmMs: 1000, incoming: 2 }
+const OPTIONS = { slots: 2, mostSlots: 2, confirmMs: 1000, incoming: 2 }
 
 function aHandout(pieces: number, known = pieces, options: Partial<typeof OPTIONS> = {}): Handout<string> {
-  const handout = new Handout<string>(pieces, { ...OPTIONS, ...options })
+  const handout = new Handout<string>(pieces, { ...OPTIONS, mostSlots: options.slots ?? 2, ...options })
   handout.known(0, known)
   return handout
 }
@@ -15,7 +15,7 @@ function aHandout(pieces: number, known = pieces, options: Partial<typeof OPTION
 function given(handout: Handout<string>, seat: Seat<string>, nowMs = 0): number {
   const one = handout.give([seat], nowMs)
   assert.ok(one, `expected a piece for ${seat.child}`)
-  handout.sent(seat, one.piece)
+  handout.sent(seat, one.piece, nowMs)
   return one.piece
 }
 
@@ -61,9 +61,40 @@ describe('Handout', () => {
     assert.equal(handout.give([a], 0)?.piece, 0)
     assert.equal(handout.give([b], 0)?.piece, 1)
     assert.equal(handout.give([c], 0), undefined)
-    handout.sent(a, 0)
+    handout.sent(a, 0, 1)
     assert.equal(handout.give([c], 0)?.piece, 2)
     assert.equal(handout.busy, 2)
+  })
+
+  it('has more under way where children answer late, and never more than the most', () => {
+    const handout = aHandout(99, 99, { mostSlots: 6, incoming: 99 })
+    const a = handout.join('a', new Bitmap(99))
+    let nowMs = 0
+    /** Pieces that take 10 ms each, whose child answers after `answerMs`. */
+    const slotsAfter = (answerMs: number) => {
+      for (let n = 0; n < 80; n++) {
+        const one = handout.give([a], nowMs)
+        assert.ok(one)
+        nowMs += answerMs
+        handout.taken(a, one.piece, nowMs)
+        nowMs += 10
+        handout.sent(a, one.piece, nowMs)
+        handout.lost(a, one.piece)
+      }
+      return handout.slots
+    }
+    assert.equal(slotsAfter(1), 2)
+    assert.equal(slotsAfter(25), 4)
+    assert.equal(slotsAfter(900), 6)
+  })
+
+  it('lets others have the uplink of a piece that waits for its child', () => {
+    const handout = aHandout(2, 2, { slots: 1 })
+    const [a, b] = ['a', 'b'].map((child) => handout.join(child, new Bitmap(2)))
+    assert.ok(a && b)
+    assert.equal(handout.give([a], 0)?.piece, 0)
+    handout.yields(a, 0)
+    assert.equal(handout.give([b], 0)?.piece, 1)
   })
 
   it('gives nothing while the uplink is busy with what children asked for by name', () => {
@@ -205,7 +236,7 @@ function playOut(seed: number): void {
       handout.lost(done.seat, done.piece)
       handout.failed(done.seat, done.piece)
     } else if (done) {
-      handout.sent(done.seat, done.piece)
+      handout.sent(done.seat, done.piece, step)
       seats.get(done.seat.child)?.have.add(done.piece)
       handout.holds(done.seat, done.piece)
     }
