@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict'
+import { readdir, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { before, describe, it } from 'mocha'
+import { aDir } from '../../fixtures/a-dir.ts'
+import { onStage } from '../../fixtures/a-stage.ts'
+import { anEngine } from '../../fixtures/an-engine.ts'
+
+const never = new AbortController().signal
+/** A thousand lines every tenth of a second. */
+const BURST = 1000
+const BURSTS = 60
+const SCRIPT = `b=0; while [ $b -lt ${BURSTS} ]; do seq $((b*${BURST}+1)) $(((b+1)*${BURST})); usleep 100000; b=$((b+1)); done`
+const MAX_BYTES = 64 * 1024
+const MAX_FILES = 5
+
+describe('a container that writes 10,000 lines a second', function () {
+  this.timeout(60_000)
+  before(function () {
+    onStage(this, { programs: ['crun', 'conmon', 'busybox'] })
+  })
+
+  it('loses none towards who follows, and keeps no more than rotation leaves', async () => {
+    await using dir = await aDir()
+    await using engine = await anEngine({ dir: dir.path, defaultRuntime: 'crun', recheckMs: 50 })
+    const { containers } = engine.runtime
+    const { id } = await containers.create({
+      image: 'busybox',
+      command: ['sh', '-c', SCRIPT],
+      log: { driver: 'json-file', maxBytes: MAX_BYTES, maxFiles: MAX_FILES },
+    })
+    await containers.startContainer(id, { signal: never })
+    let next = 1
+    let written = 0
+    let text = ''
+    for await (const { bytes, time, stream, ends } of containers.logs(id, { follow: true }, { signal: never })) {
+      written += `${time} ${stream} ${ends ? 'F' : 'P'} `.length + bytes.byteLength
+      // a line that conmon read in two parts is kept in two
+      text += Buffer.from(bytes).toString()
+      if (!ends) continue
+      assert.equal(text, `${next++}\n`)
+      text = ''
+    }
+    assert.equal(next - 1, BURST * BURSTS)
+    assert.deepEqual(await containers.wait(id, { signal: never }), { exitCode: 0 })
+    const { logPath } = containers.inspect(id)
+    const folder = dirname(logPath)
+    const files = (await readdir(folder)).map((name) => join(folder, name)).filter((path) => path.startsWith(logPath))
+    assert.ok(files.length > 1 && files.length <= MAX_FILES, files.join())
+    const kept = (await Promise.all(files.map((path) => stat(path)))).reduce((sum, { size }) => sum + size, 0)
+    assert.ok(kept < written / 2, `${kept} of ${written} bytes`)
+    // what is kept is the end of it, without a gap; it may begin with the rest of a line
+    let last = 0
+    let whole = 0
+    for await (const { bytes, ends } of containers.logs(id, {}, { signal: never })) {
+      text += Buffer.from(bytes).toString()
+      if (!ends) continue
+      const number = Number(text)
+      text = ''
+      if (whole > 1) assert.equal(number, last + 1)
+      whole++
+      last = number
+    }
+    assert.equal(last, BURST * BURSTS)
+  })
+})
