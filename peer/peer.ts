@@ -14,6 +14,7 @@ import { limitedOrigin } from './limits/limited-origin.ts'
 import type { RateLimits } from './limits/limits.ts'
 import { OriginBook, type OriginRecords } from './origin-book.ts'
 import { Preheater } from './preheat.ts'
+import { PreheatRates } from './preheat-rates.ts'
 import { SchedulerClient } from './scheduler-client.ts'
 import { PeerShelf } from './shelf.ts'
 import { startUpkeep } from './upkeep.ts'
@@ -162,6 +163,7 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
       { concurrency: 2, maxWaiting: 16_384 },
       {
         content: engine,
+        rates: new PreheatRates(limits),
         report: (id, digest, error) => scheduler.preheated(id, digest, error),
         log: roomLog(log, 'peer/preheat'),
         signal: scope.signal,

@@ -22,6 +22,8 @@ export const PreheatRequest = Type.Object(
     plainHttp: Type.Optional(Type.Boolean()),
     credential: Type.Optional(Credential),
     deadlineMs: Type.Integer({ minimum: 1000, maximum: 86_400_000 }),
+    /** Per host. */
+    bytesPerSec: Type.Optional(Type.Integer({ minimum: 1024, maximum: 2 ** 40 })),
   },
   { additionalProperties: false },
 )
@@ -46,6 +48,7 @@ export function registerPreheatRoutes(app: FastifyInstance, peer: Peer, { clock 
         blobs,
         to: body.to,
         deadlineMs: body.deadlineMs,
+        ...(body.bytesPerSec === undefined ? {} : { bytesPerSec: body.bytesPerSec }),
         ...(body.credential === undefined ? {} : { credential: body.credential }),
       },
       { signal },

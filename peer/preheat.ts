@@ -6,6 +6,7 @@ import { withDeadline } from '../src/base/signals.ts'
 import type { ContentSource } from '../src/contracts/content.ts'
 import type { Digest } from '../src/oci/digest.ts'
 import type { PreheatNotice } from '../src/wire/preheat.ts'
+import type { PreheatRates } from './preheat-rates.ts'
 
 export interface PreheaterOptions {
   readonly concurrency: number
@@ -15,6 +16,7 @@ export interface PreheaterOptions {
 
 export interface PreheaterParts {
   readonly content: ContentSource
+  readonly rates: PreheatRates
   readonly report: (id: string, digest: string, error: string | undefined) => void
   readonly log: Log
   /** Ends all fetches. */
@@ -36,13 +38,16 @@ export class Preheater {
     const { log, report, signal } = this.#parts
     log.info({ preheat: notice.id, repository: notice.repository, blobs: notice.blobs.length }, 'preheat begun')
     const deadline = withDeadline(signal, notice.deadlineMs)
+    const held = notice.bytesPerSec === undefined ? undefined : this.#parts.rates.hold(notice.bytesPerSec)
+    const fetches: Promise<void>[] = []
     for (const blob of notice.blobs) {
       if (this.#queue.size >= this.#options.maxWaiting) {
         report(notice.id, blob.digest, `more than ${this.#options.maxWaiting} blobs wait to be fetched ahead`)
         continue
       }
-      void this.#queue.add(() => this.#fetch(notice, blob, deadline))
+      fetches.push(this.#queue.add(() => this.#fetch(notice, blob, deadline)))
     }
+    if (held !== undefined) void Promise.all(fetches).finally(() => held[Symbol.dispose]())
   }
 
   /** Never rejects. */

@@ -252,7 +252,7 @@ export class Control {
 
   #preheat(peer: PeerId, body: ControlAsk<'preheat'>): ControlAnswer<'preheat'> {
     const { preheats, log } = this.#parts
-    const { upstream, repository, blobs, credential, to, deadlineMs } = body
+    const { upstream, repository, blobs, credential, to, deadlineMs, bytesPerSec } = body
     const hosts = selectHosts(this.#hosts.all.values(), to)
     if (hosts.length === 0)
       throw new DarnerError('NOT_FOUND', `preheat to ${JSON.stringify(to.slice(0, 120))}: no such host is in the swarm`)
@@ -260,7 +260,10 @@ export class Control {
     log.info({ preheat: id, peer, upstream, repository, blobs: blobs.length, hosts: hosts.length }, 'preheat begun')
     for (const host of hosts)
       host.session
-        .tell('preheat', { id, upstream, repository, blobs, deadlineMs })
+        .tell('preheat', {
+          ...{ id, upstream, repository, blobs, deadlineMs },
+          ...(bytesPerSec === undefined ? {} : { bytesPerSec }),
+        })
         .catch(() => preheats.gone(host.peer))
     return { id }
   }

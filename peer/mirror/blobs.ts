@@ -12,7 +12,7 @@ import type { Store } from '../../src/store/store.ts'
 import type { Credential, RegistryOrigin } from '../../src/task/origin.ts'
 import type { Engine } from '../engine/engine.ts'
 import type { OpenContent } from '../engine/open-content.ts'
-import { breakOff, send, sendThrough, sendWhole } from './answer.ts'
+import { send, sendThrough, sendWhole } from './answer.ts'
 import { type Ask, askKey } from './ask.ts'
 import { ociBody } from './oci-errors.ts'
 import { askUpstream, relay } from './pass-through.ts'
@@ -54,9 +54,16 @@ export class Blobs {
   /** HEAD answers by (place, digest, credential): a blob's length never changes. The right to know it is checked apart. */
   readonly #lengths = new Map<string, number>()
   #streams = 0
+  #asked = 0
+  #held = 0
 
   constructor(parts: BlobsParts) {
     this.#parts = parts
+  }
+
+  /** Blobs asked for, and how many of them were here whole. */
+  get counts(): { blobs: number; held: number } {
+    return { blobs: this.#asked, held: this.#held }
   }
 
   async head(ask: Ask, place: Place, digest: Digest): Promise<void> {
@@ -94,6 +101,8 @@ export class Blobs {
   async get(ask: Ask, place: Place, digest: Digest): Promise<void> {
     const { request, response, credential, signal } = ask
     const origin: RegistryOrigin = { ...originAt(place), collection: 'blobs' }
+    this.#asked++
+    if (this.#parts.store.byDigest(digest)?.complete) this.#held++
     let content: OpenContent
     try {
       content = await this.#open(origin, digest, credential, signal)
@@ -215,14 +224,13 @@ export class Blobs {
     }
   }
 
-  /** Sends a body; whatever fails once it has begun breaks the connection. The more bodies leave at once, the smaller their chunks. */
+  /** Sends a body; whatever fails once it has begun is thrown, and the caller breaks the connection. The more bodies leave at once, the smaller their chunks. */
   async #stream({ response }: Ask, content: OpenContent, work: (chunkBytes: number) => Promise<void>): Promise<void> {
     this.#streams++
     try {
       await work(Math.max(MIN_CHUNK_BYTES, Math.min(MAX_CHUNK_BYTES, Math.floor(BUFFER_BYTES / this.#streams))))
       response.end()
     } catch (error) {
-      breakOff(response)
       throw asDarnerError(error, `blob of ${content.bytes} bytes`)
     } finally {
       this.#streams--

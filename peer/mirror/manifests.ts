@@ -131,7 +131,7 @@ export class MirrorManifests {
     if (kept === undefined || !isDarnerError(error, ...DOWN)) throw error
     if (isDigest(reference)) return kept.answer
     const ageMs = Math.round(this.#parts.clock.monotonicMs() - kept.atMs)
-    if (ageMs > this.#options.staleMs) throw error
+    if (ageMs >= this.#options.staleMs) throw error
     return { ...kept.answer, ageMs }
   }
 
@@ -153,6 +153,7 @@ export class MirrorManifests {
     digester.update(answer.body)
     const got = digester.finish()
     if (got !== wanted) throw new DarnerError('DIGEST_MISMATCH', `manifest ${wanted}: what came hashes to ${got}`)
+    checkKind(answer, request.reference)
     return answer
   }
 
@@ -169,6 +170,26 @@ export class MirrorManifests {
   #drop(key: string): void {
     this.#bytes -= this.#kept.get(key)?.answer.body.byteLength ?? 0
     this.#kept.delete(key)
+  }
+}
+
+/** A page that says "200 OK" is no manifest. Throws MANIFEST_INVALID. */
+function checkKind({ mediaType, body }: ManifestAnswer, reference: string): void {
+  if (/^application\/[a-z0-9.+-]+$/i.test(mediaType)) return
+  if (mediaType === '' && isJsonObject(body)) return
+  throw new DarnerError(
+    'MANIFEST_INVALID',
+    `manifest ${reference}: what came is ${mediaType === '' ? 'no JSON, and of no type' : mediaType.slice(0, 120)}`,
+  )
+}
+
+function isJsonObject(body: Uint8Array): boolean {
+  try {
+    const json: unknown = JSON.parse(Buffer.from(body).toString())
+    return typeof json === 'object' && json !== null
+  } catch {
+    // SyntaxError
+    return false
   }
 }
 

@@ -23,11 +23,12 @@ import { type ConnectMode, Connects } from './connect.ts'
 import { MirrorManifests } from './manifests.ts'
 import { ociBody, ociFailure, type Subject } from './oci-errors.ts'
 import { askUpstream, relay } from './pass-through.ts'
+import { Pushed, pushedDigest } from './pushed.ts'
 import { Rights } from './rights.ts'
 import { type Route, readTarget, upstreamOf } from './routes.ts'
 import { Sizes } from './sizes.ts'
 import type { MirrorTls } from './tls.ts'
-import { type Upstream, Upstreams } from './upstreams.ts'
+import { originAt, type Place, type Upstream, Upstreams } from './upstreams.ts'
 
 export interface MirrorOptions {
   /** `IP:PORT`; port 0 takes any free one. */
@@ -71,6 +72,9 @@ export interface MirrorStatus {
   readonly upstreams: readonly Upstream[]
   readonly requests: number
   readonly failures: number
+  /** Blobs asked for, and how many of them this host held whole. */
+  readonly blobs: number
+  readonly held: number
   /** Sent in answers that are over. */
   readonly bytes: number
   /** Sent so far in answers under way. */
@@ -108,6 +112,7 @@ class RunningMirror implements Mirror {
   readonly #closed = new AbortController()
   readonly #work = new Set<Promise<void>>()
   readonly #connects: Connects
+  readonly #pushed: Pushed
   /** Connections whose clients take us for this registry. */
   readonly #taken = new WeakMap<Socket, Upstream>()
   readonly #sending = new Map<ServerResponse, () => number>()
@@ -143,6 +148,7 @@ class RunningMirror implements Mirror {
         : createTlsServer({ ...limits, cert: tls.cert, key: tls.key, minVersion: 'TLSv1.2' }, accept)
     // the HTTP side of connections that arrive by CONNECT
     const taken = tls === undefined ? this.#server : createServer(limits, accept)
+    this.#pushed = new Pushed({ content: parts.engine, log: parts.log, signal: this.#closed.signal })
     this.#connects = new Connects(options.connect ?? 'off', {
       upstreams: this.#upstreams,
       authority: options.connect === 'intercept' ? options.authority : undefined,
@@ -173,6 +179,7 @@ class RunningMirror implements Mirror {
       upstreams: this.#upstreams.all,
       requests: this.#requests,
       failures: this.#failures,
+      ...this.#blobs.counts,
       bytes: this.#bytes,
       sending: [...this.#sending.values()].reduce((sum, sent) => sum + sent(), 0),
     }
@@ -200,6 +207,7 @@ class RunningMirror implements Mirror {
     this.#closed.abort(new DarnerError('CLOSED', 'the mirror is stopping'))
     const closed = new Promise((resolve) => this.#server.close(resolve))
     await Promise.all(this.#work)
+    await this.#pushed.idle()
     this.#connects.close()
     this.#server.closeAllConnections()
     await closed
@@ -304,11 +312,18 @@ class RunningMirror implements Mirror {
         return await this.#pass(ask, route.place, 'tags/list')
       case 'upload':
         if (pull && this.#options.push === 'refuse') throw notAllowed(method)
-        return await this.#pass(ask, route.place, `blobs/uploads/${route.id ?? ''}`)
+        return await this.#upload(ask, route.place, route.id ?? '')
     }
   }
 
-  async #pass(ask: Ask, place: Parameters<typeof relay>[2] & { repository: string }, path: string): Promise<void> {
+  async #upload(ask: Ask, place: Place, id: string): Promise<void> {
+    const answer = await askUpstream(this.#parts.http, ask, place.upstream, `${place.repository}/blobs/uploads/${id}`)
+    const pushed = pushedDigest(ask.request.method, ask.query, answer.status)
+    await relay(ask, answer, place)
+    if (pushed !== undefined) this.#pushed.take({ ...originAt(place), collection: 'blobs' }, pushed, ask.credential)
+  }
+
+  async #pass(ask: Ask, place: Place, path: string): Promise<void> {
     const answer = await askUpstream(this.#parts.http, ask, place.upstream, `${place.repository}/${path}`)
     await relay(ask, answer, place)
   }

@@ -466,6 +466,7 @@ const ROWS: readonly CommandRow[] = [
       },
       { flags: '--platform <OS/ARCH>', summary: 'which of a multi-platform image (default: all)' },
       { flags: '--deadline <DURATION>', summary: 'give up after this long (default: 10m)', kind: 'duration' },
+      { flags: '--rate <RATE>', summary: 'the most that each host takes in per second meanwhile: 20MiB/s' },
       PLAIN_HTTP,
       JSON_OPTION,
       QUIET,

@@ -134,6 +134,8 @@ export const CONTROL_ASKS = {
         /** `all`, or conditions on host, zone and rack. */
         to: Type.String({ minLength: 1, maxLength: 1024 }),
         deadlineMs: Count(2 ** 40),
+        /** Per host. */
+        bytesPerSec: Type.Optional(Count(2 ** 40)),
       },
       closed,
     ),

@@ -24,6 +24,8 @@ export const PreheatNotice = Type.Object(
     blobs: Type.Array(PreheatBlob, { maxItems: MAX_PREHEAT_BLOBS }),
     /** From the notice's arrival, so that clocks need not agree. */
     deadlineMs: Count(2 ** 40),
+    /** The most that a host takes in for it, and for whatever else comes in the background meanwhile. */
+    bytesPerSec: Type.Optional(Count(2 ** 40)),
   },
   closed,
 )

@@ -1,6 +1,6 @@
 /** `darner preheat`: brings an image's blobs to many hosts before anybody asks for them. */
 import { DarnerError, EXIT } from '../../base/errors.ts'
-import { formatBytes } from '../../config/units.ts'
+import { formatBytes, parseRate } from '../../config/units.ts'
 import type { PreheatState } from '../../wire/preheat.ts'
 import { AgentClient } from '../client.ts'
 import type { Action } from '../context.ts'
@@ -14,6 +14,7 @@ export const action: Action = async (args, options, context) => {
     reference,
     to: typeof options.to === 'string' ? options.to : 'all',
     deadlineMs: typeof options.deadline === 'number' ? options.deadline : DEADLINE_MS,
+    ...(typeof options.rate === 'string' ? { bytesPerSec: rateOf(options.rate) } : {}),
     ...(options.plainHttp === true ? { plainHttp: true } : {}),
     ...(typeof options.platform === 'string' ? { platform: options.platform } : {}),
     ...(await credentialOf(reference, context)),
@@ -36,4 +37,15 @@ export const action: Action = async (args, options, context) => {
   if (last.state === 'done') return EXIT.done
   if (last.state === 'late') return EXIT.timedOut
   return EXIT.failed
+}
+
+const LEAST_RATE = 1024
+
+function rateOf(text: string): number {
+  const bytesPerSec = parseRate(text)
+  if (bytesPerSec !== undefined && bytesPerSec >= LEAST_RATE) return bytesPerSec
+  throw new DarnerError(
+    'BAD_ARGUMENT',
+    `--rate ${text.slice(0, 40)}: expected a rate of at least 1K, such as 500K or 20MiB/s`,
+  )
 }

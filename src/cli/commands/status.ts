@@ -2,6 +2,7 @@
 import { formatBytes } from '../../config/units.ts'
 import { AgentClient } from '../client.ts'
 import type { Action } from '../context.ts'
+import { type MirrorState, mirrorLines } from '../mirror-setup/target.ts'
 
 interface Status {
   readonly peer: string
@@ -20,9 +21,13 @@ interface Status {
 
 export const action: Action = async (_args, _options, context) => {
   const client = new AgentClient({ socket: context.socket })
-  const status = await client.json<Status>('GET', '/v1/peer', { signal: context.signal })
+  const { signal } = context
+  const [status, mirror] = await Promise.all([
+    client.json<Status>('GET', '/v1/peer', { signal }),
+    client.json<MirrorState>('GET', '/v1/mirror', { signal }),
+  ])
   if (context.json) {
-    context.stdout.write(`${JSON.stringify(status)}\n`)
+    context.stdout.write(`${JSON.stringify({ ...status, mirror })}\n`)
     return 0
   }
   const { supernode, tasks, bytes } = status
@@ -32,6 +37,7 @@ export const action: Action = async (_args, _options, context) => {
     `lanes      ${status.lanes.join(', ') || 'none'}`,
     `supernode  ${supernode.peer} ${supernode.connected ? 'connected' : `not connected${supernode.trouble === undefined ? '' : `: ${supernode.trouble}`}`}`,
     `blobs      ${held.length} complete, ${formatBytes(held.reduce((sum, task) => sum + task.bytes, 0))}; ${formatBytes(bytes.sent)} served to others`,
+    ...mirrorLines(mirror),
     ...tasks
       .filter((task) => !task.complete)
       .map(

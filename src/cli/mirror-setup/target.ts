@@ -1,7 +1,7 @@
 /** Where the mirror is and what it reaches: as the agent of this host says, unless options say otherwise. */
 import { readFile } from 'node:fs/promises'
 import { DarnerError, isDarnerError } from '../../base/errors.ts'
-import { parseListen } from '../../config/units.ts'
+import { formatBytes, parseListen } from '../../config/units.ts'
 import { AgentClient } from '../client.ts'
 import type { CommandContext } from '../context.ts'
 import { text, texts } from '../option-values.ts'
@@ -22,7 +22,24 @@ export interface MirrorState {
   readonly requests?: number
   readonly failures?: number
   readonly bytes?: number
+  /** Blobs asked for, and how many of them this host held whole. */
+  readonly blobs?: number
+  readonly held?: number
   readonly trouble?: string
+}
+
+/** The same for people, a fact a line. */
+export function mirrorLines(state: MirrorState): string[] {
+  if (state.state === 'failed') return [`mirror     not serving: ${state.trouble ?? 'unknown'}`]
+  if (state.state === 'off') return ['mirror     off']
+  const { scheme = 'http', address, authority, connect = 'off', upstreams = [] } = state
+  return [
+    `mirror     ${scheme}://${address}`,
+    ...(authority === undefined ? [] : [`authority  ${authority}`]),
+    ...(connect === 'off' ? [] : [`connect    ${connect}`]),
+    ...upstreams.map(({ name, url }, at) => `upstream   ${name} ${url}${at === 0 ? ' (default)' : ''}`),
+    `served     ${state.requests} requests, ${state.failures} failed, ${formatBytes(state.bytes ?? 0)}; ${state.held} of ${state.blobs} blobs were here`,
+  ]
 }
 
 export async function mirrorState(context: CommandContext): Promise<MirrorState> {
