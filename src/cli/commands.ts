@@ -126,6 +126,10 @@ const ROWS: readonly CommandRow[] = [
     options: [
       { flags: '-o, --output <FILE>', summary: 'where to write; - is stdout; with --recursive, the folder' },
       { flags: '-O, --remote-name', summary: 'write to the name that the URL ends with, here' },
+      {
+        flags: '-J, --remote-header-name',
+        summary: "with -O: to the name in the origin's Content-Disposition, if it has one",
+      },
       { flags: '--digest <DIGEST>', summary: 'what the content must hash to: sha256:<64 hex>' },
       {
         flags: '-H, --header <NAME:VALUE>',

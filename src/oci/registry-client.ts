@@ -40,6 +40,8 @@ export interface OriginStat extends Validator {
   /** As a registry states it, unverified. */
   readonly digest?: Digest
   readonly mediaType?: string
+  /** `Content-Disposition` as it came. */
+  readonly disposition?: string
   readonly acceptsRanges: boolean
 }
 
@@ -220,15 +222,18 @@ function headOf(answer: HttpAnswer): {
   etag?: string
   lastModified?: string
   mediaType?: string
+  disposition?: string
   acceptsRanges: boolean
 } {
   const etag = answer.header('etag')
   const lastModified = answer.header('last-modified')
   const mediaType = answer.header('content-type')
+  const disposition = answer.header('content-disposition')
   return {
     ...(etag === undefined ? {} : { etag }),
     ...(lastModified === undefined ? {} : { lastModified }),
     ...(mediaType === undefined ? {} : { mediaType: bareMediaType(mediaType) }),
+    ...(disposition === undefined ? {} : { disposition }),
     acceptsRanges: answer.status === 206 || /\bbytes\b/i.test(answer.header('accept-ranges') ?? ''),
   }
 }

@@ -336,7 +336,7 @@ describe('darner get beside curl, through an agent', function () {
 })
 
 describe('darner get, as curl does it', function () {
-  this.timeout(60_000)
+  this.timeout(180_000)
   before(function () {
     needs(this, { programs: ['curl'] })
   })
@@ -393,34 +393,36 @@ describe('darner get, as curl does it', function () {
     assert.deepEqual(asks.darner, asks.curl)
   })
 
-  it('names the file after the URL with -O', async () => {
+  it('names the file after the URL with -O, after the origin with -J, and not over what is there then', async () => {
     await using origin = await anOrigin()
     await using dir = await aDir()
-    for (const path of ['/dir/plain.tar', '/with%20space.tar']) {
-      origin.at(path, whole)
-      const names: string[][] = []
+    const named = {
+      ...whole,
+      headers: { ...headers, 'content-disposition': 'attachment; filename="../up/told name.tar"' },
+    }
+    for (const [path, behaviour] of [
+      ['/dir/plain.tar', whole],
+      ['/with%20space.tar', whole],
+      ['/named', named],
+    ] as const) {
+      origin.at(path, behaviour)
+      const flags = behaviour === named ? ['-O', '-J'] : ['-O']
+      const url = `${origin.url}${path}?x=1`
+      const seen: unknown[] = []
       for (const [program, args] of [
-        ['curl', ['-q', '-sS', '-f', '-O', `${origin.url}${path}?x=1`]],
+        ['curl', ['-q', '-sS', '-f', ...flags, url]],
         [
           process.execPath,
-          [
-            '--disable-warning=ExperimentalWarning',
-            MAIN,
-            'get',
-            '-q',
-            '-O',
-            `${origin.url}${path}?x=1`,
-            '--socket',
-            '/nowhere',
-          ],
+          ['--disable-warning=ExperimentalWarning', MAIN, 'get', '-q', ...flags, url, '--socket', '/nowhere'],
         ],
       ] as const) {
         await using own = await aDir()
-        const { code, stderr } = await ran(program, args, { cwd: own.path, env: { HOME: dir.path } })
-        assert.equal(code, 0, stderr)
-        names.push(await readdir(own.path))
+        const first = await ran(program, args, { cwd: own.path, env: { HOME: dir.path } })
+        assert.equal(first.code, 0, first.stderr)
+        const again = await ran(program, args, { cwd: own.path, env: { HOME: dir.path } })
+        seen.push([await readdir(own.path), again.code === 0])
       }
-      assert.deepEqual(names[1], names[0])
+      assert.deepEqual(seen[1], seen[0])
     }
   })
 

@@ -3,6 +3,7 @@ import { DarnerError } from '../../base/errors.ts'
 import type { GetSummary } from '../../wire/get-frames.ts'
 import type { Action, CommandContext } from '../context.ts'
 import { fetchOne } from '../get/fetch.ts'
+import type { Order } from '../get/order.ts'
 import { readWays } from '../get/read-options.ts'
 import { openDisplay } from '../get/show.ts'
 import { orderOf } from '../get/sources.ts'
@@ -26,6 +27,13 @@ export const action: Action = async (args, options, context) => {
     throw error
   }
 
+  async function toldName(order: Order): Promise<string | undefined> {
+    if (options.remoteName !== true)
+      throw new DarnerError('BAD_ARGUMENT', '-J is for -O: it says what name to write to')
+    const { headerName } = await import('../get/header-name.ts')
+    return await headerName(order, ways, context)
+  }
+
   async function one(text: string, options: Record<string, unknown>): Promise<{ summary: GetSummary; output: string }> {
     if (/^file:/i.test(text)) {
       const url = new URL(text)
@@ -37,7 +45,8 @@ export const action: Action = async (args, options, context) => {
     // a folder as output is refused before anything is asked
     if (options.remoteName !== true) outputOf(options, undefined, text)
     const order = await orderOf(text, options, context)
-    const output = outputOf(options, order.name, order.title)
+    const told = options.remoteHeaderName === true ? await toldName(order) : undefined
+    const output = outputOf(options, told ?? order.name, order.title)
     return { summary: await fetchOne(order, output, ways, { context, display }), output }
   }
 }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'mocha'
+import { dispositionName } from '../../../../src/cli/get/header-name.ts'
 import { stepsOf } from '../../../../src/cli/get/leaf.ts'
 import { paced } from '../../../../src/cli/get/paced.ts'
 import { objectUrl, s3Access, signedQuery } from '../../../../src/cli/get/s3.ts'
@@ -83,6 +84,23 @@ describe('stepsOf', () => {
     for (const path of ['', '/a', 'a//b', '../a', 'a/..', './a', 'a/\0', 'a\\..\\b', 'x'.repeat(256), 'a/'.repeat(70)])
       assert.equal(stepsOf(path), undefined, JSON.stringify(path))
   })
+})
+
+describe('dispositionName', () => {
+  const cases: [text: string, name: string | undefined][] = [
+    ['attachment; filename="a b.txt"', 'a b.txt'],
+    ['attachment; filename=plain.bin; size=3', 'plain.bin'],
+    ['inline; FileName = "x\\"y"', 'x"y'],
+    ['attachment; filename="../../etc/passwd"', 'passwd'],
+    ['attachment; filename="C:\\\\dir\\\\f.exe"', 'f.exe'],
+    ['attachment; filename=".bashrc"', undefined],
+    ['attachment; filename=".."', undefined],
+    ['attachment; filename="dir/"', undefined],
+    ['attachment; xfilename=y', undefined],
+    ['attachment', undefined],
+    ['', undefined],
+  ]
+  for (const [text, name] of cases) it(`${JSON.stringify(text)}`, () => assert.equal(dispositionName(text), name))
 })
 
 describe('proxyFromEnv', () => {
