@@ -7,14 +7,16 @@ import { join, resolve } from 'node:path'
 import type { Clock } from '../src/base/clock.ts'
 import type { Log } from '../src/base/log.ts'
 import { Containers } from './containers/containers.ts'
-import { EventLog } from './containers/events.ts'
+import { attributesOf, EventLog } from './containers/events.ts'
 import { Execs } from './containers/execs.ts'
 import { HealthMonitor } from './containers/health.ts'
 import type { FaultPoint } from './containers/launch.ts'
 import type { ImageStore, RecordSpace, RootfsStore } from './containers/ports.ts'
+import { rootfsIdOf } from './containers/record.ts'
 import { openLxcfs } from './lxcfs/open.ts'
 import type { Networks } from './network/networks.ts'
 import { Quotas } from './quota/quota.ts'
+import { QuotaWatch } from './quota/watch.ts'
 import { Rich } from './rich/rich.ts'
 import { Services } from './rich/services.ts'
 import { OciRuntime } from './shim/oci-runtime.ts'
@@ -61,6 +63,8 @@ export interface RuntimeParts {
 
 const REMEMBER_EXECS = 1000
 const KEEP_EVENTS = 4096
+/** How often disk quotas are looked at. */
+const QUOTA_WATCH_MS = 5000
 /** Where distributions put an init that needs no libraries. */
 const STATIC_INITS = ['/usr/bin/tini-static', '/usr/libexec/podman/catatonit', '/usr/bin/catatonit']
 
@@ -76,6 +80,7 @@ export class Runtime implements AsyncDisposable {
   readonly services: Services
   readonly upgrades: Upgrades
   readonly #rich: Rich
+  readonly #watch: QuotaWatch
 
   private constructor(
     parts: {
@@ -85,12 +90,14 @@ export class Runtime implements AsyncDisposable {
       health: HealthMonitor
       services: Services
       quotas: Quotas
+      watch: QuotaWatch
       upgrades: Upgrades
       networks?: Networks
     },
     rich: Rich,
   ) {
     this.#rich = rich
+    this.#watch = parts.watch
     this.services = parts.services
     this.upgrades = parts.upgrades
     this.quotas = parts.quotas
@@ -156,6 +163,7 @@ export class Runtime implements AsyncDisposable {
         events,
         runtimes: new Map(runtimes),
         rootfs: quotas,
+        rooms: quotas,
         extension: rich,
         host: {
           limits,
@@ -176,12 +184,37 @@ export class Runtime implements AsyncDisposable {
     const probe: GateParts['probe'] = (entry, waits) => health.probe(entry, waits)
     const upgrades = new Upgrades({ ...parts, rootfs: quotas, extension: rich, engine: containers.inner, probe })
     upgrades.start()
+    const watch = new QuotaWatch(
+      { everyMs: QUOTA_WATCH_MS },
+      {
+        ...parts,
+        events,
+        usage: (id) => quotas.usage(id),
+        running: () =>
+          containers
+            .entries()
+            .filter(({ record }) => record.pid !== undefined)
+            .map(({ id, record }) => ({ id, rootfsId: rootfsIdOf(record), attributes: attributesOf(record) })),
+      },
+    )
+    watch.start()
     const { networks } = parts
-    const all = { containers, execs, events, health, services, quotas, upgrades, ...(networks ? { networks } : {}) }
+    const all = {
+      containers,
+      execs,
+      events,
+      health,
+      services,
+      quotas,
+      watch,
+      upgrades,
+      ...(networks ? { networks } : {}),
+    }
     return new Runtime(all, rich)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#watch[Symbol.asyncDispose]()
     await this.upgrades[Symbol.asyncDispose]()
     await this.health[Symbol.asyncDispose]()
     await this.#rich[Symbol.asyncDispose]()

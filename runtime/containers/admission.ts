@@ -4,6 +4,7 @@ import type { Clock } from '../../src/base/clock.ts'
 import { DarnerError } from '../../src/base/errors.ts'
 import type { MountRequest } from '../../src/wire/container-options.ts'
 import type { CreateRequest } from '../../src/wire/local-api.ts'
+import type { DiskQuota } from '../../src/wire/rich-api.ts'
 import type { RunExtension } from '../rich/extension.ts'
 import type { OciRuntime } from '../shim/oci-runtime.ts'
 import { argumentsOf } from '../spec/command.ts'
@@ -141,6 +142,7 @@ export class Admission {
   async #volumesFor(request: CreateRequest, declared: readonly string[]): Promise<MountRequest[]> {
     const { volumes, clock } = this.#parts
     const asked = request.mounts ?? []
+    const quotas = request.volumeQuotas ?? {}
     const targets = new Set(asked.map((one) => one.target))
     if (targets.size < asked.length) throw new DarnerError('BAD_ARGUMENT', 'Duplicate mount point')
     const extra = declared
@@ -151,13 +153,18 @@ export class Admission {
       if (one.type !== 'volume' || one.source) return one
       return { ...one, source: randomBytes(32).toString('hex'), anonymous: true }
     })
+    const volumePaths = new Set(all.filter((one) => one.type === 'volume').map((one) => one.target))
+    const stray = Object.keys(quotas).find((path) => !volumePaths.has(path))
+    if (stray !== undefined) throw new DarnerError('BAD_ARGUMENT', `disk quota of ${stray}: no volume is mounted there`)
     for (const one of all) {
       if (one.type !== 'volume' || !one.source) continue
+      const quota = quotas[one.target]
       if (!VOLUME_NAME.test(one.source)) await volumes.ensure(one.source, { now: 0 }) // throws
       await volumes.ensure(one.source, {
         now: clock.now(),
         anonymous: one.anonymous === true,
         ...(one.labels === undefined ? {} : { labels: one.labels }),
+        ...(quota === undefined ? {} : { options: volumeOptions(quota) }),
       })
     }
     return all
@@ -165,3 +172,7 @@ export class Admission {
 }
 
 const NO_PROFILE = 'this host has no seccomp profile: the container runs unconfined by seccomp'
+
+function volumeOptions({ bytes, inodes }: DiskQuota): Record<string, string> {
+  return { size: String(bytes), ...(inodes === undefined ? {} : { inodes: String(inodes) }) }
+}

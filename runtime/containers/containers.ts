@@ -11,6 +11,7 @@ import { Scope } from '../../src/base/scope.ts'
 import { abortable } from '../../src/base/signals.ts'
 import type { Resources, RestartPolicy } from '../../src/wire/container-options.ts'
 import type { ContainerView, CreateReply, CreateRequest, ExitReply, TerminalSize } from '../../src/wire/local-api.ts'
+import type { DiskQuota } from '../../src/wire/rich-api.ts'
 import type { RunExtension } from '../rich/extension.ts'
 import { Attached } from '../shim/attach.ts'
 import { type Bundle, writeWhole } from '../shim/bundle.ts'
@@ -21,7 +22,7 @@ import { readLog } from '../shim/logs.ts'
 import type { OciRuntime } from '../shim/oci-runtime.ts'
 import { resourcesOf } from '../spec/resources.ts'
 import type { HostFacts } from '../spec/spec.ts'
-import { Volumes } from '../volumes/volumes.ts'
+import { type VolumeRooms, Volumes } from '../volumes/volumes.ts'
 import { Admission, type AdmissionOptions } from './admission.ts'
 import { attributesOf, type EventSink, SILENT_EVENTS } from './events.ts'
 import { ContainerIndex } from './index-of.ts'
@@ -29,7 +30,7 @@ import { containerId, type FaultPoint, Launcher, makeBundlesFolder } from './lau
 import { type Entry, Lifecycle, type RunObserver } from './lifecycle.ts'
 import { Locks } from './locks.ts'
 import type { ContainerNetworks, ImageStore, RecordSpace, RootfsStore } from './ports.ts'
-import { type ContainerRecord, generationsOf, Records, viewOf } from './record.ts'
+import { type ContainerRecord, generationsOf, Records, rootfsIdOf, viewOf } from './record.ts'
 import { recoverContainers } from './recover.ts'
 import { mustRun, Runs } from './runs.ts'
 import { type Session, WaitingSession } from './session.ts'
@@ -59,6 +60,8 @@ export interface ContainersParts {
   /** Absent: containers are on the host's network, or on none. */
   readonly networks?: ContainerNetworks
   readonly extension?: RunExtension
+  /** Absent: volumes have no size. */
+  readonly rooms?: VolumeRooms
   readonly events?: EventSink
   readonly fault?: (point: FaultPoint) => void
 }
@@ -101,7 +104,7 @@ export class Containers implements AsyncDisposable {
     this.#records = new Records(parts.records)
     this.#exits = new Exits(join(options.dir, 'exits'), (id) => this.#upkeep.checkExit(id))
     this.#events = parts.events ?? SILENT_EVENTS
-    this.volumes = new Volumes(options.volumesDir ?? join(options.dir, 'volumes'))
+    this.volumes = new Volumes(options.volumesDir ?? join(options.dir, 'volumes'), parts.rooms)
     this.#launcher = new Launcher(options, {
       ...parts,
       exits: this.#exits,
@@ -321,10 +324,10 @@ export class Containers implements AsyncDisposable {
     if (entry) this.#life.tell(entry, 'restart')
   }
 
-  /** Changes limits, of a running container at once, and the restart policy. What isn't named stays. Throws BAD_ARGUMENT, HOST_UNABLE. */
+  /** Changes limits and disk quota, of a running container at once, and the restart policy. What isn't named stays. Throws BAD_ARGUMENT, HOST_UNABLE. */
   async update(
     reference: string,
-    change: { resources?: Resources; restart?: RestartPolicy },
+    change: { resources?: Resources; restart?: RestartPolicy; diskQuota?: DiskQuota },
     { signal }: { signal: AbortSignal },
   ): Promise<void> {
     const entry = this.#free(reference, 'changing')
@@ -343,8 +346,10 @@ export class Containers implements AsyncDisposable {
         await writeWhole(file, JSON.stringify(oci))
         await this.#launcher.runtimeOf(entry.record).update(entry.id, file, { signal })
       }
+      const { diskQuota } = change
+      if (diskQuota) await this.#parts.extension?.requota(rootfsIdOf(entry.record), diskQuota, { signal })
       const restart = change.restart ?? request.restart
-      const changed = { resources, ...(restart === undefined ? {} : { restart }) }
+      const changed = { resources, ...(diskQuota ? { diskQuota } : {}), ...(restart === undefined ? {} : { restart }) }
       const next = { request: { ...request, ...changed }, ...(given ? { given: { ...given, ...changed } } : {}) }
       await this.#life.save(entry, { ...entry.record, ...next }, true)
       this.#life.tell(entry, 'update')

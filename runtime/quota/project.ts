@@ -1,20 +1,25 @@
 /**
- * Project quotas of the file system that writable layers lie on: xfs and ext4 mounted with `prjquota`. Both programs' verbs are
- * those of xfs_quota(8), chattr(1) and setquota(8); whether the kernel enforces them only {@link ProjectQuota.probe} tells.
+ * Project quotas of the file system that writable layers lie on: xfs and ext4 mounted with `prjquota`. Limits are set by
+ * xfs_quota(8) and setquota(8); whether the kernel enforces them only {@link ProjectQuota.probe} tells.
  */
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Type } from 'typebox'
+import { type Static, Type } from 'typebox'
 import { DarnerError } from '../../src/base/errors.ts'
 import type { DiskQuota } from '../../src/wire/rich-api.ts'
 import { runProgram } from '../shim/program.ts'
 import { PROBE_QUOTA, whyNoLimit } from './fill.ts'
 import { readJson, writeJson } from './json-file.ts'
+import { markTree, projectOf } from './mark.ts'
 
 const Projects = Type.Object({
   version: Type.Literal(1),
   /** Project id by container. */
   used: Type.Record(Type.String(), Type.Integer({ minimum: 1 })),
+  /** Containers whose whole folder has its project: what is made there later inherits it. */
+  marked: Type.Optional(Type.Array(Type.String())),
+  /** Where the search for a free id begins: one that was given back is the last to be taken again. */
+  next: Type.Optional(Type.Integer({ minimum: 1 })),
 })
 
 /** Far from ids that administrators give by hand. */
@@ -48,23 +53,29 @@ export function projectFileSystem(mountinfo: string, path: string): ProjectFileS
     : undefined
 }
 
-/** Ids are recorded before they are used and given back after their limit is gone: a crash never gives one to two containers. */
+/**
+ * Ids are recorded before they are used and given back after their limit is gone: a crash never gives one to two containers.
+ * Which folder is marked is recorded after it is: a crash in between marks it again.
+ */
 export class ProjectQuota {
   readonly #dir: string
   readonly #system: ProjectFileSystem
-  #used: Map<string, number>
+  readonly #used: Map<string, number>
+  readonly #marked: Set<string>
+  #next: number
   #writing: Promise<unknown> = Promise.resolve()
 
-  private constructor(dir: string, system: ProjectFileSystem, used: Map<string, number>) {
+  private constructor(dir: string, system: ProjectFileSystem, kept: Static<typeof Projects> | undefined) {
     this.#dir = dir
     this.#system = system
-    this.#used = used
+    this.#used = new Map(Object.entries(kept?.used ?? {}))
+    this.#marked = new Set(kept?.marked)
+    this.#next = kept?.next ?? FIRST_ID
   }
 
   /** Reads which ids are taken from `dir`, which exists. */
   static async open(dir: string, system: ProjectFileSystem): Promise<ProjectQuota> {
-    const kept = await readJson(join(dir, 'projects.json'), Projects)
-    return new ProjectQuota(dir, system, new Map(Object.entries(kept?.used ?? {})))
+    return new ProjectQuota(dir, system, await readJson(join(dir, 'projects.json'), Projects))
   }
 
   ids(): string[] {
@@ -76,7 +87,9 @@ export class ProjectQuota {
     const has = this.#used.get(id)
     if (has !== undefined) return has
     const taken = new Set(this.#used.values())
-    for (let one = FIRST_ID; one < LAST_ID; one++) {
+    for (let tries = 0; tries < LAST_ID - FIRST_ID; tries++) {
+      const one = this.#next
+      this.#next = one + 1 < LAST_ID ? one + 1 : FIRST_ID
       if (taken.has(one)) continue
       this.#used.set(id, one)
       await this.#save()
@@ -85,13 +98,17 @@ export class ProjectQuota {
     throw new DarnerError('LIMIT_EXCEEDED', `disk quota: all project ids from ${FIRST_ID} to ${LAST_ID} are taken`)
   }
 
-  /** Puts the folder, and all that will be made in it, under the quota. Throws COMMAND_FAILED, RUNTIME_MISSING. */
+  /**
+   * Puts the folder, what is in it and all that will be, under the quota; called again, it changes the limits at once. Links,
+   * pipes and devices that are there already are not counted. Throws COMMAND_FAILED, RUNTIME_MISSING.
+   */
   async apply(id: string, folder: string, quota: DiskQuota, { signal }: { signal: AbortSignal }): Promise<void> {
     const project = await this.take(id)
     await this.#limit(project, quota.bytes, quota.inodes === undefined ? 0 : quota.inodes + OWN_INODES, signal)
-    const { kind, mountPoint } = this.#system
-    if (kind === 'xfs') await must('xfs_quota', ['-x', '-c', `project -s -p ${folder} ${project}`, mountPoint], signal)
-    else await must('chattr', ['-R', '+P', '-p', String(project), folder], signal)
+    if (this.#marked.has(id) && projectOf(folder) === project) return
+    await markTree(folder, project, { signal })
+    this.#marked.add(id)
+    await this.#save()
   }
 
   /** Takes limit and id back; the folder is gone. Fine for a container that has none. */
@@ -100,6 +117,7 @@ export class ProjectQuota {
     if (project === undefined) return
     await this.#limit(project, 0, 0, signal)
     this.#used.delete(id)
+    this.#marked.delete(id)
     await this.#save()
   }
 
@@ -131,17 +149,23 @@ export class ProjectQuota {
 
   /** One write after the other, each with all that is taken by then. */
   #save(): Promise<void> {
-    const saved = this.#writing.then(() =>
-      writeJson(join(this.#dir, 'projects.json'), { version: 1, used: Object.fromEntries(this.#used) }),
-    )
+    const saved = this.#writing.then(() => {
+      const kept: Static<typeof Projects> = {
+        version: 1,
+        used: Object.fromEntries(this.#used),
+        marked: [...this.#marked],
+        next: this.#next,
+      }
+      return writeJson(join(this.#dir, 'projects.json'), kept)
+    })
     this.#writing = saved.catch(() => {}) // its caller hears of it
     return saved
   }
 }
 
+/** xfs_quota ends with 0 whatever it was told: a complaint is a failure. */
 async function must(program: string, args: readonly string[], signal: AbortSignal): Promise<void> {
   const { code, stderr, stdout } = await runProgram(program, args, { signal })
-  // xfs_quota ends with 0 whatever it was told
   const complaint = stderr.trim() || (code === 0 ? '' : stdout.trim())
   if (code !== 0 || complaint !== '') {
     throw new DarnerError('COMMAND_FAILED', `${program}: ${complaint.slice(-500) || `exit code ${code}`}`)

@@ -1,5 +1,6 @@
 /** Disk quotas of writable layers: picks a way that was proven to bite, and stands between the engine and its root file systems. */
-import { mkdir, readFile } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { mkdir, readFile, statfs } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { DarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
@@ -7,11 +8,17 @@ import type { Rootfs } from '../../src/contracts/snapshots.ts'
 import type { Digest } from '../../src/oci/digest.ts'
 import type { DiskQuota, StorageView } from '../../src/wire/rich-api.ts'
 import type { RootfsStore } from '../containers/ports.ts'
+import type { VolumeRooms } from '../volumes/volumes.ts'
 import { QuotaPool } from './pool.ts'
 import { ProjectQuota, projectFileSystem } from './project.ts'
+import type { QuotaUsage } from './watch.ts'
+
+/** A volume among the containers of the book and the pool; their ids have no dash. */
+const ROOM = /^volume-/
+const roomOf = (name: string) => `volume-${createHash('sha256').update(name).digest('hex').slice(0, 32)}`
 
 /** Where a root file system store tells its writable layers to be (`upperOf`), quotas can be put below them. */
-export class Quotas implements RootfsStore {
+export class Quotas implements RootfsStore, VolumeRooms {
   readonly #dir: string
   readonly #pool: QuotaPool
   #project: ProjectQuota | undefined
@@ -19,6 +26,8 @@ export class Quotas implements RootfsStore {
   readonly #log: Log
   #refusal: string | undefined = 'this host has no quota pool'
   readonly #wanted = new Map<string, DiskQuota>()
+  /** What is begun is ended: none of it takes long. */
+  readonly #ending = { signal: new AbortController().signal }
 
   private constructor(dir: string, pool: QuotaPool, rootfs: RootfsStore, log: Log) {
     this.#dir = dir
@@ -67,6 +76,56 @@ export class Quotas implements RootfsStore {
     if (quota) this.#wanted.set(id, quota)
   }
 
+  /**
+   * Another quota for what has one, or none yet, at once also while it is mounted. Throws HOST_UNABLE where nothing enforces it,
+   * UNSUPPORTED for a file system of its own from the pool, which stays as large as it was made.
+   */
+  async change(id: string, quota: DiskQuota, options: { signal: AbortSignal }): Promise<void> {
+    this.check()
+    if (this.#project === undefined || (await this.#pool.has(id)))
+      throw new DarnerError('UNSUPPORTED', `changing the disk quota of ${id}: its room is a file of the pool`, {
+        way: 'make a new container, or use xfs or ext4 with project quotas',
+      })
+    const folder = this.#place(id)
+    await mkdir(folder, { recursive: true, mode: 0o755 })
+    await this.#project.apply(id, folder, quota, options)
+    this.#wanted.set(id, quota)
+  }
+
+  /** What is used of the quota of a mounted writable layer; undefined when it has none. */
+  async usage(id: string): Promise<QuotaUsage | undefined> {
+    const quota = this.#wanted.get(id)
+    if (quota === undefined) return undefined
+    const { bsize, blocks, bfree, files, ffree } = await statfs(this.#place(id))
+    const inodes = quota.inodes === undefined ? undefined : { used: files - ffree, limit: files }
+    return { bytes: { used: bsize * (blocks - bfree), limit: bsize * blocks }, ...(inodes ? { inodes } : {}) }
+  }
+
+  async give(name: string, folder: string, quota: DiskQuota): Promise<void> {
+    this.check()
+    const id = roomOf(name)
+    const { signal } = this.#ending
+    if (this.#project && !(await this.#pool.has(id))) return this.#project.apply(id, folder, quota, { signal })
+    await this.#pool.make(id, quota, { signal })
+    await this.#pool.mount(id, folder, { signal })
+  }
+
+  async take(name: string, folder: string): Promise<void> {
+    const id = roomOf(name)
+    if (await this.#pool.has(id)) {
+      this.#pool.unmount(folder)
+      await this.#pool.remove(id)
+    }
+    await this.#project?.release(id, this.#ending)
+  }
+
+  async keepOnly(names: ReadonlySet<string>): Promise<void> {
+    const rooms = new Set([...names].map(roomOf))
+    const isGone = (id: string) => ROOM.test(id) && !rooms.has(id)
+    for (const id of (await this.#pool.ids()).filter(isGone)) await this.#pool.remove(id)
+    for (const id of this.#project?.ids().filter(isGone) ?? []) await this.#project?.release(id, this.#ending)
+  }
+
   async mount(
     id: string,
     layers: readonly Digest[],
@@ -102,13 +161,13 @@ export class Quotas implements RootfsStore {
       await this.#pool.remove(id)
     }
     await this.#rootfs.remove(id)
-    await this.#project?.release(id, { signal: new AbortController().signal })
+    await this.#project?.release(id, this.#ending)
   }
 
   async recover(ids: ReadonlySet<string>): Promise<string[]> {
     const mended: string[] = []
     for (const id of await this.#pool.ids()) {
-      if (ids.has(id)) continue
+      if (ids.has(id) || ROOM.test(id)) continue
       await this.#rootfs.unmount(id)
       this.#pool.unmount(this.#place(id))
       await this.#pool.remove(id)
@@ -116,8 +175,8 @@ export class Quotas implements RootfsStore {
     }
     mended.push(...(await this.#rootfs.recover(ids)))
     for (const id of this.#project?.ids() ?? []) {
-      if (ids.has(id)) continue
-      await this.#project?.release(id, { signal: new AbortController().signal })
+      if (ids.has(id) || ROOM.test(id)) continue
+      await this.#project?.release(id, this.#ending)
       mended.push(`took back the quota project of ${id}, which nobody owns`)
     }
     return mended

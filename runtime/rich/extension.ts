@@ -1,6 +1,6 @@
 /** What the container engine lends to rich containers at each step of a run, and what they may change there. */
 import type { CreateRequest } from '../../src/wire/local-api.ts'
-import type { HookResult } from '../../src/wire/rich-api.ts'
+import type { DiskQuota, HookResult } from '../../src/wire/rich-api.ts'
 import type { Bundle } from '../shim/bundle.ts'
 import type { OciRuntime } from '../shim/oci-runtime.ts'
 import type { ImageRunConfig } from '../spec/image-config.ts'
@@ -55,6 +55,8 @@ export interface RunExtension {
   ): { readonly request: CreateRequest; readonly warnings: readonly string[] }
   /** A container that is on record: made now, or found at the start of the agent. */
   known(id: string, request: CreateRequest): void
+  /** Another disk quota for a writable layer, at once. Throws HOST_UNABLE, UNSUPPORTED. */
+  requota(rootfsId: string, quota: DiskQuota, options: { signal: AbortSignal }): Promise<void>
   /** Before the root file system is mounted. */
   preStart(run: RunFacts, options: Noting): Promise<void>
   /** The spec is built, nothing is written yet. */

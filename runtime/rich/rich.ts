@@ -6,6 +6,7 @@ import { DarnerError, isDarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
 import { Scope } from '../../src/base/scope.ts'
 import type { CreateRequest } from '../../src/wire/local-api.ts'
+import type { DiskQuota } from '../../src/wire/rich-api.ts'
 import { checkHooks, Hooks } from '../hooks/hooks.ts'
 import type { Lxcfs } from '../lxcfs/lxcfs.ts'
 import type { Quotas } from '../quota/quota.ts'
@@ -53,12 +54,16 @@ export class Rich implements RunExtension, AsyncDisposable {
 
   settle(request: CreateRequest, image: ImageRunConfig): { request: CreateRequest; warnings: string[] } {
     checkHooks(request)
-    if (request.diskQuota) this.#parts.quotas.check()
+    if (request.diskQuota || request.volumeQuotas) this.#parts.quotas.check()
     return { request: settleRich(request, image), warnings: [] }
   }
 
   known(id: string, request: CreateRequest): void {
     this.#parts.quotas.want(id, request.diskQuota)
+  }
+
+  async requota(rootfsId: string, quota: DiskQuota, options: { signal: AbortSignal }): Promise<void> {
+    await this.#parts.quotas.change(rootfsId, quota, options)
   }
 
   async preStart(run: RunFacts, noting: Noting): Promise<void> {

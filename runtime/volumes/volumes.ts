@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { DarnerError, systemCode } from '../../src/base/errors.ts'
+import type { DiskQuota } from '../../src/wire/rich-api.ts'
 import { writeWhole } from '../shim/bundle.ts'
 
 const Labels = Type.Record(Type.String(), Type.String())
@@ -26,15 +27,30 @@ export interface Volume extends Omit<Stored, 'version'> {
 
 export const VOLUME_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$/
 
+/** What keeps volumes to the size that they were made with. */
+export interface VolumeRooms {
+  /** Puts the folder of a volume under a quota; fine to call again. Throws HOST_UNABLE where nothing enforces it. */
+  give(name: string, folder: string, quota: DiskQuota): Promise<void>
+  /** Before its folder is deleted. Fine for one that has none. */
+  take(name: string, folder: string): Promise<void>
+  /** Takes back what volumes that are no more have left. */
+  keepOnly(names: ReadonlySet<string>): Promise<void>
+}
+
 export class Volumes {
   readonly #dir: string
+  readonly #rooms: VolumeRooms | undefined
 
-  /** `dir` is absolute; it is made when the first volume is. */
-  constructor(dir: string) {
+  /** `dir` is absolute; it is made when the first volume is. Without `rooms` no volume has a size. */
+  constructor(dir: string, rooms?: VolumeRooms) {
     this.#dir = dir
+    this.#rooms = rooms
   }
 
-  /** The volume of that name, made when it isn't there. Throws BAD_ARGUMENT, CONFLICT when it has other options. */
+  /**
+   * The volume of that name, made when it isn't there; with the options `size` and `inodes` it is kept to them. Throws BAD_ARGUMENT,
+   * UNSUPPORTED for other options, HOST_UNABLE where nothing keeps a size, CONFLICT when it is there with another one.
+   */
   async ensure(
     name: string,
     asked: { labels?: Record<string, string>; options?: Record<string, string>; anonymous?: boolean; now: number },
@@ -46,13 +62,21 @@ export class Volumes {
       )
     }
     const there = await this.find(name)
-    if (there) return there
-    const option = Object.keys(asked.options ?? {})[0]
+    if (there) {
+      const { size, inodes } = asked.options ?? there.options
+      if (size === there.options.size && inodes === there.options.inodes) return there
+      throw new DarnerError('CONFLICT', `create ${name}: the volume is there with other options`)
+    }
+    const quota = quotaOf(name, asked.options ?? {})
+    const option = Object.keys(asked.options ?? {}).find((one) => one !== 'size' && one !== 'inodes')
     if (option !== undefined)
       throw new DarnerError('UNSUPPORTED', `create ${name}: the volume option ${option} is not offered`, {
         way: 'use a bind mount, or a tmpfs mount with --tmpfs',
       })
-    await mkdir(join(this.#dir, name, '_data'), { recursive: true, mode: 0o755 })
+    if (quota !== undefined && this.#rooms === undefined)
+      throw new DarnerError('HOST_UNABLE', `create ${name}: this engine keeps no volume to a size`)
+    await mkdir(this.pathOf(name), { recursive: true, mode: 0o755 })
+    if (quota !== undefined) await this.#rooms?.give(name, this.pathOf(name), quota)
     const stored: Stored = {
       version: 1,
       name,
@@ -101,19 +125,44 @@ export class Volumes {
   /** Deletes it with its content. The caller knows that no container has it. */
   async remove(name: string): Promise<void> {
     await this.get(name)
+    await this.#rooms?.take(name, this.pathOf(name))
     const doomed = join(this.#dir, `.gone-${name}`)
     await rm(doomed, { recursive: true, force: true })
     await rename(join(this.#dir, name), doomed)
     await rm(doomed, { recursive: true, force: true })
   }
 
-  /** Deletes what an agent that ended left half removed or half made. */
+  /** Deletes what an agent that ended left half removed or half made, and keeps each again to its size. */
   async recover(): Promise<void> {
-    for (const name of await readdir(this.#dir).catch(() => []))
+    for (const name of await readdir(this.#dir).catch(() => [])) {
       if (name.startsWith('.gone-')) await rm(join(this.#dir, name), { recursive: true, force: true })
+      else if (VOLUME_NAME.test(name) && !(await this.find(name))) await this.#rooms?.take(name, this.pathOf(name))
+    }
+    const all = await this.list()
+    for (const { name, options, path } of all) {
+      const quota = quotaOf(name, options)
+      if (quota !== undefined) await this.#rooms?.give(name, path, quota)
+    }
+    await this.#rooms?.keepOnly(new Set(all.map(({ name }) => name)))
   }
 
   #shown({ version: _v, ...rest }: Stored): Volume {
     return { ...rest, path: this.pathOf(rest.name) }
   }
+}
+
+const SIZE = /^(\d{1,15})([kmgt]?)i?b?$/i
+const SHIFTS: Readonly<Record<string, number>> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 }
+
+/** What the options `size` (`10G`) and `inodes` (a number) say. Throws BAD_ARGUMENT. */
+function quotaOf(name: string, { size, inodes }: Readonly<Record<string, string>>): DiskQuota | undefined {
+  if (size === undefined && inodes === undefined) return undefined
+  const [, digits, unit = ''] = SIZE.exec(size ?? '') ?? []
+  const bytes = Number(digits) * (SHIFTS[unit.toLowerCase()] ?? Number.NaN)
+  if (!Number.isSafeInteger(bytes) || bytes < 1 << 20)
+    throw new DarnerError('BAD_ARGUMENT', `create ${name}: the option size=${size ?? ''} is not a size of 1m or more`)
+  if (inodes === undefined) return { bytes }
+  if (!/^\d{2,10}$/.test(inodes) || Number(inodes) < 16)
+    throw new DarnerError('BAD_ARGUMENT', `create ${name}: the option inodes=${inodes} is not a number of 16 or more`)
+  return { bytes, inodes: Number(inodes) }
 }

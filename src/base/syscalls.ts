@@ -42,6 +42,7 @@ const native = {
   lsetxattr: call('int lsetxattr(const void *path, const char *name, const void *value, size_t size, int flags)'),
   lgetxattr: call('long lgetxattr(const void *path, const char *name, void *value, size_t size)'),
   llistxattr: call('long llistxattr(const void *path, void *names, size_t size)'),
+  ioctl: call('int ioctl(int fd, ulong request, _Inout_ uint8_t *data)'),
   openat2: call('long syscall(long number, int dir, const void *path, const void *how, size_t size)'),
   fsopen: call('long syscall(long number, const char *type, uint flags)'),
   fsconfig: call('long syscall(long number, int fd, uint command, const char *key, const void *value, int aux)'),
@@ -62,6 +63,7 @@ export const O = {
   CREAT: 0o100,
   EXCL: 0o200,
   DIRECTORY: 0o200000,
+  NONBLOCK: 0o4000,
   NOFOLLOW: 0o400000,
   CLOEXEC: 0o2000000,
   PATH: 0o10000000,
@@ -119,6 +121,11 @@ export function openAt(dir: number, path: Path, flags: number, mode = 0): number
 export function openBelow(dir: number, path: Path, flags: number, resolve: number): number {
   const how = new BigUint64Array([BigInt(flags | O.CLOEXEC), 0n, BigInt(resolve)])
   return check(native.openat2(NUMBER.openat2, dir, z(path), how, how.byteLength), 'openat2', path)
+}
+
+/** ioctl(2) with a structure that the kernel reads, or writes in place. */
+export function ioctl(fd: number, request: number, data: Uint8Array, name: string): void {
+  check(native.ioctl(fd, request, data), 'ioctl', name)
 }
 
 export function mkdirAt(dir: number, name: Path, mode: number): void {

@@ -23,7 +23,7 @@ export function richOf(options: Readonly<Record<string, unknown>>): Partial<Crea
     ...(mode === undefined ? {} : { rich: modeOf(mode) }),
     ...(services.length > 0 ? { services } : {}),
     ...(hooks.length > 0 ? { hooks } : {}),
-    ...(quota === undefined ? {} : { diskQuota: quotaOf(quota) }),
+    ...(quota === undefined ? {} : quotasOf(quota)),
     ...(typeof options.lxcfs === 'boolean' ? { lxcfs: options.lxcfs } : {}),
     ...(options.exitWithCommand === true ? { exitWithCommand: true } : {}),
   }
@@ -58,6 +58,25 @@ export function hookOf(given: string): HookRequest {
 
 const UNITS: Readonly<Record<string, number>> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 }
 const THOUSANDS: Readonly<Record<string, number>> = { '': 1, k: 1e3, m: 1e6 }
+
+/** `10G`, for the writable layer, or by path: `/=10G;/data=20G,inodes=200k`, where all but `/` are those of volumes. */
+function quotasOf(given: string): Pick<CreateRequest, 'diskQuota' | 'volumeQuotas'> {
+  if (!given.startsWith('/')) return { diskQuota: quotaOf(given) }
+  const rows = given.split(';').map((part): [string, DiskQuota] => {
+    const [, path = '', size = ''] = /^(\/[^=]*)=(.+)$/.exec(part) ?? []
+    if (path === '')
+      throw new DarnerError('BAD_ARGUMENT', `--disk-quota ${given}: ${part} is not PATH=SIZE[,inodes=COUNT]`)
+    return [path === '/' ? path : path.replace(/\/+$/, ''), quotaOf(size)]
+  })
+  const all = new Map(rows)
+  if (all.size < rows.length) throw new DarnerError('BAD_ARGUMENT', `--disk-quota ${given}: it names a path twice`)
+  const layer = all.get('/')
+  all.delete('/')
+  return {
+    ...(layer === undefined ? {} : { diskQuota: layer }),
+    ...(all.size === 0 ? {} : { volumeQuotas: Object.fromEntries(all) }),
+  }
+}
 
 /** `10G`, `10G,inodes=200k`. */
 export function quotaOf(given: string): DiskQuota {

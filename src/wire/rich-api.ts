@@ -105,5 +105,10 @@ export const RICH_OPTIONS = {
   /** true: refused where there is no lxcfs; absent: on for rich containers where there is one. */
   lxcfs: Type.Optional(Type.Boolean()),
   hooks: Type.Optional(Type.Array(HookRequest, { maxItems: 64 })),
+  /** Of the writable layer. */
   diskQuota: Type.Optional(DiskQuota),
+  /** Of new volumes, by the path that they are mounted at. */
+  volumeQuotas: Type.Optional(
+    Type.Record(Type.String({ pattern: '^/', maxLength: 4096 }), DiskQuota, { maxProperties: 64 }),
+  ),
 } as const

@@ -59,7 +59,7 @@ for (const kind of ['ext4', 'xfs'] as const) {
         assert.equal((await engine.exec(neighbour, ['sh', '-c', 'echo fine > /here'])).exitCode, 0)
 
         await shell('rm /fill')
-        const made = (await shell('mkdir /many; seq -f /many/%g 5000 | xargs touch 2>&1 | tail -1; ls /many | wc -l'))
+        const made = (await shell('mkdir /many; cd /many; seq 5000 | xargs touch 2>&1 | tail -1; ls | wc -l'))
           .output
         assert.match(made, FULL)
         const count = Number(made.trim().split('\n').at(-1))
@@ -98,6 +98,53 @@ for (const kind of ['ext4', 'xfs'] as const) {
       )
       const row = stdout.split('\n').find((line) => line.startsWith(`#${one} `)) // none, or one without limits
       assert.match(row ?? `#${one} 0 0 0`, /^#\d+\s+(--\s+)?\d+\s+0\s+0\b/)
+      assert.notEqual(await idOf(await up(engine, { diskQuota: QUOTA })), one)
+    })
+
+    it('is changed at once by an update, also for a container that had none; nine tenths are told of', async () => {
+      await using disk = await aQuotaDisk(kind)
+      await using images = await aDir()
+      const tree = await aBusyboxTree(images.path)
+      await using engine = await aRichEngine({ dir: disk.path, runtime: 'crun', images: { box: { tree } } })
+      const { containers, quotas } = engine.runtime
+      const id = await up(engine, {})
+      const write = (mib: number) => engine.exec(id, ['dd', 'if=/dev/zero', `of=/fill-${mib}`, 'bs=1M', `count=${mib}`])
+      assert.equal((await write(6)).exitCode, 0)
+      const update = (bytes: number) => containers.update(id, { diskQuota: { bytes, inodes: 1000 } }, { signal: never })
+      await update(8 * MIB)
+      assert.match((await write(5)).output, FULL)
+      const told = new AbortController()
+      for await (const event of engine.runtime.events.read({ sinceMs: 0, signal: told.signal })) {
+        if (event.action !== 'quota_warning') continue
+        assert.equal(event.id, id)
+        assert.equal(event.attributes.limit, String(8 * MIB))
+        break
+      }
+      await update(32 * MIB)
+      assert.equal((await write(15)).exitCode, 0)
+      assert.deepEqual((await quotas.usage(id))?.bytes.limit, 32 * MIB)
+      assert.deepEqual(containers.entry(id).record.request.diskQuota, { bytes: 32 * MIB, inodes: 1000 })
+    })
+
+    it('keeps a volume to its size, which its writers see', async () => {
+      await using disk = await aQuotaDisk(kind)
+      await using images = await aDir()
+      const tree = await aBusyboxTree(images.path)
+      await using engine = await aRichEngine({ dir: disk.path, runtime: 'crun', images: { box: { tree } } })
+      const mounts = [{ type: 'volume', source: 'full', target: '/data' }]
+      const id = await up(engine, { mounts, volumeQuotas: { '/data': QUOTA } })
+      const { output } = await engine.exec(id, [
+        'sh',
+        '-c',
+        'dd if=/dev/zero of=/data/fill bs=1M count=20 2>&1; df -k /data',
+      ])
+      assert.match(output, FULL)
+      assert.match(output, /\s10240\s+10\d\d\d\s+\d+\s+(99|100)% /)
+      assert.equal((await engine.exec(id, ['sh', '-c', 'echo fine > /elsewhere'])).exitCode, 0)
+      await engine.runtime.containers.remove(id, { force: true, signal: never })
+      await engine.runtime.containers.volumes.remove('full')
+      const { used } = JSON.parse(await readFile(join(disk.path, 'quota/projects.json'), 'utf8'))
+      assert.deepEqual(used, {})
     })
 
     it('puts what is there already under its limit, links and devices beside it, also when it was begun before', async () => {

@@ -122,6 +122,68 @@ describe('disk quota by a pool of files', function () {
     await quotas.unmount(id)
   })
 
+  it('keeps a volume to its size, over a restart of the agent, and for the next container that has it', async () => {
+    await using dir = await aDir()
+    const given = { dir: dir.path, runtime: 'crun', images: { debian: { tree } } }
+    const first = await aRichEngine(given)
+    await first.runtime.quotas.initPool(64 * MIB, { signal: never })
+    const command = ['sleep', '1000']
+    const mounts = [{ type: 'volume' as const, source: 'full', target: '/data' }]
+    const request = { image: 'debian', command, network: 'none', mounts }
+    const made = await first.runtime.containers.create({ ...request, volumeQuotas: { '/data': QUOTA } })
+    await first.leave()
+    await using engine = await aRichEngine(given)
+    const { containers, quotas } = engine.runtime
+    await containers.startContainer(made.id, { signal: never })
+    const fill = 'dd if=/dev/zero of=/data/fill bs=1M count=20 2>&1; stat -c %s /data/fill'
+    const { output } = await engine.exec(made.id, ['sh', '-c', fill])
+    assert.match(output, /No space left on device/)
+    const written = Number(output.trim().split('\n').at(-1))
+    assert.ok(written > 9.8 * MIB && written < 10.3 * MIB, `${written} bytes were written`)
+    assert.equal((await engine.exec(made.id, ['sh', '-c', 'echo fine > /elsewhere'])).exitCode, 0)
+    await containers.remove(made.id, { force: true, signal: never })
+    const { id } = await containers.create(request)
+    await containers.startContainer(id, { signal: never })
+    const more = await engine.exec(id, ['dd', 'if=/dev/zero', 'of=/data/more', 'bs=64k', 'count=1'])
+    assert.match(more.output, /No space left on device/)
+    await failsWith('CONFLICT', containers.create({ ...request, volumeQuotas: { '/data': { bytes: 20 * MIB } } }))
+    await failsWith('BAD_ARGUMENT', containers.create({ ...request, volumeQuotas: { '/other': QUOTA } }), /no volume/)
+    await containers.remove(id, { force: true, signal: never })
+    assert.ok(((await quotas.view()).promisedBytes ?? 0) > 0)
+    await containers.volumes.remove('full')
+    assert.equal((await quotas.view()).promisedBytes, 0)
+  })
+
+  it('takes back what a volume left that was half made or half removed when the agent ended', async () => {
+    await using dir = await aDir()
+    const given = { dir: dir.path, runtime: 'crun', images: { debian: { tree } } }
+    const first = await aRichEngine(given)
+    await first.runtime.quotas.initPool(64 * MIB, { signal: never })
+    const { volumes } = first.runtime.containers
+    const { path } = await volumes.ensure('half', { now: 0, options: { size: '10m' } })
+    await first.leave()
+    await rm(join(path, '../volume.json')) // the record goes first
+    await using engine = await aRichEngine(given)
+    assert.equal((await engine.runtime.quotas.view()).promisedBytes, 0)
+    await engine.runtime.containers.volumes.ensure('half', { now: 0, options: { size: '12m' } })
+    const { blocks, bsize } = await statfs(path)
+    assert.ok(blocks * bsize > 11 * MIB && blocks * bsize < 13 * MIB)
+    await engine.runtime.containers.volumes.remove('half')
+  })
+
+  it('stays as it was made: another quota is refused', async () => {
+    await using dir = await aDir()
+    await using engine = await aRichEngine({ dir: dir.path, runtime: 'crun', images: { debian: { tree } } })
+    await engine.runtime.quotas.initPool(64 * MIB, { signal: never })
+    const id = await up(engine)
+    const diskQuota = { bytes: 20 * MIB }
+    await failsWith(
+      'UNSUPPORTED',
+      engine.runtime.containers.update(id, { diskQuota }, { signal: never }),
+      /file of the pool/,
+    )
+  })
+
   it('is not believed where limits do not bite', async () => {
     await using dir = await aDir()
     assert.equal(await whyNoLimit(dir.path, { signal: never }), 'more bytes than the limit could be written')
