@@ -57,7 +57,8 @@ WantedBy=multi-user.target
 # where the checkout lies on the host: what Node caches of compiled files follows their paths
 root=$(tr ' ' '\\n' </proc/cmdline | sed -n 's/^darner.root=//p' | base64 -d)
 mkdir -p /run/project/disk /var/project/upper /var/project/work "$root"
-mount -t erofs -o ro /dev/nvme0n2 /run/project/disk
+modprobe virtio_blk
+mount -t erofs -o ro /dev/vda /run/project/disk
 mount -t overlay -o lowerdir=/run/project/disk,upperdir=/var/project/upper,workdir=/var/project/work project "$root"
 ln -sfn "$root" /run/project/root
 `,
