@@ -148,7 +148,8 @@ export class Upgrades implements AsyncDisposable {
     const { record } = entry
     const wasRunning = record.status === 'running' || record.status === 'restarting'
     const upgrade: UpgradeJournal = { ...how, step: 'prepare', from: generationOf(record), wasRunning }
-    await this.#parts.engine.life.save(entry, { ...record, generation, upgrade }, true)
+    const given = record.given ?? record.request // what another image makes of it must not be taken for what was asked
+    await this.#parts.engine.life.save(entry, { ...record, given, generation, upgrade }, true)
   }
 
   /** Throws STATE_INVALID unless it runs or doesn't, and nothing else is being done to it. */

@@ -242,6 +242,24 @@ describe('upgrade in place', function () {
     assert.equal(await shell(engine, id, 'cat /version'), '2')
   })
 
+  it('what an image says by a label holds for that image only', async function () {
+    needs(this, { programs: ['tini-static'] })
+    await using dir = await aDir()
+    await using engine = await aLayeredEngine({ dir: dir.path })
+    const { containers, upgrades } = engine.runtime
+    await addApp(engine, { newRun: { Labels: { 'darner.rich': 'dumb-init' } } })
+    const id = await started(engine, { network: 'none' })
+    const first = async () => [
+      containers.inspect(id).request.rich,
+      (await shell(engine, id, 'cat /proc/1/comm')).trim(),
+    ]
+    assert.deepEqual(await first(), [undefined, 'sh'])
+    await upgrades.upgrade(id, { image: NEW, ...QUICK })
+    assert.deepEqual(await first(), ['dumb-init', 'darner-init'])
+    await upgrades.rollback(id, QUICK)
+    assert.deepEqual(await first(), [undefined, 'sh'])
+  })
+
   it('the former generation is deleted when its time is over, and with the container', async () => {
     await using dir = await aDir()
     await using engine = await aLayeredEngine({ dir: dir.path })
