@@ -118,10 +118,7 @@ describe('the command table', () => {
     )
     assert.deepEqual(
       [args, options],
-      [
-        ['http://x'],
-        { socket: '/s', output: '-', timeout: 120_000, header: ['A: 1', 'B: 2'] },
-      ],
+      [['http://x'], { socket: '/s', output: '-', timeout: 120_000, header: ['A: 1', 'B: 2'] }],
     )
     assert.equal((await parsed('ps', '--socket', '/t')).options.socket, '/t')
   })
