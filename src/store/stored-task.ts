@@ -371,8 +371,11 @@ export class StoredTask {
     const journal = this.#journal
     if (!journal) throw new DarnerError('STATE_INVALID', `store ${this.#name(piece)}: the task is not open for writing`)
     try {
-      await this.#file.use((handle) => writeAll(handle, body, pieceRange(this.task, piece).from))
-      await journal.append(piece, digest)
+      // side by side: a record without its bytes is found out when the piece is hashed again at the next start
+      await Promise.all([
+        this.#file.use((handle) => writeAll(handle, body, pieceRange(this.task, piece).from)),
+        journal.append(piece, digest),
+      ])
     } catch (error) {
       throw this.#failure ?? asDarnerError(error, `store ${this.#name(piece)}`)
     }
