@@ -15,7 +15,7 @@ import { join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { setUp, TOOLS } from '../deploy/setup.ts'
-import { aRedisImage, aSystemdImage } from './fixtures/a-systemd-image.ts'
+import { aJavaImage, aRedisImage, aSystemdImage, aSysvinitImage } from './fixtures/a-systemd-image.ts'
 import type { TestRecord } from './run-file.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
@@ -127,7 +127,7 @@ function headOf(file: string, name: 'deadline' | 'long' | 'vm'): string | undefi
 /** Makes, outside the stages, which have no network, what files on them need. What can't be made, they will say. */
 async function prepare(files: readonly string[]): Promise<void> {
   const texts = files.filter(needsStage).map((file) => readFileSync(join(ROOT, file), 'utf8'))
-  for (const make of [aSystemdImage, aRedisImage]) {
+  for (const make of [aSystemdImage, aRedisImage, aSysvinitImage, aJavaImage]) {
     if (!texts.some((text) => text.includes(`${make.name}(`))) continue
     try {
       await make()

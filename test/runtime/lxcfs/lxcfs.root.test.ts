@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
-import { readFile, realpath, rmdir } from 'node:fs/promises'
+import { readFile, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import { lxcfsDevice, parseMountInfo } from '../../../runtime/lxcfs/mount-table.ts'
 import { aDir } from '../../fixtures/a-dir.ts'
 import { aRichEngine, type RichEngine } from '../../fixtures/a-rich-engine.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
 import { aSystemdImage } from '../../fixtures/a-systemd-image.ts'
+import { anLxcfs } from '../../fixtures/an-lxcfs.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
 
 const never = new AbortController().signal
@@ -47,7 +48,7 @@ describe('lxcfs', function () {
       await using dir = await aDir()
       const options = { lxcfs: 'managed' }
       const config = { Cmd: ['sleep', 'infinity'], Env: ['PATH=/usr/local/bin:/usr/bin:/bin'] }
-      await using lxcfs = lxcfsOf(dir.path) // ends after the engine, which would start it again
+      await using lxcfs = anLxcfs(dir.path) // ends after the engine, which would start it again
       await using engine = await aRichEngine({ dir: dir.path, runtime, images: { debian: { tree, config } }, options })
       const { containers, events } = engine.runtime
       const { id } = await containers.create({
@@ -91,7 +92,7 @@ describe('lxcfs', function () {
       images: { debian: { tree, config } },
       options: { lxcfs: 'managed' },
     }
-    await using lxcfs = lxcfsOf(dir.path)
+    await using lxcfs = anLxcfs(dir.path)
     const first = await aRichEngine(given)
     const { id } = await first.runtime.containers.create({ image: 'debian', lxcfs: true, network: 'none' })
     await first.runtime.containers.startContainer(id, { signal: never })
@@ -117,24 +118,3 @@ describe('lxcfs', function () {
     assert.equal((await containers.wait(rich.id, { signal: never })).exitCode, 0)
   })
 })
-
-/** The lxcfs that an engine in `dir` runs; killed and unmounted at the end. */
-function lxcfsOf(dir: string) {
-  const folder = join(dir, 'run/lxcfs/mount')
-  const pid = async () => Number(await readFile(join(dir, 'run/lxcfs/lxcfs.pid'), 'utf8'))
-  return {
-    folder,
-    pid,
-    async [Symbol.asyncDispose]() {
-      const { umount, MNT_DETACH } = await import('../../../src/base/syscalls.ts')
-      process.kill(await pid(), 'SIGKILL')
-      while ((await lxcfsDevice(folder)) !== undefined) umount(folder, MNT_DETACH)
-      const cgroups = [
-        '/sys/fs/cgroup/unified/darner-lxcfs',
-        '/sys/fs/cgroup/systemd/darner-lxcfs',
-        '/sys/fs/cgroup/darner-lxcfs',
-      ]
-      for (const path of cgroups) await rmdir(path).catch(() => {}) // where it is not, or lxcfs is still ending
-    },
-  }
-}
