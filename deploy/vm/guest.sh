@@ -7,6 +7,7 @@ word() { tr ' ' '\n' </proc/cmdline | sed -n "s/^$1=//p"; }
 root=$(readlink /run/project/root)
 cd "$root" || exit 1
 mkdir -p /var/results
+udevadm wait --timeout=300 "$out" "$results"
 export HOME=/root LANG=C.UTF-8 PATH=$root/node_modules/.bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export DARNER_TEST_VM=1 DARNER_TEST_SLOW=8 TMPDIR=/var/tmp NODE_COMPILE_CACHE=$root/.cache/compiled
 set --

@@ -1,3 +1,4 @@
+// vm: systemd in a container under pure cgroup v2
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
