@@ -142,7 +142,8 @@ function mountsOf(name: string, runtime: DockerParts['runtime']): NonNullable<Cr
   }
 }
 
-const KNOWN = new Set(Object.keys(CreateBody.properties))
+/** dockerode puts the query's words into the body as well. */
+const KNOWN = new Set([...Object.keys(CreateBody.properties), 'name', 'platform'])
 
 /** Throws 400 and 501 as host-config.ts does. */
 export function readCreate(body: CreateBody, hasBridge: boolean): CreateRequest {
