@@ -108,7 +108,7 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
     const lane = scope.own(await parts.openExchange(shelf, (peer) => !refused.has(peer)))
     const exchange = guarded(lane, refused)
     const scheduler: SchedulerClient = new SchedulerClient(
-      { ...options, retryMs: [200, 5_000], helloMs: 5_000 },
+      { ...options, retryMs: [200, 2_000], helloMs: 5_000 },
       {
         node,
         store,

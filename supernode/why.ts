@@ -13,11 +13,15 @@ export interface WhyRow {
 
 const MAX_ROWS = 256
 const MAX_TASKS = 10_000
+/** So many bytes may be lost from the record by a kill -9; what comes slower is written once a second. */
+const MAX_UNSAVED_BYTES = 1024 * 1024
 
 export class WhyBook {
   readonly #records: KeyValue
   readonly #rows = new Map<TaskId, WhyRow[]>()
   readonly #changed = new Set<TaskId>()
+  #unsavedBytes = 0
+  #saving: Promise<void> = Promise.resolve()
 
   constructor(records: KeyValue) {
     this.#records = records
@@ -38,6 +42,9 @@ export class WhyBook {
       row.atMs = nowMs
     } else if (rows.length < MAX_ROWS) rows.push({ peer, reason, bytes, atMs: nowMs })
     this.#changed.add(task)
+    this.#unsavedBytes += bytes
+    // what fails now is tried again within the second
+    if (this.#unsavedBytes >= MAX_UNSAVED_BYTES) this.save().catch(() => {})
   }
 
   /** What is on record for a task. */
@@ -50,15 +57,28 @@ export class WhyBook {
     return Array.isArray(kept) ? (kept as WhyRow[]) : []
   }
 
-  /** Writes what changed since the last time. */
-  async save(): Promise<void> {
+  /** Writes what changed since the last time, one saving after the other. Also call it about once a second. */
+  save(): Promise<void> {
+    this.#unsavedBytes = 0
+    const saving = this.#saving.then(() => this.#save())
+    this.#saving = saving.catch(() => {})
+    return saving
+  }
+
+  async #save(): Promise<void> {
     for (const task of [...this.#changed]) {
-      this.#changed.delete(task)
       const rows = this.#rows.get(task)
+      this.#changed.delete(task)
       if (rows === undefined) continue
       // taken out first: what is counted meanwhile starts a new row, and is added at the next saving
       this.#rows.delete(task)
-      await this.#records.put(task, merge(await this.#kept(task), rows))
+      try {
+        await this.#records.put(task, merge(await this.#kept(task), rows))
+      } catch (error) {
+        this.#rows.set(task, merge(rows, this.#rows.get(task) ?? []))
+        this.#changed.add(task)
+        throw error
+      }
     }
   }
 }

@@ -1,11 +1,11 @@
 /** Composition root of `darner agent`: peer and engine in one process, joined by the peer's ContentSource. */
 import { type Mirror, type Peer, registerPeerRoutes, registerPreheatRoutes } from '../../peer/index.ts'
 import { systemClock } from '../base/clock.ts'
-import type { Log } from '../base/log.ts'
 import { Scope } from '../base/scope.ts'
 import type { AgentSettings } from '../config/schema.ts'
 import { composeEngine } from './compose-engine.ts'
 import { composePeer } from './compose-peer.ts'
+import type { ComposeParts } from './compose-shared.ts'
 import { listenLocal, localServer } from './local-server.ts'
 
 export interface RunningAgent extends AsyncDisposable {
@@ -15,10 +15,12 @@ export interface RunningAgent extends AsyncDisposable {
 }
 
 /** Starts an agent with all its parts; its socket answers once this resolves. Dispose it to stop; containers run on. */
-export async function composeAgent(settings: AgentSettings, { log }: { log: Log }): Promise<RunningAgent> {
+export async function composeAgent(settings: AgentSettings, parts: ComposeParts): Promise<RunningAgent> {
+  const { log, signal } = parts
   const scope = new Scope()
   try {
-    const { peer, mirror, originOptions } = await composePeer(settings, { scope, log })
+    const { peer, mirror, originOptions } = await composePeer(settings, { ...parts, scope })
+    signal?.throwIfAborted()
     const app = localServer({ log, engine: settings.engine })
     registerPeerRoutes(app, peer)
     registerPreheatRoutes(app, peer, { clock: systemClock })

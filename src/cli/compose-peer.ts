@@ -11,7 +11,7 @@ import { parseHostPort } from '../net/address.ts'
 import { OriginHttp } from '../oci/origin-http.ts'
 import type { OriginClientOptions } from '../oci/registry-client.ts'
 import { laneOpener } from './compose-lane.ts'
-import { openShared } from './compose-shared.ts'
+import { type ComposeParts, openShared } from './compose-shared.ts'
 import { ownVersion } from './version.ts'
 
 /** How long a task waits for the supernode before it goes to the origin itself. */
@@ -29,7 +29,10 @@ export interface ComposedPeer {
 }
 
 /** Starts the peer with all its parts; the scope closes them. */
-export async function composePeer(settings: AgentSettings, parts: { scope: Scope; log: Log }): Promise<ComposedPeer> {
+export async function composePeer(
+  settings: AgentSettings,
+  parts: ComposeParts & { scope: Scope },
+): Promise<ComposedPeer> {
   const { scope, log } = parts
   const shared = await openShared(settings, parts)
   const { store, identity, node, origin, clock, random, retryMs } = shared

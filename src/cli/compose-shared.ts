@@ -23,9 +23,15 @@ export async function openDaemonLog(settings: Settings): Promise<Log> {
   return await openLog({ level: settings.logLevel, pretty })
 }
 
+/** What a daemon is composed with. The signal ends its start only: between two steps, so that what was opened is closed again. */
+export interface ComposeParts {
+  readonly log: Log
+  readonly signal?: AbortSignal
+}
+
 /** Opens the shared parts; the scope closes them. Throws STORE_LOCKED when another daemon has the data directory. */
-export async function openShared(settings: Settings, parts: { scope: Scope; log: Log }) {
-  const { scope, log } = parts
+export async function openShared(settings: Settings, parts: ComposeParts & { scope: Scope }) {
+  const { scope, log, signal } = parts
   const clock = systemClock
   const random: Random = Math.random
   await makeDataDirectory(settings.data)
@@ -40,8 +46,10 @@ export async function openShared(settings: Settings, parts: { scope: Scope; log:
       { log: roomLog(log, 'store'), clock },
     ),
   )
+  signal?.throwIfAborted()
   const identity = await openIdentity(settings.data)
   const node = scope.own(await openNode({ listen: [settings.p2pListen], identity }, { log: roomLog(log, 'net') }))
+  signal?.throwIfAborted()
   const originOptions: OriginClientOptions = {
     ...ORIGIN_DEFAULTS,
     firstByteMs: settings.originTimeout,

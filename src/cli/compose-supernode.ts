@@ -10,13 +10,13 @@ import {
   type Supernode,
   supernodeHttp,
 } from '../../supernode/index.ts'
-import { type Log, roomLog } from '../base/log.ts'
+import { roomLog } from '../base/log.ts'
 import { openMetrics } from '../base/metrics.ts'
 import { Scope } from '../base/scope.ts'
 import type { SupernodeSettings } from '../config/schema.ts'
 import { type Identity, parsePeerId } from '../net/identity.ts'
 import { laneOpener } from './compose-lane.ts'
-import { openShared } from './compose-shared.ts'
+import { type ComposeParts, openShared } from './compose-shared.ts'
 import { ownVersion } from './version.ts'
 
 export interface RunningSupernode extends AsyncDisposable {
@@ -29,10 +29,11 @@ export interface RunningSupernode extends AsyncDisposable {
 }
 
 /** Starts a supernode with all its parts; it serves once this resolves. Dispose it to stop. */
-export async function composeSupernode(settings: SupernodeSettings, { log }: { log: Log }): Promise<RunningSupernode> {
+export async function composeSupernode(settings: SupernodeSettings, parts: ComposeParts): Promise<RunningSupernode> {
+  const { log } = parts
   const scope = new Scope()
   try {
-    const shared = await openShared(settings, { scope, log })
+    const shared = await openShared(settings, { ...parts, scope })
     const { store, identity, node, origin, clock, random, retryMs } = shared
     const limits = scope.own(new RateLimits({ clock }))
     const token = await joinToken(settings.data)

@@ -9,6 +9,7 @@ import { type Random, seededRandom, systemClock } from '../../src/base/clock.ts'
 import { type Digest, digestOf } from '../../src/oci/digest.ts'
 import { type AgentProcess, aDaemon, anAgentProcess, aProgram, type Daemon, runDarner } from '../fixtures/a-daemon.ts'
 import { aDir } from '../fixtures/a-dir.ts'
+import { aLink, type Link } from '../fixtures/a-link.ts'
 import { randomBody } from '../fixtures/an-image.ts'
 import { anOrigin } from '../fixtures/an-origin.ts'
 import type { LiarOrders } from '../fixtures/liar.ts'
@@ -66,66 +67,89 @@ class Revived<T extends Daemon> implements AsyncDisposable {
 }
 
 describe('chaos', function () {
-  this.timeout(SECONDS * 1000 + 180_000)
+  this.timeout(SECONDS * 1000 + 240_000)
 
   it(`of ${SECONDS} s: liars, kills and cut links; every honest host ends with the right bytes (seed ${SEED})`, async () => {
     const random = seededRandom(SEED)
     await using dir = await aDir()
     await using origin = await anOrigin()
     const blobs: Blob[] = []
-    for (const [number, size] of [5, 12, 24].entries()) {
-      const body = randomBody(SEED + number, size * MIB)
-      origin.at(`/${number}`, [{ body, cutAfter: Math.floor(size * MIB * random()) }, { body }])
+    for (let number = 0; number < Math.max(3, SECONDS / 4); number++) {
+      const body = randomBody(SEED + number, MIB + Math.floor(random() * 15 * MIB))
+      origin.at(`/${number}`, [{ body, cutAfter: Math.floor(body.byteLength * random()) }, { body }])
       blobs.push({ url: `${origin.url}/${number}`, digest: digestOf(body), bytes: body.byteLength })
     }
     const place = { address: '127.0.0.1:0' }
     await using supernode = new Revived(() => aSupernode(dir.path, place))
-    const { line } = await supernode.now
-    const { multiaddrs } = JSON.parse(line) as { multiaddrs: string[] }
-    place.address =
-      /\/ip4\/([\d.]+)\/tcp\/(\d+)/
-        .exec(multiaddrs[0] ?? '')
-        ?.slice(1, 3)
-        .join(':') ?? ''
+    const { multiaddrs } = JSON.parse((await supernode.now).line) as { multiaddrs: string[] }
+    const [, host = '', port = '', id = ''] = /\/ip4\/([\d.]+)\/tcp\/(\d+)\/p2p\/(\w+)/.exec(multiaddrs[0] ?? '') ?? []
+    place.address = `${host}:${port}`
     await using liars = await theLiars(dir.path, multiaddrs, blobs)
-    const agents = HONEST.map(
-      (name) => new Revived(() => anAgentProcess(dir.path, name, multiaddrs[0] ?? '', ['--download-rate', '6MiB/s'])),
-    )
+    await using links = new AsyncDisposableStack()
+    const victims: Victim[] = [{ name: 'supernode', daemon: supernode, link: undefined }]
     await using _agents = {
-      [Symbol.asyncDispose]: async () => void (await Promise.all(agents.map((one) => one[Symbol.asyncDispose]()))),
+      [Symbol.asyncDispose]: async () =>
+        void (await Promise.all(victims.map((one) => one.daemon[Symbol.asyncDispose]()))),
     }
-    await Promise.all(agents.map((one) => one.now))
+    const agents = await Promise.all(
+      HONEST.map(async (name) => {
+        const link = links.use(await aLink(() => Number(port)))
+        const address = `/ip4/127.0.0.1/tcp/${link.port}/p2p/${id}`
+        const agent = new Revived(() => anAgentProcess(dir.path, name, address, ['--download-rate', '6MiB/s']))
+        victims.push({ name, daemon: agent, link })
+        await agent.now
+        return agent
+      }),
+    )
     const over = AbortSignal.timeout(SECONDS * 1000)
     const outcomes: Outcome[] = []
     const work = agents.map((agent, number) => fetchAll(agent, `${dir.path}/${HONEST[number]}`, blobs, over, outcomes))
-    const deeds = await mischief([supernode, ...agents], random, over)
+    const deeds = await mischief(victims, random, over)
     await Promise.all(work)
-    const peers = await askSupernode<{ peers: { peer: string }[]; expelled: { peer: string; kind: string }[] }>(
-      (await supernode.now).line,
-      '/v1/peers',
-    )
+    const { http } = JSON.parse((await supernode.now).line) as { http: string }
+    const peers = await askSupernode<{ expelled: { peer: string; kind: string }[] }>(http, '/v1/peers')
     for (const { peer, kind } of peers.expelled)
       assert.ok(liars.ids.includes(peer), `${peer} is no liar and was ${kind}`)
-    const whole = outcomes.filter(({ trouble }) => trouble === undefined)
-    for (const { trouble } of outcomes)
-      if (trouble !== undefined) assert.match(trouble, /^darner: \S/, 'a failure is one clear line')
-    assert.equal(whole.length, agents.length * blobs.length, 'each host has each blob in the end')
+    const troubles = outcomes.flatMap(({ trouble }) => (trouble === undefined ? [] : [trouble.trim()]))
+    for (const trouble of troubles) assert.match(trouble, /^darner: \S/, 'a failure is one clear line')
+    assert.equal(outcomes.length - troubles.length, agents.length * blobs.length, 'each host has each blob in the end')
+    console.log(`      deeds: ${deeds.join(', ')}`)
+    console.log(`      expelled: ${peers.expelled.length}; clear errors on the way: ${troubles.length}`)
+    for (const trouble of troubles) console.log(`      ${trouble.slice(0, 160)}`)
     const total = blobs.reduce((sum, { bytes }) => sum + bytes, 0)
+    const record = await reasons(http, id, blobs)
+    const recorded = record.reduce((sum, [, bytes]) => sum + bytes, 0)
+    const copies = (bytes: number) => (bytes / total).toFixed(2)
+    // what the origin sent into a connection that was killed, nobody has read
     console.log(
-      `      deeds: ${deeds.join(', ')}; clear errors on the way: ${outcomes.length - whole.length}; expelled: ${peers.expelled.length}`,
+      `      copies of ${blobs.length} blobs: ${copies(recorded)} on record, ${copies(origin.sent)} sent by the origin`,
     )
-    for (const { trouble } of outcomes) if (trouble !== undefined) console.log(`      ${trouble.trim().slice(0, 160)}`)
-    console.log(`      copies read at the origin: ${(origin.sent / total).toFixed(2)}`)
-    for (const { url, digest } of blobs) {
-      const { reads } = await askSupernode<{ reads: { peer: string; reason: string; bytes: number }[] }>(
-        (await supernode.now).line,
-        `/v1/why/${digest}`,
-      )
-      for (const { reason, bytes } of reads)
-        console.log(`      ${new URL(url).pathname}: ${(bytes / MIB).toFixed(1)} MiB, ${reason.slice(0, 100)}`)
-    }
+    for (const [reason, bytes] of record) console.log(`      ${copies(bytes)}: ${reason}`)
   })
 })
+
+interface Victim {
+  readonly name: string
+  readonly daemon: Revived<Daemon>
+  /** Its link to the supernode. */
+  readonly link: Link | undefined
+}
+
+/** Why which share of the bytes was read, most first: `supernode: first read`. */
+async function reasons(http: string, supernode: string, blobs: readonly Blob[]): Promise<[string, number][]> {
+  const found = new Map<string, number>()
+  for (const { digest } of blobs) {
+    const { reads } = await askSupernode<{ reads: { peer: string; reason: string; bytes: number }[] }>(
+      http,
+      `/v1/why/${digest}`,
+    )
+    for (const { peer, reason, bytes } of reads) {
+      const key = `${peer === supernode ? 'the supernode' : 'an agent'}: ${reason.replace(/\/ip4\/\S+/g, '…').slice(0, 140)}`
+      found.set(key, (found.get(key) ?? 0) + bytes)
+    }
+  }
+  return [...found].sort((one, other) => other[1] - one[1])
+}
 
 async function aSupernode(directory: string, place: { address: string }): Promise<Daemon> {
   const lane = ['--lane-listen', '127.0.0.1:0', '--listen', '127.0.0.1:0', '--p2p-listen', place.address]
@@ -181,29 +205,36 @@ async function fetchAll(
 }
 
 /** One deed after the other, until it is over; then all run again. Returns what was done. */
-async function mischief(victims: readonly Revived<Daemon>[], random: Random, over: AbortSignal): Promise<string[]> {
+async function mischief(victims: readonly Victim[], random: Random, over: AbortSignal): Promise<string[]> {
   const done: string[] = []
   const ever = AbortSignal.timeout(600_000)
   const under: Promise<void>[] = []
-  const busy = new Set<Revived<Daemon>>()
+  const busy = new Set<Victim>()
   while (!over.aborted) {
     await systemClock.sleep(300 + random() * 1200, { signal: ever })
-    const at = Math.floor(random() * victims.length)
-    const victim = victims[at]
+    const victim = victims[Math.floor(random() * victims.length)]
     const [dice, ms] = [random(), 200 + random() * 2800]
     if (victim === undefined || busy.has(victim) || busy.size >= 3) continue
-    const name = at === 0 ? 'supernode' : HONEST[at - 1]
+    const { name, daemon, link } = victim
     busy.add(victim)
-    done.push(`${dice < 0.5 ? 'kill' : 'freeze'} ${name}`)
-    const deed = dice < 0.5 ? victim.kill(ms, ever) : victim.freeze(ms, ever)
-    under.push(deed.finally(() => busy.delete(victim)))
+    const deed = (what: string, doing: Promise<void>) => {
+      done.push(`${what} ${name}`)
+      under.push(doing.finally(() => busy.delete(victim)))
+    }
+    if (dice < 0.35) deed('kill', daemon.kill(ms, ever))
+    else if (dice < 0.6 || link === undefined) deed('freeze', daemon.freeze(ms, ever))
+    else deed('cut off', cutOff(link, dice < 0.8 ? 'silent' : 'reset', ms, ever))
   }
   await Promise.all(under)
   return done
 }
 
-async function askSupernode<T>(line: string, path: string): Promise<T> {
-  const { http } = JSON.parse(line) as { http: string }
+async function cutOff(link: Link, how: 'silent' | 'reset', ms: number, signal: AbortSignal): Promise<void> {
+  link.cut(how)
+  await systemClock.sleep(ms, { signal }).finally(() => link.heal())
+}
+
+async function askSupernode<T>(http: string, path: string): Promise<T> {
   const answer = await request(`${http}${path}`)
   return (await answer.body.json()) as T
 }

@@ -16,8 +16,10 @@ export const action: Action = async (_args, options, context) => {
   }
   const { openDaemonLog } = await import('../compose-shared.ts')
   const { composeAgent } = await import('../compose-agent.ts')
+  const { signal } = context
+  signal.throwIfAborted()
   const log = await openDaemonLog(settings)
-  await using running = await composeAgent(settings, { log })
+  await using running = await composeAgent(settings, { log, signal })
   const { scheduler } = running.peer
   const joined = await joinedWithin(scheduler.ready({ signal: withDeadline(context.signal, JOIN_MS) }), context.signal)
   if (joined === undefined) {

@@ -7,8 +7,10 @@ export const action: Action = async (_args, options, context) => {
   const settings = await daemonSettings('supernode', options, context)
   const { openDaemonLog } = await import('../compose-shared.ts')
   const { composeSupernode } = await import('../compose-supernode.ts')
+  const { signal } = context
+  signal.throwIfAborted()
   const log = await openDaemonLog(settings)
-  await using running = await composeSupernode(settings, { log })
+  await using running = await composeSupernode(settings, { log, signal })
   announce(running.supernode.multiaddrs, settings, running.http, context)
   log.info({ multiaddrs: running.supernode.multiaddrs, http: running.http, open: settings.open }, 'supernode ready')
   return await untilStopped(context.signal, running.supernode.failed, log)
