@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import { describe, it } from 'mocha'
 import { runProgram } from '../../src/cli/program.ts'
+import { digestOf } from '../../src/oci/digest.ts'
 import { aCertificate } from '../fixtures/a-certificate.ts'
 import { aDir } from '../fixtures/a-dir.ts'
 import { aProxy } from '../fixtures/a-proxy.ts'
@@ -440,6 +441,12 @@ describe('darner get, as curl does it', function () {
       assert.equal(code, 0, stderr)
       assert.equal((await stat(join(dir.path, 'by-darner'))).mtimeMs, wanted)
     }
+    // that it doesn't tell the time is no reason to throw the bytes away
+    origin.at('/other', ({ method }) => (method === 'HEAD' ? { status: 500 } : { body: BODY }))
+    const flags = ['-R', '--digest', digestOf(BODY), '--no-resume']
+    const agent = { DARNER_SOCKET: join(swarm.directory, 'agent-0.sock') }
+    const { code, stderr } = await darner(`${origin.url}/other`, flags, site, agent)
+    assert.equal(code, 0, stderr)
   })
 
   it('keeps mode and owner of the file that it replaces, and gives a new one what the umask leaves', async () => {

@@ -35,7 +35,7 @@ export async function fetchOne(order: Order, output: string, ways: Ways, parts: 
   const { summary, lastModified } =
     (alone === undefined ? await throughAgent(order, target, ways, show, parts) : undefined) ??
     (await byItself(order, target, ways, show, parts))
-  const time = ways.remoteTime ? (lastModified ?? (await toldTime(order, ways, context))) : undefined
+  const time = ways.remoteTime ? (lastModified ?? (await toldTime(order, ways, parts))) : undefined
   const mtimeMs = time === undefined ? Number.NaN : Date.parse(time)
   await target.finish({ mtimeMs: Number.isNaN(mtimeMs) ? undefined : mtimeMs })
   return summary
@@ -102,17 +102,21 @@ async function byItself(
   return { summary, lastModified }
 }
 
-/** What the origin says of the time, when the swarm brought the bytes. */
-async function toldTime(order: Order, ways: Ways, context: CommandContext): Promise<string | undefined> {
+/** What the origin says of the time, when the swarm brought the bytes. That it doesn't answer is no reason to throw those away. */
+async function toldTime(order: Order, ways: Ways, { context, display }: FetchParts): Promise<string | undefined> {
   if (order.swarmOnly === true || ways.fromOrigin === 'never') return undefined
   const { originClient } = await import('./origin-client.ts')
+  const { parseDigest } = await import('../../oci/digest.ts')
   await using client = await originClient(ways, context)
-  const digest = order.digest === undefined ? {} : { digest: order.digest as never }
-  const { lastModified } = await client.stat(
-    { origin: order.origin, ...digest },
-    { credential: order.credential, signal: context.signal },
-  )
-  return lastModified
+  const digest = order.digest === undefined ? {} : { digest: parseDigest(order.digest) }
+  try {
+    const rights = { credential: order.credential, signal: context.signal }
+    return (await client.stat({ origin: order.origin, ...digest }, rights)).lastModified
+  } catch (error) {
+    context.signal.throwIfAborted()
+    display.say(goingOn(error, 'the file keeps the time of now'))
+    return undefined
+  }
 }
 
 /** A file that has the right digest already is not fetched again. */
