@@ -12,8 +12,6 @@ export interface ImageSourceParts {
   readonly images: Images
 }
 
-export type ImageOrigin = Omit<RegistryOrigin, 'collection'>
-
 /**
  * The bytes of a layer's blob as its digest has them. Throws NOT_FOUND when it is neither here nor at where the image was pulled
  * from, or what reading throws.

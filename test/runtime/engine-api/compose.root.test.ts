@@ -30,6 +30,7 @@ services:
       - sh
       - -c
       - redis-cli -h db set greeting "$$GREETING" && mkdir -p /www && redis-cli -h db get greeting > /www/index.html && exec httpd -f -p 80 -h /www
+    stop_grace_period: 1s
     ports: ["127.0.0.1::80"]
 volumes:
   data: {}
