@@ -33,6 +33,11 @@ describe('kill -9 of the agent in an upgrade', function () {
       aKilledUpgrade(fault, expected, { verb: 'rollback', body: { healthTimeoutMs: 100 } }))
   }
 
+  for (const fault of ['exit:recorded', 'exit:deleted', 'exit:unmounted'] as const) {
+    it(`at ${fault} of the old one: it runs after the restart`, () =>
+      aKilledUpgrade(fault, '1', { verb: 'upgrade', body: { image: NEW, healthTimeoutMs: 100 } }))
+  }
+
   for (const fault of ['start:recorded', 'start:created', 'start:started'] as const) {
     it(`at ${fault} of the new one: it runs after the restart`, () =>
       aKilledUpgrade(fault, '2', { verb: 'upgrade', body: { image: NEW, healthTimeoutMs: 100 } }))
