@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict'
+import { readFile } from 'node:fs/promises'
+import { describe, it } from 'mocha'
+import { fetchFromOrigin } from '../../../peer/engine/fallback.ts'
+import { systemClock } from '../../../src/base/clock.ts'
+import { silentLog } from '../../../src/base/log.ts'
+import { createOriginClient } from '../../../src/oci/registry-client.ts'
+import { aBlob, aStore, fill, never } from '../../fixtures/a-store.ts'
+import { anOrigin, type Behaviour } from '../../fixtures/an-origin.ts'
+import { failsWith } from '../../fixtures/fails-with.ts'
+
+const URL_ID = `url:${'a'.repeat(64)}`
+
+/** Reads `blob` of an origin that behaves by turns, from the first turn's read on where `begun`. */
+async function read(turns: readonly Behaviour[], { begun = true, known = false, pieces = [] as number[] } = {}) {
+  await using origin = await anOrigin()
+  await using kept = await aStore()
+  await using client = createOriginClient({}, { log: silentLog(), clock: systemClock })
+  const blob = aBlob(known ? {} : { id: URL_ID })
+  origin.at('/file', turns)
+  const target = { origin: { kind: 'url', url: `${origin.url}/file` } } as const
+  const stored = await fill(kept.store, blob, pieces)
+  const first = begun ? await client.read(target, { signal: never() }) : undefined
+  await fetchFromOrigin(
+    { origin: target.origin, credential: undefined, attempts: 3 },
+    {
+      stored,
+      originPort: client,
+      clock: systemClock,
+      random: Math.random,
+      log: silentLog(),
+      retryMs: (error) => ((error as { facts?: { retry: boolean } }).facts?.retry ? 1 : undefined),
+      read: () => {},
+    },
+    { first, signal: never() },
+  )
+  return { bytes: await readFile(stored.path), blob, ranges: origin.requests.map(({ headers }) => headers.range) }
+}
+
+const { body } = aBlob()
+const broken = { body, cutAfter: 10_000 }
+
+describe('fetchFromOrigin', () => {
+  it('goes on where a read broke, of the version that it began with', async () => {
+    const headers = { etag: '"1"' }
+    const { bytes, ranges } = await read([
+      { ...broken, headers },
+      { body, headers },
+    ])
+    assert.deepEqual(bytes, Buffer.from(body))
+    assert.deepEqual(ranges, [undefined, 'bytes=8192-'])
+  })
+
+  it('mixes no two versions of content that is known by its URL', async () => {
+    const turns = [
+      { ...broken, headers: { etag: '"1"' } },
+      { body, headers: { etag: '"2"' } },
+    ]
+    await failsWith('ORIGIN_CHANGED', read(turns))
+  })
+
+  it("goes on with nothing whose version it can't tell", async () => {
+    await failsWith('ORIGIN_UNVERSIONED', read([broken, { body }]))
+    await failsWith('ORIGIN_UNVERSIONED', read([{ body }], { begun: false, pieces: [0, 1] }))
+  })
+
+  it('needs no validator where the digest says what is right', async () => {
+    const { bytes } = await read([broken, { body }], { known: true, begun: false, pieces: [0] })
+    assert.deepEqual(bytes, Buffer.from(body))
+  })
+})
