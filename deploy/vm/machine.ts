@@ -11,10 +11,13 @@ const CPUS = 2
  * memory byte by byte, as processors that have it in hardware say they do well.
  */
 const CPU = 'max,-pku,-la57,-smap,-smep,-erms,-fsrm,-fsrc,-fsrs,-fzrm'
-/** For the kernel, in the same spirit: pages are cleared one by one, when they are used, and no fences stand against other guests. */
+/**
+ * For the kernel, in the same spirit: pages are cleared one by one, when they are used, and no fences stand against other guests. Time
+ * is the board's: on a loaded host the processor's counter is measured wrongly, and the guest's clock ran five times too fast.
+ */
 const WORDS = [
   ...['root=/dev/nvme0n1', 'rw', 'console=ttyS0', 'panic=-1', 'quiet', 'audit=0', 'mitigations=off', 'init_on_alloc=0'],
-  ...['transparent_hugepage=never', 'clearcpuid=rep_good', 'clocksource=tsc', 'tsc=reliable', 'random.trust_cpu=on'],
+  ...['transparent_hugepage=never', 'clearcpuid=rep_good', 'clocksource=hpet', 'tsc=unstable', 'random.trust_cpu=on'],
 ]
 
 export interface BootOptions {

@@ -9,7 +9,7 @@ import { runProgram } from '../shim/program.ts'
 import { type DockerApp, type DockerParts, whileThere } from './context.ts'
 import { dockerError, StatusError } from './errors.ts'
 import { type Filters, labelsFit, oneOf, readFilters, timeMs, yes } from './filters.ts'
-import { HostConfig, readResources, readRestart } from './host-config.ts'
+import { HostConfig, readResources, readRestart, readStorage } from './host-config.ts'
 import { usedBytes } from './sizes.ts'
 import { inspectView, labelsOf, listView, networksOf, stateOf } from './view.ts'
 
@@ -323,7 +323,11 @@ function changes(app: DockerApp, parts: DockerParts): void {
       const restart = readRestart(body)
       await containers.update(
         request.params.id,
-        { ...(Object.keys(resources).length > 0 ? { resources } : {}), ...(restart === undefined ? {} : { restart }) },
+        {
+          ...(Object.keys(resources).length > 0 ? { resources } : {}),
+          ...(restart === undefined ? {} : { restart }),
+          ...readStorage(body.StorageOpt),
+        },
         { signal: parts.signal },
       )
       return { Warnings: null }

@@ -1,6 +1,7 @@
 /** docker's HostConfig -> what a container asks of darner. Whatever is set and can't be had is an error that says what to use. */
 import { isAbsolute, normalize } from 'node:path'
 import { type Static, Type } from 'typebox'
+import { Value } from 'typebox/value'
 import { errorLine } from '../../src/base/errors.ts'
 import { parseBytes } from '../../src/config/units.ts'
 import type {
@@ -12,6 +13,7 @@ import type {
   Ulimit,
 } from '../../src/wire/container-options.ts'
 import type { CreateRequest } from '../../src/wire/local-api.ts'
+import { DiskQuota } from '../../src/wire/rich-api.ts'
 import { parseSeccompProfile } from '../spec/seccomp.ts'
 import { StatusError } from './errors.ts'
 
@@ -244,21 +246,19 @@ function blkioRates(config: HostConfig): BlkioRate[] | undefined {
   return all.length > 0 ? all : undefined
 }
 
-/** `size` and `inodes` of the writable layer. */
-function readStorage(options: HostConfig['StorageOpt']): Partial<CreateRequest> {
+/** `size`, and `inodes` beside it, of the writable layer. Throws 400. */
+export function readStorage(options: HostConfig['StorageOpt']): Pick<CreateRequest, 'diskQuota'> {
   const { size, inodes, ...unknown } = options ?? {}
   const [other] = Object.keys(unknown)
   if (other !== undefined) throw new StatusError(400, `unknown option ${other} in --storage-opt`)
   if (size === undefined && inodes === undefined) return {}
-  const bytes = size === undefined ? undefined : parseBytes(size)
-  if (size !== undefined && bytes === undefined) throw new StatusError(400, `invalid size: '${size}'`)
+  const bytes = parseBytes(size ?? '')
+  if (bytes === undefined) throw new StatusError(400, `invalid size: '${size ?? ''}'`)
   if (inodes !== undefined && !/^\d{1,15}$/.test(inodes)) throw new StatusError(400, `invalid inodes: '${inodes}'`)
-  return {
-    diskQuota: {
-      ...(bytes === undefined ? {} : { bytes }),
-      ...(inodes === undefined ? {} : { inodes: Number(inodes) }),
-    } as NonNullable<CreateRequest['diskQuota']>,
-  }
+  const diskQuota = { bytes, ...(inodes === undefined ? {} : { inodes: Number(inodes) }) }
+  if (!Value.Check(DiskQuota, diskQuota))
+    throw new StatusError(400, `invalid size: '${size}', inodes: '${inodes ?? ''}'`)
+  return { diskQuota }
 }
 
 /** The members that limits can be changed by, for create and update alike. */

@@ -55,7 +55,7 @@ const CREATE_OPTIONS: readonly OptionRow[] = [
     kind: 'list',
   },
   { flags: '--initscript <CMD>', summary: 'run CMD inside before the command: --hook pre-start:inside:CMD' },
-  { flags: '--disk-quota <SIZE[,inodes=N]>', summary: 'most that its writable layer may hold: 10G,inodes=200k' },
+  { flags: '--disk-quota <QUOTA>', summary: 'most that it may hold: 10G,inodes=200k, or by path: /=10G;/data=20G' },
   {
     flags: '--network <NAME>',
     summary: "network: bridge, one that was made, host, none, container:NAME (default: the agent's defaultNetwork)",

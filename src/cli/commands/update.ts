@@ -1,14 +1,21 @@
-/** `darner update`: other limits and another restart policy for containers, running or not; what isn't named stays. */
+/** `darner update`: other limits, another disk quota and another restart policy for containers, running or not; what isn't named stays. */
 import { DarnerError } from '../../base/errors.ts'
+import type { DiskQuota } from '../../wire/rich-api.ts'
 import type { Action } from '../context.ts'
 import { DockerClient, pathPart } from '../docker-client.ts'
 import { forEach } from '../each.ts'
+import { text } from '../option-values.ts'
+import { quotaOf } from '../rich-options.ts'
 import { resourcesOf, restartOf } from '../run-options.ts'
 
 export const action: Action = (args, options, context) => {
   const limits = resourcesOf(options)
   const restart = restartOf(options)
+  const quota = text(options, 'diskQuota')
+  const { bytes, inodes }: Partial<DiskQuota> = quota === undefined ? {} : quotaOf(quota)
+  const storage = { size: bytes?.toString(), inodes: inodes?.toString() }
   const body = {
+    ...(bytes !== undefined && { StorageOpt: storage }),
     Memory: limits.memoryBytes,
     MemorySwap: limits.memorySwapBytes,
     MemoryReservation: limits.memoryReservationBytes,

@@ -30,8 +30,14 @@ export const ENGINE_ROWS: readonly CommandRow[] = [
     summary: 'change limits and restart policy of containers, running or not; what is not named stays',
     client: true,
     args: [{ ...CONTAINER, many: true }],
-    options: LIMITS,
-    examples: ['darner update --memory 1g --cpus 2 web'],
+    options: [
+      ...LIMITS,
+      {
+        flags: '--disk-quota <SIZE[,inodes=N]>',
+        summary: 'most that its writable layer may hold, where projects keep it',
+      },
+    ],
+    examples: ['darner update --memory 1g --cpus 2 web', 'darner update --disk-quota 20G,inodes=400k web'],
   },
   {
     name: 'cp',

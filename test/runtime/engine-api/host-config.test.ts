@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
 import { readCreate } from '../../../runtime/engine-api/create.ts'
 import { StatusError } from '../../../runtime/engine-api/errors.ts'
+import { readStorage } from '../../../runtime/engine-api/host-config.ts'
 
 function refused(body: object, status: number, message: RegExp): void {
   assert.throws(
@@ -73,5 +74,21 @@ describe('readCreate', () => {
 
   it('has no bridge where the agent has no networks, and says what to use', () => {
     assert.throws(() => readCreate({ Image: 'i' } as never, false), /use --network host or --network none/)
+  })
+})
+
+describe('readStorage', () => {
+  it('reads size and inodes, and refuses what is neither', () => {
+    assert.deepEqual(readStorage(undefined), {})
+    assert.deepEqual(readStorage({ size: '10m' }), { diskQuota: { bytes: 10 * 2 ** 20 } })
+    assert.deepEqual(readStorage({ size: '1g', inodes: '1000' }), { diskQuota: { bytes: 2 ** 30, inodes: 1000 } })
+    for (const bad of [
+      { size: 'much' },
+      { inodes: '1000' },
+      { size: '1k' },
+      { size: '1g', inodes: '2' },
+      { other: '1' },
+    ])
+      assert.throws(() => readStorage(bad), { status: 400 })
   })
 })
