@@ -64,6 +64,9 @@ interface AskOptions {
 /** A slow peer's next piece may take about so long. */
 const MIN_ALONE_MS = 1_000
 
+/** An origin that this host can't read any more: how long the supernode has to answer, and then to bring the next piece. */
+const SECOND_WAY_MS = 10_000
+
 /** The scheduler can't be asked: what a fallback is for. The origin's own refusals are none. */
 const UNREACHABLE = ['SUPERNODE_UNREACHABLE', 'CLOSED', 'TIMED_OUT', 'PEER_UNREACHABLE'] as const
 
@@ -278,11 +281,12 @@ export class Engine implements ContentSource, AsyncDisposable {
     registration: Registration,
     aloneMs: number,
     signal: AbortSignal,
+    stallMs = this.#options.stallMs,
   ): Promise<Digest> {
     const { clock, random, exchange, log, scheduler } = this.#parts
     const { stored } = running
     const download = new Download(
-      { ...this.#options, priority: request.priority },
+      { ...this.#options, stallMs, priority: request.priority },
       {
         registration,
         stored,
@@ -341,10 +345,14 @@ export class Engine implements ContentSource, AsyncDisposable {
           return await this.#readForAll(running, request, followed, { first, tail }, signal)
         } catch (error) {
           if (signal.aborted || !asDarnerError(error, task.id).facts.retry) throw error
-          // the supernode may have another way there, and what is here is kept
+          // the supernode may have another way there, and what is here is kept; a reader isn't kept waiting for long, though
           const { have } = stored
-          await using anew = await scheduler.register({ ...without(request), have }, { signal })
-          return await this.#download(running, request, anew, aloneMs, signal)
+          const late = withDeadline(signal, SECOND_WAY_MS)
+          const again = scheduler.register({ ...without(request), have }, { signal: late })
+          await using anew = await again.catch((why: unknown) => {
+            throw isDarnerError(why) ? why : error
+          })
+          return await this.#download(running, request, anew, aloneMs, signal, SECOND_WAY_MS)
         } finally {
           tail.close()
         }

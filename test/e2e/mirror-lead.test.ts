@@ -40,8 +40,15 @@ async function aPlace(layer: Behaviour | readonly Behaviour[] = {}, stated = BYT
   return { origin, body, digest, path: `/v2/app/blobs/${digest}` }
 }
 
-async function aMirroredSwarm(place: Place, peers: number): Promise<Swarm & { address(agent: number): string }> {
-  const swarm = await aSwarm({ peers, agent: { mirror: '127.0.0.1:0', upstream: [`reg.test=${place.origin.url}`] } })
+async function aMirroredSwarm(
+  place: Place,
+  peers: number,
+  flags: Record<string, unknown> = {},
+): Promise<Swarm & { address(agent: number): string }> {
+  const swarm = await aSwarm({
+    peers,
+    agent: { mirror: '127.0.0.1:0', upstream: [`reg.test=${place.origin.url}`], ...flags },
+  })
   const address = (agent: number) => swarm.agents[agent]?.mirror?.address ?? assert.fail('no mirror')
   return Object.assign(swarm, { address })
 }
@@ -65,7 +72,7 @@ function getsOf({ origin, path }: Place): (string | undefined)[] {
 }
 
 describe('a blob that the first host reads at its origin for all', function () {
-  this.timeout(30_000)
+  this.timeout(60_000)
 
   it('passes no supernode, and is in the store of the host afterwards', async () => {
     const place = await aPlace()
@@ -106,6 +113,18 @@ describe('a blob that the first host reads at its origin for all', function () {
     const [whole, rest = ''] = getsOf(place)
     assert.equal(whole, undefined)
     assert.match(rest, /^bytes=[1-9]\d*-$/)
+  })
+
+  it('ends for its client, in bounded time, when the origin dies in the middle and nobody else has the blob', async () => {
+    const place = await aPlace([{ cutAfter: 1_500_000 }, { hangUp: true }])
+    await using _origin = place.origin
+    await using swarm = await aMirroredSwarm(place, 1, { originRetries: 1 })
+    // the client's own patience is the bound: askMirror gives up after 30 s, and rejects then
+    const got = await pull(swarm.address(0), place)
+    assert.equal(got.status, 200)
+    assert.equal(got.complete, false)
+    assert.ok(place.body.subarray(0, got.body.byteLength).equals(got.body))
+    assert.notEqual(swarm.agents[0]?.peer.store.byDigest(place.digest)?.complete, true)
   })
 
   it('is read on by the supernode when the first host is gone', async () => {
