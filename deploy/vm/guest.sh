@@ -15,6 +15,7 @@ for line in $(word darner.args | base64 -d); do
   set -- "$@" "$(printf %s "$line" | base64 -d)"
 done
 {
+  echo "in the virtual machine: Linux $(uname -r), systemd $(systemctl --version | sed -n 's/^systemd \([0-9]*\).*/\1/p')"
   node_modules/node/bin/node --disable-warning=ExperimentalWarning test/run.ts --vm "$@"
   echo $? >/var/results/exit-code
 } 2>&1 | tee /var/results/output.txt >"$out"

@@ -63,8 +63,9 @@ export class Volumes {
     }
     const there = await this.find(name)
     if (there) {
-      const { size, inodes } = asked.options ?? there.options
-      if (size === there.options.size && inodes === there.options.inodes) return there
+      const { size, inodes } = asked.options ?? {}
+      const same = size === there.options.size && inodes === there.options.inodes
+      if (same || (size === undefined && inodes === undefined)) return there
       throw new DarnerError('CONFLICT', `create ${name}: the volume is there with other options`)
     }
     const quota = quotaOf(name, asked.options ?? {})
