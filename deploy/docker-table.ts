@@ -162,6 +162,9 @@ Made by \`npm run docker-table -- --write\`: the unmodified docker program again
     answers.length - bad
   } answered as expected; ${refused} are refused, with what to use instead. \`busybox\` is a small image in a local registry.
 
+Debian's docker-compose and dockerode are driven by tests of their own. \`podman --remote\` speaks an API of its own (libpod), which is not
+offered: it says that the ping was answered 404.
+
 ${sections.join('\n')}`
 }
 

@@ -23,6 +23,17 @@ const MOST_ITEMS = 10_000
  * `which` names the image in messages.
  */
 export function readImageConfig(json: unknown, which: string): ImageRunConfig {
+  // lists read those of hundreds of containers at once
+  const known = typeof json === 'object' && json !== null ? read.get(json) : undefined
+  if (known !== undefined) return known
+  const config = checkedConfig(json, which)
+  if (typeof json === 'object' && json !== null) read.set(json, config)
+  return config
+}
+
+const read = new WeakMap<object, ImageRunConfig>()
+
+function checkedConfig(json: unknown, which: string): ImageRunConfig {
   const whole = asRecord(json, which, 'configuration')
   const config = whole.config === undefined || whole.config === null ? {} : asRecord(whole.config, which, 'config')
   return {

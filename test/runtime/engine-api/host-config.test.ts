@@ -28,9 +28,11 @@ describe('readCreate', () => {
   it('refuses options that nobody knows, and known ones that are not offered, with another way', () => {
     refused({ Nonsense: 1 }, 400, /Nonsense: unknown option/)
     refused({ HostConfig: { Nonsense: 1 } }, 400, /HostConfig.Nonsense: unknown option/)
-    refused({ HostConfig: { VolumesFrom: ['a'] } }, 501, /not offered: name the volumes/)
+    refused({ HostConfig: { UsernsMode: 'private' } }, 501, /user namespaces are not offered/)
     refused({ HostConfig: { OomKillDisable: true } }, 501, /not offered: use --oom-score-adj/)
-    refused({ HostConfig: { SecurityOpt: ['seccomp={"defaultAction":"x"}'] } }, 501, /not offered/)
+    refused({ HostConfig: { SecurityOpt: ['seccomp={"defaultAction":"x"}'] } }, 400, /syscalls is missing/)
+    refused({ HostConfig: { SecurityOpt: ['seccomp=/a/path'] } }, 400, /opening seccomp profile/)
+    refused({ HostConfig: { StorageOpt: { colour: 'red' } } }, 400, /unknown option colour/)
     refused({ HostConfig: { LogConfig: { Type: 'fluentd' } } }, 400, /no log driver named 'fluentd'/)
     refused({ HostConfig: { RestartPolicy: { Name: 'sometimes' } } }, 400, /unknown policy/)
   })
@@ -62,6 +64,28 @@ describe('readCreate', () => {
     ])
     assert.deepEqual(request.resources, { memoryBytes: 1 << 26, nanoCpus: 5e8 })
     assert.deepEqual(request.log, { driver: 'json-file', maxBytes: 10_240, maxFiles: 3 })
+  })
+
+  it('reads a seccomp profile, rates of disks and room on the disk', () => {
+    const profile = '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[]}'
+    const request = host({
+      SecurityOpt: [`seccomp=${profile}`],
+      BlkioDeviceReadBps: [{ Path: '/dev/x', Rate: 5 }],
+      BlkioDeviceWriteIOps: [{ Path: '/dev/y', Rate: 7 }],
+      StorageOpt: { size: '10G', inodes: '1000' },
+    })
+    assert.equal(request.seccompProfile, profile)
+    assert.deepEqual(request.resources?.blkioRates, [
+      { path: '/dev/x', what: 'readBps', rate: 5 },
+      { path: '/dev/y', what: 'writeIops', rate: 7 },
+    ])
+    assert.deepEqual(request.diskQuota, { bytes: 10 * 2 ** 30, inodes: 1000 })
+  })
+
+  it("leaves the network to the settings for this program's own commands, whose further words it takes", () => {
+    const asked = { Image: 'i', Darner: { rich: 'systemd' } }
+    assert.equal(readCreate(asked as never, false).network, undefined)
+    assert.equal(readCreate(asked as never, false).rich, 'systemd')
   })
 
   it('tells an entrypoint that is taken away from one that is left alone', () => {

@@ -1,0 +1,39 @@
+/** The docker socket asked by HTTP, and medians of what is asked. */
+import { request } from 'node:http'
+
+export function ask(socket: string, method: string, path: string, body?: unknown): Promise<unknown> {
+  const text = body === undefined ? undefined : JSON.stringify(body)
+  return new Promise((resolve, reject) => {
+    const asked = request(
+      {
+        socketPath: socket,
+        method,
+        path,
+        headers: text === undefined ? {} : { 'content-type': 'application/json' },
+      },
+      (answer) => {
+        let said = ''
+        answer.setEncoding('utf8').on('data', (chunk: string) => {
+          said += chunk
+        })
+        answer.once('end', () => {
+          if ((answer.statusCode ?? 500) >= 400) reject(new Error(`${method} ${path}: ${answer.statusCode} ${said}`))
+          else resolve(said === '' ? undefined : JSON.parse(said.split('\n').at(-1) || 'null'))
+        })
+      },
+    )
+    asked.once('error', reject).end(text)
+  })
+}
+
+/** Milliseconds of the middle one of `runs`, after one that isn't counted. */
+export async function median(runs: number, work: () => Promise<unknown> | unknown): Promise<number> {
+  await work()
+  const times: number[] = []
+  for (let at = 0; at < runs; at++) {
+    const from = performance.now()
+    await work()
+    times.push(performance.now() - from)
+  }
+  return times.sort((a, b) => a - b)[runs >> 1] ?? 0
+}
