@@ -47,6 +47,10 @@ const STOCK: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     '/etc/containerd/certs.d/docker.io/hosts.toml': OWN_HOSTS,
   },
   podman: { '/etc/containers/registries.conf': 'unqualified-search-registries = ["docker.io"]\n' },
+  crio: {
+    '/etc/crio/crio.conf': '[crio.image]\npause_image = "registry.k8s.io/pause:3.9"\n',
+    '/etc/containers/registries.conf.d/shortnames.conf': '[aliases]\n"debian" = "docker.io/library/debian"\n',
+  },
   docker: {
     '/etc/docker/daemon.json': '{\n    "log-driver": "journald",\n    "registry-mirrors": ["https://old.test"]\n}\n',
   },
