@@ -14,8 +14,8 @@ import { warm } from './warm.ts'
 
 /** Where the logs of the last run are kept. */
 export const LAST: string = join(CACHE, 'last')
-/** The whole run, from the boot to the results. */
-const RUN_MS = 15 * 60_000
+/** The whole run, from the boot to the results: on a quiet machine it takes a few minutes. */
+const RUN_MS = 30 * 60_000
 
 export interface VmTestOptions extends DiskOptions {
   readonly disk: VmDisk
@@ -25,7 +25,7 @@ export interface VmTestOptions extends DiskOptions {
   readonly out: NodeJS.WritableStream
 }
 
-/** The exit code of the suites. Throws COMMAND_FAILED when the machine ends without results, TIMED_OUT after 15 minutes. */
+/** The exit code of the suites. Throws COMMAND_FAILED when the machine ends without results, TIMED_OUT after 30 minutes. */
 export async function testInVm({ disk, args, out, say, signal }: VmTestOptions): Promise<number> {
   const folder = await mkdtemp(join(tmpdir(), 'darner-vm-'))
   try {
