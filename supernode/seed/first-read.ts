@@ -25,8 +25,14 @@ export interface FirstReadParts {
 }
 
 /**
- * Opens the read; `open` where no credential was needed. What passes is tried again, `attempts` times in all. Throws the
- * origin's refusal of the asker's own credential. The caller closes the read.
+ * An origin that answers nothing for so long in all is given up after its second attempt, however many more are allowed: who waits
+ * is told then. A pause that the origin asked for doesn't count.
+ */
+export const GIVE_UP_MS = 45_000
+
+/**
+ * Opens the read; `open` where no credential was needed. What passes is tried again, `attempts` times in all, and no longer than
+ * {@link GIVE_UP_MS}. Throws the origin's refusal of the asker's own credential. The caller closes the read.
  */
 export async function firstRead(
   { origin, digest, credential }: SeedRequest,
@@ -36,6 +42,7 @@ export async function firstRead(
   const { clock, random, retryMs, log } = parts
   const { attempts, signal } = options
   const target = { origin, ...(digest === undefined ? {} : { digest }) }
+  let startedMs = clock.monotonicMs()
   for (let attempt = 1; ; attempt++) {
     try {
       return { read: await parts.origin.read(target, { signal }), open: !carriesRights(origin) }
@@ -47,10 +54,12 @@ export async function firstRead(
       ) {
         return { read: await parts.origin.read(target, { credential, signal }), open: false }
       }
-      const waitMs = attempt >= attempts ? undefined : retryMs(error, attempt, random)
+      const late = attempt > 1 && clock.monotonicMs() - startedMs >= GIVE_UP_MS
+      const waitMs = attempt >= attempts || late ? undefined : retryMs(error, attempt, random)
       if (waitMs === undefined) throw error
       log.warn({ origin: originName(origin), attempt, waitMs, error: (error as Error).message }, 'origin not read')
       await clock.sleep(waitMs, { signal })
+      if (isDarnerError(error) && error.retryAfterMs !== undefined) startedMs += waitMs
     }
   }
 }

@@ -14,6 +14,7 @@ import { type CutPiece, cut } from '../../src/task/cut.ts'
 import type { Credential, Origin } from '../../src/task/origin.ts'
 import { originName } from '../../src/task/origin.ts'
 import { pieceCount, pieceRange, type Task } from '../../src/task/task.ts'
+import { GIVE_UP_MS } from './first-read.ts'
 import { Pulse } from './pulse.ts'
 
 export interface SeedTaskOptions {
@@ -149,6 +150,7 @@ export class SeedTask {
     const pieces = pieceCount(this.task)
     let reason = 'first read'
     let lends = 0
+    let aliveMs = this.#parts.clock.monotonicMs()
     for (let attempt = 0, read = first; this.#known < pieces; read = undefined) {
       const before = this.#known
       try {
@@ -166,12 +168,20 @@ export class SeedTask {
         )
       } catch (error) {
         if (signal.aborted) throw signal.reason
-        if (this.#known > before) attempt = 0
+        const nowMs = this.#parts.clock.monotonicMs()
+        if (this.#known > before) {
+          attempt = 0
+          aliveMs = nowMs
+        }
         const failure = asDarnerError(error, 'reading the origin')
         const retryMs = this.#parts.retryMs(error, ++attempt, this.#parts.random)
-        const waitMs = attempt >= this.#options.attempts ? undefined : retryMs
+        const late = attempt > 1 && nowMs - aliveMs >= GIVE_UP_MS
+        const waitMs = attempt >= this.#options.attempts || late ? undefined : retryMs
         if (waitMs === undefined) {
-          if (!failure.facts.retry || lends++ >= MAX_LENDS || !(await this.#borrow(failure, signal))) throw error
+          // nothing came from anybody for twice the time: who waits is told
+          const over = nowMs - aliveMs >= 2 * GIVE_UP_MS
+          if (!failure.facts.retry || over || lends++ >= MAX_LENDS || !(await this.#borrow(failure, signal)))
+            throw error
           reason = `read on after ${failure.code}`
           continue
         }
@@ -181,6 +191,7 @@ export class SeedTask {
           'origin read broke',
         )
         await this.#parts.clock.sleep(waitMs, { signal })
+        if (failure.retryAfterMs !== undefined) aliveMs += waitMs
       }
     }
   }
