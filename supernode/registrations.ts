@@ -114,7 +114,7 @@ export class Registrations {
       parents: effects.flatMap((effect) =>
         effect.kind === 'parents' ? effect.add.flatMap((one) => this.#parts.hosts.parent(one)) : [],
       ),
-      ...(held.stored.complete && held.stored.digest !== undefined ? { sealed: held.stored.digest } : {}),
+      ...(held.stored.verified && held.stored.digest !== undefined ? { sealed: held.stored.digest } : {}),
     }
   }
 

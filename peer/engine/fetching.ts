@@ -5,8 +5,10 @@ import type { Tail } from './tail.ts'
 
 export interface Fetching {
   readonly stored: StoredTask
-  /** Resolves once complete and verified; rejects with what failed it. */
+  /** Resolves once complete, verified and safe from a power cut; rejects with what failed it. */
   readonly whole: Promise<ContentSummary>
+  /** Resolves once all is here and the whole digest matched, which is what a reader waits for; rejects as {@link whole} does. */
+  readonly matched: Promise<ContentSummary>
   /** Never resolves; rejects when the fetch fails. For racing against a wait. */
   readonly failed: Promise<never>
   readonly from: ByteSources

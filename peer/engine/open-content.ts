@@ -98,7 +98,7 @@ export class OpenContent implements Content {
 
   async whole({ signal }: { signal: AbortSignal }): Promise<ContentSummary> {
     const { stored, fetching } = this.#parts
-    if (fetching !== undefined) return await abortable(fetching.whole, signal)
+    if (fetching !== undefined) return await abortable(fetching.matched, signal)
     const { digest, task } = stored
     if (digest === undefined) throw new DarnerError('PIECE_ABSENT', `${task.id}: not complete`)
     return { digest, bytes: task.bytes, pieces: 0, seconds: 0, from: { origin: 0, supernode: 0, peers: 0 } }

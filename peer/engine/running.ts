@@ -19,6 +19,7 @@ const NOTHING: ByteSources = { origin: 0, supernode: 0, peers: 0 }
 export class Running implements Fetching {
   readonly stored: StoredTask
   readonly whole: Promise<ContentSummary>
+  readonly matched: Promise<ContentSummary>
   readonly failed: Promise<never>
   readonly tail: Tail | undefined
   readonly #controller: AbortController
@@ -46,6 +47,10 @@ export class Running implements Fetching {
     this.#controller = controller
     this.whole = work(this, controller.signal).then((digest) => this.#summary(digest))
     this.whole.catch(() => {})
+    // a failure comes by `whole`, whose error says how the fetch ended
+    const matched = stored.matched({ signal: controller.signal }).then((digest) => this.#summary(digest))
+    this.matched = Promise.race([this.whole, matched.catch(() => this.whole)])
+    this.matched.catch(() => {})
     this.failed = this.whole.then(
       () => new Promise<never>(() => {}),
       (error: DarnerError) => {

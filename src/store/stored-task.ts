@@ -56,7 +56,8 @@ export class StoredTask {
   #whole: WholeHash | undefined
   #prefix = 0
   #hashedByCaller = false
-  #verified = false
+  /** What the whole hashed to, once it matched. */
+  #verified: Digest | undefined
   #matched = Promise.withResolvers<Digest>()
   #finishing: Promise<Digest> | undefined
 
@@ -70,7 +71,7 @@ export class StoredTask {
     this.#matched.promise.catch(() => {})
     if ('digest' in found) {
       this.#digest = found.digest
-      this.#verified = true
+      this.#verified = found.digest
       this.#matched.resolve(found.digest)
       this.#have = Bitmap.full(this.pieces)
     } else {
@@ -92,12 +93,12 @@ export class StoredTask {
 
   /** True once the whole digest matched; {@link complete} follows soon. */
   get verified(): boolean {
-    return this.#verified
+    return this.#verified !== undefined
   }
 
-  /** The whole digest: of a complete blob what it hashed to, else what it must hash to, if known. */
+  /** The whole digest: of a verified blob what it hashed to, else what it must hash to, if known. */
   get digest(): Digest | undefined {
-    return this.#digest ?? this.task.digest
+    return this.#digest ?? this.#verified ?? this.task.digest
   }
 
   /** Why nothing more can be had from this: discarded, collected, or the store was closed. */
@@ -277,7 +278,7 @@ export class StoredTask {
       await this.discard(error)
       throw error
     }
-    this.#verified = true
+    this.#verified = actual
     this.#matched.resolve(actual)
     try {
       await this.#file.use((handle) => handle.sync())
@@ -324,7 +325,7 @@ export class StoredTask {
     for (const piece of bad) this.#have.remove(piece)
     this.#digest = undefined
     this.#hashedByCaller = false
-    this.#verified = false
+    this.#verified = undefined
     this.#matched = Promise.withResolvers()
     this.#matched.promise.catch(() => {})
     this.#prefix = 0

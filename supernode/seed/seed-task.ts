@@ -126,13 +126,15 @@ export class SeedTask {
     const signal = AbortSignal.any([options.signal, this.#given.signal])
     try {
       await this.#fill(first, signal)
-      const digest = await this.stored.finish({
+      const kept = this.stored.finish({
         ...(this.task.digest === undefined ? {} : { expected: this.task.digest }),
         signal,
       })
+      // who waits for the whole needs it verified; that it outlives a power cut is the store's own affair
+      const digest = await Promise.race([kept, this.stored.matched({ signal }).catch(() => kept)])
       this.#whole.resolve(digest)
       this.#pulse.beat(Number.POSITIVE_INFINITY)
-      await this.#events.sealed(digest)
+      await Promise.all([kept, this.#events.sealed(digest)])
     } catch (error) {
       if (signal.aborted) {
         this.#whole.reject(signal.reason)

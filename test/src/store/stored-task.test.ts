@@ -144,6 +144,25 @@ describe('StoredTask', () => {
     assert.equal(store.find(blob.task.id)?.table.known.full, true)
   })
 
+  it('tells the digest and gives bytes as soon as the whole matched, before the file has its final name', async () => {
+    await using a = await aStore()
+    const blob = aBlob({ id: URL_ID })
+    const stored = await fill(a.store, blob)
+    const order: string[] = []
+    const matched = stored.matched({ signal }).then((seen) => {
+      order.push('matched')
+      assert.equal(stored.complete, false)
+      assert.deepEqual([seen, stored.digest, stored.verified], [blob.digest, blob.digest, true])
+    })
+    const kept = stored.finish({ signal }).then(() => void order.push('kept'))
+    await Promise.all([matched, kept])
+    assert.deepEqual(order, ['matched', 'kept'])
+    assert.equal(stored.complete, true)
+    const bytes = new Uint8Array(blob.body.byteLength)
+    await stored.read(0, bytes)
+    assert.deepEqual(bytes, new Uint8Array(blob.body))
+  })
+
   it('lets many wait for a piece, and tells each of them how it ended', async () => {
     await using a = await aStore()
     const blob = aBlob()
