@@ -42,6 +42,7 @@ interface Lead {
 }
 
 const MAX_LEADS = 16_384
+const MAX_ACCUSED = 1024
 const ASK_MS = 30_000
 
 export class Leads {
@@ -106,6 +107,8 @@ export class Leads {
     if (from === undefined || !isDarnerError(error, 'DIGEST_MISMATCH')) return
     this.#parts.log.warn({ taskId: task, peer: from, error: error.message }, 'what a host read at the origin is wrong')
     this.#accused.set(task, from)
+    const [oldest] = this.#accused.keys()
+    if (this.#accused.size > MAX_ACCUSED && oldest !== undefined) this.#accused.delete(oldest)
     this.left(task, from, true)
   }
 

@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'mocha'
+import { ManualClock } from '../../src/base/clock.ts'
+import { DarnerError } from '../../src/base/errors.ts'
+import { silentLog } from '../../src/base/log.ts'
+import type { PeerId } from '../../src/contracts/exchange.ts'
+import { digestOf } from '../../src/oci/digest.ts'
+import { Bitmap } from '../../src/task/bitmap.ts'
+import type { RegistryOrigin } from '../../src/task/origin.ts'
+import { blobTask, pieceCount, pieceRange } from '../../src/task/task.ts'
+import type { Host } from '../../supernode/hosts.ts'
+import { Leads } from '../../supernode/leads.ts'
+import { randomBody } from '../fixtures/an-image.ts'
+import { failsWith } from '../fixtures/fails-with.ts'
+
+const BODY = randomBody(5, 200_000)
+const DIGEST = digestOf(BODY)
+const TASK = blobTask(DIGEST, BODY.byteLength)
+const [ONE, TWO] = ['one', 'two'] as PeerId[] as [PeerId, PeerId]
+const place = (repository: string): RegistryOrigin => ({
+  ...{ kind: 'registry', upstream: 'https://reg.test', collection: 'blobs' },
+  repository,
+})
+const HERE = place('team/app')
+
+/** Leads over an origin and hosts that do as told; what each was asked is on record. */
+function someLeads() {
+  const asked: string[] = []
+  const liars: PeerId[] = []
+  const here = new Set<PeerId>([ONE, TWO])
+  const told = { refuses: false, bytes: BODY.byteLength as number | undefined }
+  const leads = new Leads({
+    origin: {
+      read: async () => {
+        asked.push('read')
+        return {
+          from: 0,
+          bytes: BODY.byteLength,
+          stream: (async function* () {})(),
+          [Symbol.asyncDispose]: async () => {},
+        }
+      },
+      stat: async () => {
+        asked.push('stat')
+        if (told.refuses) throw new DarnerError('ORIGIN_UNAUTHORIZED', 'no')
+        return { ...(told.bytes === undefined ? {} : { bytes: told.bytes }) }
+      },
+      manifest: () => assert.fail('not asked for'),
+      manifestHead: () => assert.fail('not asked for'),
+    },
+    node: { peerId: 'supernode' },
+    identity: { sign: () => new Uint8Array(64) },
+    clock: new ManualClock(),
+    log: silentLog(),
+    signal: AbortSignal.timeout(20_000),
+    exchange: () => ({
+      open: async (parent: { peer: PeerId }) => {
+        asked.push(`open ${parent.peer}`)
+        return {
+          parent: parent.peer,
+          haves: Bitmap.full(pieceCount(TASK)),
+          onHaves: () => () => {},
+          closed: new Promise<Error>(() => {}),
+          fetch: async (piece: number) => BODY.subarray(pieceRange(TASK, piece).from, pieceRange(TASK, piece).to),
+          [Symbol.asyncDispose]: async () => {},
+        }
+      },
+    }),
+    host: (peer: PeerId) => (here.has(peer) ? ({ peer, lanes: [], multiaddrs: [] } as unknown as Host) : undefined),
+    liar: (peer: PeerId) => liars.push(peer),
+  } as unknown as ConstructorParameters<typeof Leads>[0])
+  return { leads, asked, liars, here, told }
+}
+
+const options = () => ({ signal: AbortSignal.timeout(10_000) })
+
+async function bytesOf(stream: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  return Buffer.concat(await Array.fromAsync(stream))
+}
+
+/** Resolves when what was begun before has been done. */
+const settled = () => new Promise((resolve) => setImmediate(resolve))
+
+describe('Leads', () => {
+  it('gives a blob of a place one reader, and reads from that one in the place of the origin', async () => {
+    const { leads, asked } = someLeads()
+    assert.deepEqual(leads.grant(ONE, HERE, DIGEST, BODY.byteLength), TASK)
+    assert.equal(leads.grant(TWO, HERE, DIGEST, BODY.byteLength), undefined)
+    await settled()
+    const read = await leads.origin.read({ origin: HERE, digest: DIGEST }, { ...options(), from: 70_000 })
+    assert.deepEqual([read.from, read.bytes], [TASK.pieceBytes, BODY.byteLength])
+    assert.ok((await bytesOf(read.stream)).equals(BODY.subarray(TASK.pieceBytes)))
+    assert.deepEqual(asked, ['stat', 'open one'], 'one question whether it is public, and no read')
+  })
+
+  it('reads from no host for another place than that which the host reads', async () => {
+    const { leads, asked } = someLeads()
+    leads.grant(ONE, HERE, DIGEST, BODY.byteLength)
+    await settled()
+    await leads.origin.read({ origin: place('evil/app'), digest: DIGEST }, options())
+    assert.deepEqual(asked, ['stat', 'read'])
+  })
+
+  it('asks the origin for whoever reads what is not open to all, and passes its refusal on', async () => {
+    const { leads, asked, told } = someLeads()
+    told.refuses = true
+    leads.grant(ONE, HERE, DIGEST, BODY.byteLength)
+    await settled()
+    await failsWith(leads.origin.read({ origin: HERE, digest: DIGEST }, options()), 'ORIGIN_UNAUTHORIZED')
+    told.refuses = false
+    const credential = { kind: 'header', value: 'Bearer x' } as const
+    await leads.origin.read({ origin: HERE, digest: DIGEST }, { ...options(), credential })
+    assert.deepEqual(asked, ['stat', 'stat', 'stat'])
+  })
+
+  it('goes to the origin when the host is gone, has let go, or says another length than the origin', async () => {
+    for (const lose of ['gone', 'left', 'length'] as const) {
+      const { leads, asked, here, told } = someLeads()
+      if (lose === 'length') told.bytes = 7
+      leads.grant(ONE, HERE, DIGEST, BODY.byteLength)
+      await settled()
+      if (lose === 'gone') here.delete(ONE)
+      if (lose === 'left') leads.left(TASK.id, ONE, false)
+      await leads.origin.read({ origin: HERE, digest: DIGEST }, options())
+      assert.equal(asked.at(-1), 'read', lose)
+      assert.ok(leads.grant(TWO, HERE, DIGEST, BODY.byteLength), lose)
+    }
+  })
+
+  it('keeps a host that has all of it, until that drops it', () => {
+    const { leads } = someLeads()
+    leads.grant(ONE, HERE, DIGEST, BODY.byteLength)
+    leads.completed(TASK.id, ONE)
+    leads.left(TASK.id, ONE, false)
+    assert.equal(leads.grant(TWO, HERE, DIGEST, BODY.byteLength), undefined)
+    leads.left(TASK.id, ONE, true)
+    assert.ok(leads.grant(TWO, HERE, DIGEST, BODY.byteLength))
+  })
+
+  it('calls a host a liar once the origin itself served the right bytes, and not before', async () => {
+    const { leads, liars } = someLeads()
+    leads.grant(ONE, HERE, DIGEST, BODY.byteLength)
+    await settled()
+    await bytesOf((await leads.origin.read({ origin: HERE, digest: DIGEST }, options())).stream)
+    leads.ended(TASK.id, new DarnerError('DIGEST_MISMATCH', 'other bytes'))
+    assert.deepEqual(liars, [])
+    assert.equal(leads.grant(ONE, HERE, DIGEST, BODY.byteLength), undefined, 'not that one again')
+    leads.ended(TASK.id, undefined)
+    assert.deepEqual(liars, [ONE])
+  })
+})
