@@ -59,8 +59,7 @@ for (const kind of ['ext4', 'xfs'] as const) {
         assert.equal((await engine.exec(neighbour, ['sh', '-c', 'echo fine > /here'])).exitCode, 0)
 
         await shell('rm /fill')
-        const made = (await shell('mkdir /many; cd /many; seq 5000 | xargs touch 2>&1 | tail -1; ls | wc -l'))
-          .output
+        const made = (await shell('mkdir /many; cd /many; seq 5000 | xargs touch 2>&1 | tail -1; ls | wc -l')).output
         assert.match(made, FULL)
         const count = Number(made.trim().split('\n').at(-1))
         assert.ok(count > 950 && count <= 1000, `${count} files were made`)
