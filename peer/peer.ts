@@ -1,6 +1,7 @@
 /** The peer: joins engine, shelf, exchange and scheduler client into one room with a beginning and an end. */
+import { statfs } from 'node:fs/promises'
 import type { Clock, Random } from '../src/base/clock.ts'
-import { DarnerError } from '../src/base/errors.ts'
+import { DarnerError, systemCode } from '../src/base/errors.ts'
 import type { Log } from '../src/base/log.ts'
 import { roomLog } from '../src/base/log.ts'
 import { Scope } from '../src/base/scope.ts'
@@ -65,6 +66,8 @@ export interface PeerStatus {
     readonly have: number
     readonly complete: boolean
     readonly state?: string
+    /** Why a half-done task can't go on, where that is known. */
+    readonly trouble?: string
   }[]
 }
 
@@ -218,15 +221,32 @@ function guarded(exchange: PieceExchange, refused: ReadonlySet<PeerId>): PieceEx
 
 async function tasksOf(store: Store, engine: Engine): Promise<PeerStatus['tasks']> {
   const running = new Map((await engine.running()).map((one) => [one.stored.task.id, one.describe()]))
-  return [...store.tasks()].map((stored) => {
-    const state = running.get(stored.task.id)
-    return {
-      task: stored.task.id,
-      bytes: stored.task.bytes,
-      pieces: stored.have.size,
-      have: stored.have.count,
-      complete: stored.state === 'complete',
-      ...(state === undefined ? {} : { state }),
-    }
-  })
+  return await Promise.all(
+    [...store.tasks()].map(async ({ task, have, state: held }) => {
+      const state = running.get(task.id)
+      const idle = state === undefined && held !== 'complete'
+      const full = idle && !(await hasRoom(store.find(task.id)?.path, (have.size - have.count) * task.pieceBytes))
+      return {
+        task: task.id,
+        bytes: task.bytes,
+        pieces: have.size,
+        have: have.count,
+        complete: held === 'complete',
+        ...(state === undefined ? {} : { state }),
+        ...(full ? { trouble: 'the disk has no room for the rest' } : {}),
+      }
+    }),
+  )
+}
+
+async function hasRoom(path: string | undefined, bytes: number): Promise<boolean> {
+  if (path === undefined) return true
+  try {
+    const { bavail, bsize } = await statfs(path)
+    return bavail * bsize >= bytes
+  } catch (error) {
+    // ENOENT: collected meanwhile
+    if (systemCode(error) === 'ENOENT') return true
+    throw error
+  }
 }

@@ -16,6 +16,7 @@ interface Status {
     readonly have: number
     readonly complete: boolean
     readonly state?: string
+    readonly trouble?: string
   }[]
 }
 
@@ -42,7 +43,7 @@ export const action: Action = async (_args, _options, context) => {
       .filter((task) => !task.complete)
       .map(
         (task) =>
-          `fetching   ${task.task} ${task.have}/${task.pieces} pieces${task.state === undefined ? ' (paused)' : ''}`,
+          `fetching   ${task.task} ${task.have}/${task.pieces} pieces${task.state === undefined ? ` (${task.trouble ?? 'paused'})` : ''}`,
       ),
   ]
   context.stdout.write(`${lines.join('\n')}\n`)
