@@ -106,7 +106,7 @@ describe('Leads', () => {
     told.refuses = true
     leads.grant(ONE, HERE, DIGEST, BODY.byteLength)
     await settled()
-    await failsWith(leads.origin.read({ origin: HERE, digest: DIGEST }, options()), 'ORIGIN_UNAUTHORIZED')
+    await failsWith('ORIGIN_UNAUTHORIZED', leads.origin.read({ origin: HERE, digest: DIGEST }, options()))
     told.refuses = false
     const credential = { kind: 'header', value: 'Bearer x' } as const
     await leads.origin.read({ origin: HERE, digest: DIGEST }, { ...options(), credential })
