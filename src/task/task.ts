@@ -23,7 +23,7 @@ export const MIN_PIECE_BYTES = 64 * 1024
 export const MAX_PIECE_BYTES = 4 * 1024 * 1024
 /** A blob larger than this is refused: 2^42 bytes are 2^20 pieces of 4 MiB. */
 export const MAX_TASK_BYTES = 2 ** 42
-const TARGET_PIECES = 512
+const TARGET_PIECES = 256
 /** Above this length a blob has more than 2,048 pieces of 2 MiB, and takes the largest instead. */
 const LARGE_TASK_BYTES = 4 * 1024 ** 3
 
