@@ -141,7 +141,7 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
           reportPieces: REPORT_PIECES,
           reportMs: 1_000,
           digestMs: 15_000,
-          openRetryMs: [200, 500, 1_000],
+          openRetryMs: [20, 60, 200, 500, 1_000],
           stallMs: 30_000,
           supernodeMs: options.supernodeMs,
           fromOrigin: options.fromOrigin,

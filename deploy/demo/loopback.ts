@@ -131,7 +131,11 @@ async function anOrigin(): Promise<Origin> {
   const requests: string[] = []
   const server = createServer((request, response) => {
     requests.push(`${request.method} ${request.headers.range ?? ''}`.trim())
-    response.writeHead(200, { 'content-length': body.byteLength, 'content-type': 'application/octet-stream', etag: '"blob"' })
+    response.writeHead(200, {
+      'content-length': body.byteLength,
+      'content-type': 'application/octet-stream',
+      etag: '"blob"',
+    })
     response.end(request.method === 'HEAD' ? undefined : body)
   })
   await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve))

@@ -1,7 +1,7 @@
 /**
  * A task is one blob being distributed. Its identity says what the bytes are, its geometry how they are cut.
  *
- * Piece length is a function of blob length alone: a power of two of at least 64 KiB that makes 256 to 512 pieces, held at
+ * Piece length is a function of blob length alone: a power of two of at least 64 KiB that makes 128 to 256 pieces, held at
  * 2 MiB up to 4 GiB, 4 MiB above. M pieces cost N peers at least (⌈log2 N⌉ − 1)/M over the fluid bound, and three to five times
  * that without central choice (docs/scheduling.md has the curves). 64 KiB keeps the cost of one request small, and 4 MiB
  * bounds what one piece in flight may hold in memory.
