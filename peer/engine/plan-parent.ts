@@ -69,6 +69,13 @@ export function takeAsk<P>(parent: PlanParent<P>, piece: number): Ask | undefine
   return at < 0 ? undefined : parent.asks.splice(at, 1)[0]
 }
 
+/** Questions under way here that were asked by name. */
+export function byName<P>(parent: PlanParent<P>): number {
+  let count = 0
+  for (const ask of parent.asks) if (!ask.any) count++
+  return count
+}
+
 /** Questions under way here whose piece is known. */
 export function named<P>(parent: PlanParent<P>): number {
   let count = 0

@@ -10,7 +10,7 @@
 import { type Random, randomBelow } from '../../src/base/clock.ts'
 import type { ReadonlyBitmap } from '../../src/task/bitmap.ts'
 import { clearBit, hasBit, setBit, setFrom, type Words, wordsFor } from './plan-bits.ts'
-import { type Ask, expectedMs, named, newParent, noteAnswer, type PlanParent, takeAsk } from './plan-parent.ts'
+import { type Ask, byName, expectedMs, named, newParent, noteAnswer, type PlanParent, takeAsk } from './plan-parent.ts'
 
 export interface PlanOptions {
   readonly pieces: number
@@ -344,7 +344,7 @@ export class Plan<P> {
     let ties = 0
     for (const parent of this.#order) {
       if (!hasBit(parent.has, piece) || parent === but) continue
-      if (named(parent) >= NAMED_PER_PARENT || parent.suspectMs > 0) continue
+      if (byName(parent) >= NAMED_PER_PARENT || parent.suspectMs > 0) continue
       const ms = expectedMs(parent, this.#usualMs, nowMs)
       if (ms < bestMs) {
         best = parent

@@ -338,8 +338,14 @@ export class ServeSide implements LinkHandler {
 
   #enqueue(channel: ServedChannel, request: ServedRequest): void {
     channel.open.set(request.id, request)
-    if (request.chosen) channel.owe(request)
-    channel.queue.push(request)
+    if (request.chosen) {
+      channel.owe(request)
+      channel.queue.push(request)
+    } else {
+      // asked for by name: somebody waits for it
+      const chosen = channel.queue.findIndex((waiting) => waiting.chosen && waiting.offset === 0)
+      channel.queue.splice(chosen < 0 ? channel.queue.length : chosen, 0, request)
+    }
     this.#schedule(channel)
   }
 
