@@ -136,6 +136,16 @@ describe('Plan', () => {
     assert.deepEqual(asks(plan.decide(4)), [], 'two are under way')
   })
 
+  it('asks by name for what a reader waits for also of parents that give what they chose', () => {
+    const plan = aPlanOf(64, ['a'])
+    for (const piece of [1, 2, 3]) assert.equal(plan.pieceOffered('a', piece, 1), true)
+    plan.demand(40, 42, 1)
+    assert.deepEqual(asks(plan.decide(2)), [
+      ['a', 40],
+      ['a', 41],
+    ])
+  })
+
   it('asks by name only for pieces whose digest is known, and only of parents that said that they have them', () => {
     const plan = new Plan<string>({ ...PLAN_DEFAULTS, pieces: 4, pieceBytes: 1 }, seededRandom(1))
     plan.parentJoined('seed', undefined)
