@@ -1,5 +1,5 @@
 /** Reads a container's log: from the start, the last lines, or since a time; follows it across rotation until the container ends. */
-import { watch } from 'node:fs'
+import { type Stats, watch } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
 import { systemCode } from '../../src/base/errors.ts'
@@ -17,6 +17,9 @@ export interface LogQuery {
 const BLOCK_BYTES = 64 * 1024
 /** Rotated files are `log.1` (newest) to `log.N`. */
 const MOST_ROTATED = 100
+/** How often a file is looked for among the rotated ones, and the pause between. */
+const LOOKS = 5
+const LOOK_PAUSE_MS = 2
 
 /** Entries in the order they were written. Rejects with the signal's reason on abort; a log that isn't there is empty. */
 export async function* readLog(
@@ -103,24 +106,39 @@ class EntryReader {
     }
   }
 
-  /** The files that rotation put after this one, oldest first, the current one last; none when this still is the current. */
+  /**
+   * The files that rotation put after this one, oldest first, the current one last; none when this still is the current. When
+   * this one has been deleted meanwhile, those that are left: what was between them is gone.
+   */
   async successors(path: string): Promise<FileHandle[]> {
     const mine = await this.#file.stat()
-    const named = await openMaybe(path)
-    if (!named) return []
-    const newer = [named]
-    for (let number = 0; number <= MOST_ROTATED; number++) {
-      const file = number === 0 ? named : await openMaybe(`${path}.${number}`)
-      if (!file) break
-      if (number > 0) newer.unshift(file)
-      const { ino, dev } = await file.stat()
-      if (ino !== mine.ino || dev !== mine.dev) continue
-      newer.shift()
-      await file.close()
-      break
+    for (let tries = 1; ; tries++) {
+      const { newer, found } = await filesAfter(mine, path)
+      if (found || newer.length === 0 || tries === LOOKS) return newer
+      // names move one by one while the log is rotated: look again before taking this one for deleted
+      await Promise.all(newer.map((file) => file.close()))
+      await new Promise((resolve) => setTimeout(resolve, LOOK_PAUSE_MS))
     }
-    return newer
   }
+}
+
+async function filesAfter(mine: Stats, path: string): Promise<{ newer: FileHandle[]; found: boolean }> {
+  const newer: FileHandle[] = []
+  const seen = new Set<number>()
+  for (let number = 0; number <= MOST_ROTATED; number++) {
+    const file = await openMaybe(number === 0 ? path : `${path}.${number}`)
+    if (!file) break
+    const { ino, dev } = await file.stat()
+    if (ino === mine.ino && dev === mine.dev) {
+      await file.close()
+      return { newer, found: true }
+    }
+    // rotated since the last look: the same file under its next name
+    if (seen.has(ino)) await file.close()
+    else newer.unshift(file)
+    seen.add(ino)
+  }
+  return { newer, found: false }
 }
 
 /** Wakes a follower at changes in the log's folder and at the end. */
