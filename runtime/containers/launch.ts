@@ -136,7 +136,7 @@ export class Launcher {
       request,
       user,
       host,
-      cgroupPath: `${this.#options.cgroupParent}/${record.id}`,
+      cgroupPath: this.cgroupPathOf(record.id),
       files: bundle,
       mounts,
       devices,
@@ -187,6 +187,11 @@ export class Launcher {
     return { pid, conmonPid, argv: spec.process.args, ...(stopSignal === undefined ? {} : { stopSignal }) }
   }
 
+  /** Below the root of each hierarchy. */
+  cgroupPathOf(id: string): string {
+    return `${this.#options.cgroupParent}/${id}`
+  }
+
   /** What the extension is told of a run. */
   factsOf(record: ContainerRecord, bundle: Bundle): RunFacts {
     return {
@@ -196,7 +201,7 @@ export class Launcher {
       request: record.request,
       image: readImageConfig(record.imageConfig, record.imageReference),
       runtime: this.runtimeOf(record),
-      cgroupPath: `${this.#options.cgroupParent}/${record.id}`,
+      cgroupPath: this.cgroupPathOf(record.id),
     }
   }
 

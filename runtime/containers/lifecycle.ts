@@ -170,6 +170,11 @@ export class Lifecycle {
     entry.ended.promise.catch(() => {}) // whoever waits hears of it
   }
 
+  /** A quick look: no exit code is there, and some process has conmon's pid. Where it is false, {@link endIfOver} tells for certain. */
+  seemsToRun({ id, record: { conmonPid } }: Entry): boolean {
+    return conmonPid !== undefined && isProcess(conmonPid) && !this.#parts.exits.has(id)
+  }
+
   /** Ends the run when conmon has written its exit code, or is gone. True when it was over. */
   async endIfOver(entry: Entry): Promise<boolean> {
     const { conmonPid } = entry.record
@@ -338,5 +343,13 @@ async function conmonPidOf(bundle: Bundle): Promise<number | undefined> {
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return undefined
     throw error
+  }
+}
+
+function isProcess(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    return systemCode(error) === 'EPERM'
   }
 }

@@ -14,6 +14,9 @@ import { readOomKills } from './oom.ts'
 import { wantsStartWithAgent } from './restart.ts'
 import { ALIVE } from './states.ts'
 
+/** One round of so many looks carefully whether containers still run. */
+const CAREFUL_ROUND = 30
+
 export interface UpkeepParts {
   readonly life: Lifecycle
   readonly launcher: Launcher
@@ -112,8 +115,7 @@ export class Upkeep {
   /** A process inside may have been killed while the container goes on. */
   async #countOomKills(entry: Entry): Promise<void> {
     const { host, launcher, life, locks } = this.#parts
-    const { cgroupPath } = launcher.factsOf(entry.record, entry.bundle)
-    const kills = (await readOomKills(host.cgroups, cgroupPath)) ?? 0
+    const kills = readOomKills(host.cgroups, launcher.cgroupPathOf(entry.id)) ?? 0
     if (kills <= (entry.record.oomKills ?? 0)) return
     await locks.hold(entry.id, async () => {
       if (entry.record.status !== 'running' || kills <= (entry.record.oomKills ?? 0)) return
@@ -122,18 +124,16 @@ export class Upkeep {
     })
   }
 
-  async #rotate(entry: Entry): Promise<void> {
-    const { maxBytes, maxFiles = 1 } = entry.record.request.log ?? {}
-    if (maxBytes !== undefined) await rotateIfLong(entry.bundle, { maxBytes, maxFiles })
-  }
-
+  /** Most rounds look only quickly, so that many containers cost next to nothing; a pid that somebody else has is seen in the others. */
   async #recheck(signal: AbortSignal): Promise<void> {
-    for (;;) {
+    for (let round = 1; ; round++) {
       await this.#parts.clock.sleep(this.#recheckMs, { signal })
       for (const entry of this.#parts.index.all()) {
         if (!ALIVE.includes(entry.record.status)) continue
-        this.checkExit(entry.id)
-        this.background(entry.id, () => this.#rotate(entry))
+        if (round % CAREFUL_ROUND === 0 || !this.#parts.life.seemsToRun(entry)) this.checkExit(entry.id)
+        const { maxBytes, maxFiles = 1 } = entry.record.request.log ?? {}
+        if (maxBytes !== undefined)
+          this.background(entry.id, async () => void (await rotateIfLong(entry.bundle, { maxBytes, maxFiles })))
         this.background(entry.id, () => this.#countOomKills(entry))
       }
     }

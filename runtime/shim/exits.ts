@@ -1,5 +1,5 @@
 /** Notices the exit files that conmon writes: one inotify watch for all containers, and a look at the file itself where it matters. */
-import { type FSWatcher, watch } from 'node:fs'
+import { existsSync, type FSWatcher, watch } from 'node:fs'
 import { mkdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { systemCode } from '../../src/base/errors.ts'
@@ -28,6 +28,11 @@ export class Exits implements AsyncDisposable {
       if (name !== null && /^[0-9a-f]{64}$/.test(name)) this.#listener(name)
     })
     this.#watcher.on('error', () => {}) // the recheck of running containers goes on without it
+  }
+
+  /** Whether there is one, at the cost of one system call. */
+  has(id: string): boolean {
+    return existsSync(join(this.dir, id))
   }
 
   /** Undefined while there is none. */
