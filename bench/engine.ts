@@ -1,8 +1,10 @@
 /** Containers: create + start + wait of `true` through the docker socket, with and without a network, beside podman in the same run; and many at once. */
+
 import { spawnSync } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { TOOLS } from '../deploy/setup.ts'
 import { aDocker, type Docker } from '../test/fixtures/a-docker.ts'
 import { isOnStage } from '../test/fixtures/a-stage.ts'
 import { ask, median } from './engine/client.ts'
@@ -10,6 +12,7 @@ import { crowd } from './engine/crowd.ts'
 import type { Figure } from './figure.ts'
 import { onAStage } from './stage/on-a-stage.ts'
 
+export const tools = TOOLS
 export const about = 'containers through the docker socket, beside podman; needs root'
 
 const RUNS = 20

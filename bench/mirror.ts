@@ -2,11 +2,13 @@
  * What the registry mirror costs: containerd's pull through it beside its pull straight from the registry, many pulls of one cold
  * image at once, and how soon it answers about a manifest that it knows. Needs root, containerd and docker-registry.
  */
+
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { Agent, request } from 'node:http'
 import { join } from 'node:path'
+import { TOOLS } from '../deploy/setup.ts'
 import { DarnerError } from '../src/base/errors.ts'
 import {
   type AgentProcess,
@@ -20,6 +22,7 @@ import { aRegistry, type Registry } from '../test/fixtures/a-registry.ts'
 import { anImage, type Image, pushImage } from '../test/fixtures/an-image.ts'
 import type { Figure } from './figure.ts'
 
+export const tools = TOOLS
 export const about =
   "the registry mirror: containerd's pull beside a straight one, many cold pulls at once, latency when warm"
 

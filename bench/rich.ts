@@ -2,11 +2,13 @@
  * Rich containers: boot of systemd beside podman, of dumb-init with three services, an upgrade beside stop, rm and run by hand,
  * lxcfs healed after its death, and what a disk quota costs a writer. Needs root; `--runs N` repeats each (default 5).
  */
+
 import { execFile } from 'node:child_process'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs, promisify } from 'node:util'
+import { TOOLS } from '../deploy/setup.ts'
 import type { CreateRequest } from '../src/wire/local-api.ts'
 import { aDir } from '../test/fixtures/a-dir.ts'
 import { aRichEngine, type RichEngine } from '../test/fixtures/a-rich-engine.ts'
@@ -16,6 +18,7 @@ import type { Figure } from './figure.ts'
 import { onAStage } from './stage/on-a-stage.ts'
 import { median } from './swarm/options.ts'
 
+export const tools = TOOLS
 export const about =
   'rich containers: boot, upgrade, lxcfs healed, quota; beside podman and the same by hand; needs root'
 

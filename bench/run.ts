@@ -4,11 +4,14 @@
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { availableParallelism, cpus, release, totalmem } from 'node:os'
+import { setUp, type Tool } from '../deploy/setup.ts'
 import { type Figure, figureLine, figureTable } from './figure.ts'
 
 export interface Bench {
   /** One line for the list of benches. */
   readonly about?: string
+  /** What it runs beside darner; installed when it is missing and this is root. */
+  readonly tools?: readonly Tool[]
   /** `args` are the command line's words after the name, `--json` left out. */
   run(args: string[], options: { signal: AbortSignal }): Promise<Figure[]>
 }
@@ -57,10 +60,21 @@ async function main(argv: readonly string[]): Promise<number> {
   const facts = machineFacts()
   if (json) console.error(facts)
   else console.log(`bench ${name}: ${facts}`)
-  const figures = await bench.run(
-    rest.filter((arg) => arg !== '--json'),
-    { signal: ending.signal },
-  )
+  const { missing, reason } = await setUp(bench.tools ?? [], { say: console.error, signal: ending.signal })
+  if (missing.length > 0) {
+    console.error(`bench ${name}: ${missing.map((tool) => tool.debian).join(', ')} missing: ${reason}`)
+    return 1
+  }
+  let figures: Figure[]
+  try {
+    figures = await bench.run(
+      rest.filter((arg) => arg !== '--json'),
+      { signal: ending.signal },
+    )
+  } catch (error) {
+    console.error(`bench ${name}:`, ending.signal.aborted ? 'interrupted' : error)
+    return ending.signal.aborted ? 130 : 1
+  }
   if (json) for (const figure of figures) console.log(JSON.stringify(figureLine(figure)))
   else for (const line of figureTable(figures)) console.log(line)
   return ending.signal.aborted ? 130 : 0

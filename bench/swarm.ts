@@ -2,6 +2,7 @@
  * `npm run bench -- swarm --hosts 8 --mbit 100 --size 100M`: one blob to all hosts of a bed of network namespaces, by darner, by
  * BitTorrent and by plain HTTP, beside the least time it could take; see docs/benchmarks.md.
  */
+import { SWARM_BENCH_TOOLS } from '../deploy/setup.ts'
 import type { Figure } from './figure.ts'
 import { Arena, type Round } from './swarm/arena.ts'
 import { aria2Round } from './swarm/aria2.ts'
@@ -9,6 +10,7 @@ import { curlRound } from './swarm/curl.ts'
 import { DarnerSwarm } from './swarm/darner.ts'
 import { boundSeconds, linkRates, median, parseSwarmArgs, type Rival, type SwarmBenchOptions } from './swarm/options.ts'
 
+export const tools = SWARM_BENCH_TOOLS
 export const about = 'one blob to all hosts of a bed of network namespaces: darner, BitTorrent, HTTP, and the bound'
 
 const BENCH = 'swarm'

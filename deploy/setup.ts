@@ -55,6 +55,14 @@ export const TOOLS = [
   { debian: 'ca-certificates', program: '/etc/ssl/certs/ca-certificates.crt', why: 'lets https origins be checked' },
 ] as const satisfies readonly Tool[]
 
+/** What `npm run bench -- swarm` runs beside darner. */
+export const SWARM_BENCH_TOOLS = [
+  { debian: 'aria2', program: 'aria2c', why: 'BitTorrent, to compare with' },
+  { debian: 'curl', program: 'curl', why: 'plain HTTP, to compare with' },
+  { debian: 'iproute2', program: 'tc', why: 'links with a rate' },
+  { debian: 'util-linux', program: 'setpriv', why: 'ends what the bench started with it' },
+] as const satisfies readonly Tool[]
+
 /** What `npm run test:vm` and `npm run vm` run on this host; no other script needs them. */
 export const VM_TOOLS = [
   { debian: 'qemu-system-x86', program: 'qemu-system-x86_64', why: 'emulates the virtual machine' },
