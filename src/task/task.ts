@@ -1,8 +1,8 @@
 /**
  * A task is one blob being distributed. Its identity says what the bytes are, its geometry how they are cut.
  *
- * Piece length is a function of blob length alone: a power of two of at least 64 KiB that makes 128 to 256 pieces, held at
- * 2 MiB up to 4 GiB, 4 MiB above. M pieces cost N peers at least (⌈log2 N⌉ − 1)/M over the fluid bound, and three to five times
+ * Piece length is a function of blob length alone: a power of two of at least 64 KiB that makes at most 256 pieces, from
+ * 512 KiB on at most 512, held at 2 MiB up to 4 GiB, 4 MiB above. M pieces cost N peers at least (⌈log2 N⌉ − 1)/M over the fluid bound, and three to five times
  * that without central choice (docs/scheduling.md has the curves). 64 KiB keeps the cost of one request small, and 4 MiB
  * bounds what one piece in flight may hold in memory.
  */
@@ -23,7 +23,10 @@ export const MIN_PIECE_BYTES = 64 * 1024
 export const MAX_PIECE_BYTES = 4 * 1024 * 1024
 /** A blob larger than this is refused: 2^42 bytes are 2^20 pieces of 4 MiB. */
 export const MAX_TASK_BYTES = 2 ** 42
-const TARGET_PIECES = 256
+/** So few pieces while they are short, since each costs its agent the same; then more, since the last to come is waited for. */
+const SHORT_PIECE_BYTES = 512 * 1024
+const MOST_SHORT_PIECES = 256
+const MOST_PIECES = 512
 /** Above this length a blob has more than 2,048 pieces of 2 MiB, and takes the largest instead. */
 const LARGE_TASK_BYTES = 4 * 1024 ** 3
 
@@ -31,7 +34,11 @@ const LARGE_TASK_BYTES = 4 * 1024 ** 3
 export function pieceBytesFor(bytes: number): number {
   if (bytes > LARGE_TASK_BYTES) return MAX_PIECE_BYTES
   let piece = MIN_PIECE_BYTES
-  while (piece < MAX_PIECE_BYTES / 2 && piece * TARGET_PIECES < bytes) piece *= 2
+  while (piece < MAX_PIECE_BYTES / 2) {
+    const most = piece < SHORT_PIECE_BYTES ? MOST_SHORT_PIECES : MOST_PIECES
+    if (piece * most >= bytes) break
+    piece *= 2
+  }
   return piece
 }
 
