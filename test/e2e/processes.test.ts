@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { open, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'mocha'
@@ -117,11 +118,10 @@ describe('daemons as processes', function () {
       liar.socket,
     ])
     assert.equal(seeded.code, 0, seeded.stderr)
-    // one byte in each piece of what the agent goes on serving
-    await using file = await open(
-      join(dir.path, 'liar', 'store', 'blobs', 'sha256', digest.slice('sha256:'.length)),
-      'r+',
-    )
+    // one byte in each piece of what the agent goes on serving; get ends at the digest, the file gets its name just after
+    const held = join(dir.path, 'liar', 'store', 'blobs', 'sha256', digest.slice('sha256:'.length))
+    while (!existsSync(held)) await runDarner(['status', '--json', '--socket', liar.socket])
+    await using file = await open(held, 'r+')
     for (let at = 100; at < body.byteLength; at += pieceBytesFor(body.byteLength))
       await file.write(Buffer.from([~(body[at] ?? 0)]), 0, 1, at)
     await using honest = await anAgentProcess(dir.path, 'honest', supernode.line, ['--log-level', 'debug'])
