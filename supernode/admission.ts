@@ -1,8 +1,9 @@
 /** Who may join: anybody with `--open`; otherwise whoever shows the join token or is allowed by name. Never who was expelled. */
 import { randomBytes, timingSafeEqual } from 'node:crypto'
-import { open, readFile, rename } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DarnerError, systemCode } from '../src/base/errors.ts'
+import { replaceFile } from '../src/base/files.ts'
 import type { PeerId } from '../src/contracts/exchange.ts'
 
 const TOKEN_FILE = 'join-token'
@@ -14,11 +15,7 @@ export async function joinToken(directory: string): Promise<string> {
   if (kept !== undefined) return kept
   const path = join(directory, TOKEN_FILE)
   const token = `drn-${randomBytes(32).toString('base64url')}`
-  const temporary = `${path}.${process.pid}`
-  await using file = await open(temporary, 'wx', 0o600)
-  await file.writeFile(`${token}\n`)
-  await file.sync()
-  await rename(temporary, path)
+  await replaceFile(path, `${token}\n`)
   return token
 }
 

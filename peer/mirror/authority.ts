@@ -1,7 +1,7 @@
 /** A certificate authority of this agent's own, which the clients of its mirror are told to trust. Its key stays on this host. */
 import 'reflect-metadata'
 import { webcrypto } from 'node:crypto'
-import { mkdir, open, readFile, rename } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
 import {
@@ -15,6 +15,7 @@ import {
 } from '@peculiar/x509'
 import type { Clock } from '../../src/base/clock.ts'
 import { asDarnerError, DarnerError, systemCode } from '../../src/base/errors.ts'
+import { replaceFile } from '../../src/base/files.ts'
 
 /** PEM texts. */
 export interface ServerCertificate {
@@ -78,8 +79,8 @@ export class Authority {
     const made = `${certificate.toString('pem')}\n`
     try {
       await mkdir(directory, { recursive: true, mode: 0o755 })
-      await writePem(keyPath, await exportKey(keys.privateKey), 0o600)
-      await writePem(path, made, 0o644)
+      await replaceFile(keyPath, await exportKey(keys.privateKey), 0o600)
+      await replaceFile(path, made, 0o644)
     } catch (error) {
       throw asDarnerError(error, `make the mirror's authority in ${directory}`)
     }
@@ -120,19 +121,6 @@ export async function readPem(path: string): Promise<string | undefined> {
     throw asDarnerError(error, `read ${path}`)
   }
   throw new DarnerError('CONFIG_INVALID', `${path}: more than ${MAX_PEM_BYTES} bytes`)
-}
-
-async function writePem(path: string, text: string, mode: number): Promise<void> {
-  const fresh = `${path}.new`
-  const file = await open(fresh, 'w', mode)
-  try {
-    await file.writeFile(text)
-    await file.chmod(mode)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
-  await rename(fresh, path)
 }
 
 /** Positive, and not longer than it may be. */

@@ -1,8 +1,9 @@
 /** Small records on disk: whole or not at all. */
-import { open, readFile, rename } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import type { Static, TSchema } from 'typebox'
 import { Value } from 'typebox/value'
 import { DarnerError, systemCode } from '../../src/base/errors.ts'
+import { replaceFile } from '../../src/base/files.ts'
 
 /** Undefined when it isn't there. Throws STORE_CORRUPT for one that the schema doesn't know. */
 export async function readJson<Schema extends TSchema>(
@@ -19,12 +20,6 @@ export async function readJson<Schema extends TSchema>(
   }
 }
 
-/** Under another name first, synced, then renamed. */
-export async function writeJson(path: string, json: unknown): Promise<void> {
-  {
-    await using file = await open(`${path}.new`, 'w', 0o600)
-    await file.writeFile(JSON.stringify(json))
-    await file.sync()
-  }
-  await rename(`${path}.new`, path)
+export function writeJson(path: string, json: unknown): Promise<void> {
+  return replaceFile(path, JSON.stringify(json))
 }

@@ -3,9 +3,10 @@
  * made under `ingest/` and renamed when its digest matched and its bytes are durable, so a folder under `layers/` is whole.
  */
 import { randomUUID } from 'node:crypto'
-import { mkdir, open, readdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { asDarnerError, DarnerError, isDarnerError, systemCode } from '../../src/base/errors.ts'
+import { syncFolder } from '../../src/base/files.ts'
 import { abortable } from '../../src/base/signals.ts'
 import type { StoredLayer, UnpackLimits } from '../../src/contracts/snapshots.ts'
 import { algorithmOf, type Digest, hexOf, isDigest } from '../../src/oci/digest.ts'
@@ -133,9 +134,9 @@ export class LayerStore {
         record = { diffId, bytes, entries, tarBytes, implied: implied.map((path) => path.toString('latin1')), format }
       }
       await writeDurably(join(staging, 'record.json'), JSON.stringify(record))
-      await syncDirectory(staging)
+      await syncFolder(staging)
       await rename(staging, this.path(diffId))
-      await syncDirectory(join(this.#directory, 'layers'))
+      await syncFolder(join(this.#directory, 'layers'))
       this.#records.set(diffId, record)
       return record
     } catch (error) {
@@ -169,9 +170,4 @@ export async function removeTree(path: string): Promise<void> {
 
 async function writeDurably(path: string, text: string): Promise<void> {
   await writeFile(path, text, { mode: 0o600, flush: true })
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  await using handle = await open(path, 'r')
-  await handle.sync()
 }

@@ -1,8 +1,9 @@
 /** Writing docker's configuration: only the logins in it, the rest as it was. */
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname } from 'node:path'
 import { DarnerError, systemCode } from '../base/errors.ts'
+import { replaceFile } from '../base/files.ts'
 import { credentialOptions } from '../oci/credentials.ts'
 
 /** The key under which docker keeps the login of Docker Hub. */
@@ -18,14 +19,9 @@ export async function changeAuths(
   const path = credentialOptions(env, env.HOME ?? homedir()).dockerConfig
   const config = await read(path)
   const auths = typeof config.auths === 'object' && config.auths !== null ? (config.auths as Auths) : {}
-  const draft = `${path}.${process.pid}.part`
   try {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-    await writeFile(draft, `${JSON.stringify({ ...config, auths: change(auths) }, undefined, '\t')}\n`, {
-      mode: 0o600,
-      flush: true,
-    })
-    await rename(draft, path)
+    await replaceFile(path, `${JSON.stringify({ ...config, auths: change(auths) }, undefined, '\t')}\n`)
   } catch (error) {
     throw new DarnerError('HOST_UNABLE', `cannot write ${path}: ${systemCode(error) ?? error}`, { cause: error })
   }

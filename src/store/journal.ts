@@ -10,9 +10,10 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
 import { asDarnerError, DarnerError } from '../base/errors.ts'
+import { replaceFile } from '../base/files.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
 import { isTaskId, MAX_PIECE_BYTES, MAX_TASK_BYTES, pieceCount, type Task } from '../task/task.ts'
-import { readAll, replaceFile, writeAll } from './layout.ts'
+import { readAll, writeAll } from './layout.ts'
 import { DIGEST_BYTES, type PieceTable } from './piece-table.ts'
 
 const MAGIC = new TextEncoder().encode('darnerJ1')
@@ -51,7 +52,7 @@ export class Journal {
     for (const piece of pieces)
       parts.push(encodeRecord(seed, piece, table.digest(piece) ?? new Uint8Array(DIGEST_BYTES)))
     const bytes = Buffer.concat(parts)
-    await replaceFile(path, bytes)
+    await replaceFile(path, bytes, 0o644)
     return new Journal(await open(path, 'r+'), seed, bytes.byteLength)
   }
 

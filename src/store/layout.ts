@@ -9,9 +9,8 @@
  *     trash/                what is being deleted; emptied at start
  */
 import { randomUUID } from 'node:crypto'
-import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
-import { asDarnerError } from '../base/errors.ts'
+import { type FileHandle, mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { algorithmOf, type Digest, hexOf } from '../oci/digest.ts'
 import type { TaskId } from '../task/task.ts'
 
@@ -78,35 +77,6 @@ export class Layout {
     for (const dir of [this.blobs('sha256'), this.blobs('sha512'), this.partials, this.ingest, this.trash]) {
       await mkdir(dir, { recursive: true, mode: 0o755 })
     }
-  }
-}
-
-/** Makes names that were created in or renamed into `path` survive a power cut. */
-export async function syncDirectory(path: string): Promise<void> {
-  const handle = await open(path, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-}
-
-/** Writes a small file whole or not at all: temp name, fsync, rename, fsync of the folder. Throws DISK_FULL. */
-export async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
-  const fresh = `${path}.${randomUUID()}`
-  try {
-    const handle = await open(fresh, 'wx', 0o644)
-    try {
-      await writeAll(handle, bytes, 0)
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-    await rename(fresh, path)
-    await syncDirectory(dirname(path))
-  } catch (error) {
-    await rm(fresh, { force: true })
-    throw asDarnerError(error, `write ${path}`)
   }
 }
 

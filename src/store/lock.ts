@@ -4,7 +4,7 @@
  */
 import { readFile, rm } from 'node:fs/promises'
 import { DarnerError } from '../base/errors.ts'
-import { replaceFile } from './layout.ts'
+import { replaceFile } from '../base/files.ts'
 
 interface Holder {
   readonly pid: number
@@ -15,7 +15,7 @@ interface Holder {
 /** Writes who we are; call once the guard is held. */
 export async function writeHolder(path: string): Promise<void> {
   const holder: Holder = { pid: process.pid, started: (await startedAt(process.pid)) ?? '' }
-  await replaceFile(path, new TextEncoder().encode(`${JSON.stringify(holder)}\n`))
+  await replaceFile(path, `${JSON.stringify(holder)}\n`, 0o644)
 }
 
 export async function removeHolder(path: string): Promise<void> {

@@ -1,11 +1,12 @@
 /** Makes and reopens the files of a half-done task. */
 import { mkdir, open, rm } from 'node:fs/promises'
 import { asDarnerError } from '../base/errors.ts'
+import { syncFolder } from '../base/files.ts'
 import { Bitmap } from '../task/bitmap.ts'
 import { pieceCount, type Task } from '../task/task.ts'
 import type { Hasher } from './hasher.ts'
 import { Journal, readJournal } from './journal.ts'
-import { type Layout, syncDirectory } from './layout.ts'
+import type { Layout } from './layout.ts'
 import { PieceTable, same } from './piece-table.ts'
 import type { Found } from './stored-task.ts'
 
@@ -17,7 +18,7 @@ export async function createPartial(task: Task, layout: Layout): Promise<Found> 
     await mkdir(folder, { recursive: true })
     await sizeFile(layout.data(task.id), task.bytes)
     const journal = await Journal.create(layout.journal(task.id), task, table)
-    await syncDirectory(layout.partials)
+    await syncFolder(layout.partials)
     return { path: layout.data(task.id), have: new Bitmap(table.size), table, journal }
   } catch (error) {
     await rm(folder, { recursive: true, force: true })

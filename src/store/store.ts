@@ -7,6 +7,7 @@ import { mkdir, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Clock } from '../base/clock.ts'
 import { asDarnerError, DarnerError } from '../base/errors.ts'
+import { syncFolder } from '../base/files.ts'
 import type { Log } from '../base/log.ts'
 import { Scope } from '../base/scope.ts'
 import { abortable } from '../base/signals.ts'
@@ -18,7 +19,7 @@ import { Hasher } from './hasher.ts'
 import { cutFile, type IngestOptions, ingestFile } from './ingest.ts'
 import { type Holding, Inventory, type Usage } from './inventory.ts'
 import { checkGeometry, Journal } from './journal.ts'
-import { Layout, syncDirectory } from './layout.ts'
+import { Layout } from './layout.ts'
 import { checkOwner } from './leases.ts'
 import { lockedError, removeHolder, writeHolder } from './lock.ts'
 import { Metadata } from './metadata.ts'
@@ -410,7 +411,7 @@ export class Store implements AsyncDisposable {
       }
       this.#inventory.index(digest, record, this.#clock.now())
       this.#metadata.setUsed(digest, this.#clock.now())
-      await syncDirectory(dirname(path))
+      await syncFolder(dirname(path))
       return path
     })
   }

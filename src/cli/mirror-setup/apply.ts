@@ -1,8 +1,9 @@
 /** Writes a plan and takes it back: each file whole or not at all, and a record of what was there before. */
 import { createHash } from 'node:crypto'
-import { mkdir, open, rename, rm, rmdir, stat } from 'node:fs/promises'
+import { mkdir, rm, rmdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { DarnerError, systemCode } from '../../base/errors.ts'
+import { replaceFile } from '../../base/files.ts'
 import { type ClientName, type ClientSetup, type Plan, readBelow } from './plan.ts'
 
 const RECORDS = '/var/lib/darner/mirror-setup'
@@ -90,24 +91,15 @@ async function removeEmpty(path: string): Promise<void> {
   }
 }
 
+/** Keeps the mode of what was there. */
 async function writeWhole(path: string, text: string): Promise<void> {
-  const temporary = `${path}.darner-new`
+  const mode = await stat(path).then(
+    (facts) => facts.mode & 0o7777,
+    () => 0o644,
+  )
   try {
-    const mode = await stat(path).then(
-      (facts) => facts.mode & 0o7777,
-      () => 0o644,
-    )
-    const file = await open(temporary, 'w', mode)
-    try {
-      await file.writeFile(text)
-      await file.chmod(mode)
-      await file.sync()
-    } finally {
-      await file.close()
-    }
-    await rename(temporary, path)
+    await replaceFile(path, text, mode)
   } catch (error) {
-    await rm(temporary, { force: true })
     throw unable(path, error)
   }
 }
