@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { DarnerError, systemCode } from '../base/errors.ts'
 import { parseBytes, parseDuration } from '../config/units.ts'
-import type { Resources, RestartPolicy } from '../wire/container-options.ts'
+import type { RestartPolicy } from '../wire/container-options.ts'
 import { list, pairs, resolveEnv, text, texts, whole } from './option-values.ts'
 
 type Options = Readonly<Record<string, unknown>>
@@ -10,28 +10,29 @@ type Options = Readonly<Record<string, unknown>>
 const bad = (flag: string, value: string, wanted: string) =>
   new DarnerError('BAD_ARGUMENT', `--${flag} ${JSON.stringify(value.slice(0, 200))}: ${wanted}`)
 
-/** Limits by the names of docker's flags. Throws BAD_ARGUMENT. */
-export function resourcesOf(options: Options): Resources {
+/** Limits and restart policy as `HostConfig` and `POST /containers/ID/update` name them; undefined what isn't given. Throws BAD_ARGUMENT. */
+export function limitsOf(options: Options): Record<string, unknown> {
   const cpus = text(options, 'cpus')
   if (cpus !== undefined && !/^\d+(\.\d+)?$/.test(cpus)) throw bad('cpus', cpus, 'a number is wanted')
-  const found = {
-    memoryBytes: bytes(options, 'memory'),
-    memorySwapBytes: bytes(options, 'memorySwap'),
-    memoryReservationBytes: bytes(options, 'memoryReservation'),
-    nanoCpus: cpus === undefined ? undefined : Math.round(Number(cpus) * 1e9),
-    cpuShares: whole(options, 'cpuShares'),
-    cpuQuotaUs: whole(options, 'cpuQuota'),
-    cpuPeriodUs: whole(options, 'cpuPeriod'),
-    cpusetCpus: text(options, 'cpusetCpus'),
-    cpusetMems: text(options, 'cpusetMems'),
-    pidsLimit: number(options, 'pidsLimit'),
-    blkioWeight: whole(options, 'blkioWeight'),
+  const restart = restartOf(options)
+  return {
+    Memory: bytes(options, 'memory'),
+    MemorySwap: bytes(options, 'memorySwap'),
+    MemoryReservation: bytes(options, 'memoryReservation'),
+    NanoCpus: cpus === undefined ? undefined : Math.round(Number(cpus) * 1e9),
+    CpuShares: whole(options, 'cpuShares'),
+    CpuQuota: whole(options, 'cpuQuota'),
+    CpuPeriod: whole(options, 'cpuPeriod'),
+    CpusetCpus: text(options, 'cpusetCpus'),
+    CpusetMems: text(options, 'cpusetMems'),
+    PidsLimit: number(options, 'pidsLimit'),
+    BlkioWeight: whole(options, 'blkioWeight'),
+    ...(restart && { RestartPolicy: { Name: restart.name, MaximumRetryCount: restart.maximumRetries ?? 0 } }),
   }
-  return Object.fromEntries(Object.entries(found).filter(([, value]) => value !== undefined)) as Resources
 }
 
 /** `no`, `always`, `unless-stopped`, `on-failure[:N]`. Throws BAD_ARGUMENT. */
-export function restartOf(options: Options): RestartPolicy | undefined {
+function restartOf(options: Options): RestartPolicy | undefined {
   const given = text(options, 'restart')
   if (given === undefined) return undefined
   const [, name, retries] = /^(no|always|unless-stopped|on-failure)(?::(\d+))?$/.exec(given) ?? []
@@ -63,8 +64,6 @@ export async function createBody(
   const files = await Promise.all(texts(options, 'envFile').map((path) => linesOf('env-file', path)))
   const labelFiles = await Promise.all(texts(options, 'labelFile').map((path) => linesOf('label-file', path)))
   const entrypoint = text(options, 'entrypoint')
-  const limits = resourcesOf(options)
-  const restart = restartOf(options)
   return {
     Image: image,
     ...(command.length > 0 ? { Cmd: command } : {}),
@@ -86,22 +85,11 @@ export async function createBody(
     HostConfig: {
       AutoRemove: options.rm === true,
       Runtime: text(options, 'runtime'),
-      Memory: limits.memoryBytes,
-      MemorySwap: limits.memorySwapBytes,
-      MemoryReservation: limits.memoryReservationBytes,
-      NanoCpus: limits.nanoCpus,
-      CpuShares: limits.cpuShares,
-      CpuQuota: limits.cpuQuotaUs,
-      CpuPeriod: limits.cpuPeriodUs,
-      CpusetCpus: limits.cpusetCpus,
-      CpusetMems: limits.cpusetMems,
-      PidsLimit: limits.pidsLimit,
-      BlkioWeight: limits.blkioWeight,
+      ...limitsOf(options),
       BlkioDeviceReadBps: rates(options, 'deviceReadBps', parseBytes),
       BlkioDeviceWriteBps: rates(options, 'deviceWriteBps', parseBytes),
       BlkioDeviceReadIOps: rates(options, 'deviceReadIops', Number),
       BlkioDeviceWriteIOps: rates(options, 'deviceWriteIops', Number),
-      ...(restart && { RestartPolicy: { Name: restart.name, MaximumRetryCount: restart.maximumRetries ?? 0 } }),
       Binds: list(options, 'volume')?.filter((one) => one.includes(':')),
       Mounts: list(options, 'mount')?.map(mountOf),
       Tmpfs: tmpfs(texts(options, 'tmpfs')),

@@ -6,28 +6,15 @@ import { DockerClient, pathPart } from '../docker-client.ts'
 import { forEach } from '../each.ts'
 import { text } from '../option-values.ts'
 import { quotaOf } from '../rich-options.ts'
-import { resourcesOf, restartOf } from '../run-options.ts'
+import { limitsOf } from '../run-options.ts'
 
 export const action: Action = (args, options, context) => {
-  const limits = resourcesOf(options)
-  const restart = restartOf(options)
   const quota = text(options, 'diskQuota')
   const { bytes, inodes }: Partial<DiskQuota> = quota === undefined ? {} : quotaOf(quota)
   const storage = { size: bytes?.toString(), inodes: inodes?.toString() }
   const body = {
     ...(bytes !== undefined && { StorageOpt: storage }),
-    Memory: limits.memoryBytes,
-    MemorySwap: limits.memorySwapBytes,
-    MemoryReservation: limits.memoryReservationBytes,
-    NanoCpus: limits.nanoCpus,
-    CpuShares: limits.cpuShares,
-    CpuQuota: limits.cpuQuotaUs,
-    CpuPeriod: limits.cpuPeriodUs,
-    CpusetCpus: limits.cpusetCpus,
-    CpusetMems: limits.cpusetMems,
-    PidsLimit: limits.pidsLimit,
-    BlkioWeight: limits.blkioWeight,
-    ...(restart && { RestartPolicy: { Name: restart.name, MaximumRetryCount: restart.maximumRetries ?? 0 } }),
+    ...limitsOf(options),
   }
   if (Object.values(body).every((value) => value === undefined))
     throw new DarnerError('BAD_ARGUMENT', 'update: name at least one limit, or --restart')
