@@ -161,12 +161,7 @@ export class Engine implements ContentSource, AsyncDisposable {
   }
 
   #held(stored: StoredTask, request: ContentRequest): OpenContent {
-    if (request.bytes !== undefined && request.bytes !== stored.task.bytes) {
-      throw new DarnerError(
-        'SIZE_MISMATCH',
-        `${stored.task.id}: the manifest states ${request.bytes} bytes, the blob has ${stored.task.bytes}`,
-      )
-    }
+    checkSize(request, stored.task)
     const lease = this.#parts.store.lease(stored.task.id, 'reader')
     return new OpenContent({ stored, fetching: undefined, release: async () => lease[Symbol.dispose]() })
   }
@@ -230,10 +225,9 @@ export class Engine implements ContentSource, AsyncDisposable {
     const partial = request.digest === undefined ? undefined : store.byDigest(request.digest)
     try {
       await scheduler.ready({ signal: withDeadline(signal, supernodeMs) })
-      const { lead: _lead, ...rest } = request
       const lead = this.#options.fromOrigin !== 'never' && this.#leads.offers(request)
       return await scheduler.register(
-        { ...rest, ...(lead ? { lead } : {}), ...(partial === undefined ? {} : { have: partial.have }) },
+        { ...without(request), ...(lead ? { lead } : {}), ...(partial === undefined ? {} : { have: partial.have }) },
         { signal },
       )
     } catch (error) {
@@ -373,7 +367,7 @@ export class Engine implements ContentSource, AsyncDisposable {
     const from = { origin: 0, supernode: 0, peers: 0 }
     running.use({
       from,
-      demand: () => ({ [Symbol.dispose]: () => {} }),
+      demand: inOrder,
       describe: () => `reads the origin for all, at ${tail.end} of ${stored.task.bytes}`,
     })
     const reports = new Reports(registration, this.#options.reportPieces, from)
@@ -413,7 +407,7 @@ export class Engine implements ContentSource, AsyncDisposable {
     }
     running.use({
       from: { origin: 0, supernode: bytes.byteLength, peers: 0 },
-      demand: () => ({ [Symbol.dispose]: () => {} }),
+      demand: inOrder,
       describe: () => 'inline',
     })
     return await stored.finish({ expected: task.digest ?? digestOf(bytes), signal })
@@ -488,7 +482,7 @@ export class Engine implements ContentSource, AsyncDisposable {
     const from = { origin: 0, supernode: 0, peers: 0 }
     running.use({
       from,
-      demand: () => ({ [Symbol.dispose]: () => {} }),
+      demand: inOrder,
       describe: () => `from the origin: ${reason.message}`,
     })
     try {
@@ -506,6 +500,11 @@ export class Engine implements ContentSource, AsyncDisposable {
       strayed(running.stored.task.id, from.origin, `${reason.code}: ${reason.message}`)
     }
   }
+}
+
+/** Bytes that come in order whatever readers wait for. */
+function inOrder(): Disposable {
+  return { [Symbol.dispose]: () => {} }
 }
 
 function without({ lead: _lead, ...request }: ContentRequest): ContentRequest {

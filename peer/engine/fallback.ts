@@ -14,13 +14,13 @@ import { cut } from '../../src/task/cut.ts'
 import { type Credential, type Origin, originName } from '../../src/task/origin.ts'
 import { pieceCount, pieceRange } from '../../src/task/task.ts'
 
-export interface FallbackOptions {
+export interface OriginReadOptions {
   readonly origin: Origin
   readonly credential: Credential | undefined
   readonly attempts: number
 }
 
-export interface FallbackParts {
+export interface OriginReadParts {
   readonly stored: StoredTask
   readonly originPort: OriginPort
   readonly clock: Clock
@@ -35,8 +35,8 @@ export interface FallbackParts {
 
 /** Reads what lacks and verifies the whole. Throws the origin's errors, DIGEST_MISMATCH, SIZE_MISMATCH, DISK_FULL. */
 export async function fetchFromOrigin(
-  options: FallbackOptions,
-  parts: FallbackParts,
+  options: OriginReadOptions,
+  parts: OriginReadParts,
   context: { first: OriginRead | undefined; signal: AbortSignal },
 ): Promise<Digest> {
   await readPieces(options, parts, context)
@@ -50,8 +50,8 @@ export async function fetchFromOrigin(
  * on: throws ORIGIN_UNVERSIONED else, ORIGIN_CHANGED where it is another now.
  */
 export async function readPieces(
-  options: FallbackOptions,
-  parts: FallbackParts,
+  options: OriginReadOptions,
+  parts: OriginReadParts,
   context: { first: OriginRead | undefined; signal: AbortSignal },
 ): Promise<void> {
   const { stored, clock, random, retryMs, log } = parts
@@ -74,14 +74,7 @@ export async function readPieces(
       const ifMatch = version === undefined ? {} : { ifMatch: version }
       const read =
         first ?? (await parts.originPort.read(target, { from: at, credential: options.credential, ...ifMatch, signal }))
-      if (read.bytes !== undefined && read.bytes !== task.bytes) {
-        throw new DarnerError(
-          'SIZE_MISMATCH',
-          `${task.id}: expected ${task.bytes} bytes, ${originName(options.origin)} has ${read.bytes}`,
-        )
-      }
-      if (read.from > at)
-        throw new DarnerError('ORIGIN_FAILED', `${task.id}: the origin sent bytes from ${read.from}, asked for ${at}`)
+      checkRead(read, task, at, options.origin)
       await pipe(read.stream, counted(parts.read), cut(task, { first: gap, skip: at - read.from }), async (pieces) => {
         for await (const { number, body } of pieces) {
           if (stored.have.has(number)) continue
@@ -102,6 +95,16 @@ export async function readPieces(
       await clock.sleep(waitMs, { signal })
     }
   }
+}
+
+/** Throws SIZE_MISMATCH for a read of content of another length, ORIGIN_FAILED for one that begins behind `at`. */
+export function checkRead(read: OriginRead, task: { id: string; bytes: number }, at: number, origin: Origin): void {
+  if (read.bytes !== undefined && read.bytes !== task.bytes) {
+    const text = `${task.id}: expected ${task.bytes} bytes, ${originName(origin)} has ${read.bytes}`
+    throw new DarnerError('SIZE_MISMATCH', text)
+  }
+  if (read.from > at)
+    throw new DarnerError('ORIGIN_FAILED', `${task.id}: the origin sent bytes from ${read.from}, asked for ${at}`)
 }
 
 function counted(count: (bytes: number) => void): (source: AsyncIterable<Uint8Array>) => AsyncGenerator<Uint8Array> {

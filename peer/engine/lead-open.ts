@@ -1,6 +1,6 @@
 /** Whether, and how, this host begins to read an origin for all. */
 import type { Clock } from '../../src/base/clock.ts'
-import { asDarnerError, DarnerError, isDarnerError } from '../../src/base/errors.ts'
+import { DarnerError, isDarnerError } from '../../src/base/errors.ts'
 import type { ContentRequest } from '../../src/contracts/content.ts'
 import type { OriginPort, OriginRead } from '../../src/contracts/origin.ts'
 import type { Store } from '../../src/store/store.ts'
@@ -59,7 +59,7 @@ export class LeadOpener {
     } catch (error) {
       signal.throwIfAborted()
       if (isDarnerError(error, ...REFUSED)) throw error
-      this.#avoid(placeOf(request), asDarnerError(error, originName(request.origin)))
+      this.#avoid(placeOf(request))
       return undefined
     } finally {
       clearTimeout(timer)
@@ -70,7 +70,7 @@ export class LeadOpener {
     throw new DarnerError('SIZE_MISMATCH', text)
   }
 
-  #avoid(place: string, _why: DarnerError): void {
+  #avoid(place: string): void {
     this.#avoided.delete(place)
     this.#avoided.set(place, this.#parts.clock.monotonicMs() + AVOID_MS)
     const [oldest] = this.#avoided.keys()

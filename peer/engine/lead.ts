@@ -3,31 +3,14 @@
  * and from there to whoever asks, without a stop in between. A read that breaks goes on at the next byte.
  */
 import { createHash } from 'node:crypto'
-import type { Clock, Random } from '../../src/base/clock.ts'
 import { DarnerError } from '../../src/base/errors.ts'
-import type { Log } from '../../src/base/log.ts'
-import type { OriginPort, OriginRead } from '../../src/contracts/origin.ts'
+import type { OriginRead } from '../../src/contracts/origin.ts'
 import { algorithmOf, type Digest, Digester } from '../../src/oci/digest.ts'
-import type { StoredTask } from '../../src/store/store.ts'
-import { type Credential, type Origin, originName } from '../../src/task/origin.ts'
 import { pieceRange } from '../../src/task/task.ts'
+import { checkRead, type OriginReadOptions, type OriginReadParts } from './fallback.ts'
 import type { Tail } from './tail.ts'
 
-export interface LeadOptions {
-  readonly origin: Origin
-  readonly credential: Credential | undefined
-  readonly attempts: number
-}
-
-export interface LeadParts {
-  readonly stored: StoredTask
-  readonly originPort: OriginPort
-  readonly clock: Clock
-  readonly random: Random
-  readonly log: Log
-  readonly retryMs: (error: unknown, attempt: number, random: Random) => number | undefined
-  /** Bytes that came from the origin. */
-  readonly read: (bytes: number) => void
+export interface LeadParts extends OriginReadParts {
   /** A piece is stored. */
   readonly gained: (piece: number) => void
   /** Begins where the first read does. */
@@ -42,7 +25,7 @@ const WRITING_BYTES = 8 * 1024 * 1024
  * origin's errors, SIZE_MISMATCH, DIGEST_MISMATCH, DISK_FULL.
  */
 export async function leadRead(
-  options: LeadOptions,
+  options: OriginReadOptions,
   parts: LeadParts,
   context: { first: OriginRead; signal: AbortSignal },
 ): Promise<Digest> {
@@ -88,15 +71,6 @@ export async function leadRead(
   }
   await pieces.done()
   return await stored.finish({ expected: digest, signal, ...(hash === undefined ? {} : { hashed: hash.finish() }) })
-}
-
-function checkRead(read: OriginRead, task: { id: string; bytes: number }, at: number, origin: Origin): void {
-  if (read.bytes !== undefined && read.bytes !== task.bytes) {
-    const text = `${task.id}: expected ${task.bytes} bytes, ${originName(origin)} has ${read.bytes}`
-    throw new DarnerError('SIZE_MISMATCH', text)
-  }
-  if (read.from > at)
-    throw new DarnerError('ORIGIN_FAILED', `${task.id}: the origin sent bytes from ${read.from}, asked for ${at}`)
 }
 
 /** Cuts a stream into pieces and stores them, several at once. */
