@@ -25,6 +25,9 @@ const REQUEST_HEADERS = [
   'user-agent',
 ] as const
 
+/** They mean something with GET only (RFC 9110, 14.2), and registries don't all know that. */
+const RANGE_HEADERS: readonly string[] = ['if-range', 'range']
+
 /** What of an answer comes back. */
 const ANSWER_HEADERS = [
   'accept-ranges',
@@ -61,6 +64,7 @@ export async function askUpstream(http: OriginHttp, ask: Ask, upstream: Upstream
   const url = new URL(`${base.pathname.replace(/\/+$/, '')}/v2/${path}${query === '' ? '' : `?${query}`}`, base.origin)
   const headers: Record<string, string> = {}
   for (const name of REQUEST_HEADERS) {
+    if (method === 'HEAD' && RANGE_HEADERS.includes(name)) continue
     const value = request.headers[name]
     if (value !== undefined) headers[name] = Array.isArray(value) ? value.join(', ') : value
   }

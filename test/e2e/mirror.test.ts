@@ -179,6 +179,16 @@ describe('the registry mirror', () => {
     assert.deepEqual([unchanged.status, unchanged.body.length], [304, 0])
   })
 
+  it('takes no notice of a range in a HEAD, also for a blob that is not here', async () => {
+    await using registry = await aRegistry()
+    const layer = bigLayer(await anImageAt(registry))
+    await using mirror = await mirrored([`reg.test=${registry.url}`])
+    const path = `/v2/team/app/blobs/${layer.digest}`
+    const head = await mirror.ask(path, { method: 'HEAD', headers: { range: 'bytes=0-1' } })
+    assert.deepEqual([head.status, head.headers['content-length']], [200, String(layer.size)])
+    assert.equal(head.headers['content-range'], undefined)
+  })
+
   it('sends several ranges as one multipart answer', async () => {
     await using registry = await aRegistry()
     const layer = bigLayer(await anImageAt(registry))
