@@ -32,6 +32,7 @@ Description=The project, read from its own disk and writable here
 DefaultDependencies=no
 After=local-fs.target systemd-modules-load.service
 Before=multi-user.target
+FailureAction=poweroff-force
 [Service]
 Type=oneshot
 RemainAfterExit=yes
@@ -42,14 +43,14 @@ Description=What this boot is for
 ConditionKernelCommandLine=darner.do
 Requires=darner-project.service
 After=darner-project.service systemd-udevd.service lxcfs.service basic.target
+SuccessAction=poweroff-force
+FailureAction=poweroff-force
 [Service]
 Type=simple
 Delegate=yes
 TasksMax=infinity
 StandardOutput=journal+console
 ExecStart=/bin/sh /run/project/disk/deploy/vm/guest.sh
-SuccessAction=poweroff-force
-FailureAction=poweroff-force
 [Install]
 WantedBy=multi-user.target
 `,

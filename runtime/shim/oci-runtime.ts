@@ -76,12 +76,12 @@ export class OciRuntime {
     await this.#verb(['update', '--resources', file, id], signal)
   }
 
-  /** Fine for one that isn't paused: runc thaws by itself what it kills. */
+  /** Fine for one that isn't paused, since runc thaws by itself what it kills, or is gone: cgroup v2 lets KILL end what is frozen. */
   async resume(id: string, { signal }: { signal: AbortSignal }): Promise<void> {
     try {
       await this.#verb(['resume', id], signal)
     } catch (error) {
-      if (!(error instanceof DarnerError && /not (been )?paused/i.test(error.message))) throw error
+      if (!(error instanceof DarnerError && /not (been )?(paused|running)/i.test(error.message))) throw error
     }
   }
 

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { lastComplaint, OciRuntime, runtimeError } from '../../../runtime/shim/oci-runtime.ts'
+import { aDir } from '../../fixtures/a-dir.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
 
 describe('lastComplaint', () => {
@@ -35,5 +38,19 @@ describe('OciRuntime', () => {
       runtime.start('x', { signal: new AbortController().signal }),
       /\/no\/such\/runtime: ENOENT/,
     )
+  })
+
+  it('has nothing to resume where cgroup v2 let KILL end what was frozen, or runc thawed it', async () => {
+    await using dir = await aDir()
+    const path = join(dir.path, 'runtime')
+    const runtime = new OciRuntime({ name: 'fake', path, root: dir.path, verbMs: 60_000 })
+    const { signal } = new AbortController()
+    const says = (text: string) => writeFile(path, `#!/bin/sh\necho '${text}' >&2\nexit 1\n`, { mode: 0o755 })
+    for (const text of ['the container `x` is not running: No such process', 'container not paused']) {
+      await says(text)
+      await runtime.resume('x', { signal })
+    }
+    await says('cannot write to the freezer')
+    await failsWith('RUNTIME_FAILED', runtime.resume('x', { signal }), /freezer/)
   })
 })
