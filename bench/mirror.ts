@@ -1,38 +1,26 @@
 /**
- * What the registry mirror costs: containerd's pull through it beside its pull straight from the registry, many pulls of one cold
- * image at once, and how soon it answers about a manifest that it knows. Needs root, containerd and docker-registry.
+ * What the registry mirror costs: containerd's pull through it beside its pull straight from the registry, on loopback and over
+ * links; many pulls of one cold image at once; and how soon it answers about a manifest that it knows. Needs root.
  */
-
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { Agent, request } from 'node:http'
-import { join } from 'node:path'
-import { TOOLS } from '../deploy/setup.ts'
+import { parseArgs } from 'node:util'
+import { SWARM_BENCH_TOOLS, TOOLS } from '../deploy/setup.ts'
 import { DarnerError } from '../src/base/errors.ts'
-import {
-  type AgentProcess,
-  anAgentProcess,
-  aSupernodeProcess,
-  type Daemon,
-  runDarner,
-} from '../test/fixtures/a-daemon.ts'
-import { aDir } from '../test/fixtures/a-dir.ts'
-import { aRegistry, type Registry } from '../test/fixtures/a-registry.ts'
-import { anImage, type Image, pushImage } from '../test/fixtures/an-image.ts'
 import type { Figure } from './figure.ts'
+import type { Pushed } from './mirror/registry-host.ts'
+import { Rig } from './mirror/rig.ts'
+import { onABed, onLoopback } from './mirror/stand.ts'
 
-export const tools = TOOLS
+export const tools = [...TOOLS, ...SWARM_BENCH_TOOLS]
 export const about =
   "the registry mirror: containerd's pull beside a straight one, many cold pulls at once, latency when warm"
 
 const BENCH = 'mirror'
 const MIB = 1024 * 1024
-const LAYERS = 4
-const WARM_BYTES = 64 * MIB
-const REPOSITORY = 'bench/app'
-/** Linux counts so, on every machine that matters (proc(5), sysconf(_SC_CLK_TCK)). */
-const TICKS_PER_SECOND = 100
+const PARTS = ['loopback', 'links', 'crowd'] as const
+const LINKS_MBIT = [1000, 100]
+/** The last link has these, too: hosts that hold an image which the client's host has not. */
+const OTHERS = 3
 
 interface Options {
   readonly mib: number
@@ -41,167 +29,127 @@ interface Options {
   readonly pullMib: number
   readonly perSec: number
   readonly seconds: number
+  readonly only: ReadonlySet<string>
 }
 
 /**
- * `--mib 200` image of the containerd pulls, `--rounds 3`, `--pulls 200` at once of `--pull-mib 200`, `--per-sec 500`, `--seconds 5`.
- * The registry is on loopback, so that a pull is bound by this machine's processors: the figure of processor time says what the
- * mirror adds on a host whose link is the limit.
+ * `--mib 200` image of the containerd pulls, `--rounds 3`, `--pulls 200` at once of `--pull-mib 200`, `--per-sec 500`, `--seconds 5`,
+ * `--only loopback,links,crowd`. On loopback a straight pull keeps two processors busy by itself, so that whatever a mirror does makes
+ * it longer: the controls there tell what is the mirror's part in that. Over a link it is the link that is waited for.
  */
 export async function run(args: string[], { signal }: { signal: AbortSignal }): Promise<Figure[]> {
-  const number = (name: string, otherwise: number) => {
-    const at = args.indexOf(`--${name}`)
-    return at < 0 ? otherwise : Number(args[at + 1])
-  }
+  const text = { type: 'string' } as const
+  const { values } = parseArgs({
+    args,
+    options: {
+      ...{ mib: text, rounds: text, pulls: text, 'pull-mib': text, 'per-sec': text, seconds: text, only: text },
+    },
+  })
   const options: Options = {
-    mib: number('mib', 200),
-    rounds: number('rounds', 3),
-    pulls: number('pulls', 200),
-    pullMib: number('pull-mib', 200),
-    perSec: number('per-sec', 500),
-    seconds: number('seconds', 5),
+    mib: Number(values.mib ?? 200),
+    rounds: Number(values.rounds ?? 3),
+    pulls: Number(values.pulls ?? 200),
+    pullMib: Number(values['pull-mib'] ?? 200),
+    perSec: Number(values['per-sec'] ?? 500),
+    seconds: Number(values.seconds ?? 5),
+    only: new Set(values.only?.split(',') ?? PARTS),
   }
   const figures: Figure[] = []
-  figures.push(...(await beside(options, signal)))
-  figures.push(...(await atOnce(options, signal)))
+  if (options.only.has('loopback')) figures.push(...(await beside(options, signal)))
+  if (options.only.has('links')) {
+    for (const mbit of LINKS_MBIT) figures.push(...(await overALink(options, mbit, signal)))
+  }
+  if (options.only.has('crowd')) figures.push(...(await atOnce(options, signal)))
   return figures
 }
 
-interface Rig extends AsyncDisposable {
-  readonly directory: string
-  readonly registry: Registry
-  readonly supernode: Daemon
-  readonly agent: AgentProcess
-  readonly mirror: string
-  readonly image: Image
-}
-
-async function aRig(mib: number): Promise<Rig> {
-  const stack = new AsyncDisposableStack()
-  try {
-    const { path: directory } = stack.use(await aDir())
-    const registry = stack.use(await aRegistry())
-    const layer = { compression: 'none' as const, bytes: Math.floor((mib * MIB) / LAYERS) }
-    const image = anImage({ layers: Array.from({ length: LAYERS }, () => layer) })
-    await pushImage(registry, REPOSITORY, 'v1', image)
-    const supernode = stack.use(await aSupernodeProcess(directory))
-    const agent = stack.use(
-      await anAgentProcess(directory, 'agent', supernode.line, [
-        ...['--mirror', '127.0.0.1:0', '--upstream', `${registry.host}=${registry.url}`],
-      ]),
-    )
-    // daemons on a host run for long: their code is warm, the image isn't
-    const other = anImage({ seed: 9, layers: [{ compression: 'none', bytes: WARM_BYTES }] })
-    await pushImage(registry, `${REPOSITORY}-other`, 'v1', other)
-    const state = JSON.parse((await runDarner(['mirror', '--json', '--socket', agent.socket])).stdout) as {
-      address: string
-    }
-    const http = new Agent({ keepAlive: false })
-    const rig = { mirror: state.address, registry, image: other }
-    await ask(rig, http, 'GET', 'manifests/v1', `${REPOSITORY}-other`)
-    for (const { digest } of other.layers) await ask(rig, http, 'GET', `blobs/${digest}`, `${REPOSITORY}-other`)
-    const owned = stack.move()
-    return {
-      directory,
-      registry,
-      supernode,
-      agent,
-      mirror: state.address,
-      image,
-      [Symbol.asyncDispose]: () => owned.disposeAsync(),
-    }
-  } catch (error) {
-    await stack.disposeAsync()
-    throw error
-  }
-}
-
-/** Cold pulls in turn, straight and through a mirror with nothing else in its swarm; medians. */
+/** Cold pulls in turn, straight, by the controls, and through a mirror with nothing else in its swarm; medians. */
 async function beside({ mib, rounds }: Options, signal: AbortSignal): Promise<Figure[]> {
-  const straight: number[] = []
-  const through: number[] = []
-  const added: number[] = []
+  await using stand = onLoopback()
+  await using rig = await Rig.open(stand, {}, { signal })
+  const times = { straight: [] as number[], forward: [] as number[], store: [] as number[], through: [] as number[] }
+  const cpu = { agent: [] as number[], supernode: [] as number[] }
+  await using forward = await rig.forwarder('forward')
+  await using store = await rig.forwarder('store')
   for (let round = 0; round < rounds; round++) {
     signal.throwIfAborted()
-    await using rig = await aRig(mib)
-    straight.push(await fetched(rig, 'straight', false))
-    const before = await cpuSeconds(rig)
-    through.push(await fetched(rig, 'through', true))
-    added.push((await cpuSeconds(rig)) - before)
+    const image = await rig.push(mib * MIB)
+    times.straight.push(await rig.fetch(image))
+    times.forward.push(await rig.fetch(image, forward.address))
+    times.store.push(await rig.fetch(image, store.address))
+    const before = rig.cpuSeconds()
+    times.through.push(await rig.fetch(image, rig.mirror.address))
+    const after = rig.cpuSeconds()
+    cpu.agent.push(after.agent - before.agent)
+    cpu.supernode.push(after.supernode - before.supernode)
   }
-  const what = `containerd fetches ${mib} MiB in ${LAYERS} layers through the mirror, cold`
+  const what = `loopback, ${mib} MiB cold`
+  const straight = { anchor: 'straight from the registry', anchorValue: median(times.straight) }
+  const figure = (name: string, value: number, rest: Partial<Figure> = {}): Figure => ({
+    ...{ bench: BENCH, figure: `${what}: ${name}`, value, unit: 's' },
+    ...rest,
+  })
   return [
-    {
-      ...{ bench: BENCH, figure: what, value: median(through), unit: 's', goal: '<=1.05' },
-      ...{ anchor: 'straight from the registry', anchorValue: median(straight) },
-    },
-    { bench: BENCH, figure: `${what}: processor time of agent and supernode`, value: median(added), unit: 's' },
+    figure('through the mirror', median(times.through), { ...straight, goal: '<=1.05' }),
+    figure('through a proxy that only forwards', median(times.forward), straight),
+    figure('through a proxy that hashes and writes', median(times.store), straight),
+    figure('through the mirror, beside that proxy', median(times.through), {
+      anchor: 'a proxy that hashes and writes',
+      anchorValue: median(times.store),
+    }),
+    figure('processor time of the agent', median(cpu.agent)),
+    figure('processor time of the supernode', median(cpu.supernode)),
   ]
 }
 
-/** What the two daemons have used so far. */
-async function cpuSeconds({ supernode, agent }: Rig): Promise<number> {
-  let ticks = 0
-  for (const { pid } of [supernode, agent]) {
-    const facts = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ')[1]?.split(' ') ?? []
-    ticks += Number(facts[11]) + Number(facts[12])
+/** The same with the registry behind a link; on the slow one also with hosts that hold the image. */
+async function overALink({ mib, rounds }: Options, mbit: number, signal: AbortSignal): Promise<Figure[]> {
+  const slow = mbit === LINKS_MBIT.at(-1)
+  const others = slow ? OTHERS : 0
+  const image = { bytes: (slow ? mib / 2 : mib) * MIB, rounds: slow ? 1 : rounds }
+  await using stand = await onABed({ others, registryBitsPerSec: mbit * 1e6 }, { signal })
+  await using rig = await Rig.open(stand, { others }, { signal })
+  const straight: number[] = []
+  const through: number[] = []
+  for (let round = 0; round < image.rounds; round++) {
+    signal.throwIfAborted()
+    const cold = await rig.push(image.bytes)
+    straight.push(await rig.fetch(cold))
+    through.push(await rig.fetch(cold, rig.mirror.address))
   }
-  return ticks / TICKS_PER_SECOND
-}
-
-/** Seconds that `ctr content fetch` takes with an empty containerd. */
-async function fetched(rig: Rig, name: string, mirrored: boolean): Promise<number> {
-  const base = join(rig.directory, name)
-  const hosts = join(base, 'hosts', rig.registry.host)
-  await mkdir(hosts, { recursive: true })
-  if (mirrored) {
-    const table = `[host."http://${rig.mirror}"]\n  capabilities = ["pull", "resolve"]\n`
-    await writeFile(join(hosts, 'hosts.toml'), `server = "${rig.registry.url}"\n\n${table}`)
-  } else await writeFile(join(hosts, 'hosts.toml'), `server = "${rig.registry.url}"\n`)
-  const config = join(base, 'config.toml')
-  const socket = join(base, 'c.sock')
-  await writeFile(
-    config,
-    `version = 2\nroot = "${base}/root"\nstate = "${base}/state"\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\n  address = "${socket}"\n`,
-  )
-  const daemon = spawn('containerd', ['-c', config], { stdio: 'ignore' })
-  try {
-    const ctr = async (...args: string[]) => {
-      const child = spawn('ctr', ['-a', socket, ...args], { stdio: ['ignore', 'ignore', 'pipe'] })
-      let said = ''
-      child.stderr.setEncoding('utf8').on('data', (text: string) => {
-        said += text
-      })
-      const [code] = (await once(child, 'close')) as [number]
-      return { code, said }
-    }
-    const late = AbortSignal.timeout(30_000)
-    while ((await ctr('version')).code !== 0) late.throwIfAborted()
-    const began = performance.now()
-    const ref = `${rig.registry.host}/${REPOSITORY}:v1`
-    const { code, said } = await ctr('content', 'fetch', '--plain-http', '--hosts-dir', join(base, 'hosts'), ref)
-    if (code !== 0) throw new DarnerError('COMMAND_FAILED', `ctr content fetch ${ref}: ${said.trim()}`)
-    return (performance.now() - began) / 1000
-  } finally {
-    const gone = once(daemon, 'exit')
-    daemon.kill('SIGTERM')
-    await gone
-  }
+  const what = `registry behind ${mbit} Mbit/s, ${image.bytes / MIB} MiB`
+  const anchor = { anchor: 'straight from the registry', anchorValue: median(straight) }
+  const figures: Figure[] = [
+    {
+      ...{ bench: BENCH, figure: `${what} cold: through the mirror`, value: median(through), unit: 's' },
+      ...{ ...anchor, goal: '<=1.05' },
+    },
+  ]
+  if (others === 0) return figures
+  const held = await rig.push(image.bytes)
+  for (const mirror of rig.mirrors.slice(1)) await rig.hold(mirror, held)
+  const value = await rig.fetch(held, rig.mirror.address)
+  figures.push({
+    ...{ bench: BENCH, figure: `${what}, ${others} other hosts hold it: through the mirror`, value, unit: 's' },
+    ...{ ...anchor, goal: '<=0.334' },
+  })
+  return figures
 }
 
 async function atOnce(options: Options, signal: AbortSignal): Promise<Figure[]> {
   const { pulls, pullMib, perSec, seconds } = options
-  await using rig = await aRig(pullMib)
+  await using stand = onLoopback()
+  await using rig = await Rig.open(stand, {}, { signal })
+  const image = await rig.push(pullMib * MIB)
   const agent = new Agent({ keepAlive: true, maxSockets: 4096 })
   try {
     const began = performance.now()
-    await Promise.all(Array.from({ length: pulls }, () => pullAll(rig, agent)))
+    await Promise.all(Array.from({ length: pulls }, () => pullAll(rig, image, agent)))
     const tookSeconds = (performance.now() - began) / 1000
-    let copies = 0
-    for (const { digest } of rig.image.layers) copies = Math.max(copies, await rig.registry.blobGets(digest))
-    const { peak } = await rig.agent.memory()
+    const copies = await rig.copies(image)
+    const peak = await rig.peakBytes()
     signal.throwIfAborted()
-    const latencies = await steady(rig, agent, perSec, seconds)
+    const latencies = await steady(rig, image, agent, perSec, seconds)
     const what = `${pulls} pulls of a cold ${pullMib} MiB image at once`
     return [
       { bench: BENCH, figure: `${what}: reads of a layer at the registry`, value: copies, unit: 'copies', goal: '<=1' },
@@ -220,16 +168,15 @@ async function atOnce(options: Options, signal: AbortSignal): Promise<Figure[]> 
   }
 }
 
-async function pullAll(rig: Rig, agent: Agent): Promise<void> {
-  await ask(rig, agent, 'GET', 'manifests/v1')
-  await Promise.all(
-    [rig.image.config, ...rig.image.layers].map(({ digest }) => ask(rig, agent, 'GET', `blobs/${digest}`)),
-  )
+async function pullAll(rig: Rig, image: Pushed, agent: Agent): Promise<void> {
+  await ask(rig, image, agent, 'GET', 'manifests/v1')
+  await Promise.all(image.blobs.map((digest) => ask(rig, image, agent, 'GET', `blobs/${digest}`)))
 }
 
 /** Requests on their times, whether or not earlier ones are answered; milliseconds each. */
 async function steady(
   rig: Rig,
+  image: Pushed,
   agent: Agent,
   perSec: number,
   seconds: number,
@@ -242,7 +189,7 @@ async function steady(
     for (; at < due; at++) {
       const method = at % 2 === 0 ? 'HEAD' : 'GET'
       const start = performance.now()
-      const answered = ask(rig, agent, method, `manifests/${rig.image.manifest.digest}`)
+      const answered = ask(rig, image, agent, method, `manifests/${image.manifest}`)
       running.push(answered.then(() => void took[method].push(performance.now() - start)))
     }
     await new Promise((resolve) => setTimeout(resolve, 1))
@@ -251,15 +198,10 @@ async function steady(
   return took
 }
 
-async function ask(
-  { mirror, registry }: Pick<Rig, 'mirror' | 'registry'>,
-  agent: Agent,
-  method: string,
-  path: string,
-  repository = REPOSITORY,
-): Promise<void> {
+async function ask(rig: Rig, image: Pushed, agent: Agent, method: string, path: string): Promise<void> {
+  const url = `http://${rig.mirror.address}/v2/${image.repository}/${path}?ns=${rig.registryHost}`
   await new Promise<void>((resolve, reject) => {
-    request(`http://${mirror}/v2/${repository}/${path}?ns=${registry.host}`, { method, agent }, (answer) => {
+    request(url, { method, agent }, (answer) => {
       if (answer.statusCode !== 200)
         reject(new DarnerError('COMMAND_FAILED', `${method} ${path}: the mirror answered ${answer.statusCode}`))
       answer.on('error', reject).on('end', () => resolve())

@@ -1,0 +1,204 @@
+/** A registry, a supernode and agents with mirrors, and containerd's pull of an image through one of them or past it. */
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { DarnerError } from '../../src/base/errors.ts'
+import { aDir } from '../../test/fixtures/a-dir.ts'
+import { cpuTime } from '../swarm/cpu.ts'
+import type { Pushed, RegistryAsk } from './registry-host.ts'
+import { CLIENT, FIRST_OTHER, finished, type Program, REGISTRY, type Stand, SUPERNODE, start, stop } from './stand.ts'
+
+const NODE = [process.execPath, '--disable-warning=ExperimentalWarning']
+const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url))
+const REGISTRY_HOST = fileURLToPath(new URL('registry-host.ts', import.meta.url))
+const FORWARD = fileURLToPath(new URL('forward.ts', import.meta.url))
+const MIB = 1024 * 1024
+const WARM_BYTES = 64 * MIB
+const LAYERS = 4
+const CONTAINERD_MS = 30_000
+
+/** An agent with its mirror's `IP:PORT`, in reach of its own host only. */
+export interface Mirror {
+  readonly host: number
+  readonly program: Program
+  readonly address: string
+}
+
+export class Rig implements AsyncDisposable {
+  readonly #stand: Stand
+  readonly #directory: string
+  readonly #owned: AsyncDisposable
+  readonly #signal: AbortSignal
+  readonly #registry: Program
+  readonly #supernode: Program
+  /** The client's first, then the others'. */
+  readonly mirrors: readonly Mirror[]
+  #images = 0
+  #pulls = 0
+
+  private constructor(parts: {
+    stand: Stand
+    directory: string
+    owned: AsyncDisposable
+    signal: AbortSignal
+    registry: Program
+    supernode: Program
+    mirrors: readonly Mirror[]
+  }) {
+    this.#stand = parts.stand
+    this.#directory = parts.directory
+    this.#owned = parts.owned
+    this.#signal = parts.signal
+    this.#registry = parts.registry
+    this.#supernode = parts.supernode
+    this.mirrors = parts.mirrors
+  }
+
+  /** Daemons on a host run for long: their code is warm once this resolves, and nothing that is pulled later is there. */
+  static async open(
+    stand: Stand,
+    { others = 0 }: { others?: number },
+    { signal }: { signal: AbortSignal },
+  ): Promise<Rig> {
+    const stack = new AsyncDisposableStack()
+    try {
+      const { path: directory } = stack.use(await aDir())
+      const own = { signal }
+      const registry = stack.use(await start(stand, REGISTRY, [...NODE, REGISTRY_HOST, stand.address(REGISTRY)], own))
+      const p2p = (host: number) => [
+        ...['--p2p-listen', `${stand.address(host)}:0`, '--lane-listen', `${stand.address(host)}:0`],
+      ]
+      const supernode = stack.use(
+        await start(
+          stand,
+          SUPERNODE,
+          [
+            ...[...NODE, MAIN, 'supernode', '--open', '--listen', '127.0.0.1:0', ...p2p(SUPERNODE)],
+            ...['--data', join(directory, 'supernode')],
+          ],
+          own,
+        ),
+      )
+      const mirrors: Mirror[] = []
+      for (const host of [CLIENT, ...Array.from({ length: others }, (_, at) => FIRST_OTHER + at)]) {
+        const socket = join(directory, `${host}.sock`)
+        const program = stack.use(
+          await start(
+            stand,
+            host,
+            [
+              ...[...NODE, MAIN, 'agent', '--no-engine', '--supernode', supernode.line, ...p2p(host)],
+              ...['--data', join(directory, `agent${host}`), '--socket', socket, '--mirror', '127.0.0.1:0'],
+              ...['--upstream', `${registry.line}=http://${registry.line}`],
+            ],
+            own,
+          ),
+        )
+        const said = await finished(stand, host, [...NODE, MAIN, 'mirror', '--json', '--socket', socket])
+        const { address } = JSON.parse(said.stdout) as { address: string }
+        mirrors.push({ host, program, address })
+      }
+      const owned = stack.move()
+      const rig = new Rig({ stand, directory, owned, signal, registry, supernode, mirrors })
+      const warm = await rig.push(WARM_BYTES)
+      for (const mirror of mirrors) await rig.hold(mirror, warm)
+      return rig
+    } catch (error) {
+      await stack.disposeAsync()
+      throw error
+    }
+  }
+
+  /** `HOST:PORT`. */
+  get registryHost(): string {
+    return this.#registry.line
+  }
+
+  /** The mirror of the host on which the client is. */
+  get mirror(): Mirror {
+    const [mirror] = this.mirrors
+    if (mirror === undefined) throw new DarnerError('INTERNAL', 'a rig without an agent')
+    return mirror
+  }
+
+  /** A fresh image in the registry, in four layers. */
+  async push(bytes: number): Promise<Pushed> {
+    const seed = ++this.#images
+    const push = { repository: `bench/app${seed}`, seed, bytes, layers: LAYERS }
+    return (await this.#ask({ push })) as Pushed
+  }
+
+  /** How often the registry was asked for a blob of the image, of the one asked for most. */
+  async copies(image: Pushed): Promise<number> {
+    return (await this.#ask({ gets: image.blobs.slice(1) })) as number
+  }
+
+  /** Brings an image to the host of a mirror. */
+  async hold({ host, address }: Mirror, { repository, blobs }: Pushed): Promise<void> {
+    const url = (path: string) => `http://${address}/v2/${repository}/${path}?ns=${this.registryHost}`
+    for (const path of ['manifests/v1', ...blobs.map((digest) => `blobs/${digest}`)]) {
+      const curl = ['curl', '-sS', '--fail', '-o', '/dev/null', url(path)]
+      const { code, stderr } = await finished(this.#stand, host, curl)
+      if (code !== 0) throw new DarnerError('COMMAND_FAILED', `curl ${url(path)}: ${stderr.trim()}`)
+    }
+  }
+
+  /** A control's address; see forward.ts. */
+  async forwarder(mode: 'forward' | 'store'): Promise<Program & { readonly address: string }> {
+    const folder = join(this.#directory, 'forward')
+    await mkdir(folder, { recursive: true })
+    const argv = [...NODE, FORWARD, `http://${this.registryHost}`, mode, folder]
+    const program = await start(this.#stand, CLIENT, argv, { signal: this.#signal })
+    return { ...program, address: program.line }
+  }
+
+  /** User and system seconds of the agent of the client's host and of the supernode, so far. */
+  cpuSeconds(): { agent: number; supernode: number } {
+    return { agent: cpuTime(this.mirror.program.pid).own, supernode: cpuTime(this.#supernode.pid).own }
+  }
+
+  /** The most resident memory of the agent of the client's host. */
+  async peakBytes(): Promise<number> {
+    const status = await readFile(`/proc/${this.mirror.program.pid}/status`, 'utf8')
+    return Number(/^VmHWM:\s+(\d+) kB/m.exec(status)?.[1] ?? Number.NaN) * 1024
+  }
+
+  /** Seconds that `ctr content fetch` takes with an empty containerd; by `mirror` (`IP:PORT`), or straight. */
+  async fetch({ repository }: Pushed, mirror?: string): Promise<number> {
+    const base = join(this.#directory, `pull${this.#pulls++}`)
+    const hosts = join(base, 'hosts', this.registryHost)
+    await mkdir(hosts, { recursive: true })
+    const table = mirror === undefined ? '' : `\n[host."http://${mirror}"]\n  capabilities = ["pull", "resolve"]\n`
+    await writeFile(join(hosts, 'hosts.toml'), `server = "http://${this.registryHost}"\n${table}`)
+    const config = join(base, 'config.toml')
+    const socket = join(base, 'c.sock')
+    await writeFile(
+      config,
+      `version = 2\nroot = "${base}/root"\nstate = "${base}/state"\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\n  address = "${socket}"\n`,
+    )
+    const daemon = this.#stand.spawn(CLIENT, ['containerd', '-c', config], { stdio: 'ignore' })
+    try {
+      const ctr = (...args: string[]) => finished(this.#stand, CLIENT, ['ctr', '-a', socket, ...args])
+      const late = AbortSignal.timeout(CONTAINERD_MS)
+      while ((await ctr('version')).code !== 0) late.throwIfAborted()
+      const began = performance.now()
+      const ref = `${this.registryHost}/${repository}:v1`
+      const { code, stderr } = await ctr(
+        ...['content', 'fetch', '--plain-http', '--hosts-dir', join(base, 'hosts'), ref],
+      )
+      if (code !== 0) throw new DarnerError('COMMAND_FAILED', `ctr content fetch ${ref}: ${stderr.trim()}`)
+      return (performance.now() - began) / 1000
+    } finally {
+      await stop(daemon)
+      await rm(base, { recursive: true, force: true })
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#owned[Symbol.asyncDispose]()
+  }
+
+  async #ask(ask: RegistryAsk): Promise<unknown> {
+    return JSON.parse(await this.#registry.ask(JSON.stringify(ask)))
+  }
+}
