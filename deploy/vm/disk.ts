@@ -1,9 +1,9 @@
 /** The virtual machine's system disk and kernel, made once of Debian's packages and kept in `.cache/vm`. */
 import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { DarnerError } from '../../src/base/errors.ts'
 import { run } from '../demo/command.ts'
 import { debootstrap, hostRelease } from '../demo/debian.ts'
 import { ROOT } from '../demo/places.ts'
@@ -98,19 +98,13 @@ export interface DiskOptions {
   readonly signal: AbortSignal
 }
 
-/** The disk of this host's release, from the cache or made now: minutes, as root, with apt's mirror. Throws HOST_UNABLE, COMMAND_FAILED. */
+/** The disk of this host's release, from the cache or made now: minutes, as root on Debian, with apt's mirror. Throws COMMAND_FAILED. */
 export async function vmDisk({ say, signal }: DiskOptions): Promise<VmDisk> {
   const release = await hostRelease()
-  if (release.id !== 'debian')
-    throw new DarnerError(
-      'HOST_UNABLE',
-      `the virtual machine is made of Debian's packages, and this host is ${release.id}`,
-    )
   const inputs = JSON.stringify([RECIPE, release.suite, GUEST_PACKAGES, FILES, ENABLED, MASKED])
   const folder = join(CACHE, `disk-${release.suite}-${createHash('sha256').update(inputs).digest('hex').slice(0, 16)}`)
   const found = { kernel: join(folder, 'vmlinux'), disk: join(folder, 'root.ext4') }
   if (await stat(folder).catch(() => undefined)) return found
-  if (process.geteuid?.() !== 0) throw new DarnerError('HOST_UNABLE', 'making the virtual machine needs root')
   const began = performance.now()
   const draft = `${folder}.making-${process.pid}`
   const work = await mkdtemp(join(tmpdir(), 'darner-vm-disk-'))
@@ -145,10 +139,12 @@ export async function vmDisk({ say, signal }: DiskOptions): Promise<VmDisk> {
   return found
 }
 
-/** Disks of other recipes; drafts of another process are its own. */
+/** Disks of other recipes, and drafts of processes that are no more. */
 async function removeOld(folder: string): Promise<void> {
   for (const name of await readdir(CACHE)) {
     const path = join(CACHE, name)
-    if (name.startsWith('disk-') && !name.includes('.making-') && path !== folder) await rm(path, { recursive: true })
+    const maker = /\.making-(\d+)$/.exec(name)?.[1]
+    if (name.startsWith('disk-') && path !== folder && (maker === undefined || !existsSync(`/proc/${maker}`)))
+      await rm(path, { recursive: true, force: true })
   }
 }

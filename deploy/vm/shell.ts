@@ -1,15 +1,15 @@
 /** A developer's shell in the virtual machine, on its serial console, with a network by way of this host. */
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { abortable } from '../../src/base/signals.ts'
 import type { DiskOptions, VmDisk } from './disk.ts'
 import { Machine } from './machine.ts'
 import { projectDisk } from './project-disk.ts'
+import { runFolder } from './run-folder.ts'
 
 /** Resolves when the machine is off: leaving the shell does that. */
 export async function shellInVm(disk: VmDisk, { say, signal }: DiskOptions): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), 'darner-vm-'))
+  const folder = await runFolder()
   try {
     const project = join(folder, 'project.erofs')
     await projectDisk(project, { signal })

@@ -1,21 +1,19 @@
 /** Runs marked suites in the virtual machine: their output as it comes, results and logs when it has ended. */
-import { mkdir, mkdtemp, readFile, rm, stat } from 'node:fs/promises'
+import { mkdir, readFile, rm, stat } from 'node:fs/promises'
 import { createServer, type Socket } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DarnerError } from '../../src/base/errors.ts'
-import { abortable, withDeadline } from '../../src/base/signals.ts'
+import { abortable } from '../../src/base/signals.ts'
 import { aSystemdImage } from '../../test/fixtures/a-systemd-image.ts'
 import { run } from '../demo/command.ts'
 import { CACHE, type DiskOptions, type VmDisk } from './disk.ts'
 import { Machine } from './machine.ts'
 import { projectDisk } from './project-disk.ts'
+import { runFolder } from './run-folder.ts'
 import { warm } from './warm.ts'
 
 /** Where the logs of the last run are kept. */
 export const LAST: string = join(CACHE, 'last')
-/** The whole run, from the boot to the results: on a quiet machine it takes a few minutes. */
-const RUN_MS = 30 * 60_000
 
 export interface VmTestOptions extends DiskOptions {
   readonly disk: VmDisk
@@ -25,13 +23,13 @@ export interface VmTestOptions extends DiskOptions {
   readonly out: NodeJS.WritableStream
 }
 
-/** The exit code of the suites. Throws COMMAND_FAILED when the machine ends without results, TIMED_OUT after 30 minutes. */
+/** The exit code of the suites. Throws COMMAND_FAILED when the machine ends without results. */
 export async function testInVm({ disk, args, out, say, signal }: VmTestOptions): Promise<number> {
-  const folder = await mkdtemp(join(tmpdir(), 'darner-vm-'))
+  const folder = await runFolder()
   try {
     await rm(LAST, { recursive: true, force: true })
     await mkdir(LAST, { recursive: true })
-    await aSystemdImage() // the machine has no network to make it in
+    await aSystemdImage({ signal }) // the machine has no network to make it in
     await warm({ signal })
     const project = join(folder, 'project.erofs')
     await projectDisk(project, { signal })
@@ -59,16 +57,7 @@ export async function testInVm({ disk, args, out, say, signal }: VmTestOptions):
         network: false,
         stdio: ['ignore', 'inherit', 'inherit'],
       })
-      const deadline = withDeadline(signal, RUN_MS)
-      try {
-        await abortable(machine.ended, deadline)
-      } catch (error) {
-        signal.throwIfAborted()
-        if (!deadline.aborted) throw error
-        throw new DarnerError('TIMED_OUT', `the virtual machine has not ended after ${RUN_MS / 60_000} minutes`, {
-          cause: error,
-        })
-      }
+      await abortable(machine.ended, signal)
     }
     await output.drained
     say(`the virtual machine ran for ${seconds()} s; its logs are in .cache/vm/last`)
