@@ -183,6 +183,8 @@ const shelf: Shelf = {
     return {
       task,
       have,
+      check: () => undefined,
+      renew: () => undefined,
       announces: true,
       onPieces: () => () => undefined,
       read: async () => undefined,

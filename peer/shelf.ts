@@ -5,7 +5,7 @@ import type { PeerId, Shelf, ShelfTask } from '../src/contracts/exchange.ts'
 import type { Store, StoredTask } from '../src/store/store.ts'
 import { Giving, type GivingTo } from '../src/task/giving.ts'
 import type { TaskId } from '../src/task/task.ts'
-import { checkPass, opens } from '../src/wire/pass.ts'
+import { ShownPass } from '../src/wire/pass.ts'
 
 /** A half-done task of an earlier run is hashed again before it is served; longer than this and the child asks elsewhere. */
 const REOPEN_MS = 30_000
@@ -48,9 +48,14 @@ export class PeerShelf implements Shelf {
     const { store, clock, admitted, sent } = this.#parts
     if (!admitted(reader))
       throw new DarnerError('CAPABILITY_REFUSED', `${reader} is not admitted`, { details: { reader } })
-    const { scope } = checkPass(pass, { issuer: this.#options.issuer(), reader, task: id, nowMs: clock.now() })
-    if (!opens(scope, this.#parts.heldUnder(id)))
-      throw new DarnerError('CAPABILITY_REFUSED', `${id}: ${reader} shows a pass of a place that never served it whole`)
+    const right = new ShownPass({
+      reader,
+      task: id,
+      issuer: this.#options.issuer,
+      nowMs: () => clock.now(),
+      heldUnder: () => this.#parts.heldUnder(id),
+    })
+    right.show(pass)
     const stored = store.find(id) ?? (await store.reopen(id, { signal: AbortSignal.timeout(REOPEN_MS) }))
     if (stored === undefined) throw new DarnerError('PIECE_ABSENT', `${id}: not held here`)
     const lease = store.lease(id, `peer ${reader}`)
@@ -59,6 +64,8 @@ export class PeerShelf implements Shelf {
     return {
       task: stored.task,
       have: stored.have,
+      check: () => right.check(),
+      renew: (newer) => right.show(newer),
       announces: true,
       onPieces: (listener) => stored.onPieces(listener),
       read: (piece, offset, into) => stored.read(piece * stored.task.pieceBytes + offset, into),

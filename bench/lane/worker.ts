@@ -54,6 +54,8 @@ async function laneParent(job: WorkerJob): Promise<PeerAddress> {
     open: async () => ({
       task,
       have,
+      check: () => undefined,
+      renew: () => undefined,
       announces: true,
       onPieces: () => () => undefined,
       read: async (piece, offset, into) => {

@@ -176,6 +176,7 @@ export class Download {
         return
       case 'pass':
         this.#pass = update.pass
+        for (const { channel } of this.#parents.values()) channel?.renew(update.pass)
         return
       case 'failed':
         this.#done.reject(update.error)
@@ -240,13 +241,15 @@ export class Download {
     for (let attempt = 0; !signal.aborted; ) {
       try {
         const had = Bitmap.fromBytes(stored.have.size, stored.have.toBytes())
+        const pass = this.#pass
         await using channel = await exchange.open(parent, stored.task, {
-          pass: this.#pass,
+          pass,
           have: had,
           priority: this.#options.priority,
           signal,
         })
         attempt = 0
+        if (pass !== this.#pass) channel.renew(this.#pass)
         this.#begin(state, channel, had)
         const why = await abortable(channel.closed, signal)
         log.debug({ taskId: stored.task.id, parent: parent.peer, error: why.message }, 'channel ended')

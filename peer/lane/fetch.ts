@@ -181,6 +181,10 @@ export class FetchSide implements LinkHandler, ChannelHost {
     this.#link.send(FRAME.CLOSE, { channel: channel.number })
   }
 
+  renew(channel: LaneChannel, pass: Uint8Array): void {
+    this.#link.send(FRAME.RENEW, { channel: channel.number }, pass)
+  }
+
   hint(channel: LaneChannel, piece: number, coming: boolean): void {
     const fields = { channel: channel.number, flags: coming ? TELL_COMING : TELL_LOST }
     this.#link.send(FRAME.TELL, fields, encodeRuns([[piece, 1]]))

@@ -32,6 +32,7 @@ export interface ChannelHost {
   ask(wanted: Wanted): void
   cancel(wanted: Wanted): void
   tell(channel: LaneChannel, from: number, count: number): void
+  renew(channel: LaneChannel, pass: Uint8Array): void
   hint(channel: LaneChannel, piece: number, coming: boolean): void
   release(body: Uint8Array): void
   close(channel: LaneChannel): void
@@ -180,6 +181,10 @@ export class LaneChannel implements ParentChannel {
 
   release(body: Uint8Array): void {
     this.#host.release(body)
+  }
+
+  renew(pass: Uint8Array): void {
+    if (!this.signal.aborted) this.#host.renew(this, pass)
   }
 
   tell(from: number, count: number): void {

@@ -92,7 +92,7 @@ export class ServeSide implements LinkHandler {
   }
 
   onTick(): void {
-    for (const channel of this.#channels.values()) channel.tick()
+    for (const channel of [...this.#channels.values()]) if (this.#mayRead(channel)) channel.tick()
   }
 
   async onFrame(header: FrameHeader): Promise<void> {
@@ -127,6 +127,9 @@ export class ServeSide implements LinkHandler {
         return channel.told(decodeRuns(payload, channel.pieces), header.flags)
       case FRAME.CREDIT:
         channel.credit = creditOf(header)
+        return
+      case FRAME.RENEW:
+        this.#mayRead(channel, payload)
         return
       default:
         throw new DarnerError('PROTOCOL_VIOLATION', `a child sent a frame of type ${header.type}`)
@@ -204,6 +207,19 @@ export class ServeSide implements LinkHandler {
     channel?.[Symbol.dispose]()
     if (channel !== undefined) this.#news.delete(channel)
     if (!this.#ended.delete(number)) this.#link.sendOrdered(FRAME.ENDED, { channel: number, number: REFUSAL.CLOSED })
+  }
+
+  /** Ends a channel whose child's right, or the newer one that it shows, doesn't hold; whether it goes on. */
+  #mayRead(channel: ServedChannel, newer?: Uint8Array): boolean {
+    try {
+      if (newer !== undefined) channel.shelf.renew(newer)
+      channel.shelf.check()
+      return true
+    } catch (error) {
+      const known = asDarnerError(error, 'right to read')
+      this.#end(channel, refusalFor(known), known.message)
+      return false
+    }
   }
 
   /** Ends a channel from this side; the child's CLOSE then frees its number. */
@@ -396,6 +412,7 @@ export class ServeSide implements LinkHandler {
     const flow = { direction: 'out', priority: channel.priority, task: task.id, peer: this.#link.peer } as const
     let written: Promise<void> = Promise.resolve()
     while (request.offset < to - from) {
+      if (!this.#mayRead(channel)) return
       if (request.cancelled) {
         this.#unsent(channel, request, 'CANCELLED')
         return

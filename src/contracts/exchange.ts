@@ -64,6 +64,8 @@ export interface ParentChannel extends AsyncDisposable {
   fetchAny(options: FetchAnyOptions): Promise<{ piece: number; body: Uint8Array } | undefined>
   /** Gives the memory of a body from {@link fetch} or {@link fetchAny} back, for pieces to come. The caller must not touch it again. */
   release?(body: Uint8Array): void
+  /** Shows the parent a newer pass than the channel was opened with: without one it ends when that does. */
+  renew(pass: Uint8Array): void
   /** Tells the parent what we hold now. */
   tell(from: number, count: number): void
   /** Tells the parent at once that a piece is on its way to us, from it or another, so that it gives us something else. */
@@ -85,6 +87,10 @@ export interface Shelf {
 /** One task on the shelf, opened for one child. */
 export interface ShelfTask extends Disposable {
   readonly task: Task
+  /** Asked before bytes leave: throws CAPABILITY_REFUSED once the right that the child showed is over. */
+  check(): void
+  /** The child shows a newer right. Throws CAPABILITY_REFUSED. */
+  renew(pass: Uint8Array): void
   readonly have: ReadonlyBitmap
   /** Calls back for each run of pieces stored from now on. */
   onPieces(listener: (from: number, count: number) => void): () => void

@@ -15,10 +15,10 @@
 import { DarnerError } from '../base/errors.ts'
 import { isTaskId, MAX_PIECE_BYTES, MAX_TASK_BYTES, MIN_PIECE_BYTES, type TaskId } from '../task/task.ts'
 
-export const LANE_VERSION = 2
+export const LANE_VERSION = 3
 /** ALPN name of the TLS lane, and the libp2p protocol of the fallback. */
-export const LANE_ALPN = 'darner-lane/2'
-export const LANE_PROTOCOL = '/darner/lane/2'
+export const LANE_ALPN = 'darner-lane/3'
+export const LANE_PROTOCOL = '/darner/lane/3'
 export const PREFACE_BYTES = 8
 export const HEADER_BYTES = 16
 
@@ -52,6 +52,8 @@ export const FRAME = {
   TAKE: 8,
   /** child: has the offered piece, or gets it from elsewhere; `request` waits for another offer. */
   PASS: 9,
+  /** child: shows a newer right to read the channel's task, before the one that it showed ends. Payload: the pass. */
+  RENEW: 10,
   /** parent: the task is open. Payload: task bytes (8), piece bytes (4), bitmap of what the parent has (or nothing). */
   OPENED: 16,
   /** parent: it is not. `number` is a refusal from {@link REFUSAL}; payload: text. */
@@ -64,7 +66,7 @@ export const FRAME = {
   GONE: 20,
   /** parent: would answer `request` with piece `number`; waits for TAKE or PASS. */
   OFFER: 22,
-  /** parent: the channel is over (its task left the shelf). `number` is a refusal; payload: text. */
+  /** parent: the channel is over (its task left the shelf, or the right to read it ended). `number` is a refusal; payload: text. */
   ENDED: 21,
   /** either: are you there? */
   PING: 32,
@@ -118,6 +120,7 @@ const PAYLOAD_BOUND: Readonly<Record<number, number>> = {
   [FRAME.CREDIT]: 0,
   [FRAME.TAKE]: 0,
   [FRAME.PASS]: 0,
+  [FRAME.RENEW]: MAX_PASS_BYTES,
   [FRAME.OPENED]: 12 + MAX_BITMAP_BYTES,
   [FRAME.REFUSED]: MAX_TEXT_BYTES,
   [FRAME.HAVE]: MAX_RUNS * 8,

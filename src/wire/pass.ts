@@ -58,6 +58,49 @@ export function signPass(pass: Pass, sign: (bytes: Uint8Array) => Uint8Array): U
   return bytes
 }
 
+/** The right under which a child has a task open, from one pass to the next. */
+export class ShownPass {
+  readonly #parts: ShownPassParts
+  #bytes: Uint8Array | undefined
+  #expiresMs = 0
+
+  constructor(parts: ShownPassParts) {
+    this.#parts = parts
+  }
+
+  /** Takes a pass, the first or a newer one. Throws CAPABILITY_REFUSED. */
+  show(bytes: Uint8Array): void {
+    const { issuer, reader, task, nowMs, heldUnder } = this.#parts
+    if (this.#bytes !== undefined && Buffer.compare(this.#bytes, bytes) === 0) return
+    const { scope, expiresMs } = checkPass(bytes, { issuer: issuer(), reader, task, nowMs: nowMs() })
+    if (!opens(scope, heldUnder()))
+      throw new DarnerError(
+        'CAPABILITY_REFUSED',
+        `${task}: ${reader} shows a pass of a place that never served it whole`,
+      )
+    this.#bytes = bytes.slice()
+    this.#expiresMs = expiresMs
+  }
+
+  /** Throws CAPABILITY_REFUSED once the pass shown last is over. */
+  check(): void {
+    const { reader, task, nowMs } = this.#parts
+    if (nowMs() < this.#expiresMs) return
+    throw new DarnerError('CAPABILITY_REFUSED', `${reader} reads ${task}: its pass ended and it showed no newer one`, {
+      details: { reader, task },
+    })
+  }
+}
+
+export interface ShownPassParts {
+  readonly reader: PeerId
+  readonly task: TaskId
+  readonly issuer: () => PeerId
+  readonly nowMs: () => number
+  /** The scope under which the task is held here, see {@link opens}. */
+  readonly heldUnder: () => string | undefined
+}
+
 /** Throws CAPABILITY_REFUSED unless `bytes` is a pass of `issuer` for exactly this reader and task, not expired at `nowMs`. */
 export function checkPass(
   bytes: Uint8Array,

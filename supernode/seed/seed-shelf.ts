@@ -6,7 +6,7 @@ import { Bitmap } from '../../src/task/bitmap.ts'
 import { Giving, type GivingTo } from '../../src/task/giving.ts'
 import type { HandoutOptions } from '../../src/task/handout.ts'
 import { pieceCount, type TaskId } from '../../src/task/task.ts'
-import { checkPass, opens } from '../../src/wire/pass.ts'
+import { ShownPass } from '../../src/wire/pass.ts'
 import type { SeedTask } from './seed-task.ts'
 
 export interface SeedShelfOptions {
@@ -42,17 +42,18 @@ export class SeedShelf implements Shelf {
   async open(id: TaskId, reader: PeerId, pass: Uint8Array): Promise<ShelfTask> {
     if (!this.#parts.admitted(reader))
       throw new DarnerError('CAPABILITY_REFUSED', `${reader} is not admitted`, { details: { reader } })
-    const { scope } = checkPass(pass, {
-      issuer: this.#options.issuer,
+    const { issuer } = this.#options
+    const seed = this.#parts.find(id)
+    const right = new ShownPass({
       reader,
       task: id,
-      nowMs: this.#parts.clock.now(),
+      issuer: () => issuer,
+      nowMs: () => this.#parts.clock.now(),
+      heldUnder: () => seed?.readScope,
     })
-    const seed = this.#parts.find(id)
+    right.show(pass)
     if (seed === undefined) throw new DarnerError('PIECE_ABSENT', `${id}: the seed doesn't hold it`)
-    if (!opens(scope, seed.readScope))
-      throw new DarnerError('CAPABILITY_REFUSED', `${id}: ${reader} shows a pass of a place that never served it whole`)
-    return this.#shelfTask(seed, reader)
+    return this.#shelfTask(seed, reader, right)
   }
 
   /** Pieces became known: children that wait may get them. */
@@ -70,12 +71,14 @@ export class SeedShelf implements Shelf {
     for (const { giving } of this.#open.values()) giving.tick()
   }
 
-  #shelfTask(seed: SeedTask, reader: PeerId): ShelfTask {
+  #shelfTask(seed: SeedTask, reader: PeerId, right: ShownPass): ShelfTask {
     const open = this.#hold(seed)
     let place: GivingTo | undefined
     return {
       task: seed.task,
       have: seed.stored.have,
+      check: () => right.check(),
+      renew: (newer) => right.show(newer),
       announces: false,
       onPieces: (listener) => seed.stored.onPieces(listener),
       read: (piece, offset, into) => seed.stored.read(piece * seed.task.pieceBytes + offset, into),

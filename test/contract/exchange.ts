@@ -105,6 +105,66 @@ export function exchangeContract(name: string, aPair: (shelf: Shelf) => Promise<
       assert.ok(secret.piece(0).equals(await channel.fetch(0, { signal: soon() })))
     })
 
+    it('ends a channel, in the middle of a piece too, as soon as its right is over', async () => {
+      let over = false
+      const half = Promise.withResolvers<void>()
+      const shelf = aShelf({
+        bytes: 3 * 1024 ** 2,
+        pieceBytes: 1024 ** 2,
+        check: () => {
+          if (over) throw new DarnerError('CAPABILITY_REFUSED', 'its pass ended')
+        },
+        read: async (piece, offset) => {
+          if (piece === 1 && offset > 0) await half.promise
+        },
+      })
+      await using pair = await aPair(shelf)
+      await using channel = await pair.child.open(pair.parent, shelf.task, opening(3))
+      assert.ok(shelf.piece(0).equals(await channel.fetch(0, { signal: soon() })))
+      const started = Promise.withResolvers<void>()
+      const cut = channel.fetch(1, { signal: soon(), onStart: () => started.resolve() })
+      cut.catch(() => {})
+      await started.promise
+      over = true
+      half.resolve()
+      await assert.rejects(cut, (error) => isDarnerError(error, 'CAPABILITY_REFUSED'))
+      assert.ok(isDarnerError(await channel.closed, 'CAPABILITY_REFUSED'))
+      await assert.rejects(channel.fetch(2, { signal: soon() }), (error) => isDarnerError(error, 'CAPABILITY_REFUSED'))
+      await shelf.until(() => shelf.opened === 0)
+    })
+
+    it('ends a channel that nothing is asked on too, once its right is over', async () => {
+      let over = false
+      const shelf = aShelf({
+        check: () => {
+          if (over) throw new DarnerError('CAPABILITY_REFUSED', 'its pass ended')
+        },
+      })
+      await using pair = await aPair(shelf)
+      await using channel = await pair.child.open(pair.parent, shelf.task, opening(5))
+      over = true
+      assert.ok(isDarnerError(await channel.closed, 'CAPABILITY_REFUSED'))
+      await shelf.until(() => shelf.opened === 0)
+    })
+
+    it('shows a newer right, and loses the channel by one that doesn’t hold', async () => {
+      const shown: string[] = []
+      const shelf = aShelf({
+        renew: (pass) => {
+          shown.push(Buffer.from(pass).toString())
+          if (shown.length > 1) throw new DarnerError('CAPABILITY_REFUSED', 'forged')
+        },
+      })
+      await using pair = await aPair(shelf)
+      await using channel = await pair.child.open(pair.parent, shelf.task, opening(5))
+      channel.renew(Buffer.from('newer'))
+      assert.ok(shelf.piece(0).equals(await channel.fetch(0, { signal: soon() })))
+      assert.deepEqual(shown, ['newer'])
+      channel.renew(Buffer.from('forged'))
+      assert.ok(isDarnerError(await channel.closed, 'CAPABILITY_REFUSED'))
+      await shelf.until(() => shelf.opened === 0)
+    })
+
     it('reads many tasks of one parent at once', async () => {
       const shelves = Array.from({ length: 20 }, (_, seed) => aShelf({ seed: seed + 1, bytes: 150_000 + seed }))
       await using pair = await aPair(aShelfOf(...shelves))

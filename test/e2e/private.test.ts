@@ -8,13 +8,14 @@ import type { Code } from '../../src/base/errors.ts'
 import { openLog, silentLog } from '../../src/base/log.ts'
 import type { RunningAgent } from '../../src/cli/compose-agent.ts'
 import type { ContentRequest, ContentSummary } from '../../src/contracts/content.ts'
-import type { PeerAddress, PeerId, Shelf } from '../../src/contracts/exchange.ts'
+import type { ParentChannel, PeerAddress, PeerId, Shelf } from '../../src/contracts/exchange.ts'
 import { type Identity, newIdentity, SIGNATURE_BYTES } from '../../src/net/identity.ts'
 import { type Digest, digestOf } from '../../src/oci/digest.ts'
 import { Bitmap } from '../../src/task/bitmap.ts'
 import type { Credential } from '../../src/task/origin.ts'
 import { blobTask, pieceBytesFor, pieceCount, type TaskId } from '../../src/task/task.ts'
 import { PASS_MS, signPass } from '../../src/wire/pass.ts'
+import { runDarner } from '../fixtures/a-daemon.ts'
 import { aRegistry, REGISTRY_USER, type Registry } from '../fixtures/a-registry.ts'
 import { aSwarm, type Swarm } from '../fixtures/a-swarm.ts'
 import { aTokenServer } from '../fixtures/a-token-server.ts'
@@ -62,8 +63,13 @@ async function sentBy(swarm: Swarm): Promise<number> {
   return all.reduce((sum, one) => sum + one, swarm.supernode.supernode.traffic.seeded)
 }
 
-/** Asks one piece of a blob at `parent`, as `identity`, with this pass. */
-async function ask(parent: PeerAddress, identity: Identity, digest: Digest, bytes: number, pass: Uint8Array) {
+/** Opens a blob at `parent`, as `identity`, with this pass, and does `work` with the channel. */
+async function withChannel<T>(
+  parent: PeerAddress,
+  identity: Identity,
+  { digest, bytes, pass }: { digest: Digest; bytes: number; pass: Uint8Array },
+  work: (channel: ParentChannel) => Promise<T>,
+): Promise<T> {
   const none: Shelf = { open: () => Promise.reject(new Error('holds nothing')) }
   await using limits = new RateLimits({ clock: systemClock })
   await using exchange = await openExchange(
@@ -78,7 +84,14 @@ async function ask(parent: PeerAddress, identity: Identity, digest: Digest, byte
     priority: 'interactive',
     signal,
   })
-  return await channel.fetchAny({ signal })
+  return await work(channel)
+}
+
+/** Asks one piece so. */
+async function ask(parent: PeerAddress, identity: Identity, digest: Digest, bytes: number, pass: Uint8Array) {
+  return await withChannel(parent, identity, { digest, bytes, pass }, (channel) =>
+    channel.fetchAny({ signal: AbortSignal.timeout(10_000) }),
+  )
 }
 
 async function filesUnder(directory: string): Promise<string[]> {
@@ -361,6 +374,35 @@ describe('a private blob', function () {
     // the same door opens to a right one: what was refused was the pass
     const given = await ask(await addressOf(holder), member, digest, blob.byteLength, passOf(member.peerId, soon))
     assert.ok(given !== undefined)
+  })
+
+  it('is no longer read by a host that is revoked, within 5 s, on channels that it has open', async function () {
+    needs(this, noRegistry)
+    await using registry = await aRegistry({ auth: 'basic' })
+    const { body, digest } = await pushed(registry, 10)
+    await using swarm = await aSwarm({ peers: 1 })
+    const [holder] = swarm.agents
+    await fetch(holder, registryRequest(registry.url, digest, ALICE))
+    const member = await newIdentity()
+    const right = {
+      task: digest as string as TaskId,
+      reader: member.peerId,
+      scope: `${registry.url}/team/app`,
+      expiresMs: Date.now() + PASS_MS,
+    }
+    const pass = signPass(right, swarm.supernode.identity.sign)
+    const parent = await addressOf(holder)
+    await withChannel(parent, member, { digest, bytes: body.byteLength, pass }, async (channel) => {
+      assert.ok((await channel.fetchAny({ signal: AbortSignal.timeout(10_000) })) !== undefined)
+      const data = join(swarm.directory, 'supernode')
+      const done = await runDarner(['supernode', 'revoke', member.peerId, '--data', data])
+      assert.equal(done.code, 0, done.stderr)
+      const sinceMs = performance.now()
+      await channel.closed
+      assert.ok(performance.now() - sinceMs < 5_000)
+      await assert.rejects(channel.fetchAny({ signal: AbortSignal.timeout(10_000) }))
+    })
+    await assert.rejects(ask(parent, member, digest, body.byteLength, pass), 'it is let in again with the same pass')
   })
 
   it('keeps apart what URLs with secrets in query or headers bring', async () => {
