@@ -168,7 +168,8 @@ function print(result: FileResult, alone: boolean): void {
         ),
       )
   }
-  if (failed && result.output.trim() !== '') console.log(indent(`output:\n${indent(result.output.trim())}`))
+  // a file that was asked for by name may have figures to tell
+  if ((failed || alone) && result.output.trim() !== '') console.log(indent(`output:\n${indent(result.output.trim())}`))
 }
 
 const indent = (text: string) => text.replaceAll(/^/gm, '     ')
