@@ -5,7 +5,8 @@
  *   npm test -- [--long] [--coverage] [--grep TEXT] [PATH…]      PATH: a file, a folder, or a part of a file's path
  *
  * A file that says `// long: why` in its first lines runs when it is named, or with `--long`. `--vm` is for the virtual machine
- * (deploy/vm): of all files only those that say `// vm: why`.
+ * (deploy/vm): of all files only those that say `// vm: why`, and nothing may skip. What the machine's mounts, network namespaces,
+ * rules and the run's processes are is listed before and compared after: a difference counts as failed.
  */
 import { spawn } from 'node:child_process'
 import { globSync, readFileSync, rmSync } from 'node:fs'
@@ -16,12 +17,17 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { setUp, TOOLS } from '../deploy/setup.ts'
 import { aJavaImage, aRedisImage, aSystemdImage, aSysvinitImage } from './fixtures/a-systemd-image.ts'
+import { changesSince, type Listing, listMachine, RUN_MARK } from './leftovers.ts'
 import type { TestRecord } from './run-file.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 /** The longest that one file may take; a file that needs more says `// deadline: 300 s` in its first lines. */
 const FILE_MS = 180_000
 const OUTPUT_TAIL = 16_384
+/** How long what a test has ended may take to be gone. */
+const GRACE_MS = 10_000
+/** Marks the processes of this run. */
+const RUN = `${process.pid}-${Date.now()}`
 /** Deadlines are this many times longer: for machines that are emulated. */
 const SLOW = Number(process.env.DARNER_TEST_SLOW ?? 1)
 
@@ -72,6 +78,7 @@ async function runFile(file: string, folder: string, { coverage, grep, signal }:
     env: {
       ...process.env,
       DARNER_TEST_RESULTS: results,
+      [RUN_MARK]: RUN,
       ...(coverage && { NODE_V8_COVERAGE: join(ROOT, 'coverage/tmp') }),
     },
   })
@@ -102,7 +109,7 @@ async function runFile(file: string, folder: string, { coverage, grep, signal }:
   clearTimeout(timer)
   signal.removeEventListener('abort', killGroup)
   killGroup()
-  const records = readRecords(results)
+  const records = readRecords(results).map(process.env.DARNER_TEST_VM === undefined ? (one) => one : skipFails)
   const ended = records.some((record) => record.kind === 'end')
   const why = late ? `killed after ${deadlineMs / 1000} s` : `ended early (${how})`
   const broken: TestRecord[] =
@@ -112,6 +119,11 @@ async function runFile(file: string, folder: string, { coverage, grep, signal }:
   // With --grep most files have none.
   const failures = grep !== undefined && ended ? [] : broken
   return { file, records: [...records, ...failures], output, ms: performance.now() - started }
+}
+
+/** In the virtual machine nothing that the mark promises may skip. */
+function skipFails(record: TestRecord): TestRecord {
+  return record.kind === 'skip' ? { ...record, kind: 'fail', text: `skipped: ${record.text}` } : record
 }
 
 function deadlineOf(file: string): number {
@@ -195,6 +207,23 @@ async function runAll(
   return results
 }
 
+/** The machine after the tests as if it were a file: it fails with what differs from before them. */
+async function checkMachine(before: Listing): Promise<FileResult> {
+  const started = performance.now()
+  const changes = await changesSince(before, RUN, { graceMs: GRACE_MS * SLOW })
+  const compared = [...before].flatMap(([command, lines]) => (lines === undefined ? [] : [command.split(' -')[0]]))
+  const not = [...before].flatMap(([command, lines]) => (lines === undefined ? [command.split(' -')[0]] : []))
+  const title = 'is after the tests as it was before them'
+  const records: TestRecord[] = changes.length === 0 ? [] : [{ kind: 'fail', title, ms: 0, text: changes.join('\n') }]
+  const result = { file: 'this machine', records, output: '', ms: performance.now() - started }
+  if (changes.length > 0) print(result, false)
+  else
+    console.log(
+      `this machine ${title}, by ${compared.join(', ')}${not.length === 0 ? '' : `; not to be had: ${not.join(', ')}`}`,
+    )
+  return result
+}
+
 async function reportCoverage(): Promise<void> {
   const c8 = spawn(
     process.execPath,
@@ -237,6 +266,7 @@ async function main(): Promise<number> {
     console.log(`not installed (${setup.reason}): ${setup.missing.map((tool) => tool.debian).join(', ')}`)
   if (options.coverage) rmSync(join(ROOT, 'coverage'), { recursive: true, force: true })
   const folder = await mkdtemp(join(tmpdir(), 'darner-test-'))
+  const before = await listMachine(RUN)
   const prepared = prepare(files)
   try {
     const alone = files.length === 1
@@ -249,13 +279,14 @@ async function main(): Promise<number> {
     )
     await prepared
     const staged = await runAll(files.filter(needsStage), 2, folder, options, alone)
+    const machine = ending.signal.aborted ? [] : [await checkMachine(before)]
     if (options.coverage) await reportCoverage()
     const long =
       values.long === true || vm || positionals.length > 0
         ? []
         : select([], { long: true, vm }).filter((file) => headOf(file, 'long') !== undefined)
     for (const file of long) console.log(`left out, runs with --long: ${file}: ${headOf(file, 'long')}`)
-    return summary([...plain, ...staged], performance.now() - started, ending.signal)
+    return summary([...plain, ...staged, ...machine], performance.now() - started, ending.signal)
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
@@ -269,11 +300,12 @@ function summary(results: readonly FileResult[], ms: number, signal: AbortSignal
   }
   console.log('')
   for (const [reason, count] of reasons) console.log(`skipped ${count}: ${reason}`)
-  const slow = results.toSorted((a, b) => b.ms - a.ms).slice(0, 5)
-  if (results.length > 1)
+  const files = results.filter(({ file }) => file.startsWith('test/'))
+  const slow = files.toSorted((a, b) => b.ms - a.ms).slice(0, 5)
+  if (files.length > 1)
     console.log(`slowest: ${slow.map(({ file, ms: took }) => `${file} ${(took / 1000).toFixed(1)} s`).join(', ')}`)
   if (signal.aborted) console.log('interrupted')
-  console.log(`${results.length} files in ${(ms / 1000).toFixed(1)} s`)
+  console.log(`${files.length} files in ${(ms / 1000).toFixed(1)} s`)
   const [passed, failed, skipped] = (['pass', 'fail', 'skip'] as const).map((kind) => countOf(results, kind))
   console.log(`${passed} passed, ${failed} failed${skipped ? `, ${skipped} skipped` : ''}`)
   if (signal.aborted) return 130
