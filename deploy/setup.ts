@@ -52,6 +52,7 @@ export const TOOLS = [
   { debian: 'attr', program: 'setfattr', why: 'sets extended attributes in test layers' },
   { debian: 'busybox-static', program: 'busybox', why: 'the smallest image that has a shell' },
   { debian: 'curl', program: 'curl', why: 'compares what darner fetched with what curl fetches' },
+  { debian: 'radosgw', program: 'radosgw', why: 'an S3 server that checks signatures' },
   { debian: 'ca-certificates', program: '/etc/ssl/certs/ca-certificates.crt', why: 'lets https origins be checked' },
 ] as const satisfies readonly Tool[]
 

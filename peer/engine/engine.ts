@@ -2,6 +2,7 @@
  * The peer's engine: one running fetch per blob, shared by its readers. The swarm first; straight from the origin only when no
  * supernode can be asked, after a bounded wait and with the reason on record.
  */
+import { isDeepStrictEqual } from 'node:util'
 import PQueue from 'p-queue'
 import type { Clock, Random } from '../../src/base/clock.ts'
 import { asDarnerError, DarnerError, isDarnerError } from '../../src/base/errors.ts'
@@ -77,6 +78,8 @@ export class Engine implements ContentSource, AsyncDisposable {
   readonly #options: EngineOptions
   readonly #parts: EngineParts
   readonly #running = new Map<string, Promise<Running>>()
+  /** What began each of them: others with the same credential may have what it brings. */
+  readonly #begunBy = new WeakMap<Promise<Running>, ContentRequest>()
   readonly #work = new Set<Promise<unknown>>()
   /** Reads at origins by this host alone. */
   readonly #straights = new PQueue({ concurrency: MAX_STRAIGHT })
@@ -115,6 +118,10 @@ export class Engine implements ContentSource, AsyncDisposable {
     const key = request.digest ?? `${request.origin.kind} ${JSON.stringify(request.origin)}`
     for (;;) {
       const known = this.#running.get(key)
+      if (known !== undefined) {
+        const joins = await this.#mayJoin(known, request, signal)
+        if (!joins || this.#running.get(key) !== known) continue
+      }
       const running = await abortable(known ?? this.#begin(key, request, supernodeMs), signal)
       // a fetch that its last reader just left is over: begin again
       if (running.readers < 0) continue
@@ -166,6 +173,29 @@ export class Engine implements ContentSource, AsyncDisposable {
     return new OpenContent({ stored, fetching: undefined, release: async () => lease[Symbol.dispose]() })
   }
 
+  /**
+   * A URL's content has no digest that its reader could know: who asks with another credential than the running fetch is judged
+   * by the origin first, as it would be when it came alone. False once that fetch is over, for hosts that ask no origin. Throws
+   * the refusal.
+   */
+  async #mayJoin(running: Promise<Running>, request: ContentRequest, signal: AbortSignal): Promise<boolean> {
+    const { origin, digest, credential, fromOrigin = this.#options.fromOrigin } = request
+    if (digest !== undefined || isDeepStrictEqual(this.#begunBy.get(running)?.credential, credential)) return true
+    if (fromOrigin !== 'never') {
+      await this.#parts.origin.stat({ origin }, { credential, signal })
+      return true
+    }
+    const over = running.then(({ whole }) => whole)
+    await abortable(
+      over.then(
+        () => {},
+        () => {},
+      ),
+      signal,
+    )
+    return false
+  }
+
   #begin(key: string, request: ContentRequest, supernodeMs?: number): Promise<Running> {
     if (this.#running.size >= this.#options.maxRunning) {
       throw new DarnerError(
@@ -176,6 +206,7 @@ export class Engine implements ContentSource, AsyncDisposable {
     }
     const starting = this.#start(key, request, supernodeMs)
     this.#running.set(key, starting)
+    this.#begunBy.set(starting, request)
     starting.catch(() => {
       if (this.#running.get(key) === starting) this.#running.delete(key)
     })

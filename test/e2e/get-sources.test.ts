@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { describe, it } from 'mocha'
@@ -7,11 +7,12 @@ import { runProgram } from '../../src/cli/program.ts'
 import { digestOf } from '../../src/oci/digest.ts'
 import { MEDIA } from '../../src/oci/media-types.ts'
 import { aDir } from '../fixtures/a-dir.ts'
+import { aRadosGateway, GATEWAY_PROGRAMS } from '../fixtures/a-rados-gateway.ts'
 import { aRegistry, REGISTRY_USER, type Registry } from '../fixtures/a-registry.ts'
 import { aSwarm } from '../fixtures/a-swarm.ts'
 import { randomBody } from '../fixtures/an-image.ts'
 import { anOrigin, type TestOrigin } from '../fixtures/an-origin.ts'
-import { anS3, BUCKET } from '../fixtures/an-s3.ts'
+import { anS3, BUCKET, type TestS3 } from '../fixtures/an-s3.ts'
 import { needs } from '../fixtures/needs.ts'
 
 const KIB = 1024
@@ -126,16 +127,17 @@ describe('darner get oci://', function () {
 describe('darner get s3://', function () {
   this.timeout(180_000)
 
-  it('brings an object and all below a prefix, with an agent and alone', async () => {
-    await using s3 = await anS3()
+  const files = {
+    'set/a b.bin': body,
+    'set/deep/c+d.bin': randomBody(73, 70 * KIB),
+    'set/é': randomBody(74, 10),
+    other: body,
+  }
+
+  /** One object and a tree, with an agent and alone. */
+  async function bringsAll(s3: TestS3): Promise<void> {
     await using swarm = await aSwarm({ peers: 1 })
     await using dir = await aDir()
-    const files = {
-      'set/a b.bin': body,
-      'set/deep/c+d.bin': randomBody(73, 70 * KIB),
-      'set/é': randomBody(74, 10),
-      other: body,
-    }
     for (const [key, bytes] of Object.entries(files)) await s3.put(key, bytes)
     for (const [number, env] of [s3.env, { ...s3.env, ...socket(swarm, 0) }].entries()) {
       const out = join(dir.path, `out-${number}`)
@@ -151,6 +153,41 @@ describe('darner get s3://', function () {
     const absent = await get([`s3://${BUCKET}/absent`, '-o', join(dir.path, 'x')], s3.env)
     assert.equal(absent.code, 1)
     assert.doesNotMatch(absent.err, /Signature|S3RVER/)
+  }
+
+  it('brings an object and all below a prefix, with an agent and alone', async () => {
+    await using s3 = await anS3()
+    await bringsAll(s3)
+  })
+
+  it('does so at a server that checks signatures', async function () {
+    needs(this, { programs: GATEWAY_PROGRAMS })
+    await using s3 = await aRadosGateway()
+    await bringsAll(s3)
+  })
+
+  it('gets nothing from such a server with another secret, or none, also where the swarm has it', async function () {
+    needs(this, { programs: GATEWAY_PROGRAMS })
+    await using s3 = await aRadosGateway()
+    await using swarm = await aSwarm({ peers: 2 })
+    await using dir = await aDir()
+    await s3.put('private', body)
+    const out = join(dir.path, 'out')
+    const args = [`s3://${BUCKET}/private`, '-o', out, '--no-resume', '-q']
+    const held = await get(args, { ...s3.env, ...socket(swarm, 0) })
+    assert.equal(held.code, 0, held.err)
+    await rm(out)
+    const { AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, ...anonymous } = s3.env
+    const other = { ...s3.env, AWS_SECRET_ACCESS_KEY: `${AWS_SECRET_ACCESS_KEY}x` }
+    const unknown = { ...s3.env, AWS_ACCESS_KEY_ID: `${AWS_ACCESS_KEY_ID}x` }
+    for (const [who, keys] of Object.entries({ other, unknown, anonymous })) {
+      for (const way of [{}, socket(swarm, 0), socket(swarm, 1)]) {
+        const { code, err } = await get(args, { ...keys, ...way })
+        assert.equal(code, 1, `${who} ${JSON.stringify(way)} ${err}`)
+        assert.match(err, /403|may not|refus|denied|rights/i)
+        await assert.rejects(readFile(out), { code: 'ENOENT' })
+      }
+    }
   })
 })
 

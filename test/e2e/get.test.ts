@@ -46,6 +46,42 @@ describe('darner get', () => {
     assert.deepEqual((await readdir(out.path)).sort(), ['cold', 'warm'])
   })
 
+  it("brings nothing by another's credential while the agent fetches the same URL", async () => {
+    await using origin = await anOrigin()
+    await using swarm = await aSwarm({ peers: 1 })
+    await using out = await aDir()
+    const body = randomBody(24, 5 * MIB)
+    const { promise: until, resolve: goOn } = Promise.withResolvers<void>()
+    const good = `Basic ${Buffer.from('one:right').toString('base64')}`
+    const also = `Basic ${Buffer.from('two:right').toString('base64')}`
+    origin.at('/file', (request) =>
+      [good, also].includes(request.headers.authorization ?? '')
+        ? { body, headers, pauseAfter: MIB, until }
+        : { status: 403 },
+    )
+    const socket = join(swarm.directory, 'agent-0.sock')
+    const by = (name: string, ...more: string[]) =>
+      get([`${origin.url}/file`, '-o', join(out.path, name), '--quiet', ...more], socket)
+    const first = by('first', '-H', `Authorization: ${good}`)
+    while (origin.sent === 0) await new Promise((resolve) => setImmediate(resolve))
+    const wrong = `Authorization: Basic ${Buffer.from('one:wrong').toString('base64')}`
+    for (const more of [[], ['-H', wrong]]) {
+      const { code, stderr } = await by('stranger', ...more)
+      assert.equal(code, 1)
+      assert.match(stderr, /403/)
+    }
+    // asks no origin itself, so it waits for a supernode's word on its own credential
+    const waiting = by('waiting', '--from-origin', 'never', '-H', wrong)
+    const second = by('second', '-H', `Authorization: ${also}`)
+    while (!origin.requests.some((request) => request.headers.authorization === also))
+      await new Promise((resolve) => setImmediate(resolve))
+    goOn()
+    for (const { code, stderr } of await Promise.all([first, second])) assert.equal(code, 0, stderr)
+    assert.match((await waiting).stderr, /403/)
+    assert.deepEqual((await readdir(out.path)).sort(), ['first', 'second'])
+    for (const name of ['first', 'second']) assert.equal(digestOf(await readFile(join(out.path, name))), digestOf(body))
+  })
+
   it('leaves the old file alone when the blob is another than was named', async () => {
     await using origin = await anOrigin()
     await using swarm = await aSwarm({ peers: 1 })
