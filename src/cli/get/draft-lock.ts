@@ -1,27 +1,26 @@
 /** Who writes a draft now: a link that names its process, made and taken over in one step each, and worth nothing once that ended. */
-import { readFileSync, readlinkSync } from 'node:fs'
-import { readlink, rename, symlink, unlink } from 'node:fs/promises'
+import { readFileSync, readlinkSync, renameSync, symlinkSync, unlinkSync } from 'node:fs'
 import { systemCode } from '../../base/errors.ts'
 
 export interface DraftLock {
-  release(): Promise<void>
+  release(): void
 }
 
 /** Undefined while another process that lives holds it, or one of another host may. Throws system errors of the folder. */
-export async function takeDraft(path: string): Promise<DraftLock | undefined> {
+export function takeDraft(path: string): DraftLock | undefined {
   const own = ownName()
   for (let tries = 0; tries < 8; tries++) {
     try {
-      await symlink(own, path)
-      return { release: () => unlink(path).catch(() => {}) }
+      symlinkSync(own, path)
+      return { release: () => drop(path) }
     } catch (error) {
       if (systemCode(error) !== 'EEXIST') throw error
     }
-    const holder = await readlink(path).catch(() => undefined)
+    const holder = holderOf(path)
     if (holder === undefined) continue
     if (!isOver(holder)) return undefined
-    const taken = await takeOver(path, holder, own)
-    if (taken !== undefined) return taken ? { release: () => unlink(path).catch(() => {}) } : undefined
+    const taken = takeOver(path, holder, own)
+    if (taken !== undefined) return taken ? { release: () => drop(path) } : undefined
   }
   return undefined
 }
@@ -30,22 +29,38 @@ export async function takeDraft(path: string): Promise<DraftLock | undefined> {
  * Puts our link in place of one whose process has ended: one process at a time, by a link of its own per dead holder, so that
  * none takes away what another has just got. False while another does so; undefined when the holder has changed.
  */
-async function takeOver(path: string, holder: string, own: string): Promise<boolean | undefined> {
+function takeOver(path: string, holder: string, own: string): boolean | undefined {
   const turn = `${path}-${holder}`
   try {
-    await symlink(own, turn)
+    symlinkSync(own, turn)
   } catch (error) {
     if (systemCode(error) === 'EEXIST') return false
     throw error
   }
   try {
-    if ((await readlink(path).catch(() => undefined)) !== holder) return undefined
+    if (holderOf(path) !== holder) return undefined
     const fresh = `${path}-${process.pid}`
-    await symlink(own, fresh)
-    await rename(fresh, path)
+    symlinkSync(own, fresh)
+    renameSync(fresh, path)
     return true
   } finally {
-    await unlink(turn)
+    unlinkSync(turn)
+  }
+}
+
+function holderOf(path: string): string | undefined {
+  try {
+    return readlinkSync(path)
+  } catch {
+    return undefined // ENOENT: released just now
+  }
+}
+
+function drop(path: string): void {
+  try {
+    unlinkSync(path)
+  } catch {
+    // ENOENT: somebody took it away, and it is gone all the same
   }
 }
 

@@ -1,12 +1,9 @@
 /** Brings one content to where it is wanted: through the agent, or by this command alone where that can't be, saying so. */
-import { createReadStream } from 'node:fs'
-import { stat } from 'node:fs/promises'
-import { setTimeout } from 'node:timers/promises'
 import { type Code, DarnerError, isDarnerError } from '../../base/errors.ts'
 import type { GetSummary } from '../../wire/get-frames.ts'
 import type { CommandContext } from '../context.ts'
 import { fetchFromAgent } from './from-agent.ts'
-import { openTarget } from './open-target.ts'
+import { openTarget, seenAt } from './open-target.ts'
 import { aloneBecause, type Order, type Ways } from './order.ts'
 import { type Display, goingOn, type Show } from './show.ts'
 import type { Target } from './target.ts'
@@ -72,6 +69,7 @@ async function throughAgent(
       const changed = isDarnerError(error, 'ORIGIN_CHANGED') && tries < AGENT_TRIES
       if (!changed && (!isDarnerError(error) || !error.facts.retry || retries-- <= 0)) throw error
       display.say(goingOn(error, 'once more'))
+      const { setTimeout } = await import('node:timers/promises')
       await setTimeout(AGENT_PAUSE_MS * tries, undefined, { signal: context.signal })
     }
   }
@@ -123,8 +121,9 @@ async function toldTime(order: Order, ways: Ways, { context, display }: FetchPar
 async function alreadyHere(order: Order, output: string, ways: Ways): Promise<GetSummary | undefined> {
   const { digest } = order
   if (digest === undefined || !ways.resume || ways.range !== undefined || output === '-') return undefined
-  const seen = await stat(output).catch(() => undefined)
+  const seen = seenAt(output)
   if (seen?.isFile() !== true || (order.bytes !== undefined && order.bytes !== seen.size)) return undefined
+  const { createReadStream } = await import('node:fs')
   const { algorithmOf, Digester, isDigest } = await import('../../oci/digest.ts')
   if (!isDigest(digest)) return undefined
   const started = performance.now()

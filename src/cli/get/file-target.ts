@@ -1,10 +1,27 @@
 /**
  * A file: written beside its name and renamed when whole. The draft has one name per target, so that a killed run leaves what the
  * next one can go on with; one process at a time has it, others write drafts of their own that nobody goes on with.
+ *
+ * All calls wait in place: the command does nothing else meanwhile, and Node's promises for files cost each start 5 ms.
  */
 
-import { constants, ftruncateSync, writeSync } from 'node:fs'
-import { type FileHandle, lstat, open, readFile, realpath, rename, stat, unlink } from 'node:fs/promises'
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  ftruncateSync,
+  futimesSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { DarnerError, systemCode } from '../../base/errors.ts'
 import type { Version } from '../../contracts/origin.ts'
@@ -16,10 +33,10 @@ import type { Target } from './target.ts'
 const MAX_NAME_BYTES = 200
 
 interface Draft {
-  readonly file: FileHandle
+  readonly fd: number
   readonly part: string
   /** Chunk hashes; undefined for a draft that no later run goes on with. */
-  readonly notes: { readonly file: FileHandle; readonly path: string } | undefined
+  readonly notes: { readonly fd: number; readonly path: string } | undefined
   readonly lock: DraftLock | undefined
 }
 
@@ -41,20 +58,20 @@ export class FileTarget implements Target {
 
   /** `name` must be no directory; a link is followed, and what it leads to replaced. Throws BAD_ARGUMENT where nothing can be written. */
   static async open(name: string): Promise<FileTarget> {
-    const path = await realpath(name).catch(() => resolve(name))
-    return await saying(name, 'BAD_ARGUMENT', async () => new FileTarget(name, path, await openDraft(path)))
+    const path = orElse(resolve(name), () => realpathSync(name))
+    return saying(name, 'BAD_ARGUMENT', () => new FileTarget(name, path, openDraft(path)))
   }
 
   get fd(): number {
-    return this.#draft.file.fd
+    return this.#draft.fd
   }
 
   async kept(key: string, seen: (bytes: Uint8Array) => void): Promise<{ bytes: number; version: Version } | undefined> {
     const { notes } = this.#draft
     if (notes === undefined) return undefined
-    const { size } = await notes.file.stat()
+    const { size } = fstatSync(notes.fd)
     if (size === 0 || size > MAX_NOTES_BYTES) return undefined
-    const known = parseNotes(await readFile(notes.path, 'utf8'))
+    const known = parseNotes(readFileSync(notes.path, 'utf8'))
     if (known === undefined || known.note.key !== key) return undefined
     const chunks = checkChunks(this.fd, known.hashes, seen)
     const bytes = chunks * CHUNK_BYTES
@@ -66,14 +83,14 @@ export class FileTarget implements Target {
     const { notes } = this.#draft
     this.#at = hashes.length * CHUNK_BYTES
     this.#notes = undefined
-    await saying(this.name, 'COMMAND_FAILED', async () => {
+    saying(this.name, 'COMMAND_FAILED', () => {
       ftruncateSync(this.fd, this.#at)
       if (notes === undefined) return
-      ftruncateSync(notes.file.fd, 0)
+      ftruncateSync(notes.fd, 0)
       if (note === undefined) return
       const text = [JSON.stringify(note), ...hashes].join('\n')
-      writeSync(notes.file.fd, `${text}\n`)
-      this.#notes = new DraftNotes(notes.file.fd)
+      writeSync(notes.fd, `${text}\n`)
+      this.#notes = new DraftNotes(notes.fd)
     })
   }
 
@@ -90,12 +107,12 @@ export class FileTarget implements Target {
   }
 
   async finish({ mtimeMs }: { mtimeMs: number | undefined }): Promise<void> {
-    const { file, part } = this.#draft
-    await saying(this.name, 'COMMAND_FAILED', async () => {
-      const old = await stat(this.#path).catch(() => undefined)
-      if (old?.isFile()) await takeAfter(file, old)
-      if (mtimeMs !== undefined) await file.utimes(new Date(), new Date(mtimeMs))
-      await rename(part, this.#path)
+    const { fd, part } = this.#draft
+    saying(this.name, 'COMMAND_FAILED', () => {
+      const old = orElse(undefined, () => statSync(this.#path, { throwIfNoEntry: false }))
+      if (old?.isFile()) takeAfter(fd, old)
+      if (mtimeMs !== undefined) futimesSync(fd, new Date(), new Date(mtimeMs))
+      renameSync(part, this.#path)
     })
     this.#done = true
   }
@@ -105,36 +122,36 @@ export class FileTarget implements Target {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const { file, part, notes, lock } = this.#draft
+    const { fd, part, notes, lock } = this.#draft
     const stays = this.#keep && !this.#done
-    await file.close()
-    await notes?.file.close()
-    if (!this.#done && !stays) await unlink(part).catch(() => {})
-    if (notes !== undefined && !stays) await unlink(notes.path).catch(() => {})
-    await lock?.release()
+    closeSync(fd)
+    if (notes !== undefined) closeSync(notes.fd)
+    if (!this.#done && !stays) orElse(undefined, () => unlinkSync(part))
+    if (notes !== undefined && !stays) orElse(undefined, () => unlinkSync(notes.path))
+    lock?.release()
   }
 }
 
-async function openDraft(path: string): Promise<Draft> {
+function openDraft(path: string): Draft {
   const base = basename(path)
   const short = Buffer.byteLength(base) > MAX_NAME_BYTES ? digestOf(base) : base
   const stem = join(dirname(path), `.${short}.darner`)
-  const lock = await takeDraft(`${stem}-lock`)
+  const lock = takeDraft(`${stem}-lock`)
   if (lock === undefined) {
     const part = `${stem}-${process.pid}`
-    return { file: await ownFile(part), part, notes: undefined, lock: undefined }
+    return { fd: ownFile(part), part, notes: undefined, lock: undefined }
   }
-  const [part, path2] = [`${stem}-part`, `${stem}-sums`]
+  const [part, sums] = [`${stem}-part`, `${stem}-sums`]
   try {
-    const file = await ownFile(part)
+    const fd = ownFile(part)
     try {
-      return { file, part, notes: { file: await ownFile(path2, constants.O_APPEND), path: path2 }, lock }
+      return { fd, part, notes: { fd: ownFile(sums, constants.O_APPEND), path: sums }, lock }
     } catch (error) {
-      await file.close()
+      closeSync(fd)
       throw error
     }
   } catch (error) {
-    await lock.release()
+    lock.release()
     throw error
   }
 }
@@ -144,33 +161,42 @@ function digestOf(text: string): string {
 }
 
 /** Opens or makes a file that is ours alone: no link that somebody put there, no second name, no other owner. */
-async function ownFile(path: string, more = 0): Promise<FileHandle> {
+function ownFile(path: string, more = 0): number {
   const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants
-  const seen = await lstat(path).catch(() => undefined)
+  const seen = orElse(undefined, () => lstatSync(path, { throwIfNoEntry: false }))
   if (seen !== undefined) {
     if (seen.isFile() && seen.nlink === 1 && seen.uid === process.geteuid?.()) {
-      const file = await open(path, O_RDWR | O_NOFOLLOW | more)
-      const { dev, ino } = await file.stat()
-      if (dev === seen.dev && ino === seen.ino) return file
-      await file.close()
+      const fd = openSync(path, O_RDWR | O_NOFOLLOW | more)
+      const { dev, ino } = fstatSync(fd)
+      if (dev === seen.dev && ino === seen.ino) return fd
+      closeSync(fd)
     }
-    await unlink(path)
+    unlinkSync(path)
   }
-  return await open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | more, 0o666)
+  return openSync(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | more, 0o666)
 }
 
 /** As a program that writes into the old file would leave it: its mode and, where this process may, its owner. */
-async function takeAfter(file: FileHandle, old: { mode: number; uid: number; gid: number }): Promise<void> {
-  const now = await file.stat()
+function takeAfter(fd: number, old: { mode: number; uid: number; gid: number }): void {
+  const now = fstatSync(fd)
   // EPERM: then the new file is this user's own
-  if (now.uid !== old.uid || now.gid !== old.gid) await file.chown(old.uid, old.gid).catch(() => {})
+  if (now.uid !== old.uid || now.gid !== old.gid) orElse(undefined, () => fchownSync(fd, old.uid, old.gid))
   // set-user-ID and its like were given to other bytes
-  await file.chmod(old.mode & 0o777)
+  fchmodSync(fd, old.mode & 0o777)
 }
 
-async function saying<T>(name: string, code: 'BAD_ARGUMENT' | 'COMMAND_FAILED', work: () => Promise<T>): Promise<T> {
+/** What `work` returns, or `other` where the system refuses it. */
+function orElse<T>(other: T, work: () => T): T {
   try {
-    return await work()
+    return work()
+  } catch {
+    return other
+  }
+}
+
+function saying<T>(name: string, code: 'BAD_ARGUMENT' | 'COMMAND_FAILED', work: () => T): T {
+  try {
+    return work()
   } catch (error) {
     throw written(name, code, error)
   }

@@ -1,9 +1,8 @@
 /** From a name on the command line to where the bytes go. */
-import { stat } from 'node:fs/promises'
+import { type Stats, statSync } from 'node:fs'
 import { DarnerError } from '../../base/errors.ts'
 import type { CommandContext } from '../context.ts'
 import { FileTarget } from './file-target.ts'
-import { StreamTarget } from './stream-target.ts'
 import type { Target } from './target.ts'
 
 /** `-` is stdout; a device, pipe or socket is written to, never replaced. Throws BAD_ARGUMENT. */
@@ -11,9 +10,23 @@ export async function openTarget(
   name: string,
   { stdout, signal }: Pick<CommandContext, 'stdout' | 'signal'>,
 ): Promise<Target> {
-  if (name === '-') return new StreamTarget('standard output', stdout, { own: false, signal })
-  const seen = await stat(name).catch(() => undefined)
+  if (name === '-') {
+    const { StreamTarget } = await import('./stream-target.ts')
+    return new StreamTarget('standard output', stdout, { own: false, signal })
+  }
+  const seen = seenAt(name)
   if (seen?.isDirectory())
     throw new DarnerError('BAD_ARGUMENT', `cannot write ${name}: it is a directory`, { way: 'name a file in it' })
-  return seen === undefined || seen.isFile() ? await FileTarget.open(name) : StreamTarget.open(name, { signal })
+  if (seen === undefined || seen.isFile()) return await FileTarget.open(name)
+  const { StreamTarget } = await import('./stream-target.ts')
+  return StreamTarget.open(name, { signal })
+}
+
+/** What is under the name; undefined where nothing is, or nothing that may be looked at. */
+export function seenAt(name: string): Stats | undefined {
+  try {
+    return statSync(name)
+  } catch {
+    return undefined // ENOENT: it is made; EACCES: making it says so
+  }
 }

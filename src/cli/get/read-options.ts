@@ -1,5 +1,5 @@
 /** From parsed flags to {@link Ways}, request headers and where to write; everything that is wrong with them is said here. */
-import { readFile } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
 import { DarnerError, systemCode } from '../../base/errors.ts'
 import { parseRate } from '../../config/units.ts'
 import type { Credential } from '../../task/origin.ts'
@@ -10,7 +10,7 @@ type Options = Readonly<Record<string, unknown>>
 /** Throws BAD_ARGUMENT. */
 export async function readWays(options: Options): Promise<Ways> {
   const insecure = options.insecure === true
-  const ca = typeof options.cacert === 'string' ? await pemOf(options.cacert) : undefined
+  const ca = typeof options.cacert === 'string' ? pemOf(options.cacert) : undefined
   const ways: Ways = {
     range: typeof options.range === 'string' ? rangeOf(options.range) : undefined,
     rateBytesPerSec: typeof options.limitRate === 'string' ? rateOf(options.limitRate) : undefined,
@@ -60,9 +60,9 @@ function rateOf(text: string): number {
   return rate
 }
 
-async function pemOf(path: string): Promise<string> {
+function pemOf(path: string): string {
   try {
-    return await readFile(path, 'utf8')
+    return readFileSync(path, 'utf8')
   } catch (error) {
     throw new DarnerError('BAD_ARGUMENT', `--cacert ${path}: it cannot be read (${systemCode(error)})`, {
       cause: error,
