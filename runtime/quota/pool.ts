@@ -11,6 +11,7 @@ import { DiskQuota } from '../../src/wire/rich-api.ts'
 import { runProgram } from '../shim/program.ts'
 import { PROBE_QUOTA, whyNoLimit } from './fill.ts'
 import { readJson, writeJson } from './json-file.ts'
+import { attachLoop } from './loop.ts'
 
 const Settings = Type.Object({ version: Type.Literal(1), bytes: Type.Integer({ minimum: 1 }) })
 type Settings = Static<typeof Settings>
@@ -178,7 +179,9 @@ async function format(file: string, fileBytes: number, { inodes }: DiskQuota, si
 }
 
 async function mountFile(file: string, target: string, signal: AbortSignal): Promise<void> {
-  const done = await runProgram('mount', ['-t', 'ext4', '-o', 'loop,discard', file, target], { signal })
+  using device = attachLoop(file)
+  const [source, options] = device ? [device.path, 'discard'] : [file, 'loop,discard']
+  const done = await runProgram('mount', ['-t', 'ext4', '-o', options, source, target], { signal })
   if (done.code !== 0) throw new DarnerError('MOUNT_FAILED', `mounting ${file}: ${done.stderr.trim().slice(-500)}`)
 }
 

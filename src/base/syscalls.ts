@@ -123,9 +123,9 @@ export function openBelow(dir: number, path: Path, flags: number, resolve: numbe
   return check(native.openat2(NUMBER.openat2, dir, z(path), how, how.byteLength), 'openat2', path)
 }
 
-/** ioctl(2) with a structure that the kernel reads, or writes in place. */
-export function ioctl(fd: number, request: number, data: Uint8Array, name: string): void {
-  check(native.ioctl(fd, request, data), 'ioctl', name)
+/** ioctl(2) with a structure that the kernel reads, or writes in place; what it returns. */
+export function ioctl(fd: number, request: number, data: Uint8Array, name: string): number {
+  return check(native.ioctl(fd, request, data), 'ioctl', name)
 }
 
 export function mkdirAt(dir: number, name: Path, mode: number): void {

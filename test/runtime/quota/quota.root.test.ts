@@ -79,6 +79,19 @@ describe('disk quota by a pool of files', function () {
     assert.equal((await quotas.view()).promisedBytes, 0)
   })
 
+  it('goes round the page cache of the host, where the file system below can', async () => {
+    await using dir = await aDir()
+    await using engine = await aRichEngine({ dir: dir.path, runtime: 'crun', images: { debian: { tree } } })
+    await engine.runtime.quotas.initPool(64 * MIB, { signal: never })
+    const id = await up(engine)
+    const rows = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').map((row) => row.split(' '))
+    const row = rows.find((words) => words[4] === join(dir.path, 'rootfs', id, 'rw'))
+    const [, device] = /\/dev\/(loop\d+)/.exec(row?.join(' ') ?? '') ?? []
+    const of = (name: string) => readFile(`/sys/block/${device}/loop/${name}`, 'utf8')
+    assert.match(await of('backing_file'), new RegExp(`${id}\\.ext4`))
+    assert.deepEqual([await of('dio'), await of('autoclear')], ['1\n', '1\n'])
+  })
+
   it('promises no more than the pool has', async () => {
     await using dir = await aDir()
     await using engine = await aRichEngine({ dir: dir.path, runtime: 'crun', images: { debian: { tree } } })
