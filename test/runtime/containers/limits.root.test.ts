@@ -61,6 +61,23 @@ for (const runtime of ['runc', 'crun']) {
       assert.equal(told.filter((one) => one === 'oom').length, 1)
     })
 
+    it('tells of a process that is ended for memory beside the first, which goes on', async () => {
+      await using dir = await aDir()
+      const tree = await aBusyboxTree(dir.path)
+      await using engine = await aRichEngine({ dir: dir.path, runtime, images: { box: { tree } } })
+      const resources = { memoryBytes: 32 * MIB, memorySwapBytes: 32 * MIB }
+      const command = ['sh', '-c', 'dd if=/dev/zero of=/dev/null bs=200M count=1; echo "ended $?"; exec sleep 100000']
+      const id = await up(engine, { command, resources })
+      for await (const event of engine.runtime.events.read({ sinceMs: 0, signal: never })) {
+        if (event.action !== 'oom') continue
+        assert.deepEqual([event.id, event.attributes.kills], [id, '1'])
+        break
+      }
+      const { status, oomKills } = engine.runtime.containers.inspect(id)
+      assert.deepEqual([status, oomKills], ['running', 1])
+      assert.match(await engine.logOf(id), /^ended 137$/m)
+    })
+
     it('holds the CPU back, and again when the limit is changed under way', async () => {
       await using dir = await aDir()
       const tree = await aBusyboxTree(dir.path)
@@ -69,11 +86,23 @@ for (const runtime of ['runc', 'crun']) {
         command: ['sh', '-c', 'while :; do :; done'],
         resources: { nanoCpus: 100_000_000 },
       })
-      const throttled = async () => numberOf(await cgroupFile(id, 'cpu.stat', ['cpu', 'cpu.stat']), 'nr_throttled')
+      const statistics = () => cgroupFile(id, 'cpu.stat', ['cpu', 'cpu.stat'])
+      const throttled = async () => numberOf(await statistics(), 'nr_throttled')
       const until = async (more: number) => {
         while ((await throttled()) <= more) await new Promise((resolve) => setTimeout(resolve, 50))
       }
       await until(0)
+      const measured = async () => {
+        const text = await statistics()
+        const used =
+          numberOf(text, 'usage_usec') || Number(await cgroupFile(id, '', ['cpuacct', 'cpuacct.usage'])) / 1000
+        return { periods: numberOf(text, 'nr_periods'), used }
+      }
+      const first = await measured()
+      await until((await throttled()) + 20)
+      const last = await measured()
+      const share = (last.used - first.used) / (last.periods - first.periods) / 100_000
+      assert.ok(share < 0.15, `it took ${share.toFixed(3)} of a CPU, of which it may have 0.1`)
       const quota = async () => (await cgroupFile(id, 'cpu.max', ['cpu', 'cpu.cfs_quota_us'])).trim().split(' ')[0]
       assert.equal(await quota(), '10000')
       await engine.runtime.containers.update(id, { resources: { nanoCpus: 50_000_000 } }, { signal: never })

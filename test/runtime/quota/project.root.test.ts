@@ -125,13 +125,16 @@ for (const kind of ['ext4', 'xfs'] as const) {
       assert.deepEqual(containers.entry(id).record.request.diskQuota, { bytes: 32 * MIB, inodes: 1000 })
     })
 
-    it('keeps a volume to its size, which its writers see', async () => {
+    it('keeps a volume to its size and its files, which its writers see, and another volume apart', async () => {
       await using disk = await aQuotaDisk(kind)
       await using images = await aDir()
       const tree = await aBusyboxTree(images.path)
       await using engine = await aRichEngine({ dir: disk.path, runtime: 'crun', images: { box: { tree } } })
-      const mounts = [{ type: 'volume', source: 'full', target: '/data' }]
-      const id = await up(engine, { mounts, volumeQuotas: { '/data': QUOTA } })
+      const mounts = [
+        { type: 'volume', source: 'full', target: '/data' },
+        { type: 'volume', source: 'beside', target: '/beside' },
+      ]
+      const id = await up(engine, { mounts, volumeQuotas: { '/data': QUOTA, '/beside': QUOTA } })
       const { output } = await engine.exec(id, [
         'sh',
         '-c',
@@ -139,9 +142,19 @@ for (const kind of ['ext4', 'xfs'] as const) {
       ])
       assert.match(output, FULL)
       assert.match(output, /\s10240\s+10\d\d\d\s+\d+\s+(99|100)% /)
-      assert.equal((await engine.exec(id, ['sh', '-c', 'echo fine > /elsewhere'])).exitCode, 0)
+      assert.equal(
+        (await engine.exec(id, ['sh', '-c', 'echo fine > /elsewhere && echo fine > /beside/file'])).exitCode,
+        0,
+      )
+      const touches = 'rm /data/fill; cd /data; seq 2000 | xargs touch 2>&1 | tail -1; df -i /data; ls | wc -l'
+      const made = (await engine.exec(id, ['sh', '-c', touches])).output
+      assert.match(made, FULL)
+      assert.match(made, /\s10(00|0\d|10)\s+(99\d|10\d\d)\s+\d+\s+(99|100)% /)
+      const count = Number(made.trim().split('\n').at(-1))
+      assert.ok(count > 950 && count <= 1000, `${count} files were made`)
+      assert.equal((await engine.exec(id, ['sh', '-c', 'touch /elsewhere-too /beside/another'])).exitCode, 0)
       await engine.runtime.containers.remove(id, { force: true, signal: never })
-      await engine.runtime.containers.volumes.remove('full')
+      for (const name of ['full', 'beside']) await engine.runtime.containers.volumes.remove(name)
       const { used } = JSON.parse(await readFile(join(disk.path, 'quota/projects.json'), 'utf8'))
       assert.deepEqual(used, {})
     })
