@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { abortable } from '../src/base/signals.ts'
 import { AgentClient } from '../src/cli/client.ts'
+import type { LimitRequest } from '../src/wire/care-api.ts'
 import { readGetStream } from '../src/wire/get-frames.ts'
 import type { Figure } from './figure.ts'
 import { parseSize } from './swarm/options.ts'
@@ -22,6 +23,7 @@ export const about = 'memory of an agent that moves 10 GB in and out, figure by 
 const BENCH = 'soak'
 const MIB = 1024 ** 2
 const GIB = 1024 ** 3
+const SEED_BYTES_PER_SEC = 256 * 1024
 const path = (url: string) => fileURLToPath(new URL(url, import.meta.url))
 const NODE = [process.execPath, '--disable-warning=ExperimentalWarning']
 
@@ -73,13 +75,13 @@ async function measure(site: Site, bytes: number, blobBytes: number, signal: Abo
   note('RSS, idle', idle.rss / MIB, 'MiB')
   const moved = { in: 0, out: 0 }
   let firstRss = 0
-  for (let at = 0, told = 0; moved.in < bytes; at++) {
+  for (let at = 0, told = 0; Math.min(moved.in, moved.out) < bytes; at++) {
     const blob = await nextBlob(site, at, blobBytes)
     moved.in += (await fetched(middle.socket, blob, signal)).all
     moved.out += (await fetched(last.socket, blob, signal)).fromPeers
     await rm(blob.file)
     const gib = Math.floor(moved.in / GIB)
-    if (gib === told && moved.in < bytes) continue
+    if (gib === told && Math.min(moved.in, moved.out) < bytes) continue
     told = gib
     const { rss } = await memory(middle.pid)
     firstRss ||= rss
@@ -174,7 +176,12 @@ async function start(
     const { pid } = await darner(...words, '--data', join(folder, name))
     return { pid, socket }
   }
-  return { folder, url, middle: await agent('middle'), last: await agent('last') }
+  const [middle, last] = [await agent('middle'), await agent('last')]
+  // what goes out is to be what came in: the last one takes next to nothing from the seed
+  const scope = { on: 'peer', peer: seed.line.split('/').at(-1) ?? '', direction: 'in' } as const
+  const body: LimitRequest = { scope, limit: { bytesPerSec: SEED_BYTES_PER_SEC } }
+  await new AgentClient(last).json('PUT', '/v1/limits', { body, signal })
+  return { folder, url, middle, last }
 }
 
 /** Three stores of up to three blobs, and one at the origin. Throws when the file system has no room for them. */

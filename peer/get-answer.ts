@@ -77,6 +77,8 @@ class Out {
   readonly #response: ServerResponse
   readonly #content: OpenContent
   readonly #signal: AbortSignal
+  /** What is read from the store, chunk after chunk: fresh memory for each would be noticed late as garbage. */
+  readonly #buffer = Buffer.allocUnsafeSlow(GET_CHUNK_BYTES)
   /** Bytes sent in order. */
   sent = 0
 
@@ -87,7 +89,7 @@ class Out {
   }
 
   async ordered(): Promise<void> {
-    for await (const bytes of this.#content.read({ signal: this.#signal })) {
+    for await (const bytes of this.#content.read({ buffer: this.#buffer, signal: this.#signal })) {
       await this.#data(this.sent, bytes)
       this.sent += bytes.byteLength
     }
@@ -96,7 +98,7 @@ class Out {
   /** [from, to) in order, offsets counted from its first byte. Resolves with its own digest. */
   async part({ from, to }: { from: number; to: number }): Promise<string> {
     const digester = new Digester()
-    for await (const bytes of this.#content.read({ from, to, signal: this.#signal })) {
+    for await (const bytes of this.#content.read({ from, to, buffer: this.#buffer, signal: this.#signal })) {
       digester.update(bytes)
       await this.#data(this.sent, bytes)
       this.sent += bytes.byteLength
@@ -138,15 +140,17 @@ class Out {
 
   async #copy(from: number, to: number): Promise<void> {
     for (let at = from; at < to; at += GET_CHUNK_BYTES) {
-      const bytes = Buffer.allocUnsafeSlow(Math.min(GET_CHUNK_BYTES, to - at))
+      const bytes = this.#buffer.subarray(0, to - at)
       await this.#content.stored.read(at, bytes)
       await this.#data(at, bytes)
     }
   }
 
+  /** Resolves when `bytes` may be used again. */
   async #data(offset: number, bytes: Uint8Array): Promise<void> {
     this.#response.write(dataHead(offset, bytes.byteLength))
-    if (this.#response.write(bytes)) return
-    await abortable(new Promise<void>((resolve) => this.#response.once('drain', resolve)), this.#signal)
+    // a response that is over calls back too; its socket's end is the signal's
+    const written = new Promise<void>((resolve) => this.#response.write(bytes, () => resolve()))
+    await abortable(written, this.#signal)
   }
 }
