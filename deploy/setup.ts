@@ -38,6 +38,7 @@ export const TOOLS = [
     why: 'bridges, addresses and published ports of containers',
   },
   { debian: 'iptables', program: 'iptables', why: 'rules of published ports' },
+  { debian: 'nftables', program: 'nft', why: 'lists the rules that tests could leave behind' },
   {
     debian: 'golang-github-containers-common',
     program: '/usr/share/containers/seccomp.json',
@@ -75,9 +76,9 @@ export const VM_TOOLS = [
 
 /** Debian's packages inside the virtual machine. */
 export const GUEST_PACKAGES = [
-  ...['systemd', 'systemd-sysv', 'udev', 'dbus', 'kmod', 'procps', 'iproute2', 'iptables', 'apparmor', 'libstdc++6'],
+  ...['systemd', 'systemd-sysv', 'udev', 'dbus', 'kmod', 'procps', 'iproute2', 'iptables', 'nftables', 'apparmor'],
   ...['runc', 'crun', 'conmon', 'containernetworking-plugins', 'golang-github-containers-common', 'tini', 'dumb-init'],
-  ...['lxcfs', 'fuse3', 'erofs-utils', 'e2fsprogs', 'xfsprogs', 'quota', 'util-linux', 'mount', 'attr'],
+  ...['libstdc++6', 'lxcfs', 'fuse3', 'erofs-utils', 'e2fsprogs', 'xfsprogs', 'quota', 'util-linux', 'mount', 'attr'],
   ...['busybox-static', 'debootstrap', 'openssh-client', 'docker-registry', 'docker-cli', 'curl', 'xz-utils', 'zstd'],
 ] as const satisfies readonly string[]
 
