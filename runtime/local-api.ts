@@ -50,6 +50,14 @@ export function registerEngineRoutes(app: FastifyInstance, runtime: Runtime, opt
     scope.post('/v1/storage', { schema: { body: StorageRequest, response: { 200: StorageView } } }, async (request) =>
       runtime.quotas.initPool(request.body.bytes, options),
     )
+    scope.get('/v1/metrics', async (_request, reply) => {
+      const { quotaMetrics } = await import('./quota/metrics.ts') // its library is loaded by the first who asks
+      const running = runtime.containers.list({ all: false })
+      const { contentType, text } = await quotaMetrics(
+        running.map(({ id, name }) => ({ name, uses: () => runtime.diskUse(id) })),
+      )
+      return reply.type(contentType).send(text)
+    })
     scope.get('/v1/services', { schema: { response: { 200: ServiceList } } }, async () => ({
       services: runtime.services.list(),
     }))

@@ -11,11 +11,13 @@ import { attributesOf, EventLog } from './containers/events.ts'
 import { Execs } from './containers/execs.ts'
 import { HealthMonitor } from './containers/health.ts'
 import type { FaultPoint } from './containers/launch.ts'
+import type { Entry } from './containers/lifecycle.ts'
 import type { ImageStore, RecordSpace, RootfsStore } from './containers/ports.ts'
 import { rootfsIdOf } from './containers/record.ts'
 import { openLxcfs } from './lxcfs/open.ts'
 import type { Networks } from './network/networks.ts'
 import { Quotas } from './quota/quota.ts'
+import { type PlaceUsage, usesOf } from './quota/uses.ts'
 import { QuotaWatch } from './quota/watch.ts'
 import { Rich } from './rich/rich.ts'
 import { Services } from './rich/services.ts'
@@ -189,12 +191,15 @@ export class Runtime implements AsyncDisposable {
       {
         ...parts,
         events,
-        usage: (id) => quotas.usage(id),
         running: () =>
           containers
             .entries()
             .filter(({ record }) => record.pid !== undefined)
-            .map(({ id, record }) => ({ id, rootfsId: rootfsIdOf(record), attributes: attributesOf(record) })),
+            .map((entry) => ({
+              id: entry.id,
+              attributes: attributesOf(entry.record),
+              uses: () => usesOfEntry(quotas, entry),
+            })),
       },
     )
     watch.start()
@@ -216,9 +221,19 @@ export class Runtime implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#watch[Symbol.asyncDispose]()
     await this.upgrades[Symbol.asyncDispose]()
+  /** What a container that runs uses of its disk quotas; of one that doesn't, nothing is mounted. Throws NOT_FOUND. */
+  async diskUse(reference: string): Promise<PlaceUsage[]> {
+    const entry = this.containers.entry(reference)
+    return entry.record.pid === undefined ? [] : usesOfEntry(this.quotas, entry)
+  }
+
     await this.health[Symbol.asyncDispose]()
     await this.#rich[Symbol.asyncDispose]()
     await this.containers[Symbol.asyncDispose]()
     await this.events[Symbol.asyncDispose]()
   }
+}
+
+function usesOfEntry(quotas: Quotas, { record, bundle }: Entry): Promise<PlaceUsage[]> {
+  return usesOf(quotas, { rootfsId: rootfsIdOf(record), request: record.request, bundle })
 }

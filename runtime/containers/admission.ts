@@ -155,7 +155,11 @@ export class Admission {
     })
     const volumePaths = new Set(all.filter((one) => one.type === 'volume').map((one) => one.target))
     const stray = Object.keys(quotas).find((path) => !volumePaths.has(path))
-    if (stray !== undefined) throw new DarnerError('BAD_ARGUMENT', `disk quota of ${stray}: no volume is mounted there`)
+    if (stray !== undefined) {
+      const bound = all.some((one) => one.type === 'bind' && one.target === stray)
+      const what = bound ? 'a folder of this host is mounted there, which is not its own' : 'no volume is mounted there'
+      throw new DarnerError('BAD_ARGUMENT', `disk quota of ${stray}: ${what}`, { way: 'mount a volume there' })
+    }
     for (const one of all) {
       if (one.type !== 'volume' || !one.source) continue
       const quota = quotas[one.target]

@@ -14,7 +14,7 @@ import type { ContainerView, CreateReply, CreateRequest, ExitReply, TerminalSize
 import type { DiskQuota } from '../../src/wire/rich-api.ts'
 import type { RunExtension } from '../rich/extension.ts'
 import { Attached } from '../shim/attach.ts'
-import { type Bundle, writeWhole } from '../shim/bundle.ts'
+import { type Bundle, serviceBundle, writeWhole } from '../shim/bundle.ts'
 import { resizeTerminal } from '../shim/conmon.ts'
 import { Exits } from '../shim/exits.ts'
 import type { LogEntry } from '../shim/log-lines.ts'
@@ -445,7 +445,7 @@ export class Containers implements AsyncDisposable {
     return { imageIds: new Set(all.map((one) => one.imageId)), layers: new Set(all.flatMap((one) => one.layers)) }
   }
 
-  /** Follows until the container ends, when asked to and it runs. */
+  /** Follows until the container ends, when asked to and it runs; the log of a side service where one is named. Throws NOT_FOUND. */
   logs(
     reference: string,
     query: { follow?: boolean; tail?: number; sinceMs?: number },
@@ -454,7 +454,7 @@ export class Containers implements AsyncDisposable {
     const entry = this.#index.find(reference)
     const follow = query.follow === true && ALIVE.includes(entry.record.status)
     return readLog(
-      entry.bundle.log,
+      log,
       {
         ...(query.tail === undefined ? {} : { tail: query.tail }),
         ...(query.sinceMs === undefined ? {} : { sinceMs: query.sinceMs }),
@@ -463,6 +463,14 @@ export class Containers implements AsyncDisposable {
       { signal },
     )
   }
+    const { service } = query
+    const { services = [] } = entry.record.request
+    if (service !== undefined && !services.some(({ name }) => name === service)) {
+      throw new DarnerError('NOT_FOUND', `logs of ${entry.name}: it has no side service ${service}`, {
+        way: services.length > 0 ? `it has ${services.map(({ name }) => name).join(', ')}` : 'darner ps --services',
+      })
+    }
+    const { log } = service === undefined ? entry.bundle : serviceBundle(entry.bundle, service)
 
   /** Attaches to a running container, or to the next run of one that isn't on: from its first byte of output. The caller leaves. */
   async attach(reference: string): Promise<Session> {

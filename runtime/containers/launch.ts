@@ -6,6 +6,7 @@ import type { Clock } from '../../src/base/clock.ts'
 import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
 import type { TerminalSize } from '../../src/wire/local-api.ts'
+import { logBoundOf, makeLogRoom } from '../quota/log-bound.ts'
 import type { Noting, RunExtension, RunFacts } from '../rich/extension.ts'
 import { type Bundle, clearRun, makeBundle, writeWhole } from '../shim/bundle.ts'
 import { createContainer } from '../shim/conmon.ts'
@@ -177,6 +178,8 @@ export class Launcher {
       { signal },
     )
     fault('start:created')
+    const logBound = logBoundOf(request)
+    if (logBound) await makeLogRoom(bundle, logBound)
     if (extension?.conmonCgroup(run) !== undefined) await this.place(carried.conmonPid)
     await options.created()
     await extension?.created(run, carried.pid, options)
@@ -186,6 +189,7 @@ export class Launcher {
     const { pid, conmonPid } = carried
     return { pid, conmonPid, argv: spec.process.args, ...(stopSignal === undefined ? {} : { stopSignal }) }
   }
+        ...(logBound ? { logStepBytes: logBound.stepBytes } : {}),
 
   /** Below the root of each hierarchy. */
   cgroupPathOf(id: string): string {

@@ -3,6 +3,7 @@ import type { Clock } from '../../src/base/clock.ts'
 import type { Log } from '../../src/base/log.ts'
 import type { Scope } from '../../src/base/scope.ts'
 import type { HookResult } from '../../src/wire/rich-api.ts'
+import { logBoundOf } from '../quota/log-bound.ts'
 import type { RunExtension } from '../rich/extension.ts'
 import { rotateIfLong } from '../shim/rotate.ts'
 import type { HostFacts } from '../spec/spec.ts'
@@ -124,6 +125,13 @@ export class Upkeep {
     })
   }
 
+  #rotateLog({ id, bundle, record: { request } }: Entry): void {
+    const { maxBytes, maxFiles = 1 } = request.log ?? {}
+    if (maxBytes === undefined) return
+    const step = logBoundOf(request)?.stepBytes ?? maxBytes
+    this.background(id, async () => void (await rotateIfLong(bundle, { maxBytes: Math.min(maxBytes, step), maxFiles })))
+  }
+
   /** Most rounds look only quickly, so that many containers cost next to nothing; a pid that somebody else has is seen in the others. */
   async #recheck(signal: AbortSignal): Promise<void> {
     for (let round = 1; ; round++) {
@@ -131,9 +139,7 @@ export class Upkeep {
       for (const entry of this.#parts.index.all()) {
         if (!ALIVE.includes(entry.record.status)) continue
         if (round % CAREFUL_ROUND === 0 || !this.#parts.life.seemsToRun(entry)) this.checkExit(entry.id)
-        const { maxBytes, maxFiles = 1 } = entry.record.request.log ?? {}
-        if (maxBytes !== undefined)
-          this.background(entry.id, async () => void (await rotateIfLong(entry.bundle, { maxBytes, maxFiles })))
+        this.#rotateLog(entry)
         this.background(entry.id, () => this.#countOomKills(entry))
       }
     }

@@ -26,7 +26,8 @@ export function statsRoute(app: DockerApp, parts: DockerParts): void {
         for (;;) {
           const now = await containers.usage(id)
           const { name } = containers.entry(id)
-          yield `${JSON.stringify(statsView(id, name, now, before))}\n`
+          const disk = await parts.runtime.diskUse(id)
+          yield `${JSON.stringify({ ...statsView(id, name, now, before), disk_quota: disk })}\n`
           if (!streams || now === undefined) return
           before = now
           await sleep(PERIOD_MS, undefined, { signal })

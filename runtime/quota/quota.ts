@@ -11,14 +11,14 @@ import type { RootfsStore } from '../containers/ports.ts'
 import type { VolumeRooms } from '../volumes/volumes.ts'
 import { QuotaPool } from './pool.ts'
 import { ProjectQuota, projectFileSystem } from './project.ts'
-import type { QuotaUsage } from './watch.ts'
+import type { QuotaReader, QuotaUsage } from './uses.ts'
 
 /** A volume among the containers of the book and the pool; their ids have no dash. */
 const ROOM = /^volume-/
 const roomOf = (name: string) => `volume-${createHash('sha256').update(name).digest('hex').slice(0, 32)}`
 
 /** Where a root file system store tells its writable layers to be (`upperOf`), quotas can be put below them. */
-export class Quotas implements RootfsStore, VolumeRooms {
+export class Quotas implements RootfsStore, VolumeRooms, QuotaReader {
   readonly #dir: string
   readonly #pool: QuotaPool
   #project: ProjectQuota | undefined
@@ -26,6 +26,8 @@ export class Quotas implements RootfsStore, VolumeRooms {
   readonly #log: Log
   #refusal: string | undefined = 'this host has no quota pool'
   readonly #wanted = new Map<string, DiskQuota>()
+  /** Volumes that have a quota, by name: where they are, and which. */
+  readonly #rooms = new Map<string, { readonly folder: string; readonly quota: DiskQuota }>()
   /** What is begun is ended: none of it takes long. */
   readonly #ending = { signal: new AbortController().signal }
 
@@ -95,13 +97,21 @@ export class Quotas implements RootfsStore, VolumeRooms {
   /** What is used of the quota of a mounted writable layer; undefined when it has none. */
   async usage(id: string): Promise<QuotaUsage | undefined> {
     const quota = this.#wanted.get(id)
-    if (quota === undefined) return undefined
-    const { bsize, blocks, bfree, files, ffree } = await statfs(this.#place(id))
-    const inodes = quota.inodes === undefined ? undefined : { used: files - ffree, limit: files }
-    return { bytes: { used: bsize * (blocks - bfree), limit: bsize * blocks }, ...(inodes ? { inodes } : {}) }
+    return quota && usageAt(this.#place(id), quota)
+  }
+
+  /** What is used of the quota of a volume; undefined when it has none. */
+  async usageOfVolume(name: string): Promise<QuotaUsage | undefined> {
+    const room = this.#rooms.get(name)
+    return room && usageAt(room.folder, room.quota)
   }
 
   async give(name: string, folder: string, quota: DiskQuota): Promise<void> {
+    await this.#give(name, folder, quota)
+    this.#rooms.set(name, { folder, quota })
+  }
+
+  async #give(name: string, folder: string, quota: DiskQuota): Promise<void> {
     this.check()
     const id = roomOf(name)
     const { signal } = this.#ending
@@ -111,6 +121,7 @@ export class Quotas implements RootfsStore, VolumeRooms {
   }
 
   async take(name: string, folder: string): Promise<void> {
+    this.#rooms.delete(name)
     const id = roomOf(name)
     if (await this.#pool.has(id)) {
       this.#pool.unmount(folder)
@@ -212,4 +223,10 @@ export class Quotas implements RootfsStore, VolumeRooms {
     if (this.#refusal === undefined) this.#log.info({}, 'disk quotas by a pool of files: both limits bite')
     else this.#log.warn({ reason: this.#refusal }, 'disk quotas are refused')
   }
+}
+
+async function usageAt(folder: string, quota: DiskQuota): Promise<QuotaUsage> {
+  const { bsize, blocks, bfree, files, ffree } = await statfs(folder)
+  const inodes = quota.inodes === undefined ? undefined : { used: files - ffree, limit: files }
+  return { bytes: { used: bsize * (blocks - bfree), limit: bsize * blocks }, ...(inodes ? { inodes } : {}) }
 }

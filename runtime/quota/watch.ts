@@ -1,19 +1,9 @@
-/** Tells, once each time, when a container has used nine tenths of its disk quota. */
+/** Tells, once each time, when a container has used nine tenths of a disk quota: of its writable layer or of a volume. */
 import type { Clock } from '../../src/base/clock.ts'
 import type { Log } from '../../src/base/log.ts'
 import { Scope } from '../../src/base/scope.ts'
 import type { EventSink } from '../containers/events.ts'
-
-export interface Used {
-  readonly used: number
-  readonly limit: number
-}
-
-export interface QuotaUsage {
-  readonly bytes: Used
-  /** Absent when they are not limited. */
-  readonly inodes?: Used
-}
+import { LOGS, type PlaceUsage } from './uses.ts'
 
 /** Told at this share, and again only after it was below the lower one. */
 const WARN_SHARE = 0.9
@@ -22,8 +12,7 @@ const CALM_SHARE = 0.85
 /** A running container whose quota is watched. */
 export interface Watched {
   readonly id: string
-  /** Of its writable layer. */
-  readonly rootfsId: string
+  readonly uses: () => Promise<readonly PlaceUsage[]>
   /** What its events say. */
   readonly attributes: Readonly<Record<string, string>>
 }
@@ -33,7 +22,6 @@ export interface QuotaWatchParts {
   readonly log: Log
   readonly events: EventSink
   readonly running: () => readonly Watched[]
-  readonly usage: (rootfsId: string) => Promise<QuotaUsage | undefined>
 }
 
 /** Disposing ends the watching. */
@@ -41,7 +29,7 @@ export class QuotaWatch implements AsyncDisposable {
   readonly #everyMs: number
   readonly #parts: QuotaWatchParts
   readonly #scope = new Scope()
-  /** `ID bytes` and `ID inodes` that were told of. */
+  /** `ID bytes PATH` and `ID inodes PATH` that were told of. */
   readonly #told = new Set<string>()
 
   constructor(options: { readonly everyMs: number }, parts: QuotaWatchParts) {
@@ -65,8 +53,8 @@ export class QuotaWatch implements AsyncDisposable {
     for (const key of this.#told) if (!ids.has(key.split(' ')[0] ?? '')) this.#told.delete(key)
     for (const one of running) {
       try {
-        const usage = await this.#parts.usage(one.rootfsId)
-        if (usage) this.#judge(one, usage)
+        // a full log stops nobody: it is begun anew
+        for (const usage of await one.uses()) if (usage.path !== LOGS) this.#judge(one, usage)
       } catch (error) {
         this.#parts.log.debug({ container: one.id, error }, 'disk usage not read') // it ended meanwhile
       }
@@ -77,15 +65,15 @@ export class QuotaWatch implements AsyncDisposable {
     await this.#scope.close()
   }
 
-  #judge({ id, attributes }: Watched, usage: QuotaUsage): void {
+  #judge({ id, attributes }: Watched, usage: PlaceUsage): void {
     for (const resource of ['bytes', 'inodes'] as const) {
       const { used, limit } = usage[resource] ?? { used: 0, limit: 0 }
-      const key = `${id} ${resource}`
+      const key = `${id} ${resource} ${usage.path}`
       const share = limit > 0 ? used / limit : 0
       if (share < CALM_SHARE) this.#told.delete(key)
       if (share < WARN_SHARE || this.#told.has(key)) continue
       this.#told.add(key)
-      const more = { resource, used: String(used), limit: String(limit) }
+      const more = { path: usage.path, resource, used: String(used), limit: String(limit) }
       this.#parts.events.emit({
         type: 'container',
         action: 'quota_warning',

@@ -11,7 +11,8 @@ import { asDarnerError, DarnerError, systemCode } from '../../src/base/errors.ts
 import type { Log } from '../../src/base/log.ts'
 import { Scope } from '../../src/base/scope.ts'
 import type { ServiceRequest, ServiceView } from '../../src/wire/rich-api.ts'
-import { type Bundle, bundleAt, makeBundle, writeWhole } from '../shim/bundle.ts'
+import { logBoundOf, makeLogRoom } from '../quota/log-bound.ts'
+import { type Bundle, clearRun, makeBundle, serviceBundle, writeWhole } from '../shim/bundle.ts'
 import { conmonAlive, execDetached } from '../shim/conmon.ts'
 import type { OciSpec } from '../spec/oci-spec.ts'
 import type { RunFacts } from './extension.ts'
@@ -89,9 +90,9 @@ export class Services implements AsyncDisposable {
           `side service ${request.name} of ${run.name}: the image has no program for it`,
         )
       }
-      const bundle = bundleAt(join(run.bundle.path, 'services', request.name))
+      const bundle = serviceBundle(run.bundle, request.name)
       const kept = options.again ? await keptOf(bundle) : { restarts: 0, pauseMs: FIRST_PAUSE_MS }
-      if (!options.again) await rm(bundle.path, { recursive: true, force: true })
+      if (!options.again) await clearService(bundle)
       await makeBundle(bundle)
       await mkdir(exitsOf(bundle), { recursive: true, mode: 0o700 })
       services.push({ run, request, bundle, command, kept, status: 'waiting', nextTryAt: undefined })
@@ -126,13 +127,6 @@ export class Services implements AsyncDisposable {
 
   list(): ServiceView[] {
     return [...this.#groups.values()].flatMap(({ services }) => services.map(viewOf))
-  }
-
-  /** The log of one service. Throws NOT_FOUND. */
-  bundleOf(container: string, name: string): Bundle {
-    const found = this.#groups.get(container)?.services.find(({ request }) => request.name === name)
-    if (found) return found.bundle
-    throw new DarnerError('NOT_FOUND', `container ${container.slice(0, 12)} has no side service ${name} that runs`)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -192,6 +186,8 @@ export class Services implements AsyncDisposable {
     const exitDir = exitsOf(bundle)
     await rm(join(exitDir, run.id), { force: true })
     await writeWhole(bundle.config, JSON.stringify(process))
+    const bound = logBoundOf(run.request)
+    if (bound) await makeLogRoom(bundle, bound)
     const carried = await execDetached(
       this.#options.conmon,
       {
@@ -202,6 +198,7 @@ export class Services implements AsyncDisposable {
         exitDir,
         processFile: bundle.config,
         place: this.#parts.place,
+        ...(bound ? { logStepBytes: bound.stepBytes } : {}),
       },
       { signal },
     )
@@ -234,6 +231,12 @@ export class Services implements AsyncDisposable {
 
 const exitsOf = (bundle: Bundle) => join(bundle.path, 'exit')
 const stateOf = (bundle: Bundle) => join(bundle.path, 'state.json')
+
+/** Takes away what a former run left, all but its log. */
+async function clearService(bundle: Bundle): Promise<void> {
+  for (const path of [exitsOf(bundle), stateOf(bundle)]) await rm(path, { recursive: true, force: true })
+  await clearRun(bundle)
+}
 
 async function keptOf(bundle: Bundle): Promise<Kept> {
   const text = await readFile(stateOf(bundle), 'utf8').catch(() => '{}')

@@ -1,4 +1,4 @@
-/** A request with what its rich mode implies: decided once, at create, from request and labels. Pure. */
+/** A request with what its rich mode implies: decided once, at create, from request, annotations and labels. Pure. */
 import { DarnerError } from '../../src/base/errors.ts'
 import type { CreateRequest } from '../../src/wire/local-api.ts'
 import type { RichMode } from '../../src/wire/rich-api.ts'
@@ -6,7 +6,7 @@ import type { ImageRunConfig } from '../spec/image-config.ts'
 import { knownService } from './known-services.ts'
 import { SYSTEMD_STOP_SEC, SYSTEMD_STOP_SIGNAL } from './systemd.ts'
 
-/** On a container or an image: `systemd`, `init`, `dumb-init`; `true` means systemd, `false` and empty nothing. */
+/** An annotation or label of a container, or a label of an image: `systemd`, `init`, `dumb-init`; `true` means systemd, `false` and empty nothing. */
 export const RICH_LABEL = 'darner.rich'
 /** What an init other than systemd gets beyond the ordinary: reboot(2), by which it ends in a pid namespace. */
 export const INIT_CAPABILITIES: readonly string[] = ['CAP_SYS_BOOT']
@@ -14,7 +14,8 @@ const INIT_STOP_SEC = 60
 
 /** Throws BAD_ARGUMENT for a mode that isn't known, and for services or an exit rule that the mode has no use for. */
 export function settleRich(request: CreateRequest, image: ImageRunConfig): CreateRequest {
-  const mode = request.rich ?? labelled(request.labels?.[RICH_LABEL] ?? image.labels[RICH_LABEL])
+  const { rich: asked, annotations, labels } = request
+  const mode = asked ?? labelled(annotations?.[RICH_LABEL] ?? labels?.[RICH_LABEL] ?? image.labels[RICH_LABEL])
   const services = request.services ?? []
   if (services.length > 0 && mode !== 'dumb-init') {
     throw new DarnerError('BAD_ARGUMENT', 'side services are started in rich containers of mode dumb-init only')
@@ -64,7 +65,7 @@ function labelled(text: string | undefined): RichMode | undefined {
   if (text === undefined || text === '' || text === 'false') return undefined
   if (text === 'true') return 'systemd'
   if (text === 'systemd' || text === 'init' || text === 'dumb-init') return text
-  throw new DarnerError('BAD_ARGUMENT', `label ${RICH_LABEL}=${text.slice(0, 40)} is not systemd, init or dumb-init`)
+  throw new DarnerError('BAD_ARGUMENT', `${RICH_LABEL}=${text.slice(0, 40)} is not systemd, init or dumb-init`)
 }
 
 function commandOr(request: CreateRequest, image: ImageRunConfig, init: string): Pick<CreateRequest, 'command'> {

@@ -33,6 +33,11 @@ export function bundleAt(path: string): Bundle {
   }
 }
 
+/** The one of a side service, inside its container's. */
+export function serviceBundle(bundle: Bundle, name: string): Bundle {
+  return bundleAt(join(bundle.path, 'services', name))
+}
+
 /** Makes the folder (0700: logs and environment are the owner's business). */
 export async function makeBundle(bundle: Bundle): Promise<void> {
   await mkdir(bundle.path, { recursive: true, mode: 0o700 })

@@ -23,6 +23,8 @@ export interface ConmonRun {
   readonly stdin: boolean
   /** Where what it writes is kept. */
   readonly log?: 'json-file' | 'none' | 'journald'
+  /** conmon begins the log anew after so much; absent: never. */
+  readonly logStepBytes?: number
   /** Stdin stays open when who is attached leaves. */
   readonly keepStdin: boolean
   /** Called with conmon's pid before it does anything: the place to move it into a cgroup of its own. */
@@ -63,7 +65,7 @@ export async function createContainer(
 ): Promise<Carried> {
   const args = [
     ...sharedArguments(run, run.id),
-    ...['-n', run.id, '-l', logOf(run), '--exit-dir', run.exitDir, '--no-sync-log'],
+    ...['-n', run.id, '-l', logOf(run), ...logStep(run), '--exit-dir', run.exitDir, '--no-sync-log'],
     ...(run.stdin && run.keepStdin ? ['--leave-stdin-open'] : []),
   ]
   await using child = await launch(conmon, args, run, false)
@@ -76,6 +78,9 @@ export async function createContainer(
 function logOf({ log, bundle }: ConmonRun): string {
   return log === undefined || log === 'json-file' ? `k8s-file:${bundle.log}` : log
 }
+
+const logStep = ({ logStepBytes }: Pick<ConmonRun, 'logStepBytes'>) =>
+  logStepBytes === undefined ? [] : ['--log-size-max', String(logStepBytes)]
 
 /** Has conmon run one more process in a container. Throws RUNTIME_FAILED quoting the runtime, RUNTIME_MISSING. */
 export async function execInContainer(
@@ -118,7 +123,8 @@ export async function execDetached(
 ): Promise<Carried> {
   const args = [
     ...sharedArguments({ ...run, tty: false, stdin: false }, run.execId),
-    ...['-n', run.id, '-l', `k8s-file:${run.bundle.log}`, '--exit-dir', run.exitDir, '--no-sync-log'],
+    ...['-n', run.id, '-l', `k8s-file:${run.bundle.log}`, ...logStep(run)],
+    ...['--exit-dir', run.exitDir, '--no-sync-log'],
     ...['--exec', '--exec-process-spec', run.processFile],
   ]
   await using child = await launch(conmon, args, run, false)

@@ -75,7 +75,7 @@ export function buildSpec(input: SpecInput): OciSpec {
     ...(request.hostUts === true ? {} : { hostname: hostnameOf(id, request, host) }),
     ...(request.domainname ? { domainname: request.domainname } : {}),
     mounts: mountsOf(input),
-    annotations: { 'org.opencontainers.image.ref.name': request.image },
+    annotations: { ...request.annotations, 'org.opencontainers.image.ref.name': request.image },
     linux: {
       cgroupsPath: input.cgroupPath,
       namespaces: namespacesOf(request, network, host, input.netnsPath),

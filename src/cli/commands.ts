@@ -55,7 +55,10 @@ const CREATE_OPTIONS: readonly OptionRow[] = [
     kind: 'list',
   },
   { flags: '--initscript <CMD>', summary: 'run CMD inside before the command: --hook pre-start:inside:CMD' },
-  { flags: '--disk-quota <QUOTA>', summary: 'most that it may hold: 10G,inodes=200k, or by path: /=10G;/data=20G' },
+  {
+    flags: '--disk-quota <QUOTA>',
+    summary: 'most that it may hold: 10G,inodes=200k, or by path: /=10G;/data=20G;log=1G',
+  },
   {
     flags: '--network <NAME>',
     summary: "network: bridge, one that was made, host, none, container:NAME (default: the agent's defaultNetwork)",
@@ -298,6 +301,7 @@ const ROWS: readonly CommandRow[] = [
   },
   {
     name: 'exec',
+      { flags: '--service <NAME>', summary: 'the log of one of its side services' },
     summary: 'run a command in a running container',
     client: true,
     passThrough: true,

@@ -59,21 +59,27 @@ export function hookOf(given: string): HookRequest {
 const UNITS: Readonly<Record<string, number>> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 }
 const THOUSANDS: Readonly<Record<string, number>> = { '': 1, k: 1e3, m: 1e6 }
 
-/** `10G`, for the writable layer, or by path: `/=10G;/data=20G,inodes=200k`, where all but `/` are those of volumes. */
-function quotasOf(given: string): Pick<CreateRequest, 'diskQuota' | 'volumeQuotas'> {
-  if (!given.startsWith('/')) return { diskQuota: quotaOf(given) }
+/**
+ * `10G`, for the writable layer, or by path: `/=10G;/data=20G,inodes=200k;log=1G`, where all but `/` and `log` are those of volumes.
+ * Throws BAD_ARGUMENT.
+ */
+export function quotasOf(given: string): Pick<CreateRequest, 'diskQuota' | 'volumeQuotas' | 'logQuotaBytes'> {
+  if (!/^\/|^log=/.test(given)) return { diskQuota: quotaOf(given) }
   const rows = given.split(';').map((part): [string, DiskQuota] => {
-    const [, path = '', size = ''] = /^(\/[^=]*)=(.+)$/.exec(part) ?? []
+    const [, path = '', size = ''] = /^(\/[^=]*|log)=(.+)$/.exec(part) ?? []
     if (path === '')
       throw new DarnerError('BAD_ARGUMENT', `--disk-quota ${given}: ${part} is not PATH=SIZE[,inodes=COUNT]`)
     return [path === '/' ? path : path.replace(/\/+$/, ''), quotaOf(size)]
   })
   const all = new Map(rows)
   if (all.size < rows.length) throw new DarnerError('BAD_ARGUMENT', `--disk-quota ${given}: it names a path twice`)
-  const layer = all.get('/')
-  all.delete('/')
+  const [layer, log] = [all.get('/'), all.get('log')]
+  if (log?.inodes !== undefined)
+    throw new DarnerError('BAD_ARGUMENT', `--disk-quota ${given}: a log is few files, and has a SIZE only`)
+  for (const one of ['/', 'log']) all.delete(one)
   return {
     ...(layer === undefined ? {} : { diskQuota: layer }),
+    ...(log === undefined ? {} : { logQuotaBytes: log.bytes }),
     ...(all.size === 0 ? {} : { volumeQuotas: Object.fromEntries(all) }),
   }
 }

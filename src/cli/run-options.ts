@@ -104,6 +104,7 @@ export async function createBody(
       SecurityOpt: await Promise.all(texts(options, 'securityOpt').map(securityOf)),
       Sysctls: pairs(texts(options, 'sysctl')),
       StorageOpt: pairs(texts(options, 'storageOpt')),
+      Annotations: pairs(texts(options, 'annotation')),
       LogConfig: logOf(options),
       OomScoreAdj: number(options, 'oomScoreAdj'),
       ShmSize: bytes(options, 'shmSize'),

@@ -170,6 +170,15 @@ export const MORE_OPTIONS = {
   hostPid: Type.Optional(Type.Boolean({ description: "share the host's process ids" })),
   hostIpc: Type.Optional(Type.Boolean()),
   hostUts: Type.Optional(Type.Boolean()),
+  userns: Type.Optional(
+    Type.Union([Type.Literal('host'), Type.Literal('auto')], {
+      description: "the host's user ids, or a user namespace with ids of its own; default: as the agent is set",
+    }),
+  ),
+  /** As Kubernetes has them: `darner.rich` among them is read, all go into the bundle. */
+  annotations: Type.Optional(
+    Type.Record(Type.String({ minLength: 1, maxLength: 4096 }), Type.String({ maxLength: 262_144 })),
+  ),
   /** A Docker client's own words, for that client to read again; nothing else looks at them. */
   docker: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
 } as const

@@ -184,6 +184,7 @@ export const LogsQuery = Type.Object(
     sinceMs: Type.Optional(Type.Number({ minimum: 0 })),
     timestamps: Type.Optional(Type.Boolean()),
   },
+    service: Type.Optional(Text(64, 'name of a side service, whose log is wanted')),
   { additionalProperties: false },
 )
 export type LogsQuery = Static<typeof LogsQuery>

@@ -107,6 +107,8 @@ export const RICH_OPTIONS = {
   hooks: Type.Optional(Type.Array(HookRequest, { maxItems: 64 })),
   /** Of the writable layer. */
   diskQuota: Type.Optional(DiskQuota),
+  /** Of its logs, those of side services among them; absent: as many bytes as {@link DiskQuota} gives the writable layer. */
+  logQuotaBytes: Type.Optional(Type.Integer({ minimum: 1 << 16, maximum: Number.MAX_SAFE_INTEGER })),
   /** Of new volumes, by the path that they are mounted at. */
   volumeQuotas: Type.Optional(
     Type.Record(Type.String({ pattern: '^/', maxLength: 4096 }), DiskQuota, { maxProperties: 64 }),

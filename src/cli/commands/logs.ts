@@ -10,10 +10,12 @@ import { timeOf } from '../run-options.ts'
 export const action: Action = async (args, options, context) => {
   const tail = whole(options, 'tail')
   const since = text(options, 'since')
+  const service = text(options, 'service')
   const query = {
     ...(options.follow === true ? { follow: true } : {}),
     ...(options.timestamps === true ? { timestamps: true } : {}),
     ...(tail === undefined ? {} : { tail }),
+    ...(service === undefined ? {} : { service }),
     ...(since === undefined ? {} : { sinceMs: Number(timeOf(since, Date.now())) * 1000 }),
   }
   const client = new EngineClient({ socket: context.socket })

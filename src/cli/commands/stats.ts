@@ -20,6 +20,8 @@ interface Stats {
   readonly networks?: Readonly<Record<string, { readonly rx_bytes: number; readonly tx_bytes: number }>>
   readonly blkio_stats?: { readonly io_service_bytes_recursive?: readonly { op: string; value: number }[] | null }
   readonly pids_stats?: { readonly current?: number }
+  /** darner's own: what is used of disk quotas. */
+  readonly disk_quota?: readonly { readonly path: string; readonly bytes: { used: number; limit: number } }[]
 }
 
 const COLUMNS = {
@@ -54,8 +56,9 @@ export const action: Action = async (args, options, context) => {
 }
 
 function print(rows: readonly Row[], options: Readonly<Record<string, unknown>>, context: CommandContext): void {
+  const columns = rows.some(({ DiskUsage }) => DiskUsage !== '') ? { ...COLUMNS, DiskUsage: 'DISK / QUOTA' } : COLUMNS
   if (context.json) for (const row of rows) context.stdout.write(`${JSON.stringify(row)}\n`)
-  else printList(rows, { columns: COLUMNS, quiet: 'Container' }, options, context)
+  else printList(rows, { columns, quiet: 'Container' }, options, context)
 }
 
 async function running(client: DockerClient, all: boolean, signal: AbortSignal): Promise<string[]> {
@@ -82,6 +85,9 @@ function rowOf(one: Stats, whole: boolean): Row {
     NetIO: `${size(nets.reduce((all, net) => all + net.rx_bytes, 0))} / ${size(nets.reduce((all, net) => all + net.tx_bytes, 0))}`,
     BlockIO: `${size(sum('read'))} / ${size(sum('write'))}`,
     PIDs: String(one.pids_stats?.current ?? 0),
+    DiskUsage: (one.disk_quota ?? [])
+      .map(({ path, bytes }) => `${path} ${binarySize(bytes.used)} / ${binarySize(bytes.limit)}`)
+      .join(', '),
   }
 }
 

@@ -147,6 +147,7 @@ export const CREATE: readonly OptionRow[] = [
   { flags: '--no-healthcheck', summary: "leave out the image's check" },
   text('--log-driver <NAME>', 'json-file, journald or none'),
   repeated('--log-opt <NAME=VALUE>', 'max-size, max-file'),
+  repeated('--annotation <NAME=VALUE>', 'an annotation of its bundle; darner.rich=MODE is read'),
   repeated('--storage-opt <NAME=VALUE>', 'size=10G, inodes=200000: --disk-quota'),
   repeated('--expose <PORT>', 'a port that it serves, without publishing it'),
   { flags: '-P, --publish-all', summary: 'publish each port that the image exposes on any free one' },

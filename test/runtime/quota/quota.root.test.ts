@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { readFile, rm, statfs, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { whyNoLimit } from '../../../runtime/quota/fill.ts'
+import { quotaMetrics } from '../../../runtime/quota/metrics.ts'
 import { digestOf } from '../../../src/oci/digest.ts'
 import { aDir } from '../../fixtures/a-dir.ts'
 import { aRichEngine, type RichEngine } from '../../fixtures/a-rich-engine.ts'
@@ -165,6 +166,51 @@ describe('disk quota by a pool of files', function () {
     assert.ok(((await quotas.view()).promisedBytes ?? 0) > 0)
     await containers.volumes.remove('full')
     assert.equal((await quotas.view()).promisedBytes, 0)
+  })
+
+  it('tells what is used of layer, volume and log, also as metrics', async () => {
+    await using dir = await aDir()
+    await using engine = await aRichEngine({ dir: dir.path, runtime: 'crun', images: { debian: { tree } } })
+    await engine.runtime.quotas.initPool(64 * MIB, { signal: never })
+    const { containers } = engine.runtime
+    const { id } = await containers.create({
+      image: 'debian',
+      name: 'told',
+      command: ['sh', '-c', 'echo said; exec sleep 1000'],
+      network: 'none',
+      diskQuota: QUOTA,
+      mounts: [{ type: 'volume', source: 'kept', target: '/data' }],
+      volumeQuotas: { '/data': { bytes: 5 * MIB } },
+    })
+    await containers.startContainer(id, { signal: never })
+    const write = 'head -c 2M /dev/zero > /here; head -c 4M /dev/zero > /data/there; sync'
+    await engine.exec(id, ['sh', '-c', write])
+    const uses = new Map((await engine.runtime.diskUse(id)).map((one) => [one.path, one]))
+    assert.deepEqual([...uses.keys()], ['/', '/data', 'log'])
+    const [layer, volume, log] = [...uses.values()]
+    assert.ok(layer && layer.bytes.used >= 2 * MIB && layer.bytes.used < 3 * MIB, JSON.stringify(layer))
+    assert.ok(layer.inodes && layer.inodes.used > 0 && layer.inodes.limit >= 1000)
+    assert.ok(volume && volume.bytes.used >= 4 * MIB && volume.bytes.limit < 6 * MIB, JSON.stringify(volume))
+    assert.equal(log?.bytes.limit, QUOTA.bytes)
+    const measured = [{ name: 'told', uses: () => engine.runtime.diskUse(id) }]
+    const { text } = await quotaMetrics(measured)
+    assert.match(text, /^darner_disk_used_bytes\{container="told",path="\/data"\} \d{7}$/m)
+    assert.match(text, /^darner_disk_inodes_limit_count\{container="told",path="\/"\} 1\d{3}$/m)
+    await containers.stop(id, { timeoutSec: 0, signal: never })
+    assert.deepEqual(await engine.runtime.diskUse(id), [])
+    await containers.remove(id, { force: true, signal: never })
+    await containers.volumes.remove('kept')
+  })
+
+  it('is refused for folders of the host and of the image', async () => {
+    await using dir = await aDir()
+    await using engine = await aRichEngine({ dir: dir.path, runtime: 'crun', images: { debian: { tree } } })
+    await engine.runtime.quotas.initPool(64 * MIB, { signal: never })
+    const mounts = [{ type: 'bind' as const, source: dir.path, target: '/data' }]
+    const create = (path: string) =>
+      engine.runtime.containers.create({ image: 'debian', command: ['true'], mounts, volumeQuotas: { [path]: QUOTA } })
+    await failsWith('BAD_ARGUMENT', create('/data'), /a folder of this host is mounted there/)
+    await failsWith('BAD_ARGUMENT', create('/var'), /no volume is mounted there/)
   })
 
   it('takes back what a volume left that was half made or half removed when the agent ended', async () => {

@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict'
 import type { EngineEvent } from '../../../runtime/containers/events.ts'
-import { type QuotaUsage, QuotaWatch, type Watched } from '../../../runtime/quota/watch.ts'
+import { LOGS, type PlaceUsage } from '../../../runtime/quota/uses.ts'
+import { QuotaWatch, type Watched } from '../../../runtime/quota/watch.ts'
 import { ManualClock } from '../../../src/base/clock.ts'
 import { silentLog } from '../../../src/base/log.ts'
 
 /** A watch over containers whose usage the test sets. */
 function aWatch(everyMs = 1000) {
   const clock = new ManualClock()
-  const usage = new Map<string, QuotaUsage>()
+  const usage = new Map<string, PlaceUsage[]>()
   const running: Watched[] = []
   const told: Omit<EngineEvent, 'timeMs'>[] = []
   const looked = { times: 0 }
@@ -21,10 +22,6 @@ function aWatch(everyMs = 1000) {
         looked.times++
         return running
       },
-      usage: async (id) => {
-        if (id === 'gone') throw new Error('no such folder')
-        return usage.get(id)
-      },
     },
   )
   return {
@@ -32,17 +29,29 @@ function aWatch(everyMs = 1000) {
     clock,
     told,
     looked,
-    run: (id: string) => running.push({ id, rootfsId: `rootfs-${id}`, attributes: { name: id } }),
+    run: (id: string) =>
+      running.push({
+        id,
+        attributes: { name: id },
+        uses: async () => {
+          if (id === 'gone') throw new Error('no such folder')
+          return usage.get(id) ?? []
+        },
+      }),
     end: (id: string) =>
       running.splice(
         running.findIndex((one) => one.id === id),
         1,
       ),
-    use: (id: string, bytes: number, inodes?: number) =>
-      usage.set(`rootfs-${id}`, {
-        bytes: { used: bytes, limit: 100 },
-        ...(inodes === undefined ? {} : { inodes: { used: inodes, limit: 1000 } }),
-      }),
+    use: (id: string, bytes: number, inodes?: number, path = '/') =>
+      usage.set(id, [
+        ...(usage.get(id) ?? []).filter((one) => one.path !== path),
+        {
+          path,
+          bytes: { used: bytes, limit: 100 },
+          ...(inodes === undefined ? {} : { inodes: { used: inodes, limit: 1000 } }),
+        },
+      ]),
   }
 }
 
@@ -59,7 +68,7 @@ describe('QuotaWatch', () => {
         type: 'container',
         action: 'quota_warning',
         id: 'a',
-        attributes: { name: 'a', resource: 'bytes', used: '90', limit: '100' },
+        attributes: { name: 'a', path: '/', resource: 'bytes', used: '90', limit: '100' },
       },
     ])
     for (const bytes of [84, 91]) {
@@ -83,6 +92,19 @@ describe('QuotaWatch', () => {
         ['a', 'inodes', '950'],
         ['b', 'bytes', '95'],
       ],
+    )
+    await watch[Symbol.asyncDispose]()
+  })
+
+  it('tells of each place by itself, and never of the log', async () => {
+    const { watch, told, run, use } = aWatch()
+    run('a')
+    for (const path of ['/', '/data', LOGS]) use('a', 95, undefined, path)
+    await watch.look()
+    await watch.look()
+    assert.deepEqual(
+      told.map(({ attributes }) => attributes.path),
+      ['/', '/data'],
     )
     await watch[Symbol.asyncDispose]()
   })

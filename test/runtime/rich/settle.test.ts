@@ -9,6 +9,21 @@ const settle = (request: Partial<CreateRequest>, config: object = { Cmd: ['/app'
   settleRich({ image: 'x', ...request }, imageWith(config))
 
 describe('settleRich', () => {
+  for (const mode of ['systemd', 'init', 'dumb-init'] as const) {
+    const words = { 'darner.rich': mode }
+    const ways: [string, Partial<CreateRequest>, object][] = [
+      ['annotation', { annotations: words }, {}],
+      ['container label', { labels: words }, {}],
+      ['image label', {}, { Labels: words }],
+    ]
+    for (const [name, request, config] of ways) {
+      it(`makes the same of ${mode} by ${name} as by the field of the API`, () => {
+        const { annotations: _a, labels: _l, ...settled } = settle(request, { Cmd: ['/app'], ...config })
+        assert.deepEqual(settled, settle({ rich: mode }))
+      })
+    }
+  }
+
   it('leaves an ordinary request as it is', () => {
     const request = { image: 'x', command: ['a'] }
     assert.equal(settleRich(request, imageWith({})), request)
@@ -17,6 +32,12 @@ describe('settleRich', () => {
   const sources: [string, Partial<CreateRequest>, object, string | undefined][] = [
     ['the request', { rich: 'dumb-init' }, { Labels: { 'darner.rich': 'systemd' } }, 'dumb-init'],
     ['a container label', { labels: { 'darner.rich': 'init' } }, { Labels: { 'darner.rich': 'systemd' } }, 'init'],
+    [
+      'an annotation, as Kubernetes has them',
+      { annotations: { 'darner.rich': 'dumb-init' }, labels: { 'darner.rich': 'init' } },
+      {},
+      'dumb-init',
+    ],
     ['an image label', {}, { Labels: { 'darner.rich': 'true' } }, 'systemd'],
     [
       'a container label that takes it back',

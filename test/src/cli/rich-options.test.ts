@@ -45,12 +45,30 @@ describe('richOf', () => {
     assert.deepEqual(serviceOf('cron'), { name: 'cron' })
   })
 
-  it('reads quotas by path: of the writable layer and of volumes', () => {
+  it('reads quotas by path: of the writable layer, of volumes and of logs', () => {
     const layer = { diskQuota: { bytes: 10 * 2 ** 30 } }
     const volumes = { volumeQuotas: { '/data': { bytes: 20 * 2 ** 30, inodes: 5000 }, '/log': { bytes: 2 ** 20 } } }
     assert.deepEqual(richOf({ diskQuota: '/=10G;/data=20G,inodes=5k;/log/=1m' }), { ...layer, ...volumes })
     assert.deepEqual(richOf({ diskQuota: '/data=20G,inodes=5k;/log=1m' }), volumes)
-    for (const bad of ['/=10G;', '/=10G;/=1G', '/data', '/data=', '/data=1G;data=1G', '/a=1G;/a/=1G'])
+    const logs = { logQuotaBytes: 2 ** 20 }
+    assert.deepEqual(richOf({ diskQuota: '/=10G;/data=20G,inodes=5k;/log=1m;log=1m' }), {
+      ...layer,
+      ...volumes,
+      ...logs,
+    })
+    assert.deepEqual(richOf({ diskQuota: 'log=1m' }), logs)
+    for (const bad of [
+      'log=1m,inodes=20',
+      'log=',
+      'log',
+      'log=1m;log=1m',
+      '/=10G;',
+      '/=10G;/=1G',
+      '/data',
+      '/data=',
+      '/data=1G;data=1G',
+      '/a=1G;/a/=1G',
+    ])
       throwsWith('BAD_ARGUMENT', () => richOf({ diskQuota: bad }))
   })
 

@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict'
+import { readdir, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { aDir } from '../../fixtures/a-dir.ts'
+import { aRichEngine, type RichEngine } from '../../fixtures/a-rich-engine.ts'
+import { onStage } from '../../fixtures/a-stage.ts'
+import { aSystemdImage } from '../../fixtures/a-systemd-image.ts'
+import { failsWith } from '../../fixtures/fails-with.ts'
+
+const never = new AbortController().signal
+const MIB = 1 << 20
+/** Far more than the quota, in lines that tell which one they are. */
+const FLOOD = ['sh', '-c', 'seq 1000000; echo the last; exec sleep 1000']
+
+async function bytesOf(log: string): Promise<number> {
+  const names = (await readdir(dirname(log))).filter((name) => /^log(\.|$)/.test(name))
+  const sizes = await Promise.all(names.map(async (name) => (await stat(join(dirname(log), name))).size))
+  return sizes.reduce((sum, one) => sum + one, 0)
+}
+
+async function textOf({ runtime }: RichEngine, id: string, service?: string): Promise<string> {
+  const parts: Buffer[] = []
+  const query = service === undefined ? {} : { service }
+  for await (const { bytes } of runtime.containers.logs(id, query, { signal: never })) parts.push(Buffer.from(bytes))
+  return Buffer.concat(parts).toString()
+}
+
+/** Looks again until the log says so; the test's own timeout is the deadline. */
+async function untilSaid(engine: RichEngine, id: string, what: RegExp, service?: string): Promise<string> {
+  for (;;) {
+    const text = await textOf(engine, id, service)
+    if (what.test(text)) return text
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+}
+
+describe('disk quota of logs', function () {
+  this.timeout(120_000)
+  let tree = ''
+  before(async function () {
+    onStage(this, { net: true, programs: ['crun', 'conmon', 'debootstrap'] })
+    tree = await aSystemdImage()
+  })
+
+  it('bounds the log of a container that floods it, over starts, and keeps the newest lines; the container goes on', async () => {
+    await using dir = await aDir()
+    await using engine = await aRichEngine({ dir: dir.path, runtime: 'crun', images: { debian: { tree } } })
+    const { containers } = engine.runtime
+    const { id } = await containers.create({ image: 'debian', command: FLOOD, network: 'none', logQuotaBytes: MIB })
+    for (let start = 1; start <= 3; start++) {
+      await containers.startContainer(id, { signal: never })
+      const text = await untilSaid(engine, id, /1000000\nthe last\n$/)
+      const { status, logPath } = containers.inspect(id)
+      assert.equal(status, 'running')
+      assert.ok((await bytesOf(logPath)) <= MIB, `start ${start}: ${await bytesOf(logPath)} bytes`)
+      assert.ok(text.length > 100)
+      const [log] = (await engine.runtime.diskUse(id)).filter(({ path }) => path === 'log')
+      assert.deepEqual(log, { path: 'log', bytes: { used: await bytesOf(logPath), limit: MIB } })
+      await containers.stop(id, { timeoutSec: 0, signal: never })
+    }
+  })
+
+  it('bounds the logs of side services as well, each of which can be read, also when all is stopped', async () => {
+    await using dir = await aDir()
+    await using engine = await aRichEngine({ dir: dir.path, runtime: 'crun', images: { debian: { tree } } })
+    const { containers } = engine.runtime
+    const services = [
+      { name: 'chatty', command: FLOOD },
+      { name: 'calm', command: ['sh', '-c', 'echo calm; exec sleep 1000'] },
+    ]
+    const request = {
+      image: 'debian',
+      rich: 'dumb-init' as const,
+      command: ['sleep', '1000'],
+      network: 'none',
+      services,
+    }
+    const { id } = await containers.create({ ...request, logQuotaBytes: 3 * MIB })
+    await containers.startContainer(id, { signal: never })
+    await untilSaid(engine, id, /1000000\nthe last\n$/, 'chatty')
+    await untilSaid(engine, id, /^calm\n$/, 'calm')
+    const [chatty] = engine.runtime.services.list()
+    assert.ok((await bytesOf(chatty?.logPath ?? '')) <= MIB)
+    await failsWith('NOT_FOUND', textOf(engine, id, 'other'), /no side service other/)
+    await containers.stop(id, { timeoutSec: 0, signal: never })
+    assert.equal(await textOf(engine, id, 'calm'), 'calm\n')
+  })
+})
