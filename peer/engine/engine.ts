@@ -23,6 +23,7 @@ import type { Store, StoredTask } from '../../src/store/store.ts'
 import { type Origin, originName } from '../../src/task/origin.ts'
 import { blobTask, pieceBytesFor, pieceCount, pieceRange, type Task, type TaskId } from '../../src/task/task.ts'
 import { unlessAlone } from './alone.ts'
+import { Blocks } from './blocks.ts'
 import { Download, type DownloadOptions } from './download.ts'
 import { fetchFromOrigin, readPieces } from './fallback.ts'
 import { leadRead } from './lead.ts'
@@ -30,7 +31,7 @@ import { LeadOpener } from './lead-open.ts'
 import { OpenContent } from './open-content.ts'
 import { Reports } from './reports.ts'
 import { Running } from './running.ts'
-import { Tail } from './tail.ts'
+import { PageMemory, Tail } from './tail.ts'
 
 export interface EngineOptions extends Omit<DownloadOptions, 'priority'> {
   /** How long a task waits for a session with the supernode before it falls back to the origin. */
@@ -84,6 +85,8 @@ export class Engine implements ContentSource, AsyncDisposable {
   /** Reads at origins by this host alone. */
   readonly #straights = new PQueue({ concurrency: MAX_STRAIGHT })
   readonly #leads: LeadOpener
+  readonly #blocks = new Blocks()
+  readonly #pages = new PageMemory()
   #closed = false
 
   constructor(options: EngineOptions, parts: EngineParts) {
@@ -130,6 +133,7 @@ export class Engine implements ContentSource, AsyncDisposable {
       return new OpenContent({
         stored: running.stored,
         fetching: running,
+        blocks: this.#blocks,
         release: async () => {
           lease[Symbol.dispose]()
           if (--running.readers > 0) return
@@ -170,7 +174,12 @@ export class Engine implements ContentSource, AsyncDisposable {
   #held(stored: StoredTask, request: ContentRequest): OpenContent {
     checkSize(request, stored.task)
     const lease = this.#parts.store.lease(stored.task.id, 'reader')
-    return new OpenContent({ stored, fetching: undefined, release: async () => lease[Symbol.dispose]() })
+    return new OpenContent({
+      stored,
+      fetching: undefined,
+      blocks: this.#blocks,
+      release: async () => lease[Symbol.dispose](),
+    })
   }
 
   /**
@@ -359,7 +368,7 @@ export class Engine implements ContentSource, AsyncDisposable {
       return await this.#swarm(request, anew, controller, aloneMs)
     }
     const stored = await store.create(task, { signal: controller.signal })
-    const tail = new Tail(first.from)
+    const tail = new Tail(first.from, this.#pages)
     return new Running(
       stored,
       () => clock.monotonicMs(),

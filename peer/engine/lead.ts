@@ -2,13 +2,12 @@
  * The first host that wants a blob reads it at the origin itself, for all: what comes goes to its own readers, into the store
  * and from there to whoever asks, without a stop in between. A read that breaks goes on at the next byte.
  */
-import { createHash } from 'node:crypto'
 import { DarnerError } from '../../src/base/errors.ts'
 import type { OriginRead } from '../../src/contracts/origin.ts'
 import { algorithmOf, type Digest, Digester } from '../../src/oci/digest.ts'
 import { pieceRange } from '../../src/task/task.ts'
 import { checkRead, type OriginReadOptions, type OriginReadParts } from './fallback.ts'
-import type { Tail } from './tail.ts'
+import type { Page, Tail } from './tail.ts'
 
 export interface LeadParts extends OriginReadParts {
   /** A piece is stored. */
@@ -18,7 +17,7 @@ export interface LeadParts extends OriginReadParts {
 }
 
 /** Bytes on their way to the disk at most. */
-const WRITING_BYTES = 8 * 1024 * 1024
+const WRITING_BYTES = 4 * 1024 * 1024
 
 /**
  * Reads what lacks of a blob and verifies the whole. `first` is a read opened at `tail.end`, which is the start of a piece. Throws the
@@ -52,9 +51,9 @@ export async function leadRead(
         skip -= chunk.byteLength - fresh.byteLength
         if (tail.end + fresh.byteLength > task.bytes)
           throw new DarnerError('SIZE_MISMATCH', `${task.id}: expected ${task.bytes} bytes, the origin sent more`)
-        tail.push(fresh)
         hash?.update(fresh)
         await pieces.take(fresh)
+        opened.done?.(chunk)
       }
       if (tail.end < task.bytes) {
         const text = `${task.id}: expected ${task.bytes} bytes, the origin ended after ${tail.end}`
@@ -76,36 +75,25 @@ export async function leadRead(
 /** Cuts a stream into pieces and stores them, several at once. */
 class Pieces implements AsyncDisposable {
   readonly #parts: LeadParts
-  readonly #free: Uint8Array<ArrayBuffer>[] = []
   readonly #writing = new Set<Promise<void>>()
   readonly #most: number
-  #number: number
-  #body: Uint8Array<ArrayBuffer>
-  #hash = createHash('sha256')
-  #filled = 0
   #failed: unknown
 
   constructor(parts: LeadParts) {
     this.#parts = parts
-    const { task } = parts.stored
-    this.#number = Math.floor(parts.tail.end / task.pieceBytes)
-    this.#most = Math.max(2, Math.floor(WRITING_BYTES / task.pieceBytes))
-    this.#body = this.#next()
+    this.#most = Math.max(2, Math.floor(WRITING_BYTES / parts.stored.task.pieceBytes))
   }
 
-  /** The stream went on; waits while too much is on its way to the disk. Throws what storing threw. */
+  /** The stream went on; waits while too much is on its way to the disk, and then has a copy. Throws what storing threw. */
   async take(chunk: Uint8Array): Promise<void> {
+    const { tail, stored } = this.#parts
     for (let at = 0; at < chunk.byteLength; ) {
-      const part = chunk.subarray(at, at + this.#body.byteLength - this.#filled)
-      this.#body.set(part, this.#filled)
-      this.#hash.update(part)
-      this.#filled += part.byteLength
-      at += part.byteLength
-      if (this.#filled < this.#body.byteLength) continue
-      this.#store(this.#number++, this.#body, this.#hash.digest())
-      this.#hash = createHash('sha256')
-      this.#filled = 0
-      this.#body = this.#next()
+      const piece = Math.floor(tail.end / stored.task.pieceBytes)
+      const { from, to } = pieceRange(stored.task, piece)
+      const { taken, full } = tail.push(at === 0 ? chunk : chunk.subarray(at), to - from)
+      at += taken
+      if (full === undefined) continue
+      this.#store(piece, full)
       if (this.#writing.size >= this.#most) await Promise.race(this.#writing)
       if (this.#failed !== undefined) throw this.#failed
     }
@@ -117,28 +105,19 @@ class Pieces implements AsyncDisposable {
     if (this.#failed !== undefined) throw this.#failed
   }
 
-  #store(piece: number, body: Uint8Array<ArrayBuffer>, digest: Uint8Array): void {
-    const { stored, gained } = this.#parts
+  #store(piece: number, page: Page): void {
+    const { stored, gained, tail } = this.#parts
     const writing = stored
-      .append(piece, body, digest)
+      .append(piece, page.body)
       .then(() => gained(piece))
       .catch((error: unknown) => {
         this.#failed ??= error
       })
       .finally(() => {
         this.#writing.delete(writing)
-        this.#free.push(body)
+        tail.written(page)
       })
     this.#writing.add(writing)
-  }
-
-  #next(): Uint8Array<ArrayBuffer> {
-    const { task } = this.#parts.stored
-    const { from, to } = pieceRange(task, this.#number)
-    const bytes = Math.max(0, to - from)
-    const at = this.#free.findIndex(({ byteLength }) => byteLength === bytes)
-    const [found] = at < 0 ? [] : this.#free.splice(at, 1)
-    return found ?? Buffer.allocUnsafeSlow(bytes)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

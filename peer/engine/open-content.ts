@@ -4,6 +4,7 @@ import { abortable } from '../../src/base/signals.ts'
 import type { Content, ContentProgress, ContentSummary } from '../../src/contracts/content.ts'
 import type { StoredTask } from '../../src/store/store.ts'
 import { pieceRange } from '../../src/task/task.ts'
+import type { Blocks } from './blocks.ts'
 import type { Fetching } from './fetching.ts'
 
 const CHUNK_BYTES = 256 * 1024
@@ -14,6 +15,7 @@ export interface OpenContentParts {
   readonly stored: StoredTask
   /** The download under way; undefined when the blob is complete already. */
   readonly fetching: Fetching | undefined
+  readonly blocks: Blocks
   /** Lets go of the hold. */
   readonly release: () => Promise<void>
 }
@@ -37,10 +39,14 @@ export class OpenContent implements Content {
     return this.#parts.fetching?.failed ?? new Promise<never>(() => {})
   }
 
-  /** As the contract has it. With a `buffer`, every chunk is a view of it, good until the next is asked for. */
+  /**
+   * As the contract has it. With `lend`, a chunk is good until the next is asked for, and shared with other readers; with a
+   * `buffer` as well, but what is read from the disk is a view of that.
+   */
   async *read(options: {
     from?: number
     to?: number
+    lend?: boolean
     buffer?: Uint8Array
     signal: AbortSignal
   }): AsyncGenerator<Uint8Array> {
@@ -50,32 +56,40 @@ export class OpenContent implements Content {
     const to = Math.min(options.to ?? task.bytes, task.bytes)
     if (from < 0 || from > to)
       throw new DarnerError('BAD_ARGUMENT', `${task.id}: bytes ${from} to ${to} of ${task.bytes} are no range`)
-    const { fetching } = this.#parts
+    const { fetching, blocks } = this.#parts
+    const { lend = false, buffer } = options
     for (let at = from; at < to; ) {
       const tail = fetching?.tail
       const fresh = tail?.from(at)
-      if (fresh !== undefined) {
-        const chunk = fresh.subarray(0, to - at)
-        at += chunk.byteLength
-        yield chunk
-        continue
-      }
       const piece = Math.floor(at / task.pieceBytes)
-      if (fetching !== undefined && tail?.growing && tail.end === at && !stored.have.has(piece)) {
+      if (
+        fresh === undefined &&
+        fetching !== undefined &&
+        tail?.growing &&
+        tail.end === at &&
+        !stored.have.has(piece)
+      ) {
         await Promise.race([tail.more({ signal: options.signal }), fetching.failed])
         continue
       }
-      await this.#wait(piece, Math.ceil(to / task.pieceBytes), options.signal)
-      const gap = stored.have.nextClear(piece)
-      const end = Math.min(to, gap < 0 ? task.bytes : pieceRange(task, gap).from)
-      while (at < end) {
-        const { buffer } = options
-        const bytes = Math.min(buffer?.byteLength ?? CHUNK_BYTES, end - at)
-        const chunk = buffer?.subarray(0, bytes) ?? new Uint8Array(bytes)
-        await stored.read(at, chunk)
-        at += chunk.byteLength
-        yield chunk
+      if (fresh === undefined) {
+        await this.#wait(piece, Math.ceil(to / task.pieceBytes), options.signal)
+        if (!lend || buffer !== undefined) {
+          const gap = stored.have.nextClear(piece)
+          const most = buffer?.byteLength ?? CHUNK_BYTES
+          const end = Math.min(to, at + most, gap < 0 ? task.bytes : pieceRange(task, gap).from)
+          const chunk = buffer?.subarray(0, end - at) ?? new Uint8Array(end - at)
+          await stored.read(at, chunk)
+          at = end
+          yield chunk
+          continue
+        }
       }
+      using lent = fresh ?? (await blocks.take(stored, at, to))
+      if (!lend && buffer === undefined) lent.keep()
+      const chunk = lent.bytes.subarray(0, to - at)
+      at += chunk.byteLength
+      yield chunk
     }
   }
 

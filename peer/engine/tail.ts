@@ -1,20 +1,71 @@
-/** The last bytes of a stream, in memory, for readers that keep up with it: they need not wait for the disk. */
+/**
+ * The last bytes of a stream, in memory, for readers that keep up with it: they need not wait for the disk. It comes in pages, each
+ * of which is a piece on its way to the disk; their memory is used again once nobody needs it.
+ */
 import { abortable } from '../../src/base/signals.ts'
 
 /** What is kept for those who are a little behind. */
-const KEPT_BYTES = 2 * 1024 * 1024
+const KEPT_BYTES = 1024 * 1024
+/** What slow readers may hold of what was kept for longer; beyond, they read from the disk. */
+const MAX_HELD_BYTES = 16 * 1024 * 1024
+/** Memory kept for what is read next. */
+const MAX_FREE_BYTES = 16 * 1024 * 1024
+
+/** One piece of the stream, in the order of the stream. */
+export interface Page {
+  /** Where it is in the blob. */
+  readonly at: number
+  readonly body: Uint8Array<ArrayBuffer>
+}
+
+/** Bytes lent to a reader, until it is disposed. */
+export interface Lent extends Disposable {
+  readonly bytes: Uint8Array
+  /** They are the reader's for good: their memory is not used again. */
+  keep(): void
+}
+
+interface OpenPage extends Page {
+  filled: number
+  readers: number
+  written: boolean
+  /** Further behind than what is kept. */
+  passed: boolean
+  kept: boolean
+}
+
+/** Memory of pages, for all that is read at once and one after the other. */
+export class PageMemory {
+  readonly #free: Uint8Array<ArrayBuffer>[] = []
+  #freeBytes = 0
+
+  take(bytes: number): Uint8Array<ArrayBuffer> {
+    const at = this.#free.findLastIndex(({ byteLength }) => byteLength === bytes)
+    const [found] = at < 0 ? [] : this.#free.splice(at, 1)
+    if (found === undefined) return Buffer.allocUnsafeSlow(bytes)
+    this.#freeBytes -= bytes
+    return found
+  }
+
+  give(body: Uint8Array<ArrayBuffer>): void {
+    this.#free.push(body)
+    this.#freeBytes += body.byteLength
+    while (this.#freeBytes > MAX_FREE_BYTES) this.#freeBytes -= this.#free.shift()?.byteLength ?? 0
+  }
+}
 
 export class Tail {
-  readonly #chunks: { readonly at: number; readonly bytes: Uint8Array }[] = []
-  #start: number
+  readonly #pages: OpenPage[] = []
+  readonly #memory: PageMemory
   #end: number
+  #heldBytes = 0
   #grown = Promise.withResolvers<void>()
   #closed = false
 
   /** `at` is where the stream begins in the blob. */
-  constructor(at: number) {
-    this.#start = at
+  constructor(at: number, memory: PageMemory) {
     this.#end = at
+    this.#memory = memory
   }
 
   /** Where the next bytes go. */
@@ -27,36 +78,89 @@ export class Tail {
     return !this.#closed
   }
 
-  /** The stream went on. The bytes are shared with readers: nobody may change them. */
-  push(bytes: Uint8Array): void {
-    if (bytes.byteLength === 0) return
-    this.#chunks.push({ at: this.#end, bytes })
-    this.#end += bytes.byteLength
-    for (let first = this.#chunks[0]; first !== undefined; first = this.#chunks[0]) {
-      if (this.#end - first.at - first.bytes.byteLength < KEPT_BYTES) break
-      this.#chunks.shift()
-      this.#start = first.at + first.bytes.byteLength
-    }
+  /** The stream went on: as much of `bytes` is taken, by copy, as the page of `pageBytes` in hand has room for. The page, once it is full. */
+  push(bytes: Uint8Array, pageBytes: number): { taken: number; full: Page | undefined } {
+    let page = this.#pages.at(-1)
+    if (page === undefined || page.filled === page.body.byteLength) page = this.#open(pageBytes)
+    const part = bytes.subarray(0, page.body.byteLength - page.filled)
+    page.body.set(part, page.filled)
+    page.filled += part.byteLength
+    this.#end += part.byteLength
+    const full = page.filled === page.body.byteLength
+    if (full) this.#pass()
     this.#wake()
+    return { taken: part.byteLength, full: full ? page : undefined }
+  }
+
+  /** A page is on the disk, or won't get there. */
+  written(page: Page): void {
+    const found = this.#pages.find((one) => one.at === page.at)
+    if (found === undefined) return
+    found.written = true
+    this.#settle(found)
   }
 
   /** Nothing more comes by this way, be it whole or not. */
   close(): void {
     this.#closed = true
+    this.#pass(0)
     this.#wake()
   }
 
-  /** What is here from `at` on, in one piece as it came; undefined where that is elsewhere. */
-  from(at: number): Uint8Array | undefined {
-    if (at < this.#start || at >= this.#end) return undefined
-    const chunk = this.#chunks.findLast((one) => one.at <= at)
-    return chunk?.bytes.subarray(at - chunk.at)
+  /** What is here from `at` on, as far as it is in one page; undefined where that is elsewhere, or by now on the disk only. */
+  from(at: number): Lent | undefined {
+    if (at >= this.#end) return undefined
+    const page = this.#pages.findLast((one) => one.at <= at)
+    if (page === undefined || at >= page.at + page.filled) return undefined
+    if (page.passed && page.written) return undefined
+    if (this.#heldBytes >= MAX_HELD_BYTES) return undefined
+    page.readers++
+    let over = false
+    return {
+      bytes: page.body.subarray(at - page.at, page.filled),
+      keep: () => {
+        page.kept = true
+      },
+      [Symbol.dispose]: () => {
+        if (over) return
+        over = true
+        page.readers--
+        this.#settle(page)
+      },
+    }
   }
 
   /** Resolves when more has come, or nothing will. Throws the signal's reason. */
   async more({ signal }: { signal: AbortSignal }): Promise<void> {
     if (this.#closed) return
     await abortable(this.#grown.promise, signal)
+  }
+
+  #open(bytes: number): OpenPage {
+    const body = this.#memory.take(bytes)
+    const page = { at: this.#end, body, filled: 0, readers: 0, written: false, passed: false, kept: false }
+    this.#pages.push(page)
+    return page
+  }
+
+  /** What is too far behind now is for slow readers and the disk only. */
+  #pass(keptBytes = KEPT_BYTES): void {
+    for (const page of [...this.#pages]) {
+      if (page.at + page.body.byteLength + keptBytes > this.#end) break
+      if (page.passed) continue
+      page.passed = true
+      this.#heldBytes += page.body.byteLength
+      this.#settle(page)
+    }
+  }
+
+  #settle(page: OpenPage): void {
+    if (!page.passed || !page.written || page.readers > 0) return
+    const at = this.#pages.indexOf(page)
+    if (at < 0) return
+    this.#pages.splice(at, 1)
+    this.#heldBytes -= page.body.byteLength
+    if (!page.kept) this.#memory.give(page.body)
   }
 
   #wake(): void {

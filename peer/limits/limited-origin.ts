@@ -13,6 +13,7 @@ export function limitedOrigin(origin: OriginPort, limits: RateLimits): OriginPor
         ...(read.lastModified === undefined ? {} : { lastModified: read.lastModified }),
         ...(read.bytes === undefined ? {} : { bytes: read.bytes }),
         from: read.from,
+        ...(read.done === undefined ? {} : { done: read.done }),
         stream: held(read.stream, target, limits, options.signal),
         [Symbol.asyncDispose]: () => read[Symbol.asyncDispose](),
       }

@@ -44,16 +44,11 @@ const MAX_SHARED_REFUSALS = 3
 const HELD_BACK_BYTES = 1
 /** Lengths that were asked for lately. */
 const MAX_LENGTHS = 4096
-/** Memory for bodies on their way out, shared by all of them. */
-const BUFFER_BYTES = 32 * 1024 * 1024
-const MAX_CHUNK_BYTES = 256 * 1024
-const MIN_CHUNK_BYTES = 32 * 1024
 
 export class Blobs {
   readonly #parts: BlobsParts
   /** HEAD answers by (place, digest, credential): a blob's length never changes. The right to know it is checked apart. */
   readonly #lengths = new Map<string, number>()
-  #streams = 0
   #asked = 0
   #held = 0
 
@@ -136,7 +131,7 @@ export class Blobs {
       case 'whole':
         response.writeHead(200, { ...headers, 'content-length': String(bytes) })
         response.flushHeaders()
-        return await this.#stream(ask, held, (chunk) => sendVerified(ask, held, { from: 0, to: bytes }, chunk))
+        return await stream(ask, held, () => sendVerified(ask, held, { from: 0, to: bytes }))
       case 'parts': {
         const [first] = decision.parts
         if (first !== undefined && decision.parts.length === 1) {
@@ -146,9 +141,9 @@ export class Blobs {
             'content-range': contentRange(first, bytes),
           })
           response.flushHeaders()
-          return await this.#stream(ask, held, (chunk) => sendVerified(ask, held, first, chunk))
+          return await stream(ask, held, () => sendVerified(ask, held, first))
         }
-        return await this.#stream(ask, held, (chunk) => sendMultipart(ask, held, decision.parts, headers, chunk))
+        return await stream(ask, held, () => sendMultipart(ask, held, decision.parts, headers))
       }
     }
   }
@@ -224,19 +219,6 @@ export class Blobs {
     }
   }
 
-  /** Sends a body; whatever fails once it has begun is thrown, and the caller breaks the connection. The more bodies leave at once, the smaller their chunks. */
-  async #stream({ response }: Ask, content: OpenContent, work: (chunkBytes: number) => Promise<void>): Promise<void> {
-    this.#streams++
-    try {
-      await work(Math.max(MIN_CHUNK_BYTES, Math.min(MAX_CHUNK_BYTES, Math.floor(BUFFER_BYTES / this.#streams))))
-      response.end()
-    } catch (error) {
-      throw asDarnerError(error, `blob of ${content.bytes} bytes`)
-    } finally {
-      this.#streams--
-    }
-  }
-
   #headOnly(ask: Ask, digest: Digest, bytes: number): void {
     const headers = blobHeaders(digest)
     if (matchesNone(ask.request.headers['if-none-match'], `"${digest}"`)) ask.response.writeHead(304, headers)
@@ -261,24 +243,25 @@ function blobHeaders(digest: Digest): Record<string, string> {
   }
 }
 
+/** Sends a body; whatever fails once it has begun is thrown, and the caller breaks the connection. */
+async function stream({ response }: Ask, content: OpenContent, work: () => Promise<void>): Promise<void> {
+  try {
+    await work()
+    response.end()
+  } catch (error) {
+    throw asDarnerError(error, `blob of ${content.bytes} bytes`)
+  }
+}
+
 /** The bytes of a range. Of a whole blob, the last byte leaves only when the digest has matched. */
-async function sendVerified(
-  { response, signal }: Ask,
-  content: OpenContent,
-  { from, to }: ByteRange,
-  chunkBytes: number,
-): Promise<void> {
-  const buffer = new Uint8Array(Math.max(1, Math.min(chunkBytes, to - from)))
+async function sendVerified({ response, signal }: Ask, content: OpenContent, { from, to }: ByteRange): Promise<void> {
   const whole = from === 0 && to === content.bytes
   const freely = whole ? Math.max(from, to - HELD_BACK_BYTES) : to
-  for await (const chunk of content.read({ from, to: freely, buffer, signal })) {
-    // memory that is used again must have left before
-    if (chunk.buffer === buffer.buffer) await sendThrough(response, chunk, signal)
-    else await send(response, chunk, signal)
-  }
+  for await (const chunk of content.read({ from, to: freely, lend: true, signal }))
+    await sendThrough(response, chunk, signal)
   if (!whole) return
   await content.matched({ signal })
-  for await (const chunk of content.read({ from: freely, to, buffer, signal }))
+  for await (const chunk of content.read({ from: freely, to, lend: true, signal }))
     await sendThrough(response, chunk, signal)
 }
 
@@ -288,7 +271,6 @@ async function sendMultipart(
   content: OpenContent,
   parts: readonly ByteRange[],
   headers: Readonly<Record<string, string>>,
-  chunkBytes: number,
 ): Promise<void> {
   const { response, signal } = ask
   const boundary = randomUUID()
@@ -306,7 +288,7 @@ async function sendMultipart(
   })
   for (const [at, part] of parts.entries()) {
     await send(response, heads[at] ?? new Uint8Array(), signal)
-    await sendVerified(ask, content, part, chunkBytes)
+    await sendVerified(ask, content, part)
   }
   await send(response, tail, signal)
 }

@@ -21,6 +21,8 @@ export interface OriginRead extends Version, AsyncDisposable {
   /** The first byte that the stream carries: the one asked for, or 0 when the origin ignored the range. */
   readonly from: number
   readonly stream: AsyncIterable<Uint8Array>
+  /** A chunk of the stream isn't needed any more by anybody: its memory may be used again. Need not be said; never twice of one. */
+  readonly done?: (chunk: Uint8Array) => void
 }
 
 interface AccessOptions {

@@ -7,6 +7,7 @@ import { Agent, type Dispatcher, ProxyAgent, request } from 'undici'
 import { DarnerError } from '../base/errors.ts'
 import { abortable } from '../base/signals.ts'
 import { unansweredError } from './origin-errors.ts'
+import { ReadBuffers } from './read-buffers.ts'
 
 /** How to speak TLS with one host. All in PEM. */
 export interface HostTls {
@@ -61,6 +62,8 @@ export interface HttpAnswer extends AsyncDisposable {
   /** True when a redirect left the host that was asked. */
   readonly crossed: boolean
   readonly body: Dispatcher.ResponseData['body']
+  /** A chunk of the body isn't needed any more by anybody: its memory may be used again. Need not be said. */
+  done(chunk: Uint8Array): void
   /** A header's value; several values are joined as HTTP has it. */
   header(name: string): string | undefined
   /** A header's values, each as it came. */
@@ -74,6 +77,8 @@ export interface HttpAnswer extends AsyncDisposable {
 const REDIRECTS = new Set([301, 302, 303, 307, 308])
 /** What is read off a redirect's body to keep its connection. */
 const DUMP_BYTES = 16 * 1024
+/** What a connection reads before its reader asks for it. */
+const READ_AHEAD_BYTES = 256 * 1024
 /** Longest wait for connections to end. */
 const CLOSE_MS = 500
 /** Longest wait for the text of a refusal. */
@@ -92,6 +97,7 @@ export function addressOf(url: URL): string {
 export class OriginHttp implements AsyncDisposable {
   readonly #options: OriginHttpOptions
   readonly #agents = new Map<string, Dispatcher>()
+  readonly #buffers = new ReadBuffers()
 
   constructor(options: OriginHttpOptions) {
     this.#options = options
@@ -174,7 +180,7 @@ export class OriginHttp implements AsyncDisposable {
       })
       // whoever reads the body is told; while nobody does, a broken connection is no failure of ours
       data.body.on('error', () => {})
-      return new Answer(data, url, crossed)
+      return new Answer(data, url, crossed, this.#buffers)
     } catch (error) {
       signal.throwIfAborted()
       const through = proxy === undefined ? '' : ` through the proxy ${new URL(proxy).host}`
@@ -218,7 +224,10 @@ export class OriginHttp implements AsyncDisposable {
         connectTimeout: connectMs,
       })
     const guard = allowAddress === undefined ? {} : { lookup: guardedLookup(allowAddress) }
-    return new Agent({ ...options, connect: { ...connect, ...guard } })
+    // not in undici's types, which hands it on to the socket
+    const ahead = { highWaterMark: READ_AHEAD_BYTES, onread: this.#buffers.onread }
+    // HTTP/2 would hold a fast reader back by its windows, and put all reads of a host on one connection
+    return new Agent({ ...options, allowH2: false, connect: { ...connect, ...guard, ...ahead } })
   }
 }
 
@@ -248,13 +257,19 @@ class Answer implements HttpAnswer {
   readonly crossed: boolean
   readonly body: Dispatcher.ResponseData['body']
   readonly #headers: Dispatcher.ResponseData['headers']
+  readonly #buffers: ReadBuffers
 
-  constructor(data: Dispatcher.ResponseData, url: URL, crossed: boolean) {
+  constructor(data: Dispatcher.ResponseData, url: URL, crossed: boolean, buffers: ReadBuffers) {
     this.status = data.statusCode
     this.url = url
     this.crossed = crossed
     this.body = data.body
     this.#headers = data.headers
+    this.#buffers = buffers
+  }
+
+  done(chunk: Uint8Array): void {
+    this.#buffers.done(chunk)
   }
 
   header(name: string): string | undefined {

@@ -65,6 +65,8 @@ export interface OriginRead extends Validator, AsyncDisposable {
    * TIMED_OUT (silence), ORIGIN_FAILED (more bytes than promised), or the signal's reason.
    */
   readonly stream: AsyncIterable<Uint8Array>
+  /** See `OriginRead` in contracts/origin.ts. */
+  done(chunk: Uint8Array): void
 }
 
 export interface ManifestHead {
@@ -162,6 +164,7 @@ class HttpOriginClient implements OriginClient {
         from: plan.from,
         ...(plan.bytes === undefined ? {} : { bytes: plan.bytes }),
         stream: bodyStream(answer.body, plan, { what, idleMs, signal: options.signal }),
+        done: (chunk) => answer.done(chunk),
         [Symbol.asyncDispose]: () => answer[Symbol.asyncDispose](),
       }
     } catch (error) {

@@ -1,0 +1,76 @@
+/**
+ * Stored bytes in memory, shared by the readers that are at about the same place: of many clients that pull one image at once, one
+ * reads from the disk. Memory is bounded; a reader that finds all of it in use has a small block for itself.
+ */
+import type { StoredTask } from '../../src/store/store.ts'
+import type { Lent } from './tail.ts'
+
+/** A block lies within one piece: pieces are as long, or longer by a power of two. */
+const BLOCK_BYTES = 128 * 1024
+const MAX_BLOCKS = 256
+const OWN_BYTES = 32 * 1024
+
+interface Block {
+  readonly key: string
+  readonly body: Uint8Array
+  readonly ready: Promise<void>
+  readers: number
+}
+
+export class Blocks {
+  /** Least recently asked for first. */
+  readonly #blocks = new Map<string, Block>()
+
+  /** Verified bytes from `at` on, up to the end of their block, or `to`. Throws what reading throws. */
+  async take(stored: StoredTask, at: number, to: number): Promise<Lent> {
+    const { task } = stored
+    const blockBytes = Math.min(BLOCK_BYTES, task.pieceBytes)
+    const from = Math.floor(at / blockBytes) * blockBytes
+    const key = `${task.id} ${from}`
+    const block = this.#blocks.get(key) ?? this.#read(stored, key, from, Math.min(task.bytes, from + blockBytes))
+    if (block === undefined) {
+      const bytes = new Uint8Array(Math.min(OWN_BYTES, to - at))
+      await stored.read(at, bytes)
+      return { bytes, keep: () => {}, [Symbol.dispose]: () => {} }
+    }
+    this.#blocks.delete(key)
+    this.#blocks.set(key, block)
+    block.readers++
+    try {
+      await block.ready
+    } catch (error) {
+      block.readers--
+      throw error
+    }
+    let over = false
+    return {
+      bytes: block.body.subarray(at - from, to - from),
+      keep: () => this.#forget(block),
+      [Symbol.dispose]: () => {
+        if (over) return
+        over = true
+        block.readers--
+      },
+    }
+  }
+
+  /** Undefined where there is no room. */
+  #read(stored: StoredTask, key: string, from: number, to: number): Block | undefined {
+    let memory: Uint8Array | undefined
+    if (this.#blocks.size >= MAX_BLOCKS) {
+      const idle = this.#blocks.values().find(({ readers }) => readers === 0)
+      if (idle === undefined) return undefined
+      this.#forget(idle)
+      if (idle.body.byteLength === to - from) memory = idle.body
+    }
+    const body = memory ?? Buffer.allocUnsafeSlow(to - from)
+    const block: Block = { key, body, ready: stored.read(from, body), readers: 0 }
+    block.ready.catch(() => this.#forget(block))
+    this.#blocks.set(key, block)
+    return block
+  }
+
+  #forget(block: Block): void {
+    if (this.#blocks.get(block.key) === block) this.#blocks.delete(block.key)
+  }
+}
