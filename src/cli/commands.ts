@@ -17,6 +17,10 @@ import {
   TIMEOUT,
 } from './rows/shape.ts'
 
+const ROOT: OptionRow = {
+  flags: '--root <DIR>',
+  summary: 'treat this folder as the root of the file system (default: /)',
+}
 const READY_JSON: OptionRow = { flags: '--json', summary: 'print the line that says it is ready as JSON' }
 const CREATE_OPTIONS: readonly OptionRow[] = [
   { flags: '--rm', summary: 'remove the container when it ends' },
@@ -297,11 +301,11 @@ const ROWS: readonly CommandRow[] = [
       { flags: '-n, --tail <LINES>', summary: 'only the last lines', kind: 'integer' },
       { flags: '-t, --timestamps', summary: 'put the time before each line' },
       { flags: '--since <TIME>', summary: 'only what was written since: 10m, 2026-11-24T09:00:00Z' },
+      { flags: '--service <NAME>', summary: 'the log of one of its side services' },
     ],
   },
   {
     name: 'exec',
-      { flags: '--service <NAME>', summary: 'the log of one of its side services' },
     summary: 'run a command in a running container',
     client: true,
     passThrough: true,
@@ -502,17 +506,28 @@ const ROWS: readonly CommandRow[] = [
         kind: 'list',
       },
       { flags: '--mirror <IP:PORT>', summary: "where the mirror listens (default: the agent's, else 127.0.0.1:65001)" },
-      { flags: '--root <DIR>', summary: 'treat this folder as the root of the file system (default: /)' },
+      ROOT,
       JSON_OPTION,
     ],
     examples: ['darner mirror setup containerd --apply', 'darner mirror setup docker --undo'],
   },
   {
     name: 'mirror check',
-    summary: 'prove the mirror step by step, with a pull of one blob, and say which step fails',
+    summary:
+      'prove the mirror and the configuration of its clients step by step, with a pull of one blob, and say which step fails',
     client: true,
     args: [{ name: 'REF', summary: 'image to resolve and read a blob of', optional: true }],
-    options: [TIMEOUT, JSON_OPTION],
+    options: [
+      {
+        flags: '--client <NAME>',
+        summary: 'whose configuration to check (repeatable; default: all that `darner mirror setup` has set up)',
+        kind: 'list',
+      },
+      ROOT,
+      TIMEOUT,
+      JSON_OPTION,
+    ],
+    examples: ['darner mirror check docker.io/library/debian --client podman'],
   },
   { name: 'status', summary: "print the agent's state: supernode, tasks, store", client: true, options: [JSON_OPTION] },
   {

@@ -1,12 +1,21 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { describe, it } from 'mocha'
+import type { ClientName } from '../../src/cli/mirror-setup/plan.ts'
 import { anAgentProcess, aSupernodeProcess, runDarner } from '../fixtures/a-daemon.ts'
 import { aDir } from '../fixtures/a-dir.ts'
 import { aRegistry } from '../fixtures/a-registry.ts'
 import { anImage, pushIndex } from '../fixtures/an-image.ts'
+import { needs, programPath } from '../fixtures/needs.ts'
+import { snapshotOf } from '../fixtures/real-clients.ts'
+import { stockConfiguration } from '../fixtures/stock-configuration.ts'
 
-describe('darner mirror check', () => {
+describe('darner mirror check', function () {
+  this.timeout(120_000)
+
   it('proves each step to a pulled blob, and names the step that fails', async () => {
     await using dir = await aDir()
     await using registry = await aRegistry()
@@ -44,3 +53,66 @@ describe('darner mirror check', () => {
     assert.match(without.stdout, /^FAILED the agent runs and its mirror listens: the mirror is off/)
   })
 })
+
+const CONTAINERS = ['golang-github-containers-common', 'golang-github-containers-image']
+/** Debian has no package of cri-o, whose library reads what that of podman does. */
+const PACKAGES: Readonly<
+  Record<ClientName, { program: string; packages: readonly string[]; folders: readonly string[] }>
+> = {
+  containerd: { program: 'containerd', packages: ['containerd'], folders: ['/etc/containerd'] },
+  docker: { program: 'dockerd', packages: ['docker.io'], folders: ['/etc/docker', '/etc/default'] },
+  podman: { program: 'podman', packages: CONTAINERS, folders: ['/etc/containers'] },
+  crio: { program: 'skopeo', packages: CONTAINERS, folders: ['/etc/containers'] },
+}
+
+describe('darner mirror setup on the configuration that a package brings', function () {
+  this.timeout(120_000)
+
+  for (const [client, { program, packages, folders }] of Object.entries(PACKAGES)) {
+    it(`points ${client} at the mirror, is found right by check and by the client, and is undone without a trace`, async function () {
+      needs(this, { programs: [program, 'dpkg-query'] })
+      await using dir = await aDir()
+      const root = join(dir.path, 'root')
+      await mkdir(join(root, 'var/lib'), { recursive: true })
+      const stock = await stockConfiguration(root, packages, folders)
+      assert.ok(stock.length > 0)
+      const before = await snapshotOf(root)
+      await using supernode = await aSupernodeProcess(dir.path)
+      const upstreams = ['docker.io=https://registry-1.docker.io', 'reg.test:5000=http://reg.test:5000']
+      await using agent = await anAgentProcess(dir.path, 'agent', supernode.line, [
+        ...['--mirror', '127.0.0.1:0'],
+        ...upstreams.flatMap((one) => ['--upstream', one]),
+      ])
+      const mirror = (...args: string[]) =>
+        runDarner(['mirror', ...args, '--root', root, '--socket', agent.socket], {
+          DOCKER_HOST: `unix://${join(dir.path, 'none.sock')}`,
+        })
+      const step = `${client}'s configuration leads to the mirror`
+      const unset = await mirror('check', '--client', client)
+      assert.equal(unset.code, 1)
+      assert.match(unset.stdout, new RegExp(`^FAILED ${step}: .*darner mirror setup ${client} --apply`, 'm'))
+      const applied = await mirror('setup', client, '--apply')
+      assert.equal(applied.code, 0, applied.stderr)
+      const set = await mirror('check')
+      assert.match(set.stdout, new RegExp(`^ok +${step}: `, 'm'))
+      await understood(client, root)
+      const undone = await mirror('setup', client, '--undo')
+      assert.equal(undone.code, 0, undone.stderr)
+      assert.deepEqual(await snapshotOf(root), before)
+      const after = await mirror('check')
+      assert.ok(!after.stdout.includes(step), 'what is undone is not looked at')
+    })
+  }
+})
+
+/** The client's own word on the configuration below `root`, where it has a command for it. Throws what it said against it. */
+async function understood(client: string, root: string): Promise<void> {
+  const run = promisify(execFile)
+  if (client === 'containerd') {
+    const { stdout } = await run('containerd', ['-c', join(root, 'etc/containerd/config.toml'), 'config', 'dump'])
+    assert.match(stdout, /config_path = ["']\/etc\/containerd\/certs\.d["']/)
+  } else if (client === 'docker') {
+    const dockerd = programPath('dockerd') ?? 'dockerd'
+    await run(dockerd, ['--validate', '--config-file', join(root, 'etc/docker/daemon.json')])
+  }
+}

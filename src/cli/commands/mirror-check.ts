@@ -1,4 +1,4 @@
-/** `darner mirror check`: proves the mirror step by step, with a pull of one blob, and says which step fails. */
+/** `darner mirror check`: proves the mirror and its clients' configuration step by step, with a pull of one blob; says which step fails. */
 import { readFile } from 'node:fs/promises'
 import { request as httpRequest } from 'node:http'
 import { request as httpsRequest } from 'node:https'
@@ -12,8 +12,12 @@ import { familiarReference, manifestReference, parseReference } from '../../oci/
 import { createOriginClient, type OriginClient } from '../../oci/registry-client.ts'
 import type { Credential } from '../../task/origin.ts'
 import type { Action, CommandContext } from '../context.ts'
-import { pathName, type SetupUpstream } from '../mirror-setup/plan.ts'
-import { mirrorState, reachable } from '../mirror-setup/target.ts'
+import { isSetUp } from '../mirror-setup/apply.ts'
+import { SETUPS } from '../mirror-setup/clients.ts'
+import { CLIENTS, type ClientName, pathName, type SetupUpstream } from '../mirror-setup/plan.ts'
+import { takenUp } from '../mirror-setup/taken-up.ts'
+import { mirrorState, reachable, rootOf, setupTarget } from '../mirror-setup/target.ts'
+import { texts } from '../option-values.ts'
 import { credentialOf } from '../pull-progress.ts'
 
 interface Step {
@@ -22,7 +26,7 @@ interface Step {
   readonly seen: string
 }
 
-export const action: Action = async (args, _options, context) => {
+export const action: Action = async (args, options, context) => {
   const steps: Step[] = []
   const tell = (step: Step) => {
     steps.push(step)
@@ -56,6 +60,7 @@ export const action: Action = async (args, _options, context) => {
     { log: silentLog(), clock: systemClock },
   )
   await run('the mirror answers', () => ping(mirror, context.signal))
+  for (const one of await clientsOf(options)) await checkClient(one, { options, context, run })
   const wanted = args[0]
   if (wanted !== undefined) {
     const { credential } = await credentialOf(wanted, context)
@@ -86,6 +91,38 @@ async function ping({ base, ca }: MirrorAt, signal: AbortSignal): Promise<readon
   })
   if (status !== 200 && status !== 401) throw new DarnerError('ORIGIN_FAILED', `GET /v2/ answered ${status}`)
   return [undefined, `GET /v2/ answered ${status}`]
+}
+
+/** Those named, or those that were set up. */
+async function clientsOf(options: Readonly<Record<string, unknown>>): Promise<readonly ClientName[]> {
+  const named = texts(options, 'client')
+  const unknown = named.find((one) => !CLIENTS.some((client) => client === one))
+  if (unknown !== undefined)
+    throw new DarnerError('BAD_ARGUMENT', `client ${JSON.stringify(unknown)} is none of ${CLIENTS.join(', ')}`)
+  if (named.length > 0) return CLIENTS.filter((one) => named.includes(one))
+  const known = await Promise.all(CLIENTS.map(async (one) => ((await isSetUp(one, rootOf(options))) ? [one] : [])))
+  return known.flat()
+}
+
+async function checkClient(
+  client: ClientName,
+  { options, context, run }: Pick<Pull, 'context' | 'run'> & { options: Readonly<Record<string, unknown>> },
+): Promise<void> {
+  const target = await run(`${client}'s configuration leads to the mirror`, async () => {
+    const wanted = await setupTarget(options, context)
+    const { edits } = await SETUPS[client].plan(wanted)
+    const other = edits.find(({ before, after }) => before !== after)
+    if (other !== undefined)
+      throw new DarnerError(
+        'HOST_UNABLE',
+        `${other.path} ${other.before === undefined ? 'is missing' : 'says otherwise'}`,
+        {
+          way: `darner mirror setup ${client} --apply`,
+        },
+      )
+    return [wanted, edits.map(({ path }) => path).join(', ')] as const
+  })
+  await run(`${client} has taken it up`, async () => [undefined, await takenUp(client, target, context)] as const)
 }
 
 interface Pull {

@@ -2,18 +2,9 @@
 import { DarnerError } from '../../base/errors.ts'
 import type { Action } from '../context.ts'
 import { applyPlan, undoPlan } from '../mirror-setup/apply.ts'
-import { containerd } from '../mirror-setup/containerd.ts'
-import { docker } from '../mirror-setup/docker.ts'
-import { CLIENTS, type ClientName, type ClientSetup } from '../mirror-setup/plan.ts'
-import { containersSetup } from '../mirror-setup/podman.ts'
-import { setupTarget } from '../mirror-setup/target.ts'
-
-const SETUPS: Readonly<Record<ClientName, ClientSetup>> = {
-  containerd,
-  docker,
-  podman: containersSetup('podman, skopeo and buildah read it at each command'),
-  crio: containersSetup('reload cri-o to take it up: systemctl reload crio; podman and skopeo use the same file'),
-}
+import { SETUPS } from '../mirror-setup/clients.ts'
+import { CLIENTS, type ClientName } from '../mirror-setup/plan.ts'
+import { rootOf, setupTarget } from '../mirror-setup/target.ts'
 
 export const action: Action = async (args, options, context) => {
   const client = args[0] as ClientName
@@ -23,7 +14,7 @@ export const action: Action = async (args, options, context) => {
     throw new DarnerError('BAD_ARGUMENT', '--apply and --undo exclude each other')
   const { stdout, json } = context
   const setup = SETUPS[client]
-  const root = typeof options.root === 'string' ? options.root : '/'
+  const root = rootOf(options)
   if (options.undo === true) {
     const paths = await undoPlan(client, setup, { root })
     stdout.write(

@@ -76,6 +76,11 @@ export async function undoPlan(client: ClientName, setup: ClientSetup, { root }:
   return undone
 }
 
+/** Whether a client was pointed at the mirror, and not taken back since. */
+export async function isSetUp(client: ClientName, root: string): Promise<boolean> {
+  return (await readRecord(root, client)) !== undefined
+}
+
 function madeBetween(first: string, last: string): string[] {
   const folders: string[] = []
   for (let at = last; at.length >= first.length; at = dirname(at)) folders.unshift(at)

@@ -78,8 +78,13 @@ export async function setupTarget(
     scheme,
     authority,
     upstreams: upstreams.map(({ name, url }) => ({ name: checkedName(name), url })),
-    root: text(options, 'root') ?? '/',
+    root: rootOf(options),
   }
+}
+
+/** What stands for `/`. */
+export function rootOf(options: Readonly<Record<string, unknown>>): string {
+  return text(options, 'root') ?? '/'
 }
 
 function readUpstream(given: string): SetupUpstream {
