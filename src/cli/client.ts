@@ -2,12 +2,19 @@
  * The commands' side of the agent's local API: HTTP over its unix socket. On `node:http`, which is there at once, since a
  * command's start counts in every `darner get`.
  */
-import type { IncomingMessage } from 'node:http'
+import type { ClientRequest, IncomingMessage, RequestOptions as RequestOptionsOfNode } from 'node:http'
 import type { Duplex, Readable } from 'node:stream'
 import { CODES, type Code, DarnerError, type Details, type ErrorOptions, systemCode } from '../base/errors.ts'
 
-// `import … from 'node:http'` touches every export of it, also those that load a whole fetch implementation: 20 ms of each command
-const { request: httpRequest } = process.getBuiltinModule('node:http')
+/**
+ * Loaded when it is needed, and never by `import … from 'node:http'`, which touches every export of it, also those that load a whole
+ * fetch implementation: 20 ms of each command.
+ */
+function httpRequest(options: RequestOptionsOfNode): ClientRequest {
+  // no name of a TLS server: to find that out, node compiles a pattern of IPv6 addresses, 2 ms of each command
+  const spared = { ...options, servername: '' }
+  return process.getBuiltinModule('node:http').request(spared)
+}
 
 const MAX_JSON_BYTES = 64 * 1024 * 1024
 const MAX_LINE_BYTES = 1024 * 1024
@@ -73,7 +80,7 @@ export class AgentClient {
       if (rest !== '') yield lineOf<T>(rest, what)
     } catch (error) {
       options.signal.throwIfAborted()
-      throw this.#failure(error, what)
+      throw unreachable(error, this.#socket, what)
     } finally {
       answer.destroy()
     }
@@ -98,12 +105,12 @@ export class AgentClient {
         },
       })
       request.on('error', (error) =>
-        reject(options.signal.aborted ? options.signal.reason : this.#failure(error, what)),
+        reject(options.signal.aborted ? options.signal.reason : unreachable(error, this.#socket, what)),
       )
       request.on('response', (answer) => {
         if ((answer.statusCode ?? 500) < 400) return resolve(answer)
         errorOf(answer, what).then(reject, (error) =>
-          reject(options.signal.aborted ? options.signal.reason : this.#failure(error, what)),
+          reject(options.signal.aborted ? options.signal.reason : unreachable(error, this.#socket, what)),
         )
       })
       if (options.content === undefined) request.end(body)
@@ -134,7 +141,7 @@ export class AgentClient {
         },
       })
       request.on('error', (error) =>
-        reject(options.signal.aborted ? options.signal.reason : this.#failure(error, what)),
+        reject(options.signal.aborted ? options.signal.reason : unreachable(error, this.#socket, what)),
       )
       request.on('upgrade', (_answer, socket, head) => {
         if (head.byteLength > 0) socket.unshift(head)
@@ -150,26 +157,27 @@ export class AgentClient {
   #what(method: Method, path: string): string {
     return `${method} ${path} at the agent on ${this.#socket}`
   }
+}
 
-  #failure(error: unknown, what: string): DarnerError {
-    if (error instanceof DarnerError) return error
-    const code = systemCode(error)
-    if (code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ENOTSOCK') {
-      return new DarnerError('AGENT_UNREACHABLE', `no agent listens on ${this.#socket} (${code})`, {
-        cause: error,
-        way: 'start one with: darner agent --supernode MULTIADDR, or name its socket with --socket or DARNER_SOCKET',
-      })
-    }
-    if (code === 'EACCES' || code === 'EPERM') {
-      return new DarnerError('AGENT_UNREACHABLE', `the agent's socket ${this.#socket} may not be opened (${code})`, {
-        cause: error,
-        way: 'run this as root or as a member of the group that owns it',
-      })
-    }
-    return new DarnerError('AGENT_UNREACHABLE', `${what}: the connection ended: ${code ?? (error as Error).message}`, {
+/** What a socket's failure is to a command: AGENT_UNREACHABLE, with what to do about it. */
+export function unreachable(error: unknown, socket: string, what: string): DarnerError {
+  if (error instanceof DarnerError) return error
+  const code = systemCode(error)
+  if (code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ENOTSOCK') {
+    return new DarnerError('AGENT_UNREACHABLE', `no agent listens on ${socket} (${code})`, {
       cause: error,
+      way: 'start one with: darner agent --supernode MULTIADDR, or name its socket with --socket or DARNER_SOCKET',
     })
   }
+  if (code === 'EACCES' || code === 'EPERM') {
+    return new DarnerError('AGENT_UNREACHABLE', `the agent's socket ${socket} may not be opened (${code})`, {
+      cause: error,
+      way: 'run this as root or as a member of the group that owns it',
+    })
+  }
+  return new DarnerError('AGENT_UNREACHABLE', `${what}: the connection ended: ${code ?? (error as Error).message}`, {
+    cause: error,
+  })
 }
 
 /** The agent's error as it was thrown there; a code that isn't in the table becomes INTERNAL. */

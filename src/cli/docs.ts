@@ -4,7 +4,7 @@ import { pathToFileURL } from 'node:url'
 import { DEFAULT_FILES } from '../config/paths.ts'
 import { ROLES, type Role, type Setting, settingsOf } from '../config/schema.ts'
 import { COMMANDS } from './commands.ts'
-import { argumentText, valueName } from './program.ts'
+import { argumentText, valueName } from './full-parse.ts'
 
 const HEAD = '<!-- Made by `npm run docs` from src/config/schema.ts and src/cli/commands.ts; edit those. -->'
 

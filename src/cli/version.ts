@@ -1,11 +1,10 @@
 /** This program's own version, out of the package that it lies in. */
 import { readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 
 /** `unknown` where no package of that name is above this file. */
 export async function ownVersion(): Promise<string> {
-  let at = dirname(fileURLToPath(import.meta.url))
+  let at = import.meta.dirname
   while (at !== '/') {
     const text = await readFile(join(at, 'package.json'), 'utf8').catch(() => '{}') // ENOENT: look one higher
     const card = JSON.parse(text) as { name?: string; version?: string }

@@ -58,7 +58,7 @@ export class FileTarget implements Target {
 
   /** `name` must be no directory; a link is followed, and what it leads to replaced. Throws BAD_ARGUMENT where nothing can be written. */
   static async open(name: string): Promise<FileTarget> {
-    const path = orElse(resolve(name), () => realpathSync(name))
+    const path = orElse(resolve(name), () => realpathSync.native(name))
     return saying(name, 'BAD_ARGUMENT', () => new FileTarget(name, path, openDraft(path)))
   }
 

@@ -1,6 +1,5 @@
 /** One content through the agent: bytes over its socket, or out of its store's file where this process may open that. */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
-import type { IncomingMessage } from 'node:http'
 import { DarnerError, systemCode } from '../../base/errors.ts'
 import {
   GET_FILE_HEADER,
@@ -10,8 +9,9 @@ import {
   readGetStream,
 } from '../../wire/get-frames.ts'
 import type { GetRequest } from '../../wire/get-stream.ts'
-import { AgentClient, errorOfBody } from '../client.ts'
+import { errorOfBody } from '../client.ts'
 import type { CommandContext } from '../context.ts'
+import { type AgentAnswer, askAgent } from './ask-agent.ts'
 import type { Order, Ways } from './order.ts'
 import type { Show } from './show.ts'
 import type { Target } from './target.ts'
@@ -28,7 +28,7 @@ export async function fetchFromAgent(
   const { fd: from } = source
   const { fd: to } = target
   const copy = from === undefined || to === undefined ? undefined : copier(from, (bytes, at) => target.write(bytes, at))
-  const bytes = Number(source.answer.headers['darner-bytes'])
+  const bytes = Number(source.answer.headers.get('darner-bytes'))
   for await (const frame of readGetStream(untilGone(source.answer))) {
     if (frame.kind === 'data') await target.write(frame.bytes, target.inOrder ? undefined : frame.offset)
     else if (frame.kind === 'landed') copy?.(frame.offset, frame.length)
@@ -39,10 +39,9 @@ export async function fetchFromAgent(
 }
 
 /** The answer's bytes; an agent that goes away in their midst is CLOSED, as one that ends them early is. */
-async function* untilGone(answer: IncomingMessage): AsyncGenerator<Uint8Array> {
-  const chunks: AsyncIterator<Uint8Array> = answer[Symbol.asyncIterator]()
+async function* untilGone({ body }: AgentAnswer): AsyncGenerator<Uint8Array> {
   for (;;) {
-    const next = await chunks.next().catch((error: unknown) => {
+    const next = await body.next().catch((error: unknown) => {
       throw new DarnerError('CLOSED', `the agent went away half way (${systemCode(error) ?? String(error)})`, {
         cause: error,
       })
@@ -76,7 +75,7 @@ function requestOf(order: Order, target: Target, ways: Ways): GetRequest {
 
 /** An answer, and the store's file when its bytes are to be taken from there. */
 interface Source extends Disposable {
-  readonly answer: IncomingMessage
+  readonly answer: AgentAnswer
   readonly fd: number | undefined
 }
 
@@ -85,27 +84,25 @@ interface Source extends Disposable {
  * the bytes need not go through the socket; else by bytes.
  */
 async function ask(body: GetRequest, context: CommandContext): Promise<Source> {
-  const client = new AgentClient({ socket: context.socket })
-  const open = (more: Partial<GetRequest>) =>
-    client.open('POST', '/v1/get', { body: { ...body, ...more }, signal: context.signal })
+  const open = (more: Partial<GetRequest>) => askAgent('/v1/get', { ...body, ...more }, context)
   const first = await open(body.order === 'landed' && process.geteuid?.() === 0 ? { byFile: true } : {})
-  if (first.headers[GET_FILE_HEADER] === undefined)
-    return { answer: first, fd: undefined, [Symbol.dispose]: () => first.destroy() }
-  const fd = openSame(String(first.headers[GET_FILE_HEADER]), String(first.headers[GET_FILE_ID_HEADER]))
+  const path = first.headers.get(GET_FILE_HEADER)
+  if (path === undefined) return { answer: first, fd: undefined, [Symbol.dispose]: () => first[Symbol.dispose]() }
+  const fd = openSame(path, first.headers.get(GET_FILE_ID_HEADER) ?? '')
   if (fd !== undefined) {
     return {
       answer: first,
       fd,
       [Symbol.dispose]: () => {
         closeSync(fd)
-        first.destroy()
+        first[Symbol.dispose]()
       },
     }
   }
   // another mount namespace, or the file got its final name just now: the first answer is held until the second is here
   const second = await open({})
-  first.destroy()
-  return { answer: second, fd: undefined, [Symbol.dispose]: () => second.destroy() }
+  first[Symbol.dispose]()
+  return { answer: second, fd: undefined, [Symbol.dispose]: () => second[Symbol.dispose]() }
 }
 
 /** Opens the file that the agent means; undefined when there is none here, or another. */

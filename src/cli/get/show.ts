@@ -24,7 +24,7 @@ export interface Display {
 /** Bars for up to so many contents at once. */
 export async function openDisplay(options: { quiet: boolean }, context: CommandContext): Promise<Display> {
   const say = options.quiet ? () => {} : (text: string) => void context.stderr.write(`darner: ${text}\n`)
-  if (!context.interactive || options.quiet || context.json)
+  if (options.quiet || context.json || !context.interactive)
     return { row: () => ({ progress: () => {} }), say, done: () => {} }
   const { ProgressDisplay, RateMeter } = await import('../progress.ts')
   const bar = new ProgressDisplay(context.stderr)

@@ -1,4 +1,5 @@
 /** What a URL on the command line means: http, https, oci, s3 and what the swarm was given, each as an {@link Order}. */
+import { existsSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { basename } from 'node:path'
 import { DarnerError } from '../../base/errors.ts'
@@ -115,7 +116,6 @@ async function netrcOf(url: URL, options: Options, context: CommandContext): Pro
   if (options.netrc === false) return undefined
   const home = context.env.HOME ?? homedir()
   // most people have none: then nothing more is loaded
-  const { existsSync } = await import('node:fs')
   if (!existsSync(context.env.NETRC || `${home}/.netrc`)) return undefined
   const { createCredentials, credentialOptions } = await import('../../oci/credentials.ts')
   return await createCredentials(credentialOptions(context.env, home)).credentialForUrl(url)

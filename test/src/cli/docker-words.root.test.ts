@@ -272,7 +272,7 @@ describe("docker's words of darner", function () {
       [['--restart', 'maybe'], /no, always, unless-stopped or on-failure/],
       [['-m', 'lots'], /a size such as 512m is wanted/],
       [['--device-read-bps', '/dev/null:1m'], /no block device/],
-      [['--userns', 'private'], /user namespaces are not offered/],
+      [['--userns', 'private'], /userns=private is not offered: only host and auto/],
       [['--security-opt', 'seccomp=/absent'], /it can't be read \(ENOENT\)/],
     ] as const)
       assert.match((await darner(docker, ['run', '--rm', '--network', 'none', ...args, 'busybox', 'true'])).stderr, why)

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { PassThrough } from 'node:stream'
-import { OUTPUT_GONE, runProgram } from '../../../src/cli/program.ts'
+import { OUTPUT_GONE } from '../../../src/cli/perform.ts'
+import { runProgram } from '../../../src/cli/program.ts'
 import { aDir } from '../../fixtures/a-dir.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
 import { anEngineProcess } from '../../fixtures/an-engine-process.ts'

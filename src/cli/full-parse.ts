@@ -1,0 +1,191 @@
+/** The command line as commander reads it: every form, help, and a line for what is wrong. */
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { EXIT } from '../base/errors.ts'
+import type { Role, Setting } from '../config/schema.ts'
+import { parseDuration } from '../config/units.ts'
+import { spellOut } from './bare-options.ts'
+import { COMMANDS } from './commands.ts'
+import { DEFAULT_SOCKET } from './context.ts'
+import type { ProgramIo } from './perform.ts'
+import type { Call } from './quick-parse.ts'
+import type { ArgumentRow, CommandRow, OptionRow } from './rows/shape.ts'
+
+/** What the arguments ask for, or the exit code where that is answered: help was printed, or what is wrong with them. */
+export async function fullParse(
+  argv: readonly string[],
+  io: Pick<ProgramIo, 'stdout' | 'stderr'>,
+): Promise<Call | number> {
+  let call: Call | undefined
+  const program = await buildProgram(argv, io, (made) => {
+    call = made
+  })
+  try {
+    program.parse(spellOut(argv, COMMANDS), { from: 'user' })
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage
+    throw error
+  }
+  return call ?? EXIT.usage
+}
+
+/** The commander program; `chosen` is called with what a parse picked. Settings are read only for the command that has them. */
+export async function buildProgram(
+  argv: readonly string[],
+  io: Pick<ProgramIo, 'stdout' | 'stderr'>,
+  chosen: (call: Call) => void,
+): Promise<Command> {
+  const program = new Command('darner')
+    .description('Brings container images to many hosts peer to peer, and runs them.')
+    .enablePositionalOptions()
+    .option('--socket <PATH>', `the agent's unix socket (environment DARNER_SOCKET; default ${DEFAULT_SOCKET})`)
+    .option('--debug', 'after an error, print the chain of its causes (environment DARNER_DEBUG=1)')
+    .version(
+      argv.some((arg) => arg === '--version' || arg === '-V') ? await (await import('./version.ts')).ownVersion() : '',
+      '-V, --version',
+    )
+    .helpCommand(false)
+    .addHelpText('after', '\nExit codes: 0 done, 1 failed, 2 wrong usage, 124 timed out, 130 interrupted.')
+  settle(program, io)
+  const made = new Map<string, Command>()
+  for (const row of COMMANDS) {
+    const words = row.name.split(' ')
+    const parent = made.get(words.slice(0, -1).join(' ')) ?? program
+    const command = parent
+      .command(words.at(-1) ?? row.name)
+      .description(row.summary)
+      .enablePositionalOptions()
+    made.set(row.name, command)
+    settle(command, io)
+    const wanted = argv.includes(words[0] ?? '')
+    if (wanted) await fill(command, row)
+    command.action(() => chosen({ row, args: command.args, options: givenTo(command) }))
+  }
+  return program
+}
+
+/** What was said to a command and to those above it; the nearest counts. What nobody said is absent. */
+function givenTo(command: Command): Record<string, unknown> {
+  const said: Record<string, unknown> = {}
+  for (let at: Command | null = command; at !== null; at = at.parent)
+    for (const [name, value] of Object.entries(at.opts()))
+      if (at.getOptionValueSource(name) !== 'default' && !Object.hasOwn(said, name)) said[name] = value
+  return said
+}
+
+function settle(command: Command, io: Pick<ProgramIo, 'stdout' | 'stderr'>): void {
+  const path = () => {
+    const names: string[] = []
+    for (let at: Command | null = command; at; at = at.parent) names.unshift(at.name())
+    return names.join(' ')
+  }
+  command.exitOverride().configureOutput({
+    writeOut: (text) => io.stdout.write(text),
+    writeErr: (text) => io.stderr.write(text),
+    outputError: (text, write) => {
+      const line = text
+        .replace(/^error: /, '')
+        .trim()
+        .replaceAll(/\s*\n\s*/g, ' ')
+        .replace(/\.$/, '')
+      write(`darner: ${line}; see ${path()} --help\n`)
+    },
+  })
+}
+
+/** Arguments and options of one command. */
+async function fill(command: Command, row: CommandRow): Promise<void> {
+  for (const argument of row.args ?? []) command.argument(argumentText(argument), argument.summary)
+  if (row.passThrough) command.passThroughOptions()
+  if (row.settings) await fillSettings(command, row.settings, row.only)
+  for (const option of row.options ?? []) command.addOption(optionOf(option))
+  if (row.client) command.option('--socket <PATH>', "the agent's unix socket (environment DARNER_SOCKET)")
+  command.option('--debug', 'after an error, print the chain of its causes')
+  if (row.examples)
+    command.addHelpText('after', ['', 'Examples:', ...row.examples.map((line) => `  ${line}`)].join('\n'))
+}
+
+export function argumentText({ name, optional, many }: ArgumentRow): string {
+  const text = many ? `${name}...` : name
+  return optional ? `[${text}]` : `<${text}>`
+}
+
+function optionOf(row: OptionRow): Option {
+  const option = new Option(row.flags, row.summary)
+  if (row.required) option.makeOptionMandatory()
+  switch (row.kind) {
+    case 'list':
+      return option.argParser((text, before: string[] | undefined) => [...(before ?? []), text])
+    case 'integer':
+      return option.argParser((text) =>
+        read(text, /^\d{1,15}$/.test(text) ? Number(text) : undefined, 'a whole number'),
+      )
+    case 'duration':
+      return option.argParser((text) => read(text, parseDuration(text), 'a duration such as 30s or 5m'))
+    default:
+      return option
+  }
+}
+
+function read(text: string, value: number | undefined, wanted: string): number {
+  if (value === undefined) throw new InvalidArgumentError(`Expected ${wanted}, found ${JSON.stringify(text)}.`)
+  return value
+}
+
+async function fillSettings(command: Command, role: Role, only: readonly string[] | undefined): Promise<void> {
+  const { settingsOf } = await import('../config/schema.ts')
+  const { DEFAULT_FILES } = await import('../config/paths.ts')
+  command.option('-c, --config <FILE>', `settings file (environment DARNER_CONFIG; default ${DEFAULT_FILES[role]})`)
+  for (const setting of settingsOf(role)) {
+    if (only && !only.includes(setting.key)) continue
+    for (const option of settingOptions(setting)) command.addOption(option)
+  }
+  command.addHelpText(
+    'after',
+    `\nEach setting may also stand in the settings file under its name (p2pListen for --p2p-listen) or in the environment\n(DARNER_P2P_LISTEN). A flag comes before the environment, the environment before the file. See docs/configuration.md.`,
+  )
+}
+
+/** The flags of a setting: a switch has two, of which the one that changes the default is shown. */
+function settingOptions(setting: Setting): Option[] {
+  const { flag, kind } = setting
+  const summary = `${setting.description}${defaultText(setting)}`
+  if (kind === 'boolean') {
+    const on = new Option(flag, summary)
+    const off = new Option(flag.replace('--', '--no-'), summary)
+    return [on.hideHelp(setting.default === true), off.hideHelp(setting.default !== true)]
+  }
+  const option = new Option(`${flag} <${valueName(setting)}>`, summary)
+  if (kind === 'list' || kind === 'map')
+    option.argParser((text, before: string[] | undefined) => [...(before ?? []), text])
+  return [option]
+}
+
+/** What stands for a setting's value in help and docs: `SIZE`, `IP:PORT`. */
+export function valueName(setting: Setting): string {
+  if (setting.kind === 'choice') return setting.choices.join('|')
+  if (setting.kind === 'map') return 'NAME=VALUE'
+  if (setting.kind === 'list') return 'VALUE'
+  const names = {
+    bytes: 'SIZE',
+    rate: 'RATE',
+    duration: 'DURATION',
+    address: 'IP:PORT',
+    path: 'PATH',
+    secret: 'TOKEN',
+    percent: 'PERCENT',
+  }
+  return setting.unit ? names[setting.unit] : setting.kind === 'integer' ? 'N' : 'TEXT'
+}
+
+/** A default as a person writes it. */
+function defaultText(setting: Setting): string {
+  const { default: value } = setting
+  if (value === '' || (typeof value === 'object' && Object.keys(value as object).length === 0)) return ''
+  const text =
+    typeof value === 'object'
+      ? Object.entries(value as object)
+          .map(([name, one]) => (Array.isArray(value) ? one : `${name}=${one}`))
+          .join(', ')
+      : String(value)
+  return ` [default: ${text}]`
+}

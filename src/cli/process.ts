@@ -1,0 +1,45 @@
+/** Lends a command line what belongs to the process: its streams, its signals, its exit code. */
+import type { Writable } from 'node:stream'
+import { DarnerError, EXIT, errorLine } from '../base/errors.ts'
+import { OUTPUT_GONE, type ProgramIo } from './perform.ts'
+
+/** Runs it and ends the process with its exit code. */
+export async function lendProcess(run: (io: ProgramIo) => Promise<number>): Promise<never> {
+  const ending = new AbortController()
+  const onSignal = (name: string) => {
+    if (ending.signal.aborted) process.exit(EXIT.interrupted)
+    ending.abort(new DarnerError('INTERRUPTED', `interrupted by ${name}`))
+  }
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
+  process.on('uncaughtException', (error) => {
+    process.stderr.write(`darner: ${errorLine(error)}\n${process.argv.includes('--debug') ? `${error.stack}\n` : ''}`)
+    process.exit(EXIT.failed)
+  })
+  const used = new Map<'stdout' | 'stderr', Writable>()
+  const output = (name: 'stdout' | 'stderr'): Writable => {
+    const known = used.get(name)
+    if (known !== undefined) return known
+    const stream = process[name]
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error
+      ending.abort(OUTPUT_GONE)
+    })
+    used.set(name, stream)
+    return stream
+  }
+  const code = await run({
+    env: process.env,
+    get stdin() {
+      return process.stdin
+    },
+    get stdout() {
+      return output('stdout')
+    },
+    get stderr() {
+      return output('stderr')
+    },
+    signal: ending.signal,
+  })
+  for (const stream of used.values()) await new Promise<void>((resolve) => stream.write('', () => resolve()))
+  return process.exit(code)
+}
