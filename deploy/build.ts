@@ -1,8 +1,12 @@
-/** Builds `dist/` for the published package: JavaScript from the sources, and beside it every file that is no TypeScript. */
+/**
+ * Builds `dist/` for the published package: JavaScript from the sources, one file of each command that is to start fast, and
+ * beside it every file that is no TypeScript.
+ */
 import { spawn } from 'node:child_process'
 import { chmod, cp, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { buildThin } from './thin.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const ROOMS = ['src', 'supernode', 'peer', 'runtime']
@@ -27,4 +31,5 @@ for (const room of ROOMS) {
     await cp(from, join(ROOT, 'dist', from.slice(ROOT.length)), { recursive: true })
   }
 }
+await buildThin(ROOT)
 await chmod(join(ROOT, 'dist/src/cli/launcher'), 0o755)

@@ -131,8 +131,9 @@ describe('the package', () => {
     const { darner, env, folder } = installed
 
     const paths = installed.files.map(({ path }) => path)
-    for (const path of ['dist/src/cli/main.js', 'dist/src/cli/launcher', 'README.md', 'LICENSE', 'CHANGELOG.md'])
+    for (const path of ['main.js', 'launcher', 'thin.cjs', 'thin/get.cjs'].map((name) => `dist/src/cli/${name}`))
       assert.ok(paths.includes(path), path)
+    for (const path of ['README.md', 'LICENSE', 'CHANGELOG.md']) assert.ok(paths.includes(path), path)
     assert.deepEqual(
       paths.filter((path) => path.endsWith('.ts') || path.startsWith('test/')),
       [],

@@ -1,0 +1,43 @@
+/** Makes one file of each command that talks to an agent, beside the modules that it is made of: `dist/src/cli/thin/NAME.cjs`. */
+import { join } from 'node:path'
+import { type BuildOptions, build } from 'esbuild'
+import { COMMANDS } from '../src/cli/commands.ts'
+import type { CommandRow } from '../src/cli/rows/shape.ts'
+
+const OPTIONS: BuildOptions = {
+  bundle: true,
+  platform: 'node',
+  target: 'node24',
+  format: 'cjs',
+  // libraries stay what npm installed, and are loaded only on the ways that need them
+  packages: 'external',
+  external: ['../main.js'],
+  supported: { 'dynamic-import': true },
+  define: { 'import.meta.filename': '__filename', 'import.meta.dirname': '__dirname' },
+  // a module that asks where it lies in another way would be answered with nothing
+  logOverride: { 'empty-import-meta': 'error' },
+  logLevel: 'warning',
+}
+
+/** `root` is the checkout; its `dist/` is there. Throws what is wrong with a command's modules. */
+export async function buildThin(root: string): Promise<void> {
+  const cli = join(root, 'src/cli')
+  const folder = join(root, 'dist/src/cli/thin')
+  await build({ ...OPTIONS, entryPoints: [join(cli, 'thin/entry.ts')], outfile: join(root, 'dist/src/cli/thin.cjs') })
+  const rows = COMMANDS.filter(({ name, client }) => client === true && !name.includes(' '))
+  for (const row of rows) {
+    const stdin = { contents: entryOf(row), resolveDir: cli, loader: 'ts' as const, sourcefile: `${row.name}.ts` }
+    await build({ ...OPTIONS, stdin, outfile: join(folder, `${row.name}.cjs`) })
+  }
+}
+
+function entryOf(row: CommandRow): string {
+  const below = COMMANDS.filter(({ name }) => name.startsWith(`${row.name} `)).map(({ name }) => ({ name }))
+  // what is only for people to read is not needed to read a line
+  const { examples, ...spare } = row
+  const short = JSON.stringify(spare, (key, value) => (key === 'summary' ? '' : value))
+  return `import { action } from './commands/${row.alias ?? row.name}.ts'
+import { runThin } from './thin/command.ts'
+void runThin({ row: ${short}, below: ${JSON.stringify(below)}, action, whole: () => import('../main.js') })
+`
+}
