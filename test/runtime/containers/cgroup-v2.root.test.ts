@@ -147,7 +147,7 @@ for (const runtime of ['runc', 'crun']) {
         const starting = anEngineProcess({ dir: dir.path, runtime })
         await writeFile(join(ROOT, own, 'cgroup.procs'), String(process.pid))
         await using agent = await starting
-        const command = ['sh', '-c', 'echo begun; while [ ! -e /tmp/go ]; do usleep 10000; done; echo over; exit 33']
+        const command = ['sh', '-c', 'mkfifo /tmp/go; echo begun; read line < /tmp/go; echo over; exit 33']
         const { id } = await agent.client.create({ image: 'busybox', command }, { signal: never })
         await agent.client.start(id, { signal: never })
         await writeFile(join(service, 'cgroup.kill'), '1')
@@ -155,7 +155,7 @@ for (const runtime of ['runc', 'crun']) {
         await using engine = await anEngine({ dir: dir.path, defaultRuntime: runtime })
         const { containers, execs } = engine.runtime
         assert.equal(containers.inspect(id).status, 'running')
-        const exec = execs.create(id, { command: ['touch', '/tmp/go'] })
+        const exec = execs.create(id, { command: ['sh', '-c', 'echo > /tmp/go'] })
         await using session = await execs.start(exec, { signal: never })
         assert.deepEqual(await session.result, { exitCode: 0 })
         assert.deepEqual(await containers.wait(id, { signal: never }), { exitCode: 33 })

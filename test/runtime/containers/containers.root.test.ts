@@ -130,7 +130,7 @@ for (const name of ['runc', 'crun']) {
       await using dir = await aDir()
       await using engine = await anEngine({ dir: dir.path, defaultRuntime: name })
       const { containers } = engine.runtime
-      const command = ['sh', '-c', 'trap "stty size; exit 5" WINCH; stty size; while :; do usleep 10000; done']
+      const command = ['sh', '-c', 'trap "stty size; exit 5" WINCH; stty size; while :; do sleep 1000 & wait; done']
       const { id } = await containers.create({ image: 'busybox', command, tty: true, openStdin: true })
       await containers.resize(id, { rows: 24, columns: 100 })
       await using session = await containers.attach(id)
@@ -194,7 +194,7 @@ for (const name of ['runc', 'crun']) {
       await using dir = await aDir()
       await using engine = await anEngine({ dir: dir.path, defaultRuntime: name })
       const { containers } = engine.runtime
-      const command = ['sh', '-c', 'trap "exit 9" USR1; trap "" TERM; echo ready; while :; do usleep 10000; done']
+      const command = ['sh', '-c', 'trap "exit 9" USR1; trap "" TERM; echo ready; while :; do sleep 1000 & wait; done']
       const id = await up(engine, { command, stopSignal: 'SIGUSR1' })
       await seen(engine, id, 'ready')
       await containers.stop(id, { signal: never })
@@ -205,7 +205,7 @@ for (const name of ['runc', 'crun']) {
       await using dir = await aDir()
       await using engine = await anEngine({ dir: dir.path, defaultRuntime: name })
       const { containers } = engine.runtime
-      const command = ['sh', '-c', 'trap "echo asked" TERM; echo ready; while :; do usleep 10000; done']
+      const command = ['sh', '-c', 'trap "echo asked" TERM; echo ready; while :; do sleep 1000 & wait; done']
       const [slow, fast] = await Promise.all([up(engine, { command }), up(engine, { command })])
       await Promise.all([seen(engine, slow, 'ready'), seen(engine, fast, 'ready')])
       await Promise.all([
