@@ -1,12 +1,12 @@
 // long: waits out the deadlines of real clients
-// deadline: 400 s
+// deadline: 900 s
 import assert from 'node:assert/strict'
 import { request } from 'node:http'
 import { join } from 'node:path'
 import { describe, it } from 'mocha'
 import type { CommandResult } from '../fixtures/a-daemon.ts'
 import { onStage } from '../fixtures/a-stage.ts'
-import { aContainerd, aWorld, podman, REPOSITORY, type World } from '../fixtures/real-clients.ts'
+import { aContainerd, aDockerd, aWorld, podman, REPOSITORY, type World } from '../fixtures/real-clients.ts'
 
 const LAYER_BYTES = 48_000_000
 const PROGRAMS = ['docker-registry', 'mount']
@@ -103,6 +103,55 @@ describe('a pull that loses a part of the swarm', function () {
       assert.equal(code, 0, stderr)
       const inspected = await podman(world, 'image', 'inspect', `${world.name}/${REPOSITORY}:v1`)
       assert.ok(inspected.stdout.includes(world.image.config.digest.slice(7)))
+    })
+  }
+
+  for (const when of ['before', 'in the middle'] as const) {
+    it(`goes on in skopeo, at the latest when it is run again, when the agent is killed ${when}`, async function () {
+      onStage(this, { net: true, programs: ['skopeo', ...PROGRAMS] })
+      await using world = await aSlowWorld()
+      await world.setUp('podman')
+      const copy = () => {
+        const to = join(world.directory, 'copied')
+        return world.run(['skopeo', 'copy', `docker://${world.name}/${REPOSITORY}:v1`, `dir:${to}`])
+      }
+      if (when === 'before') await world.agent.kill('SIGKILL')
+      const copying = copy()
+      if (when !== 'before') {
+        await midway(world, copying)
+        await world.agent.kill('SIGKILL')
+      }
+      let { code, stderr } = await copying
+      if (when !== 'before') {
+        assert.match(stderr, /unexpected EOF|connection re(fused|set)/)
+        ;({ code, stderr } = await copy())
+      }
+      assert.equal(code, 0, stderr)
+    })
+
+    it(`goes on in docker when the agent is killed ${when}`, async function () {
+      onStage(this, { net: true, programs: ['dockerd', 'docker', ...PROGRAMS] })
+      await using world = await aWorld({
+        auth: 'none',
+        transport: 'https',
+        name: 'docker.io',
+        // what docker falls back to
+        at: { listen: '127.0.0.1:443', name: 'registry-1.docker.io' },
+        layerBytes: LAYER_BYTES,
+        agentFlags: ['--download-rate', '12MiB/s'],
+      })
+      await world.setUp('docker')
+      await using docker = await aDockerd(world, { SSL_CERT_FILE: world.authorityFile })
+      if (when === 'before') await world.agent.kill('SIGKILL')
+      const pulling = docker.docker('pull', 'app:v1')
+      if (when !== 'before') {
+        await midway(world, pulling)
+        await world.agent.kill('SIGKILL')
+      }
+      const { code, stdout, stderr } = await pulling
+      assert.equal(code, 0, stderr + stdout)
+      const inspected = await docker.docker('image', 'inspect', 'app:v1')
+      assert.ok(inspected.stdout.includes(world.image.config.digest))
     })
   }
 
