@@ -16,7 +16,9 @@ export function registerCareRoutes(app: FastifyInstance, { store, limits, schedu
   const typed = app.withTypeProvider<TypeBoxTypeProvider>()
   typed.get('/v1/store', { schema: { response: { 200: StoreView } } }, async () => {
     const { freedBytes } = await store.collect({ dryRun: true, targetBytes: 0 })
-    return { ...store.usage(), reclaimableBytes: freedBytes }
+    const { freeBytes, highBytes, lowBytes } = await store.room()
+    const marks = { highBytes: Math.floor(highBytes), lowBytes: Math.floor(lowBytes) }
+    return { ...store.usage(), reclaimableBytes: freedBytes, freeBytes, ...marks }
   })
   typed.post(
     '/v1/store/collect',

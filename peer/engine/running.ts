@@ -1,5 +1,5 @@
 /** One running fetch with its readers: begun by the first, ended with the last, or when the blob is complete. */
-import type { DarnerError } from '../../src/base/errors.ts'
+import { type DarnerError, isDarnerError } from '../../src/base/errors.ts'
 import type { ByteSources, ContentSummary } from '../../src/contracts/content.ts'
 import type { Digest } from '../../src/oci/digest.ts'
 import type { StoredTask } from '../../src/store/store.ts'
@@ -45,7 +45,7 @@ export class Running implements Fetching {
     this.#startedMs = now()
     this.#haveAtStart = stored.have.count
     this.#controller = controller
-    this.whole = work(this, controller.signal).then((digest) => this.#summary(digest))
+    this.whole = this.#freed(work(this, controller.signal)).then((digest) => this.#summary(digest))
     this.whole.catch(() => {})
     // a failure comes by `whole`, whose error says how the fetch ended
     const matched = stored.matched({ signal: controller.signal }).then((digest) => this.#summary(digest))
@@ -94,6 +94,16 @@ export class Running implements Fetching {
   /** Ends the fetch; what is here stays, to go on from later. */
   abort(reason: unknown): void {
     this.#controller.abort(reason)
+  }
+
+  /** A disk without room for the rest gets the beginning back: others may fit there. */
+  async #freed(work: Promise<Digest>): Promise<Digest> {
+    try {
+      return await work
+    } catch (error) {
+      if (isDarnerError(error, 'DISK_FULL') && !this.stored.complete) await this.stored.discard(error)
+      throw error
+    }
   }
 
   #summary(digest: Digest): ContentSummary {

@@ -77,7 +77,7 @@ const common = {
   storeHigh: percent({
     default: 90,
     description:
-      'When the store is this full (of its quota, or of its file system) blobs that nothing holds are deleted.',
+      'When the store is this full (of its quota, or of what it holds and its file system has left) blobs that nothing holds are deleted.',
   }),
   storeLow: percent({
     default: 80,
@@ -214,6 +214,11 @@ export const AgentSettings = Type.Object(
     defaultNetwork: text({
       default: 'bridge',
       description: 'The network of containers that name none: `bridge`, `host`, `none`, or any network by name.',
+    }),
+    userns: Type.Union([Type.Literal('host'), Type.Literal('auto')], {
+      default: 'host',
+      description:
+        'Of containers that name no user namespace: the ids of the `host`, or `auto`, one with ids of its own for each. Rich and privileged containers, and those on the network of the host, must then say `host`.',
     }),
     networkPool: text({
       default: '10.91.0.0/16',

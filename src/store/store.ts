@@ -26,6 +26,7 @@ import { Metadata } from './metadata.ts'
 import { createPartial, reopenPartial, sizeFile } from './partials.ts'
 import type { PieceTable } from './piece-table.ts'
 import { type Dormant, recoverBlobs, recoverPartials } from './recover.ts'
+import { Room } from './room.ts'
 import { type Damage, type ScrubOptions, type ScrubReport, scrubBlobs } from './scrub.ts'
 import { type Keeper, StoredTask } from './stored-task.ts'
 
@@ -35,7 +36,10 @@ export interface StoreOptions {
   readonly directory: string
   /** Most bytes that blobs and half-done tasks may take together; without it only the disk is the limit. */
   readonly maxBytes?: number
-  /** Collection starts above, and goes down to, these shares of `maxBytes`. Default 0.9 and 0.75. */
+  /**
+   * Collection starts above, and goes down to, these shares of `maxBytes`, or of what is used and what the file system has left, where
+   * that is less. Default 0.9 and 0.75.
+   */
   readonly high?: number
   readonly low?: number
   /** A half-done task that nobody leased or touched for this long may be collected. Default one hour. */
@@ -57,7 +61,10 @@ const HOUR_MS = 3_600_000
 const MINUTE_MS = 60_000
 
 /** Opens or makes the store in `options.directory`. Throws STORE_LOCKED naming the process that has it, STORE_CORRUPT, DISK_FULL. */
-export async function openStore(options: StoreOptions, parts: { log: Log; clock: Clock }): Promise<Store> {
+export async function openStore(
+  options: StoreOptions,
+  parts: { log: Log; clock: Clock; freeBytes?: () => Promise<number> },
+): Promise<Store> {
   const layout = new Layout(options.directory)
   await mkdir(options.directory, { recursive: true })
   const metadata = await Metadata.open(layout.meta, (cause) => lockedError(options.directory, layout.lock, cause))
@@ -82,13 +89,10 @@ export class Store implements AsyncDisposable {
   readonly #hasher = new Hasher()
   readonly #pool: FilePool
   readonly #keeper: Keeper
-  readonly #marks: Watermarks
-  readonly #maxBytes: number
+  readonly #room: Room
   readonly #inventory: Inventory
   readonly #opening = new Map<TaskId, Promise<StoredTask>>()
   readonly #damage = new Set<(damage: Damage) => void>()
-  /** Room that was promised and isn't in the inventory yet. */
-  #grantedBytes = 0
   #serial: Promise<unknown> = Promise.resolve()
   #closed: Promise<void> | undefined
 
@@ -98,6 +102,7 @@ export class Store implements AsyncDisposable {
     parts: {
       log: Log
       clock: Clock
+      freeBytes?: () => Promise<number>
       layout: Layout
       metadata: Metadata
       found: Awaited<ReturnType<Metadata['load']>>
@@ -110,8 +115,15 @@ export class Store implements AsyncDisposable {
     this.#layout = parts.layout
     this.#metadata = parts.metadata
     this.#inventory = new Inventory({ partialIdleMs: options.partialIdleMs ?? HOUR_MS }, parts)
-    this.#maxBytes = maxBytes
-    this.#marks = { highBytes: maxBytes * high, lowBytes: maxBytes * low }
+    this.#room = new Room(
+      { directory: options.directory, maxBytes, high, low },
+      {
+        usedBytes: () => this.#inventory.usedBytes(),
+        reservedBytes: () => this.#inventory.reservedBytes(),
+        collect: (targetBytes) => this.collect({ targetBytes }),
+        ...(parts.freeBytes && { freeBytes: parts.freeBytes }),
+      },
+    )
     this.#pool = new FilePool({ most: options.maxOpenFiles ?? 256 })
     this.#keeper = {
       hasher: this.#hasher,
@@ -203,7 +215,7 @@ export class Store implements AsyncDisposable {
     try {
       const { mediaType } = options
       const more = { table, ...(mediaType === undefined ? {} : { mediaType }) }
-      await this.#withRoom(bytes, () => this.#commit(path, digest, blobTask(digest, bytes), more))
+      await this.#room.take(bytes, { written: true }, () => this.#commit(path, digest, blobTask(digest, bytes), more))
     } catch (error) {
       await rm(path, { force: true })
       throw error
@@ -258,17 +270,23 @@ export class Store implements AsyncDisposable {
    * above the high mark down to the low one. With `dryRun` it only says what would go.
    */
   async collect({ dryRun = false, targetBytes }: { dryRun?: boolean; targetBytes?: number } = {}): Promise<Collected> {
+    const marks = targetBytes === undefined ? await this.#room.marks() : undefined
     const usedBytes = this.#inventory.usedBytes()
-    const target = targetBytes ?? targetOf(usedBytes, this.#marks)
+    const target = marks === undefined ? (targetBytes ?? usedBytes) : targetOf(usedBytes, marks)
     const victims = usedBytes <= target ? [] : pickVictims(this.#inventory.holdings(), usedBytes, target)
     if (!dryRun) await Promise.all(victims.map((one) => this.#drop(one, 'collected')))
     const freedBytes = victims.reduce((sum, one) => sum + one.bytes, 0)
-    if (victims.length > 0) this.#log.info({ dryRun, blobs: victims.length, freedBytes, usedBytes }, 'collected')
+    if (!dryRun && victims.length > 0) this.#log.info({ blobs: victims.length, freedBytes, usedBytes }, 'collected')
     return { victims, freedBytes, usedBytes }
   }
 
   usage(): Usage {
     return this.#inventory.usage()
+  }
+
+  /** What the file system has left, and the marks between which collection keeps the store, as they stand. */
+  async room(): Promise<Watermarks & { readonly freeBytes: number }> {
+    return await this.#room.marks()
   }
 
   /**
@@ -349,7 +367,7 @@ export class Store implements AsyncDisposable {
       this.#inventory.dormant.delete(task.id)
       await this.#trash(this.#layout.partial(task.id))
     }
-    return this.#withRoom(task.bytes, async () =>
+    return this.#room.take(task.bytes, { written: false }, async () =>
       this.#enlive(new StoredTask({ task, found: await createPartial(task, this.#layout) }, this.#keeper)),
     )
   }
@@ -477,24 +495,6 @@ export class Store implements AsyncDisposable {
 
   async #trash(path: string): Promise<void> {
     await rm(this.#toTrash(path), { recursive: true, force: true })
-  }
-
-  /** Runs `then`, which takes `bytes` of room. Throws DISK_FULL when they don't fit `maxBytes` even after collecting. */
-  async #withRoom<T>(bytes: number, then: () => Promise<T>): Promise<T> {
-    const wanted = () => this.#inventory.reservedBytes() + this.#grantedBytes + bytes
-    if (wanted() > this.#marks.highBytes) {
-      await this.collect({ targetBytes: Math.max(0, this.#marks.lowBytes - bytes - this.#grantedBytes) })
-    }
-    if (wanted() > this.#maxBytes) {
-      const text = `make room for ${bytes} bytes: ${wanted() - bytes} of ${this.#maxBytes} are in use`
-      throw new DarnerError('DISK_FULL', text, { way: 'remove images that are not needed or raise the store size' })
-    }
-    this.#grantedBytes += bytes
-    try {
-      return await then()
-    } finally {
-      this.#grantedBytes -= bytes
-    }
   }
 
   async #sweep(): Promise<void> {

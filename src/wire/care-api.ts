@@ -14,6 +14,11 @@ export const StoreView = Type.Object({
   partials: Whole,
   /** What a collection could free now. */
   reclaimableBytes: Whole,
+  /** Left on the file system. */
+  freeBytes: Whole,
+  /** Collection starts above this many bytes, and goes down to so many. */
+  highBytes: Whole,
+  lowBytes: Whole,
 })
 export type StoreView = Static<typeof StoreView>
 

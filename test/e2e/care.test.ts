@@ -69,6 +69,8 @@ describe('care of store and links', function () {
     await fetch(swarm.agents[0], `${origin.url}/blob`, digest)
     const held = await ask<StoreView>(swarm, 0, 'df')
     assert.deepEqual([held.blobs, held.completeBytes, held.reclaimableBytes], [1, body.byteLength, body.byteLength])
+    assert.ok(held.freeBytes > 0)
+    assert.ok(held.lowBytes < held.highBytes && held.highBytes < held.completeBytes + held.freeBytes)
     const dry = await ask<CollectView>(swarm, 0, 'gc', '--dry-run')
     assert.deepEqual(
       dry.victims.map(({ task }) => task),

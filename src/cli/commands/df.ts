@@ -17,6 +17,8 @@ export const action: Action = async (_args, _options, context) => {
     `pinned       ${formatBytes(view.pinnedBytes)}`,
     `in use       ${formatBytes(view.leasedBytes)}`,
     `reclaimable  ${formatBytes(view.reclaimableBytes)}`,
+    `disk         ${formatBytes(view.freeBytes)} left`,
+    `collection   above ${formatBytes(view.highBytes)}, down to ${formatBytes(view.lowBytes)}`,
   ]
   context.stdout.write(`${lines.join('\n')}\n`)
   return 0

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { digestOf, hexOf } from '../../../src/oci/digest.ts'
 import type { Damage } from '../../../src/store/scrub.ts'
 import type { Store } from '../../../src/store/store.ts'
-import { aBlob, aStore, type Blob, complete, fill, never } from '../../fixtures/a-store.ts'
+import { type AStore, aBlob, aStore, type Blob, complete, fill, never } from '../../fixtures/a-store.ts'
 
 const signal = never()
 const idsOf = (store: Store) => [...store.tasks()].map((one) => one.task.id).sort()
@@ -177,6 +177,41 @@ describe('Store', function () {
       for (const blob of blobs) await a.store.pin(blob.task.id, 'image')
       await assert.rejects(a.store.create(big.task, { signal }), { code: 'DISK_FULL' })
       assert.equal(existsSync(join(a.directory, 'partial', `sha256-${hexOf(big.digest)}`)), false)
+    })
+
+    it('keeps to the marks of what the file system has left, where that is less than the quota or there is none', async () => {
+      const disk = { bytes: 160_000 }
+      const place: { a: AStore | undefined } = { a: undefined }
+      const used = () => place.a?.store.usage().completeBytes ?? 0
+      const free = async () => Math.max(0, disk.bytes - used())
+      await using a = await aStore({ high: 0.8, low: 0.5 }, { freeBytes: free })
+      place.a = a
+      const blobs = await fourBlobs(a)
+      assert.ok(used() <= 128_000 && idsOf(a.store).length < 4, 'the fourth made room for itself')
+      assert.equal(a.store.byDigest(blobs[3]?.digest ?? digestOf(''))?.complete, true)
+      assert.deepEqual((await a.store.collect()).victims, [], 'below the high mark nothing goes')
+      // others write to the same disk
+      disk.bytes = used() + 5_000
+      const dry = await a.store.collect({ dryRun: true })
+      const gone = await a.store.collect()
+      assert.deepEqual(dry, gone)
+      assert.ok(gone.victims.length > 0 && used() <= 0.5 * disk.bytes)
+      const { freeBytes, highBytes, lowBytes } = await a.store.room()
+      assert.deepEqual([freeBytes, highBytes, lowBytes], [disk.bytes - used(), disk.bytes * 0.8, disk.bytes * 0.5])
+    })
+
+    it('refuses a task that the disk has no room for, with nothing of it left, and takes it once there is room', async () => {
+      let free = 20_000
+      await using a = await aStore({}, { freeBytes: async () => free })
+      const blob = aBlob({ pieces: 8 })
+      await assert.rejects(a.store.create(blob.task, { signal }), { code: 'DISK_FULL' })
+      assert.deepEqual(readdirSync(join(a.directory, 'partial')), [])
+      free = 40_000
+      assert.equal((await complete(a.store, blob)).complete, true)
+      // bytes that are written already need no more room
+      free = 0
+      const stored = await a.store.put(Buffer.from('a manifest'), { signal })
+      assert.equal(stored.complete, true)
     })
 
     it('ends reads of what was collected with PIECE_ABSENT, and lets it be fetched again', async () => {
