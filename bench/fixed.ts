@@ -1,6 +1,7 @@
 /**
  * `npm run bench -- fixed`: what darner adds to a blob of 1 B, 1 KiB, 1 MiB and 10 MiB, through the agent's socket and as the
- * whole command, cold (nobody has it) and warm (this agent has it), beside curl from the origin. All on loopback.
+ * whole command, cold (nobody has it) and warm (this agent has it), beside curl from the origin. All on loopback, and started as it is
+ * installed.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
@@ -14,6 +15,7 @@ import { fileURLToPath } from 'node:url'
 import { abortable } from '../src/base/signals.ts'
 import { AgentClient } from '../src/cli/client.ts'
 import { readGetStream } from '../src/wire/get-frames.ts'
+import { type Built, builtDarner } from './built.ts'
 import type { Figure } from './figure.ts'
 import { exited } from './swarm/arena.ts'
 import { median } from './swarm/options.ts'
@@ -29,10 +31,6 @@ const SIZES = [
 const ROUNDS = 15
 const BENCH = 'fixed'
 const path = (url: string) => fileURLToPath(new URL(url, import.meta.url))
-const MAIN = path('../src/cli/main.ts')
-const NODE = [process.execPath, '--disable-warning=ExperimentalWarning']
-/** The package's files are plain JavaScript; in a checkout the cache holds them so. */
-const ENV = { ...process.env, NODE_COMPILE_CACHE: '/var/cache/darner/code' }
 
 interface Blob {
   readonly url: string
@@ -47,7 +45,7 @@ export async function run(args: string[], { signal }: { signal: AbortSignal }): 
   const folder = await mkdtemp(join(tmpdir(), 'darner-fixed-'))
   const children: ChildProcess[] = []
   try {
-    const site = await start(folder, children, signal)
+    const site = await start(folder, await builtDarner(), children, signal)
     const figures: Figure[] = []
     for (const [name, bytes] of SIZES) figures.push(...(await measure(site, name, bytes, rounds, signal)))
     return figures
@@ -59,14 +57,15 @@ export async function run(args: string[], { signal }: { signal: AbortSignal }): 
 
 interface Site {
   readonly folder: string
+  readonly built: Built
   readonly url: string
   readonly socket: string
 }
 
-async function start(folder: string, children: ChildProcess[], signal: AbortSignal): Promise<Site> {
+async function start(folder: string, built: Built, children: ChildProcess[], signal: AbortSignal): Promise<Site> {
   await mkdir(join(folder, 'origin'))
   const daemon = async (argv: string[]): Promise<string> => {
-    const child = spawn(argv[0] ?? '', argv.slice(1), { stdio: ['pipe', 'pipe', 'inherit'], env: ENV })
+    const child = spawn(argv[0] ?? '', argv.slice(1), { stdio: ['pipe', 'pipe', 'inherit'] })
     children.push(child)
     const ended = once(child, 'exit').then(([code]) => {
       throw new Error(`${argv.slice(1).join(' ')} ended with ${code}`)
@@ -76,14 +75,14 @@ async function start(folder: string, children: ChildProcess[], signal: AbortSign
     const [line] = await abortable(Promise.race([once(lines, 'line') as Promise<[string]>, ended]), signal)
     return line
   }
-  const darner = (...words: string[]) => daemon([...NODE, MAIN, ...words, '--log-level', 'warn'])
+  const darner = (...words: string[]) => daemon([built.launcher, ...words, '--log-level', 'warn'])
   const url = await daemon([process.execPath, path('swarm/origin-server.ts'), '127.0.0.1', join(folder, 'origin')])
   const seed = ['--open', '--p2p-listen', '127.0.0.1:0', '--lane-listen', '127.0.0.1:0', '--listen', '127.0.0.1:0']
   const supernode = await darner('supernode', ...seed, '--data', join(folder, 'supernode'))
   const socket = join(folder, 'agent.sock')
   const agent = ['--no-engine', '--p2p-listen', '127.0.0.1:0', '--lane-listen', '127.0.0.1:0', '--socket', socket]
   await darner('agent', ...agent, '--supernode', supernode, '--data', join(folder, 'agent'))
-  return { folder, url, socket }
+  return { folder, built, url, socket }
 }
 
 async function measure(
@@ -108,8 +107,7 @@ async function measure(
   const byCommand = async ({ url, digest }: Blob) => {
     const out = join(site.folder, 'out')
     const words = ['get', url, '--digest', digest, '-o', out, '--no-resume', '--json', '--socket', site.socket]
-    const [program = '', ...rest] = [...NODE, MAIN, ...words]
-    await exited(spawn(program, rest, { env: ENV }), 'darner get')
+    await exited(spawn(site.built.launcher, words), 'darner get')
   }
   for (let round = 0; round < rounds; round++) {
     signal.throwIfAborted()

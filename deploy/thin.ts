@@ -19,11 +19,11 @@ const OPTIONS: BuildOptions = {
   logLevel: 'warning',
 }
 
-/** `root` is the checkout; its `dist/` is there. Throws what is wrong with a command's modules. */
-export async function buildThin(root: string): Promise<void> {
+/** `root` is the checkout, `target` the folder that is being built. Throws what is wrong with a command's modules. */
+export async function buildThin(root: string, target: string): Promise<void> {
   const cli = join(root, 'src/cli')
-  const folder = join(root, 'dist/src/cli/thin')
-  await build({ ...OPTIONS, entryPoints: [join(cli, 'thin/entry.ts')], outfile: join(root, 'dist/src/cli/thin.cjs') })
+  const folder = join(target, 'src/cli/thin')
+  await build({ ...OPTIONS, entryPoints: [join(cli, 'thin/entry.ts')], outfile: join(target, 'src/cli/thin.cjs') })
   const rows = COMMANDS.filter(({ name, client }) => client === true && !name.includes(' '))
   for (const row of rows) {
     const stdin = { contents: entryOf(row), resolveDir: cli, loader: 'ts' as const, sourcefile: `${row.name}.ts` }

@@ -2,19 +2,16 @@
 import type { ChildProcess } from 'node:child_process'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { type Built, builtDarner } from '../built.ts'
 import type { BedHost } from '../network/bed.ts'
 import { type Arena, exited, type Round, verify } from './arena.ts'
 import { cpuTime } from './cpu.ts'
-
-const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url))
-const CODE_CACHE = '/var/cache/darner/code'
-const NODE = [process.execPath, '--disable-warning=ExperimentalWarning']
 
 export class DarnerSwarm {
   readonly #arena: Arena
   readonly #agents = new Map<BedHost, { process: ChildProcess; socket: string }>()
   #supernode: ChildProcess | undefined
+  #built: Built | undefined
 
   constructor(arena: Arena) {
     this.#arena = arena
@@ -23,11 +20,12 @@ export class DarnerSwarm {
   /** Starts the daemons; they have joined once this resolves. */
   async start({ signal }: { signal: AbortSignal }): Promise<void> {
     const { seed, receivers, options } = this.#arena
+    this.#built = await builtDarner()
     const log = ['--log-level', options.logLevel, '--log-format', 'json']
     const p2p = (host: BedHost) => ['--p2p-listen', `${host.address}:7071`]
     const data = await this.#arena.place(seed, 'supernode')
     const argv = ['supernode', '--open', ...p2p(seed), '--listen', '127.0.0.1:7070', '--data', data, ...log]
-    const supernode = await this.#arena.daemon(seed, [...this.#node('supernode'), MAIN, ...argv], {
+    const supernode = await this.#arena.daemon(seed, [...this.#darner('supernode'), ...argv], {
       name: 'supernode',
       signal,
     })
@@ -38,7 +36,7 @@ export class DarnerSwarm {
       const args = ['agent', '--no-engine', '--supernode', supernode.line, ...p2p(host), '--socket', socket, ...log]
       const agent = await this.#arena.daemon(
         host,
-        [...this.#node(`agent${host.number}`), MAIN, ...args, '--data', join(folder, 'data')],
+        [...this.#darner(`agent${host.number}`), ...args, '--data', join(folder, 'data')],
         { name: 'agent', signal },
       )
       this.#agents.set(host, { process: agent.process, socket })
@@ -55,13 +53,8 @@ export class DarnerSwarm {
       receivers,
       async (host) => {
         const get = ['get', blob.url, '--digest', blob.digest, '-o', files.get(host) ?? '', '--json']
-        // the package's files are plain JavaScript; in a checkout the cache holds them so
-        const env = {
-          ...process.env,
-          NODE_COMPILE_CACHE: CODE_CACHE,
-          DARNER_SOCKET: this.#agents.get(host)?.socket ?? '',
-        }
-        const child = bed.spawn(host, [...this.#node(`get${host.number}`), MAIN, ...get], { env })
+        const env = { ...process.env, DARNER_SOCKET: this.#agents.get(host)?.socket ?? '' }
+        const child = bed.spawn(host, [...this.#darner(`get${host.number}`), ...get], { env })
         await exited(child, `darner get on host ${host.number}`)
       },
       { cpu: () => this.#cpu(), signal },
@@ -86,10 +79,14 @@ export class DarnerSwarm {
     )
   }
 
-  #node(name: string): string[] {
+  /** The installed command; on Node itself where a profile is wanted. */
+  #darner(name: string): string[] {
     const { options, folder } = this.#arena
-    if (!options.profile || !['supernode', 'agent1', 'agent2', 'get1'].includes(name)) return NODE
-    return [...NODE, '--cpu-prof', `--cpu-prof-dir=${folder}`, `--cpu-prof-name=${name}.cpuprofile`]
+    if (this.#built === undefined) throw new Error('the daemons are not up')
+    const { launcher, main, thin } = this.#built
+    if (!options.profile || !['supernode', 'agent1', 'agent2', 'get1'].includes(name)) return [launcher]
+    const profile = ['--cpu-prof', `--cpu-prof-dir=${folder}`, `--cpu-prof-name=${name}.cpuprofile`]
+    return [process.execPath, ...profile, name.startsWith('get') ? thin : main]
   }
 
   #cpu(): Record<string, number> {
