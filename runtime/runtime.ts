@@ -218,15 +218,15 @@ export class Runtime implements AsyncDisposable {
     return new Runtime(all, rich)
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#watch[Symbol.asyncDispose]()
-    await this.upgrades[Symbol.asyncDispose]()
   /** What a container that runs uses of its disk quotas; of one that doesn't, nothing is mounted. Throws NOT_FOUND. */
   async diskUse(reference: string): Promise<PlaceUsage[]> {
     const entry = this.containers.entry(reference)
     return entry.record.pid === undefined ? [] : usesOfEntry(this.quotas, entry)
   }
 
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#watch[Symbol.asyncDispose]()
+    await this.upgrades[Symbol.asyncDispose]()
     await this.health[Symbol.asyncDispose]()
     await this.#rich[Symbol.asyncDispose]()
     await this.containers[Symbol.asyncDispose]()
