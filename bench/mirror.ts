@@ -18,8 +18,8 @@ export const about =
 const BENCH = 'mirror'
 const MIB = 1024 * 1024
 const PARTS = ['loopback', 'links', 'crowd'] as const
-const LINKS_MBIT = [1000, 100]
-/** The last link has these, too: hosts that hold an image which the client's host has not. */
+/** A link as slow as this, or slower, is measured once with half the image, and with hosts that hold an image which the client's has not. */
+const SLOW_MBIT = 100
 const OTHERS = 3
 
 interface Options {
@@ -30,11 +30,12 @@ interface Options {
   readonly perSec: number
   readonly seconds: number
   readonly only: ReadonlySet<string>
+  readonly linksMbit: readonly number[]
 }
 
 /**
  * `--mib 200` image of the containerd pulls, `--rounds 3`, `--pulls 200` at once of `--pull-mib 200`, `--per-sec 500`, `--seconds 5`,
- * `--only loopback,links,crowd`. On loopback a straight pull keeps two processors busy by itself, so that whatever a mirror does makes
+ * `--only loopback,links,crowd`, `--links 1000,100` in Mbit/s. On loopback a straight pull keeps two processors busy by itself, so that whatever a mirror does makes
  * it longer: the controls there tell what is the mirror's part in that. Over a link it is the link that is waited for.
  */
 export async function run(args: string[], { signal }: { signal: AbortSignal }): Promise<Figure[]> {
@@ -43,6 +44,7 @@ export async function run(args: string[], { signal }: { signal: AbortSignal }): 
     args,
     options: {
       ...{ mib: text, rounds: text, pulls: text, 'pull-mib': text, 'per-sec': text, seconds: text, only: text },
+      links: text,
     },
   })
   const options: Options = {
@@ -53,11 +55,12 @@ export async function run(args: string[], { signal }: { signal: AbortSignal }): 
     perSec: Number(values['per-sec'] ?? 500),
     seconds: Number(values.seconds ?? 5),
     only: new Set(values.only?.split(',') ?? PARTS),
+    linksMbit: (values.links ?? '1000,100').split(',').map(Number),
   }
   const figures: Figure[] = []
   if (options.only.has('loopback')) figures.push(...(await beside(options, signal)))
   if (options.only.has('links')) {
-    for (const mbit of LINKS_MBIT) figures.push(...(await overALink(options, mbit, signal)))
+    for (const mbit of options.linksMbit) figures.push(...(await overALink(options, mbit, signal)))
   }
   if (options.only.has('crowd')) figures.push(...(await atOnce(options, signal)))
   return figures
@@ -104,7 +107,7 @@ async function beside({ mib, rounds }: Options, signal: AbortSignal): Promise<Fi
 
 /** The same with the registry behind a link; on the slow one also with hosts that hold the image. */
 async function overALink({ mib, rounds }: Options, mbit: number, signal: AbortSignal): Promise<Figure[]> {
-  const slow = mbit === LINKS_MBIT.at(-1)
+  const slow = mbit <= SLOW_MBIT
   const others = slow ? OTHERS : 0
   const image = { bytes: (slow ? mib / 2 : mib) * MIB, rounds: slow ? 1 : rounds }
   await using stand = await onABed({ others, registryBitsPerSec: mbit * 1e6 }, { signal })

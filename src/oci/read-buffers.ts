@@ -59,8 +59,11 @@ export class ReadBuffers {
     if (use === undefined) return
     use.handed += bytes
     const room = view.byteLength - bytes
-    if (room < LEAST_ROOM_BYTES) use.full = true
-    else this.#next = Buffer.from(view.buffer, view.byteOffset + bytes, room)
+    if (room < LEAST_ROOM_BYTES) {
+      use.full = true
+      // its reader may have been done with it within the read
+      if (use.done === use.handed) this.#give(view.buffer as ArrayBuffer)
+    } else this.#next = Buffer.from(view.buffer, view.byteOffset + bytes, room)
   }
 
   #take(): Buffer {

@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'mocha'
+import { type Page, PageMemory, Tail } from '../../../peer/engine/tail.ts'
+
+const PAGE = 256 * 1024
+
+function bytesOf(value: number, length = PAGE): Uint8Array {
+  return new Uint8Array(length).fill(value)
+}
+
+/** Pushes a whole page. */
+function page(tail: Tail, value: number): Page {
+  const { taken, full } = tail.push(bytesOf(value), PAGE)
+  assert.equal(taken, PAGE)
+  return full ?? assert.fail('the page is not full')
+}
+
+describe('Tail', () => {
+  it('hands out what came, as far as it came, and is filled by copy', () => {
+    const tail = new Tail(1000, new PageMemory())
+    const chunk = bytesOf(7, 100)
+    assert.deepEqual(tail.push(chunk, PAGE), { taken: 100, full: undefined })
+    chunk.fill(0)
+    assert.equal(tail.end, 1100)
+    assert.equal(tail.from(999), undefined)
+    assert.equal(tail.from(1100), undefined)
+    assert.deepEqual([...(tail.from(1090)?.bytes ?? [])], Array(10).fill(7))
+  })
+
+  it('takes no more than its page has room for', () => {
+    const tail = new Tail(0, new PageMemory())
+    assert.equal(tail.push(bytesOf(1, 70), 100).taken, 70)
+    const { taken, full } = tail.push(bytesOf(2, 70), 100)
+    assert.equal(taken, 30)
+    assert.deepEqual([...(full?.body ?? [])], [...Array(70).fill(1), ...Array(30).fill(2)])
+    assert.equal(tail.push(bytesOf(2, 40), 50).taken, 40)
+    assert.equal(tail.from(0)?.bytes.byteLength, 100)
+  })
+
+  it('keeps a page until it is on the disk, however far behind', () => {
+    const tail = new Tail(0, new PageMemory())
+    const first = page(tail, 1)
+    for (let more = 0; more < 20; more++) tail.written(page(tail, 2))
+    assert.equal(tail.from(0)?.bytes[0], 1)
+    tail.written(first)
+    assert.equal(tail.from(0)?.bytes[0], undefined)
+  })
+
+  it('does not use the memory again that a reader has, and does afterwards', () => {
+    const tail = new Tail(0, new PageMemory())
+    const first = page(tail, 1)
+    const lent = tail.from(0) ?? assert.fail('nothing there')
+    tail.written(first)
+    const bodies = new Set<Uint8Array>()
+    const goOn = () => {
+      for (let more = 0; more < 20; more++) {
+        const next = page(tail, 2)
+        bodies.add(next.body)
+        tail.written(next)
+      }
+    }
+    goOn()
+    assert.ok(!bodies.has(first.body))
+    assert.equal(lent.bytes[PAGE - 1], 1)
+    lent[Symbol.dispose]()
+    goOn()
+    assert.ok(bodies.has(first.body))
+  })
+
+  it('never uses memory again that a reader keeps', () => {
+    const tail = new Tail(0, new PageMemory())
+    const first = page(tail, 1)
+    const lent = tail.from(0) ?? assert.fail('nothing there')
+    lent.keep()
+    lent[Symbol.dispose]()
+    tail.written(first)
+    for (let more = 0; more < 30; more++) tail.written(page(tail, 2))
+    assert.equal(lent.bytes[0], 1)
+  })
+
+  it('lends no more once slow readers hold much of what is past', () => {
+    const tail = new Tail(0, new PageMemory())
+    for (let more = 0; more < 80; more++) {
+      const next = page(tail, 1)
+      tail.from(next.at)
+      tail.written(next)
+    }
+    assert.equal(tail.from(tail.end - 1), undefined)
+  })
+
+  it('wakes who waits for more, and who waits when no more comes', async () => {
+    const tail = new Tail(0, new PageMemory())
+    const { signal } = new AbortController()
+    const more = tail.more({ signal })
+    page(tail, 1)
+    await more
+    const last = tail.more({ signal })
+    tail.close()
+    await last
+    assert.equal(tail.growing, false)
+    await tail.more({ signal })
+  })
+
+  it('gives its memory to the next once it is closed', () => {
+    const memory = new PageMemory()
+    const tail = new Tail(0, memory)
+    const only = page(tail, 1)
+    tail.written(only)
+    tail.close()
+    assert.equal(page(new Tail(0, memory), 2).body, only.body)
+  })
+})
