@@ -73,6 +73,8 @@ export class Preheater {
     } catch (error) {
       const known = asDarnerError(error, `preheat of ${digest}`)
       log.warn({ preheat: id, digest, error: known.message }, 'preheat failed')
+      // that the time is over is for the supernode to tell, of all hosts alike
+      if (signal.aborted) return
       report(id, digest, errorLine(known).slice(0, 512))
     }
   }

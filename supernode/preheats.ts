@@ -28,6 +28,7 @@ interface Job {
 }
 
 const MAX_JOBS = 256
+const LATE = 'not done by the deadline'
 /** How long a job can be asked about after its deadline. */
 const KEPT_MS = 60_000
 const MAX_FAILURES = 64
@@ -99,7 +100,8 @@ export class Preheats {
     const ready = hosts.filter(({ done }) => done.size === job.blobs.size).length
     const failed = hosts.filter(({ failure }) => failure !== undefined)
     const over = ready + failed.length === hosts.length
-    const late = this.#clock.monotonicMs() > job.untilMs
+    const late = !over && this.#clock.monotonicMs() > job.untilMs
+    const told = late ? hosts.filter(({ done }) => done.size < job.blobs.size) : failed
     return {
       id,
       state: over ? (failed.length > 0 ? 'failed' : 'done') : late ? 'late' : 'running',
@@ -107,9 +109,9 @@ export class Preheats {
       ready,
       bytes: each * hosts.length,
       have,
-      failures: failed
+      failures: told
         .slice(0, MAX_FAILURES)
-        .map(({ name, failure }) => ({ host: name.slice(0, 128), why: (failure ?? '').slice(0, 512) })),
+        .map(({ name, failure }) => ({ host: name.slice(0, 128), why: (failure ?? LATE).slice(0, 512) })),
     }
   }
 }

@@ -2,12 +2,15 @@ import assert from 'node:assert/strict'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'mocha'
+import { digestOf } from '../../src/oci/digest.ts'
 import { anAgentProcess, aSupernodeProcess, runDarner } from '../fixtures/a-daemon.ts'
 import { aDir } from '../fixtures/a-dir.ts'
 import { aRegistry, REGISTRY_USER } from '../fixtures/a-registry.ts'
-import { anImage, pushImage } from '../fixtures/an-image.ts'
+import { anImage, pushImage, pushIndex } from '../fixtures/an-image.ts'
 
-describe('darner preheat', () => {
+describe('darner preheat', function () {
+  this.timeout(120_000)
+
   for (const auth of ['none', 'basic'] as const) {
     it(`fills the hosts that it names from one read of each blob; ${auth} auth`, async () => {
       await using dir = await aDir()
@@ -48,4 +51,51 @@ describe('darner preheat', () => {
       assert.match(nowhere.stderr, /no such host/)
     })
   }
+
+  it('keeps to its rate, ends with 124 at its deadline, and leaves neither behind', async () => {
+    await using dir = await aDir()
+    await using registry = await aRegistry()
+    const layers = [{ compression: 'none' as const, bytes: 3_000_000 }]
+    await pushImage(registry, 'team/app', 'v1', anImage({ layers }))
+    await using supernode = await aSupernodeProcess(dir.path)
+    await using one = await anAgentProcess(dir.path, 'one', supernode.line, ['--zone', 'a'])
+    await using two = await anAgentProcess(dir.path, 'two', supernode.line, ['--zone', 'b'])
+    const preheat = (...args: string[]) =>
+      runDarner(['preheat', `${registry.host}/team/app:v1`, '--plain-http', '--socket', one.socket, ...args])
+    // 3 MB at this rate take minutes
+    const late = await preheat('--to', 'zone=b', '--rate', '20K', '--deadline', '2s', '--json')
+    assert.equal(late.code, 124, late.stderr)
+    const { state, hosts, ready } = JSON.parse(late.stdout) as { state: string; hosts: number; ready: number }
+    assert.deepEqual([state, hosts, ready], ['late', 1, 0])
+    assert.match(late.stderr, /: not done by the deadline\n$/)
+    const rest = await preheat('--to', 'all', '--rate', '500MiB/s')
+    assert.equal(rest.code, 0, rest.stderr + two.log())
+    assert.match(rest.stdout, /^2 of 2 hosts hold /)
+    for (const [args, text] of [
+      [['--rate', '5'], /--rate 5: expected a rate of at least 1K/],
+      [['--to', 'zone='], /zone=/],
+      [['--deadline', 'soon'], /deadline/],
+    ] as const) {
+      const { code, stderr } = await preheat(...args)
+      assert.equal(code, 2, stderr)
+      assert.match(stderr, text)
+    }
+  })
+
+  it('brings one platform of an index when asked to, and no layer that lies elsewhere', async () => {
+    await using dir = await aDir()
+    await using registry = await aRegistry()
+    const platform = (architecture: string) => ({ os: 'linux', architecture })
+    const away = ['http://127.0.0.1:9/layer']
+    const wanted = anImage({ platform: platform('amd64'), layers: [{}, { bytes: 70_000, urls: away }] })
+    const other = anImage({ seed: 2, platform: platform('arm64') })
+    await pushIndex(registry, 'team/app', 'v1', [wanted, other])
+    await using supernode = await aSupernodeProcess(dir.path)
+    await using one = await anAgentProcess(dir.path, 'one', supernode.line)
+    const args = ['--platform', 'linux/amd64', '--plain-http', '--socket', one.socket]
+    const { code, stderr } = await runDarner(['preheat', `${registry.host}/team/app:v1`, ...args])
+    assert.equal(code, 0, stderr)
+    for (const { digest } of other.layers) assert.equal(await registry.blobGets(digest), 0)
+    assert.equal(await registry.blobGets(wanted.layers[0]?.digest ?? digestOf('')), 1)
+  })
 })

@@ -72,8 +72,11 @@ describe('Preheats', () => {
 
   it('is late after its deadline, and forgotten some time later', () => {
     const { preheats, id, clock } = begun()
+    for (const { digest } of BLOBS) preheats.note(id, A, digest, undefined)
     clock.advance(1001)
-    assert.equal(preheats.state(id).state, 'late')
+    const { state, failures } = preheats.state(id)
+    assert.equal(state, 'late')
+    assert.deepEqual(failures, [{ host: 'web-2', why: 'not done by the deadline' }])
     clock.advance(120_000)
     preheats.add(BLOBS, [], { credential: undefined, deadlineMs: 1 })
     throwsWith('NOT_FOUND', () => preheats.state(id))
