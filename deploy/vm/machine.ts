@@ -13,11 +13,13 @@ const CPUS = 2
 const CPU = 'max,-pku,-la57,-smap,-smep,-erms,-fsrm,-fsrc,-fsrs,-fzrm'
 /**
  * For the kernel, in the same spirit: pages are cleared one by one, when they are used, and no fences stand against other guests. Time
- * is the board's: on a loaded host the processor's counter is measured wrongly, and the guest's clock ran five times too fast.
+ * is the board's: on a loaded host the processor's counter is measured wrongly, and the guest's clock ran five times too fast; and
+ * the look whether the timer ticks is left out, since there it fails while nothing is wrong.
  */
 const WORDS = [
   ...['root=/dev/nvme0n1', 'rw', 'console=ttyS0', 'panic=-1', 'quiet', 'audit=0', 'mitigations=off', 'init_on_alloc=0'],
   ...['transparent_hugepage=never', 'clearcpuid=rep_good', 'clocksource=hpet', 'tsc=unstable', 'random.trust_cpu=on'],
+  'no_timer_check',
 ]
 
 export interface BootOptions {
