@@ -2,7 +2,6 @@
  * Runs CNI plugins (CNI SPEC.md 0.3 to 1.1, "Section 2: Execution protocol"): a chain in order for ADD and CHECK, in reverse
  * for DEL, each plugin a process with its request in the environment and its configuration on stdin.
  */
-import { spawn } from 'node:child_process'
 import { access, constants } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Static, Type } from 'typebox'
@@ -10,9 +9,11 @@ import { Value } from 'typebox/value'
 import { DarnerError } from '../../src/base/errors.ts'
 import { withDeadline } from '../../src/base/signals.ts'
 import { missing, PROGRAM_ENV } from '../shim/program.ts'
+import { outcome, type Spawned, spawnProgram } from '../shim/spawn.ts'
 import type { ConfList, PluginConf } from './conflist.ts'
 
 const MOST_OUTPUT_BYTES = 1 << 20
+const SIGKILL = 9
 
 const Result = Type.Object({
   cniVersion: Type.Optional(Type.String()),
@@ -224,30 +225,26 @@ function pluginError(what: string, said: { code: number; stdout: string; stderr:
 function exchange(
   path: string,
   input: string,
-  env: NodeJS.ProcessEnv,
+  env: Readonly<Record<string, string>>,
   signal: AbortSignal,
 ): Promise<{ code: number; stdout: string; stderr: string }> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason)
-    const child = spawn(path, [], { stdio: 'pipe', env })
-    const onAbort = () => child.kill('SIGKILL')
-    signal.addEventListener('abort', onAbort, { once: true })
-    const texts = { stdout: '', stderr: '' }
-    for (const name of ['stdout', 'stderr'] as const) {
-      child[name].setEncoding('utf8').on('data', (chunk: string) => {
-        if (texts[name].length < MOST_OUTPUT_BYTES) texts[name] += chunk
-      })
+    let child: Spawned
+    try {
+      child = spawnProgram(path, [], { stdio: ['reads', 'writes', 'writes'], env })
+    } catch (error) {
+      return reject(missing(path, error))
     }
-    child.stdin.on('error', () => {}) // EPIPE: it ended without reading; its exit code tells
-    child.stdin.end(input)
-    child.once('error', (error) => {
-      signal.removeEventListener('abort', onAbort)
-      reject(missing(path, error))
-    })
-    child.once('close', (code) => {
+    const onAbort = () => child.kill(SIGKILL)
+    signal.addEventListener('abort', onAbort, { once: true })
+    const stdin = child.writers.get(0)
+    stdin?.on('error', () => {}) // EPIPE: it ended without reading; its exit code tells
+    stdin?.end(input)
+    void outcome(child, MOST_OUTPUT_BYTES).then((result) => {
       signal.removeEventListener('abort', onAbort)
       if (signal.aborted) reject(signal.reason)
-      else resolve({ code: code ?? 255, ...texts })
+      else resolve(result)
     })
   })
 }

@@ -38,9 +38,9 @@ export function serviceBundle(bundle: Bundle, name: string): Bundle {
   return bundleAt(join(bundle.path, 'services', name))
 }
 
-/** Makes the folder (0700: logs and environment are the owner's business). */
-export async function makeBundle(bundle: Bundle): Promise<void> {
-  await mkdir(bundle.path, { recursive: true, mode: 0o700 })
+/** Makes the folder (0700: logs and environment are the owner's business). True when there was none. */
+export async function makeBundle(bundle: Bundle): Promise<boolean> {
+  return (await mkdir(bundle.path, { recursive: true, mode: 0o700 })) !== undefined
 }
 
 /** Takes away what a former run left, all but the log. */

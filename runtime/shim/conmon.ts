@@ -2,7 +2,6 @@
  * conmon: the small process that carries a container, so that it outlives the agent. It calls the runtime's `create` or
  * `exec`, holds stdio or the terminal, writes the log and, at the end, the exit code into a file.
  */
-import { type ChildProcess, spawn } from 'node:child_process'
 import { constants } from 'node:fs'
 import { open, readFile } from 'node:fs/promises'
 import type { Readable, Writable } from 'node:stream'
@@ -12,6 +11,7 @@ import type { TerminalSize } from '../../src/wire/local-api.ts'
 import type { Bundle } from './bundle.ts'
 import { type OciRuntime, runtimeError } from './oci-runtime.ts'
 import { missing, PROGRAM_ENV } from './program.ts'
+import { type Spawned, spawnProgram } from './spawn.ts'
 
 export interface ConmonRun {
   readonly id: string
@@ -202,42 +202,46 @@ async function launch(
     _OCI_STARTPIPE: String(START_FD),
     ...(exec ? { _OCI_ATTACHPIPE: String(ATTACH_FD) } : {}),
   }
-  const child: ChildProcess = spawn(path, args, {
-    detached: true,
-    env,
-    // it notes an out-of-memory kill in a file in its own folder
-    cwd: run.bundle.path,
-    stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe', ...(exec ? (['pipe'] as const) : [])],
-  })
-  let complaint = ''
-  child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
-    if (complaint.length < 65_536) complaint += chunk
-  })
-  const parentExited = new Promise<void>((resolve, reject) => {
-    child.once('error', (error) => reject(missing(path, error)))
-    child.once('exit', (code) => {
-      if (code === 0) resolve()
-      else
-        reject(new DarnerError('RUNTIME_FAILED', `conmon ended with ${code}: ${complaint.trim() || 'it said nothing'}`))
+  let child: Spawned
+  try {
+    child = spawnProgram(path, args, {
+      detached: true,
+      env,
+      // it notes an out-of-memory kill in a file in its own folder
+      cwd: run.bundle.path,
+      stdio: ['ignore', 'ignore', 'writes', 'writes', 'reads', ...(exec ? (['writes'] as const) : [])],
     })
+  } catch (error) {
+    throw missing(path, error)
+  }
+  const streams = [...child.readers.values(), ...child.writers.values()]
+  let complaint = ''
+  child.readers
+    .get(2)
+    ?.setEncoding('utf8')
+    .on('data', (chunk: string) => {
+      if (complaint.length < 65_536) complaint += chunk
+    })
+  const parentExited = child.exited.then((code) => {
+    if (code === 0) return
+    throw new DarnerError('RUNTIME_FAILED', `conmon ended with ${code}: ${complaint.trim() || 'it said nothing'}`)
   })
   parentExited.catch(() => {}) // whoever waits for a message hears of it through the reader
-  const start = child.stdio[START_FD] as Writable
+  const start = child.writers.get(START_FD)
+  const [sync, attach] = [child.readers.get(SYNC_FD), child.readers.get(exec ? ATTACH_FD : SYNC_FD)]
+  if (!start || !sync || !attach) throw new DarnerError('INTERNAL', 'conmon was started without its pipes')
   start.on('error', () => {}) // EPIPE: conmon is gone, which the readers tell
-  const sync = new MessageReader(child.stdio[SYNC_FD] as Readable, parentExited)
-  const pipes: readonly unknown[] = child.stdio
-  const attachReady = new MessageReader(pipes[exec ? ATTACH_FD : SYNC_FD] as Readable, parentExited, exec)
-  if (child.pid !== undefined) {
-    await run.place(child.pid)
-    start.write('\n')
-  }
+  const reader = new MessageReader(sync, parentExited)
+  const attachReady = new MessageReader(attach, parentExited, exec)
+  await run.place(child.pid)
+  start.write('\n')
   return {
-    sync,
+    sync: reader,
     attachReady,
     start,
     parentExited,
     async [Symbol.asyncDispose]() {
-      for (const stream of child.stdio) stream?.destroy()
+      for (const stream of streams) stream.destroy()
     },
   }
 }

@@ -49,7 +49,7 @@ export class Exits implements AsyncDisposable {
   }
 
   async forget(id: string): Promise<void> {
-    await rm(join(this.dir, id), { force: true })
+    if (this.has(id)) await rm(join(this.dir, id), { force: true })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

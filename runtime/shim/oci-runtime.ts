@@ -85,6 +85,12 @@ export class OciRuntime {
     }
   }
 
+  /** `NAME version NUMBER`, as the program says it. */
+  async version({ signal }: { signal: AbortSignal }): Promise<string> {
+    const { stdout } = await runProgram(this.options.path, ['--version'], { signal })
+    return stdout.split('\n')[0] ?? ''
+  }
+
   /** Undefined when the runtime doesn't know it. */
   async state(id: string, { signal }: { signal: AbortSignal }): Promise<OciState | undefined> {
     try {

@@ -1,6 +1,7 @@
 /** Runs a host program to its end: an argument array, a clean environment, bounded output, no shell. */
-import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { DarnerError, systemCode } from '../../src/base/errors.ts'
+import { outcome, type Spawned, spawnProgram } from './spawn.ts'
 
 export interface ProgramResult {
   readonly code: number
@@ -9,6 +10,7 @@ export interface ProgramResult {
 }
 
 const MOST_OUTPUT_BYTES = 4 << 20
+const SIGKILL = 9
 
 /** The environment of every program that the engine starts. */
 export const PROGRAM_ENV: Readonly<Record<string, string>> = {
@@ -25,25 +27,27 @@ export function runProgram(
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason)
     const further = folder === undefined ? [] : [folder]
-    const child = spawn(path, args, { stdio: ['ignore', 'pipe', 'pipe', ...further], env: PROGRAM_ENV })
-    const onAbort = () => child.kill('SIGKILL')
-    signal.addEventListener('abort', onAbort, { once: true })
-    const texts = { stdout: '', stderr: '' }
-    for (const name of ['stdout', 'stderr'] as const) {
-      child[name]?.setEncoding('utf8').on('data', (chunk: string) => {
-        if (texts[name].length < MOST_OUTPUT_BYTES) texts[name] += chunk
-      })
+    let child: Spawned
+    try {
+      child = spawnProgram(onPath(path), args, { stdio: ['ignore', 'writes', 'writes', ...further], env: PROGRAM_ENV })
+    } catch (error) {
+      return reject(missing(path, error))
     }
-    child.once('error', (error) => {
-      signal.removeEventListener('abort', onAbort)
-      reject(missing(path, error))
-    })
-    child.once('close', (code) => {
+    const onAbort = () => child.kill(SIGKILL)
+    signal.addEventListener('abort', onAbort, { once: true })
+    void outcome(child, MOST_OUTPUT_BYTES).then((result) => {
       signal.removeEventListener('abort', onAbort)
       if (signal.aborted) reject(signal.reason)
-      else resolve({ code: code ?? 255, ...texts })
+      else resolve(result)
     })
   })
+}
+
+/** Where a program is that is named without its folder; the name itself when it is nowhere. */
+function onPath(path: string): string {
+  if (path.includes('/')) return path
+  const folders = (PROGRAM_ENV.PATH ?? '').split(':')
+  return folders.map((folder) => `${folder}/${path}`).find((one) => existsSync(one)) ?? `/usr/bin/${path}`
 }
 
 /** RUNTIME_MISSING for a program that isn't there, INTERNAL for any other reason that it can't be started. */
