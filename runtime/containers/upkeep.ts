@@ -1,4 +1,5 @@
 /** What goes on beside running containers: ends are noticed, logs rotated, restarts of the policy waited for. */
+import { statSync } from 'node:fs'
 import type { Clock } from '../../src/base/clock.ts'
 import type { Log } from '../../src/base/log.ts'
 import type { Scope } from '../../src/base/scope.ts'
@@ -11,6 +12,7 @@ import type { ContainerIndex } from './index-of.ts'
 import type { Launcher } from './launch.ts'
 import type { Entry, Lifecycle, RunObserver } from './lifecycle.ts'
 import type { Locks } from './locks.ts'
+import { FAST_LOOK_MS, type LogLook, nextLookMs } from './log-watch.ts'
 import { readOomKills } from './oom.ts'
 import { wantsStartWithAgent } from './restart.ts'
 import { ALIVE } from './states.ts'
@@ -45,6 +47,7 @@ export class Upkeep {
   /** Looks again and again until the scope ends. */
   watch(): void {
     this.#parts.scope.run((signal) => this.#recheck(signal))
+    this.#parts.scope.run((signal) => this.#watchLogs(signal))
   }
 
   /** Work that nobody waits for; a failure is logged. */
@@ -125,11 +128,36 @@ export class Upkeep {
     })
   }
 
-  #rotateLog({ id, bundle, record: { request } }: Entry): void {
-    const { maxBytes, maxFiles = 1 } = request.log ?? {}
-    if (maxBytes === undefined) return
-    const step = logBoundOf(request)?.stepBytes ?? maxBytes
-    this.background(id, async () => void (await rotateIfLong(bundle, { maxBytes: Math.min(maxBytes, step), maxFiles })))
+  /** Rotates logs that came to their length. Each is looked at as often as it grows; see log-watch.ts. */
+  async #watchLogs(signal: AbortSignal): Promise<void> {
+    const { clock, index } = this.#parts
+    const looks = new Map<string, LogLook & { readonly dueAt: number }>()
+    const rotating = new Set<string>()
+    for (;;) {
+      await clock.sleep(FAST_LOOK_MS, { signal })
+      const at = performance.now()
+      for (const entry of index.all()) {
+        const { id, bundle, record } = entry
+        const { maxBytes = Number.POSITIVE_INFINITY, maxFiles = 1 } = record.request.log ?? {}
+        const most = Math.min(maxBytes, logBoundOf(record.request)?.stepBytes ?? maxBytes)
+        const before = looks.get(id)
+        if (!Number.isFinite(maxBytes) || !ALIVE.includes(record.status) || rotating.has(id)) continue
+        if (before !== undefined && at < before.dueAt) continue
+        const now = { at, bytes: statSync(bundle.log, { throwIfNoEntry: false })?.size ?? -1 }
+        looks.set(id, { ...now, dueAt: at + nextLookMs(before, now, most) })
+        // none there: an agent ended while it rotated
+        if (now.bytes >= 0 && now.bytes <= most) continue
+        rotating.add(id)
+        this.background(id, async () => {
+          try {
+            await rotateIfLong(bundle, { maxBytes: most, maxFiles })
+          } finally {
+            rotating.delete(id)
+          }
+        })
+      }
+      for (const id of looks.keys()) if (index.get(id) === undefined) looks.delete(id)
+    }
   }
 
   /** Most rounds look only quickly, so that many containers cost next to nothing; a pid that somebody else has is seen in the others. */
@@ -139,7 +167,6 @@ export class Upkeep {
       for (const entry of this.#parts.index.all()) {
         if (!ALIVE.includes(entry.record.status)) continue
         if (round % CAREFUL_ROUND === 0 || !this.#parts.life.seemsToRun(entry)) this.checkExit(entry.id)
-        this.#rotateLog(entry)
         this.background(entry.id, () => this.#countOomKills(entry))
       }
     }
