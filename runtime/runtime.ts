@@ -48,6 +48,8 @@ export interface RuntimeOptions {
   readonly lxcfs?: string
   /** Network of containers that name none; default `bridge`. */
   readonly defaultNetwork?: string
+  /** User namespace of containers that say nothing of it; default `host`. */
+  readonly defaultUserns?: 'host' | 'auto'
   /** No verb of an OCI runtime takes longer; default 60,000. */
   readonly verbMs?: number
 }
@@ -158,6 +160,7 @@ export class Runtime implements AsyncDisposable {
         recheckMs: options.recheckMs ?? 2000,
         seccompName: seccomp?.path ?? 'unconfined',
         ...(options.defaultNetwork === undefined ? {} : { defaultNetwork: options.defaultNetwork }),
+        ...(options.defaultUserns === undefined ? {} : { defaultUserns: options.defaultUserns }),
         volumesDir: join(dir, '..', 'volumes'),
       },
       {

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../src/base/clock.ts'
 import { DarnerError } from '../../src/base/errors.ts'
+import type { IdMap } from '../../src/contracts/snapshots.ts'
 import type { MountRequest } from '../../src/wire/container-options.ts'
 import type { CreateRequest } from '../../src/wire/local-api.ts'
 import type { DiskQuota } from '../../src/wire/rich-api.ts'
@@ -16,6 +17,7 @@ import { VOLUME_NAME, type Volumes } from '../volumes/volumes.ts'
 import type { ContainerNetworks, ImageStore, ResolvedImage } from './ports.ts'
 import type { ContainerRecord } from './record.ts'
 import { CONTAINER_STATES } from './states.ts'
+import { checkUserns, freeRange } from './userns.ts'
 
 export interface AdmissionOptions {
   /** Name of the runtime for requests that name none. */
@@ -24,6 +26,8 @@ export interface AdmissionOptions {
   readonly seccompName: string
   /** Network of requests that name none, where the agent has networks; default `bridge`. */
   readonly defaultNetwork?: string
+  /** Of requests that don't say; default `host`. */
+  readonly defaultUserns?: 'host' | 'auto'
 }
 
 export interface AdmissionParts {
@@ -34,6 +38,10 @@ export interface AdmissionParts {
   readonly volumes: Volumes
   readonly networks?: ContainerNetworks
   readonly extension?: RunExtension
+  /** Why this host can't show files with mapped owners; undefined when it can. */
+  readonly idmapRefusal: () => Promise<string | undefined>
+  /** Ids of the host that containers have. */
+  readonly idsTaken: () => IdMap[]
   /** Throws NOT_FOUND unless there is such a container. */
   readonly mustExist: (reference: string) => void
 }
@@ -64,6 +72,7 @@ export class Admission {
     const image = await this.#parts.images.resolve(asked.image)
     const given = this.#withNetwork(asked)
     const { request, settled, warnings } = await this.requestFor(given, image)
+    const userns = await this.#userns(request, runtime)
     const record: ContainerRecord = {
       version: 1,
       id,
@@ -82,6 +91,7 @@ export class Admission {
           : request.seccomp === 'unconfined'
             ? 'unconfined'
             : seccompName,
+      ...(userns ? { userns } : {}),
       argv: [],
       createdAt: this.#parts.clock.now(),
     }
@@ -110,6 +120,29 @@ export class Admission {
     signalNumber(request.stopSignal ?? (config.stopSignal || 'TERM'))
     const whole = mounts.length === 0 ? request : { ...request, mounts }
     return { request: whole, settled: request !== given, warnings }
+  }
+
+  /** Throws HOST_UNABLE where this host has no mapped mounts, beside what {@link checkUserns} throws. */
+  async #userns(request: CreateRequest, runtime: string): Promise<IdMap | undefined> {
+    if ((request.userns ?? this.#options.defaultUserns ?? 'host') === 'host') return undefined
+    checkUserns(request)
+    if (request.network !== 'none' && JOINS_USER_FIRST.test((await this.#version(runtime)) ?? ''))
+      throw new DarnerError(
+        'HOST_UNABLE',
+        `user namespaces: ${runtime} before 1.2 runs no exec in one that is on a network`,
+        {
+          way: 'use --runtime crun, or --network none',
+        },
+      )
+    const refusal = await this.#parts.idmapRefusal()
+    if (refusal === undefined) return freeRange(this.#parts.idsTaken())
+    throw new DarnerError('HOST_UNABLE', `user namespaces: this host can't show files with mapped owners: ${refusal}`, {
+      way: 'use --userns host, or a file system and kernel that can: ext4, xfs or btrfs on Linux 5.19',
+    })
+  }
+
+  async #version(runtime: string): Promise<string | undefined> {
+    return await this.#parts.runtimes.get(runtime)?.version({ signal: AbortSignal.timeout(VERSION_MS) })
   }
 
   /** The default network, where there are networks, is recorded: it may be another one at the next start of the agent. */
@@ -174,6 +207,10 @@ export class Admission {
     return all
   }
 }
+
+/** It enters the user namespace before the network's, which belongs to the host: then it may not any more. */
+const JOINS_USER_FIRST = /^runc version 1\.[01]\./
+const VERSION_MS = 10_000
 
 const NO_PROFILE = 'this host has no seccomp profile: the container runs unconfined by seccomp'
 

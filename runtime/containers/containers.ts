@@ -9,28 +9,29 @@ import { DarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
 import { Scope } from '../../src/base/scope.ts'
 import { abortable } from '../../src/base/signals.ts'
-import type { Resources, RestartPolicy } from '../../src/wire/container-options.ts'
 import type { ContainerView, CreateReply, CreateRequest, ExitReply, TerminalSize } from '../../src/wire/local-api.ts'
-import type { DiskQuota } from '../../src/wire/rich-api.ts'
 import type { RunExtension } from '../rich/extension.ts'
 import { Attached } from '../shim/attach.ts'
-import { type Bundle, serviceBundle, writeWhole } from '../shim/bundle.ts'
+import type { Bundle } from '../shim/bundle.ts'
 import { resizeTerminal } from '../shim/conmon.ts'
 import { Exits } from '../shim/exits.ts'
 import type { LogEntry } from '../shim/log-lines.ts'
-import { readLog } from '../shim/logs.ts'
 import type { OciRuntime } from '../shim/oci-runtime.ts'
-import { resourcesOf } from '../spec/resources.ts'
+import { probeIdmap } from '../snapshots/idmap.ts'
 import type { HostFacts } from '../spec/spec.ts'
 import { type VolumeRooms, Volumes } from '../volumes/volumes.ts'
 import { Admission, type AdmissionOptions } from './admission.ts'
+import { Changes, type ContainerChange } from './changes.ts'
 import { attributesOf, type EventSink, SILENT_EVENTS } from './events.ts'
+import { type InUse, inUseBy, removeOwnVolumes, rootfsIdsOf, volumesOf } from './in-use.ts'
 import { ContainerIndex } from './index-of.ts'
 import { containerId, type FaultPoint, Launcher, makeBundlesFolder } from './launch.ts'
 import { type Entry, Lifecycle, type RunObserver } from './lifecycle.ts'
 import { Locks } from './locks.ts'
+import { type LogsAsked, logsOf } from './logs-of.ts'
+import { stagingOf } from './mapped-run.ts'
 import type { ContainerNetworks, ImageStore, RecordSpace, RootfsStore } from './ports.ts'
-import { type ContainerRecord, generationsOf, Records, rootfsIdOf, viewOf } from './record.ts'
+import { type ContainerRecord, Records, viewOf } from './record.ts'
 import { recoverContainers } from './recover.ts'
 import { mustRun, Runs } from './runs.ts'
 import { type Session, WaitingSession } from './session.ts'
@@ -88,6 +89,7 @@ export class Containers implements AsyncDisposable {
   readonly #runs: Runs
   readonly #upkeep: Upkeep
   readonly #admission: Admission
+  readonly #changes: Changes
   readonly #locks = new Locks()
   readonly #index = new ContainerIndex<Entry>()
   readonly #scope = new Scope()
@@ -105,13 +107,16 @@ export class Containers implements AsyncDisposable {
     this.#exits = new Exits(join(options.dir, 'exits'), (id) => this.#upkeep.checkExit(id))
     this.#events = parts.events ?? SILENT_EVENTS
     this.volumes = new Volumes(options.volumesDir ?? join(options.dir, 'volumes'), parts.rooms)
-    this.#launcher = new Launcher(options, {
-      ...parts,
-      exits: this.#exits,
-      volumes: this.volumes,
-      sharing: (reference) => this.#sharing(reference),
-      fault: this.#fault,
-    })
+    this.#launcher = new Launcher(
+      { ...options, staging: stagingOf(options.dir) },
+      {
+        ...parts,
+        exits: this.#exits,
+        volumes: this.volumes,
+        sharing: (reference) => this.#sharing(reference),
+        fault: this.#fault,
+      },
+    )
     this.#life = new Lifecycle({
       ...parts,
       dir: join(options.dir, 'containers'),
@@ -145,10 +150,13 @@ export class Containers implements AsyncDisposable {
       scope: this.#scope,
       start: (entry, how) => this.#runs.start(entry, how),
     })
+    this.#changes = new Changes({ ...shared, ...(parts.networks ? { networks: parts.networks } : {}) })
     this.#admission = new Admission(options, {
       ...parts,
       volumes: this.volumes,
       mustExist: (reference) => void this.#index.find(reference),
+      idsTaken: () => this.#index.all().flatMap(({ record }) => record.userns ?? []),
+      idmapRefusal: once(() => probeIdmap(options.dir)),
     })
   }
 
@@ -165,7 +173,7 @@ export class Containers implements AsyncDisposable {
     const mended = await recoverContainers({
       bundles,
       entries: this.#index.all(),
-      rootfsIds: () => this.#rootfsIds(),
+      rootfsIds: () => rootfsIdsOf(this.#index.all()),
       rootfs: this.#parts.rootfs,
       runtimes: this.#parts.runtimes,
       log: this.#parts.log,
@@ -294,25 +302,13 @@ export class Containers implements AsyncDisposable {
   }
 
   /** The init inside said that it is up. Nothing happens when that run is over. */
-  async noteReady(id: string, at: number): Promise<void> {
-    await this.#locks.hold(id, async () => {
-      const entry = this.#index.get(id)
-      if (!entry || !ALIVE.includes(entry.record.status)) return
-      await this.#life.save(entry, { ...entry.record, readyAt: at }, false)
-    })
+  noteReady(id: string, at: number): Promise<void> {
+    return this.#changes.noteReady(id, at)
   }
 
-  async rename(reference: string, name: string): Promise<void> {
-    const entry = this.#index.find(reference)
-    await this.#locks.hold(entry.id, async () => {
-      const before = entry.record.name
-      if (before === name) return
-      this.#index.claim(name, entry.id)
-      await this.#life.save(entry, { ...entry.record, name }, true)
-      this.#index.release(before, entry.id)
-      await this.#parts.networks?.renamed(entry.id, name)
-      this.#life.tell(entry, 'rename', { oldName: `/${before}` })
-    })
+  /** Throws CONFLICT for a taken name. */
+  rename(reference: string, name: string): Promise<void> {
+    return this.#changes.rename(this.#index.find(reference), name)
   }
 
   /** Stop, if it runs, then start. */
@@ -325,35 +321,8 @@ export class Containers implements AsyncDisposable {
   }
 
   /** Changes limits and disk quota, of a running container at once, and the restart policy. What isn't named stays. Throws BAD_ARGUMENT, HOST_UNABLE. */
-  async update(
-    reference: string,
-    change: { resources?: Resources; restart?: RestartPolicy; diskQuota?: DiskQuota },
-    { signal }: { signal: AbortSignal },
-  ): Promise<void> {
-    const entry = this.#free(reference, 'changing')
-    const { host } = this.#parts
-    await this.#locks.hold(entry.id, async () => {
-      const { request, given } = entry.record
-      const resources = { ...request.resources, ...change.resources }
-      const oci = resourcesOf(resources, host.cgroups, host.cpus)
-      if (change.restart && change.restart.name !== 'no' && request.autoRemove === true)
-        throw new DarnerError(
-          'BAD_ARGUMENT',
-          'Restart policy cannot be updated because AutoRemove is enabled for the container',
-        )
-      if (change.resources !== undefined && ALIVE.includes(entry.record.status)) {
-        const file = join(entry.bundle.path, 'resources.json')
-        await writeWhole(file, JSON.stringify(oci))
-        await this.#launcher.runtimeOf(entry.record).update(entry.id, file, { signal })
-      }
-      const { diskQuota } = change
-      if (diskQuota) await this.#parts.extension?.requota(rootfsIdOf(entry.record), diskQuota, { signal })
-      const restart = change.restart ?? request.restart
-      const changed = { resources, ...(diskQuota ? { diskQuota } : {}), ...(restart === undefined ? {} : { restart }) }
-      const next = { request: { ...request, ...changed }, ...(given ? { given: { ...given, ...changed } } : {}) }
-      await this.#life.save(entry, { ...entry.record, ...next }, true)
-      this.#life.tell(entry, 'update')
-    })
+  update(reference: string, change: ContainerChange, waits: { signal: AbortSignal }): Promise<void> {
+    return this.#changes.update(this.#free(reference, 'changing'), change, waits)
   }
 
   /** Resolves when it is removed. */
@@ -398,13 +367,8 @@ export class Containers implements AsyncDisposable {
   }
 
   /** Keeps what a health check said. */
-  async setHealth(entry: Entry, health: NonNullable<ContainerRecord['health']>): Promise<void> {
-    await this.#locks.hold(entry.id, async () => {
-      if (this.#index.get(entry.id) !== entry || entry.record.status !== 'running') return
-      const before = entry.record.health?.status
-      await this.#life.save(entry, { ...entry.record, health }, false)
-      if (before !== health.status) this.#life.tell(entry, `health_status: ${health.status}`)
-    })
+  setHealth(entry: Entry, health: NonNullable<ContainerRecord['health']>): Promise<void> {
+    return this.#changes.setHealth(entry, health)
   }
 
   /** Puts an event of this container into the log of events. */
@@ -414,12 +378,7 @@ export class Containers implements AsyncDisposable {
 
   /** Names of volumes that containers have, with the containers' ids. */
   volumesInUse(): Map<string, string[]> {
-    const used = new Map<string, string[]>()
-    for (const { id, record } of this.#index.all()) {
-      for (const { type, source } of record.request.mounts ?? [])
-        if (type === 'volume' && source !== undefined) used.set(source, [...(used.get(source) ?? []), id])
-    }
-    return used
+    return volumesOf(this.#index.all())
   }
 
   list(options: { all: boolean }): ContainerView[] {
@@ -435,42 +394,15 @@ export class Containers implements AsyncDisposable {
     return this.#view(entry)
   }
 
-  #rootfsIds(): Set<string> {
-    return new Set(this.#index.all().flatMap(({ record }) => generationsOf(record).map((one) => one.rootfsId)))
-  }
-
   /** Layers and images that containers stand on, or may be rolled back to, for whoever collects the rest. */
-  inUse(): { readonly imageIds: ReadonlySet<string>; readonly layers: ReadonlySet<string> } {
-    const all = this.#index.all().flatMap((entry) => generationsOf(entry.record))
-    return { imageIds: new Set(all.map((one) => one.imageId)), layers: new Set(all.flatMap((one) => one.layers)) }
+  inUse(): InUse {
+    return inUseBy(this.#index.all())
   }
 
   /** Follows until the container ends, when asked to and it runs; the log of a side service where one is named. Throws NOT_FOUND. */
-  logs(
-    reference: string,
-    query: { follow?: boolean; tail?: number; sinceMs?: number },
-    { signal }: { signal: AbortSignal },
-  ): AsyncGenerator<LogEntry> {
-    const entry = this.#index.find(reference)
-    const follow = query.follow === true && ALIVE.includes(entry.record.status)
-    return readLog(
-      log,
-      {
-        ...(query.tail === undefined ? {} : { tail: query.tail }),
-        ...(query.sinceMs === undefined ? {} : { sinceMs: query.sinceMs }),
-        ...(follow ? { until: entry.ended.promise } : {}),
-      },
-      { signal },
-    )
+  logs(reference: string, query: LogsAsked, waits: { signal: AbortSignal }): AsyncGenerator<LogEntry> {
+    return logsOf(this.#index.find(reference), query, waits)
   }
-    const { service } = query
-    const { services = [] } = entry.record.request
-    if (service !== undefined && !services.some(({ name }) => name === service)) {
-      throw new DarnerError('NOT_FOUND', `logs of ${entry.name}: it has no side service ${service}`, {
-        way: services.length > 0 ? `it has ${services.map(({ name }) => name).join(', ')}` : 'darner ps --services',
-      })
-    }
-    const { log } = service === undefined ? entry.bundle : serviceBundle(entry.bundle, service)
 
   /** Attaches to a running container, or to the next run of one that isn't on: from its first byte of output. The caller leaves. */
   async attach(reference: string): Promise<Session> {
@@ -513,11 +445,14 @@ export class Containers implements AsyncDisposable {
   }
 
   async #removeVolumes(record: ContainerRecord): Promise<void> {
-    const used = this.volumesInUse()
-    for (const { anonymous, source } of record.request.mounts ?? []) {
-      if (anonymous !== true || source === undefined) continue
-      if ((used.get(source) ?? []).some((id) => id !== record.id)) continue
-      if (await this.volumes.find(source)) await this.volumes.remove(source)
-    }
+    await removeOwnVolumes(record, this.volumesInUse(), this.volumes)
+  }
+}
+
+function once<T>(work: () => Promise<T>): () => Promise<T> {
+  let done: Promise<T> | undefined
+  return () => {
+    done ??= work()
+    return done
   }
 }

@@ -152,12 +152,16 @@ export class Execs {
   async #process(entry: Entry, exec: Exec): Promise<unknown> {
     const spec = JSON.parse(await readFile(entry.bundle.config, 'utf8')) as OciSpec
     const { request, size } = exec
+    const { pid, userns } = entry.record
+    // in a user namespace, the path that the runtime was told stood while the container was created only
+    const root = userns && pid !== undefined ? `/proc/${pid}/root` : spec.root.path
     return execProcess(spec.process, {
       command: request.command,
       env: request.env ?? [],
       tty: request.tty === true,
       ...(request.workdir === undefined ? {} : { workdir: request.workdir }),
-      ...(request.user === undefined ? {} : { user: findUser(spec.root.path, request.user) }),
+      ...(request.privileged === true ? { capabilities: [...this.#containers.host.limits.capabilities] } : {}),
+      ...(request.user === undefined ? {} : { user: findUser(root, request.user) }),
       ...(size === undefined ? {} : { consoleSize: size }),
     })
   }

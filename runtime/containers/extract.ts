@@ -24,13 +24,13 @@ const KINDS = { char: S_IF.CHR, block: S_IF.BLK, fifo: S_IF.FIFO } as const
 
 /**
  * `root` and `folder` are descriptors of the container's root and of the folder in it. With `keepKind`, a file never takes a
- * folder's place nor the other way round. Throws LAYER_INVALID for a broken archive or a name that leads out, BAD_ARGUMENT.
+ * folder's place nor the other way round; owners are `idBase` up on the host. Throws LAYER_INVALID for a broken archive or a name that leads out, BAD_ARGUMENT.
  */
 export async function extractInto(
   root: number,
   folder: number,
   tar: AsyncIterable<Uint8Array>,
-  { keepKind, signal }: { keepKind: boolean; signal: AbortSignal },
+  { keepKind, idBase, signal }: { keepKind: boolean; idBase: number; signal: AbortSignal },
 ): Promise<void> {
   let open: number | undefined
   let finish = () => {}
@@ -49,7 +49,7 @@ export async function extractInto(
           if (entry.kind !== 'symlink') chmodAt(parent, name, entry.mode & 0o7777)
           utimesAt(parent, name, entry.mtime.seconds, entry.mtime.nanoseconds)
         }
-        chownAt(parent, name, entry.uid, entry.gid)
+        chownAt(parent, name, idBase + entry.uid, idBase + entry.gid)
         for (const [key, value] of entry.xattrs) {
           if (key.startsWith('user.') || key === 'security.capability')
             setXattr(`/proc/self/fd/${parent}/${name.toString('latin1')}`, key, value)

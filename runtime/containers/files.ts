@@ -2,8 +2,9 @@
  * The files of a container, from outside: stat, copy out, copy in, export, changes. Paths are resolved by the kernel as a process
  * in the container would see them, and never lead out of it (openat2(2), RESOLVE_IN_ROOT).
  */
+import { randomUUID } from 'node:crypto'
 import { closeSync, fstatSync, lstatSync, readlinkSync, type Stats } from 'node:fs'
-import { lstat, readdir } from 'node:fs/promises'
+import { lstat, mkdir, readdir, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, normalize } from 'node:path'
 import type { Readable } from 'node:stream'
 import { DarnerError, systemCode } from '../../src/base/errors.ts'
@@ -11,7 +12,8 @@ import { AT_FDCWD, O, openAt, openBelow, RESOLVE } from '../../src/base/syscalls
 import type { Containers } from './containers.ts'
 import { extractInto } from './extract.ts'
 import { layerTar, streamTar } from './layer-tar.ts'
-import { rootfsIdOf } from './record.ts'
+import { mountOptionsOf, rootfsIdOf } from './record.ts'
+import { ownerMap } from './userns.ts'
 
 export interface PathFacts {
   readonly name: string
@@ -61,7 +63,10 @@ export class ContainerFiles {
         const name = facts.stat.isDirectory() ? '.' : facts.name
         const shown = facts.name === '/' ? '.' : facts.name
         const renamed = facts.stat.isDirectory() ? ['--transform', `s,^\\.,${escaped(shown)},S`] : []
-        await streamTar([...renamed, '--', name], folder, options.signal, (tar) => opened.resolve({ facts, tar }))
+        await using owners = await this.#owners(reference)
+        await streamTar([...owners.args, ...renamed, '--', name], folder, options.signal, (tar) =>
+          opened.resolve({ facts, tar }),
+        )
       } finally {
         if (folder !== undefined) closeSync(folder)
         closeSync(found)
@@ -80,7 +85,9 @@ export class ContainerFiles {
     const done = this.#mounted(reference, signal, async (path) => {
       const root = openAt(AT_FDCWD, path, O.RDONLY | O.DIRECTORY)
       try {
-        await streamTar(['--one-file-system', '--transform', 's,^\\./,,S', '--', '.'], root, signal, opened.resolve)
+        await using owners = await this.#owners(reference)
+        const args = [...owners.args, '--one-file-system', '--transform', 's,^\\./,,S', '--', '.']
+        await streamTar(args, root, signal, opened.resolve)
       } finally {
         closeSync(root)
       }
@@ -102,7 +109,7 @@ export class ContainerFiles {
     await this.#within(reference, options.signal, async (root) => {
       const folder = openPath(root, path, true)
       try {
-        await extractInto(root, folder, tar, options)
+        await extractInto(root, folder, tar, { ...options, idBase: record.userns?.base ?? 0 })
       } finally {
         closeSync(folder)
       }
@@ -120,7 +127,23 @@ export class ContainerFiles {
     { signal }: { signal: AbortSignal },
     take: (tar: AsyncIterable<Uint8Array>) => Promise<T>,
   ): Promise<T> {
-    return this.#changed(reference, signal, (found, upper) => take(layerTar(upper, found, signal)))
+    return this.#changed(reference, signal, async (found, upper) => {
+      await using owners = await this.#owners(reference)
+      return await take(layerTar(upper, found, signal, owners.args))
+    })
+  }
+
+  /** Words for tar that give a container's own ids, where it has any. */
+  async #owners(reference: string): Promise<{ args: readonly string[] } & AsyncDisposable> {
+    const { record, bundle } = this.#containers.entry(reference)
+    if (!record.userns) return { args: [], [Symbol.asyncDispose]: async () => {} }
+    const file = join(bundle.path, `owners-${randomUUID()}`)
+    await mkdir(bundle.path, { recursive: true, mode: 0o700 }) // it was never started
+    await writeFile(file, ownerMap(record.userns), { mode: 0o600 })
+    return {
+      args: [`--owner-map=${file}`, `--group-map=${file}`],
+      [Symbol.asyncDispose]: () => rm(file, { force: true }),
+    }
   }
 
   async #changed<T>(
@@ -132,7 +155,10 @@ export class ContainerFiles {
     const { rootfs } = this.#containers
     return this.#containers.hold(entry, async () => {
       const view = `view-${entry.id.slice(0, 32)}`
-      const { upper } = await rootfs.mount(rootfsIdOf(entry.record), entry.record.layers, { readonly: false, signal })
+      const { upper } = await rootfs.mount(rootfsIdOf(entry.record), entry.record.layers, {
+        ...mountOptionsOf(entry.record),
+        signal,
+      })
       try {
         const image = await rootfs.mount(view, entry.record.layers, { readonly: true, signal })
         const found: Change[] = []
@@ -165,7 +191,7 @@ export class ContainerFiles {
     const entry = this.#containers.entry(reference)
     const mount = async () => {
       const { path } = await this.#containers.rootfs.mount(rootfsIdOf(entry.record), entry.record.layers, {
-        readonly: false,
+        ...mountOptionsOf(entry.record),
         signal,
       })
       return path

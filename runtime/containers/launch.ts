@@ -1,7 +1,7 @@
 /** Brings one container up (rootfs, bundle, conmon, start) and takes what is left of a run away again. Knows no records. */
 import { createHash } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { Clock } from '../../src/base/clock.ts'
 import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
@@ -15,20 +15,23 @@ import type { OciRuntime } from '../shim/oci-runtime.ts'
 import { moveToCgroup } from '../spec/cgroups.ts'
 import { hostFiles } from '../spec/host-files.ts'
 import { readImageConfig } from '../spec/image-config.ts'
-import { buildSpec, type HostFacts, hostnameOf } from '../spec/spec.ts'
+import { buildSpec, type HostFacts, hostnameOf, networkSysctlsOf } from '../spec/spec.ts'
 import { findUser, withGroups } from '../spec/users.ts'
 import type { UpgradeFaultPoint } from '../upgrade/journal.ts'
 import { prepareDevices, prepareMounts } from '../volumes/mounts.ts'
 import type { Volumes } from '../volumes/volumes.ts'
+import { giveFiles, mappedRun, unstage } from './mapped-run.ts'
 import { networkOfRun } from './network-of-run.ts'
 import type { ContainerNetworks, RootfsStore } from './ports.ts'
-import { type ContainerRecord, rootfsIdOf } from './record.ts'
+import { type ContainerRecord, mountOptionsOf, rootfsIdOf } from './record.ts'
 
 export interface LauncherOptions {
   /** Path of conmon. */
   readonly conmon: string
   /** Cgroup that all containers are below: `/darner`. */
   readonly cgroupParent: string
+  /** Folder for mounts that stand while a container in a user namespace is created. */
+  readonly staging: string
 }
 
 export interface LauncherParts {
@@ -110,12 +113,12 @@ export class Launcher {
     const hostname = hostnameOf(record.id, request, host)
     // writable also for a read-only one: the runtime makes mount points first, and then takes the right away
     const [rootfs, network] = await Promise.all([
-      this.#parts.rootfs.mount(rootfsIdOf(record), record.layers, { readonly: false, signal }),
+      this.#parts.rootfs.mount(rootfsIdOf(record), record.layers, { ...mountOptionsOf(record), signal }),
       networkOfRun({ id: record.id, name: record.name, hostname, request }, this.#parts, {
         keep: record.upgrade !== undefined,
         signal,
       }),
-      makeBundle(bundle).then(() => clearRun(bundle)),
+      makeBundle(bundle).then((fresh) => (fresh ? undefined : clearRun(bundle))),
       exits.forget(record.id),
     ])
     fault('start:mounted')
@@ -126,20 +129,34 @@ export class Launcher {
         volumes: this.#parts.volumes,
         rootfs: rootfs.path,
         now: this.#parts.clock.now(),
+        idBase: record.userns?.base ?? 0,
         signal,
       }),
       prepareDevices(request.devices ?? []),
     ])
+    const idmap = record.userns
+    await using mapped = idmap
+      ? await mappedRun(this.#stagedAt(record.id), {
+          idmap,
+          rootfs: resolve(rootfs.path),
+          asked: request.mounts ?? [],
+          mounts,
+          netnsPath: network?.netnsPath,
+          sysctls: networkSysctlsOf(request),
+        })
+      : undefined
     const built = buildSpec({
       id: record.id,
-      rootfs: resolve(rootfs.path),
+      rootfs: mapped?.root ?? resolve(rootfs.path),
       image,
       request,
       user,
       host,
       cgroupPath: this.cgroupPathOf(record.id),
       files: bundle,
-      mounts,
+      mounts: mapped?.mounts ?? mounts,
+      ...(idmap ? { idmap } : {}),
+      ...(mapped?.sysfs === undefined ? {} : { sysfs: mapped.sysfs }),
       devices,
       ...(network ? { netnsPath: network.netnsPath } : {}),
       ...(options.consoleSize ? { consoleSize: options.consoleSize } : {}),
@@ -160,8 +177,11 @@ export class Launcher {
       writeWhole(bundle.hosts, network?.hosts ?? files.hosts, 0o644),
       writeWhole(bundle.resolvConf, network?.resolvConf ?? files.resolvConf, 0o644),
     ])
+    if (idmap) await giveFiles(bundle, idmap)
     fault('start:bundled')
     const tty = shaped.tty
+    const logBound = logBoundOf(request)
+    if (logBound) await makeLogRoom(bundle, logBound)
     const carried = await createContainer(
       this.#options.conmon,
       {
@@ -171,6 +191,7 @@ export class Launcher {
         exitDir: exits.dir,
         tty,
         log: request.log?.driver ?? 'json-file',
+        ...(logBound ? { logStepBytes: logBound.stepBytes } : {}),
         stdin: request.openStdin === true,
         keepStdin: tty || request.stdinOnce !== true,
         place: (pid) => this.place(pid, extension?.conmonCgroup(run)),
@@ -178,8 +199,6 @@ export class Launcher {
       { signal },
     )
     fault('start:created')
-    const logBound = logBoundOf(request)
-    if (logBound) await makeLogRoom(bundle, logBound)
     if (extension?.conmonCgroup(run) !== undefined) await this.place(carried.conmonPid)
     await options.created()
     await extension?.created(run, carried.pid, options)
@@ -189,7 +208,10 @@ export class Launcher {
     const { pid, conmonPid } = carried
     return { pid, conmonPid, argv: spec.process.args, ...(stopSignal === undefined ? {} : { stopSignal }) }
   }
-        ...(logBound ? { logStepBytes: logBound.stepBytes } : {}),
+
+  #stagedAt(id: string): string {
+    return join(this.#options.staging, id)
+  }
 
   /** Below the root of each hierarchy. */
   cgroupPathOf(id: string): string {
@@ -216,6 +238,7 @@ export class Launcher {
   async clean(record: ContainerRecord, options: { force: boolean; signal: AbortSignal }): Promise<void> {
     const runtime = this.runtimeOf(record)
     if (runtime.holds(record.id)) await runtime.delete(record.id, options)
+    if (record.userns) await unstage(this.#stagedAt(record.id))
     if (record.upgrade === undefined) await this.#parts.networks?.detach(record.id)
     this.#parts.fault('exit:deleted')
     await this.#parts.rootfs.unmount(rootfsIdOf(record))

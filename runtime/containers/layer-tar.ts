@@ -14,12 +14,13 @@ const REDIRECT = 'trusted.overlay.redirect'
 
 /**
  * The layer that `changes` of an overlay's `upper` directory make: what went is a `.wh.` entry, a folder made anew over another
- * one hides it by `.wh..wh..opq`. Throws HOST_UNABLE for folders that overlayfs only redirected.
+ * one hides it by `.wh..wh..opq`. `more` goes to tar. Throws HOST_UNABLE for folders that overlayfs only redirected.
  */
 export async function* layerTar(
   upper: string,
   changes: readonly Change[],
   signal: AbortSignal,
+  more: readonly string[] = [],
 ): AsyncGenerator<Uint8Array> {
   const kept: string[] = []
   for (const { path, kind } of changes) {
@@ -39,6 +40,7 @@ export async function* layerTar(
   try {
     const opened = Promise.withResolvers<Readable>()
     const args = [
+      ...more,
       '--xattrs-exclude=trusted.overlay.*',
       '--no-recursion',
       '--transform',

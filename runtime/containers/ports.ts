@@ -1,6 +1,6 @@
 /** What the containers need from others: images by reference, root file systems, a place for records. */
 
-import type { Rootfs } from '../../src/contracts/snapshots.ts'
+import type { IdMap, Rootfs } from '../../src/contracts/snapshots.ts'
 import type { Digest } from '../../src/oci/digest.ts'
 import type { CreateRequest } from '../../src/wire/local-api.ts'
 import type { NetworkingView } from '../../src/wire/networks-api.ts'
@@ -24,7 +24,11 @@ export interface ImageStore {
 
 /** The part of Snapshotter (src/contracts) that containers use. */
 export interface RootfsStore {
-  mount(id: string, layers: readonly Digest[], options: { readonly: boolean; signal: AbortSignal }): Promise<Rootfs>
+  mount(
+    id: string,
+    layers: readonly Digest[],
+    options: { readonly: boolean; idmap?: IdMap; signal: AbortSignal },
+  ): Promise<Rootfs>
   unmount(id: string): Promise<void>
   remove(id: string): Promise<void>
   recover(ids: ReadonlySet<string>): Promise<string[]>

@@ -2,6 +2,7 @@
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { DarnerError } from '../../src/base/errors.ts'
+import type { IdMap } from '../../src/contracts/snapshots.ts'
 import { type Digest, parseDigest } from '../../src/oci/digest.ts'
 import { ContainerStatus, type ContainerView, CreateRequest } from '../../src/wire/local-api.ts'
 import { HookResult } from '../../src/wire/rich-api.ts'
@@ -23,6 +24,8 @@ const Stored = Type.Object({
   layers: Type.Array(Type.String()),
   runtime: Type.String(),
   seccomp: Type.String(),
+  /** Its user namespace: which ids of the host are its own. Absent: the host's. */
+  userns: Type.Optional(Type.Object({ base: Type.Integer(), size: Type.Integer() })),
   argv: Type.Array(Type.String()),
   createdAt: Time,
   startedAt: Type.Optional(Time),
@@ -90,6 +93,11 @@ export class Records {
   }
 }
 
+/** How its root file system is mounted for a run. */
+export function mountOptionsOf({ userns }: Pick<ContainerRecord, 'userns'>): { readonly: false; idmap?: IdMap } {
+  return { readonly: false, ...(userns ? { idmap: userns } : {}) }
+}
+
 /** The root file system that it starts on. */
 export function rootfsIdOf({ id, rootfsId }: Pick<ContainerRecord, 'id' | 'rootfsId'>): string {
   return rootfsId ?? id
@@ -123,6 +131,7 @@ export function viewOf(record: ContainerRecord, logPath: string): ContainerView 
     given: _g,
     rootfsId: _r,
     generation: _i,
+    userns: _u,
     imageReference,
     stopRequested: _s,
     upgrade,

@@ -6,7 +6,8 @@ import { CONTAINER_NAME, CreateRequest } from '../../src/wire/local-api.ts'
 import { readImageConfig } from '../spec/image-config.ts'
 import type { DockerApp, DockerParts } from './context.ts'
 import { dockerError, StatusError } from './errors.ts'
-import { HostConfig, readHostConfig, refuseUnusable } from './host-config.ts'
+import { HostConfig, readHostConfig } from './host-config.ts'
+import { refuseUnusable } from './unusable.ts'
 
 const OptText = () => Type.Optional(Type.Union([Type.String({ maxLength: 65_536 }), Type.Null()]))
 const OptFlag = () => Type.Optional(Type.Union([Type.Boolean(), Type.Null()]))
@@ -145,12 +146,12 @@ function mountsOf(name: string, runtime: DockerParts['runtime']): NonNullable<Cr
 /** dockerode puts the query's words into the body as well. */
 const KNOWN = new Set([...Object.keys(CreateBody.properties), 'name', 'platform'])
 
-/** Throws 400 and 501 as host-config.ts does. */
+/** Throws 400 and 501 as host-config.ts and unusable.ts do. */
 export function readCreate(body: CreateBody, hasBridge: boolean): CreateRequest {
   const strange = Object.entries(body).find(([key, value]) => !KNOWN.has(key) && value !== null)
   if (strange) throw new StatusError(400, `${strange[0]}: unknown option`)
   const host = body.HostConfig ?? {}
-  refuseUnusable(host as Record<string, unknown>)
+  refuseUnusable(host as Record<string, unknown>, HostConfig.properties)
   const words = (value: string | readonly string[] | null | undefined) =>
     typeof value === 'string' ? [value] : value === null ? undefined : value === undefined ? undefined : [...value]
   const [entrypoint, command] = [words(body.Entrypoint), words(body.Cmd)]

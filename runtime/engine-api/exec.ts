@@ -32,8 +32,6 @@ export function execRoutes(app: DockerApp, parts: DockerParts): void {
   app.post('/containers/:id/exec', { schema: { params: Id, body: ExecBody } }, async (request, reply) => {
     const { body } = request
     if (!body.Cmd?.length) throw new StatusError(400, 'No exec command specified')
-    if (body.Privileged)
-      throw new StatusError(501, 'exec --privileged is not offered: run the container with --privileged')
     const entry = containers.entry(request.params.id)
     if (entry.record.status === 'paused')
       throw new StatusError(409, `Container ${entry.record.name} is paused, unpause the container before exec`)
@@ -44,6 +42,7 @@ export function execRoutes(app: DockerApp, parts: DockerParts): void {
       ...(body.Env?.length ? { env: body.Env } : {}),
       ...(body.WorkingDir ? { workdir: body.WorkingDir } : {}),
       ...(body.User ? { user: body.User } : {}),
+      ...(body.Privileged ? { privileged: true } : {}),
       ...(body.Tty ? { tty: true } : {}),
       ...(body.AttachStdin ? { stdin: true } : {}),
       ...(rows > 0 && columns > 0 ? { size: { rows, columns } } : {}),
@@ -90,7 +89,7 @@ export function execRoutes(app: DockerApp, parts: DockerParts): void {
         tty: asked.tty === true,
         entrypoint,
         arguments: rest,
-        privileged: false,
+        privileged: asked.privileged === true,
         ...(asked.user === undefined ? {} : { user: asked.user }),
       },
     }

@@ -1,16 +1,13 @@
 /** `/networks`: those of the engine where it has them, and always `host` and `none`. */
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
-import { digestOf, hexOf } from '../../src/oci/digest.ts'
 import { NetworkCreate, type NetworkView } from '../../src/wire/networks-api.ts'
+import { unattached } from '../network/targets.ts'
 import { Id, Query } from './containers.ts'
 import type { DockerApp, DockerParts } from './context.ts'
 import { StatusError } from './errors.ts'
 import { flag, labelsFit, oneOf, readFilters } from './filters.ts'
-
-const OptText = () => Type.Optional(Type.Union([Type.String({ maxLength: 4096 }), Type.Null()]))
-const OptFlag = () => Type.Optional(Type.Union([Type.Boolean(), Type.Null()]))
-const OptMap = () => Type.Optional(Type.Union([Type.Record(Type.String(), Type.String()), Type.Null()]))
+import { OptFlag, OptMap, OptText } from './optional.ts'
 
 const CreateBody = Type.Object(
   {
@@ -77,7 +74,8 @@ export function networkRoutes(app: DockerApp, parts: DockerParts): void {
       'networks of its own are not offered by this agent: use --network host or --network none',
     )
   }
-  const all = async (): Promise<NetworkView[]> => (networks ? await networks.list() : [fixed('host'), fixed('none')])
+  const all = async (): Promise<NetworkView[]> =>
+    networks ? await networks.list() : [unattached('host'), unattached('none')]
   const { signal } = parts
   app.get('/networks', { schema: { querystring: Query('filters') } }, async (request) => {
     const filters = readFilters(request.query.filters, ['dangling', 'driver', 'id', 'label', 'name', 'scope', 'type'])
@@ -165,22 +163,6 @@ export function networkRoutes(app: DockerApp, parts: DockerParts): void {
 
 function driverOf({ kind }: NetworkView): string {
   return kind === 'none' ? 'null' : kind
-}
-
-function fixed(name: 'host' | 'none'): NetworkView {
-  return {
-    id: hexOf(digestOf(`network ${name}`)),
-    name,
-    kind: name,
-    builtIn: true,
-    internal: false,
-    ipv6: false,
-    bridge: '',
-    subnets: [],
-    labels: {},
-    createdAt: 0,
-    containers: {},
-  }
 }
 
 function networkView(one: NetworkView): Record<string, unknown> {

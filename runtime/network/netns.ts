@@ -3,7 +3,7 @@
  * process and outlives the agent (namespaces(7), "Namespace lifetime"). Made in this thread within half a millisecond: unshare,
  * bind, back. No other JavaScript runs in between, and other threads keep their namespace.
  */
-import { closeSync, openSync, statfsSync, unlinkSync } from 'node:fs'
+import { closeSync, openSync, statfsSync, unlinkSync, writeFileSync } from 'node:fs'
 import { mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import koffi from 'koffi'
@@ -85,10 +85,34 @@ export class NetnsFolder {
   }
 }
 
+/**
+ * Does `work` in a network namespace that is there; the thread is back when this returns. `setSysctl` sets `net.…` of it. Throws a
+ * SystemCallError, and what a file says that can't be written.
+ */
+export function inNetns(path: string, work: (setSysctl: (name: string, value: string) => void) => void): void {
+  const there = openSync(path, 'r')
+  try {
+    elsewhere(
+      () => {
+        if (native.setns(there, CLONE_NEWNET) < 0) throw new SystemCallError('setns', koffi.errno(), path)
+      },
+      () => work((name, value) => writeFileSync(`/proc/sys/${name.replaceAll('.', '/')}`, value)),
+    )
+  } finally {
+    closeSync(there)
+  }
+}
+
 function inNewNetns(work: () => void): void {
+  elsewhere(() => {
+    if (native.unshare(CLONE_NEWNET) < 0) throw new SystemCallError('unshare', koffi.errno(), 'network namespace')
+  }, work)
+}
+
+function elsewhere(go: () => void, work: () => void): void {
   const before = openSync(OWN, 'r')
   try {
-    if (native.unshare(CLONE_NEWNET) < 0) throw new SystemCallError('unshare', koffi.errno(), 'network namespace')
+    go()
     try {
       work()
     } finally {

@@ -35,7 +35,7 @@ import { endPlugins, recoverNetworks } from './recover.ts'
 import { asksAddress } from './runtime-config.ts'
 import { type EndpointPlan, Sandboxes } from './sandboxes.ts'
 import { parseAddress } from './subnets.ts'
-import { bare, checkEndpoint, isUnattached, mustPublish, predefined, type Target } from './targets.ts'
+import { checkEndpoint, isUnattached, mustPublish, predefined, type Target, unattached } from './targets.ts'
 
 export interface NetworksOptions {
   /** Folder of namespaces and address leases. */
@@ -173,13 +173,13 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
   /** Networks by age, the engine's own first; then configurations of the folders, then host and none. */
   async list(): Promise<NetworkView[]> {
     const targets = await this.#catalog.targets()
-    return [...targets.map((one) => networkView(one, this.#sandboxes.all())), bare('host'), bare('none')]
+    return [...targets.map((one) => networkView(one, this.#sandboxes.all())), unattached('host'), unattached('none')]
   }
 
   /** By name, id or the start of an id. Throws NOT_FOUND. */
   async inspect(reference: string): Promise<NetworkView> {
-    if (reference === 'host' || reference === 'none') return bare(reference)
-    const special = [bare('host'), bare('none')].find((one) => one.id === reference)
+    if (reference === 'host' || reference === 'none') return unattached(reference)
+    const special = [unattached('host'), unattached('none')].find((one) => one.id === reference)
     if (special) return special
     await this.#catalog.readLists()
     return networkView(this.#catalog.find(reference), this.#sandboxes.all())

@@ -42,8 +42,8 @@ export function listId(name: string): string {
   return createHash('sha256').update(`cni:${name}`).digest('hex')
 }
 
-/** The two that are no networks, as views. */
-export function bare(kind: 'host' | 'none'): NetworkView {
+/** The two modes that are no networks, as views: the one source of their ids. */
+export function unattached(kind: 'host' | 'none'): NetworkView {
   return {
     id: createHash('sha256').update(kind).digest('hex'),
     name: kind,

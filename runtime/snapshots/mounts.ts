@@ -1,5 +1,6 @@
 /** The mount table and taking mounts away. What is mounted is asked from the kernel each time: it outlives this process. */
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile, rmdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { systemCode } from '../../src/base/errors.ts'
 import { MNT_DETACH, umount } from '../../src/base/syscalls.ts'
 
@@ -36,6 +37,17 @@ export function unmountAll(target: string): boolean {
     any = true
   }
   return any
+}
+
+/** Takes away a folder of empty folders with whatever is mounted on them. Nothing is deleted but empty folders: a mount that stays keeps its files. */
+export async function removeMountPoints(folder: string): Promise<void> {
+  for (const { target } of (await mountsBelow(folder)).toReversed()) unmountAll(target)
+  try {
+    for (const name of await readdir(folder)) await rmdir(join(folder, name))
+    await rmdir(folder)
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error
+  }
 }
 
 /** Blanks, tabs, newlines and backslashes are octal in the table. */

@@ -4,19 +4,21 @@
  * `rootfs/<id>/{rw/upper,rw/work,root}`. A layer's mount is shared by all root file systems that use it, so its page cache is
  * too, and goes with the last of them.
  */
+import { closeSync } from 'node:fs'
 import { chmod, chown, mkdir, readdir, readFile, rename, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import PQueue from 'p-queue'
 import { DarnerError, systemCode } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
-import type { Rootfs, Snapshotter, StoredLayer, UnpackLimits } from '../../src/contracts/snapshots.ts'
+import type { IdMap, Rootfs, Snapshotter, StoredLayer, UnpackLimits } from '../../src/contracts/snapshots.ts'
 import { algorithmOf, type Digest, hexOf, isDigest } from '../../src/oci/digest.ts'
 import { type ErofsRecord, erofsFormat, scrubErofs } from './erofs.ts'
 import { type ErofsWay, mountErofs, probeErofs } from './erofs-mount.ts'
+import { openUserns, showMapped } from './idmap.ts'
 import { fillImplied, rootStatedBy } from './implied.ts'
 import type { LayerFormat } from './layer-format.ts'
 import { type LayerRecord, LayerStore, removeTree } from './layers.ts'
-import { mountsBelow, unmountAll } from './mounts.ts'
+import { mountsBelow, removeMountPoints, unmountAll } from './mounts.ts'
 import { mountOverlay } from './overlay.ts'
 import { directoryFormat, treeOf } from './unpack.ts'
 
@@ -77,6 +79,8 @@ export class StackingSnapshotter implements Snapshotter {
 
   async start(): Promise<void> {
     await this.#store.start()
+    // who is root in a user namespace is nobody here, and has its root file system below
+    await chmod(this.#directory, 0o711)
     for (const name of ['rootfs', 'mounts', 'empty'])
       await mkdir(join(this.#directory, name), { recursive: true, mode: 0o711 })
     await chmod(join(this.#directory, 'empty'), 0o755)
@@ -114,11 +118,11 @@ export class StackingSnapshotter implements Snapshotter {
   mount(
     id: string,
     layers: readonly Digest[],
-    { readonly, signal }: { readonly: boolean; signal: AbortSignal },
+    { readonly, idmap, signal }: { readonly: boolean; idmap?: IdMap; signal: AbortSignal },
   ): Promise<Rootfs> {
     return this.#inTurn(async () => {
       signal.throwIfAborted()
-      const { root, upper, work, base } = this.#paths(id)
+      const { root, upper, work, base, mapped } = this.#paths(id)
       const mounted = await this.#mounted()
       if (mounted.has(root)) {
         await this.#sameStack(id, layers)
@@ -140,8 +144,11 @@ export class StackingSnapshotter implements Snapshotter {
         const lowers = [...(fill === undefined ? [] : [fill]), ...folders.toReversed()]
         while (lowers.length < (readonly ? 2 : 1)) lowers.push(join(this.#directory, 'empty'))
         const stating = rootStatedBy(records, folders) ?? lowers[0]
-        if (fresh && stating !== undefined) await copyRootFacts(stating, upper)
-        mountOverlay({ lowers, target: root, ...(readonly ? {} : { upper: { upper, work } }) })
+        if (fresh && stating !== undefined) await copyRootFacts(stating, upper, idmap?.base ?? 0)
+        const stack = (shown: readonly string[]) =>
+          mountOverlay({ lowers: shown, target: root, ...(readonly ? {} : { upper: { upper, work } }) })
+        if (idmap === undefined) stack(lowers)
+        else await withMapped(lowers, { folder: mapped, idmap }, stack)
       } catch (error) {
         await this.#releaseLayers()
         throw error
@@ -194,7 +201,7 @@ export class StackingSnapshotter implements Snapshotter {
     return await this.#mounting.add(work)
   }
 
-  #paths(id: string): { base: string; root: string; rw: string; upper: string; work: string } {
+  #paths(id: string): { base: string; root: string; rw: string; upper: string; work: string; mapped: string } {
     if (!ID.test(id))
       throw new DarnerError('BAD_ARGUMENT', `root file system ${JSON.stringify(id.slice(0, 160))}: not a plain name`)
     const base = join(this.#directory, 'rootfs', id)
@@ -204,6 +211,7 @@ export class StackingSnapshotter implements Snapshotter {
       rw: join(base, 'rw'),
       upper: join(base, 'rw', 'upper'),
       work: join(base, 'rw', 'work'),
+      mapped: join(base, 'mapped'),
     }
   }
 
@@ -280,17 +288,41 @@ export class StackingSnapshotter implements Snapshotter {
   }
 
   async #remove(id: string): Promise<void> {
-    const { base, root, rw } = this.#paths(id)
+    const { base, root } = this.#paths(id)
     unmountAll(root)
-    // a quota may have mounted a file system of its own at the writable layer
-    for (const { target } of (await mountsBelow(rw)).toReversed()) unmountAll(target)
+    // a quota may have mounted a file system of its own at the writable layer; an agent that was killed left mapped layers
+    for (const { target } of (await mountsBelow(base)).toReversed()) unmountAll(target)
     await removeTree(base)
   }
 }
 
-async function copyRootFacts(from: string, to: string): Promise<void> {
+/**
+ * Does `work` with each of `lowers` shown with mapped owners below `folder`. An overlay keeps what it was made of to itself, so the
+ * mounts go again at once.
+ */
+async function withMapped(
+  lowers: readonly string[],
+  { folder, idmap }: { folder: string; idmap: IdMap },
+  work: (shown: readonly string[]) => void,
+): Promise<void> {
+  const userns = await openUserns(idmap)
+  const shown: string[] = []
+  try {
+    for (const [at, lower] of lowers.entries()) {
+      const target = join(folder, String(at))
+      await showMapped(lower, target, userns)
+      shown.push(target)
+    }
+    work(shown)
+  } finally {
+    closeSync(userns)
+    await removeMountPoints(folder)
+  }
+}
+
+async function copyRootFacts(from: string, to: string, idBase: number): Promise<void> {
   const facts = await stat(from)
-  await chown(to, facts.uid, facts.gid)
+  await chown(to, idBase + facts.uid, idBase + facts.gid)
   await chmod(to, facts.mode & 0o7777)
   await utimes(to, facts.atime, facts.mtime)
 }

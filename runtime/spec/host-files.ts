@@ -1,5 +1,6 @@
 /** The three files that a container gets from the engine: /etc/hostname, /etc/hosts and /etc/resolv.conf. */
 import { readFile } from 'node:fs/promises'
+import { DarnerError } from '../../src/base/errors.ts'
 import type { NetworkMode } from '../../src/wire/networks-api.ts'
 
 export interface HostFiles {
@@ -10,14 +11,14 @@ export interface HostFiles {
 
 const LOCALHOST = '127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n'
 
-/** Their contents. On the host's network a container sees the host's own names and resolvers. */
+/** Their contents. On the host's network a container sees the host's own names and resolvers. Throws BAD_ARGUMENT for `host-gateway` where there is none. */
 export async function hostFiles(facts: {
   hostname: string
   network: NetworkMode
-  /** `NAME:ADDRESS`, put at the end of the hosts file. */
+  /** `NAME:ADDRESS`, put at the end of the hosts file; on the host's network, `host-gateway` is its loopback. */
   extraHosts?: readonly string[]
 }): Promise<HostFiles> {
-  const extra = (facts.extraHosts ?? []).map(hostLine).join('')
+  const extra = (facts.extraHosts ?? []).map((one) => hostLine(one, facts.network)).join('')
   const hostname = `${facts.hostname}\n`
   const resolvConf = await readFile('/etc/resolv.conf', 'utf8').catch(() => '')
   if (facts.network === 'host') {
@@ -26,7 +27,11 @@ export async function hostFiles(facts: {
   return { hostname, hosts: `${LOCALHOST}127.0.1.1\t${facts.hostname}\n${extra}`, resolvConf: '' }
 }
 
-function hostLine(text: string): string {
+function hostLine(text: string, network: NetworkMode): string {
   const at = text.search(/[:=]/)
-  return `${text.slice(at + 1).replace(/^\[(.*)\]$/, '$1')}\t${text.slice(0, at)}\n`
+  const name = text.slice(0, at)
+  const address = text.slice(at + 1).replace(/^\[(.*)\]$/, '$1')
+  if (address !== 'host-gateway') return `${address}\t${name}\n`
+  if (network === 'host') return `127.0.0.1\t${name}\n`
+  throw new DarnerError('BAD_ARGUMENT', `extra host ${name}: the container has no gateway`)
 }

@@ -47,6 +47,13 @@ export interface OciNamespace {
   readonly path?: string
 }
 
+/** config-linux.md, "User namespace mappings". */
+export interface OciIdMapping {
+  readonly containerID: number
+  readonly hostID: number
+  readonly size: number
+}
+
 export interface OciDeviceRule {
   readonly allow: boolean
   readonly type?: 'a' | 'b' | 'c'
@@ -126,6 +133,8 @@ export interface OciSpec {
   readonly linux: {
     readonly cgroupsPath: string
     readonly namespaces: readonly OciNamespace[]
+    readonly uidMappings?: readonly OciIdMapping[]
+    readonly gidMappings?: readonly OciIdMapping[]
     readonly resources: OciResources
     readonly devices?: readonly OciDevice[]
     readonly rootfsPropagation?: string

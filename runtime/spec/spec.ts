@@ -1,5 +1,6 @@
 /** Image configuration + request -> config.json (runtime-spec, config.md): a pure function of what it is given. */
 import { DarnerError } from '../../src/base/errors.ts'
+import type { IdMap } from '../../src/contracts/snapshots.ts'
 import type { CreateRequest } from '../../src/wire/local-api.ts'
 import type { CgroupLayout } from './cgroups.ts'
 import { argumentsOf, environmentOf, workdirOf } from './command.ts'
@@ -57,6 +58,10 @@ export interface SpecInput {
   /** Volumes, binds and tmpfs of the request, already looked up; they win over the default mounts. */
   readonly mounts?: readonly OciMount[]
   readonly devices?: readonly { readonly device: OciDevice; readonly access: string }[]
+  /** Ids of a user namespace of its own; absent: the host's. */
+  readonly idmap?: IdMap
+  /** Bound to /sys where the container's root may not mount one. */
+  readonly sysfs?: string
   /** Path of the network namespace to be in; absent, the host's or, with `none`, a new one. */
   readonly netnsPath?: string
 }
@@ -78,7 +83,8 @@ export function buildSpec(input: SpecInput): OciSpec {
     annotations: { ...request.annotations, 'org.opencontainers.image.ref.name': request.image },
     linux: {
       cgroupsPath: input.cgroupPath,
-      namespaces: namespacesOf(request, network, host, input.netnsPath),
+      namespaces: namespacesOf(input, network),
+      ...mappingsOf(input.idmap),
       resources: {
         ...resourcesOf(request.resources ?? {}, host.cgroups, host.cpus),
         devices: deviceRules(input),
@@ -87,7 +93,7 @@ export function buildSpec(input: SpecInput): OciSpec {
       maskedPaths: privileged ? [] : MASKED_PATHS,
       readonlyPaths: privileged ? [] : READONLY_PATHS,
       ...sharedRoot(input),
-      ...sysctlOf(request, network),
+      ...sysctlOf(input, network),
       ...(profile === undefined
         ? {}
         : { seccomp: resolveSeccomp(profile, { capabilities, arch: host.arch, kernel: host.kernel }) }),
@@ -151,8 +157,14 @@ function grant(names: readonly string[], uid: number): OciCapabilities {
   return { bounding: names, effective: own, permitted: own }
 }
 
-function namespacesOf(request: CreateRequest, network: string, host: HostFacts, netnsPath?: string): OciNamespace[] {
-  const types: OciNamespace['type'][] = ['mount']
+function mappingsOf(idmap: IdMap | undefined): Pick<OciSpec['linux'], 'uidMappings' | 'gidMappings'> {
+  if (idmap === undefined) return {}
+  const all = [{ containerID: 0, hostID: idmap.base, size: idmap.size }]
+  return { uidMappings: all, gidMappings: all }
+}
+
+function namespacesOf({ request, host, netnsPath, idmap }: SpecInput, network: string): OciNamespace[] {
+  const types: OciNamespace['type'][] = idmap ? ['user', 'mount'] : ['mount']
   if (request.hostPid !== true) types.push('pid')
   if (request.hostIpc !== true) types.push('ipc')
   if (request.hostUts !== true) types.push('uts')
@@ -165,7 +177,7 @@ function namespacesOf(request: CreateRequest, network: string, host: HostFacts, 
 /** Where the init of `init: true` lies in a container. */
 export const INIT_PATH = '/sbin/docker-init'
 
-function mountsOf({ request, host, files, mounts: asked = [] }: SpecInput): OciMount[] {
+function mountsOf({ request, host, files, mounts: asked = [], sysfs }: SpecInput): OciMount[] {
   const privileged = request.privileged === true
   const own = DEFAULT_MOUNTS.map((one): OciMount => {
     if (one.destination === '/dev/shm' && request.shmBytes)
@@ -173,6 +185,8 @@ function mountsOf({ request, host, files, mounts: asked = [] }: SpecInput): OciM
         ...one,
         options: (one.options ?? []).map((word) => (word.startsWith('size=') ? `size=${request.shmBytes}` : word)),
       }
+    if (sysfs !== undefined && one.destination === '/sys')
+      return { destination: '/sys', type: 'bind', source: sysfs, options: ['rbind', ...(one.options ?? [])] }
     if (privileged && one.options?.includes('ro'))
       return { ...one, options: one.options.map((word) => (word === 'ro' ? 'rw' : word)) }
     return one
@@ -214,7 +228,7 @@ function sharedRoot({ mounts = [] }: SpecInput): { rootfsPropagation?: string } 
 }
 
 /** Throws BAD_ARGUMENT for a setting that is not the container's own but the host's. */
-function sysctlOf(request: CreateRequest, network: string): { sysctl?: Record<string, string> } {
+function sysctlOf({ request, sysfs, idmap }: SpecInput, network: string): { sysctl?: Record<string, string> } {
   const asked = request.sysctls ?? {}
   for (const name of Object.keys(asked)) {
     const ipc = /^(kernel\.(msg|sem|shm)|fs\.mqueue\.)/.test(name)
@@ -222,8 +236,24 @@ function sysctlOf(request: CreateRequest, network: string): { sysctl?: Record<st
       throw new DarnerError('BAD_ARGUMENT', `sysctl ${name}: it is not separate from the host's here, and not set`)
     }
   }
-  const all = { ...(network === 'host' ? {} : PRIVATE_NETWORK_SYSCTLS), ...asked }
+  // with a /sys given, the network isn't the container's own, and its settings are made from outside
+  const others = Object.entries(asked).filter(([name]) => !name.startsWith('net.'))
+  const all =
+    sysfs === undefined
+      ? { ...(network === 'host' ? {} : PRIVATE_NETWORK_SYSCTLS), ...pingersOf(idmap), ...asked }
+      : Object.fromEntries(others)
   return Object.keys(all).length > 0 ? { sysctl: all } : {}
+}
+
+/** A namespace knows no groups but its own. */
+function pingersOf(idmap: IdMap | undefined): Record<string, string> {
+  return idmap === undefined ? {} : { 'net.ipv4.ping_group_range': `0 ${idmap.size - 1}` }
+}
+
+/** The settings of a network namespace that isn't the host's. */
+export function networkSysctlsOf({ sysctls }: CreateRequest): Record<string, string> {
+  const asked = Object.entries(sysctls ?? {}).filter(([name]) => name.startsWith('net.'))
+  return { ...PRIVATE_NETWORK_SYSCTLS, ...Object.fromEntries(asked) }
 }
 
 const bind = (source: string, destination: string) => ({
@@ -238,11 +268,13 @@ export interface ExecRequestFacts {
   readonly env: readonly string[]
   readonly workdir?: string
   readonly user?: FoundUser
+  /** Instead of the first process's. */
+  readonly capabilities?: readonly string[]
   readonly tty: boolean
   readonly consoleSize?: { readonly rows: number; readonly columns: number }
 }
 
-/** A further process in a running container, confined as its first one is. Throws BAD_ARGUMENT. */
+/** A further process in a running container, confined as its first one is but for capabilities that are named. Throws BAD_ARGUMENT. */
 export function execProcess(main: OciProcess, request: ExecRequestFacts): OciProcess {
   if (request.command.length === 0 || request.command[0] === '' || request.command.some((one) => one.includes('\0'))) {
     throw new DarnerError('BAD_ARGUMENT', 'exec: no command was given, or an argument has a NUL byte')
@@ -250,7 +282,7 @@ export function execProcess(main: OciProcess, request: ExecRequestFacts): OciPro
   if (request.workdir !== undefined && !request.workdir.startsWith('/')) {
     throw new DarnerError('BAD_ARGUMENT', `exec: working directory ${request.workdir} is not absolute`)
   }
-  const { user } = request
+  const { user, capabilities = main.capabilities.bounding } = request
   const inherited = user ? main.env.filter((one) => !one.startsWith('HOME=')) : main.env
   const home = user?.home ?? main.env.find((one) => one.startsWith('HOME='))?.slice(5) ?? '/'
   const { consoleSize: _size, ...kept } = main
@@ -263,9 +295,10 @@ export function execProcess(main: OciProcess, request: ExecRequestFacts): OciPro
     ...(user
       ? {
           user: { uid: user.uid, gid: user.gid, additionalGids: user.additionalGids },
-          capabilities: grant(main.capabilities.bounding, user.uid),
         }
       : {}),
+    ...(user || request.capabilities ? { capabilities: grant(capabilities, (user ?? main.user).uid) } : {}),
+    ...(request.capabilities ? { noNewPrivileges: false } : {}),
     args: request.command,
     env: environmentOf(inherited, request.env, { hostname: '', home, tty: request.tty }),
     cwd: request.workdir ?? main.cwd,

@@ -161,6 +161,10 @@ export class Upgrades implements AsyncDisposable {
         way: 'wait for its end',
       })
     }
+    if (entry.record.userns)
+      throw new DarnerError('UNSUPPORTED', `${what} container ${name}: it is in a user namespace`, {
+        way: 'make a new container over the other image',
+      })
     if (['running', 'restarting', 'created', 'exited'].includes(status)) return entry
     throw new DarnerError('STATE_INVALID', `${what} container ${name}: it is ${status}`, {
       ...(status === 'paused' ? { way: 'resume it first' } : {}),

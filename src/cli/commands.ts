@@ -316,6 +316,7 @@ const ROWS: readonly CommandRow[] = [
       { flags: '-e, --env <NAME=VALUE>', summary: 'set an environment variable (repeatable)', kind: 'list' },
       { flags: '-u, --user <USER>', summary: 'run as this user, or USER:GROUP' },
       { flags: '-w, --workdir <DIR>', summary: 'start in this directory' },
+      { flags: '--privileged', summary: 'every capability that the host has' },
     ],
   },
   {

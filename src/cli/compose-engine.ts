@@ -82,6 +82,7 @@ export async function composeEngine(
         conmon,
         lxcfs: settings.lxcfs,
         defaultNetwork: settings.defaultNetwork,
+        defaultUserns: settings.userns,
       },
       {
         images,

@@ -21,6 +21,12 @@ export interface UnpackLimits {
   readonly entries: number
 }
 
+/** Ids 0 to `size` - 1 of a container are `base` and up on the host. */
+export interface IdMap {
+  readonly base: number
+  readonly size: number
+}
+
 /** Layers are keyed by DiffID (image-spec, config.md, "Layer DiffID"): the digest of the uncompressed tar. */
 export interface Snapshotter {
   readonly kind: 'erofs' | 'directory'
@@ -36,8 +42,15 @@ export interface Snapshotter {
   ): Promise<StoredLayer>
   removeLayer(diffId: Digest): Promise<void>
   layers(): Promise<StoredLayer[]>
-  /** Stacks layers (lowest first) under a fresh or kept writable layer named `id` and mounts it. */
-  mount(id: string, layers: readonly Digest[], options: { readonly: boolean; signal: AbortSignal }): Promise<Rootfs>
+  /**
+   * Stacks layers (lowest first) under a fresh or kept writable layer named `id` and mounts it; with `idmap`, owners in the layers
+   * are shown mapped, and the writable layer holds the host's ids.
+   */
+  mount(
+    id: string,
+    layers: readonly Digest[],
+    options: { readonly: boolean; idmap?: IdMap; signal: AbortSignal },
+  ): Promise<Rootfs>
   /** Unmounts; the writable layer stays. Fine to call when it isn't mounted. */
   unmount(id: string): Promise<void>
   /** Unmounts and deletes the writable layer. */

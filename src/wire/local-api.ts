@@ -160,6 +160,7 @@ export const ExecRequest = Type.Object(
     user: Type.Optional(Text(256, 'USER[:GROUP]; default: the one of the container')),
     tty: Type.Optional(Type.Boolean()),
     stdin: Type.Optional(Type.Boolean({ description: 'connect stdin' })),
+    privileged: Type.Optional(Type.Boolean({ description: 'every capability that the host has' })),
     size: Type.Optional(TerminalSize),
   },
   { additionalProperties: false },
@@ -183,8 +184,8 @@ export const LogsQuery = Type.Object(
     tail: Type.Optional(Type.Integer({ minimum: 0 })),
     sinceMs: Type.Optional(Type.Number({ minimum: 0 })),
     timestamps: Type.Optional(Type.Boolean()),
-  },
     service: Type.Optional(Text(64, 'name of a side service, whose log is wanted')),
+  },
   { additionalProperties: false },
 )
 export type LogsQuery = Static<typeof LogsQuery>

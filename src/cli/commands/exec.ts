@@ -16,6 +16,7 @@ export const action: Action = async (args, options, context) => {
     tty: io.tty,
     stdin: io.stdin,
     ...(size ? { size } : {}),
+    ...(options.privileged === true ? { privileged: true } : {}),
     ...(user === undefined ? {} : { user }),
     ...(workdir === undefined ? {} : { workdir }),
   }

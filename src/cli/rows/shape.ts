@@ -136,7 +136,7 @@ export const CREATE: readonly OptionRow[] = [
   text('--pid <host>', "the host's process ids"),
   text('--ipc <host|private>', "the host's System V IPC"),
   text('--uts <host>', "the host's own name"),
-  text('--userns <host>', 'the user namespace; only the host’s is offered'),
+  text('--userns <host|auto>', "the host's user ids, or a user namespace with ids of its own"),
   text('--stop-signal <SIGNAL>', "what stop sends first (default: the image's, else TERM)"),
   text('--stop-timeout <SECONDS>', 'how long stop waits before KILL (default: 10)'),
   text('--health-cmd <CMD>', 'a command whose exit code says whether it is healthy'),

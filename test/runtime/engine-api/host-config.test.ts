@@ -28,13 +28,18 @@ describe('readCreate', () => {
   it('refuses options that nobody knows, and known ones that are not offered, with another way', () => {
     refused({ Nonsense: 1 }, 400, /Nonsense: unknown option/)
     refused({ HostConfig: { Nonsense: 1 } }, 400, /HostConfig.Nonsense: unknown option/)
-    refused({ HostConfig: { UsernsMode: 'private' } }, 501, /user namespaces are not offered/)
+    refused({ HostConfig: { UsernsMode: 'private' } }, 501, /userns=private is not offered: only host and auto/)
     refused({ HostConfig: { OomKillDisable: true } }, 501, /not offered: use --oom-score-adj/)
     refused({ HostConfig: { SecurityOpt: ['seccomp={"defaultAction":"x"}'] } }, 400, /syscalls is missing/)
     refused({ HostConfig: { SecurityOpt: ['seccomp=/a/path'] } }, 400, /opening seccomp profile/)
     refused({ HostConfig: { StorageOpt: { colour: 'red' } } }, 400, /unknown option colour/)
     refused({ HostConfig: { LogConfig: { Type: 'fluentd' } } }, 400, /no log driver named 'fluentd'/)
     refused({ HostConfig: { RestartPolicy: { Name: 'sometimes' } } }, 400, /unknown policy/)
+  })
+
+  it('takes host-gateway, and a user namespace of its own', () => {
+    const { extraHosts, userns } = host({ ExtraHosts: ['me:host-gateway'], UsernsMode: 'auto' })
+    assert.deepEqual([extraHosts, userns], [['me:host-gateway'], 'auto'])
   })
 
   it('reads binds, volumes and tmpfs, and one mount per target', () => {

@@ -3,7 +3,14 @@ import { parseCgroupMounts } from '../../../runtime/spec/cgroups.ts'
 import { clampRlimits, parseBoundingSet, parseLimits } from '../../../runtime/spec/host-limits.ts'
 import { readImageConfig } from '../../../runtime/spec/image-config.ts'
 import { parseSeccompProfile, resolveSeccomp } from '../../../runtime/spec/seccomp.ts'
-import { buildSpec, capabilitiesOf, execProcess, type HostFacts } from '../../../runtime/spec/spec.ts'
+import {
+  buildSpec,
+  capabilitiesOf,
+  execProcess,
+  type HostFacts,
+  networkSysctlsOf,
+  type SpecInput,
+} from '../../../runtime/spec/spec.ts'
 import type { CreateRequest } from '../../../src/wire/local-api.ts'
 import { throwsWith } from '../../fixtures/fails-with.ts'
 
@@ -22,7 +29,7 @@ function aHost(overrides: Partial<HostFacts> = {}): HostFacts {
   return { limits, cgroups, hostname: 'host', arch: 'x64', kernel: '6.12.0', seccomp: undefined, cpus: 2, ...overrides }
 }
 
-function aSpec(request: Partial<CreateRequest>, host = aHost(), uid = 0) {
+function aSpec(request: Partial<CreateRequest>, host = aHost(), uid = 0, more: Partial<SpecInput> = {}) {
   return buildSpec({
     id: 'f'.repeat(64),
     rootfs: '/r',
@@ -32,6 +39,7 @@ function aSpec(request: Partial<CreateRequest>, host = aHost(), uid = 0) {
     host,
     cgroupPath: '/darner/x',
     files: { hostname: '/b/hostname', hosts: '/b/hosts', resolvConf: '/b/resolv.conf' },
+    ...more,
   })
 }
 
@@ -151,6 +159,29 @@ describe('resolveSeccomp', () => {
 
   it('refuses a file that is no profile', () => {
     throwsWith('CONFIG_INVALID', () => parseSeccompProfile({ syscalls: [] }, 'p'), /seccomp profile p/)
+  })
+})
+
+describe('a user namespace', () => {
+  const idmap = { base: 100_000, size: 65_536 }
+
+  it('maps ids from 0 up, and lets only its own groups ping in a network of its own', () => {
+    const { linux } = aSpec({ network: 'none' }, aHost(), 0, { idmap })
+    assert.ok(linux.namespaces.some((one) => one.type === 'user'))
+    for (const map of [linux.uidMappings, linux.gidMappings])
+      assert.deepEqual(map, [{ containerID: 0, hostID: 100_000, size: 65_536 }])
+    assert.equal(linux.sysctl?.['net.ipv4.ping_group_range'], '0 65535')
+    assert.equal(aSpec({}).linux.uidMappings, undefined)
+  })
+
+  it("leaves /sys and settings of a network that is the host's to the engine", () => {
+    const given = { idmap, sysfs: '/staged/sys', netnsPath: '/run/netns/x' }
+    const sysctls = { 'net.core.somaxconn': '99', 'kernel.shmmax': '1' }
+    const { linux, mounts } = aSpec({ network: 'bridge', sysctls }, aHost(), 0, given)
+    assert.deepEqual(linux.sysctl, { 'kernel.shmmax': '1' })
+    const sys = mounts.find((one) => one.destination === '/sys')
+    assert.deepEqual([sys?.type, sys?.source, sys?.options?.includes('ro')], ['bind', '/staged/sys', true])
+    assert.equal(networkSysctlsOf({ image: 'i', sysctls })['net.core.somaxconn'], '99')
   })
 })
 

@@ -1,0 +1,102 @@
+/** What is changed of a container that is there: its name, its limits, what was last heard of it. Each under its lock, recorded first. */
+import { join } from 'node:path'
+import { DarnerError } from '../../src/base/errors.ts'
+import type { Resources, RestartPolicy } from '../../src/wire/container-options.ts'
+import type { DiskQuota } from '../../src/wire/rich-api.ts'
+import type { RunExtension } from '../rich/extension.ts'
+import { writeWhole } from '../shim/bundle.ts'
+import { resourcesOf } from '../spec/resources.ts'
+import type { HostFacts } from '../spec/spec.ts'
+import type { ContainerIndex } from './index-of.ts'
+import type { Launcher } from './launch.ts'
+import type { Entry, Lifecycle } from './lifecycle.ts'
+import type { Locks } from './locks.ts'
+import type { ContainerNetworks } from './ports.ts'
+import { type ContainerRecord, rootfsIdOf } from './record.ts'
+import { ALIVE } from './states.ts'
+
+export interface ContainerChange {
+  readonly resources?: Resources
+  readonly restart?: RestartPolicy
+  readonly diskQuota?: DiskQuota
+}
+
+export interface ChangesParts {
+  readonly life: Lifecycle
+  readonly launcher: Launcher
+  readonly index: ContainerIndex<Entry>
+  readonly locks: Locks
+  readonly host: HostFacts
+  readonly networks?: ContainerNetworks
+  readonly extension?: RunExtension
+}
+
+export class Changes {
+  readonly #parts: ChangesParts
+
+  constructor(parts: ChangesParts) {
+    this.#parts = parts
+  }
+
+  /** Nothing happens when that run is over. */
+  async noteReady(id: string, at: number): Promise<void> {
+    const { locks, index, life } = this.#parts
+    await locks.hold(id, async () => {
+      const entry = index.get(id)
+      if (!entry || !ALIVE.includes(entry.record.status)) return
+      await life.save(entry, { ...entry.record, readyAt: at }, false)
+    })
+  }
+
+  /** Throws CONFLICT for a taken name. */
+  async rename(entry: Entry, name: string): Promise<void> {
+    const { locks, index, life, networks } = this.#parts
+    await locks.hold(entry.id, async () => {
+      const before = entry.record.name
+      if (before === name) return
+      index.claim(name, entry.id)
+      await life.save(entry, { ...entry.record, name }, true)
+      index.release(before, entry.id)
+      await networks?.renamed(entry.id, name)
+      life.tell(entry, 'rename', { oldName: `/${before}` })
+    })
+  }
+
+  /** Limits and disk quota, of a running container at once, and the restart policy. What isn't named stays. Throws BAD_ARGUMENT, HOST_UNABLE. */
+  async update(entry: Entry, change: ContainerChange, { signal }: { signal: AbortSignal }): Promise<void> {
+    const { host, locks, life, launcher, extension } = this.#parts
+    await locks.hold(entry.id, async () => {
+      const { request, given } = entry.record
+      const resources = { ...request.resources, ...change.resources }
+      const oci = resourcesOf(resources, host.cgroups, host.cpus)
+      if (change.restart && change.restart.name !== 'no' && request.autoRemove === true)
+        throw new DarnerError(
+          'BAD_ARGUMENT',
+          'Restart policy cannot be updated because AutoRemove is enabled for the container',
+        )
+      if (change.resources !== undefined && ALIVE.includes(entry.record.status)) {
+        const file = join(entry.bundle.path, 'resources.json')
+        await writeWhole(file, JSON.stringify(oci))
+        await launcher.runtimeOf(entry.record).update(entry.id, file, { signal })
+      }
+      const { diskQuota } = change
+      if (diskQuota) await extension?.requota(rootfsIdOf(entry.record), diskQuota, { signal })
+      const restart = change.restart ?? request.restart
+      const changed = { resources, ...(diskQuota ? { diskQuota } : {}), ...(restart === undefined ? {} : { restart }) }
+      const next = { request: { ...request, ...changed }, ...(given ? { given: { ...given, ...changed } } : {}) }
+      await life.save(entry, { ...entry.record, ...next }, true)
+      life.tell(entry, 'update')
+    })
+  }
+
+  /** Keeps what a health check said of a container that still runs. */
+  async setHealth(entry: Entry, health: NonNullable<ContainerRecord['health']>): Promise<void> {
+    const { locks, index, life } = this.#parts
+    await locks.hold(entry.id, async () => {
+      if (index.get(entry.id) !== entry || entry.record.status !== 'running') return
+      const before = entry.record.health?.status
+      await life.save(entry, { ...entry.record, health }, false)
+      if (before !== health.status) life.tell(entry, `health_status: ${health.status}`)
+    })
+  }
+}

@@ -1,0 +1,46 @@
+/** Members of docker's HostConfig that are known and not offered, with what to use instead. */
+import { StatusError } from './errors.ts'
+
+/** Members that have no effect here or can't be had, with what to say; the values that clients send unasked are fine. */
+const UNUSABLE: Readonly<Record<string, { fine: readonly unknown[]; way: string }>> = {
+  ContainerIDFile: { fine: [], way: '' }, // the client's own business
+  ConsoleSize: { fine: [], way: '' }, // the client resizes after the start as well
+  VolumeDriver: { fine: ['', 'local'], way: 'only the local volume driver is offered' },
+  CgroupnsMode: { fine: ['', 'private', 'host'], way: '' },
+  Links: { fine: [], way: 'put both containers on one user-defined network, where names resolve' },
+  Cgroup: { fine: [''], way: '' },
+  CgroupParent: { fine: [''], way: 'the agent has one cgroup parent for all containers' },
+  Isolation: { fine: ['', 'default'], way: '' },
+  BlkioWeightDevice: { fine: [], way: 'use --blkio-weight' },
+  CpuRealtimePeriod: { fine: [0], way: 'use --cpus' },
+  CpuRealtimeRuntime: { fine: [0], way: 'use --cpus' },
+  DeviceCgroupRules: { fine: [], way: 'name each device with --device' },
+  DeviceRequests: { fine: [], way: 'name each device with --device' },
+  KernelMemory: { fine: [0], way: 'use --memory' },
+  KernelMemoryTCP: { fine: [0], way: 'use --memory' },
+  MemorySwappiness: { fine: [-1, 60], way: 'use --memory-swap' },
+  OomKillDisable: { fine: [false], way: 'use --oom-score-adj' },
+  CpuCount: { fine: [0], way: 'use --cpus' },
+  CpuPercent: { fine: [0], way: 'use --cpus' },
+  IOMaximumIOps: { fine: [0], way: 'use --blkio-weight' },
+  IOMaximumBandwidth: { fine: [0], way: 'use --blkio-weight' },
+  MaskedPaths: { fine: [], way: 'use --privileged' },
+  ReadonlyPaths: { fine: [], way: 'use --privileged' },
+}
+const UNASKED = new Set(['ContainerIDFile', 'ConsoleSize'])
+
+/** `offered` has the members that are read. Throws 400 for a member that nobody knows, 501 for one that is known and set but not offered. */
+export function refuseUnusable(config: Readonly<Record<string, unknown>>, offered: object): void {
+  for (const [name, value] of Object.entries(config)) {
+    if (Object.hasOwn(offered, name) || UNASKED.has(name) || isEmpty(value)) continue
+    const row = UNUSABLE[name]
+    if (row === undefined) throw new StatusError(400, `HostConfig.${name}: unknown option`)
+    if (row.fine.includes(value)) continue
+    throw new StatusError(501, `HostConfig.${name} is not offered${row.way === '' ? '' : `: ${row.way}`}`)
+  }
+}
+
+function isEmpty(value: unknown): boolean {
+  if (value === null || value === undefined) return true
+  return typeof value === 'object' && Object.keys(value).length === 0
+}
