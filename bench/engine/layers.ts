@@ -1,0 +1,77 @@
+/** Large layers to pull, made once and kept in `.cache/`: a Debian tree by gzip and by zstd, and a GiB of files. */
+import { execFile } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { mkdir, readFile, rename, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { gzipSync, zstdCompressSync } from 'node:zlib'
+import type { Digest } from '../../src/oci/digest.ts'
+import { aSystemdImage } from '../../test/fixtures/a-systemd-image.ts'
+import { aTar } from '../../test/fixtures/a-tar.ts'
+
+const CACHE = fileURLToPath(new URL('../../.cache/bench-layers/', import.meta.url))
+/** The GiB: the Debian tree so often, each time below a folder of its own. */
+const COPIES = 5
+
+const run = promisify(execFile)
+
+export interface BigLayer {
+  readonly name: string
+  readonly mediaType: string
+  readonly compression: 'gzip' | 'zstd'
+  readonly body: Buffer
+  /** The uncompressed tar, for the DiffID of a {@link variant}. */
+  readonly tar: string
+}
+
+/** Needs root and, the first time, debootstrap and a mirror. `big`: the GiB too. */
+export async function bigLayers({ big, signal }: { big: boolean; signal: AbortSignal }): Promise<BigLayer[]> {
+  await mkdir(CACHE, { recursive: true })
+  const tree = await aSystemdImage()
+  const debian = await kept('debian.tar', (to) =>
+    run('tar', ['--numeric-owner', '-C', tree, '-cf', to, '.'], { signal }),
+  )
+  const layers = [await packed('Debian, gzip', debian, 'gzip'), await packed('Debian, zstd', debian, 'zstd')]
+  if (!big) return layers
+  const gib = await kept('gib.tar', async (to) => {
+    for (let copy = 0; copy < COPIES; copy++) {
+      const place = ['--transform', `flags=rSh;s,^\\.,copy-${copy},`]
+      await run('tar', ['--numeric-owner', '-C', tree, copy === 0 ? '-cf' : '-rf', to, ...place, '.'], { signal })
+    }
+  })
+  return [...layers, await packed('1 GiB, gzip', gib, 'gzip')]
+}
+
+async function packed(name: string, tar: string, compression: 'gzip' | 'zstd'): Promise<BigLayer> {
+  const suffix = compression === 'gzip' ? 'gz' : 'zst'
+  const file = await kept(`${tar.split('/').at(-1)}.${suffix}`, (to) =>
+    run('sh', ['-c', compression === 'gzip' ? 'gzip -6 <"$1" >"$2"' : 'zstd -q -3 -o "$2" "$1"', 'sh', tar, to]),
+  )
+  return {
+    name,
+    compression,
+    mediaType: `application/vnd.oci.image.layer.v1.tar+${compression}`,
+    body: await readFile(file),
+    tar,
+  }
+}
+
+async function kept(name: string, make: (path: string) => Promise<unknown>): Promise<string> {
+  const path = join(CACHE, name)
+  const there = await stat(path).catch(() => undefined)
+  if (there) return path
+  await make(`${path}.new`)
+  await rename(`${path}.new`, path)
+  return path
+}
+
+/** The same layer with one more small file in front: nobody has it, and it costs no second compression. */
+export async function variant(layer: BigLayer, number: number): Promise<{ body: Buffer; diffId: Digest }> {
+  const front = aTar([{ name: `variant-${number}`, body: `${number}\n`, mode: 0o644, mtime: 0 }], { end: false })
+  const hash = createHash('sha256').update(front)
+  for await (const chunk of createReadStream(layer.tar)) hash.update(chunk as Buffer)
+  const packedFront = layer.compression === 'gzip' ? gzipSync(front) : zstdCompressSync(front)
+  return { body: Buffer.concat([packedFront, layer.body]), diffId: `sha256:${hash.digest('hex')}` as Digest }
+}

@@ -1,0 +1,212 @@
+/**
+ * From `pull` to an image that can be started: darner beside containerd from a registry on loopback, where unpacking rules; and
+ * beside the bytes alone where the registry is slower than unpacking.
+ */
+import { once } from 'node:events'
+import { mkdir } from 'node:fs/promises'
+import { connect, createServer, type Socket } from 'node:net'
+import { arch } from 'node:os'
+import { join } from 'node:path'
+import { digestOf } from '../../src/oci/digest.ts'
+import { anAgentProcess, aSupernodeProcess } from '../../test/fixtures/a-daemon.ts'
+import { aDir } from '../../test/fixtures/a-dir.ts'
+import { aRegistry, type Registry } from '../../test/fixtures/a-registry.ts'
+import type { Figure } from '../figure.ts'
+import { ask } from './client.ts'
+import { aContainerd } from './containerd.ts'
+import { type BigLayer, bigLayers, variant } from './layers.ts'
+
+const BENCH = 'engine'
+const REPOSITORY = 'bench/ready'
+/** What the slow registry gives: 200 Mbit/s. */
+const SLOW_BYTES_PER_SEC = 25e6
+const FORMATS = ['erofs', 'directory'] as const
+const SLICE_MS = 10
+
+interface Site {
+  readonly directory: string
+  readonly registry: Registry
+  readonly next: () => number
+}
+
+/** Needs a stage with a network. `rounds` of each; the middle one counts. Layers of a GiB only where `big` says so. */
+export async function ready(signal: AbortSignal, { rounds, big }: { rounds: number; big: boolean }): Promise<Figure[]> {
+  await using dir = await aDir()
+  await using registry = await aRegistry()
+  let number = 0
+  const site: Site = { directory: dir.path, registry, next: () => ++number }
+  const layers = await bigLayers({ big, signal })
+  const rivals = new Map<string, number>()
+  {
+    await using containerd = await aContainerd(dir.path)
+    for (const layer of layers) {
+      const once = async () => {
+        const { reference } = await push(site, layer)
+        return await timed(() => containerd.pull(reference))
+      }
+      rivals.set(layer.name, await middle(rounds, once))
+    }
+  }
+  const figures: Figure[] = []
+  for (const format of FORMATS) {
+    const folder = join(dir.path, format)
+    await mkdir(folder)
+    await using supernode = await aSupernodeProcess(folder, ['--open', '--allow-private-origins'])
+    const socket = join(folder, 'docker.sock')
+    const flags = ['--engine', '--snapshotter', format, '--docker-socket', socket, '--allow-private-origins']
+    await using _agent = await anAgentProcess(folder, 'agent', supernode.line, [...flags, '--network-ready', '0'])
+    for (const layer of layers) {
+      signal.throwIfAborted()
+      const pings: number[] = []
+      const value = await middle(rounds, async () => {
+        const { reference } = await push(site, layer)
+        return await pinging(socket, pings, () => timed(() => pull(socket, reference)))
+      })
+      figures.push({
+        bench: BENCH,
+        figure: `image ready, ${layer.name}, ${format}`,
+        value,
+        unit: 'ms',
+        anchor: 'containerd, overlayfs',
+        anchorValue: rivals.get(layer.name) ?? 0,
+        goal: '<=0.5',
+      })
+      pings.sort((a, b) => a - b)
+      const p99 = pings[Math.floor(pings.length * 0.99)] ?? 0
+      const figure = `answer to a question meanwhile, p99, ${layer.name}, ${format}`
+      figures.push({ bench: BENCH, figure, value: p99, unit: 'ms', goal: '<50' })
+    }
+    const [usual] = layers
+    if (usual) figures.push(await beyondDownload(site, usual, { socket, format, rounds }))
+  }
+  return figures
+}
+
+/** The registry behind a slow line: the image beside the same number of bytes by one plain GET through that line. */
+async function beyondDownload(
+  site: Site,
+  layer: BigLayer,
+  { socket, format, rounds }: { socket: string; format: string; rounds: number },
+): Promise<Figure> {
+  await using line = await slowLine(Number(new URL(site.registry.url).port), SLOW_BYTES_PER_SEC)
+  const alone = await middle(rounds, async () => {
+    const { digest } = await push(site, layer)
+    return await timed(async () => {
+      const answer = await fetch(`http://${line.host}/v2/${REPOSITORY}/blobs/${digest}`)
+      for await (const _ of answer.body ?? []);
+    })
+  })
+  const value = await middle(rounds, async () => {
+    const { reference } = await push(site, layer)
+    return await timed(() => pull(socket, reference.replace(site.registry.host, line.host)))
+  })
+  return {
+    bench: BENCH,
+    figure: `image ready, ${layer.name}, ${format}, registry at 200 Mbit/s`,
+    value,
+    unit: 'ms',
+    anchor: 'its bytes by a plain GET',
+    anchorValue: alone,
+    goal: '<=1.05',
+  }
+}
+
+/** Puts the layer, with a few bytes that no other one has, into the registry as an image. */
+async function push({ registry, next }: Site, layer: BigLayer): Promise<{ reference: string; digest: string }> {
+  const number = next()
+  const { body, diffId } = await variant(layer, number)
+  const digest = digestOf(body)
+  const config = Buffer.from(
+    JSON.stringify({
+      architecture: arch() === 'x64' ? 'amd64' : arch(),
+      os: 'linux',
+      config: { Cmd: ['/bin/true'] },
+      rootfs: { type: 'layers', diff_ids: [diffId] },
+    }),
+  )
+  const manifest = Buffer.from(
+    JSON.stringify({
+      schemaVersion: 2,
+      mediaType: 'application/vnd.oci.image.manifest.v1+json',
+      config: {
+        mediaType: 'application/vnd.oci.image.config.v1+json',
+        digest: digestOf(config),
+        size: config.byteLength,
+      },
+      layers: [{ mediaType: layer.mediaType, digest, size: body.byteLength }],
+    }),
+  )
+  await registry.putBlob(REPOSITORY, digest, body)
+  await registry.putBlob(REPOSITORY, digestOf(config), config)
+  await registry.putManifest(REPOSITORY, String(number), 'application/vnd.oci.image.manifest.v1+json', manifest)
+  return { reference: `${registry.host}/${REPOSITORY}:${number}`, digest }
+}
+
+const pull = (socket: string, reference: string) =>
+  ask(socket, 'POST', `/images/create?fromImage=${encodeURIComponent(reference)}`)
+
+async function timed(work: () => Promise<unknown>): Promise<number> {
+  const from = performance.now()
+  await work()
+  return performance.now() - from
+}
+
+/** The middle of `rounds`, after one that isn't counted. */
+async function middle(rounds: number, work: () => Promise<number>): Promise<number> {
+  const times: number[] = []
+  for (let at = 0; at <= rounds; at++) times.push(await work())
+  return times.slice(1).sort((a, b) => a - b)[rounds >> 1] ?? 0
+}
+
+/** Asks for what costs nothing, again and again, while `work` goes on. */
+async function pinging<T>(socket: string, into: number[], work: () => Promise<T>): Promise<T> {
+  let over = false
+  const asking = (async () => {
+    while (!over) {
+      const from = performance.now()
+      await ask(socket, 'GET', '/version')
+      into.push(performance.now() - from)
+      await new Promise((resolve) => setTimeout(resolve, SLICE_MS))
+    }
+  })()
+  asking.catch(() => {}) // told below
+  try {
+    return await work()
+  } finally {
+    over = true
+    await asking
+  }
+}
+
+/** A port of loopback whose answers from `port` come at `bytesPerSec` in all. */
+async function slowLine(port: number, bytesPerSec: number): Promise<{ host: string } & AsyncDisposable> {
+  const open = new Set<Socket>()
+  let free = performance.now()
+  const server = createServer((near) => {
+    const far = connect(port, '127.0.0.1')
+    for (const socket of [near, far]) {
+      open.add(socket)
+      socket.on('error', () => near.destroy()).on('close', () => open.delete(socket))
+    }
+    near.pipe(far)
+    far.on('data', (chunk: Buffer) => {
+      near.write(chunk)
+      free = Math.max(free, performance.now() - SLICE_MS) + (chunk.byteLength / bytesPerSec) * 1000
+      const wait = free - performance.now()
+      if (wait <= 0) return
+      far.pause()
+      setTimeout(() => far.resume(), wait)
+    })
+    far.on('end', () => near.end())
+  })
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  const address = server.address()
+  const own = typeof address === 'object' && address !== null ? address.port : 0
+  return {
+    host: `127.0.0.1:${own}`,
+    [Symbol.asyncDispose]: async () => {
+      for (const socket of open) socket.destroy()
+      server.close()
+    },
+  }
+}
