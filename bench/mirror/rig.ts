@@ -98,8 +98,7 @@ export class Rig implements AsyncDisposable {
         const { address } = JSON.parse(said.stdout) as { address: string }
         mirrors.push({ host, program, address })
       }
-      const owned = stack.move()
-      const rig = new Rig({ stand, directory, owned, signal, registry, supernode, mirrors })
+      const rig = new Rig({ stand, directory, owned: stack, signal, registry, supernode, mirrors })
       const warm = await rig.push(WARM_BYTES)
       for (const mirror of mirrors) await rig.hold(mirror, warm)
       return rig

@@ -1,51 +1,58 @@
 /** Writes answers: no faster than the client reads, not for ever, and never a clean end after a failure. */
 import type { ServerResponse } from 'node:http'
+import type { Clock } from '../../src/base/clock.ts'
 import { DarnerError } from '../../src/base/errors.ts'
+import { abortable } from '../../src/base/signals.ts'
 
 /** A client that takes no byte for this long is let go. */
 export const SLOW_CLIENT_MS = 60_000
 
+/** Where an answer goes: a part of an {@link Ask}. */
+export interface Outlet {
+  readonly response: ServerResponse
+  readonly clock: Clock
+  readonly signal: AbortSignal
+}
+
 /** Hands bytes to the client and waits while it is behind. Throws TIMED_OUT for one that stopped reading, or the signal's reason. */
-export async function send(response: ServerResponse, bytes: Uint8Array, signal: AbortSignal): Promise<void> {
+export async function send(outlet: Outlet, bytes: Uint8Array): Promise<void> {
+  const { response, signal } = outlet
   signal.throwIfAborted()
   if (response.write(bytes)) return
-  await new Promise<void>((resolve, reject) => {
-    const done = (settle: () => void) => () => {
-      clearTimeout(timer)
-      response.off('drain', onDrain)
-      signal.removeEventListener('abort', onAbort)
-      settle()
-    }
-    const onDrain = done(resolve)
-    const onAbort = done(() => reject(signal.reason))
-    const timer = setTimeout(
-      done(() => reject(new DarnerError('TIMED_OUT', `the client took no byte for ${SLOW_CLIENT_MS} ms`))),
-      SLOW_CLIENT_MS,
-    )
-    response.on('drain', onDrain)
-    signal.addEventListener('abort', onAbort, { once: true })
-  })
+  const drained = Promise.withResolvers<void>()
+  response.once('drain', drained.resolve)
+  try {
+    await taken(outlet, drained.promise)
+  } finally {
+    response.off('drain', drained.resolve)
+  }
 }
 
 /** As {@link send}, until the kernel has the bytes: the caller may use their memory again. */
-export async function sendThrough(response: ServerResponse, bytes: Uint8Array, signal: AbortSignal): Promise<void> {
+export async function sendThrough(outlet: Outlet, bytes: Uint8Array): Promise<void> {
+  const { response, signal } = outlet
   signal.throwIfAborted()
-  await new Promise<void>((resolve, reject) => {
-    const done = (settle: () => void) => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', onAbort)
-      settle()
-    }
-    const onAbort = () => done(() => reject(signal.reason))
-    const timer = setTimeout(
-      () => done(() => reject(new DarnerError('TIMED_OUT', `the client took no byte for ${SLOW_CLIENT_MS} ms`))),
-      SLOW_CLIENT_MS,
-    )
-    signal.addEventListener('abort', onAbort, { once: true })
-    response.write(bytes, (error) =>
-      done(() => (error ? reject(new DarnerError('INTERRUPTED', 'the client left', { cause: error })) : resolve())),
-    )
+  const written = Promise.withResolvers<void>()
+  response.write(bytes, (error) => {
+    if (error) written.reject(new DarnerError('INTERRUPTED', 'the client left', { cause: error }))
+    else written.resolve()
   })
+  await taken(outlet, written.promise)
+}
+
+/** Waits for the client, not for ever. */
+async function taken({ clock, signal }: Outlet, done: Promise<void>): Promise<void> {
+  const over = new AbortController()
+  const late = clock.sleep(SLOW_CLIENT_MS, { signal: over.signal }).then(() => {
+    throw new DarnerError('TIMED_OUT', `the client took no byte for ${SLOW_CLIENT_MS} ms`)
+  })
+  late.catch(() => {})
+  try {
+    await abortable(Promise.race([done, late]), signal)
+  } finally {
+    done.catch(() => {})
+    over.abort('taken')
+  }
 }
 
 /** Ends an answer that can't be finished: the connection breaks, so that nobody takes it for whole. */

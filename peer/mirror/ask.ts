@@ -1,6 +1,7 @@
 /** One request of a client, as the handlers of the mirror see it. */
 import { createHash } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Clock } from '../../src/base/clock.ts'
 import { DarnerError } from '../../src/base/errors.ts'
 import type { Credential } from '../../src/task/origin.ts'
 import { originName, type RegistryOrigin } from '../../src/task/origin.ts'
@@ -16,6 +17,8 @@ export interface Ask {
   readonly credential: Credential | undefined
   /** Aborts when the client is gone or the mirror stops. */
   readonly signal: AbortSignal
+  /** Says when a client is too slow. */
+  readonly clock: Clock
 }
 
 const MAX_AUTHORIZATION_CHARS = 32_768

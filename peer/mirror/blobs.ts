@@ -254,15 +254,14 @@ async function stream({ response }: Ask, content: OpenContent, work: () => Promi
 }
 
 /** The bytes of a range. Of a whole blob, the last byte leaves only when the digest has matched. */
-async function sendVerified({ response, signal }: Ask, content: OpenContent, { from, to }: ByteRange): Promise<void> {
+async function sendVerified(ask: Ask, content: OpenContent, { from, to }: ByteRange): Promise<void> {
+  const { signal } = ask
   const whole = from === 0 && to === content.bytes
   const freely = whole ? Math.max(from, to - HELD_BACK_BYTES) : to
-  for await (const chunk of content.read({ from, to: freely, lend: true, signal }))
-    await sendThrough(response, chunk, signal)
+  for await (const chunk of content.read({ from, to: freely, lend: true, signal })) await sendThrough(ask, chunk)
   if (!whole) return
   await content.matched({ signal })
-  for await (const chunk of content.read({ from: freely, to, lend: true, signal }))
-    await sendThrough(response, chunk, signal)
+  for await (const chunk of content.read({ from: freely, to, lend: true, signal })) await sendThrough(ask, chunk)
 }
 
 /** RFC 9110, section 14.6: several ranges in one answer. */
@@ -272,7 +271,7 @@ async function sendMultipart(
   parts: readonly ByteRange[],
   headers: Readonly<Record<string, string>>,
 ): Promise<void> {
-  const { response, signal } = ask
+  const { response } = ask
   const boundary = randomUUID()
   const heads = parts.map((part) =>
     Buffer.from(
@@ -287,10 +286,10 @@ async function sendMultipart(
     'content-length': String(bytes),
   })
   for (const [at, part] of parts.entries()) {
-    await send(response, heads[at] ?? new Uint8Array(), signal)
+    await send(ask, heads[at] ?? new Uint8Array())
     await sendVerified(ask, content, part)
   }
-  await send(response, tail, signal)
+  await send(ask, tail)
 }
 
 function one(value: string | readonly string[] | undefined): string | undefined {

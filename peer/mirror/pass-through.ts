@@ -83,7 +83,7 @@ export async function askUpstream(http: OriginHttp, ask: Ask, upstream: Upstream
 /** Gives the upstream's answer to the client. Closes it. */
 export async function relay(ask: Ask, answer: HttpAnswer, spelling: Spelling): Promise<void> {
   await using upstream = answer
-  const { response, head, signal } = ask
+  const { response, head } = ask
   const headers: Record<string, string | string[]> = {}
   for (const name of ANSWER_HEADERS) {
     const values = upstream.values(name)
@@ -104,7 +104,7 @@ export async function relay(ask: Ask, answer: HttpAnswer, spelling: Spelling): P
   }
   response.flushHeaders()
   await pipe(upstream.body, async (chunks: AsyncIterable<Uint8Array>) => {
-    for await (const chunk of chunks) await send(response, chunk, signal)
+    for await (const chunk of chunks) await send(ask, chunk)
   })
   response.end()
 }

@@ -48,6 +48,8 @@ export interface MirrorOptions {
   readonly authority?: Authority | undefined
   /** Longest wait for a supernode that can't be reached, before the origin is asked. */
   readonly supernodeMs: number
+  /** How long a client may take to send a request's head, and a pull its whole request. Default 15 s. */
+  readonly headersMs?: number
 }
 
 export interface MirrorParts {
@@ -132,12 +134,15 @@ class RunningMirror implements Mirror {
     const sizes = new Sizes()
     this.#blobs = new Blobs({ ...parts, rights, sizes, patienceMs })
     this.#manifests = new MirrorManifests({ staleMs: options.staleMs }, { ...parts, rights, sizes, patienceMs })
+    const headersMs = options.headersMs ?? HEADERS_MS
     const limits = {
       maxHeaderSize: MAX_HEADER_BYTES,
-      headersTimeout: HEADERS_MS,
+      headersTimeout: headersMs,
+      // Node looks for late ones every 30 s otherwise
+      connectionsCheckingInterval: Math.ceil(headersMs / 3),
       keepAliveTimeout: KEEP_ALIVE_MS,
       // a push may take as long as it moves; a pull has no body
-      requestTimeout: options.push === 'pass' ? 0 : HEADERS_MS,
+      requestTimeout: options.push === 'pass' ? 0 : headersMs,
       noDelay: true,
     }
     const accept = (request: IncomingMessage, response: ServerResponse) => this.#accept(request, response)
@@ -188,15 +193,7 @@ class RunningMirror implements Mirror {
   async listen(): Promise<void> {
     const { host, port } = parseHostPort(this.#options.listen)
     await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', (error) =>
-        reject(
-          new DarnerError(
-            'HOST_UNABLE',
-            `cannot serve the mirror at ${this.#options.listen}: ${systemCode(error) ?? error.message}`,
-            { cause: error },
-          ),
-        ),
-      )
+      this.#server.once('error', (error) => reject(cannotListen(this.#options.listen, error)))
       this.#server.listen({ host, port, backlog: 1024 }, resolve)
     })
     const bound = this.#server.address() as AddressInfo
@@ -262,7 +259,7 @@ class RunningMirror implements Mirror {
       response.once('finish', () => {
         if (response.statusCode === 401) this.#connects.challenged(String(response.getHeader('www-authenticate') ?? ''))
       })
-      await this.#dispatch(route, { request, response, head, query, credential: credentialOf(request), signal })
+      await this.#dispatch(route, { request, response, head, query, credential: credentialOf(request), signal, clock })
       log.debug(
         { method, target, status: response.statusCode, ms: Math.round(clock.monotonicMs() - began) },
         'mirror answered',
@@ -376,6 +373,17 @@ class RunningMirror implements Mirror {
       large ? `more than ${MAX_HEADER_BYTES} bytes of headers` : 'no valid request',
     )
   }
+}
+
+function cannotListen(listen: string, error: Error): DarnerError {
+  const code = systemCode(error)
+  const port = listen.slice(listen.lastIndexOf(':') + 1)
+  const why = code === 'EADDRINUSE' ? `another program has port ${port}` : (code ?? error.message)
+  const way =
+    code === 'EADDRINUSE'
+      ? `\`ss -ltnp 'sport = :${port}'\` names it; --mirror IP:PORT takes another port (then run \`darner mirror setup\` again), --mirror off does without`
+      : '--mirror IP:PORT takes another address, --mirror off does without'
+  return new DarnerError('HOST_UNABLE', `cannot serve the mirror at ${listen}: ${why}`, { cause: error, way })
 }
 
 function spelling(upstream: Upstream, ns: string | undefined) {

@@ -3,7 +3,7 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { Level } from 'level'
 import { authorityIn, type Mirror, mirrorTls, openMirror, openPeer, type Peer, RateLimits } from '../../peer/index.ts'
-import { asDarnerError } from '../base/errors.ts'
+import { asDarnerError, errorLine } from '../base/errors.ts'
 import { type Log, roomLog } from '../base/log.ts'
 import type { Scope } from '../base/scope.ts'
 import type { AgentSettings } from '../config/schema.ts'
@@ -71,6 +71,7 @@ export async function composePeer(
         retryMs,
         limits,
         origins: database,
+        strays: database.sublevel<string, unknown>('strays', { valueEncoding: 'json' }),
         openExchange: laneOpener(settings.laneListen, limits, { identity, node, clock, log }),
       },
     ),
@@ -115,7 +116,7 @@ async function composeMirror(
     return mirror
   } catch (error) {
     const known = asDarnerError(error, `mirror at ${settings.mirror}`)
-    log.error({ code: known.code, error: known.message }, 'mirror is off')
-    return known.message
+    log.error({ code: known.code, error: known.message, way: known.way }, 'mirror is off')
+    return errorLine(known)
   }
 }

@@ -44,6 +44,7 @@ async function someManifests(staleMs: number) {
       query: '',
       credential: undefined,
       signal: AbortSignal.timeout(10_000),
+      clock,
     }
     manifests.serve(ask, PLACE, (request.url ?? '').slice(1)).catch((error: unknown) => {
       response.writeHead(isDarnerError(error, 'ORIGIN_UNREACHABLE') ? 502 : 500).end()

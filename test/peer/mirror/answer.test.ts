@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict'
+import { EventEmitter } from 'node:events'
+import type { ServerResponse } from 'node:http'
+import { describe, it } from 'mocha'
+import { type Outlet, SLOW_CLIENT_MS, send, sendThrough } from '../../../peer/mirror/answer.ts'
+import { ManualClock } from '../../../src/base/clock.ts'
+import { failsWith } from '../../fixtures/fails-with.ts'
+
+/** A client that takes bytes when it is told to. */
+function aClient() {
+  const clock = new ManualClock()
+  const gone = new AbortController()
+  const written: ((error?: Error) => void)[] = []
+  const response = Object.assign(new EventEmitter(), {
+    write: (_bytes: Uint8Array, done?: (error?: Error) => void) => {
+      if (done !== undefined) written.push(done)
+      return false
+    },
+  })
+  const outlet: Outlet = { response: response as unknown as ServerResponse, clock, signal: gone.signal }
+  return { outlet, clock, gone, written, response }
+}
+
+const BYTES = new Uint8Array(8)
+
+describe('sending to a client', () => {
+  for (const [name, write] of [
+    ['send', send],
+    ['sendThrough', sendThrough],
+  ] as const) {
+    it(`${name} lets a client go that takes no byte for a minute, and not before`, async () => {
+      const { outlet, clock } = aClient()
+      let over = false
+      const sending = write(outlet, BYTES).finally(() => {
+        over = true
+      })
+      sending.catch(() => {})
+      clock.advance(SLOW_CLIENT_MS - 1)
+      await new Promise(setImmediate)
+      assert.equal(over, false)
+      clock.advance(1)
+      await failsWith('TIMED_OUT', sending)
+    })
+
+    it(`${name} ends at once when the client is gone`, async () => {
+      const { outlet, gone } = aClient()
+      const sending = write(outlet, BYTES)
+      gone.abort(new Error('it left'))
+      await assert.rejects(sending, /it left/)
+    })
+  }
+
+  it('gives every chunk a minute of its own', async () => {
+    const { outlet, clock, written } = aClient()
+    for (let chunk = 0; chunk < 5; chunk++) {
+      const sending = sendThrough(outlet, BYTES)
+      clock.advance(SLOW_CLIENT_MS - 1)
+      written.pop()?.()
+      await sending
+    }
+  })
+
+  it('leaves nothing on the response that drained', async () => {
+    const { outlet, response } = aClient()
+    const sending = send(outlet, BYTES)
+    response.emit('drain')
+    await sending
+    assert.equal(response.listenerCount('drain'), 0)
+  })
+})
