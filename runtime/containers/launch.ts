@@ -169,7 +169,7 @@ export class Launcher {
     const files = await hostFiles({
       hostname,
       network: request.network ?? 'host',
-      extraHosts: request.extraHosts ?? [],
+      extraHosts: network ? [] : (request.extraHosts ?? []), // an attached network has its own file
     })
     await Promise.all([
       writeWhole(bundle.config, JSON.stringify(spec)),
