@@ -6,6 +6,7 @@ import { before, describe, it } from 'mocha'
 import { ask } from '../../../bench/engine/client.ts'
 import { aDocker, type Docker } from '../../fixtures/a-docker.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
+import { programPath } from '../../fixtures/needs.ts'
 
 const QUIET = ['run', '--rm', '--network', 'none']
 
@@ -84,7 +85,10 @@ for (const runtime of ['crun', 'runc']) {
     })
 
     it('is on a network, whose devices it sees, and takes further processes', async function () {
-      if (runtime === 'runc' && /^runc version 1\.[01]\./.test(execFileSync('runc', ['--version']).toString())) {
+      if (
+        runtime === 'runc' &&
+        /^runc version 1\.[01]\./.test(execFileSync(programPath('runc') ?? '', ['--version']).toString())
+      ) {
         await using docker = await aHost()
         const host = { NetworkMode: 'bridge' }
         const asked = ran(docker, runtime, { name: 'no', command: 'true', host })
