@@ -144,9 +144,8 @@ for (const runtime of ['runc', 'crun']) {
       try {
         const own = (await readFile('/proc/self/cgroup', 'utf8')).trim().replace(/^0::/, '')
         await writeFile(join(service, 'cgroup.procs'), String(process.pid)) // what is started now is in it
-        const starting = anEngineProcess({ dir: dir.path, runtime })
+        await using agent = await anEngineProcess({ dir: dir.path, runtime })
         await writeFile(join(ROOT, own, 'cgroup.procs'), String(process.pid))
-        await using agent = await starting
         const command = ['sh', '-c', 'mkfifo /tmp/go; echo begun; read line < /tmp/go; echo over; exit 33']
         const { id } = await agent.client.create({ image: 'busybox', command }, { signal: never })
         await agent.client.start(id, { signal: never })
