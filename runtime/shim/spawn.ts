@@ -9,6 +9,15 @@ import koffi from 'koffi'
 import { SystemCallError } from '../../src/base/syscalls.ts'
 
 const libc = koffi.load(null)
+/** Undefined where the C library lacks it. */
+function maybe(signature: string): ReturnType<typeof libc.func> | undefined {
+  try {
+    return libc.func(signature)
+  } catch {
+    return undefined // koffi says so by an Error without a code
+  }
+}
+
 const native = {
   spawn: libc.func(
     'int posix_spawn(_Out_ int *pid, const char *path, void *actions, void *attributes, const char **argv, const char **envp)',
@@ -17,7 +26,7 @@ const native = {
   actionsDestroy: libc.func('int posix_spawn_file_actions_destroy(void *actions)'),
   addDup2: libc.func('int posix_spawn_file_actions_adddup2(void *actions, int fd, int target)'),
   addClose: libc.func('int posix_spawn_file_actions_addclose(void *actions, int fd)'),
-  addChdir: libc.func('int posix_spawn_file_actions_addchdir_np(void *actions, const char *path)'),
+  addChdir: maybe('int posix_spawn_file_actions_addchdir_np(void *actions, const char *path)'),
   attributesInit: libc.func('int posix_spawnattr_init(void *attributes)'),
   attributesDestroy: libc.func('int posix_spawnattr_destroy(void *attributes)'),
   setFlags: libc.func('int posix_spawnattr_setflags(void *attributes, short flags)'),
@@ -123,14 +132,18 @@ function start(path: string, args: readonly string[], fds: readonly number[], op
       native.addDup2(actions, far + at, at)
       native.addClose(actions, far + at)
     }
-    if (options.cwd !== undefined) native.addChdir(actions, options.cwd)
+    let argv = [path, ...args]
+    if (options.cwd !== undefined) {
+      if (native.addChdir) native.addChdir(actions, options.cwd)
+      else argv = ['/bin/sh', '-c', 'cd "$0" && exec "$@"', options.cwd, ...argv] // glibc before 2.29
+    }
     native.setFlags(attributes, SETSIGDEF | SETSIGMASK | (options.detached === true ? SETSID : 0))
     native.setSigMask(attributes, signals)
     native.fillSignals(signals)
     native.setSigDefault(attributes, signals)
     const env = Object.entries(options.env).map(([name, value]) => `${name}=${value}`)
     const pid = [0]
-    const errno = native.spawn(pid, path, actions, attributes, [path, ...args, null], [...env, null])
+    const errno = native.spawn(pid, argv[0], actions, attributes, [...argv, null], [...env, null])
     if (errno !== 0) throw new SystemCallError('posix_spawn', errno, path)
     return pid[0] ?? 0
   } finally {
