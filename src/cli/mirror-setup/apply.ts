@@ -92,7 +92,8 @@ async function removeEmpty(path: string): Promise<void> {
     await rmdir(path)
   } catch (error) {
     const code = systemCode(error)
-    if (code !== 'ENOENT' && code !== 'ENOTEMPTY' && code !== 'EEXIST') throw unable(path, error)
+    // EBUSY: a file system of its own is mounted there
+    if (!['ENOENT', 'ENOTEMPTY', 'EEXIST', 'EBUSY'].includes(code ?? '')) throw unable(path, error)
   }
 }
 
