@@ -83,6 +83,29 @@ describe('darner get', () => {
     for (const name of ['first', 'second']) assert.equal(digestOf(await readFile(join(out.path, name))), digestOf(body))
   })
 
+  it('begins once more through the agent as often as --retry says', async function () {
+    this.timeout(60_000)
+    await using origin = await anOrigin()
+    await using swarm = await aSwarm({ peers: 1 })
+    await using out = await aDir()
+    const body = randomBody(25, 70_000)
+    const socket = join(swarm.directory, 'agent-0.sock')
+    const args = (name: string) => [`${origin.url}/${name}`, '-o', join(out.path, name), '--priority', 'background']
+    origin.at('/once', { status: 503 })
+    const once = await get([...args('once'), '--quiet'], socket)
+    assert.equal(once.code, 1)
+    assert.match(once.stderr, /503/)
+    // the supernode has attempts of its own within each
+    const within = origin.requests.length
+    let left = within
+    origin.at('/twice', () => (left-- > 0 ? { status: 503 } : { body, headers }))
+    const twice = await get([...args('twice'), '--retry', '1'], socket)
+    assert.equal(twice.code, 0, twice.stderr)
+    assert.match(twice.stderr, /503.*once more/)
+    assert.ok(within > 0)
+    assert.equal(digestOf(await readFile(join(out.path, 'twice'))), digestOf(body))
+  })
+
   it('leaves the old file alone when the blob is another than was named', async () => {
     await using origin = await anOrigin()
     await using swarm = await aSwarm({ peers: 1 })
