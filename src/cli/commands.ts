@@ -475,7 +475,8 @@ const ROWS: readonly CommandRow[] = [
     options: [
       {
         flags: '--to <SELECTOR>',
-        summary: 'which hosts: all, or zone=NAME, rack=NAME, host=NAME (with *), with commas between (default: all)',
+        summary:
+          'which hosts: all, or zone=NAME, rack=NAME, host=NAME (with * for any letters); of several with commas between, all must hold (default: all)',
       },
       { flags: '--platform <OS/ARCH>', summary: 'which of a multi-platform image (default: all)' },
       { flags: '--deadline <DURATION>', summary: 'give up after this long (default: 10m)', kind: 'duration' },
