@@ -7,7 +7,7 @@ import type { Lent } from './tail.ts'
 
 /** A block lies within one piece: pieces are as long, or longer by a power of two. */
 const BLOCK_BYTES = 128 * 1024
-const MAX_BLOCKS = 256
+const MAX_BLOCKS = 128
 const OWN_BYTES = 32 * 1024
 
 interface Block {

@@ -7,9 +7,9 @@ import { abortable } from '../../src/base/signals.ts'
 /** What is kept for those who are a little behind. */
 const KEPT_BYTES = 1024 * 1024
 /** What slow readers may hold of what was kept for longer; beyond, they read from the disk. */
-const MAX_HELD_BYTES = 16 * 1024 * 1024
+const MAX_HELD_BYTES = 4 * 1024 * 1024
 /** Memory kept for what is read next. */
-const MAX_FREE_BYTES = 16 * 1024 * 1024
+const MAX_FREE_BYTES = 8 * 1024 * 1024
 
 /** One piece of the stream, in the order of the stream. */
 export interface Page {

@@ -51,7 +51,7 @@ describe('Blocks', () => {
     const memory = new Set(lent.map(({ bytes }) => bytes.buffer))
     assert.equal(memory.size, 500)
     const all = lent.reduce((sum, { bytes }) => sum + bytes.byteLength, 0)
-    assert.ok(all <= 256 * BLOCK + 244 * 32 * 1024, `${all} bytes`)
+    assert.ok(all <= 128 * BLOCK + 372 * 32 * 1024, `${all} bytes`)
   })
 
   it('uses memory again that nobody has', async () => {
@@ -62,7 +62,7 @@ describe('Blocks', () => {
       using lent = await blocks.take(stored, block * BLOCK, stored.task.bytes)
       memory.add(lent.bytes.buffer)
     }
-    assert.ok(memory.size <= 256, `${memory.size} blocks of memory`)
+    assert.ok(memory.size <= 128, `${memory.size} blocks of memory`)
   })
 
   it('tells everybody of a failed read, and reads again for the next', async () => {
