@@ -48,6 +48,13 @@ export async function ready(signal: AbortSignal, { rounds, big }: { rounds: numb
     }
   }
   const figures: Figure[] = []
+  // told as they come: it takes minutes
+  const note = (one: Figure) => {
+    console.error(
+      `${one.figure}: ${one.value.toFixed(0)} ${one.unit}${one.anchorValue ? `, ${one.anchor} ${one.anchorValue.toFixed(0)}` : ''}`,
+    )
+    figures.push(one)
+  }
   for (const format of FORMATS) {
     const folder = join(dir.path, format)
     await mkdir(folder)
@@ -62,7 +69,7 @@ export async function ready(signal: AbortSignal, { rounds, big }: { rounds: numb
         const { reference } = await push(site, layer)
         return await pinging(socket, pings, () => timed(() => pull(socket, reference)))
       })
-      figures.push({
+      note({
         bench: BENCH,
         figure: `image ready, ${layer.name}, ${format}`,
         value,
@@ -74,10 +81,10 @@ export async function ready(signal: AbortSignal, { rounds, big }: { rounds: numb
       pings.sort((a, b) => a - b)
       const p99 = pings[Math.floor(pings.length * 0.99)] ?? 0
       const figure = `answer to a question meanwhile, p99, ${layer.name}, ${format}`
-      figures.push({ bench: BENCH, figure, value: p99, unit: 'ms', goal: '<50' })
+      note({ bench: BENCH, figure, value: p99, unit: 'ms', goal: '<50' })
     }
     const [usual] = layers
-    if (usual) figures.push(await beyondDownload(site, usual, { socket, format, rounds }))
+    if (usual) note(await beyondDownload(site, usual, { socket, format, rounds }))
   }
   return figures
 }
