@@ -18,6 +18,7 @@ import { Preheater } from './preheat.ts'
 import { PreheatRates } from './preheat-rates.ts'
 import { SchedulerClient } from './scheduler-client.ts'
 import { PeerShelf } from './shelf.ts'
+import { type StrayRecords, Strays } from './strays.ts'
 import { startUpkeep } from './upkeep.ts'
 
 export interface PeerOptions {
@@ -46,6 +47,8 @@ export interface PeerParts {
   readonly limits: RateLimits
   /** Small durable records. */
   readonly origins: OriginRecords
+  /** Reads at origins that no supernode was told of yet. */
+  readonly strays: StrayRecords
   readonly openExchange: (shelf: Shelf, admit: (peer: PeerId) => boolean) => Promise<PieceExchange>
   readonly clock: Clock
   readonly random: Random
@@ -132,6 +135,15 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
         },
       },
     )
+    const strays = scope.own(
+      new Strays({
+        records: parts.strays,
+        clock,
+        log: roomLog(log, 'peer'),
+        tell: (task, bytes, reason, told) => scheduler.strayed(task, bytes, reason, told),
+      }),
+    )
+    await strays.resume()
     const engine = scope.own(
       new Engine(
         {
@@ -157,7 +169,7 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
           random,
           log: roomLog(log, 'peer/engine'),
           retryMs,
-          strayed: (task, bytes, reason) => scheduler.strayed(task, bytes, reason),
+          straying: (task, reason) => strays.begin(task, reason),
           opened: (task, from) => scope.run(() => origins.note(task, from)),
         },
       ),

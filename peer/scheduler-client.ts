@@ -38,6 +38,12 @@ export interface SchedulerClientParts {
   readonly allowed: (peers: readonly PeerId[]) => void
 }
 
+/** A read at an origin that no supernode was told of; `told` is called back when one was. */
+interface Unheard {
+  readonly body: AgentNotice<'strayed'>
+  readonly told: () => void
+}
+
 /** Reads at origins that a supernode which comes back is told of. */
 const MAX_UNHEARD = 1024
 
@@ -45,7 +51,7 @@ export class SchedulerClient implements SchedulerPort {
   readonly #parts: SchedulerClientParts
   readonly #session: SupernodeSession
   readonly #followed: FollowedTasks
-  readonly #unheard: AgentNotice<'strayed'>[] = []
+  readonly #unheard: Unheard[] = []
 
   constructor(options: SupernodeSessionOptions, parts: SchedulerClientParts) {
     this.#parts = parts
@@ -64,7 +70,7 @@ export class SchedulerClient implements SchedulerPort {
       },
       greet: (session, signal) => this.#inventory(session, signal),
       joined: (session, signal) => {
-        for (const body of this.#unheard.splice(0)) this.#tell('strayed', body)
+        for (const one of this.#unheard.splice(0)) this.#hear(one)
         this.#followed.resume(session, signal)
       },
     })
@@ -163,13 +169,19 @@ export class SchedulerClient implements SchedulerPort {
       this.#tell('forget', { tasks: tasks.slice(at, at + INVENTORY_RUN) })
   }
 
-  /** Bytes that this host read at an origin on its own. */
-  strayed(task: TaskId, bytes: number, reason: string): void {
-    const body = { task, bytes, reason: reason.slice(0, 512) }
-    // what is read while there is no supernode is told to the next one
-    if (this.#session.now === undefined) this.#unheard.splice(0, Math.max(0, this.#unheard.length - MAX_UNHEARD + 1))
-    if (this.#session.now === undefined) this.#unheard.push(body)
-    else this.#tell('strayed', body)
+  /** Bytes that this host read at an origin on its own; calls back once a supernode was told of them, the next one if there is none now. */
+  strayed(task: TaskId, bytes: number, reason: string, told: () => void): void {
+    this.#hear({ body: { task, bytes, reason }, told })
+  }
+
+  #hear(one: Unheard): void {
+    const session = this.#session.now
+    const later = () => {
+      for (const old of this.#unheard.splice(0, Math.max(0, this.#unheard.length - MAX_UNHEARD + 1))) old.told()
+      this.#unheard.push(one)
+    }
+    if (session === undefined) later()
+    else void session.tell('strayed', one.body).then(one.told, later)
   }
 
   /** Everything held here, so that a supernode that has just started can name us as a parent. */

@@ -1,4 +1,7 @@
-/** Notices a fetch that stands still because its supernode is gone, for readers that have an origin of their own to go to. */
+/**
+ * The two ways between swarm and origin: notices a fetch that stands still because its supernode is gone, for readers that have an
+ * origin of their own to go to, and hands a read of one's own back once there is a supernode again.
+ */
 import type { Clock } from '../../src/base/clock.ts'
 import { DarnerError } from '../../src/base/errors.ts'
 
@@ -31,6 +34,54 @@ export async function unlessAlone<T>(
   } finally {
     over.abort()
     await watching
+  }
+}
+
+/**
+ * Runs `work` under a signal that aborts when there is a supernode: `handedBack` then says so. The supernode must have stayed for
+ * `settleMs`, or each of its short lives would cost a read at the origin.
+ */
+export async function untilBack<T>(
+  settleMs: number,
+  { connected, clock }: Pick<AloneParts, 'connected' | 'clock'>,
+  work: (signal: AbortSignal) => Promise<T>,
+  { signal }: { signal: AbortSignal },
+): Promise<{ readonly done: T } | 'handedBack'> {
+  const back = new AbortController()
+  const over = new AbortController()
+  const watching = watchForReturn(settleMs, { connected, clock }, back, AbortSignal.any([signal, over.signal]))
+  try {
+    return { done: await work(AbortSignal.any([signal, back.signal])) }
+  } catch (error) {
+    if (signal.aborted || !back.signal.aborted) throw error
+    return 'handedBack'
+  } finally {
+    over.abort()
+    await watching
+  }
+}
+
+/** Never rejects. */
+async function watchForReturn(
+  settleMs: number,
+  { connected, clock }: Pick<AloneParts, 'connected' | 'clock'>,
+  back: AbortController,
+  signal: AbortSignal,
+): Promise<void> {
+  let sinceMs: number | undefined
+  try {
+    for (;;) {
+      await clock.sleep(LOOK_MS, { signal })
+      const now = clock.monotonicMs()
+      if (!connected()) sinceMs = undefined
+      else sinceMs ??= now
+      if (sinceMs !== undefined && now - sinceMs >= settleMs) {
+        back.abort(new DOMException('there is a supernode again', 'AbortError'))
+        return
+      }
+    }
+  } catch {
+    // the signal's reason: the read is over
   }
 }
 

@@ -22,7 +22,8 @@ import { type Digest, digestOf } from '../../src/oci/digest.ts'
 import type { Store, StoredTask } from '../../src/store/store.ts'
 import { type Origin, originName } from '../../src/task/origin.ts'
 import { blobTask, pieceBytesFor, pieceCount, pieceRange, type Task, type TaskId } from '../../src/task/task.ts'
-import { unlessAlone } from './alone.ts'
+import type { Stray } from '../strays.ts'
+import { unlessAlone, untilBack } from './alone.ts'
 import { Blocks } from './blocks.ts'
 import { Download, type DownloadOptions } from './download.ts'
 import { fetchFromOrigin, readPieces } from './fallback.ts'
@@ -52,8 +53,8 @@ export interface EngineParts {
   readonly random: Random
   readonly log: Log
   readonly retryMs: (error: unknown, attempt: number, random: Random) => number | undefined
-  /** Bytes that this host read at an origin on its own, with why. */
-  readonly strayed: (task: TaskId, bytes: number, reason: string) => void
+  /** This host begins to read at an origin on its own, with why. */
+  readonly straying: (task: TaskId, reason: string) => Stray
   /** A blob is being fetched from here. */
   readonly opened?: (task: TaskId, origin: Origin) => void
 }
@@ -65,6 +66,9 @@ interface AskOptions {
 
 /** A slow peer's next piece may take about so long. */
 const MIN_ALONE_MS = 1_000
+
+/** A supernode that came back is trusted with a fetch once it has stayed for so long. */
+const SETTLE_MS = 1_000
 
 /** An origin that this host can't read any more: how long the supernode has to answer, and then to bring the next piece. */
 const SECOND_WAY_MS = 10_000
@@ -95,10 +99,9 @@ export class Engine implements ContentSource, AsyncDisposable {
     this.#leads = new LeadOpener(parts)
   }
 
-  /** Fetches under way, for `status` and dumps. */
+  /** Fetches under way, for `status` and dumps. Those that still wait for the supernode are none yet, and keep nobody waiting. */
   async running(): Promise<Running[]> {
-    const settled = await Promise.allSettled(this.#running.values())
-    return settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
+    return await began([...this.#running.values()].map((one) => Promise.race([one, undefined])))
   }
 
   async open(request: ContentRequest, { signal }: { signal: AbortSignal }): Promise<Content> {
@@ -167,7 +170,8 @@ export class Engine implements ContentSource, AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true
-    for (const running of await this.running()) running.abort(new DarnerError('CLOSED', 'the agent is stopping'))
+    for (const running of await began([...this.#running.values()]))
+      running.abort(new DarnerError('CLOSED', 'the agent is stopping'))
     await Promise.allSettled(this.#work)
   }
 
@@ -402,8 +406,9 @@ export class Engine implements ContentSource, AsyncDisposable {
     { first, tail }: { first: OriginRead; tail: Tail },
     signal: AbortSignal,
   ): Promise<Digest> {
-    const { origin: originPort, clock, random, log, retryMs, strayed } = this.#parts
+    const { origin: originPort, clock, random, log, retryMs, straying } = this.#parts
     const { stored } = running
+    using stray = straying(stored.task.id, 'first to ask, for all')
     const from = { origin: 0, supernode: 0, peers: 0 }
     running.use({
       from,
@@ -418,6 +423,7 @@ export class Engine implements ContentSource, AsyncDisposable {
           ...{ stored, originPort, clock, random, log, retryMs, tail },
           read: (bytes) => {
             from.origin += bytes
+            stray.read(bytes)
           },
           gained: (piece) => reports.gained(piece),
         },
@@ -427,7 +433,6 @@ export class Engine implements ContentSource, AsyncDisposable {
       return digest
     } finally {
       tail.close()
-      strayed(stored.task.id, from.origin, 'first to ask, for all')
     }
   }
 
@@ -494,23 +499,18 @@ export class Engine implements ContentSource, AsyncDisposable {
       const text = `${stored.task.id}: this host was told to leave ${originName(request.origin)} alone`
       throw new DarnerError('ORIGIN_FORBIDDEN', text)
     }
-    const { origin: originPort, clock, random, log, retryMs, strayed } = this.#parts
+    const { origin: originPort, clock, random, log, retryMs, straying } = this.#parts
     const credential = how.open ? undefined : request.credential
-    let bytes = 0
-    const read = (more: number) => {
-      bytes += more
-    }
-    try {
-      await readPieces(
-        { origin: request.origin, credential, attempts: this.#options.originAttempts },
-        { stored, originPort, clock, random, log, retryMs, read, gained: how.gained },
-        { first: undefined, signal },
-      )
-    } finally {
-      if (bytes > 0) strayed(stored.task.id, bytes, 'origin lease: the supernode could not read it')
-    }
+    using stray = straying(stored.task.id, 'origin lease: the supernode could not read it')
+    const read = (bytes: number) => stray.read(bytes)
+    await readPieces(
+      { origin: request.origin, credential, attempts: this.#options.originAttempts },
+      { stored, originPort, clock, random, log, retryMs, read, gained: how.gained },
+      { first: undefined, signal },
+    )
   }
 
+  /** Reads the origin for this host alone, as long as there is no supernode: then the swarm has the rest. */
   async #fromOrigin(
     running: Running,
     request: ContentRequest,
@@ -518,28 +518,75 @@ export class Engine implements ContentSource, AsyncDisposable {
     first: Awaited<ReturnType<OriginPort['read']>> | undefined,
     signal: AbortSignal,
   ): Promise<Digest> {
-    const { origin: originPort, clock, random, log, retryMs, strayed } = this.#parts
+    const { clock, scheduler, log } = this.#parts
+    const { stored } = running
+    const alone = (inner: AbortSignal, opened?: OriginRead) =>
+      this.#alone(running, request, { reason, first: opened }, inner)
+    // what was read without a digest is known to this host only
+    if (stored.task.digest === undefined) return await alone(signal, first)
+    const connected = () => scheduler.connected && !stored.have.full
+    const read = await untilBack(SETTLE_MS, { connected, clock }, (inner) => alone(inner, first), { signal })
+    if (read !== 'handedBack') return read.done
+    const { have } = stored
+    try {
+      await using followed = await scheduler.register({ ...without(request), have }, { signal })
+      if (followed.inline !== undefined) return await this.#inline(running, followed.inline, signal)
+      if (followed.task.pieceBytes === stored.task.pieceBytes) {
+        log.info({ taskId: stored.task.id, have: have.count }, 'there is a supernode again: the swarm has the rest')
+        return await this.#download(running, request, followed, this.#options.stallMs, signal)
+      }
+    } catch (error) {
+      // the disk, or the whole that is wrong, is nobody else's matter; what the supernode can't read, this host could
+      if (signal.aborted || stored.failure !== undefined || isDarnerError(error, 'DISK_FULL')) throw error
+      const { message } = asDarnerError(error, 'handing back')
+      log.warn({ taskId: stored.task.id, error: message }, 'the swarm has no way to it: back to the origin')
+    }
+    return await alone(signal)
+  }
+
+  async #alone(
+    running: Running,
+    request: ContentRequest,
+    { reason, first }: { reason: DarnerError; first: OriginRead | undefined },
+    signal: AbortSignal,
+  ): Promise<Digest> {
+    const { origin: originPort, clock, random, log, retryMs, straying } = this.#parts
+    const { stored } = running
     const from = { origin: 0, supernode: 0, peers: 0 }
     running.use({
       from,
       demand: inOrder,
       describe: () => `from the origin: ${reason.message}`,
     })
-    try {
-      const read = (bytes: number) => {
-        from.origin += bytes
-      }
-      return await this.#straights.add(() =>
-        fetchFromOrigin(
-          { origin: request.origin, credential: request.credential, attempts: this.#options.originAttempts },
-          { stored: running.stored, originPort, clock, random, log, retryMs, read },
-          { first, signal },
-        ),
+    using stray = straying(stored.task.id, `${reason.code}: ${reason.message}`)
+    const read = (bytes: number) => {
+      from.origin += bytes
+      stray.read(bytes)
+    }
+    let begun = false
+    const reading = this.#straights.add(() => {
+      // its turn may come when nobody waits for it any more
+      signal.throwIfAborted()
+      begun = true
+      return fetchFromOrigin(
+        { origin: request.origin, credential: request.credential, attempts: this.#options.originAttempts },
+        { stored, originPort, clock, random, log, retryMs, read },
+        { first, signal },
       )
+    })
+    reading.catch(() => {})
+    try {
+      return await abortable(reading, signal)
     } finally {
-      strayed(running.stored.task.id, from.origin, `${reason.code}: ${reason.message}`)
+      if (begun) await reading.catch(() => {})
     }
   }
+}
+
+/** Those of them that are there. */
+async function began(all: readonly Promise<Running | undefined>[]): Promise<Running[]> {
+  const settled = await Promise.allSettled(all)
+  return settled.flatMap((one) => (one.status === 'fulfilled' && one.value !== undefined ? [one.value] : []))
 }
 
 /** Bytes that come in order whatever readers wait for. */

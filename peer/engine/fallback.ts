@@ -6,6 +6,7 @@ import { pipe } from 'it-pipe'
 import type { Clock, Random } from '../../src/base/clock.ts'
 import { DarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
+import { untilAborted } from '../../src/base/signals.ts'
 import type { OriginPort, OriginRead, Version } from '../../src/contracts/origin.ts'
 import type { Digest } from '../../src/oci/digest.ts'
 import { tellsApart } from '../../src/oci/validator.ts'
@@ -72,10 +73,11 @@ export async function readPieces(
     const at = pieceRange(task, gap).from
     try {
       const ifMatch = version === undefined ? {} : { ifMatch: version }
-      const read =
+      await using read =
         first ?? (await parts.originPort.read(target, { from: at, credential: options.credential, ...ifMatch, signal }))
       checkRead(read, task, at, options.origin)
-      await pipe(read.stream, counted(parts.read), cut(task, { first: gap, skip: at - read.from }), async (pieces) => {
+      const stream = untilAborted(read.stream, signal)
+      await pipe(stream, counted(parts.read), cut(task, { first: gap, skip: at - read.from }), async (pieces) => {
         for await (const { number, body } of pieces) {
           if (stored.have.has(number)) continue
           await stored.append(number, body)

@@ -35,7 +35,7 @@ async function until<T>(look: () => Promise<T | undefined>): Promise<T> {
 }
 
 describe('daemons as processes', function () {
-  this.timeout(60_000)
+  this.timeout(120_000)
 
   it('brings a 300 MiB blob to four agents at once, each below 250 MiB of memory, with one GET at the origin', async () => {
     await using dir = await aDir()
@@ -97,6 +97,40 @@ describe('daemons as processes', function () {
     const summary = JSON.parse(result.stdout) as { pieces: number }
     assert.ok(Math.abs(summary.pieces - (pieces - half)) <= 1, `fetched ${summary.pieces} of ${pieces}, had ${half}`)
     assert.equal(origin.requests.filter((request) => request.method === 'GET').length, 1)
+  })
+
+  it('has on record what a host read without a supernode, though it was killed with -9 in the middle of it', async () => {
+    await using dir = await aDir()
+    await using origin = await anOrigin()
+    const body = randomBody(4, 24 * MIB)
+    const digest = digestOf(body)
+    const never = Promise.withResolvers<void>()
+    origin.at('/blob', { body, pauseAfter: 12 * MIB, until: never.promise })
+    await using first = await aSupernodeProcess(dir.path)
+    const { port = '' } = /\/tcp\/(?<port>\d+)/.exec(first.line)?.groups ?? {}
+    await using agent = await anAgentProcess(dir.path, 'a', first.line)
+    await first.kill('SIGKILL')
+    const flags = ['--digest', digest, '--json', '--socket', agent.socket]
+    const cut = runDarner(['get', `${origin.url}/blob`, '-o', join(dir.path, 'cut'), ...flags])
+    const half = Math.floor((12 * MIB) / pieceBytesFor(body.byteLength))
+    await until(async () => {
+      const { tasks } = await new AgentClient({ socket: agent.socket }).json<Status>('GET', '/v1/peer', {
+        signal: AbortSignal.timeout(5_000),
+      })
+      return tasks.some((task) => task.have >= half) ? true : undefined
+    })
+    await agent.kill('SIGKILL')
+    await cut
+    await using second = await aSupernodeProcess(dir.path, ['--open', '--p2p-listen', `127.0.0.1:${port}`])
+    await using again = await anAgentProcess(dir.path, 'a', second.line)
+    const row = await until(async () => {
+      const why = await runDarner(['why', digest, '--json', '--socket', again.socket])
+      const { reads } = JSON.parse(why.stdout) as { reads: { bytes: number; reason: string }[] }
+      return reads[0]
+    })
+    assert.match(row.reason, /SUPERNODE_UNREACHABLE/)
+    assert.ok(row.bytes > 0 && row.bytes <= 12 * MIB, `${row.bytes} bytes are on record`)
+    never.resolve()
   })
 
   it('refuses a piece that another agent serves wrongly, gets it elsewhere, and says so', async () => {

@@ -91,6 +91,26 @@ describe('a restart of the supernode', function () {
     assert.equal(gets(origin).length, 2)
   })
 
+  it('takes over again what a host had begun to read at the origin on its own', async () => {
+    await using origin = await anOrigin()
+    await using swarm = await aSwarm({ peers: 1 })
+    const body = randomBody(6, 24 * MIB)
+    const digest = digestOf(body)
+    const never = Promise.withResolvers<void>()
+    origin.at('/blob', [{ body, pauseAfter: 8 * MIB, until: never.promise }, { body }])
+    const [agent] = swarm.agents
+    assert.ok(agent)
+    await swarm.stopSupernode()
+    const going = fetch(agent, `${origin.url}/blob`, digest)
+    await until(30_000, async () => (await haveOf(agent)) >= (8 * MIB) / pieceBytesFor(body.byteLength))
+    await swarm.startSupernode()
+    const summary = await going
+    never.resolve()
+    assert.equal(summary.digest, digest)
+    assert.ok(summary.from.origin <= 9 * MIB && summary.from.supernode >= 15 * MIB, JSON.stringify(summary.from))
+    assert.equal(gets(origin).length, 2)
+  })
+
   it('is told afterwards who read an origin while it was away, and why', async () => {
     await using origin = await anOrigin()
     await using swarm = await aSwarm({ peers: 1 })

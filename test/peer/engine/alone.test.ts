@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
-import { unlessAlone } from '../../../peer/engine/alone.ts'
+import { unlessAlone, untilBack } from '../../../peer/engine/alone.ts'
 import { ManualClock } from '../../../src/base/clock.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
 
@@ -52,5 +52,41 @@ describe('unlessAlone', () => {
       signal: new AbortController().signal,
     })
     await assert.rejects(failing, /broken/)
+  })
+})
+
+describe('untilBack', () => {
+  it('hands a read back once there has been a supernode for so long', async () => {
+    const clock = new ManualClock()
+    let connected = false
+    const { signal } = new AbortController()
+    let over: string | undefined
+    const running = untilBack(1_000, { connected: () => connected, clock }, aborted, { signal }).then((how) => {
+      over = how as string
+    })
+    await pass(clock, 5_000)
+    connected = true
+    await pass(clock, 800)
+    connected = false
+    await pass(clock, 800)
+    connected = true
+    await pass(clock, 800)
+    assert.equal(over, undefined, 'a supernode that came and went is no way back')
+    await pass(clock, 500)
+    await running
+    assert.equal(over, 'handedBack')
+  })
+
+  it('leaves what is done, what fails by itself, and what nobody wants any more, as they are', async () => {
+    const clock = new ManualClock()
+    const parts = { connected: () => false, clock }
+    const own = new AbortController()
+    const { signal } = own
+    assert.deepEqual(await untilBack(1_000, parts, async () => 'whole', { signal }), { done: 'whole' })
+    const broken = untilBack(1_000, parts, () => Promise.reject(new Error('origin broke')), { signal })
+    await assert.rejects(broken, /origin broke/)
+    const left = untilBack(1_000, parts, aborted, { signal })
+    own.abort(new Error('nobody reads'))
+    await assert.rejects(left, /nobody reads/)
   })
 })
