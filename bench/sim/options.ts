@@ -30,8 +30,6 @@ export interface SimOptions {
   seed: number
   /** Coalescing of announcements, period of the plan's tick, time to open a channel. */
   announceMs: number
-  /** What children tell their parents that they gained waits so long for other frames to leave with. */
-  tellMs: number
   tickMs: number
   openMs: number
   plan: { perParent?: number; maxNamed?: number }
@@ -67,7 +65,7 @@ export function parseSimArgs(args: string[]): SimOptions {
     'start',
     'hash',
   ] as const
-  const more = ['tell', 'zones', 'racks', 'churn', 'slow', 'cut', 'seed', 'announce', 'per-parent', 'named'] as const
+  const more = ['zones', 'racks', 'churn', 'slow', 'cut', 'seed', 'announce', 'per-parent', 'named'] as const
   const last = ['join-degree', 'degree', 'seed-degree', 'zone-share', 'slots', 'open'] as const
   const options = Object.fromEntries([...names, ...more, ...last].map((name) => [name, text]))
   const { values } = parseArgs({ args, options: { ...options, trace: { type: 'string' } } })
@@ -103,7 +101,6 @@ export function parseSimArgs(args: string[]): SimOptions {
     cutToMs: cut[1] ?? 0,
     seed: number('seed', 1),
     announceMs: number('announce', 50),
-    tellMs: number('tell', 20),
     tickMs: 100,
     openMs: number('open', 3),
     plan: defined({

@@ -43,6 +43,10 @@ const ANSWERED = 19
 const HERE = 0
 const COMING = 1
 const LOST = 2
+/** That it is coming, told to those who can't give it yet. */
+const LATE = 3
+/** No host's number. */
+const NOBODY = -1
 
 /** The supernode and its seed. */
 const SEED = 0
@@ -477,11 +481,16 @@ export class Swarm {
   /** Tells the parents that a piece is coming, isn't after all, or is here. */
   #tell(child: Host, what: number, piece: number): void {
     const { zones, zoneLatencyMs } = this.#options
-    const waitMs = what === HERE ? this.#options.tellMs : 0
+    const waitMs = what === HERE ? (child.plan?.hereMs ?? 0) : 0
     const code = piece * 4 + what
-    this.#queue.push(this.#nowMs + waitMs + this.#latency(child, child), TOLD, child.index, code, 0)
-    if (zones > 1)
-      this.#queue.push(this.#nowMs + zoneLatencyMs + waitMs + this.#latency(child, child), TOLD, child.index, code, 1)
+    const wayMs = this.#latency(child, child)
+    for (let far = 0; far < Math.min(2, zones); far++)
+      this.#queue.push(this.#nowMs + waitMs + wayMs + far * zoneLatencyMs, TOLD, child.index, code, far)
+    // parents that can't give it yet hear a little later that it is coming
+    const laterMs = what === COMING ? child.plan?.comingMs(NOBODY, piece) : undefined
+    if (laterMs === undefined || laterMs === 0) return
+    for (let far = 0; far < Math.min(2, zones); far++)
+      this.#queue.push(this.#nowMs + laterMs + wayMs + far * zoneLatencyMs, TOLD, child.index, piece * 4 + LATE, far)
   }
 
   /** What a child told reaches its parents in its own zone, or those in others. */
@@ -490,8 +499,11 @@ export class Swarm {
     const piece = code >> 2
     for (const { parent, seat } of child.seats) {
       if ((parent.zone !== child.zone) !== far) continue
-      if (what === COMING) parent.handout.coming(seat, piece)
-      else {
+      if (what === COMING) {
+        if (child.plan?.comingMs(parent.index, piece) === 0) parent.handout.coming(seat, piece)
+      } else if (what === LATE) {
+        if (child.have.has(piece) || child.plan?.isUnderWay(piece)) parent.handout.coming(seat, piece)
+      } else {
         if (what === LOST) parent.handout.lost(seat, piece)
         else parent.handout.holds(seat, piece)
         this.#pump(parent)

@@ -329,7 +329,8 @@ export class Download {
         return
       }
       case 'coming':
-        for (const { channel } of this.#parents.values()) channel?.coming(action.piece)
+        for (const { channel, parent } of this.#parents.values())
+          channel?.coming(action.piece, { waitMs: this.#plan.comingMs(parent.peer, action.piece) })
         return
       case 'lost':
         for (const { channel } of this.#parents.values()) channel?.lost(action.piece)
@@ -442,8 +443,9 @@ export class Download {
   /** Parents hear what we hold, so that they give us something else. */
   #tell(): void {
     if (this.#untold.length === 0) return
+    const waitMs = this.#plan.hereMs
     for (const [from, count] of this.#untold.splice(0)) {
-      for (const { channel } of this.#parents.values()) channel?.tell(from, count)
+      for (const { channel } of this.#parents.values()) channel?.tell(from, count, { waitMs })
     }
   }
 }

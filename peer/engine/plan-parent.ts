@@ -14,6 +14,8 @@ export interface Ask {
 export interface PlanParent<P> {
   readonly id: P
   readonly has: Words
+  /** It tells what it has; a seed doesn't, and may have anything. */
+  readonly announces: boolean
   /** Pieces it sent wrongly: never asked of it again. Made on first need. */
   banned: Set<number> | undefined
   readonly asks: Ask[]
@@ -28,10 +30,11 @@ export interface PlanParent<P> {
   drained: boolean
 }
 
-export function newParent<P>(id: P, pieces: number): PlanParent<P> {
+export function newParent<P>(id: P, pieces: number, announces: boolean): PlanParent<P> {
   return {
     id,
     has: wordsFor(pieces),
+    announces,
     banned: undefined,
     asks: [],
     pieceMs: 0,

@@ -48,6 +48,12 @@ const NAMED_PER_PARENT = 2
 /** Parents that say so often that they lack what they announced are replaced. */
 const ABSENT_STRIKES = 8
 const MAX_DEMANDS = 64
+/** How long parents may wait for a child's words, in parts of the usual time of an answer, and in bounds. */
+const WORD_PART = 0.25
+const LEAST_HERE_MS = 20
+const MAX_HERE_MS = 50
+/** Where a quarter of the usual time is less than this, what is coming is told to all at once: they would offer it first. */
+const LATE_COMING_MS = 20
 
 /** Why a question failed, as the plan cares. */
 export type FailReason = 'corrupt' | 'short' | 'absent' | 'refused' | 'unreachable' | 'stalled' | 'cancelled'
@@ -55,7 +61,7 @@ export type FailReason = 'corrupt' | 'short' | 'absent' | 'refused' | 'unreachab
 export type Action<P> =
   | { readonly kind: 'ask'; readonly parent: P; readonly piece: number }
   | { readonly kind: 'askAny'; readonly parent: P }
-  /** Tell all parents that a piece is on its way to us, or isn't after all. */
+  /** Tell all parents that a piece is on its way to us, within {@link Plan.comingMs}, or isn't after all. */
   | { readonly kind: 'coming'; readonly piece: number }
   | { readonly kind: 'lost'; readonly piece: number }
   /** Abort this question; it counts as over, no event need follow. */
@@ -116,9 +122,29 @@ export class Plan<P> {
     return this.#askedOf.size + this.#anyInFlight
   }
 
+  /** How long parents may wait to hear that a piece is here; shorter where pieces come fast. */
+  get hereMs(): number {
+    return Math.min(MAX_HERE_MS, Math.max(LEAST_HERE_MS, this.#usualMs * WORD_PART))
+  }
+
+  /**
+   * How long this parent may wait to hear that a piece is on its way to us. One that has it, or a seed, may offer it at any moment and hears
+   * at once; another has to get it first, which takes as long as a piece does.
+   */
+  comingMs(id: P, piece: number): number {
+    const parent = this.#parents.get(id)
+    if (parent && (!parent.announces || hasBit(parent.has, piece))) return 0
+    return this.#usualMs * WORD_PART < LATE_COMING_MS ? 0 : LATE_COMING_MS
+  }
+
   /** Pieces on their way: a parent hears of them when its channel opens. */
   get underWay(): Iterable<number> {
     return this.#askedOf.keys()
+  }
+
+  /** Whether it is one of {@link underWay}. */
+  isUnderWay(piece: number): boolean {
+    return this.#askedOf.has(piece)
   }
 
   /** Pieces that came although they were here already. */
@@ -138,7 +164,7 @@ export class Plan<P> {
   /** A channel is open to a parent. A seed announces nothing. Joining twice is a fresh start. */
   parentJoined(id: P, haves: ReadonlyBitmap | undefined): void {
     this.parentLeft(id)
-    const parent = newParent(id, this.#options.pieces)
+    const parent = newParent(id, this.#options.pieces, haves !== undefined)
     this.#parents.set(id, parent)
     this.#order.push(parent)
     if (haves) setFrom(parent.has, haves)

@@ -7,6 +7,8 @@ export interface ByteStream {
   readonly remote: PeerId
   /** Bytes that have arrived so far, read or not. */
   readonly bytesRead: number
+  /** Fills `into` from what has arrived already; false, and nothing taken, when that isn't enough. */
+  fill(into: Uint8Array): boolean
   /** Fills `into`. Rejects with PEER_UNREACHABLE when the stream ends first, or with what aborted it. */
   readExactly(into: Uint8Array): Promise<void>
   /** Resolves once the bytes are with the kernel (or the muxer) and the buffer may be used again. One call at a time. */

@@ -18,6 +18,7 @@ import {
   OPEN_METERED,
   PIECE_LAST,
   type Refusal,
+  type Run,
   refusalOf,
   TELL_COMING,
   TELL_LOST,
@@ -64,6 +65,8 @@ export class FetchSide implements LinkHandler, ChannelHost {
   /** Channels that we closed and the parent has not yet confirmed. */
   readonly #closing = new Map<number, LaneChannel>()
   readonly #opening = new Map<number, PromiseWithResolvers<void>>()
+  /** Channels with something to tell that waits for company. */
+  readonly #telling = new Set<LaneChannel>()
   readonly #unsubscribe: () => void
   #lastNumber = 0
   #lastRequest = 0
@@ -185,18 +188,27 @@ export class FetchSide implements LinkHandler, ChannelHost {
     this.#link.send(FRAME.RENEW, { channel: channel.number }, pass)
   }
 
-  hint(channel: LaneChannel, piece: number, coming: boolean): void {
-    const fields = { channel: channel.number, flags: coming ? TELL_COMING : TELL_LOST }
-    this.#link.send(FRAME.TELL, fields, encodeRuns([[piece, 1]]))
+  later(channel: LaneChannel, waitMs: number): void {
+    this.#telling.add(channel)
+    this.#link.later(waitMs)
   }
 
-  tell(channel: LaneChannel, from: number, count: number): void {
-    this.#link.send(FRAME.TELL, { channel: channel.number }, encodeRuns([[from, count]]))
+  onNews(): void {
+    for (const channel of this.#telling) {
+      const { lost, coming, here } = channel.tells.take()
+      if (channel.signal.aborted) continue
+      this.#tell(channel, TELL_LOST, lost)
+      this.#tell(channel, TELL_COMING, coming)
+      this.#tell(channel, 0, here)
+    }
+    this.#telling.clear()
   }
 
-  async onFrame(header: FrameHeader): Promise<void> {
-    if (header.type === FRAME.PIECE) return this.#piece(header)
-    const payload = await this.#link.payload(header)
+  #tell(channel: LaneChannel, flags: number, batches: readonly Run[][]): void {
+    for (const runs of batches) this.#link.send(FRAME.TELL, { channel: channel.number, flags }, encodeRuns(runs))
+  }
+
+  onFrame(header: FrameHeader, payload: Buffer): void {
     const channel = this.#channels.get(header.channel) ?? this.#closing.get(header.channel)
     if (channel === undefined)
       throw new DarnerError(
@@ -276,7 +288,7 @@ export class FetchSide implements LinkHandler, ChannelHost {
     this.meter(channel)
   }
 
-  async #piece(header: FrameHeader): Promise<void> {
+  async onBody(header: FrameHeader): Promise<void> {
     const channel = this.#channels.get(header.channel) ?? this.#closing.get(header.channel)
     const wanted = channel?.wanted.get(header.request)
     if (channel === undefined || wanted === undefined) {

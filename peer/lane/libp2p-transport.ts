@@ -68,6 +68,11 @@ class Libp2pByteStream implements ByteStream {
     return this.#read
   }
 
+  /** What has arrived is the muxer's until it is asked for. */
+  fill(): boolean {
+    return false
+  }
+
   async readExactly(into: Uint8Array): Promise<void> {
     for (let at = 0; at < into.byteLength; at += SLICE_BYTES) {
       const slice = into.subarray(at, at + SLICE_BYTES)

@@ -38,8 +38,6 @@ export interface LinkOptions {
   readonly stallMs: number
   /** How long an unused link is kept. */
   readonly idleMs: number
-  /** How long news (HAVE, TELL) may wait for other frames to leave with: each write costs both sides more than its bytes. */
-  readonly newsMs: number
   /** Small frames that may wait to be sent. */
   readonly maxQueuedBytes: number
   /** Frames in one tick; more is a flood. */
@@ -53,15 +51,18 @@ export const LINK_DEFAULTS: LinkOptions = {
   frameMs: 10_000,
   stallMs: 30_000,
   idleMs: 60_000,
-  newsMs: 20,
   maxQueuedBytes: 1024 * 1024,
   maxFramesPerTick: 20_000,
 }
 
 /** The half that differs. */
 export interface LinkHandler {
-  /** Handles one frame and reads its payload, all of it. What it throws ends the link. */
-  onFrame(header: FrameHeader): Promise<void> | void
+  /** Handles one frame. `payload` is its own. What it throws ends the link. */
+  onFrame(header: FrameHeader, payload: Buffer): Promise<void> | void
+  /** Handles a frame of bulk bytes and reads them by {@link LaneLink.body}, all of them; without it they come by `onFrame`. */
+  onBody?(header: FrameHeader): Promise<void>
+  /** Frames are about to leave, or the time given to {@link LaneLink.later} is over: what waits to be told goes with them. */
+  onNews?(): void
   /** Whether the other side is expected to be there. */
   busy(): boolean
   onTick?(nowMs: number): void
@@ -74,9 +75,12 @@ export interface LinkParts {
 }
 
 const FAREWELL_MS = 1000
+const NO_PAYLOAD = Buffer.alloc(0)
 
 interface Bulk {
+  /** `room` bytes for small frames, then the frame. */
   readonly bytes: Uint8Array
+  readonly room: number
   readonly resolve: () => void
   readonly reject: (error: Error) => void
 }
@@ -94,8 +98,8 @@ export class LaneLink {
 
   #small: Uint8Array[] = []
   #smallBytes = 0
-  /** Whether what is small leaves at once; news alone waits. */
-  #urgent = false
+  /** Set while the handler has news that may wait for company: when they leave at the latest. */
+  #newsDueMs: number | undefined
   #newsTimer: NodeJS.Timeout | undefined
   #bulk: Bulk[] = []
   /** The bulk frame that is being written. */
@@ -141,7 +145,7 @@ export class LaneLink {
   /** Sends the preface and starts to read. */
   start(handler: LinkHandler): void {
     this.#handler = handler
-    this.#queue(preface(), true)
+    this.#queue(preface())
     this.#scope.run(() => this.#readAll())
     this.#scope.run((signal) => this.#lookAfter(signal))
   }
@@ -158,34 +162,49 @@ export class LaneLink {
   }
 
   /**
-   * Queues a small frame; they leave in the order in which they were queued. News may wait a little. A peer that lets more than
-   * `maxQueuedBytes` pile up loses the link.
+   * Queues a small frame; they leave in the order in which they were queued, with what else is queued in this turn. A peer that
+   * lets more than `maxQueuedBytes` pile up loses the link.
    */
   send(type: FrameType, fields: FrameFields, payload?: Uint8Array): void {
-    // what is coming must be known before others offer it; what is here was told as coming before
-    const news = type === FRAME.HAVE || (type === FRAME.TELL && (fields.flags ?? 0) === 0)
-    this.#queue(frame(type, fields, payload), !news)
+    this.#queue(frame(type, fields, payload))
+  }
+
+  /**
+   * The handler has news that may wait for other frames to leave with, for `waitMs` at most: each write costs both sides far more
+   * than its bytes. It is asked for them by `onNews`.
+   */
+  later(waitMs: number): void {
+    if (this.#failure !== undefined || this.#ending) return
+    const dueMs = this.#clock.monotonicMs() + waitMs
+    if (this.#newsDueMs !== undefined && this.#newsDueMs <= dueMs) return
+    this.#newsDueMs = dueMs
+    clearTimeout(this.#newsTimer)
+    if (waitMs > 0) this.#newsTimer = setTimeout(() => this.#kick(), waitMs)
+    else this.#kick()
   }
 
   /** Queues a small frame that must not overtake bulk bytes queued before it. */
   sendOrdered(type: FrameType, fields: FrameFields, payload?: Uint8Array): void {
     if (this.#bulk.length === 0) this.send(type, fields, payload)
-    else this.#bulk.push({ bytes: frame(type, fields, payload), resolve: () => undefined, reject: () => undefined })
+    else
+      this.#bulk.push({
+        bytes: frame(type, fields, payload),
+        room: 0,
+        resolve: () => undefined,
+        reject: () => undefined,
+      })
   }
 
-  /** Sends a whole frame of bulk bytes; resolves when `bytes` may be used again. Small frames go before it. */
-  sendBulk(bytes: Uint8Array): Promise<void> {
+  /**
+   * Sends a whole frame of bulk bytes, which begins after the first `room` of `bytes`; resolves when `bytes` may be used again.
+   * Small frames go before it, in the same write where they fit into the room.
+   */
+  sendBulk(bytes: Uint8Array, room = 0): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure)
     return new Promise((resolve, reject) => {
-      this.#bulk.push({ bytes, resolve, reject })
+      this.#bulk.push({ bytes, room, resolve, reject })
       this.#kick()
     })
-  }
-
-  async payload(header: FrameHeader): Promise<Buffer> {
-    const bytes = Buffer.allocUnsafe(header.bytes)
-    if (header.bytes > 0) await this.#stream.readExactly(bytes)
-    return bytes
   }
 
   /** Reads body bytes, for which time is judged by silence alone. */
@@ -244,7 +263,7 @@ export class LaneLink {
     void this.#scope.close(error)
   }
 
-  #queue(bytes: Uint8Array, urgent: boolean): void {
+  #queue(bytes: Uint8Array): void {
     if (this.#failure !== undefined || this.#ending) return
     this.#small.push(bytes)
     this.#smallBytes += bytes.byteLength
@@ -257,18 +276,6 @@ export class LaneLink {
       )
       return
     }
-    if (urgent) {
-      this.#urgent = true
-      this.#kick()
-    } else {
-      this.#newsTimer ??= setTimeout(() => this.#newsDue(), this.#options.newsMs)
-    }
-  }
-
-  #newsDue(): void {
-    this.#newsTimer = undefined
-    if (this.#small.length === 0 || this.#failure !== undefined) return
-    this.#urgent = true
     this.#kick()
   }
 
@@ -282,19 +289,14 @@ export class LaneLink {
     // what is queued in this turn leaves in one write
     await undefined
     while (this.#failure === undefined && !this.#ending) {
-      const bulk = this.#urgent ? undefined : this.#bulk.shift()
-      if (bulk === undefined && !this.#urgent) break
-      const small = this.#small
-      if (bulk === undefined) {
-        this.#small = []
-        this.#smallBytes = 0
-      }
-      // news goes behind bulk bytes at no cost; before them it would be a packet of its own
-      this.#urgent = bulk !== undefined && small.length > 0
+      this.#collectNews()
+      const next = this.#next()
+      if (next === undefined) break
+      const { bytes, bulk } = next
       this.#writing = bulk
       this.#writeSinceMs = this.#clock.monotonicMs()
       try {
-        await this.#stream.write(bulk?.bytes ?? (small.length === 1 && small[0] ? small[0] : Buffer.concat(small)))
+        await this.#stream.write(bytes)
         bulk?.resolve()
       } catch (error) {
         const known = this.#known(error)
@@ -308,6 +310,41 @@ export class LaneLink {
     if (this.#ending) await this.#sayLast()
   }
 
+  #collectNews(): void {
+    if (this.#newsDueMs === undefined) return
+    this.#newsDueMs = undefined
+    clearTimeout(this.#newsTimer)
+    // before what else waits: an answer to an offer says less than what was known when it was given
+    const others = this.#small
+    this.#small = []
+    this.#handler?.onNews?.()
+    this.#small.push(...others)
+  }
+
+  /** What is written next: small frames, alone or in the room before bulk bytes. */
+  #next(): { bytes: Uint8Array; bulk: Bulk | undefined } | undefined {
+    const small = this.#small
+    const [bulk] = this.#bulk
+    if (small.length === 0) {
+      if (bulk === undefined) return undefined
+      this.#bulk.shift()
+      return { bytes: bulk.room === 0 ? bulk.bytes : bulk.bytes.subarray(bulk.room), bulk }
+    }
+    const bytes = this.#smallBytes
+    this.#small = []
+    this.#smallBytes = 0
+    if (bulk === undefined || bytes > bulk.room)
+      return { bytes: small.length === 1 && small[0] ? small[0] : Buffer.concat(small), bulk: undefined }
+    this.#bulk.shift()
+    let at = bulk.room - bytes
+    const whole = bulk.bytes.subarray(at)
+    for (const one of small) {
+      bulk.bytes.set(one, at)
+      at += one.byteLength
+    }
+    return { bytes: whole, bulk }
+  }
+
   async #readAll(): Promise<void> {
     const header = Buffer.alloc(HEADER_BYTES)
     try {
@@ -316,19 +353,29 @@ export class LaneLink {
       checkPreface(first)
       this.#boundary(PREFACE_BYTES)
       for (;;) {
-        await this.#stream.readExactly(header)
+        // frames that came together are handled together: a promise for each would cost more than the frame
+        if (!this.#stream.fill(header)) await this.#stream.readExactly(header)
         if (this.#failure !== undefined) return
         const read = readHeader(header)
         this.#frames++
-        if (read.type === FRAME.PING) this.send(FRAME.PONG, {})
-        else if (read.type === FRAME.BYE)
-          this.fail(this.#goodbye(refusalOf(read.number), decodeText(await this.payload(read))))
-        else if (read.type !== FRAME.PONG) await this.#handler?.onFrame(read)
+        if (read.type === FRAME.PIECE && this.#handler?.onBody) await this.#handler.onBody(read)
+        else {
+          const payload = read.bytes === 0 ? NO_PAYLOAD : Buffer.allocUnsafe(read.bytes)
+          if (read.bytes > 0 && !this.#stream.fill(payload)) await this.#stream.readExactly(payload)
+          const handled = this.#handle(read, payload)
+          if (handled !== undefined) await handled
+        }
         this.#boundary(HEADER_BYTES + read.bytes)
       }
     } catch (error) {
       this.#ended(error)
     }
+  }
+
+  #handle(read: FrameHeader, payload: Buffer): Promise<void> | void {
+    if (read.type === FRAME.PING) this.send(FRAME.PONG, {})
+    else if (read.type === FRAME.BYE) this.fail(this.#goodbye(refusalOf(read.number), decodeText(payload)))
+    else if (read.type !== FRAME.PONG) return this.#handler?.onFrame(read, payload)
   }
 
   /** Work of this link failed: a violation is answered, anything else just ends it. */

@@ -7,6 +7,7 @@ import { Bitmap, type ReadonlyBitmap } from '../../src/task/bitmap.ts'
 import { pieceCount, pieceRange, type Task } from '../../src/task/task.ts'
 import type { Run } from '../../src/wire/lane.ts'
 import { staleAllowed } from './served-channel.ts'
+import { PendingTells } from './tells.ts'
 
 /** One piece under way to us. `piece` is unknown until a choosing parent names it. */
 export interface Wanted {
@@ -31,9 +32,9 @@ export interface ChannelHost {
   nextRequest(): number
   ask(wanted: Wanted): void
   cancel(wanted: Wanted): void
-  tell(channel: LaneChannel, from: number, count: number): void
   renew(channel: LaneChannel, pass: Uint8Array): void
-  hint(channel: LaneChannel, piece: number, coming: boolean): void
+  /** The channel has something to tell, within `waitMs`. */
+  later(channel: LaneChannel, waitMs: number): void
   release(body: Uint8Array): void
   close(channel: LaneChannel): void
   /** Looks again at how many bytes the parent may send on this channel. */
@@ -47,6 +48,7 @@ export class LaneChannel implements ParentChannel {
   readonly priority: Priority
   readonly pieces: number
   readonly wanted = new Map<number, Wanted>()
+  readonly tells = new PendingTells()
   readonly #host: ChannelHost
   readonly #maxRequests: number
   readonly #haves: Bitmap
@@ -187,17 +189,22 @@ export class LaneChannel implements ParentChannel {
     if (!this.signal.aborted) this.#host.renew(this, pass)
   }
 
-  tell(from: number, count: number): void {
+  tell(from: number, count: number, { waitMs }: { waitMs: number } = { waitMs: 0 }): void {
     if (this.signal.aborted) return
-    this.#host.tell(this, from, count)
+    this.tells.here(from, count)
+    this.#host.later(this, waitMs)
   }
 
-  coming(piece: number): void {
-    if (!this.signal.aborted) this.#host.hint(this, piece, true)
+  coming(piece: number, { waitMs }: { waitMs: number } = { waitMs: 0 }): void {
+    if (this.signal.aborted) return
+    this.tells.coming(piece)
+    this.#host.later(this, waitMs)
   }
 
   lost(piece: number): void {
-    if (!this.signal.aborted) this.#host.hint(this, piece, false)
+    if (this.signal.aborted) return
+    this.tells.lost(piece)
+    this.#host.later(this, 0)
   }
 
   /** The parent opened the task. Throws PROTOCOL_VIOLATION when its geometry or its bitmap isn't that of our task. */

@@ -1,14 +1,18 @@
-/** Buffers for segments on their way out, with room for the frame header in front: one write, no copy. */
+/** Buffers for segments on their way out, with room in front for the frame header and for small frames: one write, no copy. */
 import { HEADER_BYTES, MAX_SEGMENT_BYTES } from '../../src/wire/lane.ts'
 
 const MAX_KEPT = 32
+/** Small frames that may leave in the same write. */
+export const SMALL_FRAMES_BYTES = 512
+/** Where a segment's bytes begin in its buffer. */
+export const SEGMENT_AT = SMALL_FRAMES_BYTES + HEADER_BYTES
 
 export class SegmentPool {
   readonly #free: Buffer[] = []
 
-  /** A buffer of a header and the largest segment; its content is whatever was there before. */
+  /** A buffer of the room, a header and the largest segment; its content is whatever was there before. */
   get(): Buffer {
-    return this.#free.pop() ?? Buffer.allocUnsafeSlow(HEADER_BYTES + MAX_SEGMENT_BYTES)
+    return this.#free.pop() ?? Buffer.allocUnsafeSlow(SEGMENT_AT + MAX_SEGMENT_BYTES)
   }
 
   put(buffer: Buffer): void {

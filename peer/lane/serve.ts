@@ -13,7 +13,6 @@ import {
   encodeText,
   FRAME,
   type FrameHeader,
-  HEADER_BYTES,
   MAX_SEGMENT_BYTES,
   OPEN_BACKGROUND,
   OPEN_METERED,
@@ -24,7 +23,7 @@ import {
 } from '../../src/wire/lane.ts'
 import { type RateLimits, WIRE_FACTOR } from '../limits/limits.ts'
 import type { LaneLink, LinkHandler } from './link.ts'
-import type { SegmentPool } from './segments.ts'
+import { SEGMENT_AT, type SegmentPool, SMALL_FRAMES_BYTES } from './segments.ts'
 import { ServedChannel, type ServedRequest } from './served-channel.ts'
 import type { Slot, UploadSlots } from './slots.ts'
 
@@ -34,7 +33,7 @@ export interface ServeOptions {
   readonly maxOpening: number
   /** Unanswered requests of one channel. */
   readonly maxRequests: number
-  /** News of pieces is gathered for this long, or until there are `newsPieces` of them. */
+  /** News of pieces wait for this long for company, or until there are `newsPieces` of them. */
   readonly newsMs: number
   readonly newsPieces: number
 }
@@ -67,7 +66,6 @@ export class ServeSide implements LinkHandler {
   /** Channels that we ended and the child has not yet closed. */
   readonly #ended = new Set<number>()
   readonly #news = new Set<ServedChannel>()
-  #newsTimer = false
 
   constructor(options: ServeOptions, parts: ServeParts) {
     this.#options = options
@@ -95,12 +93,12 @@ export class ServeSide implements LinkHandler {
     for (const channel of [...this.#channels.values()]) if (this.#mayRead(channel)) channel.tick()
   }
 
-  async onFrame(header: FrameHeader): Promise<void> {
+  onFrame(header: FrameHeader, payload: Buffer): Promise<void> | void {
     if (header.type === FRAME.OPEN) {
-      this.#open(header, await this.#link.payload(header))
-      return
+      this.#open(header, payload)
+      // many may come together: those that open at once don't count as being opened when the next is looked at
+      return new Promise((resolve) => setImmediate(resolve))
     }
-    const payload = await this.#link.payload(header)
     if (header.type === FRAME.CLOSE) {
       this.#closeChannel(header.channel)
       return
@@ -233,23 +231,15 @@ export class ServeSide implements LinkHandler {
   }
 
   #gather(channel: ServedChannel): void {
+    const { newsMs, newsPieces } = this.#options
     this.#news.add(channel)
-    if (channel.news.pieces >= this.#options.newsPieces) {
-      this.#tellNews(channel)
-      return
-    }
-    if (this.#newsTimer) return
-    this.#newsTimer = true
-    this.#link.run(async (signal) => {
-      await this.#parts.clock.sleep(this.#options.newsMs, { signal })
-      this.#newsTimer = false
-      for (const waiting of [...this.#news]) this.#tellNews(waiting)
-    })
+    this.#link.later(channel.news.pieces >= newsPieces ? 0 : newsMs)
   }
 
-  #tellNews(channel: ServedChannel): void {
-    this.#news.delete(channel)
-    for (const runs of channel.news.take()) this.#link.send(FRAME.HAVE, { channel: channel.number }, encodeRuns(runs))
+  onNews(): void {
+    for (const channel of this.#news)
+      for (const runs of channel.news.take()) this.#link.send(FRAME.HAVE, { channel: channel.number }, encodeRuns(runs))
+    this.#news.clear()
   }
 
   #admitRequest(channel: ServedChannel, id: number): void {
@@ -437,14 +427,14 @@ export class ServeSide implements LinkHandler {
         slot.park(false)
       }
       const buffer = pool.get()
-      await channel.shelf.read(request.piece, request.offset, buffer.subarray(HEADER_BYTES, HEADER_BYTES + bytes), {
+      await channel.shelf.read(request.piece, request.offset, buffer.subarray(SEGMENT_AT, SEGMENT_AT + bytes), {
         signal: channel.signal,
       })
       await written
       channel.signal.throwIfAborted()
       const last = request.offset + bytes === to - from
       putHeader(
-        buffer,
+        buffer.subarray(SMALL_FRAMES_BYTES),
         FRAME.PIECE,
         { flags: last ? PIECE_LAST : 0, channel: channel.number, request: request.id, number: request.piece },
         bytes,
@@ -452,7 +442,7 @@ export class ServeSide implements LinkHandler {
       request.offset += bytes
       channel.sentBytes += bytes
       slot.moved(bytes)
-      written = this.#link.sendBulk(buffer.subarray(0, HEADER_BYTES + bytes)).then(() => {
+      written = this.#link.sendBulk(buffer.subarray(0, SEGMENT_AT + bytes), SMALL_FRAMES_BYTES).then(() => {
         pool.put(buffer)
         if (last) channel.settle(request, to - from)
       })

@@ -74,7 +74,26 @@ export class TlsStream implements ByteStream {
     return false
   }
 
+  fill(into: Uint8Array): boolean {
+    if (this.#heldBytes < into.byteLength) return false
+    this.#take(into)
+    return true
+  }
+
   readExactly(into: Uint8Array): Promise<void> {
+    const filled = this.#take(into)
+    if (filled === into.byteLength) return Promise.resolve()
+    if (this.#failure !== undefined) return Promise.reject(this.#failure)
+    return new Promise((resolve, reject) => {
+      this.#reading = { into, filled, resolve, reject }
+      if (!this.#paused) return
+      this.#paused = false
+      this.#socket.resume()
+    })
+  }
+
+  /** Moves what is held into `into`; how many bytes that were. */
+  #take(into: Uint8Array): number {
     let filled = 0
     while (filled < into.byteLength) {
       const head = this.#held[0]
@@ -86,14 +105,7 @@ export class TlsStream implements ByteStream {
       if (taken === head.byteLength) this.#held.shift()
       else this.#held[0] = head.subarray(taken)
     }
-    if (filled === into.byteLength) return Promise.resolve()
-    if (this.#failure !== undefined) return Promise.reject(this.#failure)
-    return new Promise((resolve, reject) => {
-      this.#reading = { into, filled, resolve, reject }
-      if (!this.#paused) return
-      this.#paused = false
-      this.#socket.resume()
-    })
+    return filled
   }
 
   write(bytes: Uint8Array): Promise<void> {

@@ -66,11 +66,11 @@ export interface ParentChannel extends AsyncDisposable {
   release?(body: Uint8Array): void
   /** Shows the parent a newer pass than the channel was opened with: without one it ends when that does. */
   renew(pass: Uint8Array): void
-  /** Tells the parent what we hold now. */
-  tell(from: number, count: number): void
-  /** Tells the parent at once that a piece is on its way to us, from it or another, so that it gives us something else. */
-  coming(piece: number): void
-  /** Tells the parent that a piece isn't coming after all. */
+  /** Tells the parent what we hold now: with what else leaves within `waitMs`, at once without it. */
+  tell(from: number, count: number, options?: { waitMs: number }): void
+  /** Tells the parent that a piece is on its way to us, from it or another, so that it gives us something else; within `waitMs`. */
+  coming(piece: number, options?: { waitMs: number }): void
+  /** Tells the parent at once that a piece isn't coming after all. */
   lost(piece: number): void
   /** Resolves, with the reason, when the channel ended for any cause. */
   readonly closed: Promise<Error>

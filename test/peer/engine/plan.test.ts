@@ -84,6 +84,21 @@ describe('Plan', () => {
     assert.deepEqual(tells(plan.decide(3)), ['coming 5'])
   })
 
+  it('lets only parents that lack a piece wait to hear that it is coming, and only where pieces take long', () => {
+    const plan = aPlanOf(100, ['a', 'b'])
+    plan.parentJoined('c', new Bitmap(100))
+    plan.parentJoined('seed', undefined)
+    begin(plan, 'a', 1, 0)
+    plan.pieceArrived('a', 1, 8)
+    assert.deepEqual([plan.comingMs('a', 5), plan.comingMs('c', 5), plan.hereMs], [0, 0, 20])
+    begin(plan, 'b', 2, 8)
+    plan.pieceArrived('b', 2, 2000)
+    assert.deepEqual([plan.comingMs('a', 5), plan.comingMs('seed', 5), plan.hereMs], [0, 0, 50])
+    assert.ok(plan.comingMs('c', 5) > 0)
+    plan.parentHaves('c', 5, 1)
+    assert.equal(plan.comingMs('c', 5), 0)
+  })
+
   it('lets others give what began and stands still, and leaves parents alone that had nothing to give', () => {
     const plan = aPlanOf(100, FOUR)
     begin(plan, 'a', 1, 0)

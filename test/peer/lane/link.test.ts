@@ -36,9 +36,8 @@ function aLink(handler: Partial<LinkHandler> = {}): Rig {
     },
   }
   link.start({
-    onFrame: async (header) => {
+    onFrame: (header) => {
       rig.frames.push(header.type)
-      await link.payload(header)
     },
     busy: () => rig.busy,
     onClosed: (error) => {
@@ -177,18 +176,43 @@ describe('LaneLink', () => {
     assert.equal(await nextType(rig.far), FRAME.GONE)
   })
 
-  it('sends news behind bulk bytes that leave anyway, with any frame that leaves at once, and else alone', async () => {
-    const rig = aLink()
+  it('asks for news when bulk bytes or any other frame leave, and when they have waited long enough', async () => {
+    const rig = aLink({ onNews: () => rig.link.send(FRAME.HAVE, {}) })
     await rig.far.write(preface())
-    rig.link.send(FRAME.HAVE, {})
+    rig.link.later(60_000)
     await rig.link.sendBulk(frame(FRAME.PIECE, {}, Buffer.alloc(10)))
     const seen = [await nextType(rig.far, true), await nextType(rig.far)]
-    assert.deepEqual(seen, [FRAME.PIECE, FRAME.HAVE])
-    rig.link.send(FRAME.TELL, {})
+    assert.deepEqual(seen, [FRAME.HAVE, FRAME.PIECE])
+    rig.link.later(60_000)
     rig.link.send(FRAME.ANY, {})
-    assert.deepEqual([await nextType(rig.far), await nextType(rig.far)], [FRAME.TELL, FRAME.ANY])
-    rig.link.send(FRAME.TELL, {})
-    assert.equal(await nextType(rig.far), FRAME.TELL)
+    assert.deepEqual([await nextType(rig.far), await nextType(rig.far)], [FRAME.HAVE, FRAME.ANY])
+    rig.link.later(60_000)
+    rig.link.later(1)
+    assert.equal(await nextType(rig.far), FRAME.HAVE)
+  })
+
+  it('sends small frames in the room before bulk bytes, in one write, and first where they need more', async () => {
+    const rig = aLink()
+    const writes: number[] = []
+    const push = rig.far.push.bind(rig.far)
+    rig.far.push = (bytes) => {
+      writes.push(bytes.byteLength)
+      push(bytes)
+    }
+    const room = HEADER_BYTES + 3
+    const bulk = () => Buffer.concat([Buffer.alloc(room), frame(FRAME.PIECE, {}, Buffer.alloc(10))])
+    await rig.far.write(preface())
+    await rig.link.sendBulk(bulk(), room)
+    rig.link.send(FRAME.PONG, {})
+    await rig.link.sendBulk(bulk(), room)
+    rig.link.send(FRAME.PONG, {})
+    rig.link.send(FRAME.PONG, {})
+    await rig.link.sendBulk(bulk(), room)
+    const piece = HEADER_BYTES + 10
+    assert.deepEqual(writes, [PREFACE_BYTES, piece, HEADER_BYTES + piece, 2 * HEADER_BYTES, piece])
+    const types = [await nextType(rig.far, true)]
+    while (types.length < 6) types.push(await nextType(rig.far))
+    assert.deepEqual(types, [FRAME.PIECE, FRAME.PONG, FRAME.PIECE, FRAME.PONG, FRAME.PONG, FRAME.PIECE])
   })
 
   it('names the refusal that ended it', async () => {
