@@ -307,7 +307,7 @@ export class Containers implements AsyncDisposable {
   }
 
   /** Throws CONFLICT for a taken name. */
-  rename(reference: string, name: string): Promise<void> {
+  async rename(reference: string, name: string): Promise<void> {
     return this.#changes.rename(this.#index.find(reference), name)
   }
 
@@ -321,7 +321,7 @@ export class Containers implements AsyncDisposable {
   }
 
   /** Changes limits and disk quota, of a running container at once, and the restart policy. What isn't named stays. Throws BAD_ARGUMENT, HOST_UNABLE. */
-  update(reference: string, change: ContainerChange, waits: { signal: AbortSignal }): Promise<void> {
+  async update(reference: string, change: ContainerChange, waits: { signal: AbortSignal }): Promise<void> {
     return this.#changes.update(this.#free(reference, 'changing'), change, waits)
   }
 

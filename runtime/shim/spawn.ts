@@ -41,6 +41,8 @@ const [ACTIONS_BYTES, ATTRIBUTES_BYTES, SIGNALS_BYTES] = [512, 1024, 256]
 const [SETSIGDEF, SETSIGMASK, SETSID] = [0x04, 0x08, 0x80]
 const O_CLOEXEC = 0o2000000
 const WNOHANG = 1
+/** Signals alone don't keep a process going: this does while programs run, and a signal that was lost is made up for. */
+const LOOK_MS = 1000
 const EINTR = 4
 
 export interface SpawnOptions {
@@ -154,10 +156,14 @@ function start(path: string, args: readonly string[], fds: readonly number[], op
 
 /** Programs that run, with who waits for them. Of the process, as its children are: each signal is for all of them. */
 const running = new Map<number, (code: number) => void>()
+let looking: NodeJS.Timeout | undefined
 
 function endOf(pid: number): Promise<number> {
   const ended = Promise.withResolvers<number>()
-  if (running.size === 0) process.on('SIGCHLD', reap)
+  if (running.size === 0) {
+    process.on('SIGCHLD', reap)
+    looking = setInterval(reap, LOOK_MS)
+  }
   running.set(pid, ended.resolve)
   reap() // it may have ended before the signal was listened to
   return ended.promise
@@ -173,5 +179,7 @@ function reap(): void {
     const signal = word & 0x7f
     resolve(found < 0 ? 255 : signal === 0 ? (word >> 8) & 0xff : 128 + signal)
   }
-  if (running.size === 0) process.off('SIGCHLD', reap)
+  if (running.size > 0) return
+  process.off('SIGCHLD', reap)
+  clearInterval(looking)
 }

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
+import { promisify } from 'node:util'
 import { type SpawnOptions, spawnProgram } from '../../../runtime/shim/spawn.ts'
 import { aDir } from '../../fixtures/a-dir.ts'
 
@@ -25,6 +27,16 @@ async function ran(
 }
 
 describe('spawnProgram', () => {
+  it('keeps a process going that waits for nothing but the program', async () => {
+    const module = new URL('../../../runtime/shim/spawn.ts', import.meta.url).href
+    const script = `const { spawnProgram } = await import(${JSON.stringify(module)})
+      const program = spawnProgram('/bin/sh', ['-c', 'sleep 0.2; exit 7'],
+        { env: { PATH: '/usr/bin:/bin' }, stdio: ['ignore', 'ignore', 'ignore'] })
+      process.stdout.write(String(await program.exited))`
+    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script])
+    assert.equal(stdout, '7')
+  })
+
   it('gives exit codes, and 128 more than the signal that ended a program', async () => {
     assert.deepEqual(await ran('exit 0'), { code: 0, said: '' })
     assert.deepEqual(await ran('exit 77'), { code: 77, said: '' })
