@@ -26,7 +26,7 @@ export const MAX_TASK_BYTES = 2 ** 42
 /** So few pieces while they are short, since each costs its agent the same; then more, since the last to come is waited for. */
 const SHORT_PIECE_BYTES = 512 * 1024
 const MOST_SHORT_PIECES = 256
-const MOST_PIECES = 512
+const MOST_PIECES = 1024
 /** Above this length a blob has more than 2,048 pieces of 2 MiB, and takes the largest instead. */
 const LARGE_TASK_BYTES = 4 * 1024 ** 3
 
