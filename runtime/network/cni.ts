@@ -8,12 +8,10 @@ import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { DarnerError } from '../../src/base/errors.ts'
 import { withDeadline } from '../../src/base/signals.ts'
-import { missing, PROGRAM_ENV } from '../shim/program.ts'
-import { outcome, type Spawned, spawnProgram } from '../shim/spawn.ts'
+import { PROGRAM_ENV, type ProgramResult, runProgram } from '../shim/program.ts'
 import type { ConfList, PluginConf } from './conflist.ts'
 
 const MOST_OUTPUT_BYTES = 1 << 20
-const SIGKILL = 9
 
 const Result = Type.Object({
   cniVersion: Type.Optional(Type.String()),
@@ -176,9 +174,12 @@ export class Cni {
       CNI_PATH: this.#options.pluginDirs.join(':'),
       ...(target ? { CNI_CONTAINERID: target.containerId, CNI_NETNS: target.netns, CNI_IFNAME: target.ifName } : {}),
     }
-    const { code, stdout, stderr } = await exchange(path, input, env, withDeadline(signal, this.#options.pluginMs))
-    if (code === 0) return stdout
-    throw pluginError(`${command} of ${plugin.type} on network ${list.name}`, { code, stdout, stderr })
+    const said = await runProgram(path, [], {
+      ...{ input, env, mostOutputBytes: MOST_OUTPUT_BYTES },
+      signal: withDeadline(signal, this.#options.pluginMs),
+    })
+    if (said.code === 0) return said.stdout
+    throw pluginError(`${command} of ${plugin.type} on network ${list.name}`, said)
   }
 }
 
@@ -208,7 +209,7 @@ function resultOf(stdout: string, list: ConfList, plugin: PluginConf): CniResult
 }
 
 /** SPEC.md, "Error": `{ code, msg, details }` on stdout. */
-function pluginError(what: string, said: { code: number; stdout: string; stderr: string }): DarnerError {
+function pluginError(what: string, said: ProgramResult): DarnerError {
   let error: { code?: unknown; msg?: unknown; details?: unknown } = {}
   try {
     error = JSON.parse(said.stdout) as typeof error
@@ -219,33 +220,6 @@ function pluginError(what: string, said: { code: number; stdout: string; stderr:
   const message = text || said.stderr.trim().slice(0, 2000) || `exit code ${said.code}`
   return new DarnerError('NETWORK_FAILED', `${what}: ${message}`, {
     details: { pluginCode: typeof error.code === 'number' ? error.code : undefined },
-  })
-}
-
-function exchange(
-  path: string,
-  input: string,
-  env: Readonly<Record<string, string>>,
-  signal: AbortSignal,
-): Promise<{ code: number; stdout: string; stderr: string }> {
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(signal.reason)
-    let child: Spawned
-    try {
-      child = spawnProgram(path, [], { stdio: ['reads', 'writes', 'writes'], env })
-    } catch (error) {
-      return reject(missing(path, error))
-    }
-    const onAbort = () => child.kill(SIGKILL)
-    signal.addEventListener('abort', onAbort, { once: true })
-    const stdin = child.writers.get(0)
-    stdin?.on('error', () => {}) // EPIPE: it ended without reading; its exit code tells
-    stdin?.end(input)
-    void outcome(child, MOST_OUTPUT_BYTES).then((result) => {
-      signal.removeEventListener('abort', onAbort)
-      if (signal.aborted) reject(signal.reason)
-      else resolve(result)
-    })
   })
 }
 

@@ -9,6 +9,18 @@ export interface ProgramResult {
   readonly stderr: string
 }
 
+export interface ProgramOptions {
+  readonly signal: AbortSignal
+  /** An open folder, its descriptor 3. */
+  readonly folder?: number
+  /** What it reads at descriptor 0; nothing by default. */
+  readonly input?: string
+  /** Default {@link PROGRAM_ENV}. */
+  readonly env?: Readonly<Record<string, string>>
+  /** Of each output about so much is kept. Default 4 MiB. */
+  readonly mostOutputBytes?: number
+}
+
 const MOST_OUTPUT_BYTES = 4 << 20
 const SIGKILL = 9
 
@@ -22,20 +34,24 @@ export const PROGRAM_ENV: Readonly<Record<string, string>> = {
 export function runProgram(
   path: string,
   args: readonly string[],
-  { signal, folder }: { signal: AbortSignal; folder?: number },
+  { signal, folder, input, env = PROGRAM_ENV, mostOutputBytes = MOST_OUTPUT_BYTES }: ProgramOptions,
 ): Promise<ProgramResult> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason)
+    const stdin = input === undefined ? 'ignore' : 'reads'
     const further = folder === undefined ? [] : [folder]
     let child: Spawned
     try {
-      child = spawnProgram(onPath(path), args, { stdio: ['ignore', 'writes', 'writes', ...further], env: PROGRAM_ENV })
+      child = spawnProgram(onPath(path), args, { stdio: [stdin, 'writes', 'writes', ...further], env })
     } catch (error) {
       return reject(missing(path, error))
     }
     const onAbort = () => child.kill(SIGKILL)
     signal.addEventListener('abort', onAbort, { once: true })
-    void outcome(child, MOST_OUTPUT_BYTES).then((result) => {
+    const writer = child.writers.get(0)
+    writer?.on('error', () => {}) // EPIPE: it ended without reading; its exit code tells
+    writer?.end(input)
+    void outcome(child, mostOutputBytes).then((result) => {
       signal.removeEventListener('abort', onAbort)
       if (signal.aborted) reject(signal.reason)
       else resolve(result)
