@@ -34,6 +34,16 @@ async function until<T>(look: () => Promise<T | undefined>): Promise<T> {
   }
 }
 
+/** Resolves once the agent holds so many pieces of a task. */
+async function hasPieces(socket: string, pieces: number): Promise<void> {
+  await until(async () => {
+    const { tasks } = await new AgentClient({ socket }).json<Status>('GET', '/v1/peer', {
+      signal: AbortSignal.timeout(5_000),
+    })
+    return tasks.some((task) => task.have >= pieces) ? true : undefined
+  })
+}
+
 describe('daemons as processes', function () {
   this.timeout(120_000)
 
@@ -79,12 +89,7 @@ describe('daemons as processes', function () {
     const cut = runDarner(['get', url, '-o', join(dir.path, 'cut'), ...flags, ...own])
     const pieces = Math.ceil(body.byteLength / pieceBytesFor(body.byteLength))
     const half = Math.floor((12 * MIB) / pieceBytesFor(body.byteLength))
-    await until(async () => {
-      const { tasks } = await new AgentClient({ socket: first.socket }).json<Status>('GET', '/v1/peer', {
-        signal: AbortSignal.timeout(5_000),
-      })
-      return tasks.some((task) => task.have >= half) ? true : undefined
-    })
+    await hasPieces(first.socket, half)
     await first.kill('SIGKILL')
     assert.equal((await cut).code, 1)
     assert.ok(!(await readdir(dir.path)).includes('cut'), 'no half-written file under its name')
@@ -113,12 +118,7 @@ describe('daemons as processes', function () {
     const flags = ['--digest', digest, '--json', '--socket', agent.socket]
     const cut = runDarner(['get', `${origin.url}/blob`, '-o', join(dir.path, 'cut'), ...flags])
     const half = Math.floor((12 * MIB) / pieceBytesFor(body.byteLength))
-    await until(async () => {
-      const { tasks } = await new AgentClient({ socket: agent.socket }).json<Status>('GET', '/v1/peer', {
-        signal: AbortSignal.timeout(5_000),
-      })
-      return tasks.some((task) => task.have >= half) ? true : undefined
-    })
+    await hasPieces(agent.socket, half)
     await agent.kill('SIGKILL')
     await cut
     await using second = await aSupernodeProcess(dir.path, ['--open', '--p2p-listen', `127.0.0.1:${port}`])
