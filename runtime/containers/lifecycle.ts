@@ -17,9 +17,11 @@ import { type Bundle, bundleAt } from '../shim/bundle.ts'
 import { conmonAlive } from '../shim/conmon.ts'
 import type { ExitFact, Exits } from '../shim/exits.ts'
 import type { OciRuntime } from '../shim/oci-runtime.ts'
+import type { HostFacts } from '../spec/spec.ts'
 import { attributesOf, type EventSink } from './events.ts'
 import type { ContainerIndex } from './index-of.ts'
 import { type FaultPoint, type Launcher, startExitCode } from './launch.ts'
+import { readOomKills } from './oom.ts'
 import type { RootfsStore } from './ports.ts'
 import { type ContainerRecord, generationsOf, type Records } from './record.ts'
 import { nextDelayMs, wantsRestart } from './restart.ts'
@@ -63,6 +65,7 @@ export interface LifecycleParts {
   /** Folder of bundles. */
   readonly dir: string
   readonly records: Records
+  readonly host: Pick<HostFacts, 'cgroups'>
   readonly launcher: Launcher
   readonly exits: Exits
   readonly index: ContainerIndex<Entry>
@@ -188,7 +191,7 @@ export class Lifecycle {
   }
 
   async #ended(entry: Entry, event: 'exit' | 'lost', fact: ExitFact, error?: string): Promise<void> {
-    const oomKilled = existsSync(join(entry.bundle.path, 'oom')) ? true : undefined
+    const oomKilled = this.#oomKilled(entry) ? true : undefined
     if (oomKilled && entry.record.oomKills === undefined) this.tell(entry, 'oom')
     await this.move(entry, event, { ...fact, error, oomKilled, pid: undefined, conmonPid: undefined })
     this.#parts.fault('exit:recorded')
@@ -203,6 +206,13 @@ export class Lifecycle {
     } finally {
       entry.ended.resolve(reply) // whoever waits for a --rm container goes on when it is gone, or can't be removed
     }
+  }
+
+  /** The kernel's own count, since conmon may see the process end before it hears why; conmon's file where the kernel doesn't count. The cgroup stays until the runtime deletes the container. */
+  #oomKilled({ id, bundle }: Entry): boolean {
+    const { host, launcher } = this.#parts
+    const kills = readOomKills(host.cgroups, launcher.cgroupPathOf(id)) ?? 0
+    return kills > 0 || existsSync(join(bundle.path, 'oom'))
   }
 
   /** Puts how a hook went on the record. */

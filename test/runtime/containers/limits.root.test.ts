@@ -1,7 +1,7 @@
 // vm: limits that bite under pure cgroup v2
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { readFile, stat } from 'node:fs/promises'
+import { readFile, stat, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -59,6 +59,20 @@ for (const runtime of ['runc', 'crun']) {
       const told: string[] = []
       for await (const one of events.read({ sinceMs: 0, untilMs: Date.now(), signal: never })) told.push(one.action)
       assert.equal(told.filter((one) => one === 'oom').length, 1)
+    })
+
+    it('says so too when conmon ends without having said it', async () => {
+      await using dir = await aDir()
+      const tree = await aBusyboxTree(dir.path)
+      await using engine = await aRichEngine({ dir: dir.path, runtime, images: { box: { tree } } })
+      const { containers } = engine.runtime
+      const resources = { memoryBytes: 16 * MIB, memorySwapBytes: 16 * MIB }
+      const hog = 'until [ -e /go ]; do sleep 0.05; done; exec tail -c 100000000 /dev/zero'
+      const id = await up(engine, { command: ['sh', '-c', hog], resources })
+      await symlink('/nonexistent/oom', join(containers.entry(id).bundle.path, 'oom')) // so that conmon can't make its file
+      await engine.exec(id, ['touch', '/go'])
+      assert.equal((await containers.wait(id, { signal: never })).exitCode, 137)
+      assert.equal(containers.entry(id).record.oomKilled, true)
     })
 
     it('tells of a process that is ended for memory beside the first, which goes on', async () => {
