@@ -4,12 +4,12 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { DarnerError } from '../../src/base/errors.ts'
 import { aDir } from '../../test/fixtures/a-dir.ts'
+import { builtDarner } from '../built.ts'
 import { cpuTime } from '../swarm/cpu.ts'
 import type { Pushed, RegistryAsk } from './registry-host.ts'
 import { CLIENT, FIRST_OTHER, finished, type Program, REGISTRY, type Stand, SUPERNODE, start, stop } from './stand.ts'
 
 const NODE = [process.execPath, '--disable-warning=ExperimentalWarning']
-const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url))
 const REGISTRY_HOST = fileURLToPath(new URL('registry-host.ts', import.meta.url))
 const FORWARD = fileURLToPath(new URL('forward.ts', import.meta.url))
 const MIB = 1024 * 1024
@@ -61,6 +61,7 @@ export class Rig implements AsyncDisposable {
     { signal }: { signal: AbortSignal },
   ): Promise<Rig> {
     const stack = new AsyncDisposableStack()
+    const { launcher } = await builtDarner()
     try {
       const { path: directory } = stack.use(await aDir())
       const own = { signal }
@@ -73,7 +74,7 @@ export class Rig implements AsyncDisposable {
           stand,
           SUPERNODE,
           [
-            ...[...NODE, MAIN, 'supernode', '--open', '--listen', '127.0.0.1:0', ...p2p(SUPERNODE)],
+            ...[launcher, 'supernode', '--open', '--listen', '127.0.0.1:0', ...p2p(SUPERNODE)],
             ...['--data', join(directory, 'supernode')],
           ],
           own,
@@ -87,14 +88,14 @@ export class Rig implements AsyncDisposable {
             stand,
             host,
             [
-              ...[...NODE, MAIN, 'agent', '--no-engine', '--supernode', supernode.line, ...p2p(host)],
+              ...[launcher, 'agent', '--no-engine', '--supernode', supernode.line, ...p2p(host)],
               ...['--data', join(directory, `agent${host}`), '--socket', socket, '--mirror', '127.0.0.1:0'],
               ...['--upstream', `${registry.line}=http://${registry.line}`],
             ],
             own,
           ),
         )
-        const said = await finished(stand, host, [...NODE, MAIN, 'mirror', '--json', '--socket', socket])
+        const said = await finished(stand, host, [launcher, 'mirror', '--json', '--socket', socket])
         const { address } = JSON.parse(said.stdout) as { address: string }
         mirrors.push({ host, program, address })
       }
