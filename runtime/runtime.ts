@@ -14,6 +14,7 @@ import type { FaultPoint } from './containers/launch.ts'
 import type { Entry } from './containers/lifecycle.ts'
 import type { ImageStore, RecordSpace, RootfsStore } from './containers/ports.ts'
 import { rootfsIdOf } from './containers/record.ts'
+import { type CoreWatch, openCoreWatch } from './cores/core-watch.ts'
 import { openLxcfs } from './lxcfs/open.ts'
 import type { Networks } from './network/networks.ts'
 import { Quotas } from './quota/quota.ts'
@@ -85,6 +86,7 @@ export class Runtime implements AsyncDisposable {
   readonly upgrades: Upgrades
   readonly #rich: Rich
   readonly #watch: QuotaWatch
+  readonly #cores: CoreWatch
 
   private constructor(
     parts: {
@@ -96,12 +98,14 @@ export class Runtime implements AsyncDisposable {
       quotas: Quotas
       watch: QuotaWatch
       upgrades: Upgrades
+      cores: CoreWatch
       networks?: Networks
     },
     rich: Rich,
   ) {
     this.#rich = rich
     this.#watch = parts.watch
+    this.#cores = parts.cores
     this.services = parts.services
     this.upgrades = parts.upgrades
     this.quotas = parts.quotas
@@ -186,6 +190,7 @@ export class Runtime implements AsyncDisposable {
     const health = new HealthMonitor({ containers, execs, clock: parts.clock, log: parts.log })
     containers.observers.add(health)
     await containers.start()
+    const cores = await openCoreWatch({ containers, log: parts.log })
     const probe: GateParts['probe'] = (entry, waits) => health.probe(entry, waits)
     const upgrades = new Upgrades({ ...parts, rootfs: quotas, extension: rich, engine: containers.inner, probe })
     upgrades.start()
@@ -216,6 +221,7 @@ export class Runtime implements AsyncDisposable {
       quotas,
       watch,
       upgrades,
+      cores,
       ...(networks ? { networks } : {}),
     }
     return new Runtime(all, rich)
@@ -227,7 +233,13 @@ export class Runtime implements AsyncDisposable {
     return entry.record.pid === undefined ? [] : usesOfEntry(this.quotas, entry)
   }
 
+  /** Why core dumps are not told of by container here; undefined where they are. */
+  get coresUntold(): string | undefined {
+    return this.#cores.untold
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#cores[Symbol.dispose]()
     await this.#watch[Symbol.asyncDispose]()
     await this.upgrades[Symbol.asyncDispose]()
     await this.health[Symbol.asyncDispose]()

@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import { DarnerError } from '../../src/base/errors.ts'
 import type { Resources, RestartPolicy } from '../../src/wire/container-options.ts'
+import type { CoreDump } from '../../src/wire/local-api.ts'
 import type { DiskQuota } from '../../src/wire/rich-api.ts'
 import type { RunExtension } from '../rich/extension.ts'
 import { writeWhole } from '../shim/bundle.ts'
@@ -14,6 +15,8 @@ import type { Locks } from './locks.ts'
 import type { ContainerNetworks } from './ports.ts'
 import { type ContainerRecord, rootfsIdOf } from './record.ts'
 import { ALIVE } from './states.ts'
+
+const MOST_CORE_DUMPS = 16
 
 export interface ContainerChange {
   readonly resources?: Resources
@@ -45,6 +48,19 @@ export class Changes {
       const entry = index.get(id)
       if (!entry || !ALIVE.includes(entry.record.status)) return
       await life.save(entry, { ...entry.record, readyAt: at }, false)
+    })
+  }
+
+  /** Put on the record and told; nothing happens when the container is gone. */
+  async noteCoreDump(id: string, dump: CoreDump): Promise<void> {
+    const { locks, index, life } = this.#parts
+    await locks.hold(id, async () => {
+      const entry = index.get(id)
+      if (!entry) return
+      const coreDumps = [...(entry.record.coreDumps ?? []), dump].slice(-MOST_CORE_DUMPS)
+      await life.save(entry, { ...entry.record, coreDumps }, false)
+      const { pid, command, signal, written } = dump
+      life.tell(entry, 'core', { pid: String(pid), command, signal: String(signal), written: String(written) })
     })
   }
 

@@ -9,7 +9,14 @@ import { DarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
 import { Scope } from '../../src/base/scope.ts'
 import { abortable } from '../../src/base/signals.ts'
-import type { ContainerView, CreateReply, CreateRequest, ExitReply, TerminalSize } from '../../src/wire/local-api.ts'
+import type {
+  ContainerView,
+  CoreDump,
+  CreateReply,
+  CreateRequest,
+  ExitReply,
+  TerminalSize,
+} from '../../src/wire/local-api.ts'
 import type { RunExtension } from '../rich/extension.ts'
 import { Attached } from '../shim/attach.ts'
 import type { Bundle } from '../shim/bundle.ts'
@@ -304,6 +311,11 @@ export class Containers implements AsyncDisposable {
   /** The init inside said that it is up. Nothing happens when that run is over. */
   noteReady(id: string, at: number): Promise<void> {
     return this.#changes.noteReady(id, at)
+  }
+
+  /** The kernel said that a process of it dumped core. */
+  noteCoreDump(id: string, dump: CoreDump): void {
+    this.#upkeep.background(id, () => this.#changes.noteCoreDump(id, dump))
   }
 
   /** Throws CONFLICT for a taken name. */

@@ -4,7 +4,7 @@ import { Value } from 'typebox/value'
 import { DarnerError } from '../../src/base/errors.ts'
 import type { IdMap } from '../../src/contracts/snapshots.ts'
 import { type Digest, parseDigest } from '../../src/oci/digest.ts'
-import { ContainerStatus, type ContainerView, CreateRequest } from '../../src/wire/local-api.ts'
+import { ContainerStatus, type ContainerView, CoreDump, CreateRequest } from '../../src/wire/local-api.ts'
 import { HookResult } from '../../src/wire/rich-api.ts'
 import { type Generation, UPGRADE_MEMBERS } from '../upgrade/journal.ts'
 import type { RecordSpace } from './ports.ts'
@@ -36,6 +36,8 @@ const Stored = Type.Object({
   oomKilled: Type.Optional(Type.Boolean()),
   /** Processes of this run that were killed for memory, as far as that was told. */
   oomKills: Type.Optional(Type.Integer()),
+  /** The last of this run. */
+  coreDumps: Type.Optional(Type.Array(CoreDump)),
   error: Type.Optional(Type.String()),
   /** The end was asked for: no restart policy applies. */
   stopRequested: Type.Optional(Type.Boolean()),

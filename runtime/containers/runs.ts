@@ -54,6 +54,7 @@ export class Runs {
         ...(extension ? { endDue: true } : {}),
         oomKilled: undefined,
         oomKills: undefined,
+        coreDumps: undefined,
         stopRequested: undefined,
         health: undefined,
         restartCount,

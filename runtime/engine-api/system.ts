@@ -142,6 +142,10 @@ async function infoView(parts: DockerParts): Promise<Record<string, unknown>> {
   const has = (name: string) => hasController(host.cgroups, name)
   const release_ = await readFile('/etc/os-release', 'utf8').catch(() => '')
   const osField = (name: string) => new RegExp(`^${name}="?([^"\n]*)"?$`, 'm').exec(release_)?.[1] ?? ''
+  const warnings = [
+    ...(has('memory') ? [] : ['WARNING: No memory limit support']),
+    ...(runtime.coresUntold === undefined ? [] : [`WARNING: core dumps are not told of: ${runtime.coresUntold}`]),
+  ]
   const networks = runtime.networks ? ['bridge', 'host', 'none'] : ['host', 'none']
   return {
     ID: about.id,
@@ -214,7 +218,7 @@ async function infoView(parts: DockerParts): Promise<Record<string, unknown>> {
     RuncCommit: { ID: '', Expected: '' },
     InitCommit: { ID: '', Expected: '' },
     SecurityOptions: host.seccomp === undefined ? [] : ['name=seccomp,profile=builtin'],
-    Warnings: has('memory') ? null : ['WARNING: No memory limit support'],
+    Warnings: warnings.length > 0 ? warnings : null,
   }
 }
 

@@ -76,6 +76,16 @@ export const ContainerStatus = Type.Union([
 ])
 export type ContainerStatus = Static<typeof ContainerStatus>
 
+/** A process that ended by a signal that dumps core. */
+export const CoreDump = Type.Object({
+  at: Type.Number({ description: 'epoch milliseconds' }),
+  pid: Type.Integer({ description: 'as the host has it' }),
+  command: Type.String({ description: 'its name, at most 15 bytes; empty when it was gone too soon' }),
+  signal: Type.Integer(),
+  written: Type.Boolean({ description: 'false when its limits let it write none' }),
+})
+export type CoreDump = Static<typeof CoreDump>
+
 /** One container, as lists and inspect show it. Times are epoch milliseconds. */
 export const ContainerView = Type.Object({
   id: Type.String(),
@@ -96,6 +106,8 @@ export const ContainerView = Type.Object({
   oomKilled: Type.Optional(Type.Boolean()),
   /** Processes of this run that the kernel killed for memory, the first one or any other. */
   oomKills: Type.Optional(Type.Integer()),
+  /** The last of this run, oldest first. Absent too where the kernel doesn't tell the agent: see `Warnings` of /info. */
+  coreDumps: Type.Optional(Type.Array(CoreDump)),
   error: Type.Optional(Type.String()),
   restartCount: Type.Optional(Type.Integer()),
   health: Type.Optional(
