@@ -74,7 +74,7 @@ describe('darner get, after kill -9', function () {
       headers: { etag: '"1"' },
       ...(headers.range === undefined && { stallAfter: 4 * MIB }),
     }))
-    await killed(`${origin.url}/file`, dir.path, 3 * MIB)
+    await killed(`${origin.url}/file`, dir.path, 4 * MIB)
     assert.ok(!(await readdir(dir.path)).includes('out'))
     const { code, err } = await get([`${origin.url}/file`, '-o', join(dir.path, 'out'), '--json'])
     assert.equal(code, 0, err)
@@ -94,7 +94,7 @@ describe('darner get, after kill -9', function () {
       headers: { etag: '"1"' },
       ...(headers.range === undefined && { stallAfter: 4 * MIB }),
     }))
-    await killed(`${origin.url}/file`, dir.path, 3 * MIB)
+    await killed(`${origin.url}/file`, dir.path, 4 * MIB)
     const draft = join(dir.path, '.out.darner-part')
     const bytes = await readFile(draft)
     bytes[MIB + 5] = ~(bytes[MIB + 5] ?? 0)
@@ -111,7 +111,7 @@ describe('darner get, after kill -9', function () {
       await using dir = await aDir()
       const headers = how === 'unversioned' ? {} : { etag: '"1"' }
       origin.at('/file', { body: one, headers, stallAfter: 4 * MIB })
-      await killed(`${origin.url}/file`, dir.path, 3 * MIB)
+      await killed(`${origin.url}/file`, dir.path, 4 * MIB)
       origin.at('/file', {
         body: two,
         ...(how === 'unversioned' ? {} : { headers: { etag: how === 'changed' ? '"2"' : '"1"' } }),
@@ -129,7 +129,7 @@ describe('darner get, after kill -9', function () {
     await using dir = await aDir()
     origin.at('/file', { body: one, stallAfter: 4 * MIB })
     const flags = ['--digest', digestOf(two)]
-    await killed(`${origin.url}/file`, dir.path, 3 * MIB, flags)
+    await killed(`${origin.url}/file`, dir.path, 4 * MIB, flags)
     origin.at('/file', { body: two })
     const { code, err } = await get([`${origin.url}/file`, '-o', join(dir.path, 'out'), ...flags])
     assert.equal(code, 0, err)

@@ -260,7 +260,7 @@ describe('a parent’s handshake', () => {
   })
 
   it('cuts off a connection that never shakes hands, and bounds how many may try', async () => {
-    await using parent = await anExchange({ tls: { handshakeMs: 300, maxHandshakesPerAddress: 2 } })
+    await using parent = await anExchange({ tls: { handshakeMs: 2000, maxHandshakesPerAddress: 2 } })
     const [host, port] = (parent.address.lanes[0] ?? '').split(':')
     const ended = (socket: ReturnType<typeof connectTcp>) =>
       new Promise((resolve) => socket.on('error', () => undefined).once('close', resolve))

@@ -203,17 +203,20 @@ describe('Node connections', function () {
 
   it('refuses a host that connects too often', async () => {
     await using node = await aNode({ inboundPerHostPerSec: 2 })
-    const outcomes: string[] = []
-    for (let n = 0; n < 4; n++) {
-      await using dialler = await aNode({ listen: [] })
-      outcomes.push(
-        await dialler.dial(node.multiaddrs, within()).then(
+    const diallers = await Promise.all(Array.from({ length: 6 }, () => aNode({ listen: [] })))
+    await using _all = {
+      [Symbol.asyncDispose]: async () => void (await Promise.all(diallers.map((one) => one.close()))),
+    }
+    // all at once: one after the other they might not be too many in a second
+    const outcomes = await Promise.all(
+      diallers.map((dialler) =>
+        dialler.dial(node.multiaddrs, within()).then(
           () => 'in',
           (error: unknown) => (isDarnerError(error) ? error.code : 'odd'),
         ),
-      )
-    }
-    assert.deepEqual(outcomes.slice(0, 2), ['in', 'in'])
+      ),
+    )
+    assert.ok(outcomes.filter((one) => one === 'in').length >= 2, outcomes.join())
     assert.ok(outcomes.includes('PEER_UNREACHABLE'), outcomes.join())
   })
 
