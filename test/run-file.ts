@@ -14,7 +14,7 @@ export type TestRecord =
 const SLOW = Number(process.env.DARNER_TEST_SLOW ?? 1)
 /** How long the loop may take to run empty after the last test. */
 const DRAIN_MS = 3000
-const TEST_MS = 30_000
+const TEST_MS = 60_000
 
 const [file, grep] = process.argv.slice(2)
 const results = process.env.DARNER_TEST_RESULTS

@@ -22,7 +22,7 @@ import type { TestRecord } from './run-file.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 /** The longest that one file may take; a file that needs more says `// deadline: 300 s` in its first lines. */
-const FILE_MS = 180_000
+const FILE_MS = 360_000
 const OUTPUT_TAIL = 16_384
 /** How long what a test has ended may take to be gone. */
 const GRACE_MS = 10_000

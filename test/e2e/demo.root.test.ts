@@ -1,4 +1,4 @@
-// deadline: 240 s
+// deadline: 480 s
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'

@@ -1,4 +1,4 @@
-// deadline: 300 s
+// deadline: 480 s
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
