@@ -28,7 +28,7 @@ export async function send(outlet: Outlet, bytes: Uint8Array): Promise<void> {
   }
 }
 
-/** As {@link send}, until the kernel has the bytes: the caller may use their memory again. */
+/** As {@link send}, until the kernel has the bytes: the caller may use their memory again. What fails breaks the connection. */
 export async function sendThrough(outlet: Outlet, bytes: Uint8Array): Promise<void> {
   const { response, signal } = outlet
   signal.throwIfAborted()
@@ -37,7 +37,13 @@ export async function sendThrough(outlet: Outlet, bytes: Uint8Array): Promise<vo
     if (error) written.reject(new DarnerError('INTERRUPTED', 'the client left', { cause: error }))
     else written.resolve()
   })
-  await taken(outlet, written.promise)
+  try {
+    await taken(outlet, written.promise)
+  } catch (error) {
+    // what waits to be sent leaves from that memory
+    breakOff(response)
+    throw error
+  }
 }
 
 /** Waits for the client, not for ever. */

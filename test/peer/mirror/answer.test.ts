@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
-import { EventEmitter } from 'node:events'
-import type { ServerResponse } from 'node:http'
+import { EventEmitter, once } from 'node:events'
+import { createServer, type ServerResponse } from 'node:http'
+import { type AddressInfo, connect } from 'node:net'
 import { describe, it } from 'mocha'
 import { type Outlet, SLOW_CLIENT_MS, send, sendThrough } from '../../../peer/mirror/answer.ts'
 import { ManualClock } from '../../../src/base/clock.ts'
@@ -16,6 +17,7 @@ function aClient() {
       if (done !== undefined) written.push(done)
       return false
     },
+    destroy: () => {},
   })
   const outlet: Outlet = { response: response as unknown as ServerResponse, clock, signal: gone.signal }
   return { outlet, clock, gone, written, response }
@@ -57,6 +59,35 @@ describe('sending to a client', () => {
       clock.advance(SLOW_CLIENT_MS - 1)
       written.pop()?.()
       await sending
+    }
+  })
+
+  it('gives memory back only when no byte of it can leave any more', async () => {
+    const server = createServer().listen(0, '127.0.0.1')
+    const requested = once(server, 'request')
+    await once(server, 'listening')
+    const client = connect((server.address() as AddressInfo).port, '127.0.0.1')
+    client.on('error', () => {}).write('GET / HTTP/1.1\r\nhost: x\r\n\r\n')
+    try {
+      const [, response] = (await requested) as [unknown, ServerResponse]
+      const memory = Buffer.alloc(32 << 20, 'a')
+      response.writeHead(200, { 'content-length': String(memory.byteLength) })
+      const clock = new ManualClock()
+      const sending = sendThrough({ response, clock, signal: new AbortController().signal }, memory)
+      clock.advance(SLOW_CLIENT_MS)
+      await failsWith('TIMED_OUT', sending)
+      memory.fill('b') // it is used for something else
+      let others = false
+      client.on('data', (bytes) => {
+        others ||= bytes.subarray(-1000).includes('b')
+        if (others) client.destroy()
+      })
+      await once(client, 'close')
+      assert.equal(others, false)
+    } finally {
+      client.destroy()
+      server.closeAllConnections()
+      server.close()
     }
   })
 
