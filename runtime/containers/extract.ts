@@ -1,9 +1,8 @@
 /** Unpacks a tar into a container's folder. Each name is resolved below the container's root; nothing reaches the host's files. */
-import { closeSync, fstatSync, ftruncateSync, writeSync } from 'node:fs'
+import { chmodSync, closeSync, fchmodSync, fstatSync, ftruncateSync, writeSync } from 'node:fs'
 import { DarnerError, systemCode } from '../../src/base/errors.ts'
 import {
   AT_REMOVEDIR,
-  chmodAt,
   chownAt,
   linkAt,
   mkdirAt,
@@ -45,8 +44,10 @@ export async function extractInto(
       try {
         open = make(root, folder, parent, name, entry, keepKind)
         if (entry.kind === 'link') return
+        const file = open
         const settle = () => {
-          if (entry.kind !== 'symlink') chmodAt(parent, name, entry.mode & 0o7777)
+          if (file !== undefined) fchmodSync(file, entry.mode & 0o7777)
+          else if (entry.kind !== 'symlink') chmodHere(parent, name, entry.mode & 0o7777)
           utimesAt(parent, name, entry.mtime.seconds, entry.mtime.nanoseconds)
         }
         chownAt(parent, name, idBase + entry.uid, idBase + entry.gid)
@@ -56,14 +57,13 @@ export async function extractInto(
         }
         close = false
         if (entry.kind === 'dir') {
-          chmodAt(parent, name, entry.mode & 0o7777)
+          chmodHere(parent, name, entry.mode & 0o7777)
           folderTimes.push(() => {
             utimesAt(parent, name, entry.mtime.seconds, entry.mtime.nanoseconds)
             closeSync(parent)
           })
           return
         }
-        const file = open
         if (file !== undefined && entry.sparse !== undefined) ftruncateSync(file, entry.bytes)
         finish = () => {
           settle()
@@ -78,10 +78,10 @@ export async function extractInto(
         from += writeSync(open, chunk, from, chunk.byteLength - from, at + from)
     },
     endEntry() {
-      if (open !== undefined) closeSync(open)
-      open = undefined
       finish()
       finish = () => {}
+      if (open !== undefined) closeSync(open)
+      open = undefined
     },
   })
   try {
@@ -138,6 +138,16 @@ function step(_root: number, here: number, part: Buffer): number {
     }
     mkdirAt(here, part, 0o755)
     return openBelow(here, part, O.RDONLY | O.DIRECTORY, RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS)
+  }
+}
+
+/** What stands at that very name: processes of the container may have put a link out of it in the place of what was made. */
+function chmodHere(parent: number, name: Buffer, mode: number): void {
+  const here = openAt(parent, name, O.PATH | O.NOFOLLOW)
+  try {
+    chmodSync(`/proc/self/fd/${here}`, mode)
+  } finally {
+    closeSync(here)
   }
 }
 
