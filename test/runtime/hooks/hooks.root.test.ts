@@ -102,7 +102,7 @@ const ROWS: Row[] = [
   {
     name: 'are ended at their timeout, children and all',
     hooks: (file) => [
-      host('pre-start', file, 'sleep 1000 & sleep 1000', { timeoutMs: 200, onFailure: 'warn' }),
+      host('pre-start', file, 'sleep 1000 & sleep 1000', { timeoutMs: 3000, onFailure: 'warn' }),
       inside('pre-start', 'sleep 1000', { timeoutMs: 500, onFailure: 'warn' }),
     ],
     request: { command: ['true'] },

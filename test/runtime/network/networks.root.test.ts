@@ -71,7 +71,7 @@ for (const runtime of ['runc', 'crun']) {
       assert.equal(await host.ask(neighbour, self ?? '', 18_080), server.slice(0, 12))
       assert.equal(await host.ask(server, self ?? '', 18_080), server.slice(0, 12))
       await host.engine.runtime.containers.stop(server, { timeoutSec: 0, signal: never })
-      await assert.rejects(host.fromHost('127.0.0.1', 18_080))
+      await assert.rejects(host.fromHost('127.0.0.1', 18_080, 3))
     })
   })
 }
@@ -383,7 +383,7 @@ async function aHost(dir: string, runtime = 'crun', networks: Partial<NetworksOp
     },
     /** What a server says that a container connects to; a server that is just starting is asked again. */
     async ask(id: string, address: string, port: number): Promise<string> {
-      const script = `for i in 1 2 3 4 5 6 7 8; do a=$(busybox nc -w 2 ${address} ${port} </dev/null 2>/dev/null) && [ -n "$a" ] && echo $a && exit 0; usleep 100000; done; exit 1`
+      const script = `i=0; while [ $i -lt 100 ]; do i=$((i+1)); a=$(busybox nc -w 2 ${address} ${port} </dev/null 2>/dev/null) && [ -n "$a" ] && echo $a && exit 0; usleep 100000; done; exit 1`
       return (await exec(id, ['sh', '-c', script])).trim()
     },
     /** True when a container can't connect there: by the time that others take to answer it has none. */
@@ -394,8 +394,8 @@ async function aHost(dir: string, runtime = 'crun', networks: Partial<NetworksOp
         () => false,
       )
     },
-    async fromHost(address: string, port: number): Promise<string> {
-      const script = `for i in 1 2 3 4 5 6 7 8; do a=$(busybox nc -w 2 ${address} ${port} </dev/null 2>/dev/null) && [ -n "$a" ] && echo $a && exit 0; usleep 100000; done; exit 1`
+    async fromHost(address: string, port: number, tries = 100): Promise<string> {
+      const script = `i=0; while [ $i -lt ${tries} ]; do i=$((i+1)); a=$(busybox nc -w 2 ${address} ${port} </dev/null 2>/dev/null) && [ -n "$a" ] && echo $a && exit 0; usleep 100000; done; exit 1`
       return (await run('busybox', ['sh', '-c', script])).stdout.trim()
     },
     /** Resolves when nothing is being taken apart in the background. */

@@ -18,7 +18,7 @@ const PUBLISH = [{ containerPort: 80, hostPort: 18_090, protocol: 'tcp' as const
 const SERVE = ['busybox', 'nc', '-ll', '-p', '80', '-e', '/bin/hostname']
 
 async function askHost(port: number): Promise<string> {
-  const script = `for i in 1 2 3 4 5 6 7 8; do a=$(busybox nc -w 2 127.0.0.1 ${port} </dev/null 2>/dev/null) && [ -n "$a" ] && echo $a && exit 0; usleep 100000; done; exit 1`
+  const script = `i=0; while [ $i -lt 100 ]; do i=$((i+1)); a=$(busybox nc -w 2 127.0.0.1 ${port} </dev/null 2>/dev/null) && [ -n "$a" ] && echo $a && exit 0; usleep 100000; done; exit 1`
   return (await run('busybox', ['sh', '-c', script])).stdout.trim()
 }
 

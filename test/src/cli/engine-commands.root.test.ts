@@ -16,12 +16,13 @@ interface Ran {
 async function darner(
   socket: string,
   args: string[],
-  options: { input?: string; signal?: AbortSignal } = {},
+  options: { input?: string; signal?: AbortSignal; said?: (stdout: string) => void } = {},
 ): Promise<Ran> {
   const stdin = new PassThrough()
   const out = { stdout: new PassThrough(), stderr: new PassThrough() }
   const texts = { stdout: '', stderr: '' }
   for (const name of ['stdout', 'stderr'] as const) out[name].on('data', (chunk) => (texts[name] += String(chunk)))
+  out.stdout.on('data', () => options.said?.(texts.stdout))
   stdin.end(options.input ?? '')
   const env = { DARNER_SOCKET: socket, COPIED: 'from here' }
   const code = await runProgram(args, { env, stdin, ...out, signal: options.signal ?? new AbortController().signal })
@@ -87,9 +88,11 @@ describe('container commands', function () {
     await using engine = await anEngineProcess({ dir: dir.path, runtime: 'crun' })
     const closed = new AbortController()
     const command = ['sh', '-c', 'echo ready; while :; do usleep 10000; done']
-    const running = darner(engine.socket, ['run', '--name', 'deaf', 'busybox', ...command], { signal: closed.signal })
-    await untilLogged(engine, 'deaf', 'ready')
-    closed.abort(OUTPUT_GONE)
+    const said = (text: string) => text === 'ready\n' && closed.abort(OUTPUT_GONE)
+    const running = darner(engine.socket, ['run', '--name', 'deaf', 'busybox', ...command], {
+      signal: closed.signal,
+      said,
+    })
     assert.deepEqual(await running, { code: 1, stdout: 'ready\n', stderr: '' })
     const { signal } = new AbortController()
     assert.equal((await engine.client.inspect('deaf', { signal })).status, 'running')
