@@ -6,7 +6,7 @@ import { ROLES, type Role, type Setting, settingsOf } from '../config/schema.ts'
 import { COMMANDS } from './commands.ts'
 import { argumentText, valueName } from './full-parse.ts'
 
-const HEAD = '<!-- Made by `npm run docs` from src/config/schema.ts and src/cli/commands.ts; edit those. -->'
+const HEAD = '<!-- Made by `npm run docs` from src/config/schema.ts and src/cli/rows; edit those. -->'
 
 /** Path in the repository → text, for every generated file. */
 export function documents(): ReadonlyMap<string, string> {

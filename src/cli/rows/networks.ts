@@ -1,0 +1,59 @@
+/** Commands on networks and published ports. */
+import { CONTAINER, type CommandRow, FORMAT, IDS_ONLY, JSON_OPTION, NO_TRUNC } from './shape.ts'
+
+export const NETWORKS: readonly CommandRow[] = [
+  { name: 'port', summary: 'print the published ports of a container', client: true, args: [CONTAINER] },
+  {
+    name: 'network',
+    summary: 'list the networks of this host',
+    client: true,
+    options: [FORMAT, NO_TRUNC, IDS_ONLY, JSON_OPTION],
+  },
+  { name: 'network ls', alias: 'network', summary: 'list the networks of this host' },
+  {
+    name: 'network create',
+    summary: 'make a network whose containers find each other by name',
+    client: true,
+    args: [{ name: 'NAME', summary: 'name of the network' }],
+    options: [
+      { flags: '--subnet <CIDR>', summary: 'addresses (repeat for IPv6; default: a free range)', kind: 'list' },
+      { flags: '--gateway <ADDRESS>', summary: 'gateway of the subnet it lies in (repeatable)', kind: 'list' },
+      { flags: '--ip-range <CIDR>', summary: 'give addresses from this part of the subnet (repeatable)', kind: 'list' },
+      { flags: '--ipv6', summary: 'IPv6 too' },
+      { flags: '--internal', summary: 'no way out of the network' },
+      { flags: '--label <NAME=VALUE>', summary: 'a label (repeatable)', kind: 'list' },
+    ],
+    examples: ['darner network create --subnet 10.20.0.0/24 shop'],
+  },
+  {
+    name: 'network rm',
+    summary: 'remove networks that no running container is on',
+    client: true,
+    args: [{ name: 'NETWORK', summary: 'name, id or unambiguous start of an id', many: true }],
+  },
+  {
+    name: 'network inspect',
+    summary: 'print all that is known about networks, as JSON',
+    client: true,
+    args: [{ name: 'NETWORK', summary: 'name, id or unambiguous start of an id', many: true }],
+    options: [FORMAT],
+  },
+  {
+    name: 'network connect',
+    summary: 'put a container on one more network',
+    client: true,
+    args: [{ name: 'NETWORK', summary: 'name or id' }, CONTAINER],
+    options: [
+      { flags: '--alias <NAME>', summary: 'a further name on this network (repeatable)', kind: 'list' },
+      { flags: '--ip <ADDRESS>', summary: 'this IPv4 address' },
+      { flags: '--ip6 <ADDRESS>', summary: 'this IPv6 address' },
+    ],
+  },
+  {
+    name: 'network disconnect',
+    summary: 'take a container off a network',
+    client: true,
+    args: [{ name: 'NETWORK', summary: 'name or id' }, CONTAINER],
+  },
+  { name: 'network prune', summary: 'remove the networks that no container uses', client: true },
+]
