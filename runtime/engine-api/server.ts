@@ -150,6 +150,7 @@ function pass(socket: Socket, app: DockerApp): void {
   const hand = (bytes: Buffer) => {
     socket.off('readable', look)
     socket.off('error', drop)
+    socket.off('end', drop)
     socket.unshift(bytes)
     app.server.emit('connection', socket)
   }
@@ -164,6 +165,8 @@ function pass(socket: Socket, app: DockerApp): void {
     }
   }
   socket.on('error', drop)
+  // it left before its head was whole, and as its half stays open nobody else would close it
+  socket.on('end', drop)
   socket.on('readable', look)
 }
 

@@ -1,0 +1,33 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { openDockerApi } from '../../../runtime/engine-api/server.ts'
+import { silentLog } from '../../../src/base/log.ts'
+import { aDir } from '../../fixtures/a-dir.ts'
+
+type Parts = Parameters<typeof openDockerApi>[0]
+
+describe('the docker socket', () => {
+  it('lets a client go that leaves before it has asked anything, or half way', async () => {
+    await using dir = await aDir()
+    // nothing is asked that needs more
+    const parts = {
+      ...{ log: silentLog(), about: { version: '0' }, signal: new AbortController().signal },
+      runtime: { containers: {}, execs: {} },
+    }
+    await using api = await openDockerApi(parts as unknown as Parts)
+    const path = join(dir.path, 'docker.sock')
+    await using _listening = await api.listen(path)
+    for (const said of ['', 'PO', 'POST /exec/x/start HTTP/1.1\r\nHost: d']) {
+      const client = connect(path)
+      client.resume().end(said)
+      await once(client, 'close', { signal: AbortSignal.timeout(10_000) })
+    }
+    const client = connect(path)
+    client.end('GET /nowhere HTTP/1.1\r\nHost: d\r\n\r\n')
+    const [answer] = (await once(client, 'data')) as [Buffer]
+    assert.match(answer.toString(), /^HTTP\/1\.1 404 /)
+    client.destroy()
+  })
+})
