@@ -14,6 +14,7 @@ import type { FaultPoint } from './containers/launch.ts'
 import type { Entry } from './containers/lifecycle.ts'
 import type { ImageStore, RecordSpace, RootfsStore } from './containers/ports.ts'
 import { rootfsIdOf } from './containers/record.ts'
+import { Carried } from './cores/carried.ts'
 import { type CoreWatch, openCoreWatch } from './cores/core-watch.ts'
 import { openLxcfs } from './lxcfs/open.ts'
 import type { Networks } from './network/networks.ts'
@@ -142,9 +143,10 @@ export class Runtime implements AsyncDisposable {
     const lxcfs = await openLxcfs({ setting: options.lxcfs ?? 'auto', runDir, cgroups }, { ...parts, events })
     const { signal } = new AbortController()
     const quotas = await Quotas.open({ dir: join(dir, '..', 'quota') }, { ...parts, signal })
+    const carried = new Carried(parts.clock)
     const services = new Services(
       { conmon: options.conmon },
-      { ...parts, place: (pid) => containers.launcher.place(pid) },
+      { ...parts, carried, place: (pid) => containers.launcher.place(pid) },
     )
     const rich = new Rich({
       services,
@@ -186,11 +188,12 @@ export class Runtime implements AsyncDisposable {
         },
       },
     )
-    const execs = new Execs({ rememberEnded: REMEMBER_EXECS }, containers)
+    const execs = new Execs({ rememberEnded: REMEMBER_EXECS }, containers, carried)
     const health = new HealthMonitor({ containers, execs, clock: parts.clock, log: parts.log })
     containers.observers.add(health)
+    containers.observers.add(carried)
     await containers.start()
-    const cores = await openCoreWatch({ containers, log: parts.log })
+    const cores = await openCoreWatch({ ...parts, containers, carried })
     const probe: GateParts['probe'] = (entry, waits) => health.probe(entry, waits)
     const upgrades = new Upgrades({ ...parts, rootfs: quotas, extension: rich, engine: containers.inner, probe })
     upgrades.start()
@@ -239,7 +242,7 @@ export class Runtime implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#cores[Symbol.dispose]()
+    await this.#cores[Symbol.asyncDispose]()
     await this.#watch[Symbol.asyncDispose]()
     await this.upgrades[Symbol.asyncDispose]()
     await this.health[Symbol.asyncDispose]()

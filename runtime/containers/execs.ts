@@ -4,6 +4,7 @@ import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DarnerError } from '../../src/base/errors.ts'
 import type { ExecRequest, ExecView, ExitReply, TerminalSize } from '../../src/wire/local-api.ts'
+import type { Carried } from '../cores/carried.ts'
 import { Attached } from '../shim/attach.ts'
 import { bundleAt, makeBundle, writeWhole } from '../shim/bundle.ts'
 import { execInContainer, resizeTerminal } from '../shim/conmon.ts'
@@ -35,10 +36,12 @@ export class Execs {
   readonly #options: ExecsOptions
   readonly #containers: Containers
   readonly #execs = new Map<string, Exec>()
+  readonly #carried: Carried | undefined
 
-  constructor(options: ExecsOptions, containers: Containers) {
+  constructor(options: ExecsOptions, containers: Containers, carried?: Carried) {
     this.#options = options
     this.#containers = containers
+    this.#carried = carried
   }
 
   /** Registers a command to run. Throws NOT_FOUND, STATE_INVALID, BAD_ARGUMENT. */
@@ -97,6 +100,7 @@ export class Execs {
         { signal },
       )
       exec.pid = carried.pid
+      this.#carried?.began(carried.pid, entry.id)
       // crun doesn't look at the console size of an exec
       if (exec.request.tty === true && exec.size) await resizeTerminal(bundle, exec.size)
       void this.#finish(exec, bundle.path, carried.exited).then(ended.resolve)
@@ -168,6 +172,7 @@ export class Execs {
 
   async #finish(exec: Exec, path: string, exited: Promise<number>): Promise<ExitReply> {
     exec.exitCode = await exited
+    if (exec.pid !== undefined) this.#carried?.over(exec.pid)
     exec.status = 'exited'
     this.#tellEnd(exec)
     await rm(path, { recursive: true, force: true }).catch(() => {}) // goes with its container otherwise

@@ -1,59 +1,85 @@
 /** Core dumps by container: whose a process was that the kernel says dumped core, and the word of it. */
 import { readFileSync } from 'node:fs'
-import { DarnerError } from '../../src/base/errors.ts'
+import type { Clock } from '../../src/base/clock.ts'
+import { asDarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
+import { Scope } from '../../src/base/scope.ts'
 import type { CoreDump } from '../../src/wire/local-api.ts'
 import type { Containers } from '../containers/containers.ts'
+import type { Carried } from './carried.ts'
 import { openProcessEvents, type ProcessEvent } from './proc-events.ts'
 
-/** Dumps that are still being written; one whose end was never told must not stay for ever. */
+/** Dumps that are still being written, and those of which nobody knows whose they are: a host that crashes all the time costs no more. */
 const MOST_UNDER_WAY = 1024
+/** A process that crashes as it begins may be gone before the engine was told that it had begun. */
+const ASK_AGAIN_MS = [100, 1000, 5000] as const
 
 export interface CoreWatchParts {
   readonly containers: Pick<Containers, 'entries' | 'noteCoreDump'>
+  readonly carried: Carried
+  readonly clock: Clock
   readonly log: Log
 }
 
 /** Holds the kernel's word of core dumps. */
-export interface CoreWatch extends Disposable {
+export interface CoreWatch extends AsyncDisposable {
   /** Why there is none on this host; undefined where there is. */
   readonly untold: string | undefined
 }
 
 /** Never throws: a host where the kernel doesn't tell is a host where it isn't told. */
-export async function openCoreWatch({ containers, log }: CoreWatchParts): Promise<CoreWatch> {
-  const dumps = new Dumps((pid) => ownerOf(pid, containers.entries()))
+export async function openCoreWatch({ containers, carried, clock, log }: CoreWatchParts): Promise<CoreWatch> {
+  const scope = new Scope()
+  const dumps = new Dumps((pid) =>
+    ownerOf(
+      pid,
+      containers.entries().map(({ id }) => id),
+      carried,
+    ),
+  )
+  const tell = ({ container, dump }: Told, at: number) => containers.noteCoreDump(container, { ...dump, at })
   try {
     const events = await openProcessEvents((event) => {
-      const ended = dumps.take(event)
-      if (!ended) return
-      containers.noteCoreDump(ended.container, { ...ended.dump, at: Date.now() })
+      const at = clock.now()
+      const over = dumps.take(event)
+      if (over?.container !== undefined) tell({ ...over, container: over.container }, at)
+      else if (over !== undefined) {
+        scope.run(async (signal) => {
+          const container = await dumps.settle(over.dump.pid, clock, { signal })
+          if (container !== undefined) tell({ ...over, container }, at)
+        })
+      }
     })
-    return { untold: undefined, [Symbol.dispose]: () => events[Symbol.dispose]() }
+    scope.defer(() => events[Symbol.dispose]())
+    return { untold: undefined, [Symbol.asyncDispose]: () => scope.close() }
   } catch (error) {
-    const untold = error instanceof DarnerError ? error.message : String(error)
     log.warn({ error }, 'core dumps are not told of')
-    return { untold, [Symbol.dispose]: () => {} }
+    return { untold: asDarnerError(error, 'core dumps').message, [Symbol.asyncDispose]: () => scope.close() }
   }
+}
+
+interface Told {
+  readonly container: string
+  readonly dump: Omit<CoreDump, 'at'>
 }
 
 /** Whose processes they are, told while they are there; and what came of each dump, told at its end. */
 export class Dumps {
   readonly #ownerOf: (pid: number) => string | undefined
-  readonly #underWay = new Map<number, { readonly container: string; readonly pid: number; readonly command: string }>()
+  readonly #underWay = new Map<number, Pick<CoreDump, 'pid' | 'command'> & { readonly container: string | undefined }>()
+  #asked = 0
 
   /** `ownerOf` is the container of a process of this host. */
   constructor(ownerOf: (pid: number) => string | undefined) {
     this.#ownerOf = ownerOf
   }
 
-  /** The dump that is over now, if that was one of a container. */
-  take(event: ProcessEvent): { readonly container: string; readonly dump: Omit<CoreDump, 'at'> } | undefined {
+  /** The dump that is over now. Without a container it is one of the host's, or nobody knows yet: {@link settle} does. */
+  take(event: ProcessEvent): (Omit<Told, 'container'> & { readonly container: string | undefined }) | undefined {
     if (event.kind === 'core') {
       // one that writes nothing is quickly gone; its parent is mostly of the same container
-      const container =
-        this.#ownerOf(event.tgid) ?? (event.parent === undefined ? undefined : this.#ownerOf(event.parent))
-      if (container === undefined) return undefined
+      const parents = event.parent === undefined ? undefined : this.#ownerOf(event.parent)
+      const container = this.#ownerOf(event.tgid) ?? parents
       if (this.#underWay.size >= MOST_UNDER_WAY) this.#underWay.clear()
       this.#underWay.set(event.pid, { container, pid: event.tgid, command: textOf(event.tgid, 'comm').trimEnd() })
       return undefined
@@ -64,19 +90,35 @@ export class Dumps {
     const { container, ...of } = begun
     return { container, dump: { ...of, signal: event.signal, written: event.written } }
   }
+
+  /** Asks again for a while whose a process was that is gone. */
+  async settle(
+    pid: number,
+    clock: Pick<Clock, 'sleep'>,
+    { signal }: { signal: AbortSignal },
+  ): Promise<string | undefined> {
+    if (this.#asked >= MOST_UNDER_WAY) return undefined
+    this.#asked++
+    try {
+      for (const pauseMs of ASK_AGAIN_MS) {
+        await clock.sleep(pauseMs, { signal })
+        const container = this.#ownerOf(pid)
+        if (container !== undefined) return container
+      }
+      return undefined
+    } finally {
+      this.#asked--
+    }
+  }
 }
 
-interface Known {
-  readonly id: string
-  readonly record: { readonly pid?: number | undefined }
-}
-
-/** By its first process, by the cgroup, or, for the conmon of one of its commands, by what that was started with. */
-function ownerOf(pid: number, all: readonly Known[]): string | undefined {
-  const known = new Set(all.map(({ id }) => id))
-  const first = all.find(({ record }) => record.pid === pid)
+/** By what the engine started, by the cgroup, or, for the conmon of a command, by what that was started with. */
+function ownerOf(pid: number, all: readonly string[], carried: Carried): string | undefined {
+  const known = new Set(all)
   return (
-    first?.id ?? containerInCgroup(textOf(pid, 'cgroup'), known) ?? containerOfConmon(textOf(pid, 'cmdline'), known)
+    carried.ownerOf(pid) ??
+    containerInCgroup(textOf(pid, 'cgroup'), known) ??
+    containerOfConmon(textOf(pid, 'cmdline'), known)
   )
 }
 

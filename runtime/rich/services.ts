@@ -11,6 +11,7 @@ import { asDarnerError, DarnerError, systemCode } from '../../src/base/errors.ts
 import type { Log } from '../../src/base/log.ts'
 import { Scope } from '../../src/base/scope.ts'
 import type { ServiceRequest, ServiceView } from '../../src/wire/rich-api.ts'
+import type { Carried } from '../cores/carried.ts'
 import { logBoundOf, makeLogRoom } from '../quota/log-bound.ts'
 import { type Bundle, clearRun, makeBundle, serviceBundle, writeWhole } from '../shim/bundle.ts'
 import { conmonAlive, execDetached } from '../shim/conmon.ts'
@@ -28,6 +29,7 @@ export interface ServicesParts {
   readonly clock: Clock
   readonly log: Log
   readonly place: (pid: number) => Promise<void>
+  readonly carried?: Carried
 }
 
 const FIRST_PAUSE_MS = 100
@@ -209,12 +211,14 @@ export class Services implements AsyncDisposable {
 
   async #untilEnd(service: Service, signal: AbortSignal): Promise<void> {
     const { run, bundle } = service
-    const { conmonPid = 0 } = service.kept
+    const { conmonPid = 0, pid } = service.kept
     service.status = 'running'
+    if (pid !== undefined) this.#parts.carried?.began(pid, run.id)
     for (;;) {
       const alive = await conmonAlive(conmonPid, run.id)
       const code = await exitCodeOf(join(exitsOf(bundle), run.id)) // after the look at conmon: it writes before it ends
       if (code !== undefined || !alive) {
+        if (pid !== undefined) this.#parts.carried?.over(pid)
         const { pid: _pid, conmonPid: _conmon, ...kept } = service.kept
         await this.#keep(service, { ...kept, lastExitCode: code ?? LOST_EXIT_CODE })
         return

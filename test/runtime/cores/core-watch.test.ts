@@ -8,8 +8,11 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
+import { Carried } from '../../../runtime/cores/carried.ts'
 import { containerInCgroup, containerOfConmon, Dumps } from '../../../runtime/cores/core-watch.ts'
 import { openProcessEvents, parseProcessEvent } from '../../../runtime/cores/proc-events.ts'
+import { ManualClock } from '../../../src/base/clock.ts'
 import { isDarnerError } from '../../../src/base/errors.ts'
 import { aBusyboxTree } from '../../fixtures/a-busybox-tree.ts'
 import { aDir } from '../../fixtures/a-dir.ts'
@@ -122,11 +125,33 @@ describe('a dump', () => {
     })
   })
 
-  it("is not told of the host's processes, nor when a signal ends one without a core", () => {
+  it('has no container when it is one of the host, and is none when a signal ends a process without a core', async () => {
     const dumps = new Dumps((pid) => owners.get(pid))
+    const clock = new ManualClock()
     dumps.take(core(7_000_003, 7_000_004))
-    assert.equal(dumps.take(end(7_000_003)), undefined)
+    assert.equal(dumps.take(end(7_000_003))?.container, undefined)
+    const settled = dumps.settle(7_000_003, clock, { signal: never })
+    for (let times = 0; times < 3; times++) {
+      clock.advance(5000)
+      await setImmediate()
+    }
+    assert.equal(await settled, undefined)
     assert.equal(dumps.take(end(7_000_001)), undefined)
+  })
+
+  it("is a command's that the engine hears of only when it is over", async () => {
+    const clock = new ManualClock()
+    const carried = new Carried(clock)
+    const dumps = new Dumps((pid) => carried.ownerOf(pid))
+    dumps.take(core(7_000_005))
+    assert.equal(dumps.take(end(7_000_005))?.container, undefined)
+    const settled = dumps.settle(7_000_005, clock, { signal: never })
+    carried.began(7_000_005, A)
+    carried.over(7_000_005)
+    clock.advance(5000)
+    assert.equal(await settled, A)
+    clock.advance(60_000)
+    assert.equal(carried.ownerOf(7_000_005), undefined) // the pid may be another's by now
   })
 })
 
@@ -153,12 +178,16 @@ for (const runtime of RUNTIMES) {
       }
       await once(spawn(join(tree, 'bin/fault'), { cwd: dir.path }), 'exit') // one of the host
 
+      // each is waited for: one that is gone too soon to be looked at is told of a little later
       const first = await started(['/bin/fault'])
       assert.equal((await containers.wait(first, { signal: never })).exitCode, 128 + SIGILL)
+      await cores(engine, 1)
       const second = await started(['sleep', '100000'])
       assert.equal((await engine.exec(second, ['/bin/fault'])).exitCode, 128 + SIGILL)
+      await cores(engine, 2)
       await engine.exec(second, ['sh', '-c', 'ulimit -c 0; fault; :'])
-      await engine.exec(second, ['sh', '-c', 'ulimit -c unlimited; cd /tmp; fault; ls core*'])
+      await cores(engine, 3)
+      await engine.exec(second, ['sh', '-c', 'ulimit -c unlimited; cd /tmp; fault; :'])
 
       const told = await cores(engine, 4)
       assert.deepEqual(
