@@ -45,7 +45,7 @@ export async function openCoreWatch({ containers, carried, clock, log }: CoreWat
       if (over?.container !== undefined) tell({ ...over, container: over.container }, at)
       else if (over !== undefined) {
         scope.run(async (signal) => {
-          const container = await dumps.settle(over.dump.pid, clock, { signal })
+          const container = await dumps.settle(over, clock, { signal })
           if (container !== undefined) tell({ ...over, container }, at)
         })
       }
@@ -63,10 +63,17 @@ interface Told {
   readonly dump: Omit<CoreDump, 'at'>
 }
 
+interface Begun extends Pick<CoreDump, 'pid' | 'command'> {
+  readonly container: string | undefined
+  readonly parent: number | undefined
+}
+
+interface Over extends Pick<Begun, 'container' | 'parent'>, Pick<Told, 'dump'> {}
+
 /** Whose processes they are, told while they are there; and what came of each dump, told at its end. */
 export class Dumps {
   readonly #ownerOf: (pid: number) => string | undefined
-  readonly #underWay = new Map<number, Pick<CoreDump, 'pid' | 'command'> & { readonly container: string | undefined }>()
+  readonly #underWay = new Map<number, Begun>()
   #asked = 0
 
   /** `ownerOf` is the container of a process of this host. */
@@ -75,25 +82,24 @@ export class Dumps {
   }
 
   /** The dump that is over now. Without a container it is one of the host's, or nobody knows yet: {@link settle} does. */
-  take(event: ProcessEvent): (Omit<Told, 'container'> & { readonly container: string | undefined }) | undefined {
+  take(event: ProcessEvent): Over | undefined {
     if (event.kind === 'core') {
-      // one that writes nothing is quickly gone; its parent is mostly of the same container
-      const parents = event.parent === undefined ? undefined : this.#ownerOf(event.parent)
-      const container = this.#ownerOf(event.tgid) ?? parents
+      const { pid, tgid, parent } = event
       if (this.#underWay.size >= MOST_UNDER_WAY) this.#underWay.clear()
-      this.#underWay.set(event.pid, { container, pid: event.tgid, command: textOf(event.tgid, 'comm').trimEnd() })
+      const command = textOf(tgid, 'comm').trimEnd()
+      this.#underWay.set(pid, { container: this.#ownerOfEither(tgid, parent), pid: tgid, parent, command })
       return undefined
     }
     const begun = this.#underWay.get(event.pid)
     if (begun === undefined) return undefined
     this.#underWay.delete(event.pid)
-    const { container, ...of } = begun
-    return { container, dump: { ...of, signal: event.signal, written: event.written } }
+    const { container, parent, ...of } = begun
+    return { container, parent, dump: { ...of, signal: event.signal, written: event.written } }
   }
 
   /** Asks again for a while whose a process was that is gone. */
   async settle(
-    pid: number,
+    { dump: { pid }, parent }: Omit<Over, 'container'>,
     clock: Pick<Clock, 'sleep'>,
     { signal }: { signal: AbortSignal },
   ): Promise<string | undefined> {
@@ -102,13 +108,18 @@ export class Dumps {
     try {
       for (const pauseMs of ASK_AGAIN_MS) {
         await clock.sleep(pauseMs, { signal })
-        const container = this.#ownerOf(pid)
+        const container = this.#ownerOfEither(pid, parent)
         if (container !== undefined) return container
       }
       return undefined
     } finally {
       this.#asked--
     }
+  }
+
+  /** One that writes nothing is quickly gone; its parent is mostly of the same container. */
+  #ownerOfEither(pid: number, parent: number | undefined): string | undefined {
+    return this.#ownerOf(pid) ?? (parent === undefined ? undefined : this.#ownerOf(parent))
   }
 }
 

@@ -113,43 +113,47 @@ describe('a dump', () => {
   const end = (pid: number, written = true) => ({ kind: 'killed', pid, signal: 11, written }) as const
   const owners = new Map([[7_000_001, A]]) // no process of any host
 
-  it("is told at its end, with its container, or its parent's when it was gone too soon", () => {
-    const dumps = new Dumps((pid) => owners.get(pid))
-    assert.equal(dumps.take(core(7_000_001)), undefined)
-    assert.equal(dumps.take(core(7_000_002, 7_000_001)), undefined)
-    const dump = { command: '', signal: 11 }
-    assert.deepEqual(dumps.take(end(7_000_002)), { container: A, dump: { ...dump, pid: 7_000_002, written: true } })
-    assert.deepEqual(dumps.take(end(7_000_001, false)), {
-      container: A,
-      dump: { ...dump, pid: 7_000_001, written: false },
-    })
-  })
-
-  it('has no container when it is one of the host, and is none when a signal ends a process without a core', async () => {
-    const dumps = new Dumps((pid) => owners.get(pid))
-    const clock = new ManualClock()
-    dumps.take(core(7_000_003, 7_000_004))
-    assert.equal(dumps.take(end(7_000_003))?.container, undefined)
-    const settled = dumps.settle(7_000_003, clock, { signal: never })
+  /** Asks for its container until it is said that there is none. */
+  const settled = async (dumps: Dumps, clock: ManualClock, over: ReturnType<Dumps['take']>) => {
+    const found = dumps.settle(over ?? assert.fail('it is not over'), clock, { signal: never })
     for (let times = 0; times < 3; times++) {
       clock.advance(5000)
       await setImmediate()
     }
-    assert.equal(await settled, undefined)
+    return await found
+  }
+
+  it("is told at its end, with its container, or its parent's when it was gone too soon", () => {
+    const dumps = new Dumps((pid) => owners.get(pid))
+    assert.equal(dumps.take(core(7_000_001)), undefined)
+    assert.equal(dumps.take(core(7_000_002, 7_000_001)), undefined)
+    const second = dumps.take(end(7_000_002))
+    assert.equal(second?.container, A)
+    assert.deepEqual(second.dump, { pid: 7_000_002, command: '', signal: 11, written: true })
+    const first = dumps.take(end(7_000_001, false))
+    assert.equal(first?.container, A)
+    assert.deepEqual(first.dump, { pid: 7_000_001, command: '', signal: 11, written: false })
+  })
+
+  it('has no container when it is one of the host, and is none when a signal ends a process without a core', async () => {
+    const dumps = new Dumps((pid) => owners.get(pid))
+    dumps.take(core(7_000_003, 7_000_004))
+    assert.equal(await settled(dumps, new ManualClock(), dumps.take(end(7_000_003))), undefined)
     assert.equal(dumps.take(end(7_000_001)), undefined)
   })
 
-  it("is a command's that the engine hears of only when it is over", async () => {
+  it("is a command's, or one of its children's, that the engine hears of only when it is over", async () => {
     const clock = new ManualClock()
     const carried = new Carried(clock)
     const dumps = new Dumps((pid) => carried.ownerOf(pid))
     dumps.take(core(7_000_005))
-    assert.equal(dumps.take(end(7_000_005))?.container, undefined)
-    const settled = dumps.settle(7_000_005, clock, { signal: never })
+    dumps.take(core(7_000_006, 7_000_005))
+    const both = [dumps.take(end(7_000_005)), dumps.take(end(7_000_006))]
+    for (const one of both) assert.equal(one?.container, undefined)
     carried.began(7_000_005, A)
+    const found = both.map((one) => settled(dumps, clock, one))
     carried.over(7_000_005)
-    clock.advance(5000)
-    assert.equal(await settled, A)
+    assert.deepEqual(await Promise.all(found), [A, A])
     clock.advance(60_000)
     assert.equal(carried.ownerOf(7_000_005), undefined) // the pid may be another's by now
   })
