@@ -2,33 +2,31 @@
  * The content-addressed store, one for peer, seed and runtime: half-done tasks piece by piece, complete blobs under their
  * digest, what keeps them alive and what makes room. Bytes become visible only when verified. One process at a time.
  */
-import { renameSync } from 'node:fs'
-import { mkdir, rename, rm } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { mkdir, rm } from 'node:fs/promises'
 import type { Clock } from '../base/clock.ts'
 import { asDarnerError, DarnerError } from '../base/errors.ts'
-import { syncFolder } from '../base/files.ts'
 import type { Log } from '../base/log.ts'
 import { Scope } from '../base/scope.ts'
-import { abortable } from '../base/signals.ts'
 import type { Digest } from '../oci/digest.ts'
 import { blobTask, type Task, type TaskId } from '../task/task.ts'
+import { BlobNames } from './blob-names.ts'
 import { pickVictims, targetOf, type Watermarks } from './collect.ts'
-import { FilePool } from './data-file.ts'
+import { demote } from './demote.ts'
+import { Handles } from './handles.ts'
 import { Hasher } from './hasher.ts'
 import { cutFile, type IngestOptions, ingestFile } from './ingest.ts'
 import { type Holding, Inventory, type Usage } from './inventory.ts'
-import { checkGeometry, Journal } from './journal.ts'
+import { checkGeometry } from './journal.ts'
 import { Layout } from './layout.ts'
 import { checkOwner } from './leases.ts'
 import { lockedError, removeHolder, writeHolder } from './lock.ts'
 import { Metadata } from './metadata.ts'
-import { createPartial, reopenPartial, sizeFile } from './partials.ts'
 import type { PieceTable } from './piece-table.ts'
 import { type Dormant, recoverBlobs, recoverPartials } from './recover.ts'
+import { Removal } from './removal.ts'
 import { Room } from './room.ts'
 import { type Damage, type ScrubOptions, type ScrubReport, scrubBlobs } from './scrub.ts'
-import { type Keeper, StoredTask } from './stored-task.ts'
+import type { StoredTask } from './stored-task.ts'
 
 export type { StoredTask } from './stored-task.ts'
 
@@ -87,13 +85,12 @@ export class Store implements AsyncDisposable {
   readonly #clock: Clock
   readonly #scope = new Scope()
   readonly #hasher = new Hasher()
-  readonly #pool: FilePool
-  readonly #keeper: Keeper
   readonly #room: Room
   readonly #inventory: Inventory
-  readonly #opening = new Map<TaskId, Promise<StoredTask>>()
+  readonly #names: BlobNames
+  readonly #removal: Removal
+  readonly #handles: Handles
   readonly #damage = new Set<(damage: Damage) => void>()
-  #serial: Promise<unknown> = Promise.resolve()
   #closed: Promise<void> | undefined
 
   /** Use {@link openStore}. */
@@ -124,16 +121,20 @@ export class Store implements AsyncDisposable {
         ...(parts.freeBytes && { freeBytes: parts.freeBytes }),
       },
     )
-    this.#pool = new FilePool({ most: options.maxOpenFiles ?? 256 })
-    this.#keeper = {
-      hasher: this.#hasher,
-      pool: this.#pool,
-      log: this.#log,
-      touched: (stored) => this.#touch(stored),
-      commit: (stored, digest) => this.#commitTask(stored, digest),
-      purge: (stored) => this.#purge(stored),
-      tableOf: (digest) => this.#metadata.tableOf(digest),
-    }
+    this.#names = new BlobNames({ ...parts, inventory: this.#inventory })
+    this.#removal = new Removal({ layout: parts.layout, inventory: this.#inventory, names: this.#names })
+    this.#handles = new Handles(
+      { maxOpenFiles: options.maxOpenFiles ?? 256 },
+      {
+        ...parts,
+        inventory: this.#inventory,
+        names: this.#names,
+        removal: this.#removal,
+        room: this.#room,
+        hasher: this.#hasher,
+        signal: this.#scope.signal,
+      },
+    )
     const sweepMs = options.sweepMs ?? MINUTE_MS
     this.#scope.run(async (signal) => {
       for (;;) {
@@ -145,18 +146,7 @@ export class Store implements AsyncDisposable {
 
   /** What is here of a task, complete or half done; undefined when nothing is, or nothing that was checked in this run. */
   find(id: TaskId): StoredTask | undefined {
-    const live = this.#inventory.live.get(id)
-    if (live) return live
-    const digest = this.#inventory.digestOf(id)
-    const entry = this.#inventory.complete.get(digest)
-    if (!entry) return undefined
-    const { bytes, pieceBytes } = entry.record
-    return this.#enlive(
-      new StoredTask(
-        { task: { id, digest, bytes, pieceBytes }, found: { path: this.#layout.blob(digest), digest } },
-        this.#keeper,
-      ),
-    )
+    return this.#handles.find(id)
   }
 
   /** The complete blob, or the half-done task, of that digest. */
@@ -179,15 +169,7 @@ export class Store implements AsyncDisposable {
     signal.throwIfAborted()
     this.#open()
     checkGeometry(task)
-    let opening = this.#opening.get(task.id)
-    if (!opening) {
-      const here = this.find(task.id)
-      if (here) return sameGeometry(here, task)
-      opening = this.#create(task).finally(() => this.#opening.delete(task.id))
-      opening.catch(() => {})
-      this.#opening.set(task.id, opening)
-    }
-    return sameGeometry(await abortable(opening, signal), task)
+    return this.#handles.open(task, signal)
   }
 
   /** Every task of which something is here. */
@@ -215,7 +197,9 @@ export class Store implements AsyncDisposable {
     try {
       const { mediaType } = options
       const more = { table, ...(mediaType === undefined ? {} : { mediaType }) }
-      await this.#room.take(bytes, { written: true }, () => this.#commit(path, digest, blobTask(digest, bytes), more))
+      await this.#room.take(bytes, { written: true }, () =>
+        this.#names.give(path, digest, blobTask(digest, bytes), more),
+      )
     } catch (error) {
       await rm(path, { force: true })
       throw error
@@ -331,12 +315,10 @@ export class Store implements AsyncDisposable {
   async #close(): Promise<void> {
     const reason = new DarnerError('CLOSED', `store ${this.#layout.root} was closed`)
     await this.#scope.close(reason)
-    await Promise.allSettled(this.#opening.values())
-    for (const stored of this.#inventory.live.values()) stored.fail(reason)
-    await Promise.allSettled([...this.#inventory.live.values()].map((stored) => stored.close()))
+    await this.#handles.fail(reason)
     await this.#hasher[Symbol.asyncDispose]()
-    await this.#serial.catch(() => {})
-    await this.#pool[Symbol.asyncDispose]()
+    await this.#names.settled()
+    await this.#handles.closeFiles()
     await removeHolder(this.#layout.lock)
     await this.#metadata[Symbol.asyncDispose]()
   }
@@ -345,156 +327,13 @@ export class Store implements AsyncDisposable {
     if (this.#closed) throw new DarnerError('CLOSED', `store ${this.#layout.root} was closed`)
   }
 
-  async #create(task: Task): Promise<StoredTask> {
-    const { signal } = this.#scope
-    const known = await this.#alias(task)
-    if (known) return known
-    const dormant = this.#inventory.dormant.get(task.id)
-    const resumable = dormant && dormant.task.bytes === task.bytes && dormant.task.pieceBytes === task.pieceBytes
-    if (dormant && resumable) {
-      try {
-        const found = await reopenPartial(task, this.#layout, this.#hasher, { signal })
-        this.#inventory.dormant.delete(task.id)
-        const stored = this.#enlive(new StoredTask({ task, found }, this.#keeper))
-        this.#log.debug({ taskId: task.id, pieces: found.have.count, dropped: found.dropped }, 'task reopened')
-        return stored
-      } catch (error) {
-        if (asDarnerError(error, '').code !== 'STORE_CORRUPT') throw error
-        this.#log.warn({ taskId: task.id, error }, 'half-done task starts over')
-      }
-    }
-    if (dormant) {
-      this.#inventory.dormant.delete(task.id)
-      await this.#trash(this.#layout.partial(task.id))
-    }
-    return this.#room.take(task.bytes, { written: false }, async () =>
-      this.#enlive(new StoredTask({ task, found: await createPartial(task, this.#layout) }, this.#keeper)),
-    )
-  }
-
-  /** A task whose digest is complete under another id is that blob, from now on under this name too. */
-  async #alias(task: Task): Promise<StoredTask | undefined> {
-    const { digest } = task
-    if (digest === undefined) return undefined
-    return this.#inOrder(async () => {
-      const entry = this.#inventory.complete.get(digest)
-      if (!entry) return undefined
-      const record = { ...entry.record, ids: [...new Set([...entry.record.ids, task.id])] }
-      this.#inventory.index(digest, record, entry.lastUsedMs)
-      await this.#metadata.putBlob(digest, record, undefined)
-      return this.find(task.id)
-    })
-  }
-
-  #enlive(stored: StoredTask): StoredTask {
-    this.#inventory.live.set(stored.task.id, stored)
-    this.#touch(stored)
-    return stored
-  }
-
-  #touch(stored: StoredTask): void {
-    const used = this.#inventory.touch(stored)
-    if (used) this.#metadata.setUsed(used.digest, used.ms)
-  }
-
-  async #commitTask(stored: StoredTask, digest: Digest): Promise<string> {
-    const table = stored.table.slice(0, stored.pieces)
-    const path = await this.#commit(stored.path, digest, stored.task, { ...(table ? { table } : {}), stored })
-    await rm(this.#layout.partial(stored.task.id), { recursive: true, force: true })
-    return path
-  }
-
-  /** Record first, then the name: a crash between them leaves a record without a file, which the next start drops. */
-  #commit(
-    from: string,
-    digest: Digest,
-    task: Task,
-    more: { table?: Uint8Array; mediaType?: string; stored?: StoredTask },
-  ): Promise<string> {
-    return this.#inOrder(async () => {
-      const path = this.#layout.blob(digest)
-      const old = this.#inventory.complete.get(digest)?.record
-      const mediaType = more.mediaType ?? old?.mediaType
-      const { bytes, pieceBytes } = task
-      const ids = [...new Set([...(old?.ids ?? []), task.id])]
-      const record = { bytes, pieceBytes, ids, ...(mediaType === undefined ? {} : { mediaType }) }
-      await this.#metadata.putBlob(digest, record, more.table)
-      try {
-        if (more.stored?.failure) throw more.stored.failure
-        await rename(from, path)
-      } catch (error) {
-        if (old && this.#inventory.complete.has(digest)) await this.#metadata.putBlob(digest, old, undefined)
-        else await this.#metadata.dropBlobs([digest])
-        throw asDarnerError(error, `name blob ${digest}`)
-      }
-      this.#inventory.index(digest, record, this.#clock.now())
-      this.#metadata.setUsed(digest, this.#clock.now())
-      await syncFolder(dirname(path))
-      return path
-    })
-  }
-
-  async #inOrder<T>(work: () => Promise<T>): Promise<T> {
-    const turn = this.#serial.then(work, work)
-    this.#serial = turn.catch(() => {})
-    return turn
-  }
-
   /** Takes a holding out of the index in this turn, then frees its space. */
   async #drop({ task, state }: Holding, what: string): Promise<void> {
     const reason = new DarnerError('PIECE_ABSENT', `${task.id} was ${what}`)
-    if (state === 'dormant') {
-      this.#inventory.dormant.delete(task.id)
-      return this.#trash(this.#layout.partial(task.id))
-    }
+    if (state === 'dormant') return this.#removal.dormant(task.id)
     const stored = this.find(task.id)
     stored?.fail(reason)
-    if (stored) await this.#purge(stored, reason)
-  }
-
-  async #purge(stored: StoredTask, reason = stored.failure): Promise<void> {
-    const { task } = stored
-    const digest = stored.complete ? stored.digest : undefined
-    if (digest === undefined) {
-      if (this.#inventory.live.get(task.id) === stored) this.#inventory.live.delete(task.id)
-      const trashed = this.#toTrash(this.#layout.partial(task.id))
-      await stored.close()
-      return rm(trashed, { recursive: true, force: true })
-    }
-    const handles = this.#inventory.forget(digest).add(stored)
-    for (const live of handles) live.fail(reason ?? new DarnerError('PIECE_ABSENT', `${digest} was deleted`))
-    const path = this.#layout.blob(digest)
-    const trashed = this.#layout.freshTrash()
-    await this.#inOrder(async () => {
-      // a download of the same bytes may have come in before our turn: then that one stays
-      if (this.#inventory.complete.has(digest)) return
-      try {
-        await rename(path, trashed)
-      } catch {
-        // ENOENT: gone already; ENOSPC, no room for a new name: deleted where it is
-        await rm(path, { force: true })
-      }
-      await this.#metadata.dropBlobs([digest])
-    })
-    await Promise.all([...handles].map((live) => live.close()))
-    await rm(trashed, { recursive: true, force: true })
-  }
-
-  /** Out of its place at once; returns where to delete it. What is gone already is fine. */
-  #toTrash(path: string): string {
-    const trashed = this.#layout.freshTrash()
-    try {
-      renameSync(path, trashed)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return trashed
-      // no room for a new name: deleted where it is
-      return path
-    }
-    return trashed
-  }
-
-  async #trash(path: string): Promise<void> {
-    await rm(this.#toTrash(path), { recursive: true, force: true })
+    if (stored) await this.#removal.stored(stored, reason)
   }
 
   async #sweep(): Promise<void> {
@@ -506,33 +345,13 @@ export class Store implements AsyncDisposable {
     }
   }
 
-  /** A complete blob becomes half done without its bad pieces; handles under other ids end. */
   async #demote(stored: StoredTask, bad: readonly number[]): Promise<void> {
-    const { task, table, digest } = stored
-    if (digest === undefined) return
-    const good = Array.from({ length: stored.pieces }, (_, piece) => piece).filter((piece) => !bad.includes(piece))
-    await mkdir(this.#layout.partial(task.id), { recursive: true })
-    const journal = await Journal.create(this.#layout.journal(task.id), task, table, good)
-    const path = this.#layout.data(task.id)
-    renameSync(stored.path, path)
-    for (const other of this.#inventory.forget(digest)) {
-      if (other === stored) continue
-      other.fail(new DarnerError('STORE_CORRUPT', `${other.task.id}: the stored blob ${digest} is damaged`))
-      this.#scope.run(() => other.close())
-    }
-    this.#inventory.dormant.delete(task.id)
-    this.#inventory.live.set(task.id, stored)
-    stored.damaged(bad, { path, table, journal })
-    await sizeFile(path, task.bytes)
-    await this.#inOrder(() => this.#metadata.dropBlobs([digest]))
-    for (const listener of this.#damage) listener({ task, digest, pieces: bad })
+    const damage = await demote(stored, bad, {
+      layout: this.#layout,
+      inventory: this.#inventory,
+      names: this.#names,
+      run: (work) => this.#scope.run(work),
+    })
+    if (damage) for (const listener of this.#damage) listener(damage)
   }
-}
-
-function sameGeometry(stored: StoredTask, task: Task): StoredTask {
-  const { bytes, pieceBytes } = stored.task
-  if (bytes === task.bytes && (stored.complete || pieceBytes === task.pieceBytes)) return stored
-  const code = stored.complete ? 'SIZE_MISMATCH' : 'CONFLICT'
-  const text = `open ${task.id} as ${task.bytes} bytes in pieces of ${task.pieceBytes}: here it has ${bytes} in pieces of ${pieceBytes}`
-  throw new DarnerError(code, text)
 }
