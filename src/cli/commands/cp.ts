@@ -5,6 +5,7 @@ import { basename, dirname, join, resolve } from 'node:path'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { DarnerError, isDarnerError, systemCode } from '../../base/errors.ts'
+import { put } from '../../base/outflow.ts'
 import type { Action, CommandContext } from '../context.ts'
 import { DockerClient, pathPart } from '../docker-client.ts'
 
@@ -33,7 +34,7 @@ function insideOf(word: string): Inside | undefined {
 const route = ({ container }: Inside) => `/containers/${pathPart(container)}/archive`
 /** A name within the two halves of a `s,…,…,S` of tar. */
 const sought = (name: string) => name.replaceAll(/[\\,.*^$[\]]/g, '\\$&')
-const put = (name: string) => name.replaceAll(/[\\&,]/g, '\\$&')
+const replacing = (name: string) => name.replaceAll(/[\\&,]/g, '\\$&')
 
 async function copyOut(source: Inside, to: string, keep: boolean, context: CommandContext): Promise<void> {
   const client = new DockerClient({ socket: context.socket })
@@ -54,7 +55,12 @@ async function copyOut(source: Inside, to: string, keep: boolean, context: Comma
     into ??
     (there === 'dir'
       ? ['-C', to]
-      : ['-C', await parentOf(to), '--transform', `s,^${sought(name)}\\(/\\|$\\),${put(basename(resolve(to)))}\\1,S`])
+      : [
+          '-C',
+          await parentOf(to),
+          '--transform',
+          `s,^${sought(name)}\\(/\\|$\\),${replacing(basename(resolve(to)))}\\1,S`,
+        ])
   await feedTar(['-xpf', '-', ...owner, ...place], tar, signal)
 }
 
@@ -87,8 +93,8 @@ async function copyIn(
   const args = ['-cf', '-', '--format=pax', '--numeric-owner', ...(keep ? [] : ['--owner=0', '--group=0'])]
   const rename =
     kind === 'dir'
-      ? ['-C', whole, '--transform', `s,^\\.,${put(name)},S`, '--', '.']
-      : ['-C', dirname(whole), '--transform', `s,.*,${put(name)},S`, '--', basename(whole)]
+      ? ['-C', whole, '--transform', `s,^\\.,${replacing(name)},S`, '--', '.']
+      : ['-C', dirname(whole), '--transform', `s,.*,${replacing(name)},S`, '--', basename(whole)]
   const child = runTar([...args, ...(follow ? ['-h'] : []), ...rename], signal)
   if (child.process.stdout === null) throw new DarnerError('INTERNAL', 'cp: tar without an output')
   await Promise.all([send(place, child.process.stdout), child.ended])
@@ -134,11 +140,22 @@ async function kindInside(
 
 async function feedTar(args: readonly string[], tar: Readable, signal: AbortSignal): Promise<void> {
   const child = runTar(args, signal)
-  if (child.process.stdin === null) throw new DarnerError('INTERNAL', 'cp: tar without an input')
-  const flowing = pipeline(tar, child.process.stdin, { signal })
-  flowing.catch(() => {}) // tar's own complaint says more
-  await child.ended
-  await flowing
+  const input = child.process.stdin
+  if (input === null) throw new DarnerError('INTERNAL', 'cp: tar without an input')
+  input.on('error', () => {}) // it has read all, or its own complaint says more
+  const flow = async () => {
+    // to the end also when tar needs no more of it: how the answer ends says whether that was all
+    for await (const chunk of tar) await put(input, chunk as Uint8Array)
+    input.end()
+  }
+  const flowing = flow().finally(() => input.destroy())
+  flowing.catch(() => {})
+  try {
+    await child.ended
+    await flowing
+  } finally {
+    tar.destroy()
+  }
 }
 
 function runTar(args: readonly string[], signal: AbortSignal): { process: ChildProcess; ended: Promise<void> } {
