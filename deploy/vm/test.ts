@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { DarnerError } from '../../src/base/errors.ts'
 import { abortable } from '../../src/base/signals.ts'
 import { aSystemdImage } from '../../test/fixtures/a-systemd-image.ts'
+import { aLayerOfTree } from '../../test/fixtures/a-tree-image.ts'
 import { run } from '../demo/command.ts'
 import { CACHE, type DiskOptions, type VmDisk } from './disk.ts'
 import { Machine } from './machine.ts'
@@ -29,7 +30,7 @@ export async function testInVm({ disk, args, out, say, signal }: VmTestOptions):
   try {
     await rm(LAST, { recursive: true, force: true })
     await mkdir(LAST, { recursive: true })
-    await aSystemdImage({ signal }) // the machine has no network to make it in
+    await aLayerOfTree(await aSystemdImage({ signal })) // the machine has no network to make the one in, and packs the other for minutes
     await warm({ signal })
     const project = join(folder, 'project.erofs')
     await projectDisk(project, { signal })

@@ -1,9 +1,7 @@
 // vm: systemd in a container under pure cgroup v2
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { DEFAULT_CAPABILITIES } from '../../../runtime/spec/defaults.ts'
 import { CAPABILITY_NAMES, parseBoundingSet } from '../../../runtime/spec/host-limits.ts'
 import type { CreateRequest } from '../../../src/wire/local-api.ts'
@@ -12,8 +10,8 @@ import { aRichEngine, type RichEngine } from '../../fixtures/a-rich-engine.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
 import { aSystemdImage } from '../../fixtures/a-systemd-image.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
+import { sshInto } from '../../fixtures/ssh-into.ts'
 
-const run = promisify(execFile)
 const never = new AbortController().signal
 /** In which a whole system has to stop: ten seconds, of a processor that is not emulated. */
 const STOP_SEC = 10 * Number(process.env.DARNER_TEST_SLOW ?? 1)
@@ -81,14 +79,8 @@ describe('systemd as PID 1', function () {
       await engine.until(id, ['test', '-e', '/root/cron-fired'])
 
       // a login over the network of the container
-      await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(dir.path, 'key')])
-      const key = await readFile(join(dir.path, 'key.pub'), 'utf8')
-      const allow = `mkdir -p /root/.ssh; echo '${key.trim()}' > /root/.ssh/authorized_keys; chmod -R go= /root/.ssh`
-      await engine.exec(id, ['sh', '-c', allow])
-      const options = ['StrictHostKeyChecking=no', 'UserKnownHostsFile=/dev/null', 'LogLevel=ERROR', 'BatchMode=yes']
-      const ssh = ['ssh', '-i', join(dir.path, 'key'), ...options.flatMap((one) => ['-o', one]), 'root@127.0.0.1']
-      const { stdout } = await run('nsenter', ['-t', String(pid), '-n', ...ssh, 'cat /proc/1/comm; id -un'])
-      assert.equal(stdout, 'systemd\nroot\n')
+      const inside = (script: string) => engine.exec(id, ['sh', '-c', script])
+      assert.equal(await sshInto({ pid, inside }, 'cat /proc/1/comm; id -un'), 'systemd\nroot\n')
 
       const unit =
         '[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\nExecStop=/bin/touch /root/stop-job-ran\n'
