@@ -25,6 +25,8 @@ export class UpperCopy {
   readonly #clock: Pick<Clock, 'now'>
   /** What each path that was copied in the first pass looked like; directories have an empty text. */
   readonly #made = new Map<string, string>()
+  /** Something is not on the disk yet: a container whose layer says nothing new waits for no disk while it is down. */
+  #unsynced = false
 
   /** `target`: the new root, mounted with its fresh upper directory. */
   constructor(trees: UpperTrees, rules: UpperRules, target: string, clock: Pick<Clock, 'now'>) {
@@ -69,6 +71,7 @@ export class UpperCopy {
       if (one.facts.isDirectory() && (one.verdict === 'keep' || one.verdict === 'win')) folders.push(one)
     }
     // shortest first: what is below goes with it
+    if (left.size > 0 || folders.length > 0) this.#unsynced = true
     for (const path of [...left].sort((a, b) => a.length - b.length)) {
       await rm(bytesOf(this.#target, path), { recursive: true, force: true }).catch((error: unknown) => {
         if (systemCode(error) !== 'ENOTDIR') throw error // a file is where its folder was
@@ -76,20 +79,22 @@ export class UpperCopy {
     }
     for (const { path, facts } of folders.toReversed())
       await copyAttributes(bytesOf(this.#trees.old, path), bytesOf(this.#target, path), facts)
-    await writeBack(this.#target, { signal })
+    if (this.#unsynced) await writeBack(this.#target, { signal })
+    this.#unsynced = false
   }
 
   async #finishOne(one: WalkedPath, links: Map<string, Buffer>, signal: AbortSignal): Promise<void> {
     const { path, verdict, facts } = one
     const to = bytesOf(this.#target, path)
     if (verdict === 'drop' || verdict === 'return') return
+    if (this.#made.get(path) === looksOf(facts)) return
+    this.#unsynced = true
     if (verdict === 'delete') return rm(to, { recursive: true, force: true })
     if (facts.isDirectory()) {
       await makeFolder(to)
       if (one.alone) for (const name of await readdir(to, 'buffer')) await rm(join(to, name), { recursive: true })
       return
     }
-    if (this.#made.get(path) === looksOf(facts)) return
     const key = `${facts.dev}:${facts.ino}`
     const first = facts.nlink > 1n ? links.get(key) : undefined
     if (first) await linkLeaf(first, to)
