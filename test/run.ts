@@ -16,7 +16,8 @@ import { join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { setUp, TOOLS } from '../deploy/setup.ts'
-import { aJavaImage, aRedisImage, aSystemdImage, aSysvinitImage } from './fixtures/a-systemd-image.ts'
+import { aJavaImage, anOpenrcImage, aRedisImage, aSystemdImage, aSysvinitImage } from './fixtures/a-systemd-image.ts'
+import { removeCgroups } from './fixtures/test-cgroup.ts'
 import { changesSince, type Listing, listMachine, RUN_MARK } from './leftovers.ts'
 import type { TestRecord } from './run-file.ts'
 
@@ -139,7 +140,7 @@ function headOf(file: string, name: 'deadline' | 'long' | 'vm'): string | undefi
 /** Makes, outside the stages, which have no network, what files on them need. What can't be made, they will say. */
 async function prepare(files: readonly string[]): Promise<void> {
   const texts = files.filter(needsStage).map((file) => readFileSync(join(ROOT, file), 'utf8'))
-  for (const make of [aSystemdImage, aRedisImage, aSysvinitImage, aJavaImage]) {
+  for (const make of [aSystemdImage, aRedisImage, aSysvinitImage, anOpenrcImage, aJavaImage]) {
     if (!texts.some((text) => text.includes(`${make.name}(`))) continue
     try {
       await make()
@@ -288,6 +289,7 @@ async function main(): Promise<number> {
     for (const file of long) console.log(`left out, runs with --long: ${file}: ${headOf(file, 'long')}`)
     return summary([...plain, ...staged, ...machine], performance.now() - started, ending.signal)
   } finally {
+    await removeCgroups()
     rmSync(folder, { recursive: true, force: true })
   }
 }
