@@ -17,7 +17,6 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { setUp, TOOLS } from '../deploy/setup.ts'
 import { aJavaImage, anOpenrcImage, aRedisImage, aSystemdImage, aSysvinitImage } from './fixtures/a-systemd-image.ts'
-import { removeCgroups } from './fixtures/test-cgroup.ts'
 import { changesSince, type Listing, listMachine, RUN_MARK } from './leftovers.ts'
 import type { TestRecord } from './run-file.ts'
 
@@ -29,6 +28,8 @@ const OUTPUT_TAIL = 16_384
 const GRACE_MS = 10_000
 /** Marks the processes of this run. */
 const RUN = `${process.pid}-${Date.now()}`
+/** Files begun so far. */
+let files = 0
 /** Deadlines are this many times longer: for machines that are emulated. */
 const SLOW = Number(process.env.DARNER_TEST_SLOW ?? 1)
 
@@ -79,6 +80,7 @@ async function runFile(file: string, folder: string, { coverage, grep, signal }:
     env: {
       ...process.env,
       DARNER_TEST_RESULTS: results,
+      DARNER_TEST_CGROUP: `darner-test-${RUN}-${files++}`,
       [RUN_MARK]: RUN,
       ...(coverage && { NODE_V8_COVERAGE: join(ROOT, 'coverage/tmp') }),
     },
@@ -289,7 +291,6 @@ async function main(): Promise<number> {
     for (const file of long) console.log(`left out, runs with --long: ${file}: ${headOf(file, 'long')}`)
     return summary([...plain, ...staged, ...machine], performance.now() - started, ending.signal)
   } finally {
-    await removeCgroups()
     rmSync(folder, { recursive: true, force: true })
   }
 }

@@ -14,6 +14,7 @@ import { onStage } from '../../fixtures/a-stage.ts'
 import { anEngine } from '../../fixtures/an-engine.ts'
 import { anEngineProcess } from '../../fixtures/an-engine-process.ts'
 import { needs } from '../../fixtures/needs.ts'
+import { CGROUP } from '../../fixtures/test-cgroup.ts'
 
 const run = promisify(execFile)
 const never = new AbortController().signal
@@ -33,9 +34,7 @@ async function up(engine: RichEngine, request: Partial<CreateRequest>): Promise<
 
 /** The container's limits as the kernel has them. */
 async function limitsOf(id: string, names: readonly string[]): Promise<Record<string, string>> {
-  const read = names.map(
-    async (name) => [name, (await readFile(join(ROOT, 'darner-test', id, name), 'utf8')).trim()] as const,
-  )
+  const read = names.map(async (name) => [name, (await readFile(join(ROOT, CGROUP, id, name), 'utf8')).trim()] as const)
   return Object.fromEntries(await Promise.all(read))
 }
 

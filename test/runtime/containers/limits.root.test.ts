@@ -12,6 +12,7 @@ import { aDir } from '../../fixtures/a-dir.ts'
 import { aRichEngine, type RichEngine } from '../../fixtures/a-rich-engine.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
 import { needs } from '../../fixtures/needs.ts'
+import { CGROUP } from '../../fixtures/test-cgroup.ts'
 
 const run = promisify(execFile)
 const never = new AbortController().signal
@@ -28,7 +29,7 @@ async function cgroupFile(id: string, v2: string, v1: readonly [hierarchy: strin
   const layout = await readCgroupLayout()
   const of = layout.v1.get(v1[0])
   const [root, name] = of === undefined ? [layout.v2?.path ?? '', v2] : [of, v1[1]]
-  return readFile(join(root, 'darner-test', id, name), 'utf8')
+  return readFile(join(root, CGROUP, id, name), 'utf8')
 }
 
 /** The disk's node that a path lies on, where that is a block device. */

@@ -7,6 +7,7 @@ import { aRichEngine } from '../../fixtures/a-rich-engine.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
 import { aSystemdImage } from '../../fixtures/a-systemd-image.ts'
 import { needs } from '../../fixtures/needs.ts'
+import { CGROUP } from '../../fixtures/test-cgroup.ts'
 
 const never = new AbortController().signal
 const STOP_SEC = 9
@@ -34,7 +35,7 @@ describe('systemd as PID 1 on a host with cgroup v1 alone', function () {
       assert.equal((await engine.until(id, ['systemctl', 'is-system-running', '--wait'])).trim(), 'running')
       assert.equal((await engine.exec(id, ['systemctl', '--failed', '--no-legend'])).output.trim(), '')
       const { pid } = containers.inspect(id)
-      assert.match(await readFile(`/proc/${pid}/cgroup`, 'utf8'), new RegExp(`:memory:/darner-test/${id}$`, 'm'))
+      assert.match(await readFile(`/proc/${pid}/cgroup`, 'utf8'), new RegExp(`:memory:${CGROUP}/${id}$`, 'm'))
       await containers.stop(id, { timeoutSec: STOP_SEC, signal: never })
       assert.equal(containers.inspect(id).exitCode, 0) // 137: killed
     })

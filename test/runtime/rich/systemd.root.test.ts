@@ -11,6 +11,7 @@ import { onStage } from '../../fixtures/a-stage.ts'
 import { aSystemdImage } from '../../fixtures/a-systemd-image.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
 import { sshInto } from '../../fixtures/ssh-into.ts'
+import { CGROUP } from '../../fixtures/test-cgroup.ts'
 
 const never = new AbortController().signal
 /** In which a whole system has to stop: ten seconds, of a processor that is not emulated. */
@@ -63,7 +64,7 @@ describe('systemd as PID 1', function () {
         CAPABILITY_NAMES.filter((one) => DEFAULT_CAPABILITIES.includes(one)),
       )
       // a cgroup of its own, which it sees as the root
-      assert.match(await readFile(`/proc/${pid}/cgroup`, 'utf8'), new RegExp(`^0::/darner-test/${id}/init.scope$`, 'm'))
+      assert.match(await readFile(`/proc/${pid}/cgroup`, 'utf8'), new RegExp(`^0::${CGROUP}/${id}/init.scope$`, 'm'))
       assert.match((await engine.exec(id, ['cat', '/proc/1/cgroup'])).output, /^0::\/init.scope$/m)
 
       // syslog file, journal and console reach where they belong
