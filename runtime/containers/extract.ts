@@ -14,11 +14,13 @@ import {
   S_IF,
   setXattr,
   symlinkAt,
+  systemErrorIs,
   unlinkAt,
   utimesAt,
 } from '../../src/base/syscalls.ts'
 import { type TarEntry, TarReader } from '../snapshots/tar.ts'
 
+const KEPT_XATTRS = /^(user\.|system\.posix_acl_|security\.capability$)/
 const KINDS = { char: S_IF.CHR, block: S_IF.BLK, fifo: S_IF.FIFO } as const
 
 /**
@@ -52,8 +54,7 @@ export async function extractInto(
         }
         chownAt(parent, name, idBase + entry.uid, idBase + entry.gid)
         for (const [key, value] of entry.xattrs) {
-          if (key.startsWith('user.') || key === 'security.capability')
-            setXattr(`/proc/self/fd/${parent}/${name.toString('latin1')}`, key, value)
+          if (KEPT_XATTRS.test(key)) setHere(`/proc/self/fd/${parent}/${name.toString('latin1')}`, key, value)
         }
         close = false
         if (entry.kind === 'dir') {
@@ -148,6 +149,15 @@ function chmodHere(parent: number, name: Buffer, mode: number): void {
     chmodSync(`/proc/self/fd/${here}`, mode)
   } finally {
     closeSync(here)
+  }
+}
+
+/** Left out where the file system has no place for it, as `cp -a` does. */
+function setHere(path: string, key: string, value: Uint8Array): void {
+  try {
+    setXattr(path, key, value)
+  } catch (error) {
+    if (!systemErrorIs(error, 'EOPNOTSUPP', 'ENOTSUP')) throw error
   }
 }
 

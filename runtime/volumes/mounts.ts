@@ -1,11 +1,14 @@
 /** The mounts that a request names -> mounts of the bundle: volumes made and filled, host paths looked at. */
-import { closeSync } from 'node:fs'
-import { chmod, chown, lchown, lstat, mkdir, readdir, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { closeSync, existsSync, fstatSync } from 'node:fs'
+import { chmod, chown, mkdir, readdir, rm, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import type { Readable } from 'node:stream'
 import { DarnerError, systemCode } from '../../src/base/errors.ts'
 import { AT_FDCWD, O, openAt, openBelow, RESOLVE } from '../../src/base/syscalls.ts'
 import type { DeviceRequest, MountRequest } from '../../src/wire/container-options.ts'
-import { runWithFolder } from '../shim/program.ts'
+import { extractInto } from '../containers/extract.ts'
+import { streamTar } from '../containers/layer-tar.ts'
+import { writeWhole } from '../shim/bundle.ts'
 import type { OciDevice, OciMount } from '../spec/oci-spec.ts'
 import type { Volumes } from './volumes.ts'
 
@@ -43,7 +46,7 @@ async function prepareOne(one: MountRequest, parts: MountParts): Promise<OciMoun
     anonymous: one.anonymous === true,
     ...(one.labels === undefined ? {} : { labels: one.labels }),
   })
-  if (one.noCopy !== true) await fillVolume(volume.path, one.target, parts)
+  if (one.noCopy !== true) await parts.volumes.alone(source, () => fillVolume(volume.path, one.target, parts))
   return bindMount(volume.path, one.target, ['rbind', one.propagation ?? 'rprivate', mode])
 }
 
@@ -68,37 +71,44 @@ async function hostPath(path: string, make: boolean): Promise<void> {
   }
 }
 
-/** Copies what the image has at `target` into a volume that is empty, with owner and mode of the folder. */
+/**
+ * Copies what the image has at `target` into a volume that is empty, or whose filling was cut off, with owner and mode of the folder.
+ * Another container may have the volume already: what its processes put there meanwhile leads nowhere else.
+ */
 async function fillVolume(volume: string, target: string, { rootfs, idBase, signal }: MountParts): Promise<void> {
-  if ((await readdir(volume)).length > 0) return
-  const root = openAt(AT_FDCWD, rootfs, O.PATH | O.DIRECTORY)
-  let folder: number | undefined
+  const mark = join(dirname(volume), 'filling')
+  if (!existsSync(mark) && (await readdir(volume)).length > 0) return
+  const folder = openFolder(rootfs, target)
+  if (folder === undefined) return
+  await writeWhole(mark, '')
+  const into = openAt(AT_FDCWD, volume, O.PATH | O.DIRECTORY)
   try {
-    folder = openBelow(root, target, O.RDONLY | O.DIRECTORY, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS)
-    const facts = await stat(`/proc/self/fd/${folder}`)
-    const result = await runWithFolder('cp', ['-a', '--', '/proc/self/fd/3/.', volume], folder, { signal })
-    if (result.code !== 0)
-      throw new DarnerError('INTERNAL', `filling the volume at ${target}: ${result.stderr.trim().slice(0, 500)}`)
-    if (idBase !== 0) await lowerIds(volume, idBase)
-    await chown(volume, facts.uid - idBase, facts.gid - idBase)
-    await chmod(volume, facts.mode & 0o7777)
-  } catch (error) {
-    const code = systemCode(error)
-    if (code !== 'ENOENT' && code !== 'ENOTDIR') throw error // the image has no folder there: it stays empty
+    const opened = Promise.withResolvers<Readable>()
+    const read = streamTar(['--', '.'], folder, signal, opened.resolve)
+    read.catch(opened.reject)
+    await extractInto(into, into, await opened.promise, { keepKind: false, idBase: -idBase, signal })
+    await read
+    const { uid, gid, mode } = fstatSync(folder)
+    await chown(volume, uid - idBase, gid - idBase)
+    await chmod(volume, mode & 0o7777)
+    await rm(mark)
   } finally {
-    if (folder !== undefined) closeSync(folder)
-    closeSync(root)
+    closeSync(folder)
+    closeSync(into)
   }
 }
 
-/** Takes `idBase` off each owner below a folder. */
-async function lowerIds(folder: string, idBase: number): Promise<void> {
-  for (const entry of await readdir(folder, { withFileTypes: true })) {
-    const path = join(folder, entry.name)
-    const { uid, gid, mode } = await lstat(path)
-    if (uid >= idBase && gid >= idBase) await lchown(path, uid - idBase, gid - idBase)
-    if (!entry.isSymbolicLink()) await chmod(path, mode & 0o7777) // a change of owner took setuid away
-    if (entry.isDirectory()) await lowerIds(path, idBase)
+/** The descriptor of the image's folder at `target`, which the caller closes; undefined where it has none. */
+function openFolder(rootfs: string, target: string): number | undefined {
+  const root = openAt(AT_FDCWD, rootfs, O.PATH | O.DIRECTORY)
+  try {
+    return openBelow(root, target, O.RDONLY | O.DIRECTORY, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS)
+  } catch (error) {
+    const code = systemCode(error)
+    if (code !== 'ENOENT' && code !== 'ENOTDIR') throw error
+    return undefined
+  } finally {
+    closeSync(root)
   }
 }
 

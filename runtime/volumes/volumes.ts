@@ -5,6 +5,7 @@ import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { DarnerError, systemCode } from '../../src/base/errors.ts'
 import type { DiskQuota } from '../../src/wire/rich-api.ts'
+import { Locks } from '../containers/locks.ts'
 import { writeWhole } from '../shim/bundle.ts'
 
 const Labels = Type.Record(Type.String(), Type.String())
@@ -40,6 +41,7 @@ export interface VolumeRooms {
 export class Volumes {
   readonly #dir: string
   readonly #rooms: VolumeRooms | undefined
+  readonly #locks = new Locks()
 
   /** `dir` is absolute; it is made when the first volume is. Without `rooms` no volume has a size. */
   constructor(dir: string, rooms?: VolumeRooms) {
@@ -88,6 +90,11 @@ export class Volumes {
     }
     await writeWhole(join(this.#dir, name, 'volume.json'), JSON.stringify(stored))
     return this.#shown(stored)
+  }
+
+  /** Runs `work` after all that was asked for of the volume of that name before. */
+  async alone(name: string, work: () => Promise<void>): Promise<void> {
+    await this.#locks.hold(name, work)
   }
 
   async find(name: string): Promise<Volume | undefined> {
