@@ -11,8 +11,8 @@ export interface ProgramResult {
 
 export interface ProgramOptions {
   readonly signal: AbortSignal
-  /** An open folder, its descriptor 3. */
-  readonly folder?: number
+  /** An open file, its descriptor 3: `/proc/self/fd/3` in its arguments names it, wherever it is moved. */
+  readonly file?: number
   /** What it reads at descriptor 0; nothing by default. */
   readonly input?: string
   /** Default {@link PROGRAM_ENV}. */
@@ -34,12 +34,12 @@ export const PROGRAM_ENV: Readonly<Record<string, string>> = {
 export function runProgram(
   path: string,
   args: readonly string[],
-  { signal, folder, input, env = PROGRAM_ENV, mostOutputBytes = MOST_OUTPUT_BYTES }: ProgramOptions,
+  { signal, file, input, env = PROGRAM_ENV, mostOutputBytes = MOST_OUTPUT_BYTES }: ProgramOptions,
 ): Promise<ProgramResult> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason)
     const stdin = input === undefined ? 'ignore' : 'reads'
-    const further = folder === undefined ? [] : [folder]
+    const further = file === undefined ? [] : [file]
     let child: Spawned
     try {
       child = spawnProgram(onPath(path), args, { stdio: [stdin, 'writes', 'writes', ...further], env })
@@ -75,14 +75,4 @@ export function missing(path: string, error: unknown): DarnerError {
   return new DarnerError('INTERNAL', `starting ${path}: ${error instanceof Error ? error.message : error}`, {
     cause: error,
   })
-}
-
-/** Runs a host program whose descriptor 3 is an open folder: `/proc/self/fd/3` in its arguments names it, wherever it is moved. */
-export function runWithFolder(
-  path: string,
-  args: readonly string[],
-  folder: number,
-  { signal }: { signal: AbortSignal },
-): Promise<ProgramResult> {
-  return runProgram(path, args, { signal, folder })
 }

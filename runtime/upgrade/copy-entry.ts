@@ -1,19 +1,47 @@
 /** Copies one entry of a root file system as it is: contents, holes, owner, mode, extended attributes, times. */
-import { type BigIntStats, constants } from 'node:fs'
+import { type BigIntStats, closeSync, constants, fstatSync } from 'node:fs'
 import { copyFile, lchown, link, lstat, mkdir, readlink, rm, symlink } from 'node:fs/promises'
 import { DarnerError, systemCode } from '../../src/base/errors.ts'
-import { AT_FDCWD, chmodAt, getXattr, listXattrs, mknodAt, S_IF, setXattr, utimesAt } from '../../src/base/syscalls.ts'
+import {
+  AT_FDCWD,
+  chmodAt,
+  getXattr,
+  listXattrs,
+  mknodAt,
+  O,
+  openAt,
+  openBelow,
+  RESOLVE,
+  S_IF,
+  setXattr,
+  utimesAt,
+} from '../../src/base/syscalls.ts'
 import { runProgram } from '../shim/program.ts'
 
 type Waits = { readonly signal: AbortSignal }
 
-/** Puts a file, symlink or node at `to`, in place of what is there. False for a socket, which is nothing without its process. */
-export async function copyLeaf(from: Buffer, to: Buffer, facts: BigIntStats, { signal }: Waits): Promise<boolean> {
+/** An entry of a tree that its container may be changing: its content is never read by a way that leads out of the tree. */
+export interface LeafSource {
+  readonly tree: string
+  readonly path: Buffer
+}
+
+/**
+ * Puts a file, symlink or node at `to`, in place of what is there. False for a socket, which is nothing without its process, and for
+ * what has become something else since it was looked at.
+ */
+export async function copyLeaf(
+  source: LeafSource,
+  to: Buffer,
+  facts: BigIntStats,
+  { signal }: Waits,
+): Promise<boolean> {
   if (facts.isSocket()) return false
   await rm(to, { recursive: true, force: true })
+  const from = Buffer.concat([Buffer.from(`${source.tree}/`), source.path])
   if (facts.isSymbolicLink()) await symlink(await readlink(from, 'buffer'), to)
-  else if (facts.isFile()) await copyContents(from, to, facts, signal)
-  else makeNode(to, facts)
+  else if (!facts.isFile()) makeNode(to, facts)
+  else if (!(await copyContents(source, to, facts, signal))) return false
   await copyAttributes(from, to, facts)
   return true
 }
@@ -50,15 +78,40 @@ export async function copyAttributes(from: Buffer, to: Buffer, facts: BigIntStat
 
 const BLOCK_BYTES = 512n
 
-async function copyContents(from: Buffer, to: Buffer, facts: BigIntStats, signal: AbortSignal): Promise<void> {
-  const hasHoles = facts.blocks * BLOCK_BYTES + 4096n < facts.size
-  const [source, target] = [from.toString('utf8'), to.toString('utf8')]
-  if (!hasHoles || !Buffer.from(source).equals(from) || !Buffer.from(target).equals(to)) {
-    await copyFile(from, to, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL)
-    return
+async function copyContents(source: LeafSource, to: Buffer, facts: BigIntStats, signal: AbortSignal): Promise<boolean> {
+  const file = openFile(source)
+  if (file === undefined) return false
+  try {
+    const hasHoles = facts.blocks * BLOCK_BYTES + 4096n < facts.size
+    const target = to.toString('utf8')
+    if (!hasHoles || !Buffer.from(target).equals(to)) {
+      await copyFile(`/proc/self/fd/${file}`, to, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL)
+      return true
+    }
+    const args = ['--sparse=always', '--', '/proc/self/fd/3', target]
+    const { code, stderr } = await runProgram('cp', args, { signal, file })
+    if (code !== 0) throw new DarnerError('COMMAND_FAILED', `copying ${target}: ${stderr.trim().slice(-500)}`)
+    return true
+  } finally {
+    closeSync(file)
   }
-  const { code, stderr } = await runProgram('cp', ['--sparse=always', '--', source, target], { signal })
-  if (code !== 0) throw new DarnerError('COMMAND_FAILED', `copying ${source}: ${stderr.trim().slice(-500)}`)
+}
+
+/** The descriptor of a file, which the caller closes; undefined for what is none, or lies behind a link. */
+function openFile({ tree, path }: LeafSource): number | undefined {
+  const root = openAt(AT_FDCWD, tree, O.PATH | O.DIRECTORY)
+  let file: number | undefined
+  try {
+    file = openBelow(root, path, O.RDONLY | O.NOFOLLOW | O.NONBLOCK, RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS)
+    if (fstatSync(file).isFile()) return file
+    closeSync(file)
+    return undefined
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO'].includes(systemCode(error) ?? '')) return undefined
+    throw error
+  } finally {
+    closeSync(root)
+  }
 }
 
 function makeNode(to: Buffer, facts: BigIntStats): void {

@@ -104,7 +104,8 @@ export class UpperCopy {
   /** False when there was nothing to copy. */
   async #copy(path: string, facts: BigIntStats, signal: AbortSignal): Promise<boolean> {
     try {
-      return await copyLeaf(bytesOf(this.#trees.old, path), bytesOf(this.#target, path), facts, { signal })
+      const source = { tree: this.#trees.old, path: Buffer.from(path, 'latin1') }
+      return await copyLeaf(source, bytesOf(this.#target, path), facts, { signal })
     } catch (error) {
       if (systemCode(error) === 'ENOENT') return false // it went while it was copied; the second pass sees that
       throw asDarnerError(error, `copying ${shown(path)} to the new writable layer`)
