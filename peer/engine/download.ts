@@ -360,6 +360,7 @@ export class Download {
     if (!any) this.#asks.set(name, controller)
     let got = piece
     let body: Uint8Array | undefined
+    const release = (bytes: Uint8Array) => channel.release?.(bytes)
     const onOffer = (offered: number) => {
       if (this.#parents.get(channel.parent)?.channel !== channel) return false
       if (!this.#plan.pieceOffered(channel.parent, offered, clock.monotonicMs())) return false
@@ -385,6 +386,10 @@ export class Download {
       const fresh = await stored.write(got, body, { signal: controller.signal })
       const now = clock.monotonicMs()
       this.#plan.pieceArrived(channel.parent, got, now)
+      if (fresh) {
+        stored.keep(got, body, release)
+        body = undefined
+      }
       if (fresh) this.#gained(got, bytes, this.#parents.get(channel.parent)?.parent.seed ?? false, now)
     } catch (error) {
       if (stored.failure !== undefined || isDarnerError(error, 'DISK_FULL', 'STORE_CORRUPT')) {
@@ -403,7 +408,7 @@ export class Download {
       }
       this.#plan.pieceFailed(channel.parent, got, reason)
     } finally {
-      if (body !== undefined) channel.release?.(body)
+      if (body !== undefined) release(body)
       for (const one of [name, askName(channel.parent, got)])
         if (this.#asks.get(one) === controller) this.#asks.delete(one)
       this.#pump()

@@ -50,6 +50,8 @@ const ABSENT_STRIKES = 8
 const MAX_DEMANDS = 64
 /** How long parents may wait for a child's words, in parts of the usual time of an answer, and in bounds. */
 const WORD_PART = 0.25
+/** That a piece is here matters less than that it comes: where pieces take long, it leaves with what is said of the next. */
+const HERE_PART = 0.5
 const LEAST_HERE_MS = 20
 const MAX_HERE_MS = 50
 /** Where a quarter of the usual time is less than this, what is coming is told to all at once: they would offer it first. */
@@ -124,7 +126,7 @@ export class Plan<P> {
 
   /** How long parents may wait to hear that a piece is here; shorter where pieces come fast. */
   get hereMs(): number {
-    return Math.min(MAX_HERE_MS, Math.max(LEAST_HERE_MS, this.#usualMs * WORD_PART))
+    return Math.min(MAX_HERE_MS, Math.max(LEAST_HERE_MS, this.#usualMs * HERE_PART))
   }
 
   /**

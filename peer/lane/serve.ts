@@ -36,6 +36,9 @@ export interface ServeOptions {
   /** News of pieces wait for this long for company, or until there are `newsPieces` of them. */
   readonly newsMs: number
   readonly newsPieces: number
+  /** The same of a child that leaves the choice to us and lacks more than `fewPieces`: what it will do doesn't depend on them. */
+  readonly idleNewsMs: number
+  readonly fewPieces: number
 }
 
 export const SERVE_DEFAULTS: ServeOptions = {
@@ -44,6 +47,8 @@ export const SERVE_DEFAULTS: ServeOptions = {
   maxRequests: 64,
   newsMs: 50,
   newsPieces: 64,
+  idleNewsMs: 200,
+  fewPieces: 32,
 }
 
 export interface ServeParts {
@@ -231,9 +236,10 @@ export class ServeSide implements LinkHandler {
   }
 
   #gather(channel: ServedChannel): void {
-    const { newsMs, newsPieces } = this.#options
+    const { newsMs, newsPieces, idleNewsMs, fewPieces } = this.#options
     this.#news.add(channel)
-    this.#link.later(channel.news.pieces >= newsPieces ? 0 : newsMs)
+    const waits = channel.names || channel.childLacks <= fewPieces
+    this.#link.later(channel.news.pieces >= newsPieces ? 0 : waits ? newsMs : idleNewsMs)
   }
 
   onNews(): void {
@@ -256,6 +262,7 @@ export class ServeSide implements LinkHandler {
     this.#admitRequest(channel, id)
     if (piece >= channel.pieces)
       throw new DarnerError('PROTOCOL_VIOLATION', `asks for piece ${piece} of ${channel.pieces}`)
+    channel.names = true
     if (!channel.shelf.have.has(piece)) {
       this.#gone(channel, id, 'PIECE_ABSENT')
       return

@@ -43,6 +43,8 @@ export class ServedChannel implements Disposable {
   /** True while a job of this channel waits for a slot or has one. */
   scheduled = false
   choosing = false
+  /** The child asks by name, so it needs to hear soon what is here. */
+  names = false
   sentBytes = 0
   #creditBytes: number
   #creditCame: PromiseWithResolvers<void> | undefined
@@ -74,6 +76,11 @@ export class ServedChannel implements Disposable {
 
   get signal(): AbortSignal {
     return this.controller.signal
+  }
+
+  /** Pieces that the child hasn't told of having. */
+  get childLacks(): number {
+    return this.pieces - this.#childHas.count
   }
 
   /** Body bytes that the child allows now. */

@@ -12,9 +12,13 @@ import type { Inventory } from './inventory.ts'
 import type { Layout } from './layout.ts'
 import type { Metadata } from './metadata.ts'
 import { createPartial, reopenPartial } from './partials.ts'
+import { RecentPieces } from './recent-pieces.ts'
 import type { Removal } from './removal.ts'
 import type { Room } from './room.ts'
 import { type Keeper, StoredTask } from './stored-task.ts'
+
+/** What the last pieces may take of memory, over all tasks: at 100 Mbit/s one second's. */
+const RECENT_BYTES = 12 * 1024 * 1024
 
 export interface HandlesParts {
   readonly layout: Layout
@@ -41,6 +45,7 @@ export class Handles {
     this.#keeper = {
       hasher: parts.hasher,
       pool: this.#pool,
+      recent: new RecentPieces({ mostBytes: RECENT_BYTES }),
       log: parts.log,
       touched: (stored) => this.#touch(stored),
       commit: (stored, digest) => this.#commit(stored, digest),

@@ -15,6 +15,7 @@ import type { Journal } from './journal.ts'
 import { readAll, writeAll } from './layout.ts'
 import { PieceTable, same } from './piece-table.ts'
 import { PieceWatch } from './piece-watch.ts'
+import type { RecentOf, RecentPieces } from './recent-pieces.ts'
 
 /** Up to this length a whole blob is read and hashed in one go at the end; the thread isn't bothered. */
 const SMALL_BYTES = 512 * 1024
@@ -23,6 +24,7 @@ const SMALL_BYTES = 512 * 1024
 export interface Keeper {
   readonly hasher: Hasher
   readonly pool: FilePool
+  readonly recent: RecentPieces
   readonly log: Log
   /** Somebody used it: it isn't the next to be collected. */
   touched(stored: StoredTask): void
@@ -46,6 +48,7 @@ export class StoredTask {
   readonly #file: DataFile
   readonly #watch: PieceWatch
   readonly #writing = new Map<number, Promise<void>>()
+  readonly #recent: RecentOf = new Map()
   #have: Bitmap
   /** A half-done task's table lives here; a complete one's is in the metadata and may be dropped from memory. */
   #table: PieceTable | undefined
@@ -189,6 +192,16 @@ export class StoredTask {
     return actual
   }
 
+  /**
+   * Keeps in memory the bytes of a piece that {@link write} or {@link append} just stored, since who reads it does so soon. They belong
+   * to this task until `release` gets them, which may be at once.
+   */
+  keep(piece: number, body: Uint8Array, release?: (body: Uint8Array) => void): void {
+    if (this.#failure === undefined && this.#have.has(piece))
+      this.#keeper.recent.keep(this.#recent, piece, body, release)
+    else release?.(body)
+  }
+
   /** Fills `into` with verified bytes from `offset` on. Throws PIECE_ABSENT when one of its pieces isn't here. */
   async read(offset: number, into: Uint8Array): Promise<void> {
     if (into.byteLength === 0) return
@@ -206,6 +219,12 @@ export class StoredTask {
       throw new DarnerError('PIECE_ABSENT', `read ${this.#name(gap)}: it is not here`, { details: { piece: gap } })
     }
     this.#keeper.touched(this)
+    const at = offset - first * pieceBytes
+    const kept = this.#recent.get(first)?.body
+    if (kept !== undefined && at + into.byteLength <= kept.byteLength) {
+      into.set(kept.subarray(at, at + into.byteLength))
+      return
+    }
     let got: number
     try {
       got = await this.#file.use((handle) => readAll(handle, into, offset))
@@ -305,6 +324,7 @@ export class StoredTask {
   fail(reason: DarnerError): void {
     if (this.#failure) return
     this.#failure = reason
+    this.#keeper.recent.dropAll(this.#recent)
     this.#watch.fail(reason)
     this.#matched.reject(reason)
     this.#whole?.drop()
@@ -323,6 +343,7 @@ export class StoredTask {
   /** A scrub found `bad` pieces of a complete blob: it is half done again, in a file of another name. For the store. */
   damaged(bad: readonly number[], now: { path: string; table: PieceTable; journal: Journal }): void {
     for (const piece of bad) this.#have.remove(piece)
+    this.#keeper.recent.dropAll(this.#recent)
     this.#digest = undefined
     this.#hashedByCaller = false
     this.#verified = undefined

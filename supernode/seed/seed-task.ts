@@ -254,6 +254,7 @@ export class SeedTask {
     let failed: unknown
     const store = async ({ number, body }: CutPiece) => {
       await this.stored.append(number, body)
+      this.stored.keep(number, body)
       stored.add(number)
       this.#pulse.beat(body.byteLength)
       while (stored.delete(this.#known)) this.#events.known(this.#known++, 1)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DarnerError } from '../../../src/base/errors.ts'
 import { digestOf, hexOf } from '../../../src/oci/digest.ts'
@@ -31,6 +31,26 @@ describe('StoredTask', () => {
     await stored.read(2 * 4096 + 5, into)
     assert.deepEqual(into, blob.body.slice(2 * 4096 + 5, 2 * 4096 + 105))
     await assert.rejects(stored.read(2 * 4096 + 4000, into), { code: 'PIECE_ABSENT' })
+  })
+
+  it('reads what it was given to keep from memory, for as long as it holds the piece', async () => {
+    await using store = await aStore()
+    const blob = aBlob()
+    const stored = await store.store.create(blob.task, { signal })
+    const body: Uint8Array = blob.piece(1).slice()
+    const released: Uint8Array[] = []
+    stored.keep(1, body, (bytes) => released.push(bytes))
+    assert.deepEqual(released, [body], 'a piece that is not here is not kept')
+    await stored.append(1, body)
+    stored.keep(1, body, (bytes) => released.push(bytes))
+    assert.equal(released.length, 1)
+    writeFileSync(stored.path, '')
+    const into = new Uint8Array(200)
+    await stored.read(4096 + 30, into)
+    assert.deepEqual(into, body.slice(30, 230))
+    stored.fail(new DarnerError('CLOSED', 'over'))
+    assert.deepEqual(released, [body, body])
+    await assert.rejects(stored.read(4096 + 30, into), { code: 'CLOSED' })
   })
 
   it('refuses short, long, unknown and out-of-range pieces', async () => {
