@@ -1,0 +1,111 @@
+/** The real scheduler in a simulated swarm: what hosts report to it, and its news of parents on their way to them. */
+import { seededRandom } from '../../src/base/clock.ts'
+import type { PeerId } from '../../src/contracts/exchange.ts'
+import type { TaskId } from '../../src/task/task.ts'
+import { decide } from '../../supernode/scheduler/decide.ts'
+import type { ParentFault, SchedulerEvent } from '../../supernode/scheduler/events.ts'
+import { newScheduler, type SchedulerState } from '../../supernode/scheduler/state.ts'
+import { MESH, SUPER_TICK } from './events.ts'
+import type { Host } from './host.ts'
+import { SEED, type World } from './world.ts'
+
+const TASK = 'sha256:0000000000000000000000000000000000000000000000000000000000000000' as TaskId
+/** Pushes of changed parents wait this long for more. */
+const COALESCE_MS = 10
+const TICK_MS = 500
+
+/** Parent changes for a host: of those to add, whether it is the seed. */
+export interface Mail {
+  readonly add: Map<number, boolean>
+  readonly drop: Set<number>
+}
+
+export class Supernode {
+  readonly #world: World
+  readonly #scheduler: SchedulerState
+  readonly #mail = new Map<number, Mail>()
+  #decisions = 0
+
+  constructor(world: World) {
+    this.#world = world
+    this.#scheduler = newScheduler(seededRandom(world.options.seed + 1), world.options.scheduler)
+  }
+
+  get decisions(): number {
+    return this.#decisions
+  }
+
+  seedJoined(): void {
+    this.#tell({ kind: 'peerJoined', peer: idOf(SEED), seed: true })
+  }
+
+  /** A host joins, or is back, and wants the task. */
+  joined(host: Host, place: { rack?: string } = {}): void {
+    const peer = idOf(host.index)
+    this.#tell({ kind: 'peerJoined', peer, zone: String(host.zone), ...place })
+    const have = host.have.count
+    this.#tell({ kind: 'registered', task: TASK, peer, pieces: this.#world.pieces, have, priority: 'interactive' })
+    host.messages++
+  }
+
+  parentFailed(host: Host, parent: number, reason: ParentFault): void {
+    this.#tell({ kind: 'parentFailed', task: TASK, peer: idOf(host.index), parent: idOf(parent), reason })
+  }
+
+  report(host: Host): void {
+    host.reported = host.have.count
+    host.messages++
+    this.#tell({ kind: 'progress', task: TASK, peer: idOf(host.index), have: host.have.count })
+  }
+
+  left(index: number): void {
+    this.#tell({ kind: 'peerLeft', peer: idOf(index) })
+  }
+
+  tick(): void {
+    const world = this.#world
+    for (const host of world.hosts) {
+      if (host.alive && world.reaches(host))
+        decide(this.#scheduler, { kind: 'alive', peer: idOf(host.index) }, world.nowMs)
+    }
+    this.#tell({ kind: 'tick' })
+    world.queue.push(world.nowMs + TICK_MS, SUPER_TICK)
+  }
+
+  /** What has gathered for a host. */
+  takeMail(host: Host): Mail | undefined {
+    const mail = this.#mail.get(host.index)
+    this.#mail.delete(host.index)
+    return mail
+  }
+
+  #tell(event: SchedulerEvent): void {
+    const world = this.#world
+    if ('peer' in event && !world.reaches(world.host(indexOf(event.peer))) && event.kind !== 'peerLeft') return
+    this.#decisions++
+    for (const effect of decide(this.#scheduler, event, world.nowMs)) {
+      if (effect.kind !== 'parents') continue
+      const to = indexOf(effect.peer)
+      let mail = this.#mail.get(to)
+      if (!mail) {
+        mail = { add: new Map(), drop: new Set() }
+        this.#mail.set(to, mail)
+        // The answer to a registration goes out at once; news to others waits for more.
+        const wait = 'peer' in event && event.peer === effect.peer ? 0 : COALESCE_MS
+        world.queue.push(world.nowMs + wait + world.options.latencyMs * 2, MESH, to)
+      }
+      for (const peer of effect.drop) {
+        if (!mail.add.delete(indexOf(peer))) mail.drop.add(indexOf(peer))
+      }
+      for (const { peer, seed } of effect.add) mail.add.set(indexOf(peer), seed)
+    }
+  }
+}
+
+function idOf(index: number): PeerId {
+  return `p${index}` as PeerId
+}
+
+function indexOf(peer: PeerId): number {
+  return Number(peer.slice(1))
+}
