@@ -11,7 +11,7 @@ import { DiskQuota } from '../../src/wire/rich-api.ts'
 import { runProgram } from '../shim/program.ts'
 import { PROBE_QUOTA, whyNoLimit } from './fill.ts'
 import { readJson, writeJson } from './json-file.ts'
-import { attachLoop } from './loop.ts'
+import { attachLoop, restoreLoop } from './loop.ts'
 
 const Settings = Type.Object({ version: Type.Literal(1), bytes: Type.Integer({ minimum: 1 }) })
 type Settings = Static<typeof Settings>
@@ -187,6 +187,7 @@ async function mountFile(file: string, target: string, signal: AbortSignal): Pro
 
 function unmount(target: string): void {
   try {
+    restoreLoop(target)
     umount(target) // the loop device goes with its last mount
   } catch (error) {
     if (!systemErrorIs(error, 'EINVAL', 'ENOENT')) throw error

@@ -1,18 +1,28 @@
 import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
 import { readFile, rm, statfs, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { whyNoLimit } from '../../../runtime/quota/fill.ts'
 import { quotaMetrics } from '../../../runtime/quota/metrics.ts'
+import { systemCode } from '../../../src/base/errors.ts'
 import { digestOf } from '../../../src/oci/digest.ts'
 import { aDir } from '../../fixtures/a-dir.ts'
 import { aRichEngine, type RichEngine } from '../../fixtures/a-rich-engine.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
 import { aSystemdImage } from '../../fixtures/a-systemd-image.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
+import { needs } from '../../fixtures/needs.ts'
 
 const never = new AbortController().signal
 const MIB = 1 << 20
 const QUOTA = { bytes: 10 * MIB, inodes: 1000 }
+
+/** The name of the loop device that is mounted there. */
+async function loopBelow(target: string): Promise<string | undefined> {
+  const rows = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').map((row) => row.split(' '))
+  const row = rows.find((words) => words[4] === target)
+  return /\/dev\/(loop\d+)/.exec(row?.join(' ') ?? '')?.[1]
+}
 
 describe('disk quota by a pool of files', function () {
   this.timeout(300_000)
@@ -85,12 +95,29 @@ describe('disk quota by a pool of files', function () {
     await using engine = await aRichEngine({ dir: dir.path, runtime: 'crun', images: { debian: { tree } } })
     await engine.runtime.quotas.initPool(64 * MIB, { signal: never })
     const id = await up(engine)
-    const rows = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').map((row) => row.split(' '))
-    const row = rows.find((words) => words[4] === join(dir.path, 'rootfs', id, 'rw'))
-    const [, device] = /\/dev\/(loop\d+)/.exec(row?.join(' ') ?? '') ?? []
+    const device = await loopBelow(join(dir.path, 'rootfs', id, 'rw'))
     const of = (name: string) => readFile(`/sys/block/${device}/loop/${name}`, 'utf8')
     assert.match(await of('backing_file'), new RegExp(`${id}\\.ext4`))
     assert.deepEqual([await of('dio'), await of('autoclear')], ['1\n', '1\n'])
+  })
+
+  it('lets the kernel hold writes of the loop back no more than those of the disk below, while it is used', async function () {
+    await using dir = await aDir()
+    await using engine = await aRichEngine({ dir: dir.path, runtime: 'crun', images: { debian: { tree } } })
+    await engine.runtime.quotas.initPool(64 * MIB, { signal: never })
+    const id = await up(engine)
+    const device = await loopBelow(join(dir.path, 'rootfs', id, 'rw'))
+    const held = async () => Number(await readFile(`/sys/block/${device}/queue/wbt_lat_usec`, 'utf8'))
+    const first = await held().catch((error: unknown) => {
+      if (['ENOENT', 'EINVAL'].includes(systemCode(error) ?? '')) return undefined
+      throw error
+    })
+    if (first === undefined) return needs(this, { other: () => 'needs a kernel that holds writes back (wbt)' })
+    assert.equal(first, 0)
+    await engine.runtime.containers.stop(id, { timeoutSec: 0, signal: never })
+    const restored = (await held()) !== 0
+    // it is free for others now, another pool's too
+    assert.ok(restored || existsSync(`/sys/block/${device}/loop/backing_file`))
   })
 
   it('promises no more than the pool has', async () => {
