@@ -1,4 +1,5 @@
 /** The peer's half of the agent's local API: what `get`, `put` and `status` ask. Composition registers it on the agent's app. */
+import type { ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance } from 'fastify'
@@ -25,7 +26,7 @@ export function registerPeerRoutes(app: FastifyInstance, peer: Peer): void {
 
   typed.post('/v1/get', { schema: { body: GetRequest } }, async (request, reply) => {
     const { order, byFile, range, rateBytesPerSec } = request.body
-    const gone = goneOf(request.raw.socket)
+    const gone = goneOf(reply.raw)
     await using content = await peer.engine.openStored(contentRequest(request.body), { signal: gone.signal })
     using _rate = rates.wish(content.stored.task.id, rateBytesPerSec)
     const part = range === undefined ? undefined : partOf(range, content.bytes, originName(request.body.origin))
@@ -35,13 +36,17 @@ export function registerPeerRoutes(app: FastifyInstance, peer: Peer): void {
     return reply
   })
 
-  typed.post('/v1/manifest', { schema: { body: GetManifestRequest } }, async (request): Promise<GetManifestReply> => {
-    const { origin, reference, credential } = request.body
-    const { signal } = goneOf(request.raw.socket)
-    const ask = { origin, reference, ...(credential === undefined ? {} : { credential }) }
-    const { digest, mediaType, body } = await peer.engine.manifest(ask, { signal })
-    return { digest, mediaType, body: Buffer.from(body).toString('base64') }
-  })
+  typed.post(
+    '/v1/manifest',
+    { schema: { body: GetManifestRequest } },
+    async (request, reply): Promise<GetManifestReply> => {
+      const { origin, reference, credential } = request.body
+      const { signal } = goneOf(reply.raw)
+      const ask = { origin, reference, ...(credential === undefined ? {} : { credential }) }
+      const { digest, mediaType, body } = await peer.engine.manifest(ask, { signal })
+      return { digest, mediaType, body: Buffer.from(body).toString('base64') }
+    },
+  )
 
   app.register(async (bytes) => registerPut(bytes, peer))
 }
@@ -49,8 +54,8 @@ export function registerPeerRoutes(app: FastifyInstance, peer: Peer): void {
 /** The bytes of a file, which whoever asks has opened: nothing is read here by its path. */
 function registerPut(app: FastifyInstance, peer: Peer): void {
   app.addContentTypeParser(BYTES_TYPE, (_request, payload, done) => done(null, payload))
-  app.post('/v1/put', async (request): Promise<PutReply> => {
-    const { signal } = goneOf(request.raw.socket)
+  app.post('/v1/put', async (request, reply): Promise<PutReply> => {
+    const { signal } = goneOf(reply.raw)
     if (!(request.headers['content-type'] ?? '').startsWith(BYTES_TYPE))
       throw new DarnerError('BAD_ARGUMENT', `put: the body must be ${BYTES_TYPE}`)
     const stored = await peer.store.ingest(request.body as Readable, { signal })
@@ -67,10 +72,10 @@ function registerPut(app: FastifyInstance, peer: Peer): void {
   })
 }
 
-/** Aborts when the client leaves. */
-function goneOf(socket: { once(event: 'close', listener: () => void): unknown }): AbortController {
+/** Aborts when the client leaves, or has its answer: its connection may be used again and again. */
+function goneOf(response: ServerResponse): AbortController {
   const gone = new AbortController()
-  socket.once('close', () => gone.abort(new DOMException('the client left', 'AbortError')))
+  response.once('close', () => gone.abort(new DOMException('the client left', 'AbortError')))
   return gone
 }
 

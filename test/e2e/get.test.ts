@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { readdir, readFile } from 'node:fs/promises'
+import { Agent, type IncomingMessage, request } from 'node:http'
 import { join } from 'node:path'
 import { PassThrough, Writable } from 'node:stream'
 import { describe, it } from 'mocha'
@@ -153,6 +154,37 @@ describe('darner get', () => {
 })
 
 describe('POST /v1/get', () => {
+  it('leaves nothing on a connection that is used again and again', async () => {
+    await using origin = await anOrigin()
+    await using swarm = await aSwarm({ peers: 1 })
+    origin.at('/blob', { body: randomBody(26, 1000), headers })
+    const warnings: Error[] = []
+    const warned = (one: Error) => warnings.push(one)
+    process.on('warning', warned)
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    const body = JSON.stringify({
+      origin: { kind: 'url', url: `${origin.url}/blob` },
+      priority: 'interactive',
+      order: 'ordered',
+    })
+    try {
+      for (let times = 0; times < 20; times++) {
+        const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
+        const to = { socketPath: join(swarm.directory, 'agent-0.sock'), method: 'POST', path: '/v1/get', agent }
+        const answer = { ...to, headers: { 'content-type': 'application/json' } }
+        request(answer, resolve).on('error', reject).end(body)
+        const { statusCode } = await promise
+        assert.equal(statusCode, 200)
+        for await (const _ of await promise);
+      }
+      await new Promise((resolve) => setImmediate(resolve))
+      assert.deepEqual(warnings, [])
+    } finally {
+      agent.destroy()
+      process.off('warning', warned)
+    }
+  })
+
   for (const byFile of [false, true]) {
     it(byFile ? 'tells where the bytes are when asked by file' : 'sends the bytes otherwise', async () => {
       await using origin = await anOrigin()
