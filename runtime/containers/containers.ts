@@ -157,6 +157,7 @@ export class Containers implements AsyncDisposable {
       scope: this.#scope,
       start: (entry, how) => this.#runs.start(entry, how),
     })
+    this.observers.add(this.#upkeep)
     this.#changes = new Changes({ ...shared, ...(parts.networks ? { networks: parts.networks } : {}) })
     this.#admission = new Admission(options, {
       ...parts,

@@ -19,3 +19,9 @@ export function readOomKills(layout: CgroupLayout, cgroupPath: string): number |
   const count = /^oom_kill (\d+)$/m.exec(text)?.[1]
   return count === undefined ? undefined : Number(count)
 }
+
+/** The same for the whole host since it booted, so that nobody need ask each container while it stands still; undefined where the kernel doesn't tell (before Linux 4.13). */
+export function readHostOomKills(): number | undefined {
+  const count = /^oom_kill (\d+)$/m.exec(readFileSync('/proc/vmstat', 'utf8'))?.[1]
+  return count === undefined ? undefined : Number(count)
+}

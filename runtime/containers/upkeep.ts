@@ -1,19 +1,16 @@
 /** What goes on beside running containers: ends are noticed, logs rotated, restarts of the policy waited for. */
-import { statSync } from 'node:fs'
 import type { Clock } from '../../src/base/clock.ts'
 import type { Log } from '../../src/base/log.ts'
 import type { Scope } from '../../src/base/scope.ts'
 import type { HookResult } from '../../src/wire/rich-api.ts'
-import { logBoundOf } from '../quota/log-bound.ts'
 import type { RunExtension } from '../rich/extension.ts'
-import { rotateIfLong } from '../shim/rotate.ts'
 import type { HostFacts } from '../spec/spec.ts'
 import type { ContainerIndex } from './index-of.ts'
 import type { Launcher } from './launch.ts'
 import type { Entry, Lifecycle, RunObserver } from './lifecycle.ts'
 import type { Locks } from './locks.ts'
-import { FAST_LOOK_MS, type LogLook, nextLookMs } from './log-watch.ts'
-import { readOomKills } from './oom.ts'
+import { LogKeeper } from './log-keeper.ts'
+import { readHostOomKills, readOomKills } from './oom.ts'
 import { wantsStartWithAgent } from './restart.ts'
 import { ALIVE } from './states.ts'
 
@@ -34,20 +31,33 @@ export interface UpkeepParts {
   readonly start: (entry: Entry, options: { signal: AbortSignal; restartCount: number }) => Promise<void>
 }
 
-export class Upkeep {
+export class Upkeep implements RunObserver {
   readonly #recheckMs: number
   readonly #parts: UpkeepParts
+  readonly #logs: LogKeeper
+  /** Whether processes may have been killed for memory that nobody counted yet. */
+  #killsDue = true
 
   /** `recheckMs`: how often running containers are looked at, beside the watch for exit files. */
   constructor(options: { readonly recheckMs: number }, parts: UpkeepParts) {
     this.#recheckMs = options.recheckMs
     this.#parts = parts
+    this.#logs = new LogKeeper({ clock: parts.clock, background: (id, work) => this.background(id, work) })
+  }
+
+  started(entry: Entry): void {
+    this.#logs.begin(entry)
+    this.#killsDue = true
+  }
+
+  ended(entry: Entry): void {
+    this.#logs.end(entry.id)
   }
 
   /** Looks again and again until the scope ends. */
   watch(): void {
     this.#parts.scope.run((signal) => this.#recheck(signal))
-    this.#parts.scope.run((signal) => this.#watchLogs(signal))
+    this.#parts.scope.run((signal) => this.#logs.run(signal))
   }
 
   /** Work that nobody waits for; a failure is logged. */
@@ -107,6 +117,7 @@ export class Upkeep {
   takeUp(entry: Entry): void {
     const { status, request, exitCode = 0, stopRequested, restartCount = 0 } = entry.record
     if (status === 'running') for (const one of this.#parts.observers) one.started(entry)
+    else if (ALIVE.includes(status)) this.started(entry)
     const end = { exitCode, stopRequested: stopRequested === true, restarts: restartCount }
     if (entry.record.upgrade) return // its upgrade is gone on with, and starts it
     if (status === 'restarting') this.restartAfter(entry, 0)
@@ -116,58 +127,39 @@ export class Upkeep {
     }
   }
 
-  /** A process inside may have been killed while the container goes on. */
-  async #countOomKills(entry: Entry): Promise<void> {
+  /** A process inside may have been killed while the container goes on. False when all are on the record. */
+  #countOomKills(entry: Entry): boolean {
     const { host, launcher, life, locks } = this.#parts
     const kills = readOomKills(host.cgroups, launcher.cgroupPathOf(entry.id)) ?? 0
-    if (kills <= (entry.record.oomKills ?? 0)) return
-    await locks.hold(entry.id, async () => {
-      if (entry.record.status !== 'running' || kills <= (entry.record.oomKills ?? 0)) return
-      await life.save(entry, { ...entry.record, oomKills: kills }, false)
-      life.tell(entry, 'oom', { kills: String(kills) })
-    })
+    if (kills <= (entry.record.oomKills ?? 0)) return false
+    this.background(entry.id, () =>
+      locks.hold(entry.id, async () => {
+        if (entry.record.status !== 'running' || kills <= (entry.record.oomKills ?? 0)) return
+        await life.save(entry, { ...entry.record, oomKills: kills }, false)
+        life.tell(entry, 'oom', { kills: String(kills) })
+      }),
+    )
+    return true
   }
 
-  /** Rotates logs that came to their length. Each is looked at as often as it grows; see log-watch.ts. */
-  async #watchLogs(signal: AbortSignal): Promise<void> {
-    const { clock, index } = this.#parts
-    const looks = new Map<string, LogLook & { readonly dueAt: number }>()
-    const rotating = new Set<string>()
-    for (;;) {
-      await clock.sleep(FAST_LOOK_MS, { signal })
-      const at = performance.now()
-      for (const entry of index.all()) {
-        const { id, bundle, record } = entry
-        const { maxBytes = Number.POSITIVE_INFINITY, maxFiles = 1 } = record.request.log ?? {}
-        const most = Math.min(maxBytes, logBoundOf(record.request)?.stepBytes ?? maxBytes)
-        const before = looks.get(id)
-        if (!Number.isFinite(maxBytes) || !ALIVE.includes(record.status) || rotating.has(id)) continue
-        if (before !== undefined && at < before.dueAt) continue
-        const now = { at, bytes: statSync(bundle.log, { throwIfNoEntry: false })?.size ?? -1 }
-        looks.set(id, { ...now, dueAt: at + nextLookMs(before, now, most) })
-        // none there: an agent ended while it rotated
-        if (now.bytes >= 0 && now.bytes <= most) continue
-        rotating.add(id)
-        this.background(id, async () => {
-          try {
-            await rotateIfLong(bundle, { maxBytes: most, maxFiles })
-          } finally {
-            rotating.delete(id)
-          }
-        })
-      }
-      for (const id of looks.keys()) if (index.get(id) === undefined) looks.delete(id)
-    }
-  }
-
-  /** Most rounds look only quickly, so that many containers cost next to nothing; a pid that somebody else has is seen in the others. */
+  /**
+   * Most rounds look only quickly, so that many containers cost next to nothing; a pid that somebody else has is seen in the others.
+   * The containers' own counts are read only after the host's has risen.
+   */
   async #recheck(signal: AbortSignal): Promise<void> {
+    const { clock, index, life } = this.#parts
+    let before: number | undefined
     for (let round = 1; ; round++) {
-      await this.#parts.clock.sleep(this.#recheckMs, { signal })
-      for (const entry of this.#parts.index.all()) {
+      await clock.sleep(this.#recheckMs, { signal })
+      const kills = readHostOomKills()
+      const risen = kills === undefined || kills !== before
+      const counting = risen || this.#killsDue
+      this.#killsDue = risen // the kernel counts for the host first, and for the container a moment later
+      before = kills
+      for (const entry of index.all()) {
         if (!ALIVE.includes(entry.record.status)) continue
-        if (round % CAREFUL_ROUND === 0 || !this.#parts.life.seemsToRun(entry)) this.checkExit(entry.id)
-        this.background(entry.id, () => this.#countOomKills(entry))
+        if (round % CAREFUL_ROUND === 0 || !life.seemsToRun(entry)) this.checkExit(entry.id)
+        if (counting && this.#countOomKills(entry)) this.#killsDue = true
       }
     }
   }
