@@ -72,6 +72,11 @@ describe("docker's words of darner", function () {
     assert.match((await darner(docker, ['inspect', 'nobody'])).stderr, /no such object: nobody/)
     assert.match((await darner(docker, ['ps', '--format', '{{.Nmae}}'])).stderr, /field Nmae: there are ID, /)
     assert.match(await ok(docker, ['info', '--format', '{{.ContainersRunning}} {{.OSType}}']), /^1 linux$/)
+    // on a stage the agent is not where the kernel tells of core dumps
+    assert.match(
+      (await darner(docker, ['info'])).stderr,
+      /core dumps are not told of: .*not in the first pid namespace/,
+    )
     assert.match(await ok(docker, ['system', 'df']), /TYPE +TOTAL +ACTIVE +SIZE +RECLAIMABLE\nImages +1 /)
   })
 
