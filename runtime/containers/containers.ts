@@ -208,6 +208,7 @@ export class Containers implements AsyncDisposable {
   /** Throws BAD_ARGUMENT, CONFLICT for a taken name, NOT_FOUND for the image, MANIFEST_INVALID, HOST_UNABLE. */
   async create(given: CreateRequest): Promise<CreateReply> {
     const runtime = this.#admission.runtimeOf(given)
+    this.#launcher.expect()
     const id = containerId(randomBytes(32))
     const name = given.name ?? `darner-${id.slice(0, 8)}`
     this.#index.claim(name, id)
@@ -370,6 +371,16 @@ export class Containers implements AsyncDisposable {
     return this.#parts.host
   }
 
+  /** Whether containers that don't say have a user namespace. */
+  get mapsUsers(): boolean {
+    return this.#options.defaultUserns === 'auto'
+  }
+
+  /** By name. */
+  get runtimes(): ReadonlyMap<string, OciRuntime> {
+    return this.#parts.runtimes
+  }
+
   get rootfs(): RootfsStore {
     return this.#parts.rootfs
   }
@@ -418,7 +429,7 @@ export class Containers implements AsyncDisposable {
   }
 
   /** Attaches to a running container, or to the next run of one that isn't on: from its first byte of output. The caller leaves. */
-  async attach(reference: string): Promise<Session> {
+  async attach(reference: string): Promise<WaitingSession> {
     const entry = this.#index.find(reference)
     const session = new WaitingSession({
       result: entry.ended.promise,
@@ -428,6 +439,17 @@ export class Containers implements AsyncDisposable {
     if (!ALIVE.includes(entry.record.status) || entry.record.status === 'starting') entry.waiting.add(session)
     else session.connect(await Attached.open(entry.bundle))
     return session
+  }
+
+  /** Attaches and starts, in one. `started` rejects with why it couldn't be started, and so does the session's output when nothing ran. */
+  async startAttached(
+    reference: string,
+    { signal }: { signal: AbortSignal },
+  ): Promise<{ session: Session; started: Promise<void> }> {
+    const session = await this.attach(reference)
+    const started = this.startContainer(reference, { signal })
+    started.catch((error: unknown) => session.fail(error))
+    return { session, started }
   }
 
   /** Sets the terminal's size, or the one that the next start begins with. */

@@ -1,6 +1,7 @@
 /** Brings one container up (rootfs, bundle, conmon, start) and takes what is left of a run away again. Knows no records. */
 import { createHash } from 'node:crypto'
-import { mkdir } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { Clock } from '../../src/base/clock.ts'
 import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
@@ -12,6 +13,7 @@ import { type Bundle, clearRun, makeBundle, writeWhole } from '../shim/bundle.ts
 import { createContainer } from '../shim/conmon.ts'
 import type { Exits } from '../shim/exits.ts'
 import type { OciRuntime } from '../shim/oci-runtime.ts'
+import { CgroupGate } from '../spec/cgroup-gate.ts'
 import { moveToCgroup } from '../spec/cgroups.ts'
 import { hostFiles } from '../spec/host-files.ts'
 import { readImageConfig } from '../spec/image-config.ts'
@@ -24,6 +26,7 @@ import { giveFiles, mappedRun, unstage } from './mapped-run.ts'
 import { networkOfRun } from './network-of-run.ts'
 import type { ContainerNetworks, RootfsStore } from './ports.ts'
 import { type ContainerRecord, mountOptionsOf, rootfsIdOf } from './record.ts'
+import { Turns } from './turns.ts'
 
 export interface LauncherOptions {
   /** Path of conmon. */
@@ -77,15 +80,28 @@ export interface Launched {
   readonly stopSignal?: number
 }
 
+/** A start waits for the kernel and the disk more than it computes. With fewer, cores idle; with all fifty of a crowd, answers wait. */
+const TURNS_A_CORE = 4
+/** A start takes a tenth of it. */
+const TURN_MS = 1000
+
 /** Makes and unmakes runs. */
 export class Launcher {
   readonly #options: LauncherOptions
   readonly #parts: LauncherParts
+  readonly #turns = new Turns({ atOnce: TURNS_A_CORE * availableParallelism(), mostMs: TURN_MS })
+  readonly #gate: CgroupGate
   #placeFailed = false
 
   constructor(options: LauncherOptions, parts: LauncherParts) {
     this.#options = options
     this.#parts = parts
+    this.#gate = new CgroupGate(parts.host.cgroups)
+  }
+
+  /** A container will be started soon. */
+  expect(): void {
+    void this.#gate.open()
   }
 
   runtimeOf(record: ContainerRecord): OciRuntime {
@@ -111,14 +127,17 @@ export class Launcher {
     const runtime = this.runtimeOf(record)
     const { request } = record
     const hostname = hostnameOf(record.id, request, host)
+    using _turn = await this.#turns.take()
+    signal.throwIfAborted()
+    this.expect()
     // writable also for a read-only one: the runtime makes mount points first, and then takes the right away
-    const [rootfs, network] = await Promise.all([
+    const [rootfs, network, fresh] = await Promise.all([
       this.#parts.rootfs.mount(rootfsIdOf(record), record.layers, { ...mountOptionsOf(record), signal }),
       networkOfRun({ id: record.id, name: record.name, hostname, request }, this.#parts, {
         keep: record.upgrade !== undefined,
         signal,
       }),
-      makeBundle(bundle).then((fresh) => (fresh ? undefined : clearRun(bundle))),
+      freshBundle(bundle),
       exits.forget(record.id),
     ])
     fault('start:mounted')
@@ -171,11 +190,13 @@ export class Launcher {
       network: request.network ?? 'host',
       extraHosts: network ? [] : (request.extraHosts ?? []), // an attached network has its own file
     })
+    // where nothing was, nobody reads what is half written
+    const write = fresh ? writeFirst : writeWhole
     await Promise.all([
-      writeWhole(bundle.config, JSON.stringify(spec)),
-      writeWhole(bundle.hostname, files.hostname, 0o644),
-      writeWhole(bundle.hosts, network?.hosts ?? files.hosts, 0o644),
-      writeWhole(bundle.resolvConf, network?.resolvConf ?? files.resolvConf, 0o644),
+      write(bundle.config, JSON.stringify(spec)),
+      write(bundle.hostname, files.hostname, 0o644),
+      write(bundle.hosts, network?.hosts ?? files.hosts, 0o644),
+      write(bundle.resolvConf, network?.resolvConf ?? files.resolvConf, 0o644),
     ])
     if (idmap) await giveFiles(bundle, idmap)
     fault('start:bundled')
@@ -269,6 +290,15 @@ export class Launcher {
     return this.#options.conmon
   }
 }
+
+/** Makes the bundle's folder, or takes away what a former run left in it. True when there was none. */
+async function freshBundle(bundle: Bundle): Promise<boolean> {
+  const fresh = await makeBundle(bundle)
+  if (!fresh) await clearRun(bundle)
+  return fresh
+}
+
+const writeFirst = (path: string, text: string, mode = 0o600) => writeFile(path, text, { mode })
 
 /** A 64-digit id from random bytes or, for tests, from a seed text. */
 export function containerId(seed: Uint8Array | string): string {

@@ -154,16 +154,17 @@ export class Lifecycle {
     await this.#cleanQuietly(entry, true)
     await this.#afterRun(entry, { exitCode, error: error.message })
     await this.move(entry, 'startFailed', { exitCode, error: error.message, finishedAt: this.#parts.clock.now() })
-    for (const session of entry.waiting) session.fail(error)
-    entry.waiting.clear()
-    this.#settle(entry, { exitCode, error: error.message })
-    if (goesByItself(entry)) await this.remove(entry, undefined, { volumes: true })
     const { details, way } = error
-    return new DarnerError(error.code, error.message, {
+    const failure = new DarnerError(error.code, error.message, {
       cause,
       details: { ...details, exitCode },
       ...(way === undefined ? {} : { way }),
     })
+    for (const session of entry.waiting) session.fail(failure)
+    entry.waiting.clear()
+    this.#settle(entry, { exitCode, error: error.message })
+    if (goesByItself(entry)) await this.remove(entry, undefined, { volumes: true })
+    return failure
   }
 
   /** Settles who waits for the end of this run and makes ready for the next. */

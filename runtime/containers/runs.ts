@@ -76,7 +76,7 @@ export class Runs {
         throw await life.startFailed(entry, error)
       }
     })
-    this.#parts.look(entry.id)
+    if (!life.seemsToRun(entry)) this.#parts.look(entry.id)
   }
 
   /** Stop signal, then KILL after the timeout; 0 kills at once. Nothing happens when it isn't running. Throws TIMED_OUT. */

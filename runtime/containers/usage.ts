@@ -1,7 +1,7 @@
 /** What a running container uses: read from its cgroups, wherever each controller is, and from its network namespace. */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { CgroupLayout } from '../spec/cgroups.ts'
+import { type CgroupLayout, parsePlaces } from '../spec/cgroups.ts'
 
 export interface Usage {
   /** Epoch milliseconds of the reading. */
@@ -116,16 +116,6 @@ export async function pidsOf(layout: CgroupLayout, pid: number): Promise<number[
   if (root === undefined || place === undefined) return [pid]
   const procs = await text(join(root, place, 'cgroup.procs'))
   return procs.split('\n').filter(Boolean).map(Number)
-}
-
-/** Place below its hierarchy's root by controller; the empty name is cgroup2's (cgroups(7), "/proc/PID/cgroup"). */
-export function parsePlaces(proc: string): Map<string, string> {
-  const places = new Map<string, string>()
-  for (const line of proc.split('\n')) {
-    const [, names, place] = /^\d+:([^:]*):(.*)$/.exec(line) ?? []
-    if (names !== undefined && place !== undefined) for (const name of names.split(',')) places.set(name, place)
-  }
-  return places
 }
 
 /** Interfaces but loopback, out of `/proc/PID/net/dev`. */

@@ -45,6 +45,9 @@ export type DockerApp = FastifyInstance<
 /** A signal that is aborted when the agent ends or the client of this answer left. */
 export function whileThere(response: ServerResponse, signal: AbortSignal): AbortSignal {
   const gone = new AbortController()
-  response.once('close', () => gone.abort(new DOMException('the client left', 'AbortError')))
+  // not at the end of every answer: an error costs its trace
+  response.once('close', () => {
+    if (!response.writableFinished) gone.abort(new DOMException('the client left', 'AbortError'))
+  })
   return AbortSignal.any([signal, gone.signal])
 }

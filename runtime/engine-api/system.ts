@@ -4,7 +4,6 @@ import { readFile } from 'node:fs/promises'
 import { arch, availableParallelism, version as kernelVersion, release, totalmem } from 'node:os'
 import { Readable } from 'node:stream'
 import type { EngineEvent } from '../containers/events.ts'
-import { runProgram } from '../shim/program.ts'
 import { hasController } from '../spec/resources.ts'
 import { Query } from './containers.ts'
 import { type DockerApp, type DockerParts, whileThere } from './context.ts'
@@ -102,9 +101,9 @@ function eventView({ type, action, id, attributes, timeMs: at }: EngineEvent): R
   }
 }
 
-async function versionView({ about }: DockerParts): Promise<Record<string, unknown>> {
-  const [name, path] = [...about.runtimes][0] ?? ['', '']
-  const said = path === '' ? '' : (await runProgram(path, ['--version'], { signal: AbortSignal.timeout(5000) })).stdout
+async function versionView({ about, runtime: { containers } }: DockerParts): Promise<Record<string, unknown>> {
+  const [name, program] = [...containers.runtimes][0] ?? ['', undefined]
+  const said = (await program?.version({ signal: AbortSignal.timeout(5000) })) ?? ''
   const runtime = /version:? (\S+)/.exec(said)?.[1] ?? ''
   return {
     Platform: { Name: 'darner' },
@@ -217,7 +216,10 @@ async function infoView(parts: DockerParts): Promise<Record<string, unknown>> {
     ContainerdCommit: { ID: '', Expected: '' },
     RuncCommit: { ID: '', Expected: '' },
     InitCommit: { ID: '', Expected: '' },
-    SecurityOptions: host.seccomp === undefined ? [] : ['name=seccomp,profile=builtin'],
+    SecurityOptions: [
+      ...(host.seccomp === undefined ? [] : ['name=seccomp,profile=builtin']),
+      ...(runtime.containers.mapsUsers ? ['name=userns'] : []),
+    ],
     Warnings: warnings.length > 0 ? warnings : null,
   }
 }

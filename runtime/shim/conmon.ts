@@ -2,7 +2,7 @@
  * conmon: the small process that carries a container, so that it outlives the agent. It calls the runtime's `create` or
  * `exec`, holds stdio or the terminal, writes the log and, at the end, the exit code into a file.
  */
-import { constants } from 'node:fs'
+import { constants, readFileSync } from 'node:fs'
 import { open, readFile } from 'node:fs/promises'
 import type { Readable, Writable } from 'node:stream'
 import { DarnerError, systemCode } from '../../src/base/errors.ts'
@@ -72,7 +72,7 @@ export async function createContainer(
   const pid = await abortable(child.sync.next(), signal)
   await abortable(child.parentExited, signal)
   if (pid.data <= 0) throw runtimeError(`${run.runtime.options.name} create ${run.id}`, pid.message)
-  return { pid: pid.data, conmonPid: Number(await readFile(run.bundle.conmonPidFile, 'utf8')) }
+  return { pid: pid.data, conmonPid: Number(readFileSync(run.bundle.conmonPidFile, 'utf8')) }
 }
 
 function logOf({ log, bundle }: ConmonRun): string {
@@ -130,7 +130,7 @@ export async function execDetached(
   await using child = await launch(conmon, args, run, false)
   const pid = await abortable(child.sync.next(), signal)
   if (pid.data <= 0) throw runtimeError(`${run.runtime.options.name} exec in ${run.id}`, pid.message)
-  return { pid: pid.data, conmonPid: Number(await readFile(run.bundle.conmonPidFile, 'utf8')) }
+  return { pid: pid.data, conmonPid: Number(readFileSync(run.bundle.conmonPidFile, 'utf8')) }
 }
 
 /** Tells conmon the terminal's new size. Nothing happens when it is gone. */
@@ -204,7 +204,7 @@ async function launch(
   }
   let child: Spawned
   try {
-    child = spawnProgram(path, args, {
+    child = await spawnProgram(path, args, {
       detached: true,
       env,
       // it notes an out-of-memory kill in a file in its own folder

@@ -1,9 +1,9 @@
 /** The verbs of an OCI runtime (runtime-spec, runtime.md, "Operations"), for runc and crun: arguments in, error codes out. */
 import { existsSync } from 'node:fs'
+import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DarnerError } from '../../src/base/errors.ts'
-import { withDeadline } from '../../src/base/signals.ts'
-import { runProgram } from './program.ts'
+import { missing, type ProgramResult, runProgram } from './program.ts'
 
 export interface OciState {
   readonly status: 'creating' | 'created' | 'running' | 'stopped' | 'paused'
@@ -24,6 +24,7 @@ export interface OciRuntimeOptions {
 /** One runtime program with one state folder. Every verb throws RUNTIME_FAILED quoting the runtime, NOT_FOUND for an unknown container. */
 export class OciRuntime {
   readonly options: OciRuntimeOptions
+  #said: { readonly file: string; readonly version: string } | undefined
 
   constructor(options: OciRuntimeOptions) {
     this.options = options
@@ -85,10 +86,18 @@ export class OciRuntime {
     }
   }
 
-  /** `NAME version NUMBER`, as the program says it. */
+  /** `NAME version NUMBER`, as the program says it; asked again when it is another file than the last time. */
   async version({ signal }: { signal: AbortSignal }): Promise<string> {
-    const { stdout } = await runProgram(this.options.path, ['--version'], { signal })
-    return stdout.split('\n')[0] ?? ''
+    const { path } = this.options
+    const { ino, mtimeMs, size } = await stat(path).catch((error: unknown) => {
+      throw missing(path, error)
+    })
+    const file = `${ino} ${mtimeMs} ${size}`
+    if (this.#said?.file === file) return this.#said.version
+    const { code, stdout } = await runProgram(path, ['--version'], { signal })
+    const version = stdout.split('\n')[0] ?? ''
+    if (code === 0) this.#said = { file, version }
+    return version
   }
 
   /** Undefined when the runtime doesn't know it. */
@@ -104,8 +113,16 @@ export class OciRuntime {
 
   async #verb(args: readonly string[], signal: AbortSignal): Promise<string> {
     const { name, path, verbMs } = this.options
-    const deadline = withDeadline(signal, verbMs)
-    const result = await runProgram(path, [...this.globalArguments, ...args], { signal: deadline })
+    const late = new AbortController()
+    // not AbortSignal.timeout, whose timer goes on after the verb and makes an error in the end
+    const timer = setTimeout(() => late.abort(new DOMException(`not done in ${verbMs} ms`, 'TimeoutError')), verbMs)
+    let result: ProgramResult
+    try {
+      const deadline = AbortSignal.any([signal, late.signal])
+      result = await runProgram(path, [...this.globalArguments, ...args], { signal: deadline })
+    } finally {
+      clearTimeout(timer)
+    }
     if (result.code === 0) return result.stdout
     throw runtimeError(`${name} ${args.join(' ')}`, result.stderr || `exit code ${result.code}`)
   }

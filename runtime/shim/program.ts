@@ -31,32 +31,30 @@ export const PROGRAM_ENV: Readonly<Record<string, string>> = {
 }
 
 /** Resolves with any exit code. Throws RUNTIME_MISSING when there is no such program, and the signal's reason on abort (it is killed then). */
-export function runProgram(
+export async function runProgram(
   path: string,
   args: readonly string[],
   { signal, file, input, env = PROGRAM_ENV, mostOutputBytes = MOST_OUTPUT_BYTES }: ProgramOptions,
 ): Promise<ProgramResult> {
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(signal.reason)
-    const stdin = input === undefined ? 'ignore' : 'reads'
-    const further = file === undefined ? [] : [file]
-    let child: Spawned
-    try {
-      child = spawnProgram(onPath(path), args, { stdio: [stdin, 'writes', 'writes', ...further], env })
-    } catch (error) {
-      return reject(missing(path, error))
-    }
-    const onAbort = () => child.kill(SIGKILL)
-    signal.addEventListener('abort', onAbort, { once: true })
-    const writer = child.writers.get(0)
-    writer?.on('error', () => {}) // EPIPE: it ended without reading; its exit code tells
-    writer?.end(input)
-    void outcome(child, mostOutputBytes).then((result) => {
-      signal.removeEventListener('abort', onAbort)
-      if (signal.aborted) reject(signal.reason)
-      else resolve(result)
-    })
-  })
+  signal.throwIfAborted()
+  const stdin = input === undefined ? 'ignore' : 'reads'
+  const further = file === undefined ? [] : [file]
+  let child: Spawned
+  try {
+    child = await spawnProgram(onPath(path), args, { stdio: [stdin, 'writes', 'writes', ...further], env })
+  } catch (error) {
+    throw missing(path, error)
+  }
+  const onAbort = () => child.kill(SIGKILL)
+  if (signal.aborted) onAbort()
+  else signal.addEventListener('abort', onAbort, { once: true })
+  const writer = child.writers.get(0)
+  writer?.on('error', () => {}) // EPIPE: it ended without reading; its exit code tells
+  writer?.end(input)
+  const result = await outcome(child, mostOutputBytes)
+  signal.removeEventListener('abort', onAbort)
+  signal.throwIfAborted()
+  return result
 }
 
 /** Where a program is that is named without its folder; the name itself when it is nowhere. */

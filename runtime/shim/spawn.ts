@@ -1,10 +1,12 @@
 /**
  * Starts host programs by posix_spawn(3). Node's own way copies the page tables of this process first, which holds the event loop for
- * 6 ms in an agent of 200 MiB; this way shares them until the program begins, and takes half a millisecond. Linux only.
+ * 6 ms in an agent of 200 MiB; this way shares them until the program begins, and takes half a millisecond. The thread that asks stands
+ * still meanwhile, longer where the program waits for a processor: it is one of libuv's, not the event loop's. Linux only.
  */
 import { closeSync, openSync } from 'node:fs'
 import { Socket } from 'node:net'
 import type { Readable, Writable } from 'node:stream'
+import { promisify } from 'node:util'
 import koffi from 'koffi'
 import { SystemCallError } from '../../src/base/syscalls.ts'
 
@@ -66,7 +68,7 @@ export interface Spawned {
 }
 
 /** `path` is absolute. Throws a SystemCallError: ENOENT, EACCES. */
-export function spawnProgram(path: string, args: readonly string[], options: SpawnOptions): Spawned {
+export async function spawnProgram(path: string, args: readonly string[], options: SpawnOptions): Promise<Spawned> {
   const mine: { fd: number; at: number; reads: boolean }[] = []
   const theirs: number[] = []
   const opened: number[] = []
@@ -86,7 +88,7 @@ export function spawnProgram(path: string, args: readonly string[], options: Spa
         mine.push({ fd: one === 'reads' ? into : out, at, reads: one === 'writes' })
       }
     }
-    const pid = start(path, args, theirs, options)
+    const pid = await start(path, args, theirs, options)
     const exited = endOf(pid)
     const readers = new Map<number, Readable>()
     const writers = new Map<number, Writable>()
@@ -120,7 +122,12 @@ export async function outcome(
   return { code, stdout: texts[1] ?? '', stderr: texts[2] ?? '' }
 }
 
-function start(path: string, args: readonly string[], fds: readonly number[], options: SpawnOptions): number {
+async function start(
+  path: string,
+  args: readonly string[],
+  fds: readonly number[],
+  options: SpawnOptions,
+): Promise<number> {
   const actions = new Uint8Array(ACTIONS_BYTES)
   const attributes = new Uint8Array(ATTRIBUTES_BYTES)
   const signals = new Uint8Array(SIGNALS_BYTES)
@@ -145,7 +152,7 @@ function start(path: string, args: readonly string[], fds: readonly number[], op
     native.setSigDefault(attributes, signals)
     const env = Object.entries(options.env).map(([name, value]) => `${name}=${value}`)
     const pid = [0]
-    const errno = native.spawn(pid, argv[0], actions, attributes, [...argv, null], [...env, null])
+    const errno = await spawnAside(pid, argv[0], actions, attributes, [...argv, null], [...env, null])
     if (errno !== 0) throw new SystemCallError('posix_spawn', errno, path)
     return pid[0] ?? 0
   } finally {
@@ -153,6 +160,9 @@ function start(path: string, args: readonly string[], fds: readonly number[], op
     native.attributesDestroy(attributes)
   }
 }
+
+/** posix_spawn(3) on a thread of libuv's. */
+const spawnAside = promisify(native.spawn.async) as (...args: unknown[]) => Promise<number>
 
 /** Programs that run, with who waits for them. Of the process, as its children are: each signal is for all of them. */
 const running = new Map<number, (code: number) => void>()

@@ -1,5 +1,6 @@
 /** The mount table and taking mounts away. What is mounted is asked from the kernel each time: it outlives this process. */
-import { readdir, readFile, rmdir } from 'node:fs/promises'
+import { readFileSync, statSync } from 'node:fs'
+import { readdir, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { systemCode } from '../../src/base/errors.ts'
 import { MNT_DETACH, umount } from '../../src/base/syscalls.ts'
@@ -13,13 +14,22 @@ export interface MountEntry {
 /** The mounts of this process's namespace whose target is `below` or lies under it, in mount order. (proc_pid_mountinfo(5)) */
 export async function mountsBelow(below: string): Promise<MountEntry[]> {
   const found: MountEntry[] = []
-  for (const line of (await readFile('/proc/self/mountinfo', 'latin1')).split('\n')) {
+  const plain = /^[\x21-\x5b\x5d-\x7e]+$/.test(below) // so is it in the table
+  // the kernel's own memory, at hand at once
+  for (const line of readFileSync('/proc/self/mountinfo', 'latin1').split('\n')) {
+    if (plain && !line.includes(below)) continue
     const fields = line.split(' ')
     const target = unescaped(fields[4] ?? '')
     if (target !== below && !target.startsWith(`${below}/`)) continue
     found.push({ id: Number(fields[0]), target, type: fields[fields.indexOf('-') + 1] ?? '' })
   }
   return found
+}
+
+/** Whether a file system of its own is mounted at `path`: two short calls, where the table of all mounts takes half a millisecond. */
+export function isMountPoint(path: string): boolean {
+  const [there, above] = [path, join(path, '..')].map((one) => statSync(one, { throwIfNoEntry: false })?.dev)
+  return there !== undefined && there !== above
 }
 
 /** Unmounts `target`, all mounts stacked on it included; busy ones are detached and end with their last user. False: none was there. */

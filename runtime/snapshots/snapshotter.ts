@@ -18,7 +18,7 @@ import { openUserns, showMapped } from './idmap.ts'
 import { fillImplied, rootStatedBy } from './implied.ts'
 import type { LayerFormat } from './layer-format.ts'
 import { type LayerRecord, LayerStore, removeTree } from './layers.ts'
-import { mountsBelow, removeMountPoints, unmountAll } from './mounts.ts'
+import { isMountPoint, mountsBelow, removeMountPoints, unmountAll } from './mounts.ts'
 import { mountOverlay } from './overlay.ts'
 import { directoryFormat, treeOf } from './unpack.ts'
 
@@ -63,6 +63,8 @@ export class StackingSnapshotter implements Snapshotter {
   readonly #way: ErofsWay | undefined
   readonly #store: LayerStore
   readonly #log: Log
+  /** What this process put on the record of each root file system; of others the record is read. */
+  readonly #stacks = new Map<string, readonly Digest[]>()
   /** Mounting is quick and its order matters: one at a time. */
   readonly #mounting = new PQueue({ concurrency: 1 })
 
@@ -123,8 +125,7 @@ export class StackingSnapshotter implements Snapshotter {
     return this.#inTurn(async () => {
       signal.throwIfAborted()
       const { root, upper, work, base, mapped } = this.#paths(id)
-      const mounted = await this.#mounted()
-      if (mounted.has(root)) {
+      if (isMountPoint(root)) {
         await this.#sameStack(id, layers)
         return { path: root, upper }
       }
@@ -139,7 +140,7 @@ export class StackingSnapshotter implements Snapshotter {
       const fresh = await this.#prepare(id, layers)
       try {
         const folders: string[] = []
-        for (const { diffId } of records) folders.push(await this.#reach(diffId, mounted))
+        for (const { diffId } of records) folders.push(await this.#reach(diffId))
         const fill = await fillImplied({ records, folders, into: join(base, 'fill'), root: readonly })
         const lowers = [...(fill === undefined ? [] : [fill]), ...folders.toReversed()]
         while (lowers.length < (readonly ? 2 : 1)) lowers.push(join(this.#directory, 'empty'))
@@ -227,6 +228,7 @@ export class StackingSnapshotter implements Snapshotter {
     // not synced: after a power loss nothing is mounted, and an unreadable stack counts as none
     await writeFile(`${record}.new`, JSON.stringify(layers))
     await rename(`${record}.new`, record)
+    this.#stacks.set(id, layers)
     await mkdir(root, { recursive: true })
     const fresh = (await mkdir(upper, { recursive: true, mode: 0o755 })) !== undefined
     await mkdir(work, { recursive: true, mode: 0o700 })
@@ -241,7 +243,9 @@ export class StackingSnapshotter implements Snapshotter {
     }
   }
 
-  async #stackOf(id: string): Promise<Digest[]> {
+  async #stackOf(id: string): Promise<readonly Digest[]> {
+    const known = this.#stacks.get(id)
+    if (known) return known
     try {
       const layers: unknown = JSON.parse(await readFile(join(this.#paths(id).base, 'layers.json'), 'utf8'))
       return Array.isArray(layers)
@@ -258,11 +262,11 @@ export class StackingSnapshotter implements Snapshotter {
   }
 
   /** A folder with the layer's files in it; mounts the layer when its format needs that and nobody did yet. */
-  async #reach(diffId: Digest, mounted: ReadonlySet<string>): Promise<string> {
+  async #reach(diffId: Digest): Promise<string> {
     const folder = this.#store.path(diffId)
     if (this.#way === undefined) return treeOf(folder)
     const target = this.#layerMount(diffId)
-    if (mounted.has(target)) return target
+    if (isMountPoint(target)) return target
     await mkdir(target, { recursive: true, mode: 0o755 })
     await mountErofs(folder, target, this.#way)
     return target
@@ -289,6 +293,7 @@ export class StackingSnapshotter implements Snapshotter {
 
   async #remove(id: string): Promise<void> {
     const { base, root } = this.#paths(id)
+    this.#stacks.delete(id)
     unmountAll(root)
     // a quota may have mounted a file system of its own at the writable layer; an agent that was killed left mapped layers
     for (const { target } of (await mountsBelow(base)).toReversed()) unmountAll(target)

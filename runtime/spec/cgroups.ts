@@ -1,6 +1,7 @@
 /** Which cgroup layout this host has and where each controller is: v1, hybrid (v1 plus a cgroup2 mount) or v2. */
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { systemCode } from '../../src/base/errors.ts'
 
 export interface CgroupLayout {
   readonly kind: 'v1' | 'hybrid' | 'v2' | 'none'
@@ -41,15 +42,31 @@ export function parseCgroupMounts(mountinfo: string): { v1: Map<string, string>;
   return { v1, v2Path }
 }
 
+/** Place below its hierarchy's root by controller; the empty name is cgroup2's (cgroups(7), "/proc/PID/cgroup"). */
+export function parsePlaces(proc: string): Map<string, string> {
+  const places = new Map<string, string>()
+  for (const line of proc.split('\n')) {
+    const [, names, place] = /^\d+:([^:]*):(.*)$/.exec(line) ?? []
+    if (names !== undefined && place !== undefined) for (const name of names.split(',')) places.set(name, place)
+  }
+  return places
+}
+
 /**
  * Moves a process out of the agent's own cgroup wherever a service manager would end it with the agent: the cgroup2 tree and
  * the `name=systemd` hierarchy. `path` is below the hierarchy's root, such as `/darner/conmon`.
  */
 export async function moveToCgroup(layout: CgroupLayout, path: string, pid: number): Promise<void> {
   const roots = [layout.v2?.path, layout.v1.get('name=systemd')].filter((one) => one !== undefined)
-  for (const root of roots) {
-    const folder = join(root, path)
-    await mkdir(folder, { recursive: true })
-    await writeFile(join(folder, 'cgroup.procs'), String(pid))
-  }
+  await Promise.all(
+    roots.map(async (root) => {
+      const folder = join(root, path)
+      const enter = () => writeFile(join(folder, 'cgroup.procs'), String(pid))
+      await enter().catch(async (error: unknown) => {
+        if (systemCode(error) !== 'ENOENT') throw error
+        await mkdir(folder, { recursive: true })
+        await enter()
+      })
+    }),
+  )
 }

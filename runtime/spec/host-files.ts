@@ -20,8 +20,8 @@ export async function hostFiles(facts: {
 }): Promise<HostFiles> {
   const extra = (facts.extraHosts ?? []).map((one) => hostLine(one, facts.network)).join('')
   const hostname = `${facts.hostname}\n`
-  const resolvConf = await readFile('/etc/resolv.conf', 'utf8').catch(() => '')
   if (facts.network === 'host') {
+    const resolvConf = await readFile('/etc/resolv.conf', 'utf8').catch(() => '')
     return { hostname, hosts: `${await readFile('/etc/hosts', 'utf8').catch(() => LOCALHOST)}${extra}`, resolvConf }
   }
   return { hostname, hosts: `${LOCALHOST}127.0.1.1\t${facts.hostname}\n${extra}`, resolvConf: '' }

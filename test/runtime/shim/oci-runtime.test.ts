@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { lastComplaint, OciRuntime, runtimeError } from '../../../runtime/shim/oci-runtime.ts'
 import { aDir } from '../../fixtures/a-dir.ts'
@@ -38,6 +38,20 @@ describe('OciRuntime', () => {
       runtime.start('x', { signal: new AbortController().signal }),
       /\/no\/such\/runtime: ENOENT/,
     )
+  })
+
+  it('says the version that its program has now, and asks it once for each', async () => {
+    await using dir = await aDir()
+    const path = join(dir.path, 'runtime')
+    const asked = join(dir.path, 'asked')
+    const runtime = new OciRuntime({ name: 'fake', path, root: dir.path, verbMs: 60_000 })
+    const { signal } = new AbortController()
+    await failsWith('RUNTIME_MISSING', runtime.version({ signal }), /ENOENT/)
+    for (const version of ['fake version 1', 'fake version 1.0.2']) {
+      await writeFile(path, `#!/bin/sh\necho '${version}'; echo x >> ${asked}\n`, { mode: 0o755 })
+      for (let again = 0; again < 3; again++) assert.equal(await runtime.version({ signal }), version)
+    }
+    assert.equal(await readFile(asked, 'utf8'), 'x\nx\n')
   })
 
   it('has nothing to resume where cgroup v2 let KILL end what was frozen, or runc thawed it', async () => {

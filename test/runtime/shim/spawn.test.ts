@@ -16,7 +16,7 @@ async function ran(
   options: Partial<SpawnOptions> = {},
   at = 1,
 ): Promise<{ code: number; said: string }> {
-  const child = spawnProgram(SH, ['-c', script], {
+  const child = await spawnProgram(SH, ['-c', script], {
     env: { PATH: '/usr/bin:/bin' },
     stdio: ['ignore', 'writes', 'ignore'],
     ...options,
@@ -30,7 +30,7 @@ describe('spawnProgram', () => {
   it('keeps a process going that waits for nothing but the program', async () => {
     const module = new URL('../../../runtime/shim/spawn.ts', import.meta.url).href
     const script = `const { spawnProgram } = await import(${JSON.stringify(module)})
-      const program = spawnProgram('/bin/sh', ['-c', 'sleep 0.2; exit 7'],
+      const program = await spawnProgram('/bin/sh', ['-c', 'sleep 0.2; exit 7'],
         { env: { PATH: '/usr/bin:/bin' }, stdio: ['ignore', 'ignore', 'ignore'] })
       process.stdout.write(String(await program.exited))`
     const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script])
@@ -73,7 +73,7 @@ describe('spawnProgram', () => {
   })
 
   it('writes to a program that reads', async () => {
-    const child = spawnProgram('/bin/cat', [], { env: {}, stdio: ['reads', 'writes', 'ignore'] })
+    const child = await spawnProgram('/bin/cat', [], { env: {}, stdio: ['reads', 'writes', 'ignore'] })
     child.writers.get(0)?.end('both ways')
     const reader = child.readers.get(1)
     assert.equal(reader && (await text(reader)), 'both ways')
@@ -82,7 +82,7 @@ describe('spawnProgram', () => {
 
   it('lets a program die of a pipe that nobody reads, and hear what it is told', async () => {
     assert.deepEqual(await ran('trap "exit 5" TERM; kill -TERM $$; exit 6'), { code: 5, said: '' })
-    const child = spawnProgram(SH, ['-c', 'while :; do echo more; done'], {
+    const child = await spawnProgram(SH, ['-c', 'while :; do echo more; done'], {
       env: {},
       stdio: ['ignore', 'writes', 'ignore'],
     })
@@ -91,9 +91,9 @@ describe('spawnProgram', () => {
     child.kill(9) // it is gone: nobody else is hit
   })
 
-  it('says what keeps a program from being started', () => {
-    assert.throws(() => spawnProgram('/absent', [], { env: {}, stdio: [] }), { code: 'ENOENT' })
-    assert.throws(() => spawnProgram('/etc/passwd', [], { env: {}, stdio: ['ignore'] }), { code: 'EACCES' })
-    assert.throws(() => spawnProgram(SH, [], { env: {}, stdio: [], cwd: '/absent' }), { code: 'ENOENT' })
+  it('says what keeps a program from being started', async () => {
+    await assert.rejects(spawnProgram('/absent', [], { env: {}, stdio: [] }), { code: 'ENOENT' })
+    await assert.rejects(spawnProgram('/etc/passwd', [], { env: {}, stdio: ['ignore'] }), { code: 'EACCES' })
+    await assert.rejects(spawnProgram(SH, [], { env: {}, stdio: [], cwd: '/absent' }), { code: 'ENOENT' })
   })
 })
