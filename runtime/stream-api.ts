@@ -1,4 +1,4 @@
-/** Attach and exec-start: the connection is taken over by `Upgrade: darner-stream` and carries frames both ways to the end. */
+/** Attach, run and exec-start: the connection is taken over by `Upgrade: darner-stream` and carries frames both ways to the end. */
 import type { IncomingMessage, Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { Value } from 'typebox/value'
@@ -14,7 +14,7 @@ import type { Runtime } from './runtime.ts'
 /** How long a client may take to close after it was told the end. */
 const CLOSE_MS = 5000
 
-/** Answers upgrade requests on `server`: `POST /v1/containers/ID/attach` and `POST /v1/exec/ID/start`. */
+/** Answers upgrade requests on `server`: `POST /v1/containers/ID/attach`, `POST /v1/containers/ID/run`, which starts it too, and `POST /v1/exec/ID/start`. */
 export function serveStreams(server: Server, runtime: Runtime, { signal }: { signal: AbortSignal }): void {
   server.on('upgrade', (request, socket, head) => {
     if (request.url?.startsWith(`${DOCKER_PREFIX}/`)) return // mount.ts has those
@@ -36,7 +36,8 @@ async function serve(
       `upgrade to ${String(request.headers.upgrade).slice(0, 60)}: only ${STREAM_PROTOCOL} is spoken here`,
     )
   }
-  await using session = await openSession(request, runtime, signal)
+  const { session, started } = await openSession(request, runtime, signal)
+  await using _session = session
   socket.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${STREAM_PROTOCOL}\r\n\r\n`)
   const onAbort = () => socket.destroy()
   signal.addEventListener('abort', onAbort, { once: true })
@@ -47,32 +48,45 @@ async function serve(
     socket.destroy(error instanceof Error ? error : undefined)
   })
   try {
-    await writeOutput(socket, session)
+    await writeOutput(socket, session, started)
   } finally {
     signal.removeEventListener('abort', onAbort)
     await input
   }
 }
 
-async function openSession(request: IncomingMessage, runtime: Runtime, signal: AbortSignal): Promise<Session> {
+async function openSession(
+  request: IncomingMessage,
+  runtime: Runtime,
+  signal: AbortSignal,
+): Promise<{ session: Session; started?: Promise<void> }> {
   const path = (request.url ?? '').split('?')[0] ?? ''
-  const attach = /^\/v1\/containers\/([^/]{1,256})\/attach$/.exec(path)?.[1]
+  const [, attach, verb] = /^\/v1\/containers\/([^/]{1,256})\/(attach|run)$/.exec(path) ?? []
   const exec = /^\/v1\/exec\/([^/]{1,256})\/start$/.exec(path)?.[1]
   if (request.method !== 'POST' || (attach ?? exec) === undefined) {
     throw new DarnerError('NOT_FOUND', `${request.method} ${path.slice(0, 200)}: nothing to stream there`)
   }
-  if (attach !== undefined) return runtime.containers.attach(decodeURIComponent(attach))
-  return runtime.execs.start(decodeURIComponent(exec ?? ''), { signal })
+  if (attach === undefined) return { session: await runtime.execs.start(decodeURIComponent(exec ?? ''), { signal }) }
+  const id = decodeURIComponent(attach)
+  return verb === 'run'
+    ? await runtime.containers.startAttached(id, { signal })
+    : { session: await runtime.containers.attach(id) }
 }
 
-async function writeOutput(socket: Duplex, session: Session): Promise<void> {
+async function writeOutput(socket: Duplex, session: Session, started: Promise<void> | undefined): Promise<void> {
   let end: unknown
   try {
     for await (const { stream, bytes } of session.output()) await put(socket, encodeFrame(CHANNEL[stream], bytes))
     if (socket.destroyed) return // the client left: nobody is there to tell
+    await started
     end = await session.result
   } catch (error) {
-    end = errorReply(error, 'attach').body
+    // the start says it better, once it is undone
+    const failure = await Promise.resolve(started).then(
+      () => error,
+      (reason: unknown) => reason,
+    )
+    end = errorReply(failure, 'attach').body
   }
   if (socket.destroyed) return
   await put(socket, encodeFrame(CHANNEL.end, Buffer.from(JSON.stringify(end))))

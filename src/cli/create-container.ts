@@ -1,5 +1,5 @@
 /** What `run` and `create` share: the request from all the flags, and the pull when its image isn't here. */
-import { writeFile } from 'node:fs/promises'
+import { writeFileSync } from 'node:fs'
 import { DarnerError, isDarnerError, systemCode } from '../base/errors.ts'
 import type { CommandContext } from './context.ts'
 import { DockerClient } from './docker-client.ts'
@@ -38,7 +38,7 @@ export async function createOrPull(
   })
   for (const warning of made.Warnings ?? []) context.stderr.write(`darner: warning: ${warning}\n`)
   const file = text(options, 'cidfile')
-  if (file !== undefined) await writeNew(file, made.Id)
+  if (file !== undefined) writeNew(file, made.Id)
   return made.Id
 }
 
@@ -58,9 +58,9 @@ async function pull(
   await followPull(request, context, { quiet: options.quiet === true })
 }
 
-async function writeNew(path: string, textToWrite: string): Promise<void> {
+function writeNew(path: string, textToWrite: string): void {
   try {
-    await writeFile(path, textToWrite, { flag: 'wx' })
+    writeFileSync(path, textToWrite, { flag: 'wx' })
   } catch (error) {
     throw new DarnerError('BAD_ARGUMENT', `--cidfile ${path}: ${systemCode(error) ?? error}`, { cause: error })
   }

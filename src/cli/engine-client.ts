@@ -98,9 +98,12 @@ export class EngineClient {
     if (decoder.partial) throw new DarnerError('AGENT_UNREACHABLE', `logs of ${id}: the agent stopped in the middle`)
   }
 
-  /** Attaches to the running process, or to the next run from its first byte. The caller closes. */
-  async attach(id: string, { signal }: Waits): Promise<StreamSession> {
-    return new StreamSession(await this.#stream(`${at(id)}/attach`, signal))
+  /**
+   * Attaches to the running process, or to the next run from its first byte; with `start` that run is begun, and why it couldn't be is
+   * the session's end. The caller closes.
+   */
+  async attach(id: string, { start = false, signal }: Waits & { start?: boolean }): Promise<StreamSession> {
+    return new StreamSession(await this.#stream(`${at(id)}/${start ? 'run' : 'attach'}`, signal))
   }
 
   /** Runs one more process and attaches to it. The caller closes. */

@@ -39,11 +39,9 @@ export async function runAttached(
   if (size) await client.resize(id, size, { signal: context.signal })
   // not the command's own signal: an interrupt goes to the process, whose end then ends the session
   const { signal } = new AbortController()
-  await using session = await client.attach(id, { signal })
+  await using session = await client.attach(id, { start, signal })
   const running = runSession(session, io, context)
-  running.catch(() => {}) // awaited below, after the start, which tells the same failure better
-  // an interrupt while it starts isn't lost: the process gets it as soon as it is there
-  if (start) await client.start(id, { signal })
+  // one that comes while it starts isn't lost: the agent sends it as soon as the process is there
   const interrupt = () => {
     // nobody reads any more: there is nothing to wait for, also when the process takes no notice of the signal
     const gone = isDarnerError(context.signal.reason, 'CLOSED')

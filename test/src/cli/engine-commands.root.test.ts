@@ -105,6 +105,8 @@ describe('container commands', function () {
     const ran = await darner(engine.socket, ['run', '--rm', 'busybox', '/no/such'])
     assert.equal(ran.code, 127)
     assert.match(ran.stderr, /^darner: .*\/no\/such.*not found.*\n$/)
+    // all of it is undone when that is told
+    assert.equal((await darner(engine.socket, ['ps', '-aq'])).stdout, '')
   })
 
   it('run -d, ps, logs, exec, stop, inspect, rm: the life of one container', async () => {
