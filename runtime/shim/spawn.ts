@@ -152,7 +152,7 @@ async function start(
     native.setSigDefault(attributes, signals)
     const env = Object.entries(options.env).map(([name, value]) => `${name}=${value}`)
     const pid = [0]
-    const errno = await spawnAside(pid, argv[0], actions, attributes, [...argv, null], [...env, null])
+    const errno = await spawnSoon(pid, argv[0], actions, attributes, [...argv, null], [...env, null])
     if (errno !== 0) throw new SystemCallError('posix_spawn', errno, path)
     return pid[0] ?? 0
   } finally {
@@ -161,8 +161,21 @@ async function start(
   }
 }
 
-/** posix_spawn(3) on a thread of libuv's. */
+/** Calls on other threads at a time: libuv has four, and koffi refuses more than some hundreds of calls that wait. */
+const MOST_ASIDE = 16
 const spawnAside = promisify(native.spawn.async) as (...args: unknown[]) => Promise<number>
+let aside = 0
+
+/** posix_spawn(3) on a thread of libuv's or, when many wait for those, on this one. */
+async function spawnSoon(...args: unknown[]): Promise<number> {
+  if (aside >= MOST_ASIDE) return native.spawn(...args)
+  aside++
+  try {
+    return await spawnAside(...args)
+  } finally {
+    aside--
+  }
+}
 
 /** Programs that run, with who waits for them. Of the process, as its children are: each signal is for all of them. */
 const running = new Map<number, (code: number) => void>()
