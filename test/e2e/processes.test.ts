@@ -158,6 +158,9 @@ describe('daemons as processes', function () {
     await using file = await open(held, 'r+')
     for (let at = 100; at < body.byteLength; at += pieceBytesFor(body.byteLength))
       await file.write(Buffer.from([~(body[at] ?? 0)]), 0, 1, at)
+    // the pieces that it stored last are in its memory, too
+    await liar.kill('SIGKILL')
+    await using _again = await anAgentProcess(dir.path, 'liar', supernode.line)
     await using honest = await anAgentProcess(dir.path, 'honest', supernode.line, ['--log-level', 'debug'])
     const path = join(dir.path, 'two')
     const result = await runDarner(['get', `${origin.url}/blob`, '-o', path, ...flags, '--socket', honest.socket])

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
 import {
   existsSync,
   lstatSync,
@@ -12,6 +11,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { copyLeaf } from '../../../runtime/upgrade/copy-entry.ts'
+import { AT_FDCWD, mknodAt, S_IF } from '../../../src/base/syscalls.ts'
 import { aDir } from '../../fixtures/a-dir.ts'
 
 const { signal } = new AbortController()
@@ -54,7 +54,7 @@ describe('copying a file of a container that runs', () => {
     await using tree = await aTree()
     const looked = tree.facts()
     renameSync(tree.at('tree/folder/file'), tree.at('tree/away'))
-    execFileSync('mkfifo', [tree.at('tree/folder/file')])
+    mknodAt(AT_FDCWD, tree.at('tree/folder/file'), S_IF.FIFO | 0o600, 0, 0)
     assert.equal(await tree.copied(looked), false)
     assert.ok(!existsSync(tree.at('copy')))
   })
