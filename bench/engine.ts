@@ -8,7 +8,6 @@ import { spawnSync } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { TOOLS } from '../deploy/setup.ts'
 import { aDockerAgent, type DockerAgent } from '../test/fixtures/a-docker-agent.ts'
 import { isOnStage } from '../test/fixtures/a-stage.ts'
@@ -18,6 +17,7 @@ import { ask, median } from './engine/client.ts'
 import { crowd } from './engine/crowd.ts'
 import { ready } from './engine/ready.ts'
 import type { Figure } from './figure.ts'
+import { type BenchOptions, numberOf, readOptions } from './options.ts'
 import { onAStage } from './stage/on-a-stage.ts'
 
 export const tools = TOOLS
@@ -25,21 +25,23 @@ export const about = 'containers through the docker socket, beside podman, conmo
 
 const RUNS = 20
 
-/** `once`, `crowd` or `ready`: only that part; `--big`: a layer of a GiB too; `--rounds 3` of each pull. */
+export const parts = ['once', 'crowd', 'ready']
+export const options = {
+  rounds: { value: 'N', summary: 'of each pull of ready', default: '3' },
+  big: { summary: 'a layer of a GiB too' },
+} as const satisfies BenchOptions
+
 export async function run(args: string[], { signal }: { signal: AbortSignal }): Promise<Figure[]> {
   if (!isOnStage()) return await onAStage('engine', args, signal)
-  const { values, positionals } = parseArgs({
-    args,
-    allowPositionals: true,
-    options: { big: { type: 'boolean' }, rounds: { type: 'string' }, json: { type: 'boolean' } },
-  })
+  const { values, parts: chosen } = readOptions(options, args, parts)
+  const rounds = numberOf('rounds', values.rounds, { least: 1, whole: true })
   process.env.DARNER_MAIN = (await builtDarner()).main
-  const wanted = (part: string) => positionals.length === 0 || positionals.includes(part)
+  const wanted = (part: string) => chosen.length === 0 || chosen.includes(part)
   const figures: Figure[] = []
   if (wanted('once')) figures.push(...(await single(signal)))
   if (wanted('crowd')) figures.push(...(await crowd(signal)))
   if (wanted('ready')) {
-    figures.push(...(await ready(signal, { rounds: Number(values.rounds ?? 3), big: values.big === true })))
+    figures.push(...(await ready(signal, { rounds, big: values.big })))
   }
   return figures
 }

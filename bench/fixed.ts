@@ -17,10 +17,14 @@ import { AgentClient } from '../src/cli/client.ts'
 import { readGetStream } from '../src/wire/get-frames.ts'
 import { type Built, builtDarner } from './built.ts'
 import type { Figure } from './figure.ts'
+import { type BenchOptions, numberOf, readOptions } from './options.ts'
 import { exited } from './swarm/arena.ts'
 import { median } from './swarm/options.ts'
 
 export const about = 'fixed cost of small blobs: by the socket, by the command, beside curl; cold and warm'
+export const options = {
+  rounds: { value: 'N', summary: 'of each size', default: '15' },
+} as const satisfies BenchOptions
 
 const SIZES = [
   ['1 B', 1],
@@ -28,7 +32,6 @@ const SIZES = [
   ['1 MiB', 1024 ** 2],
   ['10 MiB', 10 * 1024 ** 2],
 ] as const
-const ROUNDS = 15
 const BENCH = 'fixed'
 const path = (url: string) => fileURLToPath(new URL(url, import.meta.url))
 
@@ -37,11 +40,8 @@ interface Blob {
   readonly digest: string
 }
 
-/** `--rounds 15`. */
 export async function run(args: string[], { signal }: { signal: AbortSignal }): Promise<Figure[]> {
-  const rounds = args[0] === '--rounds' ? Number(args[1]) : ROUNDS
-  if (!Number.isInteger(rounds) || rounds < 1)
-    throw new RangeError(`--rounds: expected a whole number, got '${args[1]}'`)
+  const rounds = numberOf('rounds', readOptions(options, args).values.rounds, { least: 1, whole: true })
   const folder = await mkdtemp(join(tmpdir(), 'darner-fixed-'))
   const children: ChildProcess[] = []
   try {

@@ -3,21 +3,31 @@
  * links; many pulls of one cold image at once; and how soon it answers about a manifest that it knows. Needs root.
  */
 import { Agent, request } from 'node:http'
-import { parseArgs } from 'node:util'
 import { SWARM_BENCH_TOOLS, TOOLS } from '../deploy/setup.ts'
 import { DarnerError } from '../src/base/errors.ts'
 import type { Figure } from './figure.ts'
 import type { Pushed } from './mirror/registry-host.ts'
 import { Rig } from './mirror/rig.ts'
 import { onABed, onLoopback } from './mirror/stand.ts'
+import { type BenchOptions, numberOf, readOptions } from './options.ts'
 
 export const tools = [...TOOLS, ...SWARM_BENCH_TOOLS]
 export const about =
   "the registry mirror: containerd's pull beside a straight one, many cold pulls at once, latency when warm"
 
+export const options = {
+  only: { value: 'PART,…', summary: 'only these', default: 'loopback,links,crowd' },
+  mib: { value: 'N', summary: "the image of containerd's pulls, in MiB", default: '200' },
+  rounds: { value: 'N', summary: 'of those pulls', default: '3' },
+  links: { value: 'MBIT,…', summary: 'rates of the links', default: '1000,100' },
+  pulls: { value: 'N', summary: 'pulls at once', default: '200' },
+  'pull-mib': { value: 'N', summary: 'the image of those, in MiB', default: '200' },
+  'per-sec': { value: 'N', summary: 'questions about a warm manifest each second', default: '500' },
+  seconds: { value: 'N', summary: 'for so long', default: '5' },
+} as const satisfies BenchOptions
+
 const BENCH = 'mirror'
 const MIB = 1024 * 1024
-const PARTS = ['loopback', 'links', 'crowd'] as const
 /** A link as slow as this, or slower, is measured once with half the image, and with hosts that hold an image which the client's has not. */
 const SLOW_MBIT = 100
 const OTHERS = 3
@@ -34,35 +44,29 @@ interface Options {
 }
 
 /**
- * `--mib 200` image of the containerd pulls, `--rounds 3`, `--pulls 200` at once of `--pull-mib 200`, `--per-sec 500`, `--seconds 5`,
- * `--only loopback,links,crowd`, `--links 1000,100` in Mbit/s. On loopback a straight pull keeps two processors busy by itself, so that whatever a mirror does makes
- * it longer: the controls there tell what is the mirror's part in that. Over a link it is the link that is waited for.
+ * On loopback a straight pull keeps two processors busy by itself, so that whatever a mirror does makes it longer: the controls
+ * there tell what is the mirror's part in that. Over a link it is the link that is waited for.
  */
 export async function run(args: string[], { signal }: { signal: AbortSignal }): Promise<Figure[]> {
-  const text = { type: 'string' } as const
-  const { values } = parseArgs({
-    args,
-    options: {
-      ...{ mib: text, rounds: text, pulls: text, 'pull-mib': text, 'per-sec': text, seconds: text, only: text },
-      links: text,
-    },
-  })
-  const options: Options = {
-    mib: Number(values.mib ?? 200),
-    rounds: Number(values.rounds ?? 3),
-    pulls: Number(values.pulls ?? 200),
-    pullMib: Number(values['pull-mib'] ?? 200),
-    perSec: Number(values['per-sec'] ?? 500),
-    seconds: Number(values.seconds ?? 5),
-    only: new Set(values.only?.split(',') ?? PARTS),
-    linksMbit: (values.links ?? '1000,100').split(',').map(Number),
+  const { values } = readOptions(options, args)
+  const count = (name: 'mib' | 'rounds' | 'pulls' | 'pull-mib' | 'per-sec' | 'seconds') =>
+    numberOf(name, values[name], { least: 1 })
+  const order: Options = {
+    mib: count('mib'),
+    rounds: count('rounds'),
+    pulls: count('pulls'),
+    pullMib: count('pull-mib'),
+    perSec: count('per-sec'),
+    seconds: count('seconds'),
+    only: new Set(values.only.split(',')),
+    linksMbit: values.links.split(',').map((one) => numberOf('links', one, { least: 1 })),
   }
   const figures: Figure[] = []
-  if (options.only.has('loopback')) figures.push(...(await beside(options, signal)))
-  if (options.only.has('links')) {
-    for (const mbit of options.linksMbit) figures.push(...(await overALink(options, mbit, signal)))
+  if (order.only.has('loopback')) figures.push(...(await beside(order, signal)))
+  if (order.only.has('links')) {
+    for (const mbit of order.linksMbit) figures.push(...(await overALink(order, mbit, signal)))
   }
-  if (options.only.has('crowd')) figures.push(...(await atOnce(options, signal)))
+  if (order.only.has('crowd')) figures.push(...(await atOnce(order, signal)))
   return figures
 }
 

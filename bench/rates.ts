@@ -14,8 +14,12 @@ import { Bitmap } from '../src/task/bitmap.ts'
 import { Giving } from '../src/task/giving.ts'
 import { MAX_PIECE_BYTES, type Task, type TaskId } from '../src/task/task.ts'
 import type { Figure } from './figure.ts'
+import { type BenchOptions, numberOf, readOptions } from './options.ts'
 
 export const about = 'how exactly rate limits hold on the wire, how fair they are, and how soon a change takes effect'
+export const options = {
+  mbyte: { value: 'N', summary: 'the limits, in MB/s', default: '20' },
+} as const satisfies BenchOptions
 
 const BENCH = 'rates'
 const PIECES = 1000
@@ -38,13 +42,11 @@ interface Rig extends AsyncDisposable {
   relayed(): number
 }
 
-/** `--mbyte 20`: the limits, in MB/s. */
 export async function run(
   args: string[],
   { signal = new AbortController().signal }: { signal?: AbortSignal } = {},
 ): Promise<Figure[]> {
-  const at = args.indexOf('--mbyte')
-  const bytesPerSec = (at < 0 ? 20 : Number(args[at + 1])) * 1e6
+  const bytesPerSec = numberOf('mbyte', readOptions(options, args).values.mbyte, { least: 1 }) * 1e6
   const figures: Figure[] = []
   for (const on of ['host', 'task', 'peer'] as const) {
     for (const direction of ['out', 'in'] as const) figures.push(...(await held(on, direction, bytesPerSec, signal)))

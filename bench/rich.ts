@@ -7,7 +7,7 @@ import { execFile } from 'node:child_process'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs, promisify } from 'node:util'
+import { promisify } from 'node:util'
 import { TOOLS } from '../deploy/setup.ts'
 import type { CreateRequest } from '../src/wire/local-api.ts'
 import { aDir } from '../test/fixtures/a-dir.ts'
@@ -15,6 +15,7 @@ import { aRichEngine, type RichEngine } from '../test/fixtures/a-rich-engine.ts'
 import { isOnStage } from '../test/fixtures/a-stage.ts'
 import { aSystemdImage } from '../test/fixtures/a-systemd-image.ts'
 import type { Figure } from './figure.ts'
+import { type BenchOptions, numberOf, readOptions } from './options.ts'
 import { onAStage } from './stage/on-a-stage.ts'
 import { median } from './swarm/options.ts'
 
@@ -32,9 +33,12 @@ const SLEEP = { Cmd: ['sleep', 'infinity'], Env: ['PATH=/usr/local/bin:/usr/bin:
 /** What the upgraded container has in its writable layer. */
 const DATA = { files: 2000, fileBytes: 64 << 10 }
 
+export const options = {
+  runs: { value: 'N', summary: 'of each figure, in turn', default: '5' },
+} as const satisfies BenchOptions
+
 export async function run(args: string[], { signal }: { signal: AbortSignal }): Promise<Figure[]> {
-  const { values } = parseArgs({ args, options: { runs: { type: 'string', default: '5' } } })
-  const runs = Number(values.runs)
+  const runs = numberOf('runs', readOptions(options, args).values.runs, { least: 1, whole: true })
   const tree = await aSystemdImage()
   if (!isOnStage()) return await onAStage('rich', args, signal)
   return [

@@ -1,24 +1,27 @@
 /** `npm run bench -- scheduler`: decisions per processor second and memory of the scheduler alone, 10,000 peers on 20 tasks. */
-import { parseArgs } from 'node:util'
 import { randomBelow, seededRandom } from '../src/base/clock.ts'
 import type { PeerId } from '../src/contracts/exchange.ts'
 import type { TaskId } from '../src/task/task.ts'
 import { decide } from '../supernode/scheduler/decide.ts'
 import { newScheduler, type SchedulerState } from '../supernode/scheduler/state.ts'
 import type { Figure } from './figure.ts'
+import { type BenchOptions, numberOf, readOptions } from './options.ts'
 
 export const about = 'decisions per processor second and memory of the scheduler, 10,000 peers on 20 tasks'
+
+export const options = {
+  peers: { value: 'N', summary: 'peers, each on every task', default: '10000' },
+  tasks: { value: 'N', summary: 'tasks', default: '20' },
+  seed: { value: 'N', summary: 'of all random choices', default: '1' },
+} as const satisfies BenchOptions
 
 const PIECES = 512
 
 export async function run(args: string[]): Promise<Figure[]> {
-  const { values } = parseArgs({
-    args,
-    options: { peers: { type: 'string' }, tasks: { type: 'string' }, seed: { type: 'string' } },
-  })
-  const peers = Number(values.peers ?? 10_000)
-  const tasks = Number(values.tasks ?? 20)
-  const random = seededRandom(Number(values.seed ?? 1))
+  const { values } = readOptions(options, args)
+  const peers = numberOf('peers', values.peers, { least: 1, whole: true })
+  const tasks = numberOf('tasks', values.tasks, { least: 1, whole: true })
+  const random = seededRandom(numberOf('seed', values.seed, { least: 0, whole: true }))
   const state = newScheduler(seededRandom(7))
   const ids = Array.from({ length: peers }, (_, n) => `peer-${n}` as PeerId)
   const names = Array.from({ length: tasks }, (_, n) => `sha256:${n.toString(16).padStart(64, '0')}` as TaskId)

@@ -1,20 +1,22 @@
 /** `npm run bench -- sim`: the real scheduler, plan and handout over a simulated network; see docs/scheduling.md. */
 import type { Figure } from './figure.ts'
-import { parseSimArgs, type SimOptions } from './sim/options.ts'
+import { parseSimArgs, SIM_OPTIONS, type SimOptions } from './sim/options.ts'
 import { type SimResult, Swarm } from './sim/swarm.ts'
 
 export const about = 'a swarm of thousands over a fluid network model: percentiles beside Kraken’s published'
+
+export const options = SIM_OPTIONS
 
 /** Published for 3 GB to 2,600 hosts at 300 MB/s each. */
 const KRAKEN: Record<string, number> = { p50: 10, p99: 18, 'p99.9': 22 }
 
 export async function run(args: string[]): Promise<Figure[]> {
-  const options = parseSimArgs(args)
+  const world = parseSimArgs(args)
   const before = process.cpuUsage()
-  const result = new Swarm(options).run(600_000)
+  const result = new Swarm(world).run(600_000)
   const used = process.cpuUsage(before)
   const seconds = (used.user + used.system) / 1e6
-  return figures(options, result, seconds)
+  return figures(world, result, seconds)
 }
 
 function figures(options: SimOptions, result: SimResult, seconds: number): Figure[] {

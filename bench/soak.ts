@@ -10,15 +10,21 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import { abortable } from '../src/base/signals.ts'
 import { AgentClient } from '../src/cli/client.ts'
 import type { LimitRequest } from '../src/wire/care-api.ts'
 import { readGetStream } from '../src/wire/get-frames.ts'
 import type { Figure } from './figure.ts'
+import { type BenchOptions, readOptions } from './options.ts'
 import { parseSize } from './swarm/options.ts'
 
 export const about = 'memory of an agent that moves 10 GB in and out, figure by figure per GB'
+export const options = {
+  size: { value: 'SIZE', summary: 'bytes that go in and out', default: '10G' },
+  blob: { value: 'SIZE', summary: 'of each blob', default: '256M' },
+  dir: { value: 'DIR', summary: 'files of everybody (default: TMPDIR)' },
+  built: { summary: 'what `npm run build` made, without Node reading TypeScript in the process' },
+} as const satisfies BenchOptions
 
 const BENCH = 'soak'
 const MIB = 1024 ** 2
@@ -41,17 +47,9 @@ interface Site {
  * checkout's own files bring Node's TypeScript reader into the process, some 25 MiB that an installed darner doesn't have).
  */
 export async function run(args: string[], { signal }: { signal: AbortSignal }): Promise<Figure[]> {
-  const { values } = parseArgs({
-    args,
-    options: {
-      size: { type: 'string' },
-      blob: { type: 'string' },
-      dir: { type: 'string' },
-      built: { type: 'boolean' },
-    },
-  })
-  const bytes = parseSize(values.size ?? '10G')
-  const blobBytes = Math.min(bytes, parseSize(values.blob ?? '256M'))
+  const { values } = readOptions(options, args)
+  const bytes = parseSize(values.size)
+  const blobBytes = Math.min(bytes, parseSize(values.blob))
   const folder = await mkdtemp(join(values.dir ?? tmpdir(), 'darner-soak-'))
   const children: ChildProcess[] = []
   try {

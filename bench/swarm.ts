@@ -8,10 +8,20 @@ import { Arena, type Round } from './swarm/arena.ts'
 import { aria2Round } from './swarm/aria2.ts'
 import { curlRound } from './swarm/curl.ts'
 import { DarnerSwarm } from './swarm/darner.ts'
-import { boundSeconds, linkRates, median, parseSwarmArgs, type Rival, type SwarmBenchOptions } from './swarm/options.ts'
+import {
+  boundSeconds,
+  linkRates,
+  median,
+  parseSwarmArgs,
+  type Rival,
+  SWARM_OPTIONS,
+  type SwarmBenchOptions,
+} from './swarm/options.ts'
 
 export const tools = SWARM_BENCH_TOOLS
 export const about = 'one blob to all hosts of a bed of network namespaces: darner, BitTorrent, HTTP, and the bound'
+
+export const options = SWARM_OPTIONS
 
 const BENCH = 'swarm'
 

@@ -10,11 +10,20 @@ import { mkdtemp, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Figure } from '../figure.ts'
+import { type BenchOptions, numberOf, readOptions } from '../options.ts'
 
 export const about = 'the bulk lane beside a bare control program, raw node:tls, and noise with yamux'
 
 export const KINDS = ['lane', 'control', 'bare', 'raw', 'libp2p'] as const
 export type Kind = (typeof KINDS)[number]
+
+export const options = {
+  size: { value: 'SIZE', summary: 'of the file', default: '512M' },
+  rounds: { value: 'N', summary: 'of each kind, in turn', default: '5' },
+  only: { value: 'KIND,…', summary: 'only these', default: KINDS.join() },
+  dir: { value: 'DIR', summary: 'where the files are (default: /dev/shm, else TMPDIR)' },
+  prof: { value: 'DIR', summary: "CPU profiles of the lane's processes, there" },
+} as const satisfies BenchOptions
 
 /** What the bench tells a worker, and what it hears back. */
 export interface WorkerJob {
@@ -35,14 +44,13 @@ export interface WorkerReport {
 
 const WORKER = new URL('./worker.ts', import.meta.url)
 
-/** `--size 512M` (also K, G), `--rounds 5`, `--dir DIR`, `--only lane,control`, `--prof DIR` for CPU profiles of the lane's processes. */
 export async function run(args: string[], { signal }: { signal?: AbortSignal } = {}): Promise<Figure[]> {
-  const bytes = sizeOf(flag(args, '--size') ?? '512M')
-  const rounds = Number(flag(args, '--rounds') ?? 5)
-  const kinds = KINDS.filter((kind) => (flag(args, '--only') ?? KINDS.join()).split(',').includes(kind))
-  const folder = await mkdtemp(
-    join(flag(args, '--dir') ?? (existsSync('/dev/shm') ? '/dev/shm' : tmpdir()), 'darner-lane-'),
-  )
+  const { values } = readOptions(options, args)
+  const bytes = sizeOf(values.size)
+  const rounds = numberOf('rounds', values.rounds, { least: 1, whole: true })
+  const only = values.only.split(',')
+  const kinds = KINDS.filter((kind) => only.includes(kind))
+  const folder = await mkdtemp(join(values.dir ?? (existsSync('/dev/shm') ? '/dev/shm' : tmpdir()), 'darner-lane-'))
   try {
     const source = join(folder, 'source')
     await fill(source, bytes)
@@ -52,9 +60,7 @@ export async function run(args: string[], { signal }: { signal?: AbortSignal } =
       for (const at of kinds.keys()) {
         signal?.throwIfAborted()
         const kind = kinds[(at + round) % kinds.length] ?? 'lane'
-        reports
-          .get(kind)
-          ?.push(await once(kind, { source, target: join(folder, 'target'), bytes, prof: flag(args, '--prof') }))
+        reports.get(kind)?.push(await once(kind, { source, target: join(folder, 'target'), bytes, prof: values.prof }))
       }
     }
     return figures(reports, bytes)
@@ -174,11 +180,6 @@ async function fill(path: string, bytes: number): Promise<void> {
     await file.write(block, 0, Math.min(block.byteLength, bytes - at), at)
   }
   await file.close()
-}
-
-function flag(args: readonly string[], name: string): string | undefined {
-  const at = args.indexOf(name)
-  return at < 0 ? undefined : args[at + 1]
 }
 
 function sizeOf(text: string): number {

@@ -1,6 +1,6 @@
 /** What a simulated swarm is made of, and how it is said on the command line. */
-import { parseArgs } from 'node:util'
 import { pieceBytesFor } from '../../src/task/task.ts'
+import { type BenchOptions, readOptions } from '../options.ts'
 
 export interface SimOptions {
   hosts: number
@@ -45,64 +45,78 @@ export function parseBytes(text: string): number {
   const found = /^(\d+(?:\.\d+)?)(|[kmg]i?)b?$/i.exec(text.trim())
   const unit = UNITS[(found?.[2] ?? '?').toLowerCase()]
   if (!found || unit === undefined)
-    throw new RangeError(`size: expected a number with k, M, G, Ki, Mi or Gi, got '${text}'`)
+    throw new RangeError(`--size, --piece: expected a number with k, M, G, Ki, Mi or Gi, got '${text}'`)
   return Number(found[1]) * unit
 }
 
+/** What the command line can say. Rates are in 10^6 bytes per second where they end in `mbyte`; times are milliseconds. */
+export const SIM_OPTIONS = {
+  hosts: { value: 'N', summary: 'hosts beside the seed', default: '2600' },
+  size: { value: 'SIZE', summary: 'of the blob; 3G is 3e9 bytes, 3Gi is 3 × 2^30', default: '3G' },
+  mbyte: { value: 'N', summary: "each host's link, both ways, in MB/s", default: '300' },
+  mbit: { value: 'N', summary: 'the same in Mbit/s' },
+  'seed-mbyte': { value: 'N', summary: "the seed's uplink (default: as each host's)" },
+  'origin-mbyte': { value: 'N', summary: "the origin, as the seed reads it (default: as each host's)" },
+  piece: { value: 'SIZE', summary: "length of a piece (default: the program's own choice)" },
+  latency: { value: 'MS', summary: 'one way', default: '0.25' },
+  jitter: { value: 'MS', summary: 'mean of what is added at random', default: '0.1' },
+  'zone-latency': { value: 'MS', summary: 'added between zones', default: '0.5' },
+  start: { value: 'MS', summary: 'the hosts start within this time', default: '100' },
+  hash: { value: 'N', summary: 'MB/s at which a piece is verified', default: '1500' },
+  zones: { value: 'N', summary: 'zones, each host in one of them', default: '1' },
+  racks: { value: 'N', summary: 'racks', default: '0' },
+  churn: { value: 'PERCENT', summary: 'hosts that leave each second, each replaced', default: '0' },
+  slow: { value: 'PERCENT', summary: 'hosts at a tenth of the rate', default: '0' },
+  cut: { value: 'FROM-TO', summary: 'cut the last zone off between these seconds: 3-6' },
+  seed: { value: 'N', summary: 'of all random choices', default: '1' },
+  announce: { value: 'MS', summary: 'how long news of pieces wait for more', default: '50' },
+  open: { value: 'MS', summary: 'time to open a channel, beside the way there and back', default: '3' },
+  slots: { value: 'N', summary: 'pieces that a parent offers ahead', default: '2' },
+  'per-parent': { value: 'N', summary: "questions at one parent (default: the plan's own)" },
+  named: { value: 'N', summary: "pieces asked for by name (default: the plan's own)" },
+  'join-degree': { value: 'N', summary: "parents at first (default: the scheduler's own)" },
+  degree: { value: 'N', summary: "parents (default: the scheduler's own)" },
+  'seed-degree': { value: 'N', summary: "children of the seed (default: the scheduler's own)" },
+  'zone-share': { value: 'SHARE', summary: "of parents from other zones (default: the scheduler's own)" },
+  trace: { value: 'MS', summary: 'a line on stderr each so often' },
+} as const satisfies BenchOptions
+
+/** Throws BAD_ARGUMENT, RangeError. */
 export function parseSimArgs(args: string[]): SimOptions {
-  const text = { type: 'string' } as const
-  const names = [
-    'hosts',
-    'size',
-    'mbyte',
-    'mbit',
-    'seed-mbyte',
-    'origin-mbyte',
-    'piece',
-    'latency',
-    'jitter',
-    'zone-latency',
-    'start',
-    'hash',
-  ] as const
-  const more = ['zones', 'racks', 'churn', 'slow', 'cut', 'seed', 'announce', 'per-parent', 'named'] as const
-  const last = ['join-degree', 'degree', 'seed-degree', 'zone-share', 'slots', 'open'] as const
-  const options = Object.fromEntries([...names, ...more, ...last].map((name) => [name, text]))
-  const { values } = parseArgs({ args, options: { ...options, trace: { type: 'string' } } })
-  const given = values as Record<string, string | boolean | undefined>
-  const number = (name: string, otherwise: number): number => {
+  const given: Readonly<Record<string, string | undefined>> = readOptions(SIM_OPTIONS, args).values
+  const number = (name: keyof typeof SIM_OPTIONS, otherwise = 0): number => {
     const value = given[name]
-    if (typeof value !== 'string') return otherwise
+    if (value === undefined) return otherwise
     const read = Number(value)
     if (!Number.isFinite(read)) throw new RangeError(`--${name}: expected a number, got '${value}'`)
     return read
   }
-  const maybe = (name: string): number | undefined => (given[name] === undefined ? undefined : number(name, 0))
-  const bytes = parseBytes(typeof given.size === 'string' ? given.size : '3G')
-  const rate = given.mbit === undefined ? number('mbyte', 300) * 1000 : number('mbit', 0) * 125
-  const cut = typeof given.cut === 'string' ? given.cut.split('-').map((one) => Number(one) * 1000) : []
+  const maybe = (name: keyof typeof SIM_OPTIONS) => (given[name] === undefined ? undefined : number(name))
+  const bytes = parseBytes(given.size ?? '')
+  const rate = given.mbit === undefined ? number('mbyte') * 1000 : number('mbit') * 125
+  const cut = given.cut?.split('-').map((one) => Number(one) * 1000) ?? []
   return {
-    hosts: number('hosts', 2600),
+    hosts: number('hosts'),
     bytes,
-    pieceBytes: typeof given.piece === 'string' ? parseBytes(given.piece) : pieceBytesFor(bytes),
+    pieceBytes: given.piece === undefined ? pieceBytesFor(bytes) : parseBytes(given.piece),
     rate,
     seedRate: number('seed-mbyte', rate / 1000) * 1000,
     originRate: number('origin-mbyte', rate / 1000) * 1000,
-    latencyMs: number('latency', 0.25),
-    jitterMs: number('jitter', 0.1),
-    zoneLatencyMs: number('zone-latency', 0.5),
-    startMs: number('start', 100),
-    hashRate: number('hash', 1500) * 1000,
-    zones: number('zones', 1),
-    racks: number('racks', 0),
-    churn: number('churn', 0) / 100,
-    slow: number('slow', 0) / 100,
+    latencyMs: number('latency'),
+    jitterMs: number('jitter'),
+    zoneLatencyMs: number('zone-latency'),
+    startMs: number('start'),
+    hashRate: number('hash') * 1000,
+    zones: number('zones'),
+    racks: number('racks'),
+    churn: number('churn') / 100,
+    slow: number('slow') / 100,
     cutFromMs: cut[0] ?? 0,
     cutToMs: cut[1] ?? 0,
-    seed: number('seed', 1),
-    announceMs: number('announce', 50),
+    seed: number('seed'),
+    announceMs: number('announce'),
     tickMs: 100,
-    openMs: number('open', 3),
+    openMs: number('open'),
     plan: defined({
       perParent: maybe('per-parent'),
       maxNamed: maybe('named'),
@@ -113,7 +127,7 @@ export function parseSimArgs(args: string[]): SimOptions {
       seedDegree: maybe('seed-degree'),
       zoneShare: maybe('zone-share'),
     }),
-    slots: number('slots', 2),
+    slots: number('slots'),
     traceMs: number('trace', 0),
   }
 }

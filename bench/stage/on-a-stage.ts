@@ -1,5 +1,6 @@
 /** A bench on a private stage of its own: mounts, processes and networks that it leaves end with it. */
 import { spawn } from 'node:child_process'
+import { DarnerError } from '../../src/base/errors.ts'
 import { STAGE_SCRIPT } from '../../test/fixtures/a-stage.ts'
 import type { Figure } from '../figure.ts'
 
@@ -14,7 +15,9 @@ export async function onAStage(name: string, args: readonly string[], signal: Ab
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
     text += chunk
   })
-  await new Promise((resolve, reject) => child.once('close', resolve).once('error', reject))
+  const code = await new Promise((resolve, reject) => child.once('close', resolve).once('error', reject))
+  // what went wrong it has said on stderr
+  if (code !== 0) throw new DarnerError('INTERNAL', `bench ${name}: it ended with exit code ${code} on its stage`)
   const present = ([, value]: [string, unknown]) => value !== null
   return text
     .split('\n')

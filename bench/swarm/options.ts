@@ -1,5 +1,5 @@
 /** What a run of the swarm bench is made of, how it is said on the command line, and the least time it could take. */
-import { parseArgs } from 'node:util'
+import { type BenchOptions, readOptions } from '../options.ts'
 
 export const RIVALS = ['link', 'darner', 'aria2', 'curl'] as const
 export type Rival = (typeof RIVALS)[number]
@@ -24,40 +24,39 @@ export interface SwarmBenchOptions {
   readonly logLevel: string
 }
 
-/** Throws RangeError for what makes no bed. */
+/** What the command line can say. */
+export const SWARM_OPTIONS = {
+  hosts: { value: 'N', summary: 'hosts of the bed; the first is origin and seed', default: '8' },
+  mbit: { value: 'N', summary: "each host's link, both ways, in Mbit/s", default: '100' },
+  size: { value: 'SIZE', summary: 'of the blob; 100M is 100 MiB', default: '100M' },
+  mtu: { value: 'BYTES', summary: 'of the links', default: '1500' },
+  slow: { value: 'N', summary: 'receivers at a tenth of the rate', default: '0' },
+  rounds: { value: 'N', summary: 'of each rival', default: '1' },
+  only: { value: 'RIVAL,…', summary: 'only these', default: RIVALS.join() },
+  queue: { value: 'MS', summary: 'longest queue at a link', default: '50' },
+  dir: { value: 'DIR', summary: "where the hosts' files are, in a folder that is removed again" },
+  keep: { summary: 'leave logs and profiles there' },
+  prof: { summary: 'take CPU profiles of the supernode, of one agent and of one command' },
+  log: { value: 'LEVEL', summary: "log level of darner's daemons", default: 'warn' },
+} as const satisfies BenchOptions
+
+/** Throws BAD_ARGUMENT, and RangeError for what makes no bed. */
 export function parseSwarmArgs(args: string[]): SwarmBenchOptions {
-  const text = { type: 'string' } as const
-  const { values } = parseArgs({
-    args,
-    options: {
-      hosts: text,
-      mbit: text,
-      size: text,
-      mtu: text,
-      slow: text,
-      rounds: text,
-      only: text,
-      queue: text,
-      dir: text,
-      keep: { type: 'boolean' },
-      prof: { type: 'boolean' },
-      log: text,
-    },
-  })
-  const only = (values.only ?? RIVALS.join()).split(',').map(rivalOf)
+  const { values } = readOptions(SWARM_OPTIONS, args)
+  const only = values.only.split(',').map(rivalOf)
   const options = {
-    hosts: whole('--hosts', values.hosts ?? '8', 2, 254),
-    bitsPerSec: whole('--mbit', values.mbit ?? '100', 1, 100_000) * 1e6,
-    bytes: parseSize(values.size ?? '100M'),
-    mtu: whole('--mtu', values.mtu ?? '1500', 576, 65_535),
-    slow: whole('--slow', values.slow ?? '0', 0, 253),
-    rounds: whole('--rounds', values.rounds ?? '1', 1, 100),
+    hosts: whole('--hosts', values.hosts, 2, 254),
+    bitsPerSec: whole('--mbit', values.mbit, 1, 100_000) * 1e6,
+    bytes: parseSize(values.size),
+    mtu: whole('--mtu', values.mtu, 576, 65_535),
+    slow: whole('--slow', values.slow, 0, 253),
+    rounds: whole('--rounds', values.rounds, 1, 100),
     only: new Set(only),
-    queueMs: whole('--queue', values.queue ?? '50', 1, 10_000),
+    queueMs: whole('--queue', values.queue, 1, 10_000),
     directory: values.dir,
-    keep: values.keep === true,
-    profile: values.prof === true,
-    logLevel: values.log ?? 'warn',
+    keep: values.keep,
+    profile: values.prof,
+    logLevel: values.log,
   }
   if (options.slow >= options.hosts - 1)
     throw new RangeError(`--slow: expected fewer than the ${options.hosts - 1} receivers, got ${options.slow}`)
