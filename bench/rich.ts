@@ -16,6 +16,7 @@ import { isOnStage } from '../test/fixtures/a-stage.ts'
 import { aSystemdImage } from '../test/fixtures/a-systemd-image.ts'
 import type { Figure } from './figure.ts'
 import { type BenchOptions, numberOf, readOptions } from './options.ts'
+import { BOUND_BYTES, quotaCosts } from './rich/quota.ts'
 import { onAStage } from './stage/on-a-stage.ts'
 import { median } from './swarm/options.ts'
 
@@ -26,9 +27,6 @@ export const about =
 const never = new AbortController().signal
 const exec = promisify(execFile)
 const MIB = 1 << 20
-const WRITTEN_MIB = 256
-/** Writing takes a fraction of a second, and its time varies from one to the next: so many for each run. */
-const QUOTA_ROUNDS = 4
 const SLEEP = { Cmd: ['sleep', 'infinity'], Env: ['PATH=/usr/local/bin:/usr/bin:/bin'], StopSignal: 'KILL' }
 /** What the upgraded container has in its writable layer. */
 const DATA = { files: 2000, fileBytes: 64 << 10 }
@@ -46,7 +44,7 @@ export async function run(args: string[], { signal }: { signal: AbortSignal }): 
     await dumbInitBoot(tree, runs, signal),
     ...(await upgrades(tree, runs, signal)),
     await lxcfsHeals(tree, runs, signal),
-    await quotaCosts(tree, runs, signal),
+    ...(await quotas(tree, runs, signal)),
   ]
 }
 
@@ -297,25 +295,11 @@ async function lxcfsHeals(tree: string, runs: number, signal: AbortSignal): Prom
   }
 }
 
-/** dd with fsync into a writable layer with a quota of the pool, and into one without: timed inside, so that the exec is no part of it. */
-async function quotaCosts(tree: string, runs: number, signal: AbortSignal): Promise<Figure> {
+/** Three ways of writing into a writable layer with a quota of the pool, and into one without. */
+async function quotas(tree: string, runs: number, signal: AbortSignal): Promise<Figure[]> {
   await using engine = await anEngineFor(tree)
-  await engine.runtime.quotas.initPool(2048 * MIB, { signal: never })
+  await engine.runtime.quotas.initPool(2 * BOUND_BYTES, { signal: never })
   const free = await started(engine, { image: 'debian' })
-  const bound = await started(engine, { image: 'debian', diskQuota: { bytes: 1024 * MIB } })
-  const dd = `dd if=/dev/zero of=/file bs=1M count=${WRITTEN_MIB} conv=fsync status=none`
-  const script = `a=$(date +%s%N); ${dd}; b=$(date +%s%N); rm /file; sync -f /; echo $(((b - a) / 1000))`
-  const write = (id: string) => async () => Number((await engine.exec(id, ['sh', '-c', script])).output) / 1000
-  const works = { bound: write(bound), free: write(free) }
-  for (const work of Object.values(works)) await work() // both have what they need in memory
-  const found = await inTurn(works, QUOTA_ROUNDS * runs, signal)
-  return {
-    bench: 'rich',
-    figure: `${WRITTEN_MIB} MiB written and synced under a disk quota by the pool`,
-    value: found.bound,
-    unit: 'ms',
-    anchor: 'the same without a quota',
-    anchorValue: found.free,
-    goal: '<=1.03',
-  }
+  const bound = await started(engine, { image: 'debian', diskQuota: { bytes: BOUND_BYTES } })
+  return await quotaCosts(engine, { free, bound, runs, signal })
 }
