@@ -110,6 +110,7 @@ class Out {
   async landed(byFile: boolean): Promise<void> {
     const { stored } = this.#content
     const { task } = stored
+    const signal = this.#content.unlessFailed(this.#signal)
     const runs: [from: number, count: number][] = []
     let wake = () => {}
     const stop = stored.onPieces((from: number, count: number) => {
@@ -124,7 +125,7 @@ class Out {
           const landed = new Promise<void>((resolve) => {
             wake = resolve
           })
-          await abortable(Promise.race([landed, this.#content.failed]), this.#signal)
+          await abortable(landed, signal)
           continue
         }
         sent += run[1]

@@ -9,6 +9,8 @@ import type { Lent } from './tail.ts'
 const BLOCK_BYTES = 128 * 1024
 const MAX_BLOCKS = 128
 const OWN_BYTES = 32 * 1024
+/** Small blocks kept for the next reader without a place: each made anew is garbage outside the heap. */
+const MAX_FREE = 256
 
 interface Block {
   readonly key: string
@@ -20,6 +22,7 @@ interface Block {
 export class Blocks {
   /** Least recently asked for first. */
   readonly #blocks = new Map<string, Block>()
+  readonly #free: Uint8Array[] = []
 
   /** Verified bytes from `at` on, up to the end of their block, or `to`. Throws what reading throws. */
   async take(stored: StoredTask, at: number, to: number): Promise<Lent> {
@@ -28,11 +31,7 @@ export class Blocks {
     const from = Math.floor(at / blockBytes) * blockBytes
     const key = `${task.id} ${from}`
     const block = this.#blocks.get(key) ?? this.#read(stored, key, from, Math.min(task.bytes, from + blockBytes))
-    if (block === undefined) {
-      const bytes = new Uint8Array(Math.min(OWN_BYTES, to - at))
-      await stored.read(at, bytes)
-      return { bytes, keep: () => {}, [Symbol.dispose]: () => {} }
-    }
+    if (block === undefined) return await this.#own(stored, at, to)
     this.#blocks.delete(key)
     this.#blocks.set(key, block)
     block.readers++
@@ -52,6 +51,26 @@ export class Blocks {
         block.readers--
       },
     }
+  }
+
+  async #own(stored: StoredTask, at: number, to: number): Promise<Lent> {
+    const body = this.#free.pop() ?? Buffer.allocUnsafeSlow(OWN_BYTES)
+    const bytes = body.subarray(0, Math.min(OWN_BYTES, to - at))
+    let over = false
+    const give = () => {
+      if (!over && this.#free.length < MAX_FREE) this.#free.push(body)
+      over = true
+    }
+    try {
+      await stored.read(at, bytes)
+    } catch (error) {
+      give()
+      throw error
+    }
+    const keep = () => {
+      over = true
+    }
+    return { bytes, keep, [Symbol.dispose]: give }
   }
 
   /** Undefined where there is no room. */

@@ -9,8 +9,8 @@ export interface Fetching {
   readonly whole: Promise<ContentSummary>
   /** Resolves once all is here and the whole digest matched, which is what a reader waits for; rejects as {@link whole} does. */
   readonly matched: Promise<ContentSummary>
-  /** Never resolves; rejects when the fetch fails. For racing against a wait. */
-  readonly failed: Promise<never>
+  /** Aborts when the fetch fails, with what failed it. For waits: a promise would keep each that ever raced against it. */
+  readonly failing: AbortSignal
   readonly from: ByteSources
   /** What comes in order right now, where that is so. */
   readonly tail: Tail | undefined

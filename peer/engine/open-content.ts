@@ -34,9 +34,10 @@ export class OpenContent implements Content {
     return this.#parts.stored
   }
 
-  /** Never resolves; rejects when the fetch fails. For racing against a wait. */
-  get failed(): Promise<never> {
-    return this.#parts.fetching?.failed ?? new Promise<never>(() => {})
+  /** For waits: `signal`, or what fails the fetch. */
+  unlessFailed(signal: AbortSignal): AbortSignal {
+    const { fetching } = this.#parts
+    return fetching === undefined ? signal : AbortSignal.any([signal, fetching.failing])
   }
 
   /**
@@ -58,6 +59,7 @@ export class OpenContent implements Content {
       throw new DarnerError('BAD_ARGUMENT', `${task.id}: bytes ${from} to ${to} of ${task.bytes} are no range`)
     const { fetching, blocks } = this.#parts
     const { lend = false, buffer } = options
+    const signal = this.unlessFailed(options.signal)
     for (let at = from; at < to; ) {
       const tail = fetching?.tail
       const fresh = tail?.from(at)
@@ -69,11 +71,11 @@ export class OpenContent implements Content {
         tail.end === at &&
         !stored.have.has(piece)
       ) {
-        await Promise.race([tail.more({ signal: options.signal }), fetching.failed])
+        await tail.more({ signal })
         continue
       }
       if (fresh === undefined) {
-        await this.#wait(piece, Math.ceil(to / task.pieceBytes), options.signal)
+        await this.#wait(piece, Math.ceil(to / task.pieceBytes), signal)
         if (!lend || buffer !== undefined) {
           const gap = stored.have.nextClear(piece)
           const most = buffer?.byteLength ?? CHUNK_BYTES
@@ -99,15 +101,13 @@ export class OpenContent implements Content {
     if (fetching === undefined)
       throw new DarnerError('PIECE_ABSENT', `${stored.task.id}: piece ${piece} is not here and nobody fetches it`)
     using _demand = fetching.demand(piece, Math.min(last, piece + AHEAD_PIECES))
-    await abortable(Promise.race([stored.waitFor(piece, { signal }), fetching.failed]), signal)
+    await stored.waitFor(piece, { signal })
   }
 
   /** Resolves once the whole digest matched, which is before the blob is safe on the disk. Throws what failed the fetch. */
   async matched({ signal }: { signal: AbortSignal }): Promise<void> {
-    const { stored, fetching } = this.#parts
-    await (fetching === undefined
-      ? stored.matched({ signal })
-      : Promise.race([stored.matched({ signal }), fetching.failed]))
+    const { stored } = this.#parts
+    if (!stored.verified) await stored.matched({ signal: this.unlessFailed(signal) })
   }
 
   async whole({ signal }: { signal: AbortSignal }): Promise<ContentSummary> {

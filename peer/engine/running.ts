@@ -20,7 +20,7 @@ export class Running implements Fetching {
   readonly stored: StoredTask
   readonly whole: Promise<ContentSummary>
   readonly matched: Promise<ContentSummary>
-  readonly failed: Promise<never>
+  readonly failing: AbortSignal
   readonly tail: Tail | undefined
   readonly #controller: AbortController
   readonly #haveAtStart: number
@@ -46,18 +46,13 @@ export class Running implements Fetching {
     this.#haveAtStart = stored.have.count
     this.#controller = controller
     this.whole = this.#freed(work(this, controller.signal)).then((digest) => this.#summary(digest))
-    this.whole.catch(() => {})
     // a failure comes by `whole`, whose error says how the fetch ended
     const matched = stored.matched({ signal: controller.signal }).then((digest) => this.#summary(digest))
     this.matched = Promise.race([this.whole, matched.catch(() => this.whole)])
     this.matched.catch(() => {})
-    this.failed = this.whole.then(
-      () => new Promise<never>(() => {}),
-      (error: DarnerError) => {
-        throw error
-      },
-    )
-    this.failed.catch(() => {})
+    const failing = new AbortController()
+    this.failing = failing.signal
+    this.whole.catch((error: DarnerError) => failing.abort(error))
   }
 
   get from(): ByteSources {

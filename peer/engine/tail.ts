@@ -2,8 +2,6 @@
  * The last bytes of a stream, in memory, for readers that keep up with it: they need not wait for the disk. It comes in pages, each
  * of which is a piece on its way to the disk; their memory is used again once nobody needs it.
  */
-import { abortable } from '../../src/base/signals.ts'
-
 /** What is kept for those who are a little behind. */
 const KEPT_BYTES = 1024 * 1024
 /** What slow readers may hold of what was kept for longer; beyond, they read from the disk. */
@@ -59,7 +57,7 @@ export class Tail {
   readonly #memory: PageMemory
   #end: number
   #heldBytes = 0
-  #grown = Promise.withResolvers<void>()
+  readonly #waiting = new Set<() => void>()
   #closed = false
 
   /** `at` is where the stream begins in the blob. */
@@ -131,9 +129,19 @@ export class Tail {
   }
 
   /** Resolves when more has come, or nothing will. Throws the signal's reason. */
-  async more({ signal }: { signal: AbortSignal }): Promise<void> {
-    if (this.#closed) return
-    await abortable(this.#grown.promise, signal)
+  more({ signal }: { signal: AbortSignal }): Promise<void> {
+    if (this.#closed) return Promise.resolve()
+    return new Promise((resolve, reject) => {
+      if (signal.aborted) return reject(signal.reason)
+      const over = () => {
+        this.#waiting.delete(over)
+        signal.removeEventListener('abort', over)
+        if (signal.aborted) reject(signal.reason)
+        else resolve()
+      }
+      this.#waiting.add(over)
+      signal.addEventListener('abort', over, { once: true })
+    })
   }
 
   #open(bytes: number): OpenPage {
@@ -164,7 +172,6 @@ export class Tail {
   }
 
   #wake(): void {
-    this.#grown.resolve()
-    this.#grown = Promise.withResolvers()
+    for (const wake of this.#waiting) wake()
   }
 }

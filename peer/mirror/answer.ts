@@ -28,29 +28,86 @@ export async function send(outlet: Outlet, bytes: Uint8Array): Promise<void> {
   }
 }
 
-/** As {@link send}, until the kernel has the bytes: the caller may use their memory again. What fails breaks the connection. */
-export async function sendThrough(outlet: Outlet, bytes: Uint8Array): Promise<void> {
-  const { response, signal } = outlet
-  signal.throwIfAborted()
-  const written = Promise.withResolvers<void>()
-  response.write(bytes, (error) => {
-    if (error) written.reject(new DarnerError('INTERRUPTED', 'the client left', { cause: error }))
-    else written.resolve()
-  })
-  try {
-    await taken(outlet, written.promise)
-  } catch (error) {
-    // what waits to be sent leaves from that memory
-    breakOff(response)
-    throw error
+/**
+ * A body on its way to its client, with one timer and one listener for all of it: of hundreds of answers at once, what each chunk
+ * makes would be most of the heap.
+ */
+export class Sending implements Disposable {
+  readonly #outlet: Outlet
+  readonly #over = new AbortController()
+  #waiting: PromiseWithResolvers<void> | undefined
+  #sinceMs = 0
+  #watching = false
+
+  constructor(outlet: Outlet) {
+    this.#outlet = outlet
+    outlet.signal.addEventListener('abort', this.#left, { once: true })
   }
+
+  /**
+   * As {@link send}, until the kernel has the bytes: the caller may use their memory again, also when this throws. One call at a
+   * time.
+   */
+  async through(bytes: Uint8Array): Promise<void> {
+    const { response, clock, signal } = this.#outlet
+    signal.throwIfAborted()
+    const waiting = Promise.withResolvers<void>()
+    this.#waiting = waiting
+    this.#sinceMs = clock.monotonicMs()
+    if (!this.#watching) void this.#watch()
+    response.write(bytes, this.#written)
+    try {
+      await waiting.promise
+    } catch (error) {
+      // what waits to be sent leaves from that memory
+      breakOff(response)
+      throw error
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#outlet.signal.removeEventListener('abort', this.#left)
+    this.#over.abort()
+  }
+
+  readonly #written = (error?: Error | null) => {
+    if (error) this.#fail(new DarnerError('INTERRUPTED', 'the client left', { cause: error }))
+    this.#waiting?.resolve()
+    this.#waiting = undefined
+  }
+
+  readonly #left = () => this.#fail(this.#outlet.signal.reason)
+
+  #fail(reason: unknown): void {
+    this.#waiting?.reject(reason)
+    this.#waiting = undefined
+  }
+
+  /** Lets go of a client that takes nothing. Never rejects. */
+  async #watch(): Promise<void> {
+    const { clock } = this.#outlet
+    this.#watching = true
+    try {
+      for (let restMs = SLOW_CLIENT_MS; restMs > 0; ) {
+        await clock.sleep(restMs, { signal: this.#over.signal })
+        restMs = this.#waiting === undefined ? SLOW_CLIENT_MS : this.#sinceMs + SLOW_CLIENT_MS - clock.monotonicMs()
+      }
+      this.#fail(tooSlow())
+    } catch {
+      // the signal's reason: the body is sent
+    }
+  }
+}
+
+function tooSlow(): DarnerError {
+  return new DarnerError('TIMED_OUT', `the client took no byte for ${SLOW_CLIENT_MS} ms`)
 }
 
 /** Waits for the client, not for ever. */
 async function taken({ clock, signal }: Outlet, done: Promise<void>): Promise<void> {
   const over = new AbortController()
   const late = clock.sleep(SLOW_CLIENT_MS, { signal: over.signal }).then(() => {
-    throw new DarnerError('TIMED_OUT', `the client took no byte for ${SLOW_CLIENT_MS} ms`)
+    throw tooSlow()
   })
   late.catch(() => {})
   try {

@@ -12,7 +12,7 @@ import type { Store } from '../../src/store/store.ts'
 import type { Credential, RegistryOrigin } from '../../src/task/origin.ts'
 import type { Engine } from '../engine/engine.ts'
 import type { OpenContent } from '../engine/open-content.ts'
-import { send, sendThrough, sendWhole } from './answer.ts'
+import { Sending, send, sendWhole } from './answer.ts'
 import { type Ask, askKey } from './ask.ts'
 import { ociBody } from './oci-errors.ts'
 import { askUpstream, relay } from './pass-through.ts'
@@ -256,12 +256,13 @@ async function stream({ response }: Ask, content: OpenContent, work: () => Promi
 /** The bytes of a range. Of a whole blob, the last byte leaves only when the digest has matched. */
 async function sendVerified(ask: Ask, content: OpenContent, { from, to }: ByteRange): Promise<void> {
   const { signal } = ask
+  using sending = new Sending(ask)
   const whole = from === 0 && to === content.bytes
   const freely = whole ? Math.max(from, to - HELD_BACK_BYTES) : to
-  for await (const chunk of content.read({ from, to: freely, lend: true, signal })) await sendThrough(ask, chunk)
+  for await (const chunk of content.read({ from, to: freely, lend: true, signal })) await sending.through(chunk)
   if (!whole) return
   await content.matched({ signal })
-  for await (const chunk of content.read({ from: freely, to, lend: true, signal })) await sendThrough(ask, chunk)
+  for await (const chunk of content.read({ from: freely, to, lend: true, signal })) await sending.through(chunk)
 }
 
 /** RFC 9110, section 14.6: several ranges in one answer. */

@@ -1,8 +1,12 @@
 /** From an answer's head to its bytes: what is coming, and proof that all of it came. */
+import type { Readable } from 'node:stream'
 import { DarnerError } from '../base/errors.ts'
 import { MAX_TASK_BYTES } from '../task/task.ts'
 import { brokenBodyError } from './origin-errors.ts'
 import type { HttpAnswer } from './origin-http.ts'
+
+/** Read before it is asked for. */
+const AHEAD_BYTES = 256 * 1024
 
 /** What a body holds, as its head says. */
 export interface BodyPlan {
@@ -61,7 +65,7 @@ export function planBody(answer: HttpAnswer, range: { from: number; to?: number 
 
 /** The body's bytes, exactly as many as planned. For what it throws see `OriginRead.stream`. */
 export async function* bodyStream(
-  body: AsyncIterable<Uint8Array>,
+  body: Readable,
   plan: BodyPlan,
   options: { what: string; idleMs: number; signal: AbortSignal },
 ): AsyncIterable<Uint8Array> {
@@ -69,7 +73,7 @@ export async function* bodyStream(
   const expected = plan.coming
   let got = 0
   if (expected === 0) return
-  const chunks = body[Symbol.asyncIterator]()
+  const chunks = new Chunks(body)
   try {
     for (;;) {
       const next = await pull(chunks, signal, (error) => brokenBodyError(error, what, got, expected, idleMs))
@@ -80,21 +84,71 @@ export async function* bodyStream(
       yield next
     }
   } finally {
-    await chunks.return?.()
+    body.destroy()
   }
   if (expected !== undefined && got < expected) throw brokenBodyError(undefined, what, got, expected, idleMs)
 }
 
 async function pull(
-  chunks: AsyncIterator<Uint8Array>,
+  chunks: Chunks,
   signal: AbortSignal,
   broken: (error: unknown) => DarnerError,
 ): Promise<Uint8Array | undefined> {
   try {
-    const { done, value } = await chunks.next()
-    return done ? undefined : value
+    return await chunks.next()
   } catch (error) {
     signal.throwIfAborted()
     throw broken(error)
+  }
+}
+
+/**
+ * A body's chunks as they were read. A stream's own iterator joins those that wait, which is a copy in fresh memory, and the
+ * memory that they were read into is not given back.
+ */
+class Chunks {
+  readonly #body: Readable
+  readonly #waiting: Uint8Array[] = []
+  #bytes = 0
+  #over: { readonly error?: unknown } | undefined
+  #wake = () => {}
+
+  constructor(body: Readable) {
+    this.#body = body
+    if (body.closed) this.#end(body.readableEnded ? {} : { error: body.errored ?? undefined })
+    body.on('error', (error) => this.#end({ error }))
+    body.on('end', () => this.#end({}))
+    // comes alone when it was ended from here
+    body.on('close', () => this.#end({ error: body.errored ?? undefined }))
+    body.on('data', (chunk: Uint8Array) => {
+      this.#waiting.push(chunk)
+      this.#bytes += chunk.byteLength
+      if (this.#bytes >= AHEAD_BYTES) body.pause()
+      this.#wake()
+    })
+  }
+
+  /** Undefined at the end. Throws what broke the body. */
+  async next(): Promise<Uint8Array | undefined> {
+    for (;;) {
+      const chunk = this.#waiting.shift()
+      if (chunk !== undefined) {
+        this.#bytes -= chunk.byteLength
+        if (this.#bytes < AHEAD_BYTES && this.#body.isPaused()) this.#body.resume()
+        return chunk
+      }
+      if (this.#over !== undefined) {
+        if ('error' in this.#over) throw this.#over.error
+        return undefined
+      }
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve
+      })
+    }
+  }
+
+  #end(how: { readonly error?: unknown }): void {
+    this.#over ??= how
+    this.#wake()
   }
 }

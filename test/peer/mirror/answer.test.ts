@@ -3,7 +3,7 @@ import { EventEmitter, once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { describe, it } from 'mocha'
-import { type Outlet, SLOW_CLIENT_MS, send, sendThrough } from '../../../peer/mirror/answer.ts'
+import { type Outlet, Sending, SLOW_CLIENT_MS, send } from '../../../peer/mirror/answer.ts'
 import { ManualClock } from '../../../src/base/clock.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
 
@@ -25,10 +25,14 @@ function aClient() {
 
 const BYTES = new Uint8Array(8)
 
+function through(outlet: Outlet, bytes: Uint8Array): Promise<void> {
+  return new Sending(outlet).through(bytes)
+}
+
 describe('sending to a client', () => {
   for (const [name, write] of [
     ['send', send],
-    ['sendThrough', sendThrough],
+    ['Sending', through],
   ] as const) {
     it(`${name} lets a client go that takes no byte for a minute, and not before`, async () => {
       const { outlet, clock } = aClient()
@@ -54,8 +58,9 @@ describe('sending to a client', () => {
 
   it('gives every chunk a minute of its own', async () => {
     const { outlet, clock, written } = aClient()
+    using body = new Sending(outlet)
     for (let chunk = 0; chunk < 5; chunk++) {
-      const sending = sendThrough(outlet, BYTES)
+      const sending = body.through(BYTES)
       clock.advance(SLOW_CLIENT_MS - 1)
       written.pop()?.()
       await sending
@@ -73,7 +78,7 @@ describe('sending to a client', () => {
       const memory = Buffer.alloc(32 << 20, 'a')
       response.writeHead(200, { 'content-length': String(memory.byteLength) })
       const clock = new ManualClock()
-      const sending = sendThrough({ response, clock, signal: new AbortController().signal }, memory)
+      const sending = through({ response, clock, signal: new AbortController().signal }, memory)
       clock.advance(SLOW_CLIENT_MS)
       await failsWith('TIMED_OUT', sending)
       memory.fill('b') // it is used for something else
