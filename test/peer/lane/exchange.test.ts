@@ -4,9 +4,11 @@ import { RateLimits } from '../../../peer/limits/limits.ts'
 import { systemClock } from '../../../src/base/clock.ts'
 import { isDarnerError } from '../../../src/base/errors.ts'
 import { silentLog } from '../../../src/base/log.ts'
-import type { PeerId } from '../../../src/contracts/exchange.ts'
+import { abortable } from '../../../src/base/signals.ts'
+import type { ParentChannel, PeerId } from '../../../src/contracts/exchange.ts'
 import { newIdentity } from '../../../src/net/identity.ts'
 import { openNode } from '../../../src/net/node.ts'
+import { Bitmap } from '../../../src/task/bitmap.ts'
 import { exchangeContract } from '../../contract/exchange.ts'
 import { aLanePair, anExchange, NO_SHELF, opening } from '../../fixtures/a-lane.ts'
 import { aShelf, aShelfOf } from '../../fixtures/a-shelf.ts'
@@ -274,6 +276,31 @@ describe('openExchange', () => {
     assert.equal(third.buffer, first.buffer)
     assert.ok(shelf.piece(2).equals(third))
     assert.ok(shelf.piece(1).equals(second))
+  })
+
+  it('tells a child what is here with what else it sends, and soon once the child asked by name or lacks few', async () => {
+    const shelf = aShelf({ have: [0] })
+    const hour = 3_600_000
+    await using pair = await aLanePair(shelf, { parent: { serve: { newsMs: 0, idleNewsMs: hour, fewPieces: 1 } } })
+    const open = async (held: readonly number[]) => {
+      const have = new Bitmap(5)
+      for (const piece of held) have.add(piece)
+      return await pair.child.exchange.open(pair.parent.address, shelf.task, opening(5, { have }))
+    }
+    const hears = async (channel: ParentChannel, piece: number) => {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      channel.onHaves(() => channel.haves.has(piece) && resolve())
+      if (!channel.haves.has(piece)) await abortable(promise, soon())
+    }
+    await using channel = await open([])
+    shelf.put(1, 1)
+    await channel.fetch(0, { signal: soon() })
+    assert.ok(channel.haves.has(1))
+    shelf.put(2, 1)
+    await hears(channel, 2)
+    await using other = await open([0, 1, 2, 4])
+    shelf.put(3, 1)
+    await hears(other, 3)
   })
 
   it('holds more fetches than a parent allows back, and serves them all', async () => {
