@@ -19,6 +19,8 @@ import type { GetRequest } from '../src/wire/get-stream.ts'
 import type { OpenContent } from './engine/open-content.ts'
 
 const PROGRESS_MS = 200
+/** Who copies pieces from the file hears of them together, since each word wakes it; of the last at once. */
+const LANDED_MS = 50
 
 /** How the blob is wanted: see {@link GetRequest}. */
 export interface GetWay extends Pick<GetRequest, 'order' | 'byFile'> {
@@ -113,9 +115,15 @@ class Out {
     const signal = this.#content.unlessFailed(this.#signal)
     const runs: [from: number, count: number][] = []
     let wake = () => {}
+    let timer: NodeJS.Timeout | undefined
     const stop = stored.onPieces((from: number, count: number) => {
       runs.push([from, count])
-      wake()
+      if (!byFile || stored.have.full) wake()
+      else
+        timer ??= setTimeout(() => {
+          timer = undefined
+          wake()
+        }, LANDED_MS)
     })
     runs.push(...stored.have.ranges())
     try {
@@ -136,6 +144,7 @@ class Out {
       }
     } finally {
       stop()
+      clearTimeout(timer)
     }
   }
 
