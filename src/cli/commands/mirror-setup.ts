@@ -16,10 +16,12 @@ export const action: Action = async (args, options, context) => {
   const setup = SETUPS[client]
   const root = rootOf(options)
   if (options.undo === true) {
-    const paths = await undoPlan(client, setup, { root })
-    stdout.write(
-      json ? `${JSON.stringify({ client, undone: paths })}\n` : paths.map((path) => `restored ${path}\n`).join(''),
-    )
+    const { restored, kept } = await undoPlan(client, setup, { root })
+    if (json) stdout.write(`${JSON.stringify({ client, undone: restored, kept })}\n`)
+    else {
+      for (const path of restored) stdout.write(`restored ${path}\n`)
+      for (const one of kept) stdout.write(`${one.path} stays: ${one.client} reads it, too\n`)
+    }
     return 0
   }
   const target = await setupTarget(options, context)

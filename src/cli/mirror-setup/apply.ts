@@ -1,10 +1,13 @@
-/** Writes a plan and takes it back: each file whole or not at all, and a record of what was there before. */
+/**
+ * Writes a plan and takes it back: each file whole or not at all, and a record of what was there before. A file that two clients
+ * read is on record for both, and stays until it is taken back for the second.
+ */
 import { createHash } from 'node:crypto'
 import { mkdir, rm, rmdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { DarnerError, systemCode } from '../../base/errors.ts'
 import { replaceFile } from '../../base/files.ts'
-import { type ClientName, type ClientSetup, type Plan, readBelow } from './plan.ts'
+import { CLIENTS, type ClientName, type ClientSetup, type Plan, readBelow } from './plan.ts'
 
 const RECORDS = '/var/lib/darner/mirror-setup'
 
@@ -23,6 +26,12 @@ interface SetupRecord {
   readonly folders: readonly string[]
 }
 
+/** What taking a setup back did: files as they were, and files that stay since another client reads them. */
+export interface Undone {
+  readonly restored: readonly string[]
+  readonly kept: readonly { readonly path: string; readonly client: ClientName }[]
+}
+
 const hash = (text: string) => createHash('sha256').update(text).digest('hex')
 const recordPath = (client: ClientName) => `${RECORDS}/${client}.json`
 
@@ -34,46 +43,66 @@ export async function applyPlan(
 ): Promise<string[]> {
   const old = await readRecord(root, client)
   const files = new Map((old?.files ?? []).map((one) => [one.path, one]))
-  const folders = [...(old?.folders ?? [])]
+  const others = await recordsOfOthers(root, client)
+  const shared = (path: string) => others.flatMap((one) => one.files).find((file) => file.path === path)
+  const folders = new Set(old?.folders ?? [])
+  for (const other of others)
+    if (plan.edits.some(({ path }) => other.files.some((file) => file.path === path)))
+      for (const folder of other.folders) folders.add(folder)
   const written: string[] = []
   for (const { path, before, after } of plan.edits) {
-    if (before === after) continue
-    const known = files.get(path)
+    const known = files.get(path) ?? shared(path)
+    if (before === after) {
+      if (known !== undefined && !files.has(path)) {
+        files.set(path, known)
+        await writeRecord(root, client, { mirror, files: [...files.values()], folders: [...folders] })
+      }
+      continue
+    }
     const untouched = known !== undefined && before !== undefined && hash(before) === known.after
     files.set(path, { path, before: untouched ? known.before : (before ?? null), after: hash(after) })
     // on record first: a crash between the two leaves a record of a file that is as it was
-    await writeRecord(root, client, { mirror, files: [...files.values()], folders })
+    await writeRecord(root, client, { mirror, files: [...files.values()], folders: [...folders] })
     const made = await mkdir(dirname(join(root, path)), { recursive: true })
     if (made !== undefined)
-      folders.push(
-        ...madeBetween(made, dirname(join(root, path))).map((one) => one.slice(root.replace(/\/+$/, '').length)),
-      )
+      for (const one of madeBetween(made, dirname(join(root, path))))
+        folders.add(one.slice(root.replace(/\/+$/, '').length))
     await writeWhole(join(root, path), after)
-    await writeRecord(root, client, { mirror, files: [...files.values()], folders })
+    await writeRecord(root, client, { mirror, files: [...files.values()], folders: [...folders] })
     written.push(path)
   }
   return written
 }
 
-/** Brings back what was there before {@link applyPlan}; of a file changed since, only what is ours goes. Returns the paths. */
-export async function undoPlan(client: ClientName, setup: ClientSetup, { root }: { root: string }): Promise<string[]> {
+/**
+ * Brings back what was there before {@link applyPlan}; of a file changed since, only what is ours goes, and one that another client
+ * was set up with stays.
+ */
+export async function undoPlan(client: ClientName, setup: ClientSetup, { root }: { root: string }): Promise<Undone> {
   const record = await readRecord(root, client)
   if (record === undefined) throw new DarnerError('NOT_FOUND', `${client}: no setup on record at ${recordPath(client)}`)
-  const undone: string[] = []
+  const restored: string[] = []
+  const kept: Undone['kept'][number][] = []
+  const others = await recordsOfOthers(root, client)
   for (const { path, before, after } of [...record.files].reverse()) {
+    const other = others.find(({ files }) => files.some((file) => file.path === path))
+    if (other !== undefined) {
+      kept.push({ path, client: other.client })
+      continue
+    }
     const now = await readBelow(root, path)
     if (now === undefined) continue
     const next =
       hash(now) === after ? (before ?? undefined) : before === now ? now : setup.remove(path, now, record.mirror)
     if (next === undefined) await rm(join(root, path))
     else if (next !== now) await writeWhole(join(root, path), next)
-    undone.push(path)
+    restored.push(path)
   }
   for (const folder of [...record.folders].reverse()) await removeEmpty(join(root, folder))
   await rm(join(root, recordPath(client)))
   await removeEmpty(join(root, RECORDS))
   await removeEmpty(join(root, dirname(RECORDS)))
-  return undone
+  return { restored, kept }
 }
 
 /** Whether a client was pointed at the mirror, and not taken back since. */
@@ -118,6 +147,19 @@ async function writeRecord(root: string, client: ClientName, record: SetupRecord
 async function readRecord(root: string, client: ClientName): Promise<SetupRecord | undefined> {
   const text = await readBelow(root, recordPath(client))
   return text === undefined ? undefined : (JSON.parse(text) as SetupRecord)
+}
+
+async function recordsOfOthers(
+  root: string,
+  client: ClientName,
+): Promise<(SetupRecord & { readonly client: ClientName })[]> {
+  const records = await Promise.all(
+    CLIENTS.filter((one) => one !== client).map(async (one) => {
+      const record = await readRecord(root, one)
+      return record === undefined ? [] : [{ ...record, client: one }]
+    }),
+  )
+  return records.flat()
 }
 
 function unable(path: string, error: unknown): DarnerError {

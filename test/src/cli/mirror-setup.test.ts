@@ -79,6 +79,36 @@ describe('darner mirror setup', () => {
     })
   }
 
+  for (const [first, second] of [
+    ['podman', 'crio'],
+    ['crio', 'podman'],
+  ] as const) {
+    for (const lists of ['the same registries', 'another list of registries'] as const) {
+      it(`keeps the file that podman and cri-o share until both are taken back: ${first} before ${second}, ${lists}`, async () => {
+        await using host = await aHost()
+        const before = await snapshotOf(host.root)
+        const others = lists === 'the same registries' ? UPSTREAMS : ['--upstream', 'quay.io']
+        for (const [client, upstreams] of [
+          ['podman', UPSTREAMS],
+          ['crio', others],
+        ] as const) {
+          const applied = await host.setup(client, ...upstreams, '--apply')
+          assert.equal(applied.code, 0, applied.stderr)
+        }
+        const path = '/etc/containers/registries.conf.d/50-darner-mirror.conf'
+        const shared = await host.text(path)
+        const undone = await host.setup(first, '--undo')
+        assert.equal(undone.code, 0, undone.stderr)
+        assert.match(undone.stdout, new RegExp(`${path} stays: ${second} reads it`))
+        assert.equal(await host.text(path), shared)
+        assert.equal((await host.setup(first, '--undo')).code, 1)
+        const last = await host.setup(second, '--undo')
+        assert.equal(last.code, 0, last.stderr)
+        assert.deepEqual(await snapshotOf(host.root), before)
+      })
+    }
+  }
+
   it('puts the mirror before the hosts that containerd had, and leaves them', async () => {
     await using host = await aHost()
     await host.put('/etc/containerd/certs.d/docker.io/hosts.toml', OWN_HOSTS)
