@@ -10,6 +10,7 @@ import type { OriginPort } from '../src/contracts/origin.ts'
 import type { Node } from '../src/net/node.ts'
 import type { Store } from '../src/store/store.ts'
 import { REPORT_PIECES } from '../src/wire/control.ts'
+import type { PeerStatus } from '../src/wire/peer-status.ts'
 import { Engine } from './engine/engine.ts'
 import { limitedOrigin } from './limits/limited-origin.ts'
 import type { RateLimits } from './limits/limits.ts'
@@ -54,24 +55,6 @@ export interface PeerParts {
   readonly random: Random
   readonly log: Log
   readonly retryMs: (error: unknown, attempt: number, random: Random) => number | undefined
-}
-
-export interface PeerStatus {
-  readonly peer: PeerId
-  readonly multiaddrs: readonly string[]
-  readonly lanes: readonly string[]
-  readonly supernode: { readonly peer: PeerId; readonly connected: boolean; readonly trouble?: string }
-  readonly bytes: { readonly sent: number }
-  readonly tasks: readonly {
-    readonly task: string
-    readonly bytes: number
-    readonly pieces: number
-    readonly have: number
-    readonly complete: boolean
-    readonly state?: string
-    /** Why a half-done task can't go on, where that is known. */
-    readonly trouble?: string
-  }[]
 }
 
 export interface Peer extends AsyncDisposable {

@@ -1,30 +1,15 @@
 /** `darner status`: what the agent of this host does now. */
 import { formatBytes } from '../../config/units.ts'
+import type { PeerStatus } from '../../wire/peer-status.ts'
 import { AgentClient } from '../client.ts'
 import type { Action } from '../context.ts'
 import { type MirrorState, mirrorLines } from '../mirror-setup/target.ts'
-
-interface Status {
-  readonly peer: string
-  readonly lanes: readonly string[]
-  readonly supernode: { readonly peer: string; readonly connected: boolean; readonly trouble?: string }
-  readonly bytes: { readonly sent: number }
-  readonly tasks: readonly {
-    readonly task: string
-    readonly bytes: number
-    readonly pieces: number
-    readonly have: number
-    readonly complete: boolean
-    readonly state?: string
-    readonly trouble?: string
-  }[]
-}
 
 export const action: Action = async (_args, _options, context) => {
   const client = new AgentClient({ socket: context.socket })
   const { signal } = context
   const [status, mirror] = await Promise.all([
-    client.json<Status>('GET', '/v1/peer', { signal }),
+    client.json<PeerStatus>('GET', '/v1/peer', { signal }),
     client.json<MirrorState>('GET', '/v1/mirror', { signal }),
   ])
   if (context.json) {
