@@ -7,7 +7,10 @@ import type { Compression } from '../../src/oci/media-types.ts'
 import { FrameCutter } from './zstd-frames.ts'
 
 const CHUNK_BYTES = 256 * 1024
+/** Decompressed ahead of who reads: decoding goes on meanwhile on a thread of its own. */
+const AHEAD_BYTES = 1024 * 1024
 const MAGIC_BYTES = 4
+const DECODER = { chunkSize: CHUNK_BYTES, readableHighWaterMark: AHEAD_BYTES } as const
 
 /**
  * The uncompressed bytes of `source`. What it is is told by its first bytes, as in other engines: many a layer is not what its
@@ -39,7 +42,7 @@ export function compressionOf(head: Uint8Array): Compression {
 }
 
 async function* expand(source: AsyncIterable<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-  yield* through(source, createGunzip({ chunkSize: CHUNK_BYTES }), 'gzip', signal)
+  yield* through(source, createGunzip(DECODER), 'gzip', signal)
 }
 
 /** One decoder per frame; a source that ends inside a frame is cut. */
@@ -61,7 +64,7 @@ async function* expandFrames(source: AsyncIterable<Uint8Array>, signal: AbortSig
           yield next.value.bytes
         }
       })()
-      yield* through(frame, createZstdDecompress({ chunkSize: CHUNK_BYTES }), 'zstd', signal)
+      yield* through(frame, createZstdDecompress(DECODER), 'zstd', signal)
     }
   } finally {
     await parts.return(undefined)

@@ -52,7 +52,7 @@ export async function loadArchive(
       const blob = blobs[at]
       if (blob === undefined) continue
       await parts.own.adopt(blob.path, layer.digest)
-      await parts.snapshotter.unpack(layer.diffId, decompress(parts.own.read(layer.digest), options), options)
+      await parts.snapshotter.unpack(layer.diffId, parts.own.read(layer.digest), options)
     }
     await parts.images.save(image, names)
     loaded.push({ image, names })

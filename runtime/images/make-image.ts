@@ -10,7 +10,6 @@ import { type ImageConfig, parseImageConfig } from '../../src/oci/manifest.ts'
 import { MEDIA } from '../../src/oci/media-types.ts'
 import { formatPlatform } from '../../src/oci/platform.ts'
 import type { Reference } from '../../src/oci/reference.ts'
-import { decompress } from './decompress.ts'
 import type { ImageLayer, ImageRecord } from './image-record.ts'
 import type { Images } from './images.ts'
 import type { OwnBlobs } from './own-blobs.ts'
@@ -42,7 +41,7 @@ export async function makeLayer(
   flowing.catch(() => gzip.destroy()) // awaited below
   const [{ digest, bytes }] = await Promise.all([own.put(gzip), flowing])
   const diffId = digester.finish()
-  await snapshotter.unpack(diffId, decompress(own.read(digest), options), options)
+  await snapshotter.unpack(diffId, own.read(digest), options)
   return { digest, diffId, mediaType: LAYER_TYPE, bytes }
 }
 

@@ -2,7 +2,6 @@
  * Pulls an image: reference → manifest → config → layers, each layer read from the ContentSource, decompressed and unpacked
  * while its pieces arrive. The record is saved last, so an image that is listed is whole.
  */
-import { pipe } from 'it-pipe'
 import PQueue from 'p-queue'
 import type { Clock } from '../../src/base/clock.ts'
 import { DarnerError } from '../../src/base/errors.ts'
@@ -21,7 +20,6 @@ import { isImageConfigType, layerCompression } from '../../src/oci/media-types.t
 import { choosePlatform } from '../../src/oci/platform.ts'
 import { manifestReference, originOf, type Reference } from '../../src/oci/reference.ts'
 import type { Credential, RegistryOrigin } from '../../src/task/origin.ts'
-import { decompress } from './decompress.ts'
 import type { ImageLayer, ImageRecord } from './image-record.ts'
 import type { Images } from './images.ts'
 import { platformOf } from './make-image.ts'
@@ -190,6 +188,7 @@ async function openBlob(
       digest: blob.digest,
       bytes: blob.size,
       priority: request.priority ?? 'interactive',
+      lead: true,
       ...credential,
     },
     { signal: request.signal },
@@ -254,8 +253,8 @@ async function pullLayer(
     const { have, from } = content.progress()
     tell('unpacking', have, from)
   }
-  const tar = pipe(content.read({ signal }), watched, (source) => decompress(source, { signal }))
-  await parts.snapshotter.unpack(layer.diffId, tar, { limits, signal })
+  const blob = watched(content.read({ lend: true, signal }))
+  await parts.snapshotter.unpack(layer.diffId, blob, { limits, signal })
   const summary = await content.whole({ signal })
   tell('done', summary.bytes, summary.from)
   return summary

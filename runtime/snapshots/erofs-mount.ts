@@ -52,10 +52,10 @@ export async function probeErofs(directory: string): Promise<{ way: ErofsWay } |
     const target = join(probe, 'mnt')
     await mkdir(target)
     {
-      await using layer = await erofsFormat.open(probe, '0'.repeat(64))
+      await using layer = await erofsFormat.open(probe)
       layer.step({ do: 'mkdir', path: Buffer.from('a'), replaces: 'nothing' })
-      await layer.flush()
-      await layer.seal({ signal: AbortSignal.timeout(30_000) })
+      const options = { name: '0'.repeat(64), signal: AbortSignal.timeout(30_000) }
+      await erofsFormat.seal(probe, await layer.finish(), options)
     }
     const reasons: string[] = []
     for (const way of ['file', 'loop'] as const) {

@@ -10,20 +10,28 @@ import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { DarnerError } from '../../src/base/errors.ts'
 import { Digester } from '../../src/oci/digest.ts'
-import type { LayerFormat, OpenLayer } from './layer-format.ts'
+import type { LayerFormat, OpenLayer, Written } from './layer-format.ts'
 import type { LayerStep } from './layer-plan.ts'
-import { PlainTar } from './plain-tar.ts'
+import { PlainTar, type Run } from './plain-tar.ts'
 import { runProgram } from './program.ts'
 
 const IMAGE = 'layer.erofs'
 const DATA = 'layer.tar'
 /** The data file is read back for its checksum in parts of this many bytes. */
 const SCRUB_BYTES = 1024 * 1024
+/** Gathered before a write: each costs a wake-up of two threads. */
+const WRITE_BYTES = 1024 * 1024
+/** Synced each time so much more is written, so that the last sync, which is waited for, has little left to do. */
+const SYNC_BYTES = 32 * 1024 * 1024
 
 export const erofsFormat: LayerFormat = {
   kind: 'erofs',
-  open: async (staging, name) => new OpenImage(staging, name, await open(join(staging, DATA), 'wx', 0o600)),
+  open: async (staging) => new OpenImage(await open(join(staging, DATA), 'wx', 0o600)),
+  seal: sealImage,
 }
+
+/** What is known of the data file once it is written. */
+type WrittenImage = Pick<ErofsRecord, 'dataCrc32' | 'holes' | 'dataBytes'> & Written
 
 /** What is kept to notice rot: the image's sha256, and a checksum over the written parts of the data file. */
 export interface ErofsRecord {
@@ -87,17 +95,17 @@ async function readParts(
 
 class OpenImage implements OpenLayer {
   readonly sliceBytes = 1024 * 1024
-  readonly #staging: string
-  readonly #name: string
   readonly #data: FileHandle
   readonly #tar = new PlainTar()
   readonly #holes: [number, number][] = []
   #checksum = 0
   #written = 0
+  /** One write at a time is under way; what comes meanwhile is gathered. */
+  #writing: Promise<void> = Promise.resolve()
+  #syncing: Promise<void> = Promise.resolve()
+  #syncedAt = 0
 
-  constructor(staging: string, name: string, data: FileHandle) {
-    this.#staging = staging
-    this.#name = name
+  constructor(data: FileHandle) {
     this.#data = data
   }
 
@@ -130,48 +138,78 @@ class OpenImage implements OpenLayer {
   }
 
   async flush(): Promise<void> {
-    for (const { at, parts } of this.#tar.take()) {
-      if (at > this.#written) this.#holes.push([this.#written, at])
-      for (const part of parts) this.#checksum = crc32(part, this.#checksum)
-      let bytes = 0
-      for (const part of parts) bytes += part.byteLength
-      await writeAll(this.#data, parts, at, bytes)
-      this.#written = at + bytes
-    }
+    if (this.#tar.waitingBytes >= WRITE_BYTES) await this.#write()
   }
 
-  async seal({
-    signal,
-  }: {
-    signal: AbortSignal
-  }): Promise<{ bytes: number; format: { [K in keyof ErofsRecord]: ErofsRecord[K] } }> {
+  async finish(): Promise<WrittenImage> {
     this.#tar.end()
-    await this.flush()
-    const image = join(this.#staging, IMAGE)
-    const uuid = this.#name.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12}).*$/, '$1-$2-$3-$4-$5')
-    const synced = this.#data.datasync()
-    // --mkfs-time: -T0 is the image's own time, not every file's
-    const args = ['--quiet', '--tar=i', '-T0', '--mkfs-time', '-U', uuid, image, join(this.#staging, DATA)]
-    const made = runProgram('mkfs.erofs', args, { signal })
-    await Promise.all([synced, made])
-    await using handle = await open(image, 'r')
-    const digester = new Digester()
-    digester.update(await handle.readFile())
-    await handle.datasync()
-    const bytes = ((await handle.stat()).blocks + (await this.#data.stat()).blocks) * 512
-    const record = { image: digester.finish(), dataCrc32: this.#checksum, holes: this.#holes, dataBytes: this.#written }
-    return { bytes, format: record }
+    await this.#write()
+    await this.#writing
+    await this.#syncing
+    return { dataCrc32: this.#checksum, holes: this.#holes, dataBytes: this.#written }
+  }
+
+  /** Starts to write what waits, once the write before is over. Throws what that one threw. */
+  async #write(): Promise<void> {
+    await this.#writing
+    const runs = this.#tar.take()
+    for (const { at, parts } of runs) {
+      if (at > this.#written) this.#holes.push([this.#written, at])
+      this.#written = at
+      for (const part of parts) {
+        this.#checksum = crc32(part, this.#checksum)
+        this.#written += part.byteLength
+      }
+    }
+    this.#writing = this.#store(runs, this.#written)
+    this.#writing.catch(() => {}) // thrown where it is awaited
+  }
+
+  async #store(runs: readonly Run[], end: number): Promise<void> {
+    for (const { at, parts } of runs) await writeAll(this.#data, parts, at)
+    if (end - this.#syncedAt < SYNC_BYTES) return
+    this.#syncedAt = end
+    await this.#syncing
+    this.#syncing = this.#data.datasync()
+    this.#syncing.catch(() => {}) // likewise
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.allSettled([this.#writing])
+    await Promise.allSettled([this.#syncing])
     await this.#data.close()
   }
 }
 
-async function writeAll(file: FileHandle, parts: readonly Uint8Array[], at: number, bytes: number): Promise<void> {
+async function sealImage(
+  staging: string,
+  written: Written,
+  { name, signal }: { name: string; signal: AbortSignal },
+): Promise<{ bytes: number; format: { [K in keyof ErofsRecord]: ErofsRecord[K] } }> {
+  const { dataCrc32, holes, dataBytes } = written as WrittenImage
+  const image = join(staging, IMAGE)
+  const uuid = name.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12}).*$/, '$1-$2-$3-$4-$5')
+  await using data = await open(join(staging, DATA), 'r')
+  // --mkfs-time: -T0 is the image's own time, not every file's
+  const args = ['--quiet', '--tar=i', '-T0', '--mkfs-time', '-U', uuid, image, join(staging, DATA)]
+  const making = (async () => {
+    await runProgram('mkfs.erofs', args, { signal })
+    await using handle = await open(image, 'r')
+    const digester = new Digester()
+    digester.update(await handle.readFile())
+    await handle.datasync()
+    return { digest: digester.finish(), blocks: (await handle.stat()).blocks }
+  })()
+  const syncing = data.datasync()
+  await Promise.allSettled([syncing, making]) // nothing goes on in the folder after this returns
+  const [made] = await Promise.all([making, syncing])
+  const bytes = (made.blocks + (await data.stat()).blocks) * 512
+  return { bytes, format: { image: made.digest, dataCrc32, holes, dataBytes } }
+}
+
+async function writeAll(file: FileHandle, parts: readonly Uint8Array[], at: number): Promise<void> {
   const { bytesWritten } = await file.writev(parts, at)
   let skip = bytesWritten
-  if (skip === bytes) return
   // a short write: go on part by part
   let position = at
   for (const part of parts) {

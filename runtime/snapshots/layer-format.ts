@@ -3,14 +3,25 @@ import type { LayerSink } from './layer-sink.ts'
 
 /** Facts of its own that a format keeps in the layer's record. */
 export type FormatRecord = Readonly<Record<string, unknown>>
+/** What a format knows of a layer that is written and not sealed yet: plain data, since it may come from another thread. */
+export type Written = Readonly<Record<string, unknown>>
 
 export interface OpenLayer extends LayerSink, AsyncDisposable {
-  /** All steps came: finish the files and make them durable. `bytes` is what they take on disk. */
-  seal(options: { signal: AbortSignal }): Promise<{ bytes: number; format: FormatRecord }>
+  /** All steps came: everything is written, though not durable yet. */
+  finish(): Promise<Written>
 }
 
 export interface LayerFormat {
   readonly kind: 'erofs' | 'directory'
-  /** Starts a layer in the empty folder `staging`; `name` is its stable name, 32 hex digits or more. */
-  open(staging: string, name: string): Promise<OpenLayer>
+  /** Starts a layer in the empty folder `staging`. */
+  open(staging: string): Promise<OpenLayer>
+  /**
+   * Finishes the files of a written layer and makes them durable; `name` is its stable name, 32 hex digits or more. `bytes` is what
+   * they take on disk.
+   */
+  seal(
+    staging: string,
+    written: Written,
+    options: { name: string; signal: AbortSignal },
+  ): Promise<{ bytes: number; format: FormatRecord }>
 }

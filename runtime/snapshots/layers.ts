@@ -11,7 +11,7 @@ import { abortable } from '../../src/base/signals.ts'
 import type { StoredLayer, UnpackLimits } from '../../src/contracts/snapshots.ts'
 import { algorithmOf, type Digest, hexOf, isDigest } from '../../src/oci/digest.ts'
 import type { FormatRecord, LayerFormat } from './layer-format.ts'
-import { feed } from './layer-sink.ts'
+import { LayerThread } from './layer-thread.ts'
 import { runProgram } from './program.ts'
 
 export interface LayerRecord extends StoredLayer {
@@ -27,6 +27,7 @@ export class LayerStore {
   readonly #format: LayerFormat
   readonly #running = new Map<Digest, { done: Promise<StoredLayer>; signal: AbortSignal }>()
   readonly #records = new Map<Digest, LayerRecord>()
+  readonly #thread = new LayerThread()
 
   constructor(options: { directory: string }, parts: { format: LayerFormat }) {
     this.#directory = options.directory
@@ -71,7 +72,7 @@ export class LayerStore {
   /** Single flight: who comes second waits; its own stream is read only if the first one's caller gave up. */
   async unpack(
     diffId: Digest,
-    tar: AsyncIterable<Uint8Array>,
+    blob: AsyncIterable<Uint8Array>,
     options: { limits: UnpackLimits; signal: AbortSignal },
   ): Promise<StoredLayer> {
     for (;;) {
@@ -86,7 +87,7 @@ export class LayerStore {
         if (options.signal.aborted || !running.signal.aborted) throw error
       }
     }
-    const done = this.#unpack(diffId, tar, options)
+    const done = this.#unpack(diffId, blob, options)
     this.#running.set(diffId, { done, signal: options.signal })
     try {
       return await done
@@ -120,19 +121,19 @@ export class LayerStore {
 
   async #unpack(
     diffId: Digest,
-    tar: AsyncIterable<Uint8Array>,
+    blob: AsyncIterable<Uint8Array>,
     options: { limits: UnpackLimits; signal: AbortSignal },
   ): Promise<StoredLayer> {
     const staging = join(this.#directory, 'ingest', `${hexOf(diffId).slice(0, 16)}-${randomUUID()}`)
     try {
       await mkdir(staging, { mode: 0o700 })
-      let record: LayerRecord
-      {
-        await using layer = await this.#format.open(staging, hexOf(diffId))
-        const { tarBytes, entries, implied } = await feed(diffId, tar, layer, options)
-        const { bytes, format } = await layer.seal(options)
-        record = { diffId, bytes, entries, tarBytes, implied: implied.map((path) => path.toString('latin1')), format }
-      }
+      const order = { diffId, kind: this.#format.kind, staging, limits: options.limits }
+      const { written, ...facts } = await this.#thread.write(order, blob, options)
+      const { bytes, format } = await this.#format.seal(staging, written, {
+        name: hexOf(diffId),
+        signal: options.signal,
+      })
+      const record: LayerRecord = { diffId, bytes, ...facts, format }
       await writeDurably(join(staging, 'record.json'), JSON.stringify(record))
       await syncFolder(staging)
       await rename(staging, this.path(diffId))

@@ -33,6 +33,7 @@ const NO_FACTS: DirFacts = { mode: 0o755, uid: 0, gid: 0, mtime: { seconds: 0, n
 
 export class PlainTar {
   #runs: Run[] = []
+  #waitingBytes = 0
   #at = 0
   #end = 0
   #fileStart = 0
@@ -79,10 +80,16 @@ export class PlainTar {
     this.#put(Buffer.alloc(BLOCK * 2))
   }
 
+  /** Bytes of what {@link take} would give. */
+  get waitingBytes(): number {
+    return this.#waitingBytes
+  }
+
   /** What waits to be written, ascending; the views of {@link data} are among it. */
   take(): Run[] {
     const runs = this.#runs
     this.#runs = []
+    this.#waitingBytes = 0
     return runs
   }
 
@@ -98,6 +105,7 @@ export class PlainTar {
     else this.#runs.push({ at: this.#at, parts: [bytes] })
     this.#at += bytes.byteLength
     this.#end = this.#at
+    this.#waitingBytes += bytes.byteLength
   }
 
   #head(head: Head): void {

@@ -98,10 +98,10 @@ export class StackingSnapshotter implements Snapshotter {
 
   unpack(
     diffId: Digest,
-    tar: AsyncIterable<Uint8Array>,
+    blob: AsyncIterable<Uint8Array>,
     options: { limits: UnpackLimits; signal: AbortSignal },
   ): Promise<StoredLayer> {
-    return this.#store.unpack(diffId, tar, options)
+    return this.#store.unpack(diffId, blob, options)
   }
 
   /** Throws CONFLICT while a root file system, mounted or not, is stacked on the layer. */

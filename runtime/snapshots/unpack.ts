@@ -22,7 +22,7 @@ import {
   unlinkAt,
   utimesAt,
 } from '../../src/base/syscalls.ts'
-import type { LayerFormat, OpenLayer } from './layer-format.ts'
+import type { LayerFormat, OpenLayer, Written } from './layer-format.ts'
 import type { DirFacts, LayerStep, Replaced } from './layer-plan.ts'
 import { runProgram } from './program.ts'
 import type { TarEntry } from './tar.ts'
@@ -36,6 +36,12 @@ const BLOCK_BYTES = 4096
 export const directoryFormat: LayerFormat = {
   kind: 'directory',
   open: async (staging) => new OpenTree(staging),
+  seal: sealTree,
+}
+
+interface WrittenTree extends Written {
+  readonly bytes: number
+  readonly trashed: boolean
 }
 
 /** Where the files of a stored directory layer are. */
@@ -115,11 +121,8 @@ class OpenTree implements OpenLayer {
     await setImmediate()
   }
 
-  async seal({ signal }: { signal: AbortSignal }): Promise<{ bytes: number; format: Record<string, never> }> {
-    // one call for the file system that holds them all; fsync of each of ten thousand files takes a hundred times as long
-    await runProgram('sync', ['-f', join(this.#staging, TREE)], { signal })
-    if (this.#trashed > 0) await runProgram('rm', ['-rf', '--', join(this.#staging, TRASH)], { signal })
-    return { bytes: this.#bytes, format: {} }
+  async finish(): Promise<WrittenTree> {
+    return { bytes: this.#bytes, trashed: this.#trashed > 0 }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -196,6 +199,18 @@ class OpenTree implements OpenLayer {
       this.#parents.delete(path)
     }
   }
+}
+
+async function sealTree(
+  staging: string,
+  written: Written,
+  { signal }: { signal: AbortSignal },
+): Promise<{ bytes: number; format: Record<string, never> }> {
+  const { bytes, trashed } = written as WrittenTree
+  // one call for the file system that holds them all; fsync of each of ten thousand files takes a hundred times as long
+  await runProgram('sync', ['-f', join(staging, TREE)], { signal })
+  if (trashed) await runProgram('rm', ['-rf', '--', join(staging, TRASH)], { signal })
+  return { bytes, format: {} }
 }
 
 /** A path to `name` in an open directory for calls that take no descriptor; its last part is not followed by those used here. */

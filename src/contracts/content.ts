@@ -51,9 +51,9 @@ export interface Content extends AsyncDisposable {
   readonly bytes: number
   /**
    * Verified bytes of [from, to), in order, each chunk as soon as it is here; the pieces asked for move to the front.
-   * Throws what failed the task, or the signal's reason.
+   * Throws what failed the task, or the signal's reason. `lend`: a chunk is good only until the next is asked for.
    */
-  read(options: { from?: number; to?: number; signal: AbortSignal }): AsyncIterable<Uint8Array>
+  read(options: { from?: number; to?: number; lend?: boolean; signal: AbortSignal }): AsyncIterable<Uint8Array>
   /** Resolves once every byte is here and the whole digest matched. */
   whole(options: { signal: AbortSignal }): Promise<ContentSummary>
   /** The stored file, valid after {@link whole} and until this is closed. */

@@ -32,12 +32,12 @@ export interface Snapshotter {
   readonly kind: 'erofs' | 'directory'
   layer(diffId: Digest): Promise<StoredLayer | undefined>
   /**
-   * Stores the layer whose uncompressed tar stream is `tar`; single flight per DiffID. Nothing is visible until the stream's
-   * digest matched. Throws DIGEST_MISMATCH, LAYER_INVALID, LIMIT_EXCEEDED, DISK_FULL.
+   * Stores the layer whose tar is `blob`, plain or compressed; a chunk is used before the next is asked for. Single flight per
+   * DiffID. Nothing is visible until the digest of the uncompressed tar matched. Throws DIGEST_MISMATCH, LAYER_INVALID, LIMIT_EXCEEDED, DISK_FULL.
    */
   unpack(
     diffId: Digest,
-    tar: AsyncIterable<Uint8Array>,
+    blob: AsyncIterable<Uint8Array>,
     options: { limits: UnpackLimits; signal: AbortSignal },
   ): Promise<StoredLayer>
   removeLayer(diffId: Digest): Promise<void>

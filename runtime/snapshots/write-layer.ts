@@ -1,0 +1,41 @@
+/** From a layer's blob to its files, not durable yet: here, or on the thread of layer-worker.ts. */
+import type { UnpackLimits } from '../../src/contracts/snapshots.ts'
+import type { Digest } from '../../src/oci/digest.ts'
+import { decompress } from '../images/decompress.ts'
+import { erofsFormat } from './erofs.ts'
+import type { LayerFormat, Written } from './layer-format.ts'
+import { feed } from './layer-sink.ts'
+import { directoryFormat } from './unpack.ts'
+
+/** Which layer, in which format, into which empty folder. Plain data. */
+export interface LayerOrder {
+  readonly diffId: Digest
+  readonly kind: LayerFormat['kind']
+  readonly staging: string
+  readonly limits: UnpackLimits
+}
+
+/** Plain data too. */
+export interface WrittenLayer {
+  readonly entries: number
+  readonly tarBytes: number
+  /** As latin1 text of their bytes. */
+  readonly implied: readonly string[]
+  readonly written: Written
+}
+
+function formatOf(kind: LayerFormat['kind']): LayerFormat {
+  return kind === 'erofs' ? erofsFormat : directoryFormat
+}
+
+/** `blob` is the tar, plain or compressed; its chunks belong to this from then on. Throws as `Snapshotter.unpack` does. */
+export async function writeLayer(
+  { diffId, kind, staging, limits }: LayerOrder,
+  blob: AsyncIterable<Uint8Array>,
+  { signal }: { signal: AbortSignal },
+): Promise<WrittenLayer> {
+  await using layer = await formatOf(kind).open(staging)
+  const { tarBytes, entries, implied } = await feed(diffId, decompress(blob, { signal }), layer, { limits, signal })
+  const written = await layer.finish()
+  return { tarBytes, entries, implied: implied.map((path) => path.toString('latin1')), written }
+}

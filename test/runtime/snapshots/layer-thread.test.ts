@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { gzipSync, zstdCompressSync } from 'node:zlib'
+import { LayerThread } from '../../../runtime/snapshots/layer-thread.ts'
+import { digestOf } from '../../../src/oci/digest.ts'
+import { aDir } from '../../fixtures/a-dir.ts'
+import { aTar, inChunks } from '../../fixtures/a-tar.ts'
+import { randomBody } from '../../fixtures/an-image.ts'
+import { failsWith } from '../../fixtures/fails-with.ts'
+
+const never = new AbortController().signal
+const limits = { bytes: 64 * 1024 ** 2, entries: 100 }
+const tarOf = (seed: number, bytes: number) =>
+  aTar([
+    { name: 'one', body: randomBody(seed, bytes) },
+    { name: 'folder/two', body: randomBody(seed + 1, 100_000) },
+  ])
+/** Goes by the thread, and is more than is handed over ahead of it. */
+const large = tarOf(1, 9_000_000)
+const order = (tar: Uint8Array, staging: string) => ({ diffId: digestOf(tar), kind: 'erofs', staging, limits }) as const
+
+describe('LayerThread', () => {
+  for (const [size, tar] of [
+    ['small', tarOf(3, 10_000)],
+    ['large', large],
+  ] as const) {
+    for (const [what, blob] of [
+      ['plain', tar],
+      ['gzip', gzipSync(tar, { level: 1 })],
+      ['zstd', zstdCompressSync(tar)],
+    ] as const) {
+      it(`writes a ${size} layer: ${what}, from chunks whose memory is used again`, async () => {
+        await using dir = await aDir()
+        const { written, ...facts } = await new LayerThread().write(order(tar, dir.path), lent(blob), { signal: never })
+        assert.deepEqual(facts, { tarBytes: tar.byteLength, entries: 3, implied: ['', 'folder'] })
+        const stored = await readFile(join(dir.path, 'layer.tar'))
+        assert.equal(written.dataBytes, stored.byteLength)
+        const file = size === 'large' ? randomBody(1, 9_000_000) : randomBody(3, 10_000)
+        assert.ok(stored.includes(file))
+      })
+    }
+  }
+
+  it('writes several layers at once', async () => {
+    const thread = new LayerThread()
+    await Promise.all(
+      [11, 12, 13].map(async (seed) => {
+        await using dir = await aDir()
+        const tar = tarOf(seed, 3_000_000)
+        const { tarBytes } = await thread.write(order(tar, dir.path), inChunks(tar), { signal: never })
+        assert.equal(tarBytes, tar.byteLength)
+      }),
+    )
+  })
+
+  it('tells what is wrong with a layer by its code, and goes on with others', async () => {
+    const thread = new LayerThread()
+    await using dir = await aDir()
+    const options = { signal: never }
+    const wrong = { ...order(large, join(dir.path)), diffId: digestOf('other') }
+    await failsWith('DIGEST_MISMATCH', thread.write(wrong, inChunks(large), options))
+    await using second = await aDir()
+    const bounded = { ...order(large, second.path), limits: { ...limits, bytes: 2_000_000 } }
+    await failsWith('LIMIT_EXCEEDED', thread.write(bounded, inChunks(large), options))
+    await using third = await aDir()
+    const damaged = Buffer.from(large).fill(1, 0, 512)
+    await failsWith('LAYER_INVALID', thread.write(order(damaged, third.path), inChunks(damaged), options))
+    await using fourth = await aDir()
+    await thread.write(order(large, fourth.path), inChunks(large), options)
+  })
+
+  it('throws what the source throws', async () => {
+    await using dir = await aDir()
+    const source = async function* () {
+      yield* inChunks(large.subarray(0, 6_000_000))
+      throw new Error('the line broke')
+    }
+    await assert.rejects(new LayerThread().write(order(large, dir.path), source(), { signal: never }), /the line broke/)
+  })
+
+  it('ends with the reason of its signal, also when the source is stuck', async () => {
+    await using dir = await aDir()
+    const ending = new AbortController()
+    const source = async function* () {
+      yield* inChunks(large.subarray(0, 6_000_000))
+      ending.abort(new Error('enough'))
+      await new Promise(() => {})
+    }
+    await assert.rejects(new LayerThread().write(order(large, dir.path), source(), { signal: ending.signal }), /enough/)
+  })
+})
+
+/** Each chunk is good only until the next is asked for. */
+async function* lent(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  const memory = new Uint8Array(65536)
+  for (let at = 0; at < bytes.byteLength; at += memory.byteLength) {
+    const part = bytes.subarray(at, at + memory.byteLength)
+    memory.fill(0xff)
+    memory.set(part)
+    yield memory.subarray(0, part.byteLength)
+  }
+}
