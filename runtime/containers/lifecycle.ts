@@ -266,9 +266,7 @@ export class Lifecycle {
     }
     await this.#parts.launcher.forgetNetworks(entry.id)
     await this.#afterRun(entry, { exitCode: entry.record.exitCode ?? LOST_EXIT_CODE })
-    for (const { rootfsId } of generationsOf(entry.record)) await this.#parts.rootfs.remove(rootfsId)
-    this.#parts.fault('remove:rootfs')
-    await rm(entry.bundle.path, { recursive: true, force: true })
+    await Promise.all([this.#removeRootfs(entry), rm(entry.bundle.path, { recursive: true, force: true })])
     await this.#parts.exits.forget(entry.id)
     if (volumes) await this.#parts.removeVolumes(entry.record)
     this.#parts.fault('remove:files')
@@ -280,6 +278,11 @@ export class Lifecycle {
     this.tell(entry, 'destroy')
     if (last) entry.ended.resolve(last)
     else entry.ended.reject(gone)
+  }
+
+  async #removeRootfs(entry: Entry): Promise<void> {
+    for (const { rootfsId } of generationsOf(entry.record)) await this.#parts.rootfs.remove(rootfsId)
+    this.#parts.fault('remove:rootfs')
   }
 
   /** What a former agent left of one container; says what was mended. */
