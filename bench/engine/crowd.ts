@@ -8,7 +8,8 @@ import { ask, median } from './client.ts'
 const AT_ONCE = 50
 const LISTED = 500
 const IDLE = 100
-const IDLE_MS = 20_000
+/** Long enough to hold what is collected after a hundred were started. */
+const IDLE_MS = 60_000
 /** Questions meanwhile: as often as a client might ask, since one that asks without a pause takes a processor for itself. */
 const ASK_MS = 5
 const RUNS = 20
