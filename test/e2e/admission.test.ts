@@ -3,7 +3,6 @@ import { open, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'mocha'
 import { request } from 'undici'
-import { systemClock } from '../../src/base/clock.ts'
 import type { RunningAgent } from '../../src/cli/compose-agent.ts'
 import type { ContentSummary } from '../../src/contracts/content.ts'
 import type { PeerId } from '../../src/contracts/exchange.ts'
@@ -16,6 +15,7 @@ import { aSwarm, type Swarm } from '../fixtures/a-swarm.ts'
 import { randomBody } from '../fixtures/an-image.ts'
 import { anOrigin } from '../fixtures/an-origin.ts'
 import { failsWith } from '../fixtures/fails-with.ts'
+import { until } from '../fixtures/until.ts'
 
 const MIB = 1024 * 1024
 
@@ -27,12 +27,6 @@ async function fetch(agent: RunningAgent | undefined, url: string, digest: Diges
     { signal },
   )
   return await content.whole({ signal })
-}
-
-/** Looks again and again until it is so; fails after `ms`. */
-async function until(ms: number, so: () => Promise<boolean> | boolean): Promise<void> {
-  const signal = AbortSignal.timeout(ms)
-  while (!(await so())) await systemClock.sleep(20, { signal })
 }
 
 async function idOf(agent: RunningAgent | undefined): Promise<PeerId> {
@@ -56,7 +50,7 @@ describe('admission', function () {
     await member.peer.scheduler.ready({ signal: AbortSignal.timeout(10_000) })
     const id = await idOf(stranger)
     assert.equal((await admin(swarm, 'allow', id)).code, 0)
-    await until(15_000, () => stranger.peer.scheduler.connected)
+    await until(() => stranger.peer.scheduler.connected)
   })
 
   it('ends a revoked host within 5 s: session, connections, passes, and for good', async () => {
@@ -71,14 +65,11 @@ describe('admission', function () {
     const going = [one, two].map((agent) => fetch(agent, url, digest))
     const cut = fetch(out, url, digest).catch((error: unknown) => error)
     const id = await idOf(out)
-    await until(15_000, async () => ((await out?.peer.status())?.tasks[0]?.have ?? 0) > 20)
+    await until(async () => ((await out?.peer.status())?.tasks[0]?.have ?? 0) > 20)
     const done = await admin(swarm, 'revoke', id)
     assert.equal(done.code, 0, done.stderr)
     const sinceMs = Date.now()
-    await until(
-      5_000,
-      () => !swarm.supernode.supernode.control.hosts.has(id) && out?.peer.scheduler.connected === false,
-    )
+    await until(() => !swarm.supernode.supernode.control.hosts.has(id) && out?.peer.scheduler.connected === false)
     const before = (await out?.peer.status())?.tasks[0]?.have
     assert.ok(Date.now() - sinceMs < 5_000)
     gate.resolve()
@@ -92,7 +83,7 @@ describe('admission', function () {
     await failsWith('ADMISSION_REFUSED', out.peer.scheduler.ready({ signal: AbortSignal.timeout(10_000) }), /revoked/)
     assert.ok(!swarm.supernode.supernode.control.hosts.has(id))
     assert.equal((await admin(swarm, 'allow', id)).code, 0)
-    await until(15_000, () => out.peer.scheduler.connected)
+    await until(() => out.peer.scheduler.connected)
     void cut
   })
 
@@ -139,7 +130,7 @@ describe('a liar', function () {
     await again.peer.scheduler.ready({ signal: AbortSignal.timeout(10_000) })
     const id = await idOf(again)
     assert.equal((await fetch(honest, url, digest)).digest, digest)
-    await until(15_000, () => swarm.supernode.supernode.admission.expelled.has(id))
+    await until(() => swarm.supernode.supernode.admission.expelled.has(id))
     const answer = await request(`${swarm.supernode.http}/v1/peers`)
     const { expelled } = (await answer.body.json()) as { expelled: { peer: string; kind: string; why: string }[] }
     assert.deepEqual(
@@ -178,7 +169,7 @@ describe('a liar', function () {
       const before = Math.min(...(await falseReports()))
       // at the same instant, about the same piece
       for (const registration of registrations) registration.blame(victim, 'PIECE_DIGEST', 0)
-      await until(10_000, async () => before >= 3 || Math.min(...(await falseReports())) > before)
+      await until(async () => before >= 3 || Math.min(...(await falseReports())) > before)
       for (const registration of registrations) await registration[Symbol.asyncDispose]()
     }
     assert.ok(Math.min(...(await falseReports())) >= 3)

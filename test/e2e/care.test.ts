@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'mocha'
-import { systemClock } from '../../src/base/clock.ts'
 import type { RunningAgent } from '../../src/cli/compose-agent.ts'
 import { type Digest, digestOf } from '../../src/oci/digest.ts'
 import type { CollectView, LimitList, StoreView, WhyView } from '../../src/wire/care-api.ts'
@@ -10,6 +9,7 @@ import { runDarner } from '../fixtures/a-daemon.ts'
 import { aSwarm, type Swarm } from '../fixtures/a-swarm.ts'
 import { randomBody } from '../fixtures/an-image.ts'
 import { anOrigin } from '../fixtures/an-origin.ts'
+import { until } from '../fixtures/until.ts'
 
 const MIB = 1024 * 1024
 
@@ -21,11 +21,6 @@ async function fetch(agent: RunningAgent | undefined, url: string, digest: Diges
     { signal },
   )
   return await content.whole({ signal })
-}
-
-async function until(ms: number, so: () => Promise<boolean> | boolean): Promise<void> {
-  const signal = AbortSignal.timeout(ms)
-  while (!(await so())) await systemClock.sleep(20, { signal })
 }
 
 /** Runs a command against agent `number` and returns what it printed as JSON. */
@@ -83,7 +78,7 @@ describe('care of store and links', function () {
     assert.ok(first)
     const { peer } = await first.peer.status()
     const { state } = swarm.supernode.supernode.loop
-    await until(5_000, () => (state.peers.get(peer)?.members.length ?? 0) === 0)
+    await until(() => (state.peers.get(peer)?.members.length ?? 0) === 0)
     const summary = await fetch(swarm.agents[1], `${origin.url}/blob`, digest)
     assert.equal(summary.digest, digest)
   })
@@ -98,7 +93,7 @@ describe('care of store and links', function () {
     const atStart = await ask<LimitList['limits']>(swarm, 0, 'limit')
     assert.deepEqual(atStart, [{ scope: { on: 'direction', direction: 'in' }, limit: { bytesPerSec: 256 * 1024 } }])
     const going = fetch(swarm.agents[0], `${origin.url}/blob`, digest)
-    await until(20_000, async () => ((await swarm.agents[0]?.peer.status())?.tasks[0]?.have ?? 0) > 0)
+    await until(async () => ((await swarm.agents[0]?.peer.status())?.tasks[0]?.have ?? 0) > 0)
     // at this rate it would take a minute and a half more
     const lifted = await runDarner(['limit', 'set', 'in', 'off', ...socket])
     assert.equal(lifted.code, 0, lifted.stderr)
@@ -123,7 +118,7 @@ describe('care of store and links', function () {
     assert.ok(rotten)
     const report = await rotten.peer.store.scrub({ signal: AbortSignal.timeout(20_000) })
     assert.equal(report.damaged.length, 1)
-    await until(20_000, () => rotten.peer.store.byDigest(digest)?.complete === true)
+    await until(() => rotten.peer.store.byDigest(digest)?.complete === true)
     const again = await rotten.peer.store.scrub({ signal: AbortSignal.timeout(20_000) })
     assert.equal(again.damaged.length, 0)
     assert.equal(origin.requests.filter(({ method }) => method === 'GET').length, 1)

@@ -13,6 +13,7 @@ import { aDir } from '../fixtures/a-dir.ts'
 import { aSwarm } from '../fixtures/a-swarm.ts'
 import { randomBody } from '../fixtures/an-image.ts'
 import { anOrigin, type TestOrigin } from '../fixtures/an-origin.ts'
+import { until } from '../fixtures/until.ts'
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url))
 const MIB = 1024 * 1024
@@ -29,11 +30,6 @@ async function get(args: readonly string[], env: Record<string, string> = {}, si
     signal,
   })
   return { code, out: (stdout.read() as Buffer | null) ?? Buffer.alloc(0), err: String(stderr.read() ?? '') }
-}
-
-/** Waits until `look` says so; a test's own deadline ends it otherwise. */
-async function until(look: () => Promise<boolean>): Promise<void> {
-  while (!(await look())) await new Promise((resolve) => setTimeout(resolve, 20))
 }
 
 /** A get in a process of its own that is killed when at least `bytes` of the draft were written. */

@@ -7,6 +7,7 @@ import { aSwarm, type Swarm } from '../fixtures/a-swarm.ts'
 import { randomBody } from '../fixtures/an-image.ts'
 import { anOrigin, type Behaviour, type TestOrigin } from '../fixtures/an-origin.ts'
 import { askMirror } from '../fixtures/ask-mirror.ts'
+import { until } from '../fixtures/until.ts'
 
 const BYTES = 5 * 1024 * 1024 + 77
 
@@ -57,12 +58,6 @@ async function aMirroredSwarm(
 async function pull(address: string, { path }: Place) {
   assert.equal((await askMirror(address, '/v2/app/manifests/v1')).status, 200)
   return await askMirror(address, path)
-}
-
-/** Resolves when it holds, and throws when it doesn't for long. */
-async function until(holds: () => boolean): Promise<void> {
-  const late = AbortSignal.timeout(20_000)
-  for (; !holds(); await new Promise((resolve) => setTimeout(resolve, 5))) late.throwIfAborted()
 }
 
 function getsOf({ origin, path }: Place): (string | undefined)[] {

@@ -9,6 +9,7 @@ import { aTokenServer } from '../fixtures/a-token-server.ts'
 import { anImage, type Image, pushImage, randomBody } from '../fixtures/an-image.ts'
 import { anOrigin } from '../fixtures/an-origin.ts'
 import { askMirror, type MirrorAskOptions } from '../fixtures/ask-mirror.ts'
+import { until } from '../fixtures/until.ts'
 
 const MIB = 1024 * 1024
 const BASIC = `Basic ${Buffer.from(`${REGISTRY_USER.username}:${REGISTRY_USER.password}`).toString('base64')}`
@@ -51,12 +52,6 @@ async function anImageAt(registry: Registry, repository = 'team/app', tag = 'v1'
 
 function bigLayer(image: Image) {
   return image.layers[0] ?? assert.fail('no layer')
-}
-
-/** Resolves when it holds, and throws when it doesn't for long. */
-async function until(holds: () => boolean): Promise<void> {
-  const late = AbortSignal.timeout(20_000)
-  for (; !holds(); await new Promise((resolve) => setTimeout(resolve, 5))) late.throwIfAborted()
 }
 
 describe('the registry mirror', () => {

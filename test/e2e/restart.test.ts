@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
-import { systemClock } from '../../src/base/clock.ts'
 import type { RunningAgent } from '../../src/cli/compose-agent.ts'
 import { type Digest, digestOf } from '../../src/oci/digest.ts'
 import { pieceBytesFor, type TaskId } from '../../src/task/task.ts'
 import { aSwarm } from '../fixtures/a-swarm.ts'
 import { randomBody } from '../fixtures/an-image.ts'
 import { anOrigin, type TestOrigin } from '../fixtures/an-origin.ts'
+import { until } from '../fixtures/until.ts'
 
 const MIB = 1024 * 1024
 
@@ -18,11 +18,6 @@ async function fetch(agent: RunningAgent | undefined, url: string, digest: Diges
     { signal },
   )
   return await content.whole({ signal })
-}
-
-async function until(ms: number, so: () => Promise<boolean> | boolean): Promise<void> {
-  const signal = AbortSignal.timeout(ms)
-  while (!(await so())) await systemClock.sleep(20, { signal })
 }
 
 const haveOf = async (agent: RunningAgent) => (await agent.peer.status()).tasks[0]?.have ?? 0
@@ -38,13 +33,13 @@ describe('a restart of the supernode', function () {
     const digest = digestOf(body)
     origin.at('/blob', { body })
     const going = swarm.agents.map((agent) => fetch(agent, `${origin.url}/blob`, digest))
-    await until(20_000, () => swarm.supernode.supernode.seed.find(digest as string as TaskId)?.stored.complete === true)
+    await until(() => swarm.supernode.supernode.seed.find(digest as string as TaskId)?.stored.complete === true)
     for (const agent of swarm.agents) assert.ok((await agent.peer.status()).tasks.every(({ complete }) => !complete))
     await swarm.stopSupernode()
     await swarm.startSupernode()
     for (const agent of swarm.agents) await agent.peer.scheduler.ready({ signal: AbortSignal.timeout(5_000) })
     const { loop } = swarm.supernode.supernode
-    await until(5_000, () => (loop.state.tasks.get(digest as string as TaskId)?.members.length ?? 0) >= 3)
+    await until(() => (loop.state.tasks.get(digest as string as TaskId)?.members.length ?? 0) >= 3)
     for (const summary of await Promise.all(going)) {
       assert.equal(summary.digest, digest)
       assert.equal(summary.from.origin, 0)
@@ -63,7 +58,7 @@ describe('a restart of the supernode', function () {
     const going = swarm.agents.map((agent) => fetch(agent, `${origin.url}/blob`, digest))
     const pieces = (8 * MIB) / pieceBytesFor(body.byteLength)
     const { seed } = swarm.supernode.supernode
-    await until(20_000, () => (seed.find(digest as string as TaskId)?.known ?? 0) >= pieces - 1)
+    await until(() => (seed.find(digest as string as TaskId)?.known ?? 0) >= pieces - 1)
     await swarm.stopSupernode()
     await swarm.startSupernode()
     for (const summary of await Promise.all(going)) assert.equal(summary.digest, digest)
@@ -102,7 +97,7 @@ describe('a restart of the supernode', function () {
     assert.ok(agent)
     await swarm.stopSupernode()
     const going = fetch(agent, `${origin.url}/blob`, digest)
-    await until(30_000, async () => (await haveOf(agent)) >= (8 * MIB) / pieceBytesFor(body.byteLength))
+    await until(async () => (await haveOf(agent)) >= (8 * MIB) / pieceBytesFor(body.byteLength))
     await swarm.startSupernode()
     const summary = await going
     never.resolve()
@@ -126,7 +121,7 @@ describe('a restart of the supernode', function () {
     await agent.peer.scheduler.ready({ signal: AbortSignal.timeout(10_000) })
     const { why } = swarm.supernode.supernode
     const { peer } = await agent.peer.status()
-    await until(5_000, async () => (await why.of(digest as string as TaskId)).length > 0)
+    await until(async () => (await why.of(digest as string as TaskId)).length > 0)
     const [row] = await why.of(digest as string as TaskId)
     assert.deepEqual([row?.peer, row?.bytes], [peer, body.byteLength])
     assert.match(row?.reason ?? '', /^SUPERNODE_UNREACHABLE: /)
@@ -142,12 +137,12 @@ describe('a restart of the supernode', function () {
     const [agent] = swarm.agents
     assert.ok(agent)
     const cut = fetch(agent, `${origin.url}/blob`, digest).catch(() => {})
-    await until(20_000, async () => (await haveOf(agent)) > 40)
+    await until(async () => (await haveOf(agent)) > 40)
     await agent[Symbol.asyncDispose]()
     const again = await swarm.start(0)
     const { peer } = await again.peer.status()
     const { state } = swarm.supernode.supernode.loop
-    await until(10_000, () => (state.peers.get(peer)?.members[0]?.have ?? 0) > 40)
+    await until(() => (state.peers.get(peer)?.members[0]?.have ?? 0) > 40)
     never.resolve()
     await cut
   })

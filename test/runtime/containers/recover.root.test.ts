@@ -8,6 +8,7 @@ import { onStage } from '../../fixtures/a-stage.ts'
 import { anEngine, type EngineFixture } from '../../fixtures/an-engine.ts'
 import { anEngineProcess } from '../../fixtures/an-engine-process.ts'
 import { processesOf } from '../../fixtures/processes-of.ts'
+import { until } from '../../fixtures/until.ts'
 
 const never = new AbortController().signal
 
@@ -130,8 +131,3 @@ describe('kill -9 of the engine', function () {
     })
   }
 })
-
-/** Looks again until it holds; the test's own timeout is the deadline. */
-async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 10))
-}
