@@ -2,13 +2,12 @@
 import { enableCompileCache } from 'node:module'
 
 export function keepCode(): void {
-  enableCompileCache(cacheFolder())
+  enableCompileCache(process.env.NODE_COMPILE_CACHE || ownCodeFolder())
 }
 
 /** Where only its owner can write: a cache in a shared folder could be filled by somebody else. */
-function cacheFolder(): string {
+export function ownCodeFolder(): string {
   const { env } = process
-  if (env.NODE_COMPILE_CACHE) return env.NODE_COMPILE_CACHE
   if (process.geteuid?.() === 0) return '/var/cache/darner/code'
   return `${env.XDG_CACHE_HOME || `${env.HOME || process.getBuiltinModule('node:os').homedir()}/.cache`}/darner/code`
 }

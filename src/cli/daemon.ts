@@ -1,9 +1,12 @@
 /** What the two daemon commands share: their settings, and running until told to stop. */
-
+import { getCompileCacheDir } from 'node:module'
+import { dirname } from 'node:path'
 import type { Log } from '../base/log.ts'
 import { abortable } from '../base/signals.ts'
 import type { Role, SettingsOf } from '../config/schema.ts'
+import { ownCodeFolder } from './code-cache.ts'
 import type { CommandContext } from './context.ts'
+import { trimCode } from './trim-code.ts'
 
 /** The role's settings from flags, environment and file. Warnings go to stderr, one line each. */
 export async function daemonSettings<R extends Role>(
@@ -28,11 +31,26 @@ export async function untilStopped(signal: AbortSignal, failed: Promise<unknown>
     throw error
   })
   failure.catch(() => {})
+  const trimmed = trimOwnCode(log)
   try {
     await abortable(failure, signal)
   } catch (error) {
     if (!signal.aborted) throw error
     log.info({}, 'stopping')
   }
+  await trimmed
   return 0
+}
+
+/** A daemon starts seldom enough to look. Only darner's own folder: one that NODE_COMPILE_CACHE names is somebody else's. */
+async function trimOwnCode(log: Log): Promise<void> {
+  const folder = ownCodeFolder()
+  const own = getCompileCacheDir()
+  if (own === undefined || dirname(own) !== folder) return
+  try {
+    const removed = await trimCode(folder, Date.now())
+    if (removed.length > 0) log.info({ folder, removed }, 'compiled code of versions that have gone removed')
+  } catch (error) {
+    log.warn({ folder, error }, 'compiled code of versions that have gone could not be removed')
+  }
 }

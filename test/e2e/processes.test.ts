@@ -1,3 +1,4 @@
+// deadline: 600 s
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
@@ -11,6 +12,7 @@ import { anAgentProcess, aSupernodeProcess, runDarner } from '../fixtures/a-daem
 import { aDir } from '../fixtures/a-dir.ts'
 import { randomBody } from '../fixtures/an-image.ts'
 import { anOrigin } from '../fixtures/an-origin.ts'
+import { until } from '../fixtures/until.ts'
 
 const MIB = 1024 * 1024
 
@@ -24,16 +26,6 @@ interface Status {
   readonly tasks: readonly { readonly task: string; readonly have: number; readonly pieces: number }[]
 }
 
-async function until<T>(look: () => Promise<T | undefined>): Promise<T> {
-  const deadline = AbortSignal.timeout(20_000)
-  for (;;) {
-    const seen = await look()
-    if (seen !== undefined) return seen
-    deadline.throwIfAborted()
-    await new Promise((resolve) => setImmediate(resolve))
-  }
-}
-
 /** Resolves once the agent holds so many pieces of a task. */
 async function hasPieces(socket: string, pieces: number): Promise<void> {
   await until(async () => {
@@ -45,7 +37,7 @@ async function hasPieces(socket: string, pieces: number): Promise<void> {
 }
 
 describe('daemons as processes', function () {
-  this.timeout(120_000)
+  this.timeout(240_000)
 
   it('brings a 300 MiB blob to four agents at once, each below 250 MiB of memory, with one GET at the origin', async () => {
     await using dir = await aDir()

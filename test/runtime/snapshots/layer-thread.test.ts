@@ -37,7 +37,7 @@ describe('LayerThread', () => {
         const stored = await readFile(join(dir.path, 'layer.tar'))
         assert.equal(written.dataBytes, stored.byteLength)
         const file = size === 'large' ? randomBody(1, 9_000_000) : randomBody(3, 10_000)
-        assert.ok(stored.includes(file))
+        assert.ok(stored.includes(Buffer.from(file)))
       })
     }
   }
