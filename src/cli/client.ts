@@ -4,7 +4,8 @@
  */
 import type { ClientRequest, IncomingMessage, RequestOptions as RequestOptionsOfNode } from 'node:http'
 import type { Duplex, Readable } from 'node:stream'
-import { CODES, type Code, DarnerError, type Details, type ErrorOptions, systemCode } from '../base/errors.ts'
+import { CODES, type Code, DarnerError, type ErrorOptions, systemCode } from '../base/errors.ts'
+import type { ErrorBody } from '../wire/error-body.ts'
 
 /**
  * Loaded when it is needed, and never by `import … from 'node:http'`, which touches every export of it, also those that load a whole
@@ -35,17 +36,6 @@ export interface RequestOptions {
 }
 
 export type Method = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE'
-
-/** The body of every error answer: `{ error: { code, message, way } }`. */
-export interface ErrorBody {
-  readonly error: {
-    readonly code: string
-    readonly message: string
-    readonly way?: string
-    readonly retryAfterMs?: number
-    readonly details?: Details
-  }
-}
 
 export class AgentClient {
   readonly #socket: string
@@ -90,23 +80,8 @@ export class AgentClient {
   open(method: Method, path: string, options: RequestOptions): Promise<IncomingMessage> {
     const what = this.#what(method, path)
     return new Promise((resolve, reject) => {
-      const body = options.body === undefined ? undefined : Buffer.from(JSON.stringify(options.body))
-      const request = httpRequest({
-        socketPath: this.#socket,
-        method,
-        path: withQuery(path, options.query),
-        agent: false,
-        signal: options.signal,
-        headers: {
-          host: 'darner',
-          ...(body && { 'content-type': 'application/json', 'content-length': body.byteLength }),
-          ...(options.content && { 'content-type': 'application/octet-stream' }),
-          ...options.headers,
-        },
-      })
-      request.on('error', (error) =>
-        reject(options.signal.aborted ? options.signal.reason : unreachable(error, this.#socket, what)),
-      )
+      const content = options.content && { 'content-type': 'application/octet-stream' }
+      const { request, body } = this.#request(method, path, options, { ...content }, reject)
       request.on('response', (answer) => {
         if ((answer.statusCode ?? 500) < 400) return resolve(answer)
         errorOf(answer, what).then(reject, (error) =>
@@ -125,24 +100,8 @@ export class AgentClient {
   upgrade(method: Method, path: string, options: RequestOptions): Promise<Duplex> {
     const what = this.#what(method, path)
     return new Promise((resolve, reject) => {
-      const body = options.body === undefined ? undefined : Buffer.from(JSON.stringify(options.body))
-      const request = httpRequest({
-        socketPath: this.#socket,
-        method,
-        path: withQuery(path, options.query),
-        agent: false,
-        signal: options.signal,
-        headers: {
-          host: 'darner',
-          connection: 'Upgrade',
-          upgrade: 'tcp',
-          ...(body && { 'content-type': 'application/json', 'content-length': body.byteLength }),
-          ...options.headers,
-        },
-      })
-      request.on('error', (error) =>
-        reject(options.signal.aborted ? options.signal.reason : unreachable(error, this.#socket, what)),
-      )
+      const asked = { connection: 'Upgrade', upgrade: 'tcp' }
+      const { request, body } = this.#request(method, path, options, asked, reject)
       request.on('upgrade', (_answer, socket, head) => {
         if (head.byteLength > 0) socket.unshift(head)
         resolve(socket)
@@ -152,6 +111,36 @@ export class AgentClient {
       })
       request.end(body)
     })
+  }
+
+  /** A request that is not ended yet; what it fails with goes to `failed`. */
+  #request(
+    method: Method,
+    path: string,
+    options: RequestOptions,
+    headers: Readonly<Record<string, string>>,
+    failed: (reason: unknown) => void,
+  ): { request: ClientRequest; body: Buffer | undefined } {
+    const body = options.body === undefined ? undefined : Buffer.from(JSON.stringify(options.body))
+    const request = httpRequest({
+      socketPath: this.#socket,
+      method,
+      path: withQuery(path, options.query),
+      agent: false,
+      signal: options.signal,
+      headers: {
+        host: 'darner',
+        ...headers,
+        ...(body && { 'content-type': 'application/json', 'content-length': body.byteLength }),
+        ...options.headers,
+      },
+    })
+    request.on('error', (error) =>
+      failed(
+        options.signal.aborted ? options.signal.reason : unreachable(error, this.#socket, this.#what(method, path)),
+      ),
+    )
+    return { request, body }
   }
 
   #what(method: Method, path: string): string {

@@ -1,5 +1,5 @@
 /** How an error leaves by HTTP: `{ error: { code, message, way, retryAfterMs } }`. */
-import type { DarnerError } from '../base/errors.ts'
+import type { DarnerError, Details } from '../base/errors.ts'
 
 export interface ErrorBody {
   readonly error: {
@@ -7,6 +7,8 @@ export interface ErrorBody {
     readonly message: string
     readonly way?: string
     readonly retryAfterMs?: number
+    /** Only some routes tell them. */
+    readonly details?: Details
   }
 }
 
