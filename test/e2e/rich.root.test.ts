@@ -14,6 +14,8 @@ import { sshInto } from '../fixtures/ssh-into.ts'
 
 /** What the stop of a whole system may take: darner kills what is left then, and the exit code tells. */
 const STOP_SEC = 9
+/** Emulated, one of the two agents boots what both have pulled: rich/systemd boots the same there under runc too. */
+const BOOTED_FROM = process.env.DARNER_TEST_SLOW === undefined ? 0 : 1
 const EVERY_MINUTE = '* * * * * root date > /root/cron-fired'
 const MARK = [
   '[Service]',
@@ -74,7 +76,7 @@ describe('a whole Debian, made by debootstrap and distributed by the swarm', fun
       await Promise.all(hosts.map(({ socket }) => pulled(socket, reference)))
       for (const { digest } of [...image.layers, image.config]) assert.equal(await registry.blobGets(digest), 1, digest)
       await Promise.all(
-        hosts.map(async ({ runtime, darner, inside }) => {
+        hosts.slice(BOOTED_FROM).map(async ({ runtime, darner, inside }) => {
           await darner('run', '-d', '--name', 'box', '--runtime', runtime, '--network', 'none', reference)
           const running = await inside('until systemctl is-system-running --wait; do sleep 0.5; done')
           assert.match(running, /^running$/m)
