@@ -11,10 +11,12 @@ import type { Followers } from './followers.ts'
 import type { Host } from './hosts.ts'
 import { lentPieces } from './lent-read.ts'
 import type { SchedulerEvent } from './scheduler/events.ts'
-import type { Lent, SeedTask } from './seed/seed-task.ts'
+import type { LendOptions, Lent, SeedTask } from './seed/seed-task.ts'
 
 /** How long the seed waits for somebody to read an origin in its place. */
 const LEND_MS = 10_000
+/** The same when one has tried in vain: who else there is, is there already. */
+const LEND_AGAIN_MS = 1_000
 
 export interface LendingParts {
   readonly node: Node
@@ -47,7 +49,7 @@ export class Lending {
     held: SeedTask,
     open: boolean,
     failure: DarnerError,
-    { signal }: { signal: AbortSignal },
+    { again, signal }: LendOptions,
   ): Promise<Lent | undefined> {
     const { task } = held
     const { node, identity, exchange, clock, dispatch } = this.#parts
@@ -61,7 +63,7 @@ export class Lending {
     dispatch({ kind: 'originFailed', task: task.id, peer, retryAfterMs })
     let host: Host
     try {
-      host = await abortable(chosen.promise, withDeadline(signal, LEND_MS))
+      host = await abortable(chosen.promise, withDeadline(signal, again ? LEND_AGAIN_MS : LEND_MS))
     } catch {
       // nobody came in time, or the supernode stops
       signal.throwIfAborted()

@@ -26,6 +26,8 @@ export interface SeedTaskOptions {
   readonly version: Version | undefined
   /** Breaks in a row, without a byte between them, before the task fails. */
   readonly attempts: number
+  /** Such breaks before the task began. */
+  readonly broken: number
   /** Pieces that may be on their way into the store at once. */
   readonly ingestDepth: number
 }
@@ -38,8 +40,13 @@ export interface SeedTaskParts {
   readonly log: Log
   /** Milliseconds to wait before a read is tried again; undefined where trying again can't help. */
   readonly retryMs: (error: unknown, attempt: number, random: Random) => number | undefined
-  /** Somebody else to read the origin for us; undefined when there is nobody. */
-  readonly lend: (failure: DarnerError, options: { signal: AbortSignal }) => Promise<Lent | undefined>
+  /** Somebody else to read the origin for us; undefined when there is nobody. `again`: somebody has tried it already. */
+  readonly lend: (failure: DarnerError, options: LendOptions) => Promise<Lent | undefined>
+}
+
+export interface LendOptions {
+  readonly again: boolean
+  readonly signal: AbortSignal
 }
 
 /** A read at the origin that a peer does for the seed. */
@@ -153,7 +160,7 @@ export class SeedTask {
     let reason = 'first read'
     let lends = 0
     let aliveMs = this.#parts.clock.monotonicMs()
-    for (let attempt = 0, read = first; this.#known < pieces; read = undefined) {
+    for (let attempt = this.#options.broken, read = first; this.#known < pieces; read = undefined) {
       const before = this.#known
       try {
         const at = pieceRange(this.task, before).from
@@ -182,7 +189,12 @@ export class SeedTask {
         if (waitMs === undefined) {
           // nothing came from anybody for twice the time: who waits is told
           const over = nowMs - aliveMs >= 2 * GIVE_UP_MS
-          if (!failure.facts.retry || over || lends++ >= MAX_LENDS || !(await this.#borrow(failure, signal)))
+          if (
+            !failure.facts.retry ||
+            over ||
+            lends >= MAX_LENDS ||
+            !(await this.#borrow(failure, { again: lends++ > 0, signal }))
+          )
             throw error
           reason = `read on after ${failure.code}`
           continue
@@ -199,9 +211,10 @@ export class SeedTask {
   }
 
   /** Goes on through a peer's read; false when there is none to be had. What that read leaves open is tried here again. */
-  async #borrow(failure: DarnerError, signal: AbortSignal): Promise<boolean> {
+  async #borrow(failure: DarnerError, options: LendOptions): Promise<boolean> {
     const { lend, log } = this.#parts
-    const lent = await lend(failure, { signal })
+    const { signal } = options
+    const lent = await lend(failure, options)
     if (lent === undefined) return false
     log.warn(
       { taskId: this.task.id, peer: lent.peer, known: this.#known, error: failure.message },

@@ -14,7 +14,7 @@ import type { AccessBook } from './access-book.ts'
 import { type FirstReadParts, firstRead, type SeedRequest, unread } from './first-read.ts'
 import { Rights } from './rights.ts'
 import { type Access, type CredentialNames, isPublic, scopeOf, unproven } from './scope.ts'
-import { type Lent, SeedTask } from './seed-task.ts'
+import { type LendOptions, type Lent, SeedTask } from './seed-task.ts'
 import { UrlNames, urlTaskId } from './url-names.ts'
 
 export interface SeedOptions {
@@ -43,7 +43,7 @@ export interface SeedListener {
   failed(task: SeedTask, error: DarnerError): void
   read(task: TaskId, bytes: number, reason: string): void
   /** The origin can't be read from here: who reads it for us? `open`: without a credential. */
-  lend(task: SeedTask, open: boolean, failure: DarnerError, options: { signal: AbortSignal }): Promise<Lent | undefined>
+  lend(task: SeedTask, open: boolean, failure: DarnerError, options: LendOptions): Promise<Lent | undefined>
 }
 
 /** A followed task, and the scope under which the asker may read it. */
@@ -254,11 +254,13 @@ export class Seed {
     const credential = open ? undefined : request.credential
     if (read !== undefined && read.bytes === undefined && request.bytes === undefined)
       return await this.#spool(request, read, access, signal)
+    // the first read was tried so often already: another host is to try it soon
+    const broken = read === undefined ? attempts - 1 : 0
     const task = this.#geometry(request, read)
     const stored = await this.#parts.store.create(task, { signal })
     await this.#parts.access.save(task.id, access)
     if (digest === undefined) this.#urls.believe(request.origin, task.id)
-    return { task: this.#adopt(stored, request, read, credential, access), access }
+    return { task: this.#adopt(stored, request, read, credential, access, broken), access }
   }
 
   /** What an earlier run left of a blob, whole or half done, where it is known who may read it. */
@@ -320,6 +322,7 @@ export class Seed {
     read: OriginRead | undefined,
     credential: Credential | undefined,
     access: Access,
+    broken = 0,
   ): SeedTask {
     const known = this.#tasks.get(stored.task.id)
     if (known !== undefined && known.error === undefined) {
@@ -335,6 +338,7 @@ export class Seed {
         readScope: stored.complete ? undefined : access.reading && unproven(access.reading.scope),
         version: request.digest === undefined ? read : undefined,
         attempts: this.#options.attempts,
+        broken,
         ingestDepth: this.#options.ingestDepth,
       },
       {
