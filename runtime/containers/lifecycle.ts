@@ -267,6 +267,7 @@ export class Lifecycle {
     await this.#parts.launcher.forgetNetworks(entry.id)
     await this.#afterRun(entry, { exitCode: entry.record.exitCode ?? LOST_EXIT_CODE })
     await Promise.all([this.#removeRootfs(entry), rm(entry.bundle.path, { recursive: true, force: true })])
+    await this.#parts.extension?.removed(entry.id)
     await this.#parts.exits.forget(entry.id)
     if (volumes) await this.#parts.removeVolumes(entry.record)
     this.#parts.fault('remove:files')

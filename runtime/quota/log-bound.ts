@@ -33,6 +33,12 @@ export function logBoundOf({ logQuotaBytes, diskQuota, log, services }: Asked): 
   return { bytes, files, stepBytes: Math.max(LEAST_STEP_BYTES, Math.floor(bytes / (2 * files))) }
 }
 
+/** What the logs of a container and of its side services may hold together; undefined where nothing bounds them. */
+export function allLogBytesOf(request: Asked): number | undefined {
+  const bound = logBoundOf(request)
+  return bound && bound.bytes * (1 + (request.services?.length ?? 0))
+}
+
 /** Before conmon opens the log: puts one aside that has come to its step. */
 export async function makeLogRoom(bundle: Bundle, { stepBytes, files }: LogBound): Promise<void> {
   await rotateIfLong(bundle, { maxBytes: stepBytes, maxFiles: files })

@@ -2,7 +2,7 @@
  * Project quotas of the file system that writable layers lie on: xfs and ext4 mounted with `prjquota`. Limits are set by
  * xfs_quota(8) and setquota(8); whether the kernel enforces them only {@link ProjectQuota.probe} tells.
  */
-import { mkdir, rm } from 'node:fs/promises'
+import { mkdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Static, Type } from 'typebox'
 import { DarnerError } from '../../src/base/errors.ts'
@@ -80,6 +80,12 @@ export class ProjectQuota {
 
   ids(): string[] {
     return [...this.#used.keys()].filter((id) => id !== PROBE)
+  }
+
+  /** Whether a folder, which exists, lies on the file system that has the projects. */
+  async holds(folder: string): Promise<boolean> {
+    const [one, whole] = await Promise.all([stat(folder), stat(this.#system.mountPoint)])
+    return one.dev === whole.dev
   }
 
   /** The project id of a container, taken now unless it has one. Throws LIMIT_EXCEEDED when all are taken. */

@@ -15,6 +15,11 @@ import type { QuotaReader, QuotaUsage } from './uses.ts'
 
 /** A volume among the containers of the book and the pool; their ids have no dash. */
 const ROOM = /^volume-/
+/** The logs of a container among them, by the container's id. */
+const LOGS = /^log-/
+const logsOf = (id: string) => `log-${id}`
+/** What else lies beside logs: specs, sockets and the folders of commands. */
+const BESIDE_LOGS_BYTES = 16 << 20
 const roomOf = (name: string) => `volume-${createHash('sha256').update(name).digest('hex').slice(0, 32)}`
 
 /** Where a root file system store tells its writable layers to be (`upperOf`), quotas can be put below them. */
@@ -106,6 +111,22 @@ export class Quotas implements RootfsStore, VolumeRooms, QuotaReader {
     return room && usageAt(room.folder, room.quota)
   }
 
+  /**
+   * Before a start, where there are project quotas: the kernel stops what is written to the folder of a container's logs too. conmon
+   * keeps them to `bytes` by itself, so the limit is that much higher that only a conmon that doesn't would meet it, as it ends then.
+   */
+  async boundLogs(id: string, folder: string, bytes: number, options: { signal: AbortSignal }): Promise<void> {
+    if (this.#project === undefined) return
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    if (!(await this.#project.holds(folder))) return
+    await this.#project.apply(logsOf(id), folder, { bytes: bytes + BESIDE_LOGS_BYTES }, options)
+  }
+
+  /** After the folder is gone; fine for a container that has no such limit. */
+  async freeLogs(id: string): Promise<void> {
+    await this.#project?.release(logsOf(id), this.#ending)
+  }
+
   async give(name: string, folder: string, quota: DiskQuota): Promise<void> {
     await this.#give(name, folder, quota)
     this.#rooms.set(name, { folder, quota })
@@ -186,7 +207,7 @@ export class Quotas implements RootfsStore, VolumeRooms, QuotaReader {
     }
     mended.push(...(await this.#rootfs.recover(ids)))
     for (const id of this.#project?.ids() ?? []) {
-      if (ids.has(id) || ROOM.test(id)) continue
+      if (ids.has(id) || ROOM.test(id) || LOGS.test(id)) continue // of logs: when their container is removed
       await this.#project?.release(id, this.#ending)
       mended.push(`took back the quota project of ${id}, which nobody owns`)
     }

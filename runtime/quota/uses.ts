@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path'
 import { systemCode } from '../../src/base/errors.ts'
 import type { CreateRequest } from '../../src/wire/local-api.ts'
 import { type Bundle, serviceBundle } from '../shim/bundle.ts'
-import { logBoundOf } from './log-bound.ts'
+import { allLogBytesOf } from './log-bound.ts'
 
 export interface Used {
   readonly used: number
@@ -43,13 +43,13 @@ export async function usesOf(
   add('/', await reader.usage(rootfsId))
   for (const { type, source, target } of request.mounts ?? [])
     if (type === 'volume' && source !== undefined) add(target, await reader.usageOfVolume(source))
-  const bound = logBoundOf(request)
-  if (bound) {
+  const limit = allLogBytesOf(request)
+  if (limit !== undefined) {
     const services = request.services ?? []
     const bundles = [bundle, ...services.map(({ name }) => serviceBundle(bundle, name))]
     const all = await Promise.all(bundles.map(({ log }) => bytesOfLog(log)))
     add(LOGS, {
-      bytes: { used: all.reduce((sum, one) => sum + one, 0), limit: bound.bytes * bundles.length },
+      bytes: { used: all.reduce((sum, one) => sum + one, 0), limit },
     })
   }
   return found

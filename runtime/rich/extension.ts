@@ -71,4 +71,6 @@ export interface RunExtension {
   stopping(run: RunFacts, pid: number | undefined, options: Noting): Promise<void>
   /** The run is over, or was found to be over; also after a start that failed. Fine to call again. */
   ended(run: RunFacts, end: RunEnd, options: Noting): Promise<void>
+  /** The container's files are gone. Fine to call again. */
+  removed(id: string): Promise<void>
 }

@@ -9,6 +9,7 @@ import type { CreateRequest } from '../../src/wire/local-api.ts'
 import type { DiskQuota } from '../../src/wire/rich-api.ts'
 import { checkHooks, Hooks } from '../hooks/hooks.ts'
 import type { Lxcfs } from '../lxcfs/lxcfs.ts'
+import { allLogBytesOf } from '../quota/log-bound.ts'
 import type { Quotas } from '../quota/quota.ts'
 import { writeWhole } from '../shim/bundle.ts'
 import type { CgroupLayout } from '../spec/cgroups.ts'
@@ -67,6 +68,8 @@ export class Rich implements RunExtension, AsyncDisposable {
   }
 
   async preStart(run: RunFacts, noting: Noting): Promise<void> {
+    const bytes = allLogBytesOf(run.request)
+    if (bytes !== undefined) await this.#parts.quotas.boundLogs(run.id, run.bundle.path, bytes, noting)
     await this.#hooks.begin(run)
     await this.#hooks.run('pre-start', 'host', run, {}, noting)
   }
@@ -150,6 +153,10 @@ export class Rich implements RunExtension, AsyncDisposable {
     const named = this.#parts.cgroups.v1.get('name=systemd')
     if (run.request.rich !== undefined && named !== undefined) await removeCgroupTree(join(named, run.cgroupPath))
     await this.#hooks.run('post-stop', 'host', run, { end }, noting)
+  }
+
+  async removed(id: string): Promise<void> {
+    await this.#parts.quotas.freeLogs(id)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

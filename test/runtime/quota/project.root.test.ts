@@ -2,8 +2,8 @@
 // deadline: 300 s
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { ProjectQuota, projectFileSystem } from '../../../runtime/quota/project.ts'
 import { aBusyboxTree } from '../../fixtures/a-busybox-tree.ts'
@@ -25,6 +25,11 @@ async function up(engine: RichEngine, request: object): Promise<string> {
   const { id } = await containers.create({ image: 'box', command: ['sleep', '100000'], network: 'none', ...request })
   await containers.startContainer(id, { signal: never })
   return id
+}
+
+/** Looks again until the log says so; the test's own timeout is the deadline. */
+async function untilLogged(engine: RichEngine, id: string, what: RegExp): Promise<void> {
+  while (!what.test(await engine.logOf(id))) await new Promise((resolve) => setTimeout(resolve, 50))
 }
 
 for (const kind of ['ext4', 'xfs'] as const) {
@@ -155,6 +160,34 @@ for (const kind of ['ext4', 'xfs'] as const) {
       assert.equal((await engine.exec(id, ['sh', '-c', 'touch /elsewhere-too /beside/another'])).exitCode, 0)
       await engine.runtime.containers.remove(id, { force: true, signal: never })
       for (const name of ['full', 'beside']) await engine.runtime.containers.volumes.remove(name)
+      const { used } = JSON.parse(await readFile(join(disk.path, 'quota/projects.json'), 'utf8'))
+      assert.deepEqual(used, {})
+    })
+
+    it('bounds the log of a container that floods it, and what writes to its folder; the container and a neighbour go on', async () => {
+      await using disk = await aQuotaDisk(kind)
+      await using images = await aDir()
+      const tree = await aBusyboxTree(images.path)
+      await using engine = await aRichEngine({ dir: disk.path, runtime: 'crun', images: { box: { tree } } })
+      const { containers } = engine.runtime
+      const flood = 'dd if=/dev/zero bs=1M count=30 2>/dev/null | tr "\\0" x; echo; echo the last; exec sleep 100000'
+      const id = await up(engine, { diskQuota: QUOTA, command: ['sh', '-c', flood] })
+      const calm = await up(engine, { diskQuota: QUOTA, command: ['sh', '-c', 'echo calm; exec sleep 100000'] })
+      await untilLogged(engine, id, /the last\n$/)
+      const { status, logPath } = containers.inspect(id)
+      assert.equal(status, 'running')
+      const [log] = (await engine.runtime.diskUse(id)).filter(({ path }) => path === 'log')
+      assert.equal(log?.bytes.limit, 10 * MIB)
+      assert.ok(log.bytes.used > 1000 && log.bytes.used <= 10 * MIB, `${log.bytes.used} bytes of log`)
+
+      const beyond = join(dirname(logPath), 'log.beyond')
+      const more = ['dd', 'if=/dev/zero', `of=${beyond}`, 'bs=64k', 'count=640']
+      await assert.rejects(run('setpriv', ['--bounding-set', '-sys_resource', ...more]), FULL)
+      assert.ok((await stat(beyond)).size < 27 * MIB)
+      await rm(beyond)
+      await untilLogged(engine, calm, /^calm\n$/)
+      assert.equal((await engine.exec(calm, ['touch', '/there'])).exitCode, 0)
+      for (const one of [id, calm]) await containers.remove(one, { force: true, signal: never })
       const { used } = JSON.parse(await readFile(join(disk.path, 'quota/projects.json'), 'utf8'))
       assert.deepEqual(used, {})
     })

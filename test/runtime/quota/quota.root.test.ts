@@ -58,7 +58,7 @@ describe('disk quota by a pool of files', function () {
       assert.equal((await engine.exec(neighbour, ['sh', '-c', 'echo fine > /here'])).exitCode, 0)
 
       await shell('rm /fill')
-      const made = (await shell('mkdir /many; seq -f /many/%g 5000 | xargs touch 2>&1 | tail -1; ls /many | wc -l'))
+      const made = (await shell('mkdir /many; cd /many; seq 5000 | xargs touch 2>&1 | tail -1; ls /many | wc -l'))
         .output
       assert.match(made, /No space left on device/)
       const count = Number(made.trim().split('\n').at(-1))
@@ -182,6 +182,17 @@ describe('disk quota by a pool of files', function () {
     const written = Number(output.trim().split('\n').at(-1))
     assert.ok(written > 9.8 * MIB && written < 10.3 * MIB, `${written} bytes were written`)
     assert.equal((await engine.exec(made.id, ['sh', '-c', 'echo fine > /elsewhere'])).exitCode, 0)
+    const sizes = (await engine.exec(made.id, ['sh', '-c', 'df -B1 --output=size,used,itotal /data | tail -1'])).output
+    const [total = 0, used = 0, inodes = 0] = sizes.trim().split(/\s+/).map(Number)
+    assert.ok(total > 9.8 * MIB && total < 10.5 * MIB && used >= written, `df says ${total} and ${used}`)
+    assert.ok(inodes >= 1000 && inodes <= 1056, `df -i says ${inodes}`)
+    const touch =
+      'cd /data; rm fill; seq 5000 | xargs touch 2>&1 | tail -1; ls | wc -l; seq 5000 | xargs rm -f; dd if=/dev/zero of=fill bs=4096 count=5000 2>/dev/null'
+    const touched = (await engine.exec(made.id, ['sh', '-c', touch])).output
+    assert.match(touched, /No space left on device/)
+    const count = Number(touched.trim().split('\n').at(-1))
+    assert.ok(count > 950 && count <= 1040, `${count} files were made`)
+    assert.equal((await engine.exec(made.id, ['touch', '/elsewhere-too'])).exitCode, 0)
     await containers.remove(made.id, { force: true, signal: never })
     const { id } = await containers.create(request)
     await containers.startContainer(id, { signal: never })

@@ -1,0 +1,48 @@
+// long: a million files are touched, for each way in which a quota is kept
+// deadline: 900 s
+import assert from 'node:assert/strict'
+import { aBusyboxTree } from '../../fixtures/a-busybox-tree.ts'
+import { aDir } from '../../fixtures/a-dir.ts'
+import { aQuotaDisk, whyNoQuotaDisk } from '../../fixtures/a-quota-disk.ts'
+import { aRichEngine } from '../../fixtures/a-rich-engine.ts'
+import { onStage } from '../../fixtures/a-stage.ts'
+import { needs } from '../../fixtures/needs.ts'
+
+const never = new AbortController().signal
+const MIB = 1 << 20
+const QUOTA = { bytes: 10 * MIB, inodes: 1000 }
+const TOUCHES = 'mkdir /many; cd /many; seq 1000000 | xargs touch 2>&1 | tail -1; ls | wc -l'
+
+for (const kind of ['ext4', 'xfs', 'pool'] as const) {
+  describe(`a million files against a quota by ${kind === 'pool' ? 'a pool in a file' : `projects of ${kind}`}`, function () {
+    this.timeout(600_000)
+    before(async function () {
+      onStage(this, { programs: ['crun', 'conmon', 'busybox', 'mkfs.ext4'] })
+      const why = kind === 'pool' ? undefined : await whyNoQuotaDisk(kind)
+      needs(this, { other: () => why })
+    })
+
+    it('end at a thousand, and a neighbour goes on', async () => {
+      await using dir = kind === 'pool' ? await aDir() : await aQuotaDisk(kind)
+      await using images = await aDir()
+      const tree = await aBusyboxTree(images.path)
+      await using engine = await aRichEngine({ dir: dir.path, runtime: 'crun', images: { box: { tree } } })
+      const { containers, quotas } = engine.runtime
+      if (kind === 'pool') await quotas.initPool(256 * MIB, { signal: never })
+      assert.equal((await quotas.view()).way, kind === 'pool' ? 'pool' : 'project')
+      const up = async () => {
+        const request = { image: 'box', command: ['sleep', '100000'], network: 'none', diskQuota: QUOTA }
+        const { id } = await containers.create(request)
+        await containers.startContainer(id, { signal: never })
+        return id
+      }
+      const id = await up()
+      const neighbour = await up()
+      const { output } = await engine.exec(id, ['sh', '-c', TOUCHES])
+      assert.match(output, /No space left on device|[Qq]uota exceeded/)
+      const made = Number(output.trim().split('\n').at(-1))
+      assert.ok(made > 950 && made <= 1040, `${made} files were made`)
+      assert.equal((await engine.exec(neighbour, ['touch', '/there'])).exitCode, 0)
+    })
+  })
+}
