@@ -5,7 +5,7 @@
  *   npm test -- [--long] [--coverage] [--grep TEXT] [PATH…]      PATH: a file, a folder, or a part of a file's path
  *
  * A file that says `// long: why` in its first lines runs when it is named, or with `--long`. `--vm` is for the virtual machine
- * (deploy/vm): of all files only those that say `// vm: why`, and nothing may skip. What the machine's mounts, network namespaces,
+ * (deploy/vm): only files that say `// vm: why` or are named whole, and nothing may skip. What the machine's mounts, network namespaces,
  * rules and the run's processes are is listed before and compared after: a difference counts as failed.
  */
 import { spawn } from 'node:child_process'
@@ -48,11 +48,14 @@ interface Options {
 
 function select(wanted: readonly string[], { long, vm }: { long: boolean; vm: boolean }): string[] {
   const every = globSync('test/**/*.test.ts', { cwd: ROOT }).sort()
-  const all = vm ? every.filter((file) => headOf(file, 'vm') !== undefined) : every
-  if (wanted.length === 0) return long || vm ? all : all.filter((file) => headOf(file, 'long') === undefined)
+  const marked = vm ? every.filter((file) => headOf(file, 'vm') !== undefined) : every
+  if (wanted.length === 0) return long || vm ? marked : marked.filter((file) => headOf(file, 'long') === undefined)
   const paths = wanted.map((one) => relative(ROOT, resolve(one)))
-  return all.filter((file) =>
-    wanted.some((word, at) => file === paths[at] || file.startsWith(`${paths[at]}/`) || file.includes(word)),
+  return every.filter((file) =>
+    wanted.some(
+      (word, at) =>
+        file === paths[at] || (marked.includes(file) && (file.startsWith(`${paths[at]}/`) || file.includes(word))),
+    ),
   )
 }
 
