@@ -69,10 +69,7 @@ export async function createContainer(
     ...(run.stdin && run.keepStdin ? ['--leave-stdin-open'] : []),
   ]
   await using child = await launch(conmon, args, run, false)
-  const pid = await abortable(child.sync.next(), signal)
-  await abortable(child.parentExited, signal)
-  if (pid.data <= 0) throw runtimeError(`${run.runtime.options.name} create ${run.id}`, pid.message)
-  return { pid: pid.data, conmonPid: Number(readFileSync(run.bundle.conmonPidFile, 'utf8')) }
+  return await carriedBy(child, run.bundle, `${run.runtime.options.name} create ${run.id}`, signal)
 }
 
 function logOf({ log, bundle }: ConmonRun): string {
@@ -128,9 +125,15 @@ export async function execDetached(
     ...['--exec', '--exec-process-spec', run.processFile],
   ]
   await using child = await launch(conmon, args, run, false)
+  return await carriedBy(child, run.bundle, `${run.runtime.options.name} exec in ${run.id}`, signal)
+}
+
+/** The pids of a process and of its conmon. What was launched writes the latter before it ends, which may be after the other one's answer. */
+async function carriedBy(child: Launched, bundle: Bundle, what: string, signal: AbortSignal): Promise<Carried> {
   const pid = await abortable(child.sync.next(), signal)
-  if (pid.data <= 0) throw runtimeError(`${run.runtime.options.name} exec in ${run.id}`, pid.message)
-  return { pid: pid.data, conmonPid: Number(readFileSync(run.bundle.conmonPidFile, 'utf8')) }
+  await abortable(child.parentExited, signal)
+  if (pid.data <= 0) throw runtimeError(what, pid.message)
+  return { pid: pid.data, conmonPid: Number(readFileSync(bundle.conmonPidFile, 'utf8')) }
 }
 
 /** Tells conmon the terminal's new size. Nothing happens when it is gone. */
