@@ -24,6 +24,7 @@ import { prepareDevices, prepareMounts } from '../volumes/mounts.ts'
 import type { Volumes } from '../volumes/volumes.ts'
 import { giveFiles, mappedRun, unstage } from './mapped-run.ts'
 import { networkOfRun } from './network-of-run.ts'
+import { readOomKills } from './oom.ts'
 import type { ContainerNetworks, RootfsStore } from './ports.ts'
 import { type ContainerRecord, mountOptionsOf, rootfsIdOf } from './record.ts'
 import { Turns } from './turns.ts'
@@ -237,6 +238,11 @@ export class Launcher {
   /** Below the root of each hierarchy. */
   cgroupPathOf(id: string): string {
     return `${this.#options.cgroupParent}/${id}`
+  }
+
+  /** Processes of the present run that the kernel killed for memory: 0 too where it doesn't count. The cgroup stays until {@link clean} deletes the container. */
+  oomKillsOf(id: string): number {
+    return readOomKills(this.#parts.host.cgroups, this.cgroupPathOf(id)) ?? 0
   }
 
   /** What the extension is told of a run. */

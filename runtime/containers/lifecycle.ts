@@ -17,11 +17,9 @@ import { type Bundle, bundleAt } from '../shim/bundle.ts'
 import { conmonAlive } from '../shim/conmon.ts'
 import type { ExitFact, Exits } from '../shim/exits.ts'
 import type { OciRuntime } from '../shim/oci-runtime.ts'
-import type { HostFacts } from '../spec/spec.ts'
 import { attributesOf, type EventSink } from './events.ts'
 import type { ContainerIndex } from './index-of.ts'
 import { type FaultPoint, type Launcher, startExitCode } from './launch.ts'
-import { readOomKills } from './oom.ts'
 import type { RootfsStore } from './ports.ts'
 import { type ContainerRecord, generationsOf, type Records } from './record.ts'
 import { nextDelayMs, wantsRestart } from './restart.ts'
@@ -65,7 +63,6 @@ export interface LifecycleParts {
   /** Folder of bundles. */
   readonly dir: string
   readonly records: Records
-  readonly host: Pick<HostFacts, 'cgroups'>
   readonly launcher: Launcher
   readonly exits: Exits
   readonly index: ContainerIndex<Entry>
@@ -209,11 +206,9 @@ export class Lifecycle {
     }
   }
 
-  /** The kernel's own count, since conmon may see the process end before it hears why; conmon's file where the kernel doesn't count. The cgroup stays until the runtime deletes the container. */
+  /** The kernel's own count, since conmon may see the process end before it hears why; conmon's file where the kernel doesn't count. */
   #oomKilled({ id, bundle }: Entry): boolean {
-    const { host, launcher } = this.#parts
-    const kills = readOomKills(host.cgroups, launcher.cgroupPathOf(id)) ?? 0
-    return kills > 0 || existsSync(join(bundle.path, 'oom'))
+    return this.#parts.launcher.oomKillsOf(id) > 0 || existsSync(join(bundle.path, 'oom'))
   }
 
   /** Puts how a hook went on the record. */

@@ -4,13 +4,12 @@ import type { Log } from '../../src/base/log.ts'
 import type { Scope } from '../../src/base/scope.ts'
 import type { HookResult } from '../../src/wire/rich-api.ts'
 import type { RunExtension } from '../rich/extension.ts'
-import type { HostFacts } from '../spec/spec.ts'
 import type { ContainerIndex } from './index-of.ts'
 import type { Launcher } from './launch.ts'
 import type { Entry, Lifecycle, RunObserver } from './lifecycle.ts'
 import type { Locks } from './locks.ts'
 import { LogKeeper } from './log-keeper.ts'
-import { readHostOomKills, readOomKills } from './oom.ts'
+import { readHostOomKills } from './oom.ts'
 import { wantsStartWithAgent } from './restart.ts'
 import { ALIVE } from './states.ts'
 
@@ -25,7 +24,6 @@ export interface UpkeepParts {
   readonly clock: Clock
   readonly log: Log
   readonly extension?: RunExtension
-  readonly host: Pick<HostFacts, 'cgroups'>
   readonly observers: ReadonlySet<RunObserver>
   readonly scope: Scope
   readonly start: (entry: Entry, options: { signal: AbortSignal; restartCount: number }) => Promise<void>
@@ -129,8 +127,8 @@ export class Upkeep implements RunObserver {
 
   /** A process inside may have been killed while the container goes on. False when all are on the record. */
   #countOomKills(entry: Entry): boolean {
-    const { host, launcher, life, locks } = this.#parts
-    const kills = readOomKills(host.cgroups, launcher.cgroupPathOf(entry.id)) ?? 0
+    const { launcher, life, locks } = this.#parts
+    const kills = launcher.oomKillsOf(entry.id)
     if (kills <= (entry.record.oomKills ?? 0)) return false
     this.background(entry.id, () =>
       locks.hold(entry.id, async () => {
