@@ -70,8 +70,8 @@ export class UpperCopy {
       await this.#finishOne(one, links, signal)
       if (one.facts.isDirectory() && (one.verdict === 'keep' || one.verdict === 'win')) folders.push(one)
     }
-    // shortest first: what is below goes with it
     if (left.size > 0 || folders.length > 0) this.#unsynced = true
+    // shortest first: what is below goes with it
     for (const path of [...left].sort((a, b) => a.length - b.length)) {
       await rm(bytesOf(this.#target, path), { recursive: true, force: true }).catch((error: unknown) => {
         if (systemCode(error) !== 'ENOTDIR') throw error // a file is where its folder was
