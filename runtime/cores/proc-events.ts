@@ -5,9 +5,9 @@
  * the first pid, user and network namespace.
  */
 import { closeSync, readlinkSync } from 'node:fs'
-import { Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { DarnerError } from '../../src/base/errors.ts'
-import { SOCK, type SocketCalls, socketCalls, takePlace, unixSocketPair } from '../../src/base/unix-sockets.ts'
+import { SOCK, type SocketCalls, socketCalls, streamOver } from '../../src/base/unix-sockets.ts'
 
 const [AF_NETLINK, NETLINK_CONNECTOR, SOL_NETLINK, NETLINK_NO_ENOBUFS] = [16, 11, 270, 5]
 const [SOL_SOCKET, SO_ATTACH_FILTER] = [1, 26]
@@ -88,31 +88,21 @@ export async function openProcessEvents(handle: (event: ProcessEvent) => void): 
 
 const unable = (why: string) => new DarnerError('HOST_UNABLE', `the kernel's process events: ${why}`)
 
-/** A datagram socket that libuv reads as it reads any stream: it takes the place of one half of a pair. */
+/** A datagram socket that libuv reads as it reads any stream; `fd` is the stream's own. */
 function listeningSocket(calls: NetlinkCalls): { fd: number; stream: Socket } {
   const failed = (step: string) => unable(`${step} failed with errno ${calls.errno()}`)
   const fd = calls.socket(AF_NETLINK, SOCK.DGRAM | SOCK.CLOEXEC | SOCK.NONBLOCK, NETLINK_CONNECTOR)
   if (fd < 0) throw failed('socket')
-  let half = -1
   try {
     if (!calls.attachFilter(fd, FILTER)) throw failed('the filter')
     // what is too much is lost, and the rest goes on
     if (!calls.setFlag(fd, SOL_NETLINK, NETLINK_NO_ENOBUFS)) throw failed('setsockopt')
     if (calls.bind(fd, groupAddress(), 12) !== 0) throw failed('bind')
-    const pair = unixSocketPair(calls, SOCK.STREAM | SOCK.CLOEXEC)
-    if (pair === undefined) throw failed('socketpair')
-    half = pair[0]
-    closeSync(pair[1])
-  } catch (error) {
+    const { stream, copy } = streamOver(calls, fd, { failed })
+    return { fd: copy, stream }
+  } finally {
     closeSync(fd)
-    throw error
   }
-  const stream = new Socket({ fd: half })
-  const placed = takePlace(calls, fd, half)
-  closeSync(fd)
-  if (placed >= 0) return { fd: half, stream }
-  stream.destroy()
-  throw failed('dup3')
 }
 
 /** sockaddr_nl: the group of process events. */

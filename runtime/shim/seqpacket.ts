@@ -4,16 +4,15 @@
  * writes it, one packet per call, so packets keep their borders and a slow reader holds the sender up.
  */
 import { closeSync } from 'node:fs'
-import { Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { DarnerError } from '../../src/base/errors.ts'
 import {
   SOCK,
   type SocketCalls,
   socketCalls,
-  takePlace,
+  streamOver,
   unixAddress,
   unixSocket,
-  unixSocketPair,
 } from '../../src/base/unix-sockets.ts'
 
 const EAGAIN = 11
@@ -49,28 +48,18 @@ export async function connectSeqpacket(path: string, handlers: SeqpacketHandlers
   // libuv makes the pair's half non-blocking; the socket that takes its place must come so by itself, or writes block all
   const fd = unixSocket(c, SOCK.SEQPACKET | SOCK.CLOEXEC | SOCK.NONBLOCK)
   if (fd < 0) throw failed('socket')
-  let half = -1
   try {
     using address = addressOf(path)
     for (let tries = 0; c.connect(fd, address.bytes, address.bytes.byteLength) !== 0; tries++) {
       if (c.errno() !== EAGAIN || tries === CONNECT_TRIES) throw failed('connect')
       await new Promise((resolve) => setTimeout(resolve, CONNECT_PAUSE_MS))
     }
-    const pair = unixSocketPair(c, SOCK.STREAM | SOCK.CLOEXEC)
-    if (pair === undefined) throw failed('socketpair')
-    half = pair[0]
-    closeSync(pair[1])
+    const { stream } = streamOver(c, fd, { allowHalfOpen: true, failed })
+    return drive(c, fd, stream, handlers)
   } catch (error) {
     closeSync(fd)
     throw error
   }
-  const socket = new Socket({ fd: half, allowHalfOpen: true })
-  if (takePlace(c, fd, half) < 0) {
-    socket.destroy()
-    closeSync(fd)
-    throw failed('dup3')
-  }
-  return drive(c, fd, socket, handlers)
 }
 
 function addressOf(path: string): ReturnType<typeof unixAddress> {

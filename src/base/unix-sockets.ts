@@ -3,7 +3,7 @@
  * library behind the calls is loaded when they are first needed. (unix(7))
  */
 import { closeSync, constants, openSync } from 'node:fs'
-import { connect } from 'node:net'
+import { connect, Socket } from 'node:net'
 import { basename, dirname } from 'node:path'
 import { DarnerError } from './errors.ts'
 
@@ -50,15 +50,30 @@ export function unixSocket(calls: SocketCalls, type: number): number {
 }
 
 /** Two connected unix sockets; undefined when there are none. */
-export function unixSocketPair(calls: SocketCalls, type: number): [number, number] | undefined {
+function unixSocketPair(calls: SocketCalls, type: number): [number, number] | undefined {
   const pair: number[] = [-1, -1]
   if (calls.socketpair(AF_UNIX, type, 0, pair) !== 0) return undefined
   return [pair[0] ?? -1, pair[1] ?? -1]
 }
 
-/** Puts `fd` in the place of `other`, which is closed. Negative on failure. */
-export function takePlace(calls: SocketCalls, fd: number, other: number): number {
-  return calls.dup3(fd, other, O_CLOEXEC)
+/**
+ * A stream of libuv's that reads and writes the socket `fd`, whatever its type is: a copy of `fd`, which stays the caller's to close, takes
+ * the place of one half of a pair. `copy` is that place's descriptor, the stream's to close. Throws `failed` of the step.
+ */
+export function streamOver(
+  calls: SocketCalls,
+  fd: number,
+  { allowHalfOpen = false, failed }: { allowHalfOpen?: boolean; failed: (step: string) => DarnerError },
+): { stream: Socket; copy: number } {
+  const pair = unixSocketPair(calls, SOCK.STREAM | SOCK.CLOEXEC)
+  if (pair === undefined) throw failed('socketpair')
+  const [copy, other] = pair
+  closeSync(other)
+  const stream = new Socket({ fd: copy, allowHalfOpen })
+  if (calls.dup3(fd, copy, O_CLOEXEC) >= 0) return { stream, copy }
+  const failure = failed('dup3')
+  stream.destroy()
+  throw failure
 }
 
 /**
