@@ -1,9 +1,9 @@
 /** The peer's half of the agent's local API: what `get`, `put` and `status` ask. Composition registers it on the agent's app. */
-import type { ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance } from 'fastify'
 import { asDarnerError, DarnerError } from '../src/base/errors.ts'
+import { goneOf } from '../src/base/signals.ts'
 import type { ContentRequest } from '../src/contracts/content.ts'
 import { parseDigest } from '../src/oci/digest.ts'
 import { originName } from '../src/task/origin.ts'
@@ -70,13 +70,6 @@ function registerPut(app: FastifyInstance, peer: Peer): void {
     }
     return { digest, bytes: task.bytes }
   })
-}
-
-/** Aborts when the client leaves, or has its answer: its connection may be used again and again. */
-function goneOf(response: ServerResponse): AbortController {
-  const gone = new AbortController()
-  response.once('close', () => gone.abort(new DOMException('the client left', 'AbortError')))
-  return gone
 }
 
 function contentRequest({ origin, digest, bytes, credential, priority, fromOrigin }: GetRequest): ContentRequest {

@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import { type Static, Type } from 'typebox'
 import type { Clock } from '../src/base/clock.ts'
 import { asDarnerError, DarnerError } from '../src/base/errors.ts'
-import { withDeadline } from '../src/base/signals.ts'
+import { goneOf, withDeadline } from '../src/base/signals.ts'
 import { type Descriptor, parseManifest } from '../src/oci/manifest.ts'
 import { isForeignLayer } from '../src/oci/media-types.ts'
 import { choosePlatform, parsePlatform } from '../src/oci/platform.ts'
@@ -36,8 +36,7 @@ const MAX_PLATFORMS = 64
 export function registerPreheatRoutes(app: FastifyInstance, peer: Peer, { clock }: { clock: Clock }): void {
   app.post<{ Body: PreheatRequest }>('/v1/preheat', { schema: { body: PreheatRequest } }, async (request, reply) => {
     const { body } = request
-    const gone = new AbortController()
-    request.raw.socket.once('close', () => gone.abort(new DOMException('the client left', 'AbortError')))
+    const gone = goneOf(reply.raw)
     const origin = originOf(parseReference(body.reference), { plainHttp: body.plainHttp === true })
     const signal = withDeadline(gone.signal, body.deadlineMs + 30_000)
     const blobs = await blobsOf(origin, body, peer, signal)

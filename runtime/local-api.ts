@@ -4,6 +4,7 @@ import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from '@fastify/typ
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
 import { DarnerError } from '../src/base/errors.ts'
+import { goneOf } from '../src/base/signals.ts'
 import {
   ContainerList,
   ContainerView,
@@ -138,8 +139,7 @@ function containerRoutes(plain: App, { containers }: Runtime, { signal }: { sign
     },
   )
   app.get('/v1/containers/:id/logs', { schema: { params: Id, querystring: LogsQuery } }, async (request, reply) => {
-    const gone = new AbortController()
-    reply.raw.once('close', () => gone.abort(new DOMException('the client left', 'AbortError')))
+    const gone = goneOf(reply.raw)
     const entries = containers.logs(request.params.id, request.query, {
       signal: AbortSignal.any([signal, gone.signal]),
     })

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { DarnerError } from '../../src/base/errors.ts'
-import { withDeadline } from '../../src/base/signals.ts'
+import { endingDeadline } from '../../src/base/signals.ts'
 import { PROGRAM_ENV, type ProgramResult, runProgram } from '../shim/program.ts'
 import type { ConfList, PluginConf } from './conflist.ts'
 
@@ -174,9 +174,10 @@ export class Cni {
       CNI_PATH: this.#options.pluginDirs.join(':'),
       ...(target ? { CNI_CONTAINERID: target.containerId, CNI_NETNS: target.netns, CNI_IFNAME: target.ifName } : {}),
     }
+    using deadline = endingDeadline(signal, this.#options.pluginMs)
     const said = await runProgram(path, [], {
       ...{ input, env, mostOutputBytes: MOST_OUTPUT_BYTES },
-      signal: withDeadline(signal, this.#options.pluginMs),
+      signal: deadline.signal,
     })
     if (said.code === 0) return said.stdout
     throw pluginError(`${command} of ${plugin.type} on network ${list.name}`, said)

@@ -3,7 +3,8 @@ import { existsSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DarnerError } from '../../src/base/errors.ts'
-import { missing, type ProgramResult, runProgram } from './program.ts'
+import { endingDeadline } from '../../src/base/signals.ts'
+import { missing, runProgram } from './program.ts'
 
 export interface OciState {
   readonly status: 'creating' | 'created' | 'running' | 'stopped' | 'paused'
@@ -113,16 +114,8 @@ export class OciRuntime {
 
   async #verb(args: readonly string[], signal: AbortSignal): Promise<string> {
     const { name, path, verbMs } = this.options
-    const late = new AbortController()
-    // not AbortSignal.timeout, whose timer goes on after the verb and makes an error in the end
-    const timer = setTimeout(() => late.abort(new DOMException(`not done in ${verbMs} ms`, 'TimeoutError')), verbMs)
-    let result: ProgramResult
-    try {
-      const deadline = AbortSignal.any([signal, late.signal])
-      result = await runProgram(path, [...this.globalArguments, ...args], { signal: deadline })
-    } finally {
-      clearTimeout(timer)
-    }
+    using deadline = endingDeadline(signal, verbMs)
+    const result = await runProgram(path, [...this.globalArguments, ...args], { signal: deadline.signal })
     if (result.code === 0) return result.stdout
     throw runtimeError(`${name} ${args.join(' ')}`, result.stderr || `exit code ${result.code}`)
   }

@@ -5,6 +5,23 @@ export function withDeadline(signal: AbortSignal, ms: number): AbortSignal {
   return AbortSignal.any([signal, AbortSignal.timeout(ms)])
 }
 
+/**
+ * As {@link withDeadline}, for work that is mostly over long before: the timer ends with it, where one that went on would make an error
+ * that nobody sees.
+ */
+export function endingDeadline(signal: AbortSignal, ms: number): Disposable & { readonly signal: AbortSignal } {
+  const late = new AbortController()
+  const timer = setTimeout(() => late.abort(new DOMException(`not done in ${ms} ms`, 'TimeoutError')), ms)
+  return { signal: AbortSignal.any([signal, late.signal]), [Symbol.dispose]: () => clearTimeout(timer) }
+}
+
+/** Aborts when the client of this answer leaves, or has all of it: its connection may be used again and again. */
+export function goneOf(response: { once(event: 'close', listener: () => void): unknown }): AbortController {
+  const gone = new AbortController()
+  response.once('close', () => gone.abort(new DOMException('the client left', 'AbortError')))
+  return gone
+}
+
 /** Rejects with the signal's reason when it aborts first; otherwise settles as `promise` does. */
 export async function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   signal.throwIfAborted()
