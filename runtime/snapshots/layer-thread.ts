@@ -58,13 +58,14 @@ export class LayerThread {
     const job = new Job((ask, moved) => worker.postMessage(ask, moved), id)
     this.#running.set(id, job)
     const abort = () => job.ask({ kind: 'abort', id })
+    const either = AbortSignal.any([signal, job.failing])
     try {
       job.ask({ kind: 'open', id, order })
       signal.addEventListener('abort', abort, { once: true })
       for (const chunk of first) job.give(chunk)
       for (;;) {
-        await job.room(signal)
-        const next = await abortable(Promise.race([rest.next(), job.failed]), signal)
+        await job.room(either)
+        const next = await abortable(rest.next(), either)
         if (next.done) break
         job.give(next.value)
       }
@@ -119,24 +120,23 @@ class Job {
   readonly #post: (ask: LayerAsk, moved?: ArrayBuffer[]) => void
   readonly #id: number
   readonly #over = Promise.withResolvers<WrittenLayer>()
-  readonly #failed = Promise.withResolvers<never>()
+  readonly #failing = new AbortController()
   #aheadBytes = 0
   #taken = Promise.withResolvers<void>()
 
   constructor(post: (ask: LayerAsk, moved?: ArrayBuffer[]) => void, id: number) {
     this.#post = post
     this.#id = id
-    this.#over.promise.catch(() => {}) // both are told where they are awaited
-    this.#failed.promise.catch(() => {})
+    this.#over.promise.catch(() => {}) // told where it is awaited
   }
 
   get over(): Promise<WrittenLayer> {
     return this.#over.promise
   }
 
-  /** Never resolves; rejects when the layer fails. For racing against a wait. */
-  get failed(): Promise<never> {
-    return this.#failed.promise
+  /** Aborts when the layer fails, with what failed it. For waits: a promise would keep each that ever raced against it. */
+  get failing(): AbortSignal {
+    return this.#failing.signal
   }
 
   ask(ask: LayerAsk): void {
@@ -151,7 +151,7 @@ class Job {
   async room(signal: AbortSignal): Promise<void> {
     while (this.#aheadBytes >= AHEAD_BYTES) {
       this.#taken = Promise.withResolvers()
-      await abortable(Promise.race([this.#taken.promise, this.failed]), signal)
+      await abortable(this.#taken.promise, signal)
     }
   }
 
@@ -165,7 +165,7 @@ class Job {
 
   fail(error: DarnerError): void {
     this.#over.reject(error)
-    this.#failed.reject(error)
+    this.#failing.abort(error)
   }
 }
 
