@@ -3,9 +3,9 @@
  * copied a second time by the kernel (loop(4); include/uapi/linux/loop.h).
  */
 import { closeSync, constants, openSync, statSync, writeFileSync } from 'node:fs'
-import { dirname } from 'node:path'
 import { systemCode } from '../../src/base/errors.ts'
 import { ioctl, systemErrorIs } from '../../src/base/syscalls.ts'
+import { isMountPoint } from '../snapshots/mounts.ts'
 
 const CONFIGURE = 0x4c0a
 const GET_FREE = 0x4c82
@@ -56,9 +56,9 @@ export function attachLoop(file: string): LoopDevice | undefined {
 
 /** Before the file system at `target` is unmounted: its device, if it is a loop, is left as another user would have found it. */
 export function restoreLoop(target: string): void {
-  const deviceOf = (path: string) => statSync(path, { throwIfNoEntry: false })?.dev ?? 0
-  const device = deviceOf(target)
-  if (((device >> 8) & 0xfff) !== LOOP_MAJOR || device === deviceOf(dirname(target))) return
+  if (!isMountPoint(target)) return
+  const device = statSync(target).dev
+  if (((device >> 8) & 0xfff) !== LOOP_MAJOR) return
   const minor = (device & 0xff) | ((device >>> 12) & 0xfff00) // makedev(3)
   holdWrites(`/sys/dev/block/${LOOP_MAJOR}:${minor}`, BY_DEFAULT)
 }

@@ -49,26 +49,27 @@ export async function applyPlan(
   for (const other of others)
     if (plan.edits.some(({ path }) => other.files.some((file) => file.path === path)))
       for (const folder of other.folders) folders.add(folder)
+  const save = () => writeRecord(root, client, { mirror, files: [...files.values()], folders: [...folders] })
   const written: string[] = []
   for (const { path, before, after } of plan.edits) {
     const known = files.get(path) ?? shared(path)
     if (before === after) {
       if (known !== undefined && !files.has(path)) {
         files.set(path, known)
-        await writeRecord(root, client, { mirror, files: [...files.values()], folders: [...folders] })
+        await save()
       }
       continue
     }
     const untouched = known !== undefined && before !== undefined && hash(before) === known.after
     files.set(path, { path, before: untouched ? known.before : (before ?? null), after: hash(after) })
     // on record first: a crash between the two leaves a record of a file that is as it was
-    await writeRecord(root, client, { mirror, files: [...files.values()], folders: [...folders] })
+    await save()
     const made = await mkdir(dirname(join(root, path)), { recursive: true })
     if (made !== undefined)
       for (const one of madeBetween(made, dirname(join(root, path))))
         folders.add(one.slice(root.replace(/\/+$/, '').length))
     await writeWhole(join(root, path), after)
-    await writeRecord(root, client, { mirror, files: [...files.values()], folders: [...folders] })
+    await save()
     written.push(path)
   }
   return written
