@@ -11,6 +11,8 @@ const never = new AbortController().signal
 const MIB = 1 << 20
 /** Far more than the quota, in lines that tell which one they are. */
 const FLOOD = ['sh', '-c', 'seq 1000000; echo the last; exec sleep 1000']
+/** The same, and each start says another name, since what a former one wrote is still there. */
+const NAMED_FLOOD = ['sh', '-c', 'seq 1000000; cat /proc/sys/kernel/random/uuid; echo the last; exec sleep 1000']
 
 async function bytesOf(log: string): Promise<number> {
   const names = (await readdir(dirname(log))).filter((name) => /^log(\.|$)/.test(name))
@@ -46,10 +48,17 @@ describe('disk quota of logs', function () {
     await using dir = await aDir()
     await using engine = await aRichEngine({ dir: dir.path, runtime: 'crun', images: { debian: { tree } } })
     const { containers } = engine.runtime
-    const { id } = await containers.create({ image: 'debian', command: FLOOD, network: 'none', logQuotaBytes: MIB })
+    const { id } = await containers.create({
+      image: 'debian',
+      command: NAMED_FLOOD,
+      network: 'none',
+      logQuotaBytes: MIB,
+    })
+    let former = 'none'
     for (let start = 1; start <= 3; start++) {
       await containers.startContainer(id, { signal: never })
-      const text = await untilSaid(engine, id, /1000000\nthe last\n$/)
+      const text = await untilSaid(engine, id, new RegExp(`1000000\n(?!${former})\\S+\nthe last\n$`))
+      former = text.trimEnd().split('\n').at(-2) ?? ''
       const { status, logPath } = containers.inspect(id)
       assert.equal(status, 'running')
       assert.ok((await bytesOf(logPath)) <= MIB, `start ${start}: ${await bytesOf(logPath)} bytes`)
