@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, chown, readdir, readFile, stat, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
@@ -512,7 +512,8 @@ describe('darner get, as curl does it', function () {
 
   it('ends in time when the connection is taken but nobody speaks', async () => {
     await using dir = await aDir()
-    const mute = createServer()
+    const taken: Socket[] = []
+    const mute = createServer((socket) => taken.push(socket.on('error', () => {})))
     await new Promise<void>((resolve) => mute.listen(0, '127.0.0.1', resolve))
     const { port } = mute.address() as { port: number }
     const site = { origin: undefined as never, other: undefined as never, folder: dir.path }
@@ -523,6 +524,7 @@ describe('darner get, as curl does it', function () {
       assert.deepEqual([a.code, b.code], [28, 124])
     } finally {
       mute.close()
+      for (const socket of taken) socket.destroy()
     }
   })
 })
