@@ -1,11 +1,14 @@
 /** Writes answers: no faster than the client reads, not for ever, and never a clean end after a failure. */
 import type { ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Clock } from '../../src/base/clock.ts'
 import { DarnerError } from '../../src/base/errors.ts'
 import { abortable } from '../../src/base/signals.ts'
 
 /** A client that takes no byte for this long is let go. */
 export const SLOW_CLIENT_MS = 60_000
+/** For so long a connection stays open to a client that was sent away. */
+const LINGER_MS = 1_000
 
 /** Where an answer goes: a part of an {@link Ask}. */
 export interface Outlet {
@@ -122,6 +125,14 @@ async function taken({ clock, signal }: Outlet, done: Promise<void>): Promise<vo
 export function breakOff(response: ServerResponse): void {
   response.socket?.destroy()
   response.destroy()
+}
+
+/** Says `text` and closes: the client has a moment to read it and to close its end too, and isn't waited for. */
+export function lastWords(socket: Socket, text: string): void {
+  const late = setTimeout(() => socket.destroy(), LINGER_MS)
+  socket.once('close', () => clearTimeout(late))
+  socket.on('error', () => socket.destroy())
+  socket.end(text)
 }
 
 /** A short answer with its whole body; for HEAD its headers only. */

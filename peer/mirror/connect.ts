@@ -10,6 +10,7 @@ import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
 import { DarnerError, systemCode } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
 import type { HostPort } from '../../src/net/address.ts'
+import { lastWords } from './answer.ts'
 import type { Authority } from './authority.ts'
 import type { Upstream, Upstreams } from './upstreams.ts'
 
@@ -21,7 +22,7 @@ export interface ConnectsParts {
   readonly authority: Authority | undefined
   readonly allowAddress: ((address: string, hostname: string) => boolean) | undefined
   readonly log: Log
-  /** Serves HTTP on a connection whose client takes us for that registry. */
+  /** Serves HTTP on a connection whose client takes us for that registry; its handshake may still be to come. */
   readonly serve: (socket: Socket, upstream: Upstream) => void
 }
 
@@ -59,7 +60,7 @@ export class Connects {
     const named = (request.url ?? '').slice(0, 300)
     const refuse = (status: string, why: string) => {
       this.#parts.log.warn({ target: named, why }, 'mirror refused CONNECT')
-      socket.end(`HTTP/1.1 ${status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n`)
+      lastWords(socket, `HTTP/1.1 ${status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n`)
     }
     socket.on('error', () => socket.destroy())
     const judged = this.#judge(named)

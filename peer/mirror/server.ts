@@ -15,7 +15,7 @@ import type { OriginHttp } from '../../src/oci/origin-http.ts'
 import type { Store } from '../../src/store/store.ts'
 import type { TaskId } from '../../src/task/task.ts'
 import type { Engine } from '../engine/engine.ts'
-import { breakOff, sendWhole } from './answer.ts'
+import { breakOff, lastWords, sendWhole } from './answer.ts'
 import { type Ask, credentialOf } from './ask.ts'
 import type { Authority } from './authority.ts'
 import { Blobs } from './blobs.ts'
@@ -151,8 +151,6 @@ class RunningMirror implements Mirror {
       tls === undefined
         ? createServer(limits, accept)
         : createTlsServer({ ...limits, cert: tls.cert, key: tls.key, minVersion: 'TLSv1.2' }, accept)
-    // the HTTP side of connections that arrive by CONNECT
-    const taken = tls === undefined ? this.#server : createServer(limits, accept)
     this.#pushed = new Pushed({ content: parts.engine, log: parts.log, signal: this.#closed.signal })
     this.#connects = new Connects(options.connect ?? 'off', {
       upstreams: this.#upstreams,
@@ -161,7 +159,8 @@ class RunningMirror implements Mirror {
       log: parts.log,
       serve: (socket, upstream) => {
         this.#taken.set(socket, upstream)
-        taken.emit('connection', socket)
+        // its handshake, too, has to come within the time for a request's head
+        this.#server.emit(tls === undefined ? 'connection' : 'secureConnection', socket)
       },
     })
     this.#server.maxConnections = MAX_CONNECTIONS
@@ -433,8 +432,8 @@ function fail(
 
 function answerRaw(socket: Socket, status: string, code: Parameters<typeof ociBody>[0], message: string): void {
   const body = ociBody(code, message)
-  socket.on('error', () => {})
-  socket.end(
+  lastWords(
+    socket,
     `HTTP/1.1 ${status}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
   )
 }
