@@ -19,9 +19,10 @@ import {
 import { isImageConfigType, layerCompression } from '../../src/oci/media-types.ts'
 import { choosePlatform } from '../../src/oci/platform.ts'
 import { manifestReference, originOf, type Reference } from '../../src/oci/reference.ts'
-import type { Credential, RegistryOrigin } from '../../src/task/origin.ts'
+import type { Credential, Origin, RegistryOrigin } from '../../src/task/origin.ts'
 import type { ImageLayer, ImageRecord } from './image-record.ts'
 import type { Images } from './images.ts'
+import { fromFirst, placesOf } from './layer-places.ts'
 import { platformOf } from './make-image.ts'
 
 /** What one layer of an image may be unpacked to, unless a setting says otherwise. */
@@ -93,7 +94,8 @@ export async function pullImage(request: PullRequest, parts: PullParts): Promise
   })
   request.onProgress?.({ kind: 'resolved', manifest: digest, layers })
   using _making = parts.images.making()
-  const summaries = await pullLayers(origin, layers, request, parts)
+  const places = new Map(manifest.layers.map((one) => [one.digest, placesOf(origin, one)]))
+  const summaries = await pullLayers(layers, places, request, parts)
   const image: ImageRecord = {
     manifest: digest,
     manifestMediaType: mediaType,
@@ -167,7 +169,7 @@ async function readConfig(
       'LIMIT_EXCEEDED',
       `image config ${config.digest}: ${config.size} bytes, more than ${MAX_MANIFEST_BYTES}`,
     )
-  await using content = await openBlob(origin, config, request, parts)
+  await using content = await openBlob({ ...origin, collection: 'blobs' }, config, request, parts)
   const chunks: Uint8Array[] = []
   for await (const chunk of content.read({ signal: request.signal })) chunks.push(chunk)
   const body = Buffer.concat(chunks)
@@ -176,15 +178,17 @@ async function readConfig(
 }
 
 async function openBlob(
-  origin: Omit<RegistryOrigin, 'collection'>,
+  origin: Origin,
   blob: Pick<Descriptor, 'digest' | 'size'>,
   request: PullRequest,
   parts: PullParts,
 ): Promise<Content> {
-  const credential = request.credential === undefined ? {} : { credential: request.credential }
+  // it is for the registry, whatever other places a manifest names
+  const rights = origin.kind === 'registry' ? request.credential : undefined
+  const credential = rights === undefined ? {} : { credential: rights }
   const content = await parts.content.open(
     {
-      origin: { ...origin, collection: 'blobs' },
+      origin,
       digest: blob.digest,
       bytes: blob.size,
       priority: request.priority ?? 'interactive',
@@ -202,8 +206,8 @@ async function openBlob(
 }
 
 async function pullLayers(
-  origin: Omit<RegistryOrigin, 'collection'>,
   layers: readonly ImageLayer[],
+  places: ReadonlyMap<Digest, readonly Origin[]>,
   request: PullRequest,
   parts: PullParts,
 ): Promise<ContentSummary[]> {
@@ -217,7 +221,7 @@ async function pullLayers(
     return queue.add(async () => {
       signal.throwIfAborted()
       try {
-        return await pullLayer(origin, layer, { ...request, signal }, parts)
+        return await pullLayer(layer, places.get(layer.digest) ?? [], { ...request, signal }, parts)
       } catch (error) {
         if (!ending.signal.aborted) ending.abort(error)
         throw error
@@ -231,19 +235,30 @@ async function pullLayers(
 }
 
 async function pullLayer(
-  origin: Omit<RegistryOrigin, 'collection'>,
   layer: ImageLayer,
+  places: readonly Origin[],
   request: PullRequest,
   parts: PullParts,
 ): Promise<ContentSummary | undefined> {
+  const { signal } = request
+  if ((await parts.snapshotter.layer(layer.diffId)) !== undefined) {
+    request.onProgress?.({ kind: 'layer', layer, state: 'present', have: 0, from: NOWHERE })
+    return undefined
+  }
+  const take = (place: Origin) => pullFrom(place, layer, request, parts)
+  return await fromFirst(`layer ${layer.digest}`, places, take, { signal })
+}
+
+async function pullFrom(
+  place: Origin,
+  layer: ImageLayer,
+  request: PullRequest,
+  parts: PullParts,
+): Promise<ContentSummary> {
   const { signal, limits = DEFAULT_LAYER_LIMITS } = request
   const tell = (state: LayerState, have: number, from: ByteSources) =>
     request.onProgress?.({ kind: 'layer', layer, state, have, from })
-  if ((await parts.snapshotter.layer(layer.diffId)) !== undefined) {
-    tell('present', 0, NOWHERE)
-    return undefined
-  }
-  await using content = await openBlob(origin, { digest: layer.digest, size: layer.bytes }, request, parts)
+  await using content = await openBlob(place, { digest: layer.digest, size: layer.bytes }, request, parts)
   const watched = async function* (source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     for await (const chunk of source) {
       const { have, from } = content.progress()

@@ -1,0 +1,60 @@
+/** Where a layer's blob may lie: at the image's registry, and a foreign layer at the URLs of its descriptor too. */
+import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
+import type { Descriptor } from '../../src/oci/manifest.ts'
+import { isForeignLayer } from '../../src/oci/media-types.ts'
+import { type Origin, originName, type RegistryOrigin } from '../../src/task/origin.ts'
+
+/** URLs of one layer that are tried. */
+const MAX_URLS = 8
+/** Failures of this host, which it would meet at another place too. */
+const OUR_OWN: ReadonlySet<string> = new Set([
+  'DISK_FULL',
+  'LIMIT_EXCEEDED',
+  'CLOSED',
+  'INTERNAL',
+  'HOST_UNABLE',
+  'STORE_CORRUPT',
+])
+
+/** The registry first (image-spec, layer.md, "Non-Distributable Layers": it need not have such a layer, but may). */
+export function placesOf(
+  registry: Omit<RegistryOrigin, 'collection'>,
+  { mediaType, urls }: Pick<Descriptor, 'mediaType' | 'urls'>,
+): readonly [Origin, ...Origin[]] {
+  const named = isForeignLayer(mediaType) ? (urls ?? []).filter(isHttp).slice(0, MAX_URLS) : []
+  return [{ ...registry, collection: 'blobs' }, ...named.map((url) => ({ kind: 'url', url }) as const)]
+}
+
+/**
+ * What `take` gives at the first place where it doesn't throw. With one place only, its error is thrown; of several, all are told.
+ * Throws the signal's reason.
+ */
+export async function fromFirst<T>(
+  what: string,
+  places: readonly Origin[],
+  take: (place: Origin) => Promise<T>,
+  { signal }: { signal: AbortSignal },
+): Promise<T> {
+  const failures: DarnerError[] = []
+  for (const place of places) {
+    try {
+      return await take(place)
+    } catch (error) {
+      signal.throwIfAborted()
+      const failure = asDarnerError(error, `${what} at ${originName(place)}`)
+      if (places.length === 1 || OUR_OWN.has(failure.code)) throw failure
+      failures.push(failure)
+    }
+  }
+  const last = failures.at(-1)
+  const told = failures.map(({ message }) => message).join('; ')
+  throw new DarnerError(
+    last?.code ?? 'INTERNAL',
+    `${what}: neither its registry nor the URLs of its descriptor gave it: ${told}`,
+    { cause: last },
+  )
+}
+
+function isHttp(url: string): boolean {
+  return URL.canParse(url) && ['http:', 'https:'].includes(new URL(url).protocol)
+}

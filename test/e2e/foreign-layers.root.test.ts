@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, it } from 'mocha'
+import { runDarner } from '../fixtures/a-daemon.ts'
+import { aRegistry, REGISTRY_USER, type Registry } from '../fixtures/a-registry.ts'
+import { onStage } from '../fixtures/a-stage.ts'
+import { aSwarm, type Swarm } from '../fixtures/a-swarm.ts'
+import { anImage, type Blob, type Image, pushImage } from '../fixtures/an-image.ts'
+import { anOrigin, type TestOrigin } from '../fixtures/an-origin.ts'
+
+/** Always refused. */
+const METADATA = 'http://169.254.169.254/layer'
+
+interface Stand extends AsyncDisposable {
+  readonly registry: Registry
+  readonly elsewhere: TestOrigin
+  readonly swarm: Swarm
+  /** An image in the registry whose second layer is a foreign one, at the given URLs; with `docker`, of docker's own kind. */
+  push(urls: readonly string[], docker?: boolean): Promise<{ image: Image; foreign: Blob; reference: string }>
+  /** `darner pull` on a host. */
+  pull(host: number, reference: string): ReturnType<typeof runDarner>
+}
+
+/** A registry with passwords, an HTTP server beside it, and two hosts. */
+async function aStand(): Promise<Stand> {
+  const stack = new AsyncDisposableStack()
+  const registry = stack.use(await aRegistry({ auth: 'basic' }))
+  const elsewhere = stack.use(await anOrigin())
+  const swarm = stack.use(await aSwarm({ peers: 0 }))
+  for (const host of [0, 1]) await swarm.start(host, { engine: true })
+  const rights = Buffer.from(`${REGISTRY_USER.username}:${REGISTRY_USER.password}`).toString('base64')
+  await writeFile(
+    join(swarm.directory, 'config.json'),
+    JSON.stringify({ auths: { [registry.host]: { auth: rights } } }),
+  )
+  let images = 0
+  return {
+    ...{ registry, elsewhere, swarm },
+    push: async (urls, docker = false) => {
+      const layers = [{ compression: 'gzip' as const }, { compression: 'gzip' as const, bytes: 200_000, urls }]
+      const image = anImage({ seed: ++images, docker, layers })
+      await pushImage(registry, 'team/app', `v${images}`, image)
+      const foreign = image.layers[1] ?? assert.fail('no second layer')
+      return { image, foreign, reference: `${registry.host}/team/app:v${images}` }
+    },
+    pull: async (host, reference) =>
+      await runDarner(
+        ['pull', '--plain-http', reference, '--json', '--socket', join(swarm.directory, `agent-${host}.sock`)],
+        { DOCKER_CONFIG: swarm.directory },
+      ),
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  }
+}
+
+describe('darner pull of a foreign layer', function () {
+  this.timeout(60_000)
+  beforeEach(function () {
+    onStage(this, { programs: ['mkfs.erofs', 'docker-registry'] })
+  })
+
+  for (const docker of [false, true])
+    it(`takes it from the first URL that really has it, and shows nobody there a password (${docker ? 'docker' : 'OCI'})`, async () => {
+      await using stand = await aStand()
+      const { elsewhere, pull } = stand
+      const at = (path: string) => `${elsewhere.url}${path}`
+      const { foreign, reference } = await stand.push(
+        [METADATA, at('/gone'), at('/short'), at('/liar'), at('/layer'), at('/spare')],
+        docker,
+      )
+      const { body } = foreign
+      elsewhere.at('/short', { body: body.subarray(1) })
+      elsewhere.at('/liar', { body: Buffer.from(body).reverse() })
+      elsewhere.at('/layer', { body })
+      const first = await pull(0, reference)
+      assert.equal(first.code, 0, first.stderr)
+      const second = await pull(1, reference)
+      assert.equal(second.code, 0, second.stderr)
+      const paths = new Set(elsewhere.requests.map(({ path }) => path))
+      assert.deepEqual([...paths].sort(), ['/gone', '/layer', '/liar', '/short'])
+      assert.equal(elsewhere.requests.filter(({ headers }) => headers.authorization !== undefined).length, 0)
+    })
+
+  it('asks no URL for what the registry has', async () => {
+    await using stand = await aStand()
+    const { registry, elsewhere, pull } = stand
+    const { foreign, reference } = await stand.push([`${elsewhere.url}/layer`])
+    await registry.putBlob('team/app', foreign.digest, foreign.body)
+    const { code, stderr } = await pull(0, reference)
+    assert.equal(code, 0, stderr)
+    assert.equal(elsewhere.requests.length, 0)
+  })
+
+  it('says what each place answered when none has it', async () => {
+    await using stand = await aStand()
+    const { registry, elsewhere, pull } = stand
+    const { foreign, reference } = await stand.push([METADATA, `${elsewhere.url}/gone`])
+    const { code, stderr } = await pull(0, reference)
+    assert.equal(code, 1)
+    assert.match(stderr, new RegExp(`layer ${foreign.digest}: neither its registry nor the URLs of its descriptor`))
+    for (const place of [registry.host, '169.254.169.254', elsewhere.host]) assert.ok(stderr.includes(place), stderr)
+  })
+})
