@@ -10,6 +10,7 @@ import { type Digest, digestOf } from '../../src/oci/digest.ts'
 import { type AgentProcess, aDaemon, anAgentProcess, aProgram, type Daemon, runDarner } from '../fixtures/a-daemon.ts'
 import { aDir } from '../fixtures/a-dir.ts'
 import { aLink, type Link } from '../fixtures/a-link.ts'
+import { aPort } from '../fixtures/a-port.ts'
 import { randomBody } from '../fixtures/an-image.ts'
 import { anOrigin } from '../fixtures/an-origin.ts'
 import type { LiarOrders } from '../fixtures/liar.ts'
@@ -79,11 +80,10 @@ describe('chaos', function () {
       origin.at(`/${number}`, [{ body, cutAfter: Math.floor(body.byteLength * random()) }, { body }])
       blobs.push({ url: `${origin.url}/${number}`, digest: digestOf(body), bytes: body.byteLength })
     }
-    const place = { address: '127.0.0.1:0' }
-    await using supernode = new Revived(() => aSupernode(dir.path, place))
+    const port = await aPort()
+    await using supernode = new Revived(() => aSupernode(dir.path, `127.0.0.1:${port}`))
     const { multiaddrs } = JSON.parse((await supernode.now).line) as { multiaddrs: string[] }
-    const [, host = '', port = '', id = ''] = /\/ip4\/([\d.]+)\/tcp\/(\d+)\/p2p\/(\w+)/.exec(multiaddrs[0] ?? '') ?? []
-    place.address = `${host}:${port}`
+    const [, id = ''] = /\/p2p\/(\w+)/.exec(multiaddrs[0] ?? '') ?? []
     await using liars = await theLiars(dir.path, multiaddrs, blobs)
     await using links = new AsyncDisposableStack()
     const victims: Victim[] = [{ name: 'supernode', daemon: supernode, link: undefined }]
@@ -93,7 +93,7 @@ describe('chaos', function () {
     }
     const agents = await Promise.all(
       HONEST.map(async (name) => {
-        const link = links.use(await aLink(() => Number(port)))
+        const link = links.use(await aLink(() => port))
         const address = `/ip4/127.0.0.1/tcp/${link.port}/p2p/${id}`
         const agent = new Revived(() => anAgentProcess(dir.path, name, address, ['--download-rate', '6MiB/s']))
         victims.push({ name, daemon: agent, link })
@@ -151,8 +151,8 @@ async function reasons(http: string, supernode: string, blobs: readonly Blob[]):
   return [...found].sort((one, other) => other[1] - one[1])
 }
 
-async function aSupernode(directory: string, place: { address: string }): Promise<Daemon> {
-  const lane = ['--lane-listen', '127.0.0.1:0', '--listen', '127.0.0.1:0', '--p2p-listen', place.address]
+async function aSupernode(directory: string, address: string): Promise<Daemon> {
+  const lane = ['--lane-listen', '127.0.0.1:0', '--listen', '127.0.0.1:0', '--p2p-listen', address]
   return await aDaemon(['supernode', ...lane, '--data', join(directory, 'supernode'), '--open', '--json'])
 }
 

@@ -28,6 +28,7 @@ import { accessTable, bytesTable, notReadOnce, table } from '../../deploy/demo/t
 import { type Digest, digestOf } from '../../src/oci/digest.ts'
 import { MANIFEST_ACCEPT } from '../../src/oci/media-types.ts'
 import { aDir } from '../fixtures/a-dir.ts'
+import { aPort } from '../fixtures/a-port.ts'
 import { aTar, type TarEntry } from '../fixtures/a-tar.ts'
 import { needs, programPath } from '../fixtures/needs.ts'
 
@@ -136,7 +137,7 @@ describe("the registry's access log", () => {
     await using dir = await aDir()
     const { path } = await aLayout(dir.path, [[{ name: 'one', body: '1' }], [{ name: 'two', body: '2' }]])
     const image = await readLayout(path)
-    const host = `127.0.0.1:${await aFreePort()}`
+    const host = `127.0.0.1:${await aPort()}`
     const url = `http://${host}`
     const argv = await registryCommand(join(dir.path, 'registry'), host)
     const env = { ...process.env, OTEL_TRACES_EXPORTER: 'none' }
@@ -305,13 +306,4 @@ function inUse(): string[] {
   const texts = globSync('/proc/[0-9]*/{cmdline,mountinfo}').map(read)
   const folders = texts.flatMap((text) => text.match(/\/(?:var\/)?tmp\/darner-demo-\w{6}/g) ?? [])
   return [...new Set(folders)]
-}
-
-async function aFreePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
 }

@@ -10,6 +10,7 @@ import { digestOf } from '../../src/oci/digest.ts'
 import { pieceBytesFor } from '../../src/task/task.ts'
 import { anAgentProcess, aSupernodeProcess, runDarner } from '../fixtures/a-daemon.ts'
 import { aDir } from '../fixtures/a-dir.ts'
+import { aPort } from '../fixtures/a-port.ts'
 import { randomBody } from '../fixtures/an-image.ts'
 import { anOrigin } from '../fixtures/an-origin.ts'
 import { until } from '../fixtures/until.ts'
@@ -103,8 +104,8 @@ describe('daemons as processes', function () {
     const digest = digestOf(body)
     const never = Promise.withResolvers<void>()
     origin.at('/blob', { body, pauseAfter: 12 * MIB, until: never.promise })
-    await using first = await aSupernodeProcess(dir.path)
-    const { port = '' } = /\/tcp\/(?<port>\d+)/.exec(first.line)?.groups ?? {}
+    const place = ['--open', '--p2p-listen', `127.0.0.1:${await aPort()}`]
+    await using first = await aSupernodeProcess(dir.path, place)
     await using agent = await anAgentProcess(dir.path, 'a', first.line)
     await first.kill('SIGKILL')
     const flags = ['--digest', digest, '--json', '--socket', agent.socket]
@@ -113,7 +114,7 @@ describe('daemons as processes', function () {
     await hasPieces(agent.socket, half)
     await agent.kill('SIGKILL')
     await cut
-    await using second = await aSupernodeProcess(dir.path, ['--open', '--p2p-listen', `127.0.0.1:${port}`])
+    await using second = await aSupernodeProcess(dir.path, place)
     await using again = await anAgentProcess(dir.path, 'a', second.line)
     const row = await until(async () => {
       const why = await runDarner(['why', digest, '--json', '--socket', again.socket])
