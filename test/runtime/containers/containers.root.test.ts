@@ -168,7 +168,8 @@ for (const name of ['runc', 'crun']) {
       await using engine = await anEngine({ dir: dir.path, defaultRuntime: name })
       const { execs } = engine.runtime
       const id = await up(engine, { command: ['sleep', '1000'] })
-      const untilSized = 'until [ "$(stty size)" = "11 77" ]; do usleep 5000; done; stty size' // crun sets it late
+      // crun sets it late, and stty complains of a terminal without a size
+      const untilSized = 'until [ "$(stty size 2>/dev/null)" = "11 77" ]; do usleep 5000; done; stty size'
       const exec = execs.create(id, { command: ['sh', '-c', untilSized], tty: true, size: { rows: 11, columns: 77 } })
       await using session = await execs.start(exec, { signal: never })
       assert.deepEqual(await collect(session), { stdout: '11 77\r\n', stderr: '' })
