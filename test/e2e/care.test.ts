@@ -23,6 +23,11 @@ async function fetch(agent: RunningAgent | undefined, url: string, digest: Diges
   return await content.whole({ signal })
 }
 
+/** A fetch ends at the digest; the blob is complete once it is safe on the disk. */
+async function complete(agent: RunningAgent | undefined, digest: Digest): Promise<void> {
+  await until(() => agent?.peer.store.byDigest(digest)?.complete === true)
+}
+
 /** Runs a command against agent `number` and returns what it printed as JSON. */
 async function ask<T>(swarm: Swarm, number: number, ...args: string[]): Promise<T> {
   const done = await runDarner([...args, '--json', '--socket', join(swarm.directory, `agent-${number}.sock`)])
@@ -62,6 +67,7 @@ describe('care of store and links', function () {
     const digest = digestOf(body)
     origin.at('/blob', { body })
     await fetch(swarm.agents[0], `${origin.url}/blob`, digest)
+    await complete(swarm.agents[0], digest)
     const held = await ask<StoreView>(swarm, 0, 'df')
     assert.deepEqual([held.blobs, held.completeBytes, held.reclaimableBytes], [1, body.byteLength, body.byteLength])
     assert.ok(held.freeBytes > 0)
@@ -111,6 +117,7 @@ describe('care of store and links', function () {
     const digest = digestOf(body)
     origin.at('/blob', { body })
     for (const agent of swarm.agents) await fetch(agent, `${origin.url}/blob`, digest)
+    await complete(swarm.agents[0], digest)
     const path = join(swarm.directory, 'agent-0', 'store', 'blobs', 'sha256', digest.slice(7))
     await using file = await open(path, 'r+')
     await file.write(Buffer.from([~(body[3 * MIB] ?? 0)]), 0, 1, 3 * MIB)
@@ -118,7 +125,7 @@ describe('care of store and links', function () {
     assert.ok(rotten)
     const report = await rotten.peer.store.scrub({ signal: AbortSignal.timeout(20_000) })
     assert.equal(report.damaged.length, 1)
-    await until(() => rotten.peer.store.byDigest(digest)?.complete === true)
+    await complete(rotten, digest)
     const again = await rotten.peer.store.scrub({ signal: AbortSignal.timeout(20_000) })
     assert.equal(again.damaged.length, 0)
     assert.equal(origin.requests.filter(({ method }) => method === 'GET').length, 1)

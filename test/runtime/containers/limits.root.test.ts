@@ -13,6 +13,7 @@ import { aRichEngine, type RichEngine } from '../../fixtures/a-rich-engine.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
 import { needs } from '../../fixtures/needs.ts'
 import { CGROUP } from '../../fixtures/test-cgroup.ts'
+import { until } from '../../fixtures/until.ts'
 
 const run = promisify(execFile)
 const never = new AbortController().signal
@@ -90,7 +91,7 @@ for (const runtime of ['runc', 'crun']) {
       }
       const { status, oomKills } = engine.runtime.containers.inspect(id)
       assert.deepEqual([status, oomKills], ['running', 1])
-      assert.match(await engine.logOf(id), /^ended 137$/m)
+      await until(async () => /^ended 137$/m.test(await engine.logOf(id)))
     })
 
     it('holds the CPU back, and again when the limit is changed under way', async () => {
@@ -103,10 +104,10 @@ for (const runtime of ['runc', 'crun']) {
       })
       const statistics = () => cgroupFile(id, 'cpu.stat', ['cpu', 'cpu.stat'])
       const throttled = async () => numberOf(await statistics(), 'nr_throttled')
-      const until = async (more: number) => {
-        while ((await throttled()) <= more) await new Promise((resolve) => setTimeout(resolve, 50))
+      const throttledBy = async (more: number) => {
+        await until(async () => (await throttled()) > more)
       }
-      await until(0)
+      await throttledBy(0)
       const measured = async () => {
         const text = await statistics()
         const used =
@@ -114,7 +115,7 @@ for (const runtime of ['runc', 'crun']) {
         return { periods: numberOf(text, 'nr_periods'), used }
       }
       const first = await measured()
-      await until((await throttled()) + 20)
+      await throttledBy((await throttled()) + 20)
       const last = await measured()
       const share = (last.used - first.used) / (last.periods - first.periods) / 100_000
       assert.ok(share < 0.15, `it took ${share.toFixed(3)} of a CPU, of which it may have 0.1`)
@@ -122,7 +123,7 @@ for (const runtime of ['runc', 'crun']) {
       assert.equal(await quota(), '10000')
       await engine.runtime.containers.update(id, { resources: { nanoCpus: 50_000_000 } }, { signal: never })
       assert.equal(await quota(), '5000')
-      await until(await throttled())
+      await throttledBy(await throttled())
     })
 
     it('lets no more processes be than it may have', async () => {

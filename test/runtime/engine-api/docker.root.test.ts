@@ -90,6 +90,7 @@ describe('the docker program on the docker socket', function () {
       '-c',
       'ln -s /etc /out; exec sleep 1000',
     ])
+    while ((await docker.run(['exec', 'c', 'test', '-L', '/out'])).code !== 0);
     const file = join(docker.directory, 'in')
     await writeFile(file, 'brought\n')
     await chmod(file, 0o640)

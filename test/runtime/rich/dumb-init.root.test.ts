@@ -5,6 +5,7 @@ import { aDir } from '../../fixtures/a-dir.ts'
 import { aRichEngine, type RichEngine } from '../../fixtures/a-rich-engine.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
 import { aSystemdImage } from '../../fixtures/a-systemd-image.ts'
+import { until } from '../../fixtures/until.ts'
 
 const never = new AbortController().signal
 
@@ -48,7 +49,7 @@ for (const runtime of ['runc', 'crun']) {
       await engine.exec(id, ['sh', '-c', 'i=0; while [ $i -lt 1000 ]; do (true & ) ; i=$((i+1)); done'])
       await engine.until(id, ['sh', '-c', '! grep -l "State:.Z" /proc/[0-9]*/status 2>/dev/null'])
       const { logPath } = await service(engine, 'sshd', () => true)
-      assert.match(await readFile(logPath, 'utf8'), /Server listening on/)
+      await until(async () => /Server listening on/.test(await readFile(logPath, 'utf8')))
       await containers.stop(id, { signal: never })
       assert.equal(containers.inspect(id).exitCode, 5)
       assert.match(await engine.logOf(id), /main-up[\s\S]*main-got-term/)

@@ -91,6 +91,7 @@ describe("docker's words of darner", function () {
       '-c',
       'trap "exit 7" USR1; touch /new; while :; do sleep 1; done',
     ])
+    while ((await docker.run(['exec', 'c', 'test', '-e', '/new'])).code !== 0);
     await ok(docker, ['update', '--memory', '96m', '--restart', 'on-failure:3', 'c'])
     const seen = await docker.ok(['inspect', '--format', '{{.HostConfig.Memory}} {{.HostConfig.RestartPolicy}}', 'c'])
     assert.equal(seen, `${96 << 20} {on-failure 3}`)

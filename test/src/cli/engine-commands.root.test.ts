@@ -119,7 +119,7 @@ describe('container commands', function () {
     ]
     const run = await darner(engine.socket, ['run', '-d', '--name', 'web', 'busybox', ...command])
     assert.match(run.stdout, /^[0-9a-f]{64}\n$/)
-    await untilLogged(engine, 'web', 'three')
+    for (const word of ['two', 'three']) await untilLogged(engine, 'web', word)
     const ps = await darner(engine.socket, ['ps'])
     assert.match(ps.stdout, /CONTAINER ID.*\n[0-9a-f]{12} +busybox\S* +"sh -c trap.*Up .* +web\n/)
     assert.deepEqual(await darner(engine.socket, ['logs', 'web']), { code: 0, stdout: 'one\nthree\n', stderr: 'two\n' })

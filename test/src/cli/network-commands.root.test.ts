@@ -46,7 +46,7 @@ describe('network commands', function () {
       assert.equal(web.code, 0, web.stderr)
       assert.equal((await darner(engine.socket, 'port', 'web')).stdout, '80/tcp -> 127.0.0.1:18095\n')
       const ask =
-        'i=0; while [ $i -lt 100 ]; do i=$((i+1)); a=$(busybox nc -w 2 store 80 </dev/null 2>/dev/null) && echo $a && exit 0; usleep 100000; done; exit 9'
+        'i=0; while [ $i -lt 100 ]; do i=$((i+1)); a=$(busybox nc -w 2 store 80 </dev/null 2>/dev/null) && [ -n "$a" ] && echo $a && exit 0; usleep 100000; done; exit 9'
       const asked = await darner(engine.socket, 'run', '--rm', '--network', 'shop', 'busybox', 'sh', '-c', ask)
       assert.deepEqual(asked, { code: 0, stdout: `${web.stdout.slice(0, 12)}\n`, stderr: '' })
       await darner(engine.socket, 'network', 'create', 'other')
