@@ -86,6 +86,8 @@ export class Engine implements ContentSource, AsyncDisposable {
   /** What began each of them: others with the same credential may have what it brings. */
   readonly #begunBy = new WeakMap<Promise<Running>, ContentRequest>()
   readonly #work = new Set<Promise<unknown>>()
+  /** What ends each of them, also while it still waits for the supernode or its origin. */
+  readonly #enders = new Set<AbortController>()
   /** Reads at origins by this host alone. */
   readonly #straights = new PQueue({ concurrency: MAX_STRAIGHT })
   readonly #leads: LeadOpener
@@ -170,8 +172,8 @@ export class Engine implements ContentSource, AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true
-    for (const running of await began([...this.#running.values()]))
-      running.abort(new DarnerError('CLOSED', 'the agent is stopping'))
+    for (const ender of this.#enders) ender.abort(new DarnerError('CLOSED', 'the agent is stopping'))
+    await Promise.allSettled(this.#running.values())
     await Promise.allSettled(this.#work)
   }
 
@@ -228,9 +230,11 @@ export class Engine implements ContentSource, AsyncDisposable {
 
   async #start(key: string, request: ContentRequest, supernodeMs?: number): Promise<Running> {
     const controller = new AbortController()
-    const registration = await this.#register(request, controller.signal, supernodeMs)
+    this.#enders.add(controller)
     const aloneMs = supernodeMs === undefined ? this.#options.stallMs : Math.max(MIN_ALONE_MS, supernodeMs)
+    let registration: Registration | DarnerError | undefined
     try {
+      registration = await this.#register(request, controller.signal, supernodeMs)
       const running =
         registration instanceof DarnerError
           ? await this.#straight(request, registration, controller)
@@ -245,6 +249,7 @@ export class Engine implements ContentSource, AsyncDisposable {
       this.#work.add(over)
       void over.then(() => {
         this.#work.delete(over)
+        this.#enders.delete(controller)
         void this.#running.get(key)?.then(
           (now) => now === running && this.#running.delete(key),
           () => {},
@@ -252,8 +257,9 @@ export class Engine implements ContentSource, AsyncDisposable {
       })
       return running
     } catch (error) {
+      this.#enders.delete(controller)
       controller.abort(error)
-      if (!(registration instanceof DarnerError)) await registration[Symbol.asyncDispose]()
+      if (!(registration instanceof DarnerError)) await registration?.[Symbol.asyncDispose]()
       throw error
     }
   }
