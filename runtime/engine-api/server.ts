@@ -2,15 +2,13 @@
  * The Docker Engine API (v1.24 to v1.43) on a unix socket: what docker's clients ask, answered by this engine. A file per
  * resource has the routes; here are the version in the path, errors, bodies, and connections that are taken over.
  */
-import { chmod, chown, mkdir, readFile, unlink } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
-import { dirname } from 'node:path'
+import { createServer, type Server, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
 import { fastify } from 'fastify'
-import { asDarnerError, DarnerError, systemCode } from '../../src/base/errors.ts'
-import { isListenedOn } from '../../src/base/unix-sockets.ts'
+import { listenUnix } from '../../src/base/listen-unix.ts'
 import { archiveRoutes } from './archive.ts'
 import { containerRoutes } from './containers.ts'
 import type { DockerApp, DockerParts } from './context.ts'
@@ -54,9 +52,14 @@ export async function openDockerApi(parts: DockerParts): Promise<DockerApi> {
     upgrade: (request, socket, head) => void serveHijack(request, socket, head, parts),
     async listen(path) {
       const front = createServer({ allowHalfOpen: true }, (socket) => pass(socket, app))
-      await listen(front, path)
+      const name = await listenUnix(path, (place) => listen(front, place), {
+        who: 'engine',
+        flag: '--docker-socket',
+        group: process.getuid?.() === 0 ? await groupId() : undefined,
+      })
       return {
         async [Symbol.asyncDispose]() {
+          await name[Symbol.asyncDispose]()
           const closed = new Promise((resolve) => front.close(resolve))
           app.server.closeAllConnections()
           for (const socket of open.get(app) ?? []) socket.destroy()
@@ -192,29 +195,10 @@ function withUpgrade(whole: Buffer, end: number): Buffer {
 }
 
 async function listen(server: Server, path: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o755 })
-  if (await isListenedOn(path))
-    throw new DarnerError('CONFLICT', `another engine listens on ${path}`, {
-      way: 'stop it, or name another socket with --docker-socket',
-    })
-  await unlink(path).catch((error: unknown) => {
-    if (systemCode(error) !== 'ENOENT') throw error
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen({ path }, () => resolve())
   })
-  try {
-    await new Promise<AddressInfo | string | null>((resolve, reject) => {
-      server.once('error', reject)
-      server.listen({ path }, () => resolve(server.address()))
-    })
-    await chmod(path, 0o660)
-    const group = await groupId()
-    if (group !== undefined && process.getuid?.() === 0) await chown(path, 0, group)
-  } catch (error) {
-    throw new DarnerError(
-      'HOST_UNABLE',
-      `cannot listen on ${path}: ${systemCode(error) ?? asDarnerError(error, 'listen').message}`,
-      { cause: error },
-    )
-  }
 }
 
 async function groupId(): Promise<number | undefined> {

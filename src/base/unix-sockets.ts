@@ -3,7 +3,7 @@
  * library behind the calls is loaded when they are first needed. (unix(7))
  */
 import { closeSync, constants, openSync } from 'node:fs'
-import { connect, Socket } from 'node:net'
+import { Socket } from 'node:net'
 import { basename, dirname } from 'node:path'
 import { DarnerError } from './errors.ts'
 
@@ -91,16 +91,4 @@ export function unixAddress(path: string): Disposable & { readonly bytes: Buffer
   const family = Buffer.alloc(2)
   family.writeUInt16LE(AF_UNIX)
   return { bytes: Buffer.concat([family, name]), [Symbol.dispose]: () => closeSync(folder) }
-}
-
-/** True when somebody accepts connections on the stream socket at `path`. */
-export async function isListenedOn(path: string): Promise<boolean> {
-  return await new Promise((resolve) => {
-    const socket = connect(path)
-    socket.once('connect', () => {
-      socket.destroy()
-      resolve(true)
-    })
-    socket.once('error', () => resolve(false))
-  })
 }

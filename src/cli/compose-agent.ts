@@ -31,7 +31,7 @@ export async function composeAgent(settings: AgentSettings, parts: ComposeParts)
     })
     if (settings.engine) await composeEngine(settings, { scope, log, app, content: peer.engine, originOptions })
     scope.defer(() => app.close())
-    await listenLocal(app, settings.socket)
+    scope.own(await listenLocal(app, settings.socket))
     return { peer, mirror: typeof mirror === 'object' ? mirror : undefined, [Symbol.asyncDispose]: () => scope.close() }
   } catch (error) {
     await scope.close()

@@ -1,10 +1,8 @@
 /** The agent's HTTP server on its unix socket: one error shape for all routes, and no second agent on the same socket. */
-import { chmod, mkdir, unlink } from 'node:fs/promises'
-import { dirname } from 'node:path'
 import { type FastifyInstance, fastify } from 'fastify'
-import { asDarnerError, DarnerError, systemCode } from '../base/errors.ts'
+import { asDarnerError, DarnerError } from '../base/errors.ts'
+import { listenUnix } from '../base/listen-unix.ts'
 import type { Log } from '../base/log.ts'
-import { isListenedOn } from '../base/unix-sockets.ts'
 import { errorBody } from '../wire/error-body.ts'
 
 /** Longest request body; image archives have routes of their own. */
@@ -37,25 +35,7 @@ export function localServer(parts: { log: Log; engine: boolean }): FastifyInstan
   return app
 }
 
-/** Listens on `path`, mode 0660. A socket that nobody serves any more is taken over. Throws CONFLICT, HOST_UNABLE. */
-export async function listenLocal(app: FastifyInstance, path: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o755 })
-  if (await isListenedOn(path)) {
-    throw new DarnerError('CONFLICT', `another agent listens on ${path}`, {
-      way: 'stop it, or name another socket with --socket',
-    })
-  }
-  await unlink(path).catch((error: unknown) => {
-    if (systemCode(error) !== 'ENOENT') throw error
-  })
-  try {
-    await app.listen({ path })
-    await chmod(path, 0o660)
-  } catch (error) {
-    throw new DarnerError(
-      'HOST_UNABLE',
-      `cannot listen on ${path}: ${systemCode(error) ?? asDarnerError(error, 'listen').message}`,
-      { cause: error },
-    )
-  }
+/** Listens on `path`, mode 0660. A socket that nobody serves any more is taken over. Throws CONFLICT, HOST_UNABLE. Dispose it before the server is closed. */
+export async function listenLocal(app: FastifyInstance, path: string): Promise<AsyncDisposable> {
+  return await listenUnix(path, (place) => app.listen({ path: place }), { who: 'agent', flag: '--socket' })
 }

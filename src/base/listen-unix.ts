@@ -1,0 +1,68 @@
+/** Listening on a unix socket that is never open to more than whom it is for, and never taken from somebody who listens there. */
+import { chmod, chown, lstat, mkdir, mkdtemp, rename, rm, unlink } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { dirname, join } from 'node:path'
+import { asDarnerError, DarnerError, systemCode } from './errors.ts'
+
+export interface UnixListenOptions {
+  /** Who listens, in a message: `agent`. */
+  readonly who: string
+  /** What names another path: `--socket`. */
+  readonly flag: string
+  /** Owns it beside root; default the process's own. */
+  readonly group?: number | undefined
+}
+
+/**
+ * `listen` is given a path in a folder that is this user's alone; once the socket has mode 0660 and its group, it takes its place at `path`,
+ * where one that nobody serves is replaced. Dispose it before the server is closed: it takes the name away. Throws CONFLICT, HOST_UNABLE.
+ */
+export async function listenUnix(
+  path: string,
+  listen: (path: string) => Promise<unknown>,
+  { who, flag, group }: UnixListenOptions,
+): Promise<AsyncDisposable> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o755 })
+  if (await isListenedOn(path))
+    throw new DarnerError('CONFLICT', `another ${who} listens on ${path}`, {
+      way: `stop it, or name another socket with ${flag}`,
+    })
+  try {
+    const folder = await mkdtemp(join(dirname(path), '.')) // a short name: a socket's path has few bytes
+    try {
+      const place = join(folder, 's')
+      await listen(place)
+      await chmod(place, 0o660)
+      if (group !== undefined) await chown(place, 0, group)
+      const { ino } = await lstat(place)
+      await rename(place, path)
+      return { [Symbol.asyncDispose]: () => unlinkOwn(path, ino) }
+    } finally {
+      await rm(folder, { recursive: true, force: true })
+    }
+  } catch (error) {
+    const why = systemCode(error) ?? asDarnerError(error, 'listen').message
+    throw new DarnerError('HOST_UNABLE', `cannot listen on ${path}: ${why}`, { cause: error })
+  }
+}
+
+/** Unless somebody else's has its place by now. */
+async function unlinkOwn(path: string, ino: number): Promise<void> {
+  try {
+    if ((await lstat(path)).ino === ino) await unlink(path)
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error
+  }
+}
+
+/** True when somebody accepts connections on the stream socket at `path`. */
+async function isListenedOn(path: string): Promise<boolean> {
+  return await new Promise((resolve) => {
+    const socket = connect(path)
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once('error', () => resolve(false))
+  })
+}
