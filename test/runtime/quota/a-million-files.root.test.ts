@@ -11,7 +11,8 @@ import { needs } from '../../fixtures/needs.ts'
 const never = new AbortController().signal
 const MIB = 1 << 20
 const QUOTA = { bytes: 10 * MIB, inodes: 1000 }
-const TOUCHES = 'mkdir /many; cd /many; seq 1000000 | xargs touch 2>&1 | tail -1; ls | wc -l'
+/** Errors of all but one go nowhere: a million lines through a pipe take longer than the touches do. */
+const TOUCHES = 'mkdir /many; cd /many; seq 1000000 | xargs touch 2>/dev/null; touch 1000001 2>&1; ls | wc -l'
 
 for (const kind of ['ext4', 'xfs', 'pool'] as const) {
   describe(`a million files against a quota by ${kind === 'pool' ? 'a pool in a file' : `projects of ${kind}`}`, function () {
