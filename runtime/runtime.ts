@@ -6,6 +6,7 @@ import { arch, availableParallelism, hostname, release } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { Clock } from '../src/base/clock.ts'
 import type { Log } from '../src/base/log.ts'
+import { CgroupHome } from './containers/cgroup-home.ts'
 import { Containers } from './containers/containers.ts'
 import { attributesOf, EventLog } from './containers/events.ts'
 import { Execs } from './containers/execs.ts'
@@ -74,7 +75,7 @@ const QUOTA_WATCH_MS = 5000
 /** Where distributions put an init that needs no libraries. */
 const STATIC_INITS = ['/usr/bin/tini-static', '/usr/libexec/podman/catatonit', '/usr/bin/catatonit']
 
-/** Hold it with `await using`: disposing stops the watching, never the containers. */
+/** Hold it with `await using`: disposing stops the watching, never the containers; without any, what was made for them goes. */
 export class Runtime implements AsyncDisposable {
   readonly containers: Containers
   readonly execs: Execs
@@ -88,6 +89,7 @@ export class Runtime implements AsyncDisposable {
   readonly #rich: Rich
   readonly #watch: QuotaWatch
   readonly #cores: CoreWatch
+  readonly #home: CgroupHome | undefined
 
   private constructor(
     parts: {
@@ -101,12 +103,14 @@ export class Runtime implements AsyncDisposable {
       upgrades: Upgrades
       cores: CoreWatch
       networks?: Networks
+      home?: CgroupHome
     },
     rich: Rich,
   ) {
     this.#rich = rich
     this.#watch = parts.watch
     this.#cores = parts.cores
+    this.#home = parts.home
     this.services = parts.services
     this.upgrades = parts.upgrades
     this.quotas = parts.quotas
@@ -140,7 +144,12 @@ export class Runtime implements AsyncDisposable {
     ])
     const events = await EventLog.open(join(dir, 'events.jsonl'), { keep: KEEP_EVENTS, now: () => parts.clock.now() })
     const init = STATIC_INITS.find((path) => existsSync(path))
-    const lxcfs = await openLxcfs({ setting: options.lxcfs ?? 'auto', runDir, cgroups }, { ...parts, events })
+    const cgroupParent = options.cgroupParent ?? '/darner'
+    const home = await CgroupHome.open(cgroups, cgroupParent)
+    const lxcfs = await openLxcfs(
+      { setting: options.lxcfs ?? 'auto', runDir, cgroups, cgroupParent },
+      { ...parts, events },
+    )
     const { signal } = new AbortController()
     const quotas = await Quotas.open({ dir: join(dir, '..', 'quota') }, { ...parts, signal })
     const carried = new Carried(parts.clock)
@@ -161,7 +170,7 @@ export class Runtime implements AsyncDisposable {
       {
         dir,
         conmon: options.conmon,
-        cgroupParent: options.cgroupParent ?? '/darner',
+        cgroupParent,
         defaultRuntime: options.defaultRuntime,
         recheckMs: options.recheckMs ?? 2000,
         seccompName: seccomp?.path ?? 'unconfined',
@@ -226,6 +235,7 @@ export class Runtime implements AsyncDisposable {
       upgrades,
       cores,
       ...(networks ? { networks } : {}),
+      ...(home ? { home } : {}),
     }
     return new Runtime(all, rich)
   }
@@ -249,6 +259,8 @@ export class Runtime implements AsyncDisposable {
     await this.#rich[Symbol.asyncDispose]()
     await this.containers[Symbol.asyncDispose]()
     await this.events[Symbol.asyncDispose]()
+    if (this.containers.entries().some(({ record }) => record.pid !== undefined)) this.#home?.keep()
+    else await this.#home?.leave()
   }
 }
 

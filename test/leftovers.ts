@@ -1,6 +1,8 @@
 /** What tests could leave behind on a machine: listed before a run, compared after it. */
 import { execFile } from 'node:child_process'
 import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { cgroupRoots, readCgroupLayout } from '../runtime/spec/cgroups.ts'
 
 /** Set in the environment of all that a run starts; processes hand it on to those that they start. */
 export const RUN_MARK = 'DARNER_TEST_RUN'
@@ -17,11 +19,14 @@ const COMMANDS = [
 ] as const
 /** The processes of a run, by its mark: others come and go as they please. */
 const PROCESSES = 'ps'
+/** The engines' folders. One that goes is no change: an engine that stops takes away what a killed one left. */
+const CGROUPS = 'cgroups'
 
 /** What is here now; `run` is the value of {@link RUN_MARK}. Takes a tenth of a second. */
 export async function listMachine(run: string): Promise<Listing> {
   const listed = COMMANDS.map(async (command) => [command.join(' '), await linesOf(command)] as const)
-  return new Map([...(await Promise.all(listed)), [PROCESSES, await processesOf(run)] as const])
+  const ours = [[PROCESSES, await processesOf(run)] as const, [CGROUPS, await cgroupsOf(run)] as const]
+  return new Map([...(await Promise.all(listed)), ...ours])
 }
 
 /** Pure: one line for each thing that is there after (`+`) or was there before (`-`) only. */
@@ -30,6 +35,7 @@ export function changesBetween(before: Listing, after: Listing): string[] {
     const are = after.get(command)
     if (are === undefined) return []
     const more = without(are, were).map((line) => `${command}: + ${line}`)
+    if (command === CGROUPS) return more
     return [...more, ...without(were, are).map((line) => `${command}: - ${line}`)]
   })
 }
@@ -75,4 +81,31 @@ async function processesOf(run: string): Promise<readonly string[]> {
     }
   })
   return (await Promise.all(found)).flat().sort()
+}
+
+/** Those named after this run, and `/darner` unless an engine holds it: stages don't hide other runs' cgroups. */
+async function cgroupsOf(run: string): Promise<readonly string[]> {
+  const roots = cgroupRoots(await readCgroupLayout())
+  const [first = ''] = roots
+  const held = await isLocked(join(first, 'darner'))
+  const found = roots.map(async (root) => {
+    const names = (await readdir(root)).filter(
+      (name) => name.startsWith(`darner-test-${run}-`) || (name === 'darner' && !held),
+    )
+    const below = names.map(async (name) => {
+      const folders = await readdir(join(root, name), { withFileTypes: true, recursive: true }).catch(() => [])
+      return [
+        join(root, name),
+        ...folders.filter((one) => one.isDirectory()).map((one) => join(one.parentPath, one.name)),
+      ]
+    })
+    return (await Promise.all(below)).flat()
+  })
+  return (await Promise.all(found)).flat().sort()
+}
+
+async function isLocked(folder: string): Promise<boolean> {
+  return await new Promise((resolve) => {
+    execFile('flock', ['-n', '-E', '75', folder, 'true'], (error) => resolve(error?.code === 75))
+  })
 }

@@ -110,9 +110,10 @@ export class Lxcfs implements AsyncDisposable {
     this.#containers.delete(id)
   }
 
-  /** Stops looking. lxcfs goes on, as containers read from it. */
+  /** Stops looking. An lxcfs of the agent's goes on while containers read from it. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#scope.close()
+    if (this.#containers.size === 0) await this.#parts.supervisor?.end()
   }
 
   async #look(signal: AbortSignal): Promise<void> {

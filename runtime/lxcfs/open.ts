@@ -14,10 +14,10 @@ const PROGRAM = 'lxcfs'
 
 /** Undefined when it is `off`. Throws CONFIG_INVALID for a setting that is no word and no absolute path. */
 export async function openLxcfs(
-  options: { setting: string; runDir: string; cgroups: CgroupLayout },
+  options: { setting: string; runDir: string; cgroups: CgroupLayout; cgroupParent: string },
   parts: { clock: Clock; log: Log; events: EventSink },
 ): Promise<Lxcfs | undefined> {
-  const { setting, runDir, cgroups } = options
+  const { setting, runDir, cgroups, cgroupParent } = options
   if (setting === 'off') return undefined
   const managed = setting === 'managed'
   if (!managed && setting !== 'auto' && !setting.startsWith('/')) {
@@ -27,7 +27,7 @@ export async function openLxcfs(
   const supervisor = managed
     ? new LxcfsSupervisor(
         { program: PROGRAM, folder, runDir: join(runDir, 'lxcfs') },
-        { ...parts, place: (pid) => moveToCgroup(cgroups, '/darner-lxcfs', pid).catch(() => {}) },
+        { ...parts, place: (pid) => moveToCgroup(cgroups, `${cgroupParent}/lxcfs`, pid).catch(() => {}) },
       )
     : undefined
   const lxcfs = new Lxcfs(

@@ -1,4 +1,4 @@
-/** Runs lxcfs for the agent: it outlives the agent, as containers read from it, and is replaced when it stops answering. */
+/** Runs lxcfs for the agent: it outlives the agent while containers read from it, and is replaced when it stops answering. */
 import { spawn } from 'node:child_process'
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -49,12 +49,13 @@ export class LxcfsSupervisor {
     if (now - this.#startedAt < this.#pauseMs) return
     this.#pauseMs = now - this.#startedAt > STEADY_MS ? FIRST_PAUSE_MS : Math.min(2 * this.#pauseMs, LONGEST_PAUSE_MS)
     this.#startedAt = now
-    await this.#endOld()
+    await this.end()
     const pid = await this.#start(signal)
     log.info({ pid, why }, 'lxcfs started')
   }
 
-  async #endOld(): Promise<void> {
+  /** Ends what runs, and takes its mount away. */
+  async end(): Promise<void> {
     const pid = await this.pid()
     if (pid !== undefined) process.kill(pid, 'SIGKILL')
     // a dead FUSE mount stays until somebody takes it away

@@ -21,6 +21,11 @@ export async function readCgroupLayout(): Promise<CgroupLayout> {
   return { kind, v1: found.v1, v2: { path: found.v2Path, controllers } }
 }
 
+/** Where its hierarchies are mounted, each once; cgroup2 first. */
+export function cgroupRoots({ v1, v2 }: CgroupLayout): string[] {
+  return [...new Set([...(v2 ? [v2.path] : []), ...v1.values()])]
+}
+
 /** The cgroup mounts out of a mountinfo text (proc_pid_mountinfo(5)). */
 export function parseCgroupMounts(mountinfo: string): { v1: Map<string, string>; v2Path: string | undefined } {
   const v1 = new Map<string, string>()

@@ -42,6 +42,7 @@ const native = {
   lsetxattr: call('int lsetxattr(const void *path, const char *name, const void *value, size_t size, int flags)'),
   lgetxattr: call('long lgetxattr(const void *path, const char *name, void *value, size_t size)'),
   llistxattr: call('long llistxattr(const void *path, void *names, size_t size)'),
+  flock: call('int flock(int fd, int operation)'),
   ioctl: call('int ioctl(int fd, ulong request, _Inout_ uint8_t *data)'),
   openat2: call('long syscall(long number, int dir, const void *path, const void *how, size_t size)'),
   fsopen: call('long syscall(long number, const char *type, uint flags)'),
@@ -93,11 +94,13 @@ export const MS = {
   SLAVE: 1 << 19,
 } as const
 export const MNT_DETACH = 2
+export const LOCK = { SH: 1, EX: 2, NB: 4 } as const
 export const S_IF = { FIFO: 0o010000, CHR: 0o020000, BLK: 0o060000, REG: 0o100000 } as const
 const EMPTY_PATH_TO_MOVE = 4
 const AT_EMPTY_PATH = 0x1000
 const OPEN_TREE_CLONE = 1
 const MOUNT_ATTR_IDMAP = 0x100000
+const MOUNT_ATTR_NOSYMFOLLOW = 0x200000
 const FSCONFIG = { SET_FLAG: 0, SET_STRING: 1, CMD_CREATE: 6 } as const
 
 function z(path: Path): Uint8Array {
@@ -136,6 +139,11 @@ export function openAt(dir: number, path: Path, flags: number, mode = 0): number
 export function openBelow(dir: number, path: Path, flags: number, resolve: number): number {
   const how = new BigUint64Array([BigInt(flags | O.CLOEXEC), 0n, BigInt(resolve)])
   return check(native.openat2(NUMBER.openat2, dir, z(path), how, how.byteLength), 'openat2', path)
+}
+
+/** flock(2); with `LOCK.NB` it throws EAGAIN where it would wait. The lock goes with the last descriptor of this opening. */
+export function flock(fd: number, operation: number): void {
+  check(native.flock(fd, operation), 'flock', fd)
 }
 
 /** ioctl(2) with a structure that the kernel reads, or writes in place; what it returns. */
@@ -268,6 +276,30 @@ export function mountMapped(source: Path, target: Path, userns: number, close: (
     check(native.moveMount(NUMBER.moveMount, tree, '', AT_FDCWD, z(target), EMPTY_PATH_TO_MOVE), 'move_mount', target)
   } finally {
     close(tree)
+  }
+}
+
+/**
+ * A descriptor of the folder at `path` in a mount of its own, on no path, in which the kernel follows no symlink (Linux 5.14); mounts
+ * below `path` are left out. The caller closes it; after a failure `close` does.
+ */
+export function openUnfollowing(path: Path, close: (fd: number) => void): number {
+  const tree = check(
+    native.openTree(NUMBER.openTree, AT_FDCWD, z(path), OPEN_TREE_CLONE | O.CLOEXEC),
+    'open_tree',
+    path,
+  )
+  try {
+    const attributes = new BigUint64Array([BigInt(MOUNT_ATTR_NOSYMFOLLOW), 0n, 0n, 0n])
+    check(
+      native.mountSetattr(NUMBER.mountSetattr, tree, '', AT_EMPTY_PATH, attributes, attributes.byteLength),
+      'mount_setattr',
+      path,
+    )
+    return tree
+  } catch (error) {
+    close(tree)
+    throw error
   }
 }
 

@@ -5,7 +5,6 @@ import { aDir } from '../../fixtures/a-dir.ts'
 import { aRichEngine } from '../../fixtures/a-rich-engine.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
 import { aJavaImage } from '../../fixtures/a-systemd-image.ts'
-import { anLxcfs } from '../../fixtures/an-lxcfs.ts'
 
 const never = new AbortController().signal
 const MIB = 1 << 20
@@ -22,7 +21,6 @@ describe("Java's own detection in a container of 256 MiB and one CPU", function 
     await using dir = await aDir()
     const config = { Cmd: ['sleep', 'infinity'], Env: ['PATH=/usr/bin:/bin'], StopSignal: 'KILL' }
     const images = { java: { tree, config } }
-    await using _lxcfs = anLxcfs(dir.path)
     await using engine = await aRichEngine({ dir: dir.path, runtime: 'crun', images, options: { lxcfs: 'managed' } })
     const { containers } = engine.runtime
     const resources = { memoryBytes: 256 * MIB, nanoCpus: 1e9 }

@@ -56,7 +56,7 @@ describe('lxcfs', function () {
       await using dir = await aDir()
       const options = { lxcfs: 'managed' }
       const config = { Cmd: ['sleep', 'infinity'], Env: ['PATH=/usr/local/bin:/usr/bin:/bin'] }
-      await using lxcfs = anLxcfs(dir.path) // ends after the engine, which would start it again
+      const lxcfs = anLxcfs(dir.path)
       await using engine = await aRichEngine({ dir: dir.path, runtime, images: { debian: { tree, config } }, options })
       const { containers, events } = engine.runtime
       const { id } = await containers.create({
@@ -103,7 +103,7 @@ describe('lxcfs', function () {
       images: { debian: { tree, config } },
       options: { lxcfs: 'managed' },
     }
-    await using lxcfs = anLxcfs(dir.path)
+    const lxcfs = anLxcfs(dir.path)
     const first = await aRichEngine(given)
     const { id } = await first.runtime.containers.create({ image: 'debian', lxcfs: true, network: 'none' })
     await first.runtime.containers.startContainer(id, { signal: never })
