@@ -3,11 +3,12 @@
  * in the container would see them, and never lead out of it (openat2(2), RESOLVE_IN_ROOT).
  */
 import { randomUUID } from 'node:crypto'
-import { closeSync, fstatSync, lstatSync, readlinkSync, type Stats } from 'node:fs'
+import { closeSync, fstatSync, readlinkSync, type Stats } from 'node:fs'
 import { lstat, mkdir, readdir, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, normalize } from 'node:path'
 import type { Readable } from 'node:stream'
 import { DarnerError, systemCode } from '../../src/base/errors.ts'
+import { isGone, type StillTree, stillTree } from '../../src/base/foreign-tree.ts'
 import { AT_FDCWD, O, openAt, openBelow, RESOLVE } from '../../src/base/syscalls.ts'
 import type { Containers } from './containers.ts'
 import { extractInto } from './extract.ts'
@@ -25,6 +26,11 @@ export interface PathFacts {
 export interface Change {
   readonly path: string
   readonly kind: 'modified' | 'added' | 'deleted'
+}
+
+/** A change with the bytes of its path, which need not be text: below the root, without a slash before. */
+export interface FoundChange extends Change {
+  readonly bytes: Buffer
 }
 
 export class ContainerFiles {
@@ -149,7 +155,7 @@ export class ContainerFiles {
   async #changed<T>(
     reference: string,
     signal: AbortSignal,
-    take: (changes: Change[], upper: string) => Promise<T>,
+    take: (changes: FoundChange[], upper: StillTree) => Promise<T>,
   ): Promise<T> {
     const entry = this.#containers.entry(reference)
     const { rootfs } = this.#containers
@@ -161,10 +167,11 @@ export class ContainerFiles {
       })
       try {
         const image = await rootfs.mount(view, entry.record.layers, { readonly: true, signal })
-        const found: Change[] = []
-        await walk(upper, image.path, '', found)
+        // its processes may be changing it
+        using written = stillTree(upper)
+        const found = await changesIn(written, image.path)
         const mounts = entry.record.request.mounts?.map((one) => one.target) ?? []
-        return await take(withoutMountPoints(found, mounts), upper)
+        return await take(withoutMountPoints(found, mounts), written)
       } finally {
         await rootfs.remove(view)
         if (entry.record.pid === undefined) await rootfs.unmount(rootfsIdOf(entry.record))
@@ -243,17 +250,49 @@ function escaped(name: string): string {
   return name.replaceAll(/[\\&,]/g, '\\$&')
 }
 
-async function walk(upper: string, image: string, at: string, found: Change[]): Promise<void> {
-  for (const name of (await readdir(join(upper, at))).sort()) {
-    const path = join(at, name)
-    const facts = await lstat(join(upper, path))
-    const below = existsBelow(join(image, path))
+/** What an overlay's upper directory holds, in the order of names. */
+export async function changesIn(upper: StillTree, image: string): Promise<FoundChange[]> {
+  using below = stillTree(image)
+  const found: FoundChange[] = []
+  await walk(upper.path, below.path, '', found)
+  return found
+}
+
+/** Paths are their bytes as latin1 text. What goes meanwhile is as if it had never been. */
+async function walk(upper: string, image: string, folder: string, found: FoundChange[]): Promise<void> {
+  for (const name of await namesIn(inTree(upper, folder))) {
+    const path = folder === '' ? name : `${folder}/${name}`
+    const facts = await lstatIn(upper, path)
+    if (facts === undefined) continue
+    const below = (await lstatIn(image, path)) !== undefined
+    const bytes = Buffer.from(path, 'latin1')
+    const add = (kind: Change['kind']) => found.push({ path: `/${bytes.toString('utf8')}`, kind, bytes })
     if (facts.isCharacterDevice() && facts.rdev === 0) {
-      if (below) found.push({ path: `/${path}`, kind: 'deleted' })
+      if (below) add('deleted')
       continue
     }
-    found.push({ path: `/${path}`, kind: below ? 'modified' : 'added' })
+    add(below ? 'modified' : 'added')
     if (facts.isDirectory()) await walk(upper, image, path, found)
+  }
+}
+
+const inTree = (tree: string, path: string) => Buffer.concat([Buffer.from(`${tree}/`), Buffer.from(path, 'latin1')])
+
+async function namesIn(folder: Buffer): Promise<string[]> {
+  try {
+    return (await readdir(folder, { encoding: 'latin1' })).sort()
+  } catch (error) {
+    if (isGone(error)) return []
+    throw error
+  }
+}
+
+async function lstatIn(tree: string, path: string): Promise<Stats | undefined> {
+  try {
+    return await lstat(inTree(tree, path))
+  } catch (error) {
+    if (isGone(error)) return undefined
+    throw error
   }
 }
 
@@ -261,7 +300,7 @@ async function walk(upper: string, image: string, at: string, found: Change[]): 
 const MADE = ['/dev', '/proc', '/sys', '/etc/hostname', '/etc/hosts', '/etc/resolv.conf', '/sbin/docker-init']
 
 /** Leaves out what was made for mounts, and folders that changed by nothing else. */
-export function withoutMountPoints(changes: readonly Change[], targets: readonly string[]): Change[] {
+export function withoutMountPoints<T extends Change>(changes: readonly T[], targets: readonly string[]): T[] {
   const made = [...MADE, ...targets]
   const isMade = ({ path, kind }: Change) =>
     kind === 'added' && made.some((one) => path === one || path.startsWith(`${one}/`))
@@ -270,8 +309,4 @@ export function withoutMountPoints(changes: readonly Change[], targets: readonly
   return kept.filter(
     ({ path, kind }) => kind !== 'modified' || above(path, kept) || !above(path, changes.filter(isMade)),
   )
-}
-
-function existsBelow(path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false }) !== undefined
 }

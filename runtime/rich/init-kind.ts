@@ -1,7 +1,8 @@
 /** Which init an image has, seen from its files: nothing of the image is run. */
-import { closeSync, constants, fstatSync, openSync, readdirSync } from 'node:fs'
+import { closeSync, fstatSync, readdirSync } from 'node:fs'
 import { systemCode } from '../../src/base/errors.ts'
-import { O, openBelow, RESOLVE, systemErrorIs } from '../../src/base/syscalls.ts'
+import { openWithin } from '../../src/base/foreign-tree.ts'
+import { O, RESOLVE } from '../../src/base/syscalls.ts'
 import { readInRoot } from '../spec/rootfs-path.ts'
 
 export type InitKind = 'systemd' | 'sysvinit' | 'busybox' | 'openrc' | 'runit' | 's6' | 'unknown'
@@ -36,17 +37,9 @@ const TELLTALES: readonly (readonly [string, InitKind])[] = [
   ['/dev/initctl', 'sysvinit'],
 ]
 
-/** Opens what a path in the root file system leads to, as a place only; undefined where there is nothing. The caller closes. */
+/** What a path in the root file system leads to, as a place only; undefined where there is nothing. The caller closes. */
 function placeIn(root: string, path: string): number | undefined {
-  const dir = openSync(root, O.PATH | constants.O_DIRECTORY)
-  try {
-    return openBelow(dir, path.replace(/^\/+/, '') || '.', O.PATH, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS)
-  } catch (error) {
-    if (systemErrorIs(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) return undefined
-    throw error
-  } finally {
-    closeSync(dir)
-  }
+  return openWithin(root, path, O.PATH, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS)
 }
 
 /** True when the path leads to an ordinary file that may be executed. */

@@ -2,6 +2,7 @@
 import { type BigIntStats, closeSync, constants, fstatSync } from 'node:fs'
 import { copyFile, lchown, link, lstat, mkdir, readlink, rm, symlink } from 'node:fs/promises'
 import { DarnerError, systemCode } from '../../src/base/errors.ts'
+import { openWithin } from '../../src/base/foreign-tree.ts'
 import {
   AT_FDCWD,
   chmodAt,
@@ -9,8 +10,6 @@ import {
   listXattrs,
   mknodAt,
   O,
-  openAt,
-  openBelow,
   RESOLVE,
   S_IF,
   setXattr,
@@ -99,19 +98,11 @@ async function copyContents(source: LeafSource, to: Buffer, facts: BigIntStats, 
 
 /** The descriptor of a file, which the caller closes; undefined for what is none, or lies behind a link. */
 function openFile({ tree, path }: LeafSource): number | undefined {
-  const root = openAt(AT_FDCWD, tree, O.PATH | O.DIRECTORY)
-  let file: number | undefined
-  try {
-    file = openBelow(root, path, O.RDONLY | O.NOFOLLOW | O.NONBLOCK, RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS)
-    if (fstatSync(file).isFile()) return file
-    closeSync(file)
-    return undefined
-  } catch (error) {
-    if (['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO'].includes(systemCode(error) ?? '')) return undefined
-    throw error
-  } finally {
-    closeSync(root)
-  }
+  const flags = O.RDONLY | O.NOFOLLOW | O.NONBLOCK
+  const file = openWithin(tree, path, flags, RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS)
+  if (file === undefined || fstatSync(file).isFile()) return file
+  closeSync(file)
+  return undefined
 }
 
 function makeNode(to: Buffer, facts: BigIntStats): void {

@@ -14,7 +14,7 @@ import type { RunExtension } from '../rich/extension.ts'
 import { Exchange, layersOf } from './exchange.ts'
 import type { GateParts } from './gate.ts'
 import type { Generation, UpgradeJournal } from './journal.ts'
-import { shown, walkUpper } from './upper-walk.ts'
+import { shown, stillTrees, walkUpper } from './upper-walk.ts'
 
 export interface UpgradesParts extends GateParts {
   readonly engine: EngineInner
@@ -184,7 +184,8 @@ export class Upgrades implements AsyncDisposable {
     }
     if (rule !== 'fresh') {
       const look = () =>
-        this.#exchange.withTrees(entry, { from, to }, async (trees) => {
+        this.#exchange.withTrees(entry, { from, to }, async (found) => {
+          using trees = stillTrees(found)
           const rules = await this.#exchange.rulesOf(entry, from, { upper: rule, merge })
           for await (const { path, verdict, facts } of walkUpper(trees, rules)) {
             const kind = facts.isDirectory() ? 'directory' : facts.isFile() ? 'file' : 'other'

@@ -7,9 +7,18 @@ import type { BigIntStats } from 'node:fs'
 import { readdir, rm, statfs } from 'node:fs/promises'
 import type { Clock } from '../../src/base/clock.ts'
 import { asDarnerError, DarnerError, systemCode } from '../../src/base/errors.ts'
+import { isGone } from '../../src/base/foreign-tree.ts'
 import { runProgram } from '../shim/program.ts'
 import { copyAttributes, copyLeaf, linkLeaf, makeFolder } from './copy-entry.ts'
-import { bytesOf, shown, type UpperRules, type UpperTrees, type WalkedPath, walkUpper } from './upper-walk.ts'
+import {
+  bytesOf,
+  shown,
+  stillTrees,
+  type UpperRules,
+  type UpperTrees,
+  type WalkedPath,
+  walkUpper,
+} from './upper-walk.ts'
 
 type Waits = { readonly signal: AbortSignal }
 
@@ -46,14 +55,15 @@ export class UpperCopy {
     const beforeNs = BigInt(Math.floor(this.#clock.now())) * 1_000_000n - GRAIN_NS
     await writeBack(this.#trees.upper, { signal })
     const replaced: string[] = []
-    for await (const { path, facts, verdict, alone } of walkUpper(this.#trees, this.#rules)) {
+    using trees = stillTrees(this.#trees)
+    for await (const { path, facts, verdict, alone } of walkUpper(trees, this.#rules)) {
       signal.throwIfAborted()
       if (alone) replaced.push(`${path}/`)
       if (verdict !== 'keep' || replaced.some((one) => path.startsWith(one))) continue
       if (facts.isDirectory()) {
         await makeFolder(bytesOf(this.#target, path))
         this.#made.set(path, '')
-      } else if (facts.nlink === 1n && facts.ctimeNs < beforeNs && (await this.#copy(path, facts, signal)))
+      } else if (facts.nlink === 1n && facts.ctimeNs < beforeNs && (await this.#copy(trees, path, facts, true, signal)))
         this.#made.set(path, looksOf(facts))
     }
     await writeBack(this.#target, { signal })
@@ -64,10 +74,11 @@ export class UpperCopy {
     const left = new Set(this.#made.keys())
     const links = new Map<string, Buffer>()
     const folders: WalkedPath[] = []
-    for await (const one of walkUpper(this.#trees, this.#rules)) {
+    using trees = stillTrees(this.#trees)
+    for await (const one of walkUpper(trees, this.#rules)) {
       signal.throwIfAborted()
       left.delete(one.path)
-      await this.#finishOne(one, links, signal)
+      await this.#finishOne(trees, one, links, signal)
       if (one.facts.isDirectory() && (one.verdict === 'keep' || one.verdict === 'win')) folders.push(one)
     }
     if (left.size > 0 || folders.length > 0) this.#unsynced = true
@@ -78,12 +89,12 @@ export class UpperCopy {
       })
     }
     for (const { path, facts } of folders.toReversed())
-      await copyAttributes(bytesOf(this.#trees.old, path), bytesOf(this.#target, path), facts)
+      await copyAttributes(bytesOf(trees.old, path), bytesOf(this.#target, path), facts)
     if (this.#unsynced) await writeBack(this.#target, { signal })
     this.#unsynced = false
   }
 
-  async #finishOne(one: WalkedPath, links: Map<string, Buffer>, signal: AbortSignal): Promise<void> {
+  async #finishOne(trees: UpperTrees, one: WalkedPath, links: Map<string, Buffer>, signal: AbortSignal): Promise<void> {
     const { path, verdict, facts } = one
     const to = bytesOf(this.#target, path)
     if (verdict === 'drop' || verdict === 'return') return
@@ -98,16 +109,22 @@ export class UpperCopy {
     const key = `${facts.dev}:${facts.ino}`
     const first = facts.nlink > 1n ? links.get(key) : undefined
     if (first) await linkLeaf(first, to)
-    else if (await this.#copy(path, facts, signal)) links.set(key, to)
+    else if (await this.#copy(trees, path, facts, false, signal)) links.set(key, to)
   }
 
   /** False when there was nothing to copy. */
-  async #copy(path: string, facts: BigIntStats, signal: AbortSignal): Promise<boolean> {
+  async #copy(
+    trees: UpperTrees,
+    path: string,
+    facts: BigIntStats,
+    live: boolean,
+    signal: AbortSignal,
+  ): Promise<boolean> {
     try {
-      const source = { tree: this.#trees.old, path: Buffer.from(path, 'latin1') }
+      const source = { tree: trees.old, path: Buffer.from(path, 'latin1') }
       return await copyLeaf(source, bytesOf(this.#target, path), facts, { signal })
     } catch (error) {
-      if (systemCode(error) === 'ENOENT') return false // it went while it was copied; the second pass sees that
+      if (live ? isGone(error) : systemCode(error) === 'ENOENT') return false // the second pass sees what became of it
       throw asDarnerError(error, `copying ${shown(path)} to the new writable layer`)
     }
   }

@@ -7,7 +7,7 @@
  */
 import type { BigIntStats } from 'node:fs'
 import { lstat, readdir } from 'node:fs/promises'
-import { systemCode } from '../../src/base/errors.ts'
+import { isGone, stillTree } from '../../src/base/foreign-tree.ts'
 import { getXattr } from '../../src/base/syscalls.ts'
 import type { UpperVerdict } from '../../src/wire/upgrade-api.ts'
 
@@ -48,6 +48,15 @@ export function shown(path: string): string {
 /** A path as this file has them, of text such as `/etc/app.conf`. */
 export function relative(path: string): string {
   return Buffer.from(path.replaceAll(/\/+/g, '/').replace(/^\//, '').replace(/\/$/, '')).toString('latin1')
+}
+
+/** The same trees, for a walk while the container may run: what it puts in the way leads nowhere else, and what went is as if it had never been. */
+export function stillTrees(trees: UpperTrees): UpperTrees & Disposable {
+  using made = new DisposableStack()
+  const still = (path: string) => made.use(stillTree(path)).path
+  const found = { upper: still(trees.upper), old: still(trees.old), image: still(trees.image) }
+  const kept = made.move()
+  return { ...found, [Symbol.dispose]: () => kept.dispose() }
 }
 
 /** All paths about which something is decided: parents before children, except `drop` of a directory, which stands for all below. */
@@ -101,12 +110,6 @@ async function* walkDirectory(
   else if (!inImage) yield { path, verdict: 'keep', facts, alone: false }
   // below a directory that replaces the image's there is nothing of the image to compare with
   yield* walkFolder(path, { inImage: inImage?.isDirectory() === true && !alone, whole }, trees, rules)
-}
-
-/** What went meanwhile is as if it had never been: the container may be running. */
-function isGone(error: unknown): boolean {
-  const code = systemCode(error)
-  return code === 'ENOENT' || code === 'ENOTDIR'
 }
 
 async function namesIn(path: Buffer): Promise<string[]> {

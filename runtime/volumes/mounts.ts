@@ -4,7 +4,8 @@ import { chmod, chown, mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { DarnerError, systemCode } from '../../src/base/errors.ts'
-import { AT_FDCWD, O, openAt, openBelow, RESOLVE } from '../../src/base/syscalls.ts'
+import { openWithin } from '../../src/base/foreign-tree.ts'
+import { AT_FDCWD, O, openAt, RESOLVE } from '../../src/base/syscalls.ts'
 import type { DeviceRequest, MountRequest } from '../../src/wire/container-options.ts'
 import { extractInto } from '../containers/extract.ts'
 import { streamTar } from '../containers/layer-tar.ts'
@@ -78,7 +79,7 @@ async function hostPath(path: string, make: boolean): Promise<void> {
 async function fillVolume(volume: string, target: string, { rootfs, idBase, signal }: MountParts): Promise<void> {
   const mark = join(dirname(volume), 'filling')
   if (!existsSync(mark) && (await readdir(volume)).length > 0) return
-  const folder = openFolder(rootfs, target)
+  const folder = openWithin(rootfs, target, O.RDONLY | O.DIRECTORY, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS)
   if (folder === undefined) return
   await writeWhole(mark, '')
   const into = openAt(AT_FDCWD, volume, O.PATH | O.DIRECTORY)
@@ -95,20 +96,6 @@ async function fillVolume(volume: string, target: string, { rootfs, idBase, sign
   } finally {
     closeSync(folder)
     closeSync(into)
-  }
-}
-
-/** The descriptor of the image's folder at `target`, which the caller closes; undefined where it has none. */
-function openFolder(rootfs: string, target: string): number | undefined {
-  const root = openAt(AT_FDCWD, rootfs, O.PATH | O.DIRECTORY)
-  try {
-    return openBelow(root, target, O.RDONLY | O.DIRECTORY, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS)
-  } catch (error) {
-    const code = systemCode(error)
-    if (code !== 'ENOENT' && code !== 'ENOTDIR') throw error
-    return undefined
-  } finally {
-    closeSync(root)
   }
 }
 

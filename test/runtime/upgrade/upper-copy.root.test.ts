@@ -4,7 +4,7 @@ import { closeSync, mkdirSync, openSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import koffi from 'koffi'
 import { UpperCopy } from '../../../runtime/upgrade/upper-copy.ts'
-import { relative, shown, type UpperTrees, walkUpper } from '../../../runtime/upgrade/upper-walk.ts'
+import { relative, shown, stillTrees, type UpperTrees, walkUpper } from '../../../runtime/upgrade/upper-walk.ts'
 import { getXattr, MNT_DETACH, setXattr, umount } from '../../../src/base/syscalls.ts'
 import { aDir } from '../../fixtures/a-dir.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
@@ -187,6 +187,24 @@ describe('a writable layer over a new image', function () {
     for (const [name, value] of Object.entries(attributes))
       assert.deepEqual(Buffer.from(getXattr(join(bed.target, 'm/second'), name) ?? []), value, name)
     assert.ok(Number(bed.now('stat -c %b m/holes')) < 1000, 'still a file with holes')
+  })
+
+  it('takes nothing of the host, whatever link the container puts in the place of a folder', async () => {
+    await using bed = await aBed({}, {})
+    await using host = await aDir()
+    writeFileSync(join(host.path, 'secret'), 'of the host')
+    bed.old('mkdir kept; echo mine > kept/secret; sync')
+    using trees = stillTrees(bed.trees)
+    const seen: string[] = []
+    for await (const { path } of walkUpper(trees, { wins: [], skip: new Set() })) {
+      seen.push(path)
+      if (path === 'kept') bed.old(`mv kept away; ln -s ${host.path} kept`)
+    }
+    assert.deepEqual(seen, ['kept'])
+    const copy = bed.copy()
+    await copy.begin({ signal: never })
+    await copy.finish({ signal: never })
+    assert.equal(bed.now('readlink kept; cat away/secret'), `${host.path}\nmine`)
   })
 
   it('what changes after the first pass is as at the second', async () => {
