@@ -1,6 +1,7 @@
 /** Unpacks a tar into a container's folder. Each name is resolved below the container's root; nothing reaches the host's files. */
 import { chmodSync, closeSync, fchmodSync, fstatSync, ftruncateSync, writeSync } from 'node:fs'
 import { DarnerError, systemCode } from '../../src/base/errors.ts'
+import { isGone } from '../../src/base/foreign-tree.ts'
 import {
   AT_REMOVEDIR,
   chownAt,
@@ -33,56 +34,47 @@ export async function extractInto(
   tar: AsyncIterable<Uint8Array>,
   { keepKind, idBase, signal }: { keepKind: boolean; idBase: number; signal: AbortSignal },
 ): Promise<void> {
-  let open: number | undefined
-  let finish = () => {}
-  const folderTimes: (() => void)[] = []
+  let open: OpenEntry | undefined
+  const close = () => {
+    if (open?.file !== undefined) closeSync(open.file)
+    if (open) closeSync(open.parent)
+    open = undefined
+  }
+  const folders: { path: Buffer; mtime: TarEntry['mtime'] }[] = []
   const reader = new TarReader({
     entry(entry) {
       const path = inside(entry.path)
       if (path.length === 0) return
       const name = path.at(-1) ?? Buffer.alloc(0)
       const parent = parentOf(root, folder, path.slice(0, -1))
-      let close = true
-      try {
-        open = make(root, folder, parent, name, entry, keepKind)
-        if (entry.kind === 'link') return
-        const file = open
-        const settle = () => {
-          if (file !== undefined) fchmodSync(file, entry.mode & 0o7777)
-          else if (entry.kind !== 'symlink') chmodHere(parent, name, entry.mode & 0o7777)
-          utimesAt(parent, name, entry.mtime.seconds, entry.mtime.nanoseconds)
-        }
-        chownAt(parent, name, idBase + entry.uid, idBase + entry.gid)
-        for (const [key, value] of entry.xattrs) {
-          if (KEPT_XATTRS.test(key)) setHere(`/proc/self/fd/${parent}/${name.toString('latin1')}`, key, value)
-        }
-        close = false
-        if (entry.kind === 'dir') {
-          chmodHere(parent, name, entry.mode & 0o7777)
-          folderTimes.push(() => {
-            utimesAt(parent, name, entry.mtime.seconds, entry.mtime.nanoseconds)
-            closeSync(parent)
-          })
-          return
-        }
-        if (file !== undefined && entry.sparse !== undefined) ftruncateSync(file, entry.bytes)
-        finish = () => {
-          settle()
-          closeSync(parent)
-        }
-      } finally {
-        if (close) closeSync(parent)
+      open = { parent, file: undefined, settle: () => {} }
+      const file = make(root, folder, parent, name, entry, keepKind)
+      open = { parent, file, settle: () => {} }
+      if (entry.kind === 'link') return
+      chownAt(parent, name, idBase + entry.uid, idBase + entry.gid)
+      for (const [key, value] of entry.xattrs) {
+        if (KEPT_XATTRS.test(key)) setHere(`/proc/self/fd/${parent}/${name.toString('latin1')}`, key, value)
       }
+      if (entry.kind === 'dir') {
+        chmodHere(parent, name, entry.mode & 0o7777)
+        folders.push({ path: joined(path), mtime: entry.mtime })
+        return
+      }
+      if (file !== undefined && entry.sparse !== undefined) ftruncateSync(file, entry.bytes)
+      const settle = () => {
+        if (file !== undefined) fchmodSync(file, entry.mode & 0o7777)
+        else if (entry.kind !== 'symlink') chmodHere(parent, name, entry.mode & 0o7777)
+        utimesAt(parent, name, entry.mtime.seconds, entry.mtime.nanoseconds)
+      }
+      open = { parent, file, settle }
     },
     data(at, chunk) {
-      for (let from = 0; open !== undefined && from < chunk.byteLength; )
-        from += writeSync(open, chunk, from, chunk.byteLength - from, at + from)
+      for (let from = 0; open?.file !== undefined && from < chunk.byteLength; )
+        from += writeSync(open.file, chunk, from, chunk.byteLength - from, at + from)
     },
     endEntry() {
-      finish()
-      finish = () => {}
-      if (open !== undefined) closeSync(open)
-      open = undefined
+      open?.settle()
+      close()
     },
   })
   try {
@@ -92,8 +84,34 @@ export async function extractInto(
     }
     reader.finish()
   } finally {
-    if (open !== undefined) closeSync(open)
-    for (const one of folderTimes.reverse()) one()
+    close()
+  }
+  // the last, since what is put into a folder changes its time; one that a process of the container moved meanwhile keeps its own
+  for (const { path, mtime } of folders.reverse()) setTime(folder, path, mtime)
+}
+
+/** What of an entry is open until its end. */
+interface OpenEntry {
+  readonly parent: number
+  /** Of a file, what its data goes to. */
+  readonly file: number | undefined
+  readonly settle: () => void
+}
+
+const joined = (parts: readonly Buffer[]) =>
+  Buffer.concat(parts.flatMap((part, at) => (at === 0 ? [part] : [Buffer.from('/'), part])))
+
+/** By its path once more: a descriptor for each folder of an archive would be more than a process may have. */
+function setTime(folder: number, path: Buffer, { seconds, nanoseconds }: TarEntry['mtime']): void {
+  try {
+    const here = openBelow(folder, path, O.PATH | O.DIRECTORY, RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS)
+    try {
+      utimesAt(here, '.', seconds, nanoseconds)
+    } finally {
+      closeSync(here)
+    }
+  } catch (error) {
+    if (!isGone(error)) throw error
   }
 }
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { closeSync, mkdirSync, renameSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdirSync, readdirSync, renameSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { extractInto } from '../../../runtime/containers/extract.ts'
@@ -63,5 +63,39 @@ describe('a copy into a container whose processes exchange what was just made fo
         ['622', MTIME * 1000],
       ],
     )
+  })
+})
+
+describe('a copy into a container', () => {
+  const own = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, mtime: MTIME }
+  const openNow = () => readdirSync('/proc/self/fd').length
+
+  it('holds no descriptor for each of its folders', async () => {
+    await using dir = await aDir()
+    const folders = Array.from({ length: 500 }, (_, at) => ({ name: `${at}/`, mode: 0o755, ...own }))
+    const tar = aTar([...folders, { name: '0/file', body: 'x', ...own }])
+    const before = openNow()
+    let most = 0
+    const meanwhile = () => {
+      most = openNow()
+    }
+    await copiedIn(dir.path, tar, { after: 499 * 512, meanwhile })
+    assert.ok(most - before < 10, `${most - before} more than before`)
+    for (const at of [0, 499]) assert.equal(statSync(join(dir.path, String(at))).mtimeMs, MTIME * 1000)
+    assert.equal(openNow(), before)
+  })
+
+  it('that breaks off leaves none open', async () => {
+    await using dir = await aDir()
+    const tar = aTar([
+      { name: 'folder/', ...own },
+      { name: 'folder/file', body: 'x'.repeat(4096), ...own },
+    ])
+    const before = openNow()
+    const meanwhile = () => {
+      throw new Error('the client left')
+    }
+    await assert.rejects(copiedIn(dir.path, tar, { after: 1500, meanwhile }), /the client left/)
+    assert.equal(openNow(), before)
   })
 })
