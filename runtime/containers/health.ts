@@ -83,6 +83,7 @@ export class HealthMonitor implements RunObserver, AsyncDisposable {
   async #watch(entry: Entry, check: HealthCheck, signal: AbortSignal): Promise<void> {
     const { clock, containers } = this.#parts
     const { intervalMs, startPeriodMs, retries } = filled(check)
+    for (const id of this.#results.keys()) if (!containers.has(id)) this.#results.delete(id)
     this.#results.set(entry.id, [])
     let health: Health = entry.record.health ?? { status: 'starting', failingStreak: 0 }
     await containers.setHealth(entry, health)

@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
-import { type Health, nextHealth } from '../../../runtime/containers/health.ts'
+import type { Containers } from '../../../runtime/containers/containers.ts'
+import type { Execs } from '../../../runtime/containers/execs.ts'
+import { type Health, HealthMonitor, nextHealth } from '../../../runtime/containers/health.ts'
+import type { Entry } from '../../../runtime/containers/lifecycle.ts'
+import { ManualClock } from '../../../src/base/clock.ts'
+import { silentLog } from '../../../src/base/log.ts'
 
 const start: Health = { status: 'starting', failingStreak: 0 }
 const late = { inStartPeriod: false, retries: 2 }
@@ -21,5 +26,49 @@ describe('nextHealth', () => {
     assert.deepEqual(nextHealth(start, false, early), start)
     const healthy = nextHealth(start, true, early)
     assert.equal(nextHealth(healthy, false, early).status, 'unhealthy')
+  })
+})
+
+describe('HealthMonitor', () => {
+  it('keeps results for as long as the container is there, and not for one that was removed', async () => {
+    const there = new Set(['first', 'second'])
+    const clock = new ManualClock()
+    const told = new Map<string, PromiseWithResolvers<void>>()
+    const containers = {
+      has: (id: string) => there.has(id),
+      setHealth: async ({ id }: Entry) => told.get(id)?.resolve(),
+    }
+    const execs = {
+      create: () => assert.fail('no shell'),
+    }
+    await using monitor = new HealthMonitor({
+      containers: containers as unknown as Containers,
+      execs: execs as unknown as Execs,
+      clock,
+      log: silentLog(),
+    })
+    const anEntry = (id: string) =>
+      ({
+        id,
+        record: { status: 'running', request: { health: { test: ['CMD', 'true'] } }, imageConfig: {} },
+      }) as unknown as Entry
+    const begin = async (id: string) => {
+      const begun = Promise.withResolvers<void>()
+      told.set(id, begun)
+      monitor.started(anEntry(id))
+      await begun.promise
+    }
+    await begin('first')
+    const checked = Promise.withResolvers<void>()
+    told.set('first', checked)
+    await new Promise((resolve) => setImmediate(resolve))
+    clock.advance(30_000)
+    await checked.promise
+    monitor.ended(anEntry('first'))
+    await begin('second')
+    assert.equal(monitor.results('first').length, 1, 'it may be inspected still')
+    there.delete('first')
+    await begin('second')
+    assert.deepEqual(monitor.results('first'), [])
   })
 })
