@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { DarnerError, systemCode } from '../../src/base/errors.ts'
+import { systemErrorIs } from '../../src/base/syscalls.ts'
 import type { DiskQuota } from '../../src/wire/rich-api.ts'
 import { Locks } from '../containers/locks.ts'
 import { writeWhole } from '../shim/bundle.ts'
@@ -97,13 +98,14 @@ export class Volumes {
     await this.#locks.hold(name, work)
   }
 
+  /** A folder whose record is none, and what is no folder, are no volumes. */
   async find(name: string): Promise<Volume | undefined> {
     if (!VOLUME_NAME.test(name)) return undefined
     try {
       const json: unknown = JSON.parse(await readFile(join(this.#dir, name, 'volume.json'), 'utf8'))
       return Value.Check(Stored, json) ? this.#shown(json) : undefined
     } catch (error) {
-      if (systemCode(error) === 'ENOENT') return undefined
+      if (error instanceof SyntaxError || systemErrorIs(error, 'ENOENT', 'ENOTDIR')) return undefined
       throw error
     }
   }
