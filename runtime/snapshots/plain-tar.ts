@@ -1,13 +1,16 @@
 /** Writes the one dialect of tar that mkfs.erofs is fed: ustar headers, pax records where ustar can't, data at block bounds, holes left out. */
 import type { DirFacts } from './layer-plan.ts'
 import type { TarEntry } from './tar.ts'
+import { BLOCK } from './tar-block.ts'
 
-const BLOCK = 512
+/** What of a header is written here; zeros follow. */
+const HEAD_BYTES = 345
 const FLAGS = { file: '0', symlink: '2', char: '3', block: '4', fifo: '6' } as const
 const OPAQUE_RECORD = 'SCHILY.xattr.trusted.overlay.opaque'
 /** Largest number in 11 and in 7 octal digits. */
 const MAX_11 = 8 ** 11 - 1
 const MAX_7 = 8 ** 7 - 1
+const MAGIC = Buffer.from('ustar\x0000')
 const PARTS_PER_RUN = 512
 const HOLE_BYTES = 64 * 1024
 const ZEROS = new Uint8Array(HOLE_BYTES)
@@ -142,7 +145,7 @@ function record(key: string, value: Buffer): Buffer {
 }
 
 function block({ path, flag, link, bytes = 0, facts, major = 0, minor = 0 }: Head): Buffer {
-  const out = Buffer.alloc(BLOCK)
+  const out = Buffer.allocUnsafe(BLOCK).fill(0) // one of a pool, unlike what alloc gives
   path.copy(out, 0, 0, 100)
   octal(out, facts.mode, 100, 7)
   octal(out, Math.min(facts.uid, MAX_7), 108, 7)
@@ -152,16 +155,20 @@ function block({ path, flag, link, bytes = 0, facts, major = 0, minor = 0 }: Hea
   out.fill(0x20, 148, 156)
   out.write(flag, 156, 'latin1')
   link?.copy(out, 157, 0, 100)
-  out.write('ustar\x0000', 257, 'latin1')
+  MAGIC.copy(out, 257)
   octal(out, major, 329, 7)
   octal(out, minor, 337, 7)
   let sum = 0
-  for (const byte of out) sum += byte
+  for (let at = 0; at < HEAD_BYTES; at++) sum += out[at] ?? 0
   octal(out, sum, 148, 6)
   out[154] = 0
   return out
 }
 
 function octal(into: Buffer, value: number, at: number, digits: number): void {
-  into.write(value.toString(8).padStart(digits, '0'), at, 'latin1')
+  let rest = value
+  for (let place = at + digits - 1; place >= at; place--) {
+    into[place] = 0x30 + (rest % 8)
+    rest = Math.floor(rest / 8)
+  }
 }

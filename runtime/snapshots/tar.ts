@@ -4,6 +4,18 @@
  * (pax: POSIX.1-2024 "pax"; GNU forms: the tar manual, "Tar Internals".)
  */
 import { DarnerError } from '../../src/base/errors.ts'
+import { BLOCK, checkSum, invalid, isZero, nameOf, number, sizeOf, text, untilNul } from './tar-block.ts'
+import {
+  decimal,
+  type Extent,
+  MAX_SPARSE_CHUNKS,
+  type Pax,
+  readPax,
+  sparseOf,
+  timeOf,
+  wholeNumber,
+  xattrsOf,
+} from './tar-pax.ts'
 
 export type TarKind = 'file' | 'dir' | 'symlink' | 'link' | 'char' | 'block' | 'fifo'
 
@@ -38,12 +50,6 @@ export interface TarSink {
 
 /** Longest pax header, GNU long name or sparse map that is read. */
 const MAX_META_BYTES = 1024 * 1024
-const MAX_SPARSE_CHUNKS = 262_144
-const MAX_SAFE = Number.MAX_SAFE_INTEGER
-const BLOCK = 512
-
-type Pax = Map<string, Buffer>
-type Extent = { at: number; bytes: number }
 
 type State =
   | { readonly at: 'header' }
@@ -58,8 +64,6 @@ interface Draft {
   readonly stored: number
   readonly extents?: Extent[]
 }
-
-const invalid = (what: string): DarnerError => new DarnerError('LAYER_INVALID', `layer: ${what}`)
 
 export class TarReader {
   readonly #sink: TarSink
@@ -343,61 +347,6 @@ function kindOf(flag: string, path: Buffer): TarKind | undefined {
   }
 }
 
-function nameOf(block: Buffer): Buffer {
-  const name = text(block, 0, 100)
-  // only POSIX ustar has a prefix; the same bytes are something else in GNU's format
-  const posix = block.toString('latin1', 257, 263) === 'ustar\0'
-  const prefix = posix ? text(block, 345, 155) : Buffer.alloc(0)
-  return prefix.length === 0 ? name : Buffer.concat([prefix, Buffer.from('/'), name])
-}
-
-function xattrsOf(pax: Pax): ReadonlyMap<string, Buffer> {
-  const found = new Map<string, Buffer>()
-  for (const [key, value] of pax) if (key.startsWith('SCHILY.xattr.')) found.set(key.slice(13), value)
-  return found
-}
-
-/** GNU sparse 0.0 and 0.1 (the map is here) and 1.0 (it follows: `extents` is empty yet). */
-function sparseOf(pax: Pax): { bytes: number; extents: Extent[] } | undefined {
-  const modern = pax.get('GNU.sparse.major')?.toString() === '1'
-  const size = decimal(pax.get('GNU.sparse.realsize')) ?? decimal(pax.get('GNU.sparse.size'))
-  if (modern) {
-    if (size === undefined) throw invalid('a sparse entry states no size')
-    return { bytes: sizeOf(size, 'real size'), extents: [] }
-  }
-  const map = pax.get('GNU.sparse.map')?.toString('latin1')
-  if (map === undefined || size === undefined) return undefined
-  const numbers = map === '' ? [] : map.split(',').map((part) => wholeNumber(part, 'sparse map'))
-  if (numbers.length % 2 !== 0 || numbers.length > MAX_SPARSE_CHUNKS * 2) throw invalid('a sparse map is malformed')
-  const extents: Extent[] = []
-  for (let at = 0; at < numbers.length; at += 2) extents.push({ at: numbers[at] ?? 0, bytes: numbers[at + 1] ?? 0 })
-  // an explicit last part of no bytes keeps an all-holes map from looking like one that follows
-  extents.push({ at: sizeOf(size, 'real size'), bytes: 0 })
-  return { bytes: size, extents }
-}
-
-/** Records of a pax header. Version 0.0 of GNU's sparse form repeats two keys; they are folded into a 0.1 map here. */
-function readPax(body: Buffer): Pax {
-  const records: Pax = new Map()
-  const map: string[] = []
-  for (let at = 0; at < body.length; ) {
-    const space = body.indexOf(0x20, at)
-    if (space < 0 || space - at > 8) throw invalid('a pax record is malformed')
-    const length = wholeNumber(body.toString('latin1', at, space), 'pax record length')
-    const end = at + length
-    const equals = body.indexOf(0x3d, space)
-    if (length < 5 || end > body.length || body[end - 1] !== 0x0a || equals < 0 || equals >= end)
-      throw invalid('a pax record is malformed')
-    const key = body.toString('utf8', space + 1, equals)
-    const value = body.subarray(equals + 1, end - 1)
-    if (key === 'GNU.sparse.offset' || key === 'GNU.sparse.numbytes') map.push(value.toString('latin1'))
-    else records.set(key, value)
-    at = end
-  }
-  if (map.length > 0) records.set('GNU.sparse.map', Buffer.from(map.join(',')))
-  return records
-}
-
 function readSlots(block: Buffer, from: number, count: number, into: Extent[]): void {
   for (let slot = 0; slot < count; slot++) {
     const at = from + slot * 24
@@ -410,77 +359,9 @@ function readSlots(block: Buffer, from: number, count: number, into: Extent[]): 
   }
 }
 
-/** Octal text padded with blanks and NULs, or GNU's big-endian base-256 when the first bit is set. */
-function number(block: Buffer, from: number, width: number): number {
-  const first = block[from] ?? 0
-  if ((first & 0x80) !== 0) {
-    let value = BigInt(first & 0x40 ? first - 0x100 : first & 0x7f)
-    for (let at = from + 1; at < from + width; at++) value = value * 256n + BigInt(block[at] ?? 0)
-    if (value > BigInt(MAX_SAFE) || value < -BigInt(MAX_SAFE)) throw invalid('a number in a header is out of range')
-    return Number(value)
-  }
-  const digits = untilNul(block.subarray(from, from + width))
-    .toString('latin1')
-    .trim()
-  if (digits === '') return 0
-  if (!/^[0-7]+$/.test(digits)) throw invalid('a number in a header is malformed')
-  return Number.parseInt(digits, 8)
-}
-
-/** Header sums as unsigned and, as some old writers did, signed bytes. */
-function checkSum(block: Buffer): void {
-  let unsigned = 256
-  let signed = 256
-  for (let at = 0; at < BLOCK; at++) {
-    if (at >= 148 && at < 156) continue
-    const byte = block[at] ?? 0
-    unsigned += byte
-    signed += byte > 127 ? byte - 256 : byte
-  }
-  const digits = untilNul(block.subarray(148, 156)).toString('latin1').trim()
-  const stated = /^[0-7]{1,7}$/.test(digits) ? Number.parseInt(digits, 8) : -1
-  if (stated !== unsigned && stated !== signed)
-    throw invalid('a header has a wrong checksum; this is no tar archive, or a damaged one')
-}
-
-function timeOf(value: Buffer | undefined): { seconds: number; nanoseconds: number } | undefined {
-  if (value === undefined || value.length === 0) return undefined
-  const match = /^(-?\d{1,15})(?:\.(\d*))?$/.exec(value.toString('latin1'))
-  if (match === null) throw invalid('a pax time is malformed')
-  return { seconds: Number(match[1]), nanoseconds: Number((match[2] ?? '').slice(0, 9).padEnd(9, '0')) }
-}
-
-function decimal(value: Buffer | undefined): number | undefined {
-  return value === undefined || value.length === 0
-    ? undefined
-    : wholeNumber(value.toString('latin1'), 'number in a pax record')
-}
-
-function wholeNumber(digits: string, what: string): number {
-  const value = /^\d{1,16}$/.test(digits) ? Number(digits) : Number.NaN
-  if (!Number.isSafeInteger(value)) throw invalid(`a ${what} is malformed`)
-  return value
-}
-
-function sizeOf(value: number, what: string): number {
-  if (value < 0) throw invalid(`a ${what} is negative`)
-  return value
-}
-
 const pad = (size: number): number => (BLOCK - (size % BLOCK)) % BLOCK
 const nonEmpty = (value: Buffer | undefined): Buffer | undefined =>
   value === undefined || value.length === 0 ? undefined : value
-const text = (block: Buffer, from: number, width: number): Buffer =>
-  Buffer.from(untilNul(block.subarray(from, from + width)))
-
-function untilNul(bytes: Buffer): Buffer {
-  const end = bytes.indexOf(0)
-  return end < 0 ? bytes : bytes.subarray(0, end)
-}
-
-const ZERO = Buffer.alloc(BLOCK)
-const isZero = (block: Buffer): boolean => block.equals(ZERO)
-
 /** A name from an archive, made fit for a message. */
 export function show(path: Buffer): string {
   const readable = path.toString('utf8')
