@@ -29,6 +29,8 @@ import { platformOf } from './make-image.ts'
 export const DEFAULT_LAYER_LIMITS: UnpackLimits = { bytes: 64 * 1024 ** 3, entries: 2_000_000 }
 /** Layers that are read and unpacked at the same time. */
 const DEFAULT_PARALLEL = 4
+/** How often at most is told what of a layer is here: chunks are many more than anybody reads. */
+const PROGRESS_MS = 100
 
 export interface PullRequest {
   readonly reference: Reference
@@ -260,9 +262,14 @@ async function pullFrom(
     request.onProgress?.({ kind: 'layer', layer, state, have, from })
   await using content = await openBlob(place, { digest: layer.digest, size: layer.bytes }, request, parts)
   const watched = async function* (source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    let toldMs = Number.NEGATIVE_INFINITY
     for await (const chunk of source) {
-      const { have, from } = content.progress()
-      tell('downloading', have, from)
+      const nowMs = parts.clock.monotonicMs()
+      if (nowMs - toldMs >= PROGRESS_MS) {
+        toldMs = nowMs
+        const { have, from } = content.progress()
+        tell('downloading', have, from)
+      }
       yield chunk
     }
     const { have, from } = content.progress()

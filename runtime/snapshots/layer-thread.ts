@@ -7,8 +7,8 @@ import { type LayerOrder, type WrittenLayer, writeLayer } from './write-layer.ts
 
 /** A blob up to this length doesn't bother the thread, whose start takes longer. */
 const SMALL_BYTES = 1024 * 1024
-/** Handed over at once: each message wakes the thread. */
-const HAND_BYTES = 256 * 1024
+/** Handed over at once: each message wakes the thread. Shorter than what is mapped for each block (lean-process.ts). */
+const HAND_BYTES = 112 * 1024
 /** Handed over and not taken yet; beyond, the source waits. */
 const AHEAD_BYTES = 4 * 1024 * 1024
 const IDLE_MS = 10_000
@@ -171,7 +171,7 @@ class Job {
 
 /** The same bytes in copies of `bytes` each, but the last. */
 async function* gathered(source: AsyncIterable<Uint8Array>, bytes: number): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-  let part = new Uint8Array(bytes)
+  let part: Uint8Array<ArrayBuffer> = Buffer.allocUnsafeSlow(bytes)
   let filled = 0
   for await (const chunk of source) {
     for (let at = 0; at < chunk.byteLength; ) {
@@ -181,7 +181,7 @@ async function* gathered(source: AsyncIterable<Uint8Array>, bytes: number): Asyn
       at += take
       if (filled < bytes) continue
       yield part
-      part = new Uint8Array(bytes)
+      part = Buffer.allocUnsafeSlow(bytes)
       filled = 0
     }
   }

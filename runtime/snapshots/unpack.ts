@@ -6,6 +6,7 @@
 import { closeSync, fchmodSync, fchownSync, ftruncateSync, mkdirSync, openSync, renameSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
+import { isMainThread } from 'node:worker_threads'
 import {
   chmodAt,
   chownAt,
@@ -116,9 +117,9 @@ class OpenTree implements OpenLayer {
     utimesAt(file.parent, file.name, entry.mtime.seconds, entry.mtime.nanoseconds)
   }
 
-  /** All is written as it came; this only lets others have the event loop. */
+  /** All is written as it came; this only lets others have the event loop, where there are any. */
   async flush(): Promise<void> {
-    await setImmediate()
+    if (isMainThread) await setImmediate()
   }
 
   async finish(): Promise<WrittenTree> {
