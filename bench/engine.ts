@@ -15,9 +15,10 @@ import { builtDarner } from './built.ts'
 import { conmonAlone } from './engine/alone.ts'
 import { ask, median } from './engine/client.ts'
 import { crowd } from './engine/crowd.ts'
-import { ready } from './engine/ready.ts'
+import { LAYERS, USUAL_LAYERS } from './engine/layers.ts'
+import { FORMATS, ready } from './engine/ready.ts'
 import type { Figure } from './figure.ts'
-import { type BenchOptions, numberOf, readOptions } from './options.ts'
+import { type BenchOptions, numberOf, oneOf, readOptions } from './options.ts'
 import { onAStage } from './stage/on-a-stage.ts'
 
 export const tools = TOOLS
@@ -28,20 +29,23 @@ const RUNS = 20
 export const parts = ['once', 'crowd', 'ready']
 export const options = {
   rounds: { value: 'N', summary: 'of each pull of ready', default: '3' },
-  big: { summary: 'a layer of a GiB too' },
+  layer: { value: 'NAME', summary: 'what ready pulls: gzip, zstd, or gib, a GiB of files; without it the first two' },
+  format: { value: 'NAME', summary: 'how ready unpacks: erofs or directory; without it both' },
 } as const satisfies BenchOptions
 
 export async function run(args: string[], { signal }: { signal: AbortSignal }): Promise<Figure[]> {
-  if (!isOnStage()) return await onAStage('engine', args, signal)
   const { values, parts: chosen } = readOptions(options, args, parts)
   const rounds = numberOf('rounds', values.rounds, { least: 1, whole: true })
+  const layers = values.layer === undefined ? USUAL_LAYERS : [oneOf('layer', values.layer, LAYERS)]
+  const formats = values.format === undefined ? FORMATS : [oneOf('format', values.format, FORMATS)]
+  if (!isOnStage()) return await onAStage('engine', args, signal)
   process.env.DARNER_MAIN = (await builtDarner()).main
   const wanted = (part: string) => chosen.length === 0 || chosen.includes(part)
   const figures: Figure[] = []
   if (wanted('once')) figures.push(...(await single(signal)))
   if (wanted('crowd')) figures.push(...(await crowd(signal)))
   if (wanted('ready')) {
-    figures.push(...(await ready(signal, { rounds, big: values.big })))
+    figures.push(...(await ready(signal, { rounds, layers, formats })))
   }
   return figures
 }

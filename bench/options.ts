@@ -68,6 +68,14 @@ export function numberOf(
   return value
 }
 
+/** One of `choices`. Throws BAD_ARGUMENT. */
+export function oneOf<const T extends string>(name: string, text: string, choices: readonly T[]): T {
+  const found = choices.find((one) => one === text)
+  if (found === undefined)
+    throw new DarnerError('BAD_ARGUMENT', `--${name}: expected ${choices.join(', ')}, got '${text}'`)
+  return found
+}
+
 /** The lines below the usage. */
 export function optionLines(table: BenchOptions): string[] {
   const rows = Object.entries({

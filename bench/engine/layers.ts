@@ -17,6 +17,15 @@ const COPIES = 5
 
 const run = promisify(execFile)
 
+/** How each is called in figures. */
+export const LAYER_NAMES = { gzip: 'Debian, gzip', zstd: 'Debian, zstd', gib: '1 GiB, gzip' } as const
+
+export type LayerName = keyof typeof LAYER_NAMES
+
+export const LAYERS = ['gzip', 'zstd', 'gib'] as const satisfies readonly LayerName[]
+/** Those that take seconds. */
+export const USUAL_LAYERS = ['gzip', 'zstd'] as const satisfies readonly LayerName[]
+
 export interface BigLayer {
   readonly name: string
   readonly mediaType: string
@@ -26,22 +35,25 @@ export interface BigLayer {
   readonly tar: string
 }
 
-/** Needs root and, the first time, debootstrap and a mirror. `big`: the GiB too. */
-export async function bigLayers({ big, signal }: { big: boolean; signal: AbortSignal }): Promise<BigLayer[]> {
+/** Needs root and, the first time, debootstrap and a mirror. */
+export async function bigLayers(names: readonly LayerName[], { signal }: { signal: AbortSignal }): Promise<BigLayer[]> {
   await mkdir(CACHE, { recursive: true })
   const tree = await aSystemdImage()
-  const debian = await kept('debian.tar', (to) =>
-    run('tar', ['--numeric-owner', '-C', tree, '-cf', to, '.'], { signal }),
-  )
-  const layers = [await packed('Debian, gzip', debian, 'gzip'), await packed('Debian, zstd', debian, 'zstd')]
-  if (!big) return layers
-  const gib = await kept('gib.tar', async (to) => {
-    for (let copy = 0; copy < COPIES; copy++) {
-      const place = ['--transform', `flags=rSh;s,^\\.,copy-${copy},`]
-      await run('tar', ['--numeric-owner', '-C', tree, copy === 0 ? '-cf' : '-rf', to, ...place, '.'], { signal })
-    }
-  })
-  return [...layers, await packed('1 GiB, gzip', gib, 'gzip')]
+  const debian = () =>
+    kept('debian.tar', (to) => run('tar', ['--numeric-owner', '-C', tree, '-cf', to, '.'], { signal }))
+  const gib = () =>
+    kept('gib.tar', async (to) => {
+      for (let copy = 0; copy < COPIES; copy++) {
+        const place = ['--transform', `flags=rSh;s,^\\.,copy-${copy},`]
+        await run('tar', ['--numeric-owner', '-C', tree, copy === 0 ? '-cf' : '-rf', to, ...place, '.'], { signal })
+      }
+    })
+  const layers: BigLayer[] = []
+  for (const name of names)
+    layers.push(
+      await packed(LAYER_NAMES[name], name === 'gib' ? await gib() : await debian(), name === 'zstd' ? 'zstd' : 'gzip'),
+    )
+  return layers
 }
 
 async function packed(name: string, tar: string, compression: 'gzip' | 'zstd'): Promise<BigLayer> {
