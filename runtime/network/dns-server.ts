@@ -8,6 +8,7 @@ import { readFile } from 'node:fs/promises'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { type Answer, AUTHORITATIVE_ANSWER, decode, encode, type Packet, RECURSION_AVAILABLE } from 'dns-packet'
 import type { Log } from '../../src/base/log.ts'
+import { put } from '../../src/base/outflow.ts'
 import { Scope } from '../../src/base/scope.ts'
 import type { Names } from './names.ts'
 
@@ -25,7 +26,6 @@ export interface DnsServerOptions {
 }
 
 const TTL_SEC = 5
-const MOST_PACKET_BYTES = 65_535
 const PLAIN_UDP_BYTES = 512
 const UPSTREAM_MS = 4000
 const MOST_FORWARDS = 512
@@ -73,8 +73,12 @@ export class DnsServer implements AsyncDisposable {
     await once(this.#udp, 'listening')
     this.#udp.on('message', (bytes, from) => {
       this.#scope.run(async () => {
-        const answer = await this.#answer(bytes, 'udp')
-        if (answer) this.#reply(answer, from)
+        try {
+          const answer = await this.#answer(bytes, 'udp')
+          if (answer) this.#reply(answer, from)
+        } catch (error) {
+          this.#log.debug({ error }, 'a question by UDP has no answer')
+        }
       })
     })
     this.#udp.on('error', (error) => this.#log.warn({ error, address }, 'resolver of a network failed'))
@@ -102,30 +106,35 @@ export class DnsServer implements AsyncDisposable {
     if (!this.#scope.signal.aborted) this.#udp.send(bytes, port, address, () => {}) // lost like any datagram
   }
 
-  /** RFC 1035, 4.2.2: messages with two bytes of length before them. */
   #serve(socket: Socket): void {
     this.#connections.add(socket)
     socket.once('close', () => this.#connections.delete(socket))
     socket.on('error', () => socket.destroy())
     socket.setTimeout(IDLE_MS, () => socket.destroy())
-    let pending: Buffer = Buffer.alloc(0)
-    let work = Promise.resolve()
-    socket.on('data', (chunk) => {
-      pending = Buffer.concat([pending, chunk])
-      if (pending.length > 2 * MOST_PACKET_BYTES) return socket.destroy()
-      for (;;) {
-        const length = pending.length < 2 ? undefined : pending.readUInt16BE(0)
-        if (length === undefined || pending.length < 2 + length) return
-        const question = pending.subarray(2, 2 + length)
-        pending = pending.subarray(2 + length)
-        work = work.then(async () => {
-          const answer = await this.#answer(question, 'tcp')
-          if (answer && !socket.destroyed) socket.write(framed(answer))
-          else if (!answer) socket.destroy()
-        })
-        this.#scope.run(() => work)
+    this.#scope.run(async () => {
+      try {
+        await this.#converse(socket)
+      } catch (error) {
+        this.#log.debug({ error }, 'a question by TCP has no answer')
+        socket.destroy()
       }
     })
+  }
+
+  /** RFC 1035, 4.2.2: messages with two bytes of length before them. No more is read from who doesn't read its answers. */
+  async #converse(socket: Socket): Promise<void> {
+    let pending: Buffer = Buffer.alloc(0)
+    for await (const chunk of socket) {
+      pending = Buffer.concat([pending, chunk as Buffer])
+      for (;;) {
+        const length = pending.length < 2 ? undefined : pending.readUInt16BE(0)
+        if (length === undefined || pending.length < 2 + length) break
+        const answer = await this.#answer(pending.subarray(2, 2 + length), 'tcp')
+        if (!answer) return
+        await put(socket, framed(answer))
+        pending = pending.subarray(2 + length)
+      }
+    }
   }
 
   /** Undefined for what is no question: it gets no answer. */
@@ -133,7 +142,8 @@ export class DnsServer implements AsyncDisposable {
     const query = decoded(bytes)
     if (query?.type !== 'query') return undefined
     const [question, ...more] = query.questions ?? []
-    if (!question || more.length > 0) return refusal(query, NOTIMP)
+    // several, whose names point at each other's, can be far longer than the packet that they came in
+    if (!question || more.length > 0) return refusal({ ...query, questions: [] }, NOTIMP)
     const own = this.#own(question.name, question.type)
     if (own) return packed(query, own, by)
     if (!this.#options.forward) return refusal(query, REFUSED)
@@ -221,6 +231,7 @@ function refusal(query: Packet, rcode: number): Uint8Array {
   })
 }
 
+/** Throws RangeError for what has no room in a message. */
 function framed(bytes: Uint8Array): Uint8Array {
   const length = Buffer.alloc(2)
   length.writeUInt16BE(bytes.byteLength)

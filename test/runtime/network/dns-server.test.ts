@@ -12,6 +12,8 @@ import { aDir } from '../../fixtures/a-dir.ts'
 
 /** Not 127.0.0.1, which a host's resolver has: a server never asks itself. */
 const ADDRESS = '127.0.0.2'
+/** More than the kernel holds of a connection. */
+const MUCH = 32 << 20
 
 const question = (name: string, type: 'A' | 'AAAA' | 'PTR' = 'A') =>
   encode({ type: 'query', id: 7, flags: 1 << 8, questions: [{ name, type }] })
@@ -121,5 +123,45 @@ describe('DnsServer', () => {
       await new Promise((resolve) => socket.send(bytes, server.port, ADDRESS, resolve))
     socket.close()
     assert.deepEqual(data(await server.ask(question('db'))), ['10.0.0.2'])
+  })
+
+  it('goes on answering after a question whose answer would be longer than a message', async () => {
+    await using server = await aServer(someNames())
+    const name = Buffer.concat([
+      ...Array.from({ length: 3 }, () => Buffer.concat([Buffer.from([63]), Buffer.alloc(63, 0x61)])),
+      Buffer.from([0]),
+    ])
+    const count = 9000
+    const head = Buffer.alloc(12)
+    head.writeUInt16BE(count, 4)
+    const type = Buffer.from([0, 1, 0, 1])
+    const pointing = Buffer.concat([Buffer.from([0xc0, 12]), type])
+    const bytes = Buffer.concat([head, name, type, ...Array.from({ length: count - 1 }, () => pointing)])
+    const long = Buffer.alloc(2)
+    long.writeUInt16BE(bytes.length)
+    const socket = connect(server.port, ADDRESS)
+    socket.on('error', () => {}).end(Buffer.concat([long, bytes]))
+    let got = 0
+    for await (const chunk of socket) got += (chunk as Buffer).length
+    assert.ok(got <= 2 + 512, `${got} bytes`)
+    assert.deepEqual(data(await server.ask(question('db'))), ['10.0.0.2'])
+  })
+
+  it('takes no more from a client that reads no answers than has room between them', async () => {
+    await using server = await aServer(someNames())
+    const socket = connect(server.port, ADDRESS)
+    socket.on('error', () => {})
+    const one = Buffer.concat([Buffer.from([0, question('db').byteLength]), question('db')])
+    const many = Buffer.concat(Array.from({ length: 4096 }, () => one))
+    // by then the server has had all the time that it wants for what it has taken
+    const stuck = async () => {
+      for (let at = 0; at < 200; at++) await server.ask(question('web'))
+      return true
+    }
+    let sent = 0
+    for (; sent < MUCH; sent += many.length)
+      if (!socket.write(many) && (await Promise.race([once(socket, 'drain').then(() => false), stuck()]))) break
+    assert.ok(sent < MUCH, 'all of it was taken')
+    socket.destroy()
   })
 })
