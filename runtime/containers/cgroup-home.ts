@@ -16,7 +16,7 @@ const MOST_LOOKS = 50
 
 export class CgroupHome {
   readonly #folders: readonly string[]
-  readonly #lock: number
+  #lock: number | undefined
 
   private constructor(folders: readonly string[], lock: number) {
     this.#folders = folders
@@ -41,8 +41,9 @@ export class CgroupHome {
     return undefined
   }
 
-  /** Call once, when no process of this engine's is left. Removes the folders unless another engine of this host has them too; what is in use stays. */
+  /** When no process of this engine's is left. Removes the folders unless another engine of this host has them too; what is in use stays. */
   async leave(): Promise<void> {
+    if (this.#lock === undefined) return
     try {
       flock(this.#lock, LOCK.EX | LOCK.NB)
       for (let looks = 0; looks < MOST_LOOKS && !(await this.#remove()); looks++) await pause(LOOK_MS)
@@ -55,7 +56,8 @@ export class CgroupHome {
 
   /** Instead of {@link leave}, while containers go on. */
   keep(): void {
-    closeSync(this.#lock)
+    if (this.#lock !== undefined) closeSync(this.#lock)
+    this.#lock = undefined
   }
 
   /** False while something is in one of them. */

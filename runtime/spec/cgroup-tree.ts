@@ -6,7 +6,7 @@ import { systemErrorIs } from '../../src/base/syscalls.ts'
 /** Deeper trees are left to who made them. */
 const MOST_DEPTH = 32
 
-/** Removes a cgroup and all below it; those that still have processes stay. Fine when it isn't there. False when something stays. */
+/** Removes a cgroup and all below it; those that still have processes, or are not ours to remove, stay. Fine when it isn't there. False when something stays. */
 export async function removeCgroupTree(path: string, depth = 0): Promise<boolean> {
   if (depth > MOST_DEPTH) return false
   const entries = await readdir(path, { withFileTypes: true }).catch((error: unknown) => {
@@ -19,7 +19,7 @@ export async function removeCgroupTree(path: string, depth = 0): Promise<boolean
     return true
   } catch (error) {
     if (systemErrorIs(error, 'ENOENT', 'ENODEV')) return true
-    if (systemErrorIs(error, 'EBUSY', 'ENOTEMPTY')) return false
+    if (systemErrorIs(error, 'EBUSY', 'ENOTEMPTY', 'EACCES', 'EPERM', 'EROFS')) return false
     throw error
   }
 }

@@ -67,6 +67,7 @@ describe("the engine's own cgroup", () => {
     const engine = await aRichEngine({ dir: dir.path, runtime: 'crun', options: { lxcfs: 'managed' } })
     const pid = await lxcfs.pid()
     await engine.leave()
+    await engine.runtime[Symbol.asyncDispose]() // once more is fine
     assert.deepEqual(await folders(), [])
     assert.ok(!existsSync(`/proc/${pid}`))
   })
