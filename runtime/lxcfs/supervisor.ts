@@ -57,7 +57,11 @@ export class LxcfsSupervisor {
   /** Ends what runs, and takes its mount away. */
   async end(): Promise<void> {
     const pid = await this.pid()
-    if (pid !== undefined) process.kill(pid, 'SIGKILL')
+    try {
+      if (pid !== undefined) process.kill(pid, 'SIGKILL')
+    } catch (error) {
+      if (systemCode(error) !== 'ESRCH') throw error // it just ended
+    }
     // a dead FUSE mount stays until somebody takes it away
     while ((await lxcfsDevice(this.#options.folder)) !== undefined) umount(this.#options.folder, MNT_DETACH)
   }
