@@ -54,6 +54,8 @@ export async function leadRead(
         hash?.update(fresh)
         await pieces.take(fresh)
         opened.done?.(chunk)
+        // what other hosts wait for comes as fast as it can
+        if (tail.ahead && !stored.heard) await tail.paced()
       }
       if (tail.end < task.bytes) {
         const text = `${task.id}: expected ${task.bytes} bytes, the origin ended after ${tail.end}`

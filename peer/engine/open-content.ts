@@ -42,13 +42,15 @@ export class OpenContent implements Content {
 
   /**
    * As the contract has it. With `lend`, a chunk is good until the next is asked for, and shared with other readers; with a
-   * `buffer` as well, but what is read from the disk is a view of that.
+   * `buffer` as well, but what is read from the disk is a view of that. With `pace`, what this host reads at an origin comes no faster
+   * than this is read, within bounds: for a reader that would wait for an origin as for us, and whose stops cost nobody anything.
    */
   async *read(options: {
     from?: number
     to?: number
     lend?: boolean
     buffer?: Uint8Array
+    pace?: boolean
     signal: AbortSignal
   }): AsyncGenerator<Uint8Array> {
     const { stored } = this.#parts
@@ -60,8 +62,9 @@ export class OpenContent implements Content {
     const { fetching, blocks } = this.#parts
     const { lend = false, buffer } = options
     const signal = this.unlessFailed(options.signal)
-    for (let at = from; at < to; ) {
-      const tail = fetching?.tail
+    const tail = fetching?.tail
+    using follower = options.pace === true ? tail?.follow(from) : undefined
+    for (let at = from; at < to; follower?.moved(at)) {
       const fresh = tail?.from(at)
       const piece = Math.floor(at / task.pieceBytes)
       if (

@@ -4,6 +4,11 @@
  */
 /** What is kept for those who are a little behind. */
 const KEPT_BYTES = 1024 * 1024
+/** A stream whose full pages go so far beyond its foremost reader waits for it: more would push out of memory what that one needs next. */
+const AHEAD_BYTES = 512 * 1024
+/** It waits no longer than this while no reader takes anything, and so often in all; slow readers have the disk. */
+const PATIENCE_MS = 500
+const MAX_VAIN = 4
 /** What slow readers may hold of what was kept for longer; beyond, they read from the disk. */
 const MAX_HELD_BYTES = 4 * 1024 * 1024
 /** Memory kept for what is read next. */
@@ -21,6 +26,12 @@ export interface Lent extends Disposable {
   readonly bytes: Uint8Array
   /** They are the reader's for good: their memory is not used again. */
   keep(): void
+}
+
+/** A reader in the order of the stream. */
+export interface Follower extends Disposable {
+  /** It wants nothing before `at` any more. */
+  moved(at: number): void
 }
 
 interface OpenPage extends Page {
@@ -55,15 +66,27 @@ export class PageMemory {
 export class Tail {
   readonly #pages: OpenPage[] = []
   readonly #memory: PageMemory
+  readonly #patienceMs: number
   #end: number
+  /** The end of the last full page. */
+  #full: number
   #heldBytes = 0
   readonly #waiting = new Set<() => void>()
+  /** Where they are. */
+  readonly #followers = new Map<Follower, number>()
+  /** Goes on with a stream that waits for them. */
+  #goOn: (() => void) | undefined
+  #late: NodeJS.Timeout | undefined
+  #patient = true
+  #vain = 0
   #closed = false
 
   /** `at` is where the stream begins in the blob. */
-  constructor(at: number, memory: PageMemory) {
+  constructor(at: number, memory: PageMemory, { patienceMs = PATIENCE_MS }: { patienceMs?: number } = {}) {
     this.#end = at
+    this.#full = at
     this.#memory = memory
+    this.#patienceMs = patienceMs
   }
 
   /** Where the next bytes go. */
@@ -85,7 +108,10 @@ export class Tail {
     page.filled += part.byteLength
     this.#end += part.byteLength
     const full = page.filled === page.body.byteLength
-    if (full) this.#pass()
+    if (full) {
+      this.#full = this.#end
+      this.#pass()
+    }
     this.#wake()
     return { taken: part.byteLength, full: full ? page : undefined }
   }
@@ -96,6 +122,46 @@ export class Tail {
     if (found === undefined) return
     found.written = true
     this.#settle(found)
+  }
+
+  /** A reader that is at `at` now. */
+  follow(at: number): Follower {
+    const follower: Follower = {
+      moved: (now) => {
+        this.#followers.set(follower, now)
+        this.#patient = this.#vain < MAX_VAIN
+        this.#near()
+      },
+      [Symbol.dispose]: () => {
+        this.#followers.delete(follower)
+        this.#near()
+      },
+    }
+    this.#followers.set(follower, at)
+    return follower
+  }
+
+  /** True while the stream had better wait for its foremost reader, which would have to read from the disk what came meanwhile. */
+  get ahead(): boolean {
+    if (!this.#patient || this.#followers.size === 0) return false
+    // of a page that isn't full, the disk gives nothing
+    for (const at of this.#followers.values()) if (this.#full - at <= AHEAD_BYTES) return false
+    return true
+  }
+
+  /** Resolves when it is no longer {@link ahead}, or no reader took anything for long. */
+  async paced(): Promise<void> {
+    if (!this.ahead) return
+    const moved = Promise.withResolvers<void>()
+    this.#goOn = moved.resolve
+    this.#late = setTimeout(() => {
+      this.#patient = false
+      this.#vain++
+      moved.resolve()
+    }, this.#patienceMs)
+    await moved.promise
+    this.#goOn = undefined
+    clearTimeout(this.#late)
   }
 
   /** Nothing more comes by this way, be it whole or not. */
@@ -169,6 +235,12 @@ export class Tail {
     this.#pages.splice(at, 1)
     this.#heldBytes -= page.body.byteLength
     if (!page.kept) this.#memory.give(page.body)
+  }
+
+  #near(): void {
+    if (this.#goOn === undefined) return
+    if (this.ahead) this.#late?.refresh()
+    else this.#goOn()
   }
 
   #wake(): void {

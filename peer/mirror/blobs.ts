@@ -259,7 +259,8 @@ async function sendVerified(ask: Ask, content: OpenContent, { from, to }: ByteRa
   using sending = new Sending(ask)
   const whole = from === 0 && to === content.bytes
   const freely = whole ? Math.max(from, to - HELD_BACK_BYTES) : to
-  for await (const chunk of content.read({ from, to: freely, lend: true, signal })) await sending.through(chunk)
+  const first = content.read({ from, to: freely, lend: true, pace: true, signal })
+  for await (const chunk of first) await sending.through(chunk)
   if (!whole) return
   await content.matched({ signal })
   for await (const chunk of content.read({ from: freely, to, lend: true, signal })) await sending.through(chunk)

@@ -16,6 +16,10 @@ export class PieceWatch {
     return this.#waiters.size > 0 || this.#listeners.size > 0
   }
 
+  get heard(): boolean {
+    return this.#listeners.size > 0
+  }
+
   listen(listener: (from: number, count: number) => void): () => void {
     this.#listeners.add(listener)
     return () => void this.#listeners.delete(listener)

@@ -126,6 +126,11 @@ export class StoredTask {
     return this.#file.busy || this.#writing.size > 0 || this.#watch.busy || this.#finishing !== undefined
   }
 
+  /** True while somebody is told of pieces as they come. */
+  get heard(): boolean {
+    return this.#watch.heard
+  }
+
   /** Piece digests. Of a complete blob it may be empty of knowledge (a stream that was never cut): see `Store.cut`. */
   get table(): PieceTable {
     if (this.#table) return this.#table

@@ -109,4 +109,49 @@ describe('Tail', () => {
     tail.close()
     assert.equal(page(new Tail(0, memory), 2).body, only.body)
   })
+
+  it('waits for the foremost of its readers, as far behind as that is, and for none that is gone', async () => {
+    const tail = new Tail(0, new PageMemory())
+    for (let more = 0; more < 8; more++) page(tail, 1)
+    assert.equal(tail.ahead, false)
+    const slow = tail.follow(0)
+    assert.equal(tail.ahead, true)
+    const fast = tail.follow(0)
+    const paced = tail.paced()
+    fast.moved(5 * PAGE)
+    assert.equal(tail.ahead, true)
+    fast.moved(6 * PAGE)
+    assert.equal(tail.ahead, false)
+    await paced
+    fast[Symbol.dispose]()
+    assert.equal(tail.ahead, true)
+    const again = tail.paced()
+    slow[Symbol.dispose]()
+    await again
+    assert.equal(tail.ahead, false)
+  })
+
+  it('keeps in memory what a reader that it waits for needs next', () => {
+    const tail = new Tail(0, new PageMemory())
+    const reader = tail.follow(0)
+    for (let at = 0; at < 40 * PAGE; at += PAGE) {
+      while (!tail.ahead) tail.written(page(tail, 1))
+      const lent = tail.from(at) ?? assert.fail(`byte ${at} is on the disk only`)
+      lent[Symbol.dispose]()
+      reader.moved(at + PAGE)
+    }
+  })
+
+  it('has little patience with readers that take nothing, and less each time', async () => {
+    const tail = new Tail(0, new PageMemory(), { patienceMs: 1 })
+    const reader = tail.follow(0)
+    for (let more = 0; more < 80; more++) page(tail, 1)
+    let waits = 0
+    for (; tail.ahead; waits++) {
+      await tail.paced()
+      assert.equal(tail.ahead, false)
+      reader.moved(waits * PAGE)
+    }
+    assert.equal(waits, 4)
+  })
 })
