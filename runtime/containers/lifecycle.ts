@@ -17,6 +17,7 @@ import { type Bundle, bundleAt } from '../shim/bundle.ts'
 import { conmonAlive } from '../shim/conmon.ts'
 import type { ExitFact, Exits } from '../shim/exits.ts'
 import type { OciRuntime } from '../shim/oci-runtime.ts'
+import { Unheard } from '../shim/unheard.ts'
 import { attributesOf, type EventSink } from './events.ts'
 import type { ContainerIndex } from './index-of.ts'
 import { type FaultPoint, type Launcher, startExitCode } from './launch.ts'
@@ -141,7 +142,15 @@ export class Lifecycle {
   async connectWaiting(entry: Entry): Promise<void> {
     const waiting = [...entry.waiting]
     entry.waiting.clear()
-    for (const session of waiting) session.connect(await Attached.open(entry.bundle))
+    for (const session of waiting) {
+      const unheard = await Unheard.after(entry.bundle)
+      try {
+        session.connect(await Attached.open(entry.bundle), unheard)
+      } catch (error) {
+        await unheard[Symbol.asyncDispose]()
+        throw error
+      }
+    }
   }
 
   /** Undoes a start; returns the error to throw, with the exit code that a shell would give. */

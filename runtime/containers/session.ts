@@ -2,6 +2,7 @@
 import { DarnerError } from '../../src/base/errors.ts'
 import type { ExitReply, TerminalSize } from '../../src/wire/local-api.ts'
 import type { Attached, OutputChunk } from '../shim/attach.ts'
+import type { Unheard } from '../shim/unheard.ts'
 
 export interface Session extends AsyncDisposable {
   /** Ends when the process did or the session was left. Iterate once. Throws why the process could not be started. */
@@ -19,6 +20,7 @@ export interface Session extends AsyncDisposable {
 /** A session for a container that may not run yet: it connects when `connect` is called, before the first byte of output. */
 export class WaitingSession implements Session {
   readonly #attached = Promise.withResolvers<Attached>()
+  #unheard: Unheard | undefined
   readonly #resize: (size: TerminalSize) => Promise<void>
   readonly #onLeave: (session: WaitingSession) => void
   readonly result: Promise<ExitReply>
@@ -36,9 +38,13 @@ export class WaitingSession implements Session {
     this.result.catch(() => {}) // heard by who reads it
   }
 
-  connect(attached: Attached): void {
-    if (this.#left) attached.close()
-    else this.#attached.resolve(attached)
+  /** `unheard`: the log of the run that is about to start, for what never came to `attached`; both are closed here. */
+  connect(attached: Attached, unheard?: Unheard): void {
+    this.#unheard = unheard
+    if (this.#left) {
+      attached.close()
+      this.#forget()
+    } else this.#attached.resolve(attached)
   }
 
   fail(error: unknown): void {
@@ -46,7 +52,15 @@ export class WaitingSession implements Session {
   }
 
   async *output(): AsyncGenerator<OutputChunk> {
-    yield* (await this.#attached.promise).output()
+    const attached = await this.#attached.promise
+    await using unheard = this.#unheard
+    this.#unheard = undefined
+    let heard = false
+    for await (const chunk of attached.output()) {
+      heard = true
+      yield chunk
+    }
+    if (!heard && !this.#left && unheard) yield* unheard.output()
   }
 
   async write(bytes: Uint8Array): Promise<void> {
@@ -70,6 +84,12 @@ export class WaitingSession implements Session {
       () => {}, // it never was attached
     )
     this.#attached.reject(new DarnerError('CLOSED', 'the client left before the container started'))
+    this.#forget()
+  }
+
+  #forget(): void {
+    void this.#unheard?.[Symbol.asyncDispose]()
+    this.#unheard = undefined
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
