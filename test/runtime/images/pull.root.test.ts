@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { Images } from '../../../runtime/images/images.ts'
 import { type PullEvent, type PullRequest, pullImage } from '../../../runtime/images/pull.ts'
-import { systemClock } from '../../../src/base/clock.ts'
+import { ManualClock, systemClock } from '../../../src/base/clock.ts'
 import { type Digest, digestOf } from '../../../src/oci/digest.ts'
 import { parseReference } from '../../../src/oci/reference.ts'
 import { aContentSource, type MemorySource } from '../../fixtures/a-content-source.ts'
@@ -97,6 +97,22 @@ for (const kind of ['erofs', 'directory'] as const) {
       )
       assert.equal(seen, 1)
       assert.deepEqual(events, ['waiting', 'downloading', 'unpacking', 'done'])
+    })
+
+    it('tells ten times a second how far a layer has come, however many chunks it comes in', async () => {
+      await using held = await aSnapshotter(kind)
+      const image = anImage({ layers: [{ compression: 'none', bytes: 100_000 }] })
+      const content = aContentSource([image])
+      const clock = new ManualClock()
+      content.gate = async (digest) => {
+        if (digest === image.layers[0]?.digest) clock.advance(10)
+      }
+      let told = 0
+      const onProgress = (event: PullEvent) => {
+        if (event.kind === 'layer' && event.state === 'downloading') told++
+      }
+      await pullImage(asking('0', { onProgress }), { ...parts(held, content), clock })
+      assert.equal(told, Math.ceil(clock.monotonicMs() / 100))
     })
 
     const bad: Record<string, [Parameters<typeof failsWith>[0], (image: Image, source: MemorySource) => void]> = {
