@@ -8,7 +8,6 @@ import type { Clock } from '../../src/base/clock.ts'
 import { DarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
 import { Scope } from '../../src/base/scope.ts'
-import { abortable } from '../../src/base/signals.ts'
 import type {
   ContainerView,
   CoreDump,
@@ -292,7 +291,7 @@ export class Containers implements AsyncDisposable {
     if (!ALIVE.includes(status) && options.nextExit !== true) {
       return { exitCode: exitCode ?? 0, ...(error === undefined ? {} : { error }) }
     }
-    return abortable(entry.ended.promise, options.signal)
+    return entry.ended.wait(options)
   }
 
   /** Throws STATE_INVALID for a running container unless `force`, which kills it first. */
@@ -341,7 +340,7 @@ export class Containers implements AsyncDisposable {
 
   /** Resolves when it is removed. */
   async waitRemoved(reference: string, { signal }: { signal: AbortSignal }): Promise<ExitReply> {
-    return abortable(this.#index.find(reference).removed.promise, signal)
+    return this.#index.find(reference).removed.wait({ signal })
   }
 
   /** What it uses now; undefined when it doesn't run. */
@@ -436,13 +435,17 @@ export class Containers implements AsyncDisposable {
   /** Attaches to a running container, or to the next run of one that isn't on: from its first byte of output. The caller leaves. */
   async attach(reference: string): Promise<WaitingSession> {
     const entry = this.#index.find(reference)
+    const gone = new AbortController()
     const session = new WaitingSession({
-      result: entry.ended.promise,
+      result: entry.ended.wait({ signal: gone.signal }),
       resize: (size) => this.resize(entry.id, size),
-      onLeave: (left) => entry.waiting.delete(left),
+      onLeave: (left) => {
+        entry.waiting.delete(left)
+        gone.abort(new DarnerError('CLOSED', `the client left container ${entry.name}`))
+      },
     })
     if (!ALIVE.includes(entry.record.status) || entry.record.status === 'starting') entry.waiting.add(session)
-    else session.connect(await Attached.open(entry.bundle))
+    else session.connect(await openOr(() => session.leave(), entry.bundle))
     return session
   }
 
@@ -486,6 +489,15 @@ export class Containers implements AsyncDisposable {
 
   async #removeVolumes(record: ContainerRecord): Promise<void> {
     await removeOwnVolumes(record, this.volumesInUse(), this.volumes)
+  }
+}
+
+async function openOr(undo: () => void, bundle: Bundle): Promise<Attached> {
+  try {
+    return await Attached.open(bundle)
+  } catch (error) {
+    undo()
+    throw error
   }
 }
 

@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import type { Clock } from '../../src/base/clock.ts'
 import { asDarnerError, DarnerError, systemCode } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
+import { Outcome } from '../../src/base/outcome.ts'
 import type { ExitReply, TerminalSize } from '../../src/wire/local-api.ts'
 import type { HookResult } from '../../src/wire/rich-api.ts'
 import type { RunEnd, RunExtension } from '../rich/extension.ts'
@@ -39,12 +40,12 @@ export interface Entry {
   readonly bundle: Bundle
   readonly name: string
   /** Settles at the end of the present run or, when none is on, of the next one. */
-  ended: PromiseWithResolvers<ExitReply>
+  ended: Outcome<ExitReply>
   /** Sessions that attach at the next start. */
   readonly waiting: Set<WaitingSession>
   consoleSize: TerminalSize | undefined
   /** Settles when it is removed: with the last exit code. */
-  readonly removed: PromiseWithResolvers<ExitReply>
+  readonly removed: Outcome<ExitReply>
   /** The delay before the last restart by the policy; 0 when none was. */
   restartDelayMs: number
   /** Cancels the restart that is due. */
@@ -92,8 +93,6 @@ export class Lifecycle {
 
   /** The entry of a record, not yet in the index. */
   entryOf(record: ContainerRecord): Entry {
-    const ended = Promise.withResolvers<ExitReply>()
-    ended.promise.catch(() => {}) // whoever waits hears of it
     for (const one of generationsOf(record)) this.#parts.extension?.known(one.rootfsId, one.request)
     return {
       id: record.id,
@@ -102,10 +101,10 @@ export class Lifecycle {
         return this.record.name
       },
       bundle: bundleAt(join(this.#parts.dir, record.id)),
-      ended,
+      ended: new Outcome(),
       waiting: new Set(),
       consoleSize: undefined,
-      removed: Promise.withResolvers(),
+      removed: new Outcome(),
       restartDelayMs: 0,
       restartDue: undefined,
     }
@@ -176,8 +175,7 @@ export class Lifecycle {
   /** Settles who waits for the end of this run and makes ready for the next. */
   #settle(entry: Entry, reply: ExitReply): void {
     entry.ended.resolve(reply)
-    entry.ended = Promise.withResolvers()
-    entry.ended.promise.catch(() => {}) // whoever waits hears of it
+    entry.ended = new Outcome()
   }
 
   /** A quick look: no exit code is there, and some process has conmon's pid. Where it is false, {@link endIfOver} tells for certain. */

@@ -25,13 +25,24 @@ export function logsOf(entry: Entry, query: LogsAsked, { signal }: { signal: Abo
   }
   const { log } = service === undefined ? entry.bundle : serviceBundle(entry.bundle, service)
   const follow = query.follow === true && ALIVE.includes(entry.record.status)
-  return readLog(
-    log,
-    {
-      ...(query.tail === undefined ? {} : { tail: query.tail }),
-      ...(query.sinceMs === undefined ? {} : { sinceMs: query.sinceMs }),
-      ...(follow ? { until: entry.ended.promise } : {}),
-    },
-    { signal },
-  )
+  const asked = {
+    ...(query.tail === undefined ? {} : { tail: query.tail }),
+    ...(query.sinceMs === undefined ? {} : { sinceMs: query.sinceMs }),
+  }
+  return follow ? followed(log, asked, entry.ended, signal) : readLog(log, asked, { signal })
+}
+
+/** Who stops reading waits for the end no more. */
+async function* followed(
+  log: string,
+  asked: Pick<LogsAsked, 'tail' | 'sinceMs'>,
+  ended: Entry['ended'],
+  signal: AbortSignal,
+): AsyncGenerator<LogEntry> {
+  const over = new AbortController()
+  try {
+    yield* readLog(log, { ...asked, until: ended.wait({ signal: over.signal }) }, { signal })
+  } finally {
+    over.abort()
+  }
 }

@@ -89,10 +89,10 @@ export class Runs {
     const wanted = options.stopSignal === undefined ? usual() : signalNumber(options.stopSignal)
     const first = timeoutSec === 0 ? SIGKILL : wanted
     entry.restartDue?.abort()
-    const held = await locks.hold(entry.id, async () => {
+    const exited = await locks.hold(entry.id, async () => {
       if (entry.record.status === 'restarting') await life.move(entry, 'stop', { stopRequested: true })
       if (!ALIVE.includes(entry.record.status)) return undefined
-      const ended = entry.ended.promise
+      const { ended } = entry
       const wasPaused = entry.record.status === 'paused'
       const { pid } = entry.record
       await life.move(entry, 'stop', { stopRequested: true })
@@ -102,10 +102,9 @@ export class Runs {
       await life.signal(entry, first, options.signal)
       life.tell(entry, 'kill', { signal: String(first) })
       if (wasPaused) await launcher.runtimeOf(entry.record).resume(entry.id, options)
-      return { ended } // wrapped: a bare promise would be awaited under the lock
+      return ended
     })
-    if (held === undefined) return
-    const exited = held.ended
+    if (exited === undefined) return
     const stopped = () => life.tell(entry, 'stop')
     if (timeoutSec > 0 && (await this.#endsWithin(exited, timeoutSec * 1000, options.signal))) return stopped()
     if (timeoutSec > 0) await life.signal(entry, SIGKILL, options.signal)
@@ -139,14 +138,15 @@ export class Runs {
     })
   }
 
-  async #endsWithin(exited: Promise<unknown>, ms: number, signal: AbortSignal): Promise<boolean> {
-    const timer = new AbortController()
-    const sleep = this.#parts.clock.sleep(ms, { signal: AbortSignal.any([signal, timer.signal]) })
+  async #endsWithin(exited: Entry['ended'], ms: number, signal: AbortSignal): Promise<boolean> {
+    const over = new AbortController()
+    const waits = { signal: AbortSignal.any([signal, over.signal]) }
+    const sleep = this.#parts.clock.sleep(ms, waits)
+    sleep.catch(() => {}) // the abort below
     try {
-      return await Promise.race([exited.then(() => true), sleep.then(() => false)])
+      return await Promise.race([exited.wait(waits).then(() => true), sleep.then(() => false)])
     } finally {
-      sleep.catch(() => {}) // the abort below
-      timer.abort()
+      over.abort()
     }
   }
 }

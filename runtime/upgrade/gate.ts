@@ -28,7 +28,10 @@ export async function passGate(
   const startedMs = clock.monotonicMs()
   const over = new AbortController()
   // told from the record: what the wait itself says is less
-  const ended = entry.ended.promise.finally(() => over.abort()).then(nothing, nothing)
+  const ended = entry.ended
+    .wait({ signal })
+    .finally(() => over.abort())
+    .then(nothing, nothing)
   let last: HealthResult | undefined
   for (;;) {
     mustBeAlive(entry)
