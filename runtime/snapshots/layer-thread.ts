@@ -90,6 +90,8 @@ export class LayerThread {
       workerData: LAYER_WORKER_MARK,
       name: 'layers',
       resourceLimits: WORKER_LIMITS,
+      // else Node warns on stderr of each descriptor that libc opened and fs closes
+      trackUnmanagedFds: false,
     })
     worker.on('message', (answer: LayerAnswer) => this.#running.get(answer.id)?.hear(answer))
     const gone = (cause: unknown) => {

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
-import { readFile } from 'node:fs/promises'
+import { execFile } from 'node:child_process'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
 import { LayerThread } from '../../../runtime/snapshots/layer-thread.ts'
 import { digestOf } from '../../../src/oci/digest.ts'
@@ -41,6 +43,20 @@ describe('LayerThread', () => {
       })
     }
   }
+
+  it('says nothing where the agent logs', async () => {
+    await using dir = await aDir()
+    const module = (path: string) => JSON.stringify(new URL(path, import.meta.url).href)
+    const script = `const { LayerThread } = await import(${module('../../../runtime/snapshots/layer-thread.ts')})
+      const { aTar, inChunks } = await import(${module('../../fixtures/a-tar.ts')})
+      const { digestOf } = await import(${module('../../../src/oci/digest.ts')})
+      const tar = aTar([{ name: 'folder/one', body: Buffer.alloc(9_000_000), uid: process.getuid(), gid: process.getgid() }])
+      const order = { diffId: digestOf(tar), kind: 'directory', staging: ${JSON.stringify(dir.path)}, limits: ${JSON.stringify(limits)} }
+      await new LayerThread().write(order, inChunks(tar), { signal: new AbortController().signal })`
+    await writeFile(join(dir.path, 'write.mjs'), script)
+    const args = ['--disable-warning=ExperimentalWarning', join(dir.path, 'write.mjs')]
+    assert.equal((await promisify(execFile)(process.execPath, args)).stderr, '')
+  })
 
   it('writes several layers at once', async () => {
     const thread = new LayerThread()
