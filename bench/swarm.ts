@@ -17,6 +17,7 @@ import {
   SWARM_OPTIONS,
   type SwarmBenchOptions,
 } from './swarm/options.ts'
+import type { Stages } from './swarm/stages.ts'
 
 export const tools = SWARM_BENCH_TOOLS
 export const about = 'one blob to all hosts of a bed of network namespaces: darner, BitTorrent, HTTP, and the bound'
@@ -143,6 +144,25 @@ export function figuresOf(options: SwarmBenchOptions, rounds: ReadonlyMap<Rival,
       over(({ dropped }) => dropped),
       'packets',
     )
+    if (all[0]?.stages !== undefined) {
+      const stage = (of: (stages: Stages) => number) => over(({ stages }) => (stages ? of(stages) : NaN))
+      const first = stage(({ firstSeconds }) => firstSeconds)
+      const spread = stage(({ firstSeconds, spreadSeconds }) => spreadSeconds - firstSeconds)
+      add('start: until the first piece is at a host', first, 's')
+      add('until the last piece is at its first host', spread, 's', bound)
+      const tail = stage(({ spreadSeconds, lastSeconds }) => lastSeconds - spreadSeconds)
+      add('tail: until it is everywhere', tail, 's')
+      add(
+        'a piece: offer taken to first bytes, median',
+        stage(({ waitMs }) => waitMs),
+        'ms',
+      )
+      add(
+        'a piece: first bytes to last, median',
+        stage(({ bodyMs }) => bodyMs),
+        'ms',
+      )
+    }
     for (const what of Object.keys(all[0]?.cpuSeconds ?? {})) {
       const mib = (options.bytes / 1024 ** 2) * (what === 'supernode' ? 1 : receivers.length)
       add(

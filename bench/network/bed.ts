@@ -69,7 +69,7 @@ export class Bed implements AsyncDisposable {
     const ports = this.hosts.map(({ number }) => shapeCommand(portOf(number), shapeOf(this.#options, number)))
     await batch('tc', this.#hub, ports.join(''), signal)
     for (const { number, pid } of this.hosts) {
-      await batch('ip', pid, hostCommands(number), signal)
+      await batch('ip', pid, hostCommands(this.#options, number), signal)
       await batch('tc', pid, shapeCommand(HOST_DEVICE, shapeOf(this.#options, number)), signal)
     }
   }

@@ -18,6 +18,8 @@ export interface BedOptions {
   /** Hosts with another rate, by number. */
   readonly rates?: ReadonlyMap<number, number>
   readonly queueMs?: number
+  /** How TCP shares the links, by the kernel's name for it; the machine's own way without it. */
+  readonly congestion?: string
 }
 
 const QUEUE_MS = 50
@@ -58,11 +60,13 @@ export function hubCommands(options: BedOptions, pids: readonly number[]): strin
 }
 
 /** For `ip -batch`, inside host `host`. */
-export function hostCommands(host: number): string {
+export function hostCommands({ congestion }: BedOptions, host: number): string {
+  const route = `10.77.0.0/24 dev ${HOST_DEVICE} proto kernel scope link src ${addressOf(host)}`
   return [
     'link set lo up',
     `addr add ${addressOf(host)}/24 dev ${HOST_DEVICE}`,
     `link set ${HOST_DEVICE} addrgenmode none up`,
+    ...(congestion === undefined ? [] : [`route change ${route} congctl ${congestion}`]),
     '',
   ].join('\n')
 }

@@ -12,6 +12,7 @@ import { abortable } from '../../src/base/signals.ts'
 import { type Bed, type BedHost, openBed } from '../network/bed.ts'
 import { linkRates, type SwarmBenchOptions } from './options.ts'
 import type { OriginCounters } from './origin-server.ts'
+import type { Stages } from './stages.ts'
 
 export interface Blob {
   /** Its name below the origin's URL. */
@@ -33,6 +34,10 @@ export interface Round {
   readonly dropped: number
   /** User and system seconds of all that ran, by what it was. */
   readonly cpuSeconds: Readonly<Record<string, number>>
+  /** When all started, as logs tell the time. */
+  readonly beganAtMs: number
+  /** Where the time went, when that was asked. */
+  readonly stages?: Stages
 }
 
 export class Arena implements AsyncDisposable {
@@ -53,10 +58,13 @@ export class Arena implements AsyncDisposable {
   }
 
   static async open(options: SwarmBenchOptions, { signal }: { signal: AbortSignal }): Promise<Arena> {
-    const { hosts, mtu, bitsPerSec, queueMs } = options
+    const { hosts, mtu, bitsPerSec, queueMs, congestion } = options
     const rates = new Map(linkRates(options).entries())
     const folder = await mkdtemp(join(options.directory ?? (await memoryFolder()), 'darner-swarm-'))
-    const bed = await openBed({ hosts, mtu, bitsPerSec, rates, queueMs }, { signal })
+    const bed = await openBed(
+      { hosts, mtu, bitsPerSec, rates, queueMs, ...(congestion !== undefined && { congestion }) },
+      { signal },
+    )
     const arena = new Arena(options, { bed, folder })
     try {
       await mkdir(join(folder, 'origin'))
@@ -111,6 +119,11 @@ export class Arena implements AsyncDisposable {
     return path
   }
 
+  /** What a program on a host says on stderr. */
+  log(host: BedHost, name: string): string {
+    return join(this.folder, `host${host.number}`, 'log', `${name}.log`)
+  }
+
   /**
    * Starts a program on a host, its stderr into `name.log` of the contestant's folder, and gives its first line on stdout.
    * Throws when it ends before that.
@@ -121,7 +134,8 @@ export class Arena implements AsyncDisposable {
     { name, signal, env }: { name: string; signal: AbortSignal; env?: Record<string, string> },
   ): Promise<{ process: ChildProcess; line: string; lines: Interface }> {
     const child = this.bed.spawn(host, argv, { stdio: ['pipe', 'pipe', 'pipe'], env: { ...process.env, ...env } })
-    const log = join(await this.place(host, 'log'), `${name}.log`)
+    await this.place(host, 'log')
+    const log = this.log(host, name)
     child.stderr?.pipe(createWriteStream(log))
     if (child.stdout === null) throw new Error(`${name}: no stdout`)
     const lines = createInterface({ input: child.stdout })
@@ -144,6 +158,7 @@ export class Arena implements AsyncDisposable {
     await this.counters({ signal })
     const before = await this.bed.traffic()
     const cpuBefore = cpu()
+    const beganAtMs = Date.now()
     const beganMs = performance.now()
     const seconds = await Promise.all(
       receivers.map(async (host) => {
@@ -157,6 +172,7 @@ export class Arena implements AsyncDisposable {
     const gained = (key: 'sentBytes' | 'receivedBytes') =>
       after.map((one, host) => one[key] - (before[host]?.[key] ?? 0))
     return {
+      beganAtMs,
       seconds,
       origin,
       sentBytes: gained('sentBytes'),

@@ -1,11 +1,12 @@
 /** The contestant: a supernode on the origin's host, an agent on every other, and `darner get` on all of those at once. */
 import type { ChildProcess } from 'node:child_process'
-import { rm } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Built, builtDarner } from '../built.ts'
 import type { BedHost } from '../network/bed.ts'
 import { type Arena, exited, type Round, verify } from './arena.ts'
 import { cpuTime } from './cpu.ts'
+import { stagesOf } from './stages.ts'
 
 export class DarnerSwarm {
   readonly #arena: Arena
@@ -63,7 +64,9 @@ export class DarnerSwarm {
       await verify(path, blob)
       await rm(path)
     }
-    return round
+    if (!this.#arena.options.stages) return round
+    const logs = receivers.map((host) => readFile(this.#arena.log(host, 'agent'), 'utf8'))
+    return { ...round, stages: stagesOf(await Promise.all(logs), { taskId: blob.digest, beganAtMs: round.beganAtMs }) }
   }
 
   /** Stops the daemons in good order, so that profiles are written. */

@@ -22,6 +22,10 @@ export interface SwarmBenchOptions {
   /** Takes CPU profiles of the supernode, of one agent and of one command. */
   readonly profile: boolean
   readonly logLevel: string
+  /** Says where the time of a darner round goes, by what agents log of each piece. */
+  readonly stages: boolean
+  /** How TCP shares the links, by the kernel's name for it; the machine's own way without it. */
+  readonly congestion: string | undefined
 }
 
 /** What the command line can say. */
@@ -37,6 +41,8 @@ export const SWARM_OPTIONS = {
   dir: { value: 'DIR', summary: "where the hosts' files are, in a folder that is removed again" },
   keep: { summary: 'leave logs and profiles there' },
   prof: { summary: 'take CPU profiles of the supernode, of one agent and of one command' },
+  stages: { summary: "say where the time of darner's rounds goes, by what agents log of each piece" },
+  congestion: { value: 'NAME', summary: "how TCP shares links: cubic, bbr, reno (default: the machine's own)" },
   log: { value: 'LEVEL', summary: "log level of darner's daemons", default: 'warn' },
 } as const satisfies BenchOptions
 
@@ -56,7 +62,9 @@ export function parseSwarmArgs(args: string[]): SwarmBenchOptions {
     directory: values.dir,
     keep: values.keep,
     profile: values.prof,
-    logLevel: values.log,
+    logLevel: values.stages ? `${values.log},peer/engine=trace` : values.log,
+    stages: values.stages,
+    congestion: nameOf('--congestion', values.congestion),
   }
   if (options.slow >= options.hosts - 1)
     throw new RangeError(`--slow: expected fewer than the ${options.hosts - 1} receivers, got ${options.slow}`)
@@ -67,6 +75,13 @@ function rivalOf(name: string): Rival {
   const rival = RIVALS.find((one) => one === name)
   if (rival === undefined) throw new RangeError(`--only: expected of ${RIVALS.join(', ')}, got '${name}'`)
   return rival
+}
+
+/** It goes into a command of `ip -batch`. */
+function nameOf(option: string, text: string | undefined): string | undefined {
+  if (text !== undefined && !/^[a-z0-9_-]{1,15}$/.test(text))
+    throw new RangeError(`${option}: expected a name, got '${text}'`)
+  return text
 }
 
 function whole(name: string, text: string, least: number, most: number): number {

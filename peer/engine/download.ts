@@ -361,8 +361,11 @@ export class Download {
     let got = piece
     let body: Uint8Array | undefined
     const release = (bytes: Uint8Array) => channel.release?.(bytes)
+    let askedMs = clock.monotonicMs()
+    let startedMs = askedMs
     const onOffer = (offered: number) => {
       if (this.#parents.get(channel.parent)?.channel !== channel) return false
+      askedMs = clock.monotonicMs()
       if (!this.#plan.pieceOffered(channel.parent, offered, clock.monotonicMs())) return false
       // the parent's choice has a name from here on, by which the plan may cancel it
       this.#asks.set(askName(channel.parent, offered), controller)
@@ -370,7 +373,10 @@ export class Download {
       this.#pump()
       return true
     }
-    const onStart = (started: number) => this.#plan.pieceStarted(channel.parent, started, clock.monotonicMs())
+    const onStart = (started: number) => {
+      startedMs = clock.monotonicMs()
+      this.#plan.pieceStarted(channel.parent, started, startedMs)
+    }
     try {
       const given = any
         ? await channel.fetchAny({ signal: controller.signal, onOffer, onStart })
@@ -381,6 +387,7 @@ export class Download {
       }
       got = given.piece
       body = given.body
+      const bodyMs = clock.monotonicMs() - startedMs
       if (!stored.table.known.has(got)) await this.#digestOf(got, controller.signal)
       const bytes = body.byteLength
       const fresh = await stored.write(got, body, { signal: controller.signal })
@@ -390,7 +397,12 @@ export class Download {
         stored.keep(got, body, release)
         body = undefined
       }
-      if (fresh) this.#gained(got, bytes, this.#parents.get(channel.parent)?.parent.seed ?? false, now)
+      if (!fresh) return
+      log.trace(
+        { taskId: stored.task.id, piece: got, parent: channel.parent, waitMs: startedMs - askedMs, bodyMs },
+        'piece stored',
+      )
+      this.#gained(got, bytes, this.#parents.get(channel.parent)?.parent.seed ?? false, now)
     } catch (error) {
       if (stored.failure !== undefined || isDarnerError(error, 'DISK_FULL', 'STORE_CORRUPT')) {
         this.#done.reject(error)
@@ -421,7 +433,6 @@ export class Download {
     else this.#from.peers += bytes
     addRun(this.#unreported, piece)
     addRun(this.#untold, piece)
-    this.#parts.log.trace({ taskId: this.#parts.stored.task.id, piece }, 'piece stored')
     if (++this.#unreportedPieces >= this.#options.reportPieces) this.#report(false)
     this.#settle()
   }

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { describe, it } from 'mocha'
 import { figureLine } from '../../bench/figure.ts'
-import { hubCommands, payloadShare, shapeCommand, shapeOf } from '../../bench/network/layout.ts'
+import { hostCommands, hubCommands, payloadShare, shapeCommand, shapeOf } from '../../bench/network/layout.ts'
 import { parseCpuTime } from '../../bench/swarm/cpu.ts'
 import { boundSeconds, linkRates, median, parseSize, parseSwarmArgs } from '../../bench/swarm/options.ts'
+import { stagesOf } from '../../bench/swarm/stages.ts'
 import { bencode, Tracker, torrentOf } from '../../bench/swarm/torrent.ts'
 import { figuresOf } from '../../bench/swarm.ts'
 
@@ -35,7 +36,13 @@ describe('parseSwarmArgs', () => {
     assert.deepEqual(linkRates(options).slice(-2), [200e6, 20e6])
   })
 
+  it('has agents log each piece where the stages are wanted', () => {
+    assert.equal(parseSwarmArgs([]).logLevel, 'warn')
+    assert.equal(parseSwarmArgs(['--stages']).logLevel, 'warn,peer/engine=trace')
+  })
+
   it('refuses what makes no bed', () => {
+    assert.throws(() => parseSwarmArgs(['--congestion', 'cubic; true']), /--congestion/)
     assert.throws(() => parseSwarmArgs(['--hosts', '1']), /--hosts/)
     assert.throws(() => parseSwarmArgs(['--hosts', '3', '--slow', '2']), /--slow/)
     assert.throws(() => parseSwarmArgs(['--only', 'rsync']), /--only/)
@@ -54,6 +61,15 @@ describe('the layout of the bed', () => {
     const commands = hubCommands(options, [41, 42])
     assert.match(commands, /link add port1 mtu 9000 type veth peer name eth0 mtu 9000 netns 42/)
     assert.equal(commands.match(/master hub/g)?.length, 2)
+  })
+
+  it('has TCP share the links as asked', () => {
+    const options = { hosts: 2, mtu: 9000, bitsPerSec: 100e6 }
+    assert.doesNotMatch(hostCommands(options, 1), /congctl/)
+    assert.match(
+      hostCommands({ ...options, congestion: 'cubic' }, 1),
+      /route change .* dev eth0 .*src 10\.77\.0\.2 congctl cubic/,
+    )
   })
 
   it('knows how much of a full frame is payload', () => {
@@ -114,6 +130,29 @@ describe('median', () => {
   })
 })
 
+describe('stagesOf', () => {
+  const line = (taskId: string, time: number, piece: number) =>
+    JSON.stringify({ time, taskId, piece, waitMs: 10 * piece, bodyMs: 42, msg: 'piece stored' })
+
+  it('tells when the first piece came, when the last was at its first host, and when at its last', () => {
+    const logs = [
+      [line('sha256:a', 1400, 0), line('sha256:other', 1, 1), 'no object', line('sha256:a', 3000, 1)].join('\n'),
+      [line('sha256:a', 1500, 0), line('sha256:a', 2500, 1)].join('\n'),
+    ]
+    assert.deepEqual(stagesOf(logs, { taskId: 'sha256:a', beganAtMs: 1000 }), {
+      firstSeconds: 0.4,
+      spreadSeconds: 1.5,
+      lastSeconds: 2,
+      waitMs: 5,
+      bodyMs: 42,
+    })
+  })
+
+  it('knows nothing of a task that nobody logged', () => {
+    assert.ok(Number.isNaN(stagesOf([''], { taskId: 'sha256:a', beganAtMs: 0 }).lastSeconds))
+  })
+})
+
 describe('figuresOf', () => {
   const round = (seconds: number[], rest = {}) => ({
     seconds,
@@ -122,6 +161,7 @@ describe('figuresOf', () => {
     receivedBytes: [0, 100 * MIB, 100 * MIB],
     dropped: 0,
     cpuSeconds: { agents: 2 },
+    beganAtMs: 0,
     ...rest,
   })
 
