@@ -7,6 +7,8 @@ const SPACE = 0x20
 /** Where a header's own sum stands, counted as blanks in it. */
 const SUM_FROM = 148
 const SUM_TO = 156
+/** The most that state it: a blank or a NUL ends them. */
+const SUM_DIGITS = 7
 
 export const invalid = (what: string): DarnerError => new DarnerError('LAYER_INVALID', `layer: ${what}`)
 
@@ -24,18 +26,20 @@ export function number(block: Buffer, from: number, width: number): number {
   return value
 }
 
-/** Octal digits with blanks around them, up to a NUL; without digits 0. Undefined where anything else is among them. */
-function octal(block: Buffer, from: number, to: number): number | undefined {
+/** Octal digits with blanks around them, up to a NUL; without digits 0. Undefined where anything else is among them, or their count is another. */
+function octal(block: Buffer, from: number, to: number, least = 0, most = to - from): number | undefined {
   let at = from
   while (at < to && block[at] === SPACE) at++
+  const first = at
   let value = 0
   for (; at < to; at++) {
     const digit = (block[at] ?? 0) - 0x30
     if (digit < 0 || digit > 7) break
     value = value * 8 + digit
   }
+  const digits = at - first
   while (at < to && block[at] === SPACE) at++
-  return at === to || block[at] === 0 ? value : undefined
+  return (at === to || block[at] === 0) && digits >= least && digits <= most ? value : undefined
 }
 
 /** Header sums as unsigned and, as some old writers did, signed bytes. Throws LAYER_INVALID. */
@@ -48,7 +52,7 @@ export function checkSum(block: Buffer): void {
     sum += byte
     high += byte >> 7
   }
-  const stated = octal(block, SUM_FROM, SUM_TO)
+  const stated = octal(block, SUM_FROM, SUM_TO, 1, SUM_DIGITS)
   if (stated !== sum && stated !== sum - high * 256)
     throw invalid('a header has a wrong checksum; this is no tar archive, or a damaged one')
 }

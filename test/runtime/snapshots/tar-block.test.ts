@@ -48,4 +48,15 @@ describe('checkSum', () => {
       throwsWith('LAYER_INVALID', () => checkSum(block))
     }
   })
+
+  it('takes no sum without digits, and none without an end', () => {
+    const block = Buffer.alloc(512)
+    block.set([0x80, 0x80], 0) // its signed sum is 0, as blanks would be read
+    block.fill(0x20, 148, 156)
+    throwsWith('LAYER_INVALID', () => checkSum(block))
+    state(block, 0)
+    checkSum(block)
+    block.write((512).toString(8).padStart(8, '0'), 148, 'latin1')
+    throwsWith('LAYER_INVALID', () => checkSum(block))
+  })
 })
