@@ -47,9 +47,10 @@ export async function extractInto(
       if (path.length === 0) return
       const name = path.at(-1) ?? Buffer.alloc(0)
       const parent = parentOf(root, folder, path.slice(0, -1))
-      open = { parent, file: undefined, settle: () => {} }
+      const opened: OpenEntry = { parent }
+      open = opened
       const file = make(root, folder, parent, name, entry, keepKind)
-      open = { parent, file, settle: () => {} }
+      opened.file = file
       if (entry.kind === 'link') return
       chownAt(parent, name, idBase + entry.uid, idBase + entry.gid)
       for (const [key, value] of entry.xattrs) {
@@ -61,19 +62,18 @@ export async function extractInto(
         return
       }
       if (file !== undefined && entry.sparse !== undefined) ftruncateSync(file, entry.bytes)
-      const settle = () => {
+      opened.settle = () => {
         if (file !== undefined) fchmodSync(file, entry.mode & 0o7777)
         else if (entry.kind !== 'symlink') chmodHere(parent, name, entry.mode & 0o7777)
         utimesAt(parent, name, entry.mtime.seconds, entry.mtime.nanoseconds)
       }
-      open = { parent, file, settle }
     },
     data(at, chunk) {
       for (let from = 0; open?.file !== undefined && from < chunk.byteLength; )
         from += writeSync(open.file, chunk, from, chunk.byteLength - from, at + from)
     },
     endEntry() {
-      open?.settle()
+      open?.settle?.()
       close()
     },
   })
@@ -94,8 +94,8 @@ export async function extractInto(
 interface OpenEntry {
   readonly parent: number
   /** Of a file, what its data goes to. */
-  readonly file: number | undefined
-  readonly settle: () => void
+  file?: number | undefined
+  settle?: () => void
 }
 
 const joined = (parts: readonly Buffer[]) =>
