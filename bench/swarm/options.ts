@@ -1,5 +1,5 @@
 /** What a run of the swarm bench is made of, how it is said on the command line, and the least time it could take. */
-import { type BenchOptions, readOptions } from '../options.ts'
+import { type BenchOptions, oneOf, readOptions } from '../options.ts'
 
 export const RIVALS = ['link', 'darner', 'aria2', 'curl'] as const
 export type Rival = (typeof RIVALS)[number]
@@ -49,7 +49,7 @@ export const SWARM_OPTIONS = {
 /** Throws BAD_ARGUMENT, and RangeError for what makes no bed. */
 export function parseSwarmArgs(args: string[]): SwarmBenchOptions {
   const { values } = readOptions(SWARM_OPTIONS, args)
-  const only = values.only.split(',').map(rivalOf)
+  const only = values.only.split(',').map((name) => oneOf('only', name, RIVALS))
   const options = {
     hosts: whole('--hosts', values.hosts, 2, 254),
     bitsPerSec: whole('--mbit', values.mbit, 1, 100_000) * 1e6,
@@ -69,12 +69,6 @@ export function parseSwarmArgs(args: string[]): SwarmBenchOptions {
   if (options.slow >= options.hosts - 1)
     throw new RangeError(`--slow: expected fewer than the ${options.hosts - 1} receivers, got ${options.slow}`)
   return options
-}
-
-function rivalOf(name: string): Rival {
-  const rival = RIVALS.find((one) => one === name)
-  if (rival === undefined) throw new RangeError(`--only: expected of ${RIVALS.join(', ')}, got '${name}'`)
-  return rival
 }
 
 /** It goes into a command of `ip -batch`. */
