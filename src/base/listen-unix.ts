@@ -4,6 +4,9 @@ import { connect } from 'node:net'
 import { dirname, join } from 'node:path'
 import { asDarnerError, DarnerError, systemCode } from './errors.ts'
 
+/** unix(7) */
+const LONGEST_PATH = 107
+
 export interface UnixListenOptions {
   /** Who listens, in a message: `agent`. */
   readonly who: string
@@ -11,16 +14,18 @@ export interface UnixListenOptions {
   readonly flag: string
   /** Owns it beside root; default the process's own. */
   readonly group?: number | undefined
+  /** Default 0660. */
+  readonly mode?: number
 }
 
 /**
- * `listen` is given a path in a folder that is this user's alone; once the socket has mode 0660 and its group, it takes its place at `path`,
+ * `listen` is given a path in a folder that is this user's alone; once the socket has its mode and group, it takes its place at `path`,
  * where one that nobody serves is replaced. Dispose it before the server is closed: it takes the name away. Throws CONFLICT, HOST_UNABLE.
  */
 export async function listenUnix(
   path: string,
   listen: (path: string) => Promise<unknown>,
-  { who, flag, group }: UnixListenOptions,
+  { who, flag, group, mode = 0o660 }: UnixListenOptions,
 ): Promise<AsyncDisposable> {
   await mkdir(dirname(path), { recursive: true, mode: 0o755 })
   if (await isListenedOn(path))
@@ -28,11 +33,11 @@ export async function listenUnix(
       way: `stop it, or name another socket with ${flag}`,
     })
   try {
-    const folder = await mkdtemp(join(dirname(path), '.')) // a short name: a socket's path has few bytes
+    const folder = await mkdtemp(`${dirname(path)}/.`) // a short name: a socket's path has few bytes
     try {
       const place = join(folder, 's')
       await listen(place)
-      await chmod(place, 0o660)
+      await chmod(place, mode)
       if (group !== undefined) await chown(place, 0, group)
       const { ino } = await lstat(place)
       await rename(place, path)
@@ -42,7 +47,13 @@ export async function listenUnix(
     }
   } catch (error) {
     const why = systemCode(error) ?? asDarnerError(error, 'listen').message
-    throw new DarnerError('HOST_UNABLE', `cannot listen on ${path}: ${why}`, { cause: error })
+    const tooLong = Buffer.byteLength(path) > LONGEST_PATH
+    throw new DarnerError('HOST_UNABLE', `cannot listen on ${path}: ${why}`, {
+      cause: error,
+      ...(tooLong && {
+        way: `the path of a unix socket has ${LONGEST_PATH} bytes at most: name a shorter one with ${flag}`,
+      }),
+    })
   }
 }
 

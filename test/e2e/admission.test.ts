@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
 import { open, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'mocha'
@@ -89,7 +90,8 @@ describe('admission', function () {
 
   it('takes changes on the admin socket only, which is its owner’s alone', async () => {
     await using swarm = await aSwarm({ peers: 0 })
-    const socket = await stat(join(swarm.directory, 'supernode', 'admin.sock'))
+    const path = join(swarm.directory, 'supernode', 'admin.sock')
+    const socket = await stat(path)
     assert.equal(socket.mode & 0o777, 0o600)
     const { http, routes } = swarm.supernode
     assert.ok(routes.length > 5)
@@ -108,6 +110,8 @@ describe('admission', function () {
     const missing = await runDarner(['supernode', 'revoke', 'x', '--data', join(swarm.directory, 'nowhere')])
     assert.equal(missing.code, 1)
     assert.match(missing.stderr, /no supernode answers/)
+    await swarm.stopSupernode()
+    assert.ok(!existsSync(path), 'it goes with its supernode')
   })
 })
 

@@ -45,6 +45,7 @@ describe('listenUnix', () => {
       await using server = await aServer(path, (place) => {
         assert.ok(!existsSync(path))
         mode = statSync(dirname(place)).mode & 0o777
+        assert.equal(dirname(dirname(place)), dirname(path), 'the same file system, which this user may write to')
       })
       assert.ok(server)
       assert.equal(mode, 0o700)
