@@ -1,4 +1,5 @@
 /** Makes one file of each command that talks to an agent, beside the modules that it is made of: `dist/src/cli/thin/NAME.cjs`. */
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type BuildOptions, build } from 'esbuild'
 import { COMMANDS } from '../src/cli/commands.ts'
@@ -27,8 +28,19 @@ export async function buildThin(root: string, target: string): Promise<void> {
   const rows = COMMANDS.filter(({ name, client }) => client === true && !name.includes(' '))
   for (const row of rows) {
     const stdin = { contents: entryOf(row), resolveDir: cli, loader: 'ts' as const, sourcefile: `${row.name}.ts` }
-    await build({ ...OPTIONS, stdin, outfile: join(folder, `${row.name}.cjs`) })
+    const outfile = join(folder, `${row.name}.cjs`)
+    await build({ ...OPTIONS, stdin, outfile })
+    refuseDefaults(outfile, await readFile(outfile, 'utf8'))
   }
+}
+
+/** Throws when compiled code takes a library's default export by `require`, which gives all that an ES module exports in its place. */
+function refuseDefaults(path: string, code: string): void {
+  for (const [, name, library] of code.matchAll(/\b(import_\w+) = __toESM\(require\("([^"]+)"\)/g))
+    if (library?.startsWith('node:') === false && code.includes(`${name}.default`))
+      throw new Error(
+        `${path}: the default of ${library} is not there for a static import; import() it where it is used`,
+      )
 }
 
 function entryOf(row: CommandRow): string {

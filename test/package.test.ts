@@ -148,9 +148,13 @@ describe('the package', () => {
     assert.match((await run(darner, ['--help'], { env })).stdout, /^Usage: darner /)
 
     const body = Buffer.alloc(3_000_000, 'darner ')
-    const origin = createServer((_request, response) =>
-      response.writeHead(200, { 'content-length': body.byteLength, etag: '"one"' }).end(body),
-    )
+    const page = '<a href="blob">blob</a>'
+    const origin = createServer(({ url }, response) => {
+      const [type, answer] = url === '/' ? ['text/html', page] : ['application/octet-stream', body]
+      response
+        .writeHead(200, { 'content-length': answer.length, 'content-type': type, etag: `"${answer.length}"` })
+        .end(answer)
+    })
     origin.listen(0, '127.0.0.1')
     await once(origin, 'listening')
     try {
@@ -185,6 +189,9 @@ describe('the package', () => {
       const summary = JSON.parse(got.stdout.trim().split('\n').at(-1) ?? '') as { digest: string; bytes: number }
       assert.deepEqual([summary.digest, summary.bytes], [digestOf(body), body.byteLength])
       assert.equal(digestOf(await readFile(target)), digestOf(body))
+      const tree = join(folder, 'tree')
+      await run(darner, ['get', '--recursive', new URL('/', url).href, '-o', tree, '--socket', socket], { env })
+      assert.equal(digestOf(await readFile(join(tree, 'blob'))), digestOf(body))
     } finally {
       origin.closeAllConnections()
       origin.close()

@@ -1,7 +1,6 @@
 /** `darner get --recursive`: all files that an index page names, or that lie below an s3 prefix, into a folder. */
 import { lstat, mkdir } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
-import PQueue from 'p-queue'
 import { asDarnerError, DarnerError, errorLine } from '../../base/errors.ts'
 import type { CommandContext } from '../context.ts'
 import { fetchOne } from './fetch.ts'
@@ -25,6 +24,7 @@ export async function getTree(text: string, options: Options, ways: Ways, contex
   const leaves = await leavesOf(text, options, ways, limits, context)
   await mkdir(root, { recursive: true })
   const display = await openDisplay({ quiet: options.quiet === true }, context)
+  const { default: PQueue } = await import('p-queue')
   const queue = new PQueue({ concurrency: CONCURRENT })
   const sum = { files: 0, failed: 0, bytes: 0, from: { origin: 0, supernode: 0, peers: 0 } }
   const started = performance.now()
