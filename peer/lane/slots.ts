@@ -64,9 +64,9 @@ export class Slot {
     return this.#parked
   }
 
-  /** True when this piece should step back, between two segments, for an interactive one that waits. */
+  /** True when this piece should step back, between two segments, for an interactive one that its slot would go to. */
   get shouldYield(): boolean {
-    return this.job.priority === 'background' && this.#slots.interactiveWaits
+    return this.job.priority === 'background' && this.#slots.interactiveWaitsFor(this)
   }
 
   /** `bytes` went out. */
@@ -101,6 +101,12 @@ class Ring {
     const queue = this.#queues.get(job.child)
     if (queue === undefined) this.#queues.set(job.child, [job])
     else queue.push(job)
+  }
+
+  /** Whether a child that may go waits. */
+  some(mayGo: (child: object) => boolean): boolean {
+    for (const child of this.#queues.keys()) if (mayGo(child)) return true
+    return false
   }
 
   /** The next job of the first child that may go; that child then goes to the end. */
@@ -151,8 +157,10 @@ export class UploadSlots {
     return this.#active.size
   }
 
-  get interactiveWaits(): boolean {
-    return this.#interactive.size > 0
+  /** Not one of a child that has all it may have in service: it would leave the turn to the piece that stepped back for it. */
+  interactiveWaitsFor({ job, parked }: Slot): boolean {
+    const own = parked ? 0 : 1
+    return this.#interactive.some((child) => this.#mayGo(child, child === job.child ? own : 0))
   }
 
   enqueue(job: Job): void {
@@ -242,7 +250,7 @@ export class UploadSlots {
     this.#pumping = true
     try {
       while (this.#waits && this.#working < this.#options.maxInService && this.#counted() < this.#limit) {
-        const mayGo = (child: object) => (this.#perChild.get(child) ?? 0) < this.#options.perChild
+        const mayGo = (child: object) => this.#mayGo(child)
         const job = this.#interactive.next(mayGo) ?? this.#background.next(mayGo)
         if (job === undefined) break
         const slot = new Slot(this, job, this.#nowMs())
@@ -253,6 +261,11 @@ export class UploadSlots {
     } finally {
       this.#pumping = false
     }
+  }
+
+  /** `freed` of its pieces in service are about to end. */
+  #mayGo(child: object, freed = 0): boolean {
+    return (this.#perChild.get(child) ?? 0) - freed < this.#options.perChild
   }
 
   #counted(): number {

@@ -91,6 +91,21 @@ describe('UploadSlots', () => {
     assert.deepEqual(rig.started, ['preheat', 'container', 'next preheat'])
   })
 
+  it('asks no background piece to step back for a child that could not take its turn', () => {
+    const rig = aRig({ startSlots: 4 })
+    const [busy, ahead] = [{}, {}]
+    rig.add('one', busy)
+    rig.add('two', busy)
+    rig.add('preheat', ahead, 'background')
+    const slot = rig.held.get('preheat')
+    assert.equal(slot?.shouldYield, false, 'it would get the turn itself, again and again')
+    rig.add('own', ahead)
+    assert.equal(slot?.shouldYield, true, 'one for the same child goes in its place')
+    assert.deepEqual(rig.started, ['one', 'preheat'])
+    slot?.release()
+    assert.deepEqual(rig.started, ['one', 'preheat', 'own'])
+  })
+
   it('doesn’t count a slot whose child reads too slowly', () => {
     const rig = aRig({ startSlots: 1 })
     rig.add('slow', {})
