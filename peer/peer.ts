@@ -8,7 +8,9 @@ import { Scope } from '../src/base/scope.ts'
 import type { PeerId, PieceExchange, Shelf } from '../src/contracts/exchange.ts'
 import type { OriginPort } from '../src/contracts/origin.ts'
 import type { Node } from '../src/net/node.ts'
+import type { Digest } from '../src/oci/digest.ts'
 import type { Store } from '../src/store/store.ts'
+import type { TaskId } from '../src/task/task.ts'
 import { REPORT_PIECES } from '../src/wire/control.ts'
 import type { PeerStatus } from '../src/wire/peer-status.ts'
 import { Engine } from './engine/engine.ts'
@@ -81,6 +83,8 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
   try {
     const refused = new Set<PeerId>()
     let sent = 0
+    // the shelf may be asked before there is an engine
+    let beginning: (task: TaskId) => Promise<void> | undefined = () => undefined
     const shelf = new PeerShelf(
       { issuer: () => scheduler.supernode },
       {
@@ -89,6 +93,7 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
         random,
         admitted: (peer) => !refused.has(peer),
         heldUnder: (task) => scheduler.heldUnder(task),
+        beginning: (task) => beginning(task),
         sent: (_task, _child, bytes) => {
           sent += bytes
         },
@@ -157,6 +162,7 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
         },
       ),
     )
+    beginning = (task) => engine.beginning(task as string as Digest)
     const preheater = new Preheater(
       { concurrency: 2, maxWaiting: 16_384 },
       {

@@ -5,10 +5,12 @@ import type { PeerId, Shelf, ShelfTask } from '../src/contracts/exchange.ts'
 import type { Store, StoredTask } from '../src/store/store.ts'
 import { Giving, type GivingTo } from '../src/task/giving.ts'
 import type { TaskId } from '../src/task/task.ts'
-import { ShownPass } from '../src/wire/pass.ts'
+import { checkPass, ShownPass } from '../src/wire/pass.ts'
 
 /** A half-done task of an earlier run is hashed again before it is served; longer than this and the child asks elsewhere. */
 const REOPEN_MS = 30_000
+/** Hosts that begin together hear of each other before each has its own answer: a child waits this long for a task that we are about to hold. */
+const BEGINNING_MS = 2_000
 
 export interface PeerShelfOptions {
   /** The supernode, whose passes count. */
@@ -23,6 +25,8 @@ export interface PeerShelfParts {
   readonly admitted: (peer: PeerId) => boolean
   /** The scope of our own pass for a task; undefined when an earlier run got it. */
   readonly heldUnder: (task: TaskId) => string | undefined
+  /** Resolves once a task whose fetch here begins is in the store, or won't be; undefined for any other. */
+  readonly beginning: (task: TaskId) => Promise<void> | undefined
   /** Bytes that left for a child. */
   readonly sent: (task: TaskId, child: PeerId, bytes: number) => void
 }
@@ -48,13 +52,13 @@ export class PeerShelf implements Shelf {
     const { store, clock, admitted, sent } = this.#parts
     if (!admitted(reader))
       throw new DarnerError('CAPABILITY_REFUSED', `${reader} is not admitted`, { details: { reader } })
-    const right = new ShownPass({
-      reader,
-      task: id,
-      issuer: this.#options.issuer,
-      nowMs: () => clock.now(),
-      heldUnder: () => this.#parts.heldUnder(id),
-    })
+    const nowMs = () => clock.now()
+    const { issuer } = this.#options
+    if (store.find(id) === undefined) {
+      checkPass(pass, { issuer: issuer(), reader, task: id, nowMs: nowMs() })
+      await this.#begun(id)
+    }
+    const right = new ShownPass({ reader, task: id, issuer, nowMs, heldUnder: () => this.#parts.heldUnder(id) })
     right.show(pass)
     const stored = store.find(id) ?? (await store.reopen(id, { signal: AbortSignal.timeout(REOPEN_MS) }))
     if (stored === undefined) throw new DarnerError('PIECE_ABSENT', `${id}: not held here`)
@@ -85,6 +89,16 @@ export class PeerShelf implements Shelf {
   /** Takes back what children didn't confirm in time. Call it about once a second. */
   tick(): void {
     for (const { giving } of this.#open.values()) giving.tick()
+  }
+
+  /** Waits for a fetch that begins here, if there is one: under which right it is held is known only then. */
+  async #begun(id: TaskId): Promise<void> {
+    const beginning = this.#parts.beginning(id)
+    if (beginning === undefined) return
+    const over = new AbortController()
+    const late = this.#parts.clock.sleep(BEGINNING_MS, { signal: over.signal }).catch(() => {})
+    await Promise.race([beginning, late])
+    over.abort()
   }
 
   #hold(stored: StoredTask): Open {

@@ -106,6 +106,14 @@ export class Engine implements ContentSource, AsyncDisposable {
     return await began([...this.#running.values()].map((one) => Promise.race([one, undefined])))
   }
 
+  /** Resolves once a blob whose fetch begins is in the store, or won't be; undefined where none does. */
+  beginning(digest: Digest): Promise<void> | undefined {
+    return this.#running.get(digest)?.then(
+      () => {},
+      () => {},
+    )
+  }
+
   async open(request: ContentRequest, { signal }: { signal: AbortSignal }): Promise<Content> {
     return await this.openStored(request, { signal })
   }

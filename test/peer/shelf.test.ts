@@ -7,7 +7,7 @@ import { newIdentity } from '../../src/net/identity.ts'
 import type { TaskId } from '../../src/task/task.ts'
 import { PASS_MS, signPass } from '../../src/wire/pass.ts'
 import { aLanePair, opening } from '../fixtures/a-lane.ts'
-import { aBlob, aStore, fill } from '../fixtures/a-store.ts'
+import { aBlob, aStore, fill, never } from '../fixtures/a-store.ts'
 import { failsWith } from '../fixtures/fails-with.ts'
 
 /** A peer that holds a blob of eight pieces, a child of it, and a clock on which their passes end. */
@@ -27,6 +27,7 @@ async function aHolder() {
       random: seededRandom(1),
       admitted: () => true,
       heldUnder: () => 'registry.example/team/app',
+      beginning: () => undefined,
       sent: () => {},
     },
   )
@@ -54,6 +55,53 @@ async function aHolder() {
     open: (shown: Uint8Array) => child.exchange.open(parent.address, task, opening(8, { pass: shown, signal })),
     piece: async (channel: ParentChannel, piece: number) =>
       assert.deepEqual(Buffer.from(await channel.fetch(piece, { signal })), Buffer.from(blob.piece(piece))),
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  }
+}
+
+/** A peer whose fetch of a blob begins: nothing of it is in the store yet. */
+async function aBeginner({ heldUnder = '?registry.example/team/app' } = {}) {
+  const stack = new AsyncDisposableStack()
+  const { store } = stack.use(await aStore())
+  const blob = aBlob({ pieceBytes: 65_536 })
+  const issuer = await newIdentity()
+  const begun = Promise.withResolvers<void>()
+  const asked = Promise.withResolvers<void>()
+  let held: string | undefined
+  const shelf = new PeerShelf(
+    { issuer: () => issuer.peerId },
+    {
+      store,
+      clock: systemClock,
+      random: seededRandom(1),
+      admitted: () => true,
+      heldUnder: () => held,
+      beginning: (task) => {
+        assert.equal(task, blob.task.id)
+        asked.resolve()
+        return begun.promise
+      },
+      sent: () => {},
+    },
+  )
+  const { parent, child } = stack.use(await aLanePair(shelf))
+  const reader = child.identity.peerId
+  const expiresMs = Date.now() + PASS_MS
+  const pass = signPass({ task: blob.task.id, reader, scope: '?registry.example/team/app', expiresMs }, issuer.sign)
+  return {
+    blob,
+    asked: asked.promise,
+    open: () =>
+      child.exchange.open(parent.address, blob.task, opening(8, { pass, signal: AbortSignal.timeout(20_000) })),
+    /** The fetch has begun: the task is in the store, held under a right. */
+    begin: async () => {
+      held = heldUnder
+      const stored = await fill(store, blob, [])
+      begun.resolve()
+      return stored
+    },
+    /** It came to nothing. */
+    over: () => begun.resolve(),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   }
 }
@@ -99,5 +147,32 @@ describe('a pass on a channel that stays open', () => {
       await failsWith('CAPABILITY_REFUSED', Promise.reject(await channel.closed))
       await failsWith('CAPABILITY_REFUSED', channel.fetch(1, { signal: AbortSignal.timeout(10_000) }))
     }
+  })
+})
+
+describe('a task whose fetch only begins here', () => {
+  it('is opened for a child once it is in the store', async () => {
+    await using holder = await aBeginner()
+    const opening = holder.open()
+    await holder.asked
+    const stored = await holder.begin()
+    await using channel = await opening
+    await stored.write(3, holder.blob.piece(3), { signal: never() })
+    assert.deepEqual(
+      Buffer.from((await channel.fetchAny({ signal: AbortSignal.timeout(10_000) }))?.body ?? []),
+      Buffer.from(holder.blob.piece(3)),
+    )
+  })
+
+  it('is refused when it came to nothing, or is held under a right that the pass lacks', async () => {
+    await using nothing = await aBeginner()
+    const refused = failsWith('CAPABILITY_REFUSED', nothing.open())
+    nothing.over()
+    await refused
+    await using other = await aBeginner({ heldUnder: '?registry.example/other' })
+    const opening = failsWith('CAPABILITY_REFUSED', other.open())
+    await other.asked
+    await other.begin()
+    await opening
   })
 })
