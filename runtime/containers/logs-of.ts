@@ -10,6 +10,7 @@ export interface LogsAsked {
   readonly follow?: boolean
   readonly tail?: number
   readonly sinceMs?: number
+  readonly untilMs?: number
   /** Name of a side service. */
   readonly service?: string
 }
@@ -28,6 +29,7 @@ export function logsOf(entry: Entry, query: LogsAsked, { signal }: { signal: Abo
   const asked = {
     ...(query.tail === undefined ? {} : { tail: query.tail }),
     ...(query.sinceMs === undefined ? {} : { sinceMs: query.sinceMs }),
+    ...(query.untilMs === undefined ? {} : { untilMs: query.untilMs }),
   }
   return follow ? followed(log, asked, entry.ended, signal) : readLog(log, asked, { signal })
 }
@@ -35,7 +37,7 @@ export function logsOf(entry: Entry, query: LogsAsked, { signal }: { signal: Abo
 /** Who stops reading waits for the end no more. */
 async function* followed(
   log: string,
-  asked: Pick<LogsAsked, 'tail' | 'sinceMs'>,
+  asked: Pick<LogsAsked, 'tail' | 'sinceMs' | 'untilMs'>,
   ended: Entry['ended'],
   signal: AbortSignal,
 ): AsyncGenerator<LogEntry> {

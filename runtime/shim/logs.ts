@@ -10,6 +10,8 @@ export interface LogQuery {
   readonly tail?: number
   /** Only entries at or after this epoch time. */
   readonly sinceMs?: number
+  /** Only entries at or before this epoch time; the first later one ends it. */
+  readonly untilMs?: number
   /** Resolves when no more will be written; reading goes on until then and to the end of the file. Absent: don't follow. */
   readonly until?: Promise<unknown>
 }
@@ -28,7 +30,11 @@ export async function* readLog(
   { signal }: { signal: AbortSignal },
 ): AsyncGenerator<LogEntry> {
   const since = query.sinceMs ?? Number.NEGATIVE_INFINITY
-  for await (const entry of rawEntries(path, query, signal)) if (entry.timeMs >= since) yield entry
+  const until = query.untilMs ?? Number.POSITIVE_INFINITY
+  for await (const entry of rawEntries(path, query, signal)) {
+    if (entry.timeMs > until) return
+    if (entry.timeMs >= since) yield entry
+  }
 }
 
 async function* rawEntries(path: string, query: LogQuery, signal: AbortSignal): AsyncGenerator<LogEntry> {

@@ -80,13 +80,16 @@ export class AgentClient {
   open(method: Method, path: string, options: RequestOptions): Promise<IncomingMessage> {
     const what = this.#what(method, path)
     return new Promise((resolve, reject) => {
-      const content = options.content && { 'content-type': 'application/octet-stream' }
+      // kept alive: an answer that comes before all is sent must not end the connection below what is on its way
+      const content = options.content && { 'content-type': 'application/octet-stream', connection: 'keep-alive' }
       const { request, body } = this.#request(method, path, options, { ...content }, reject)
       request.on('response', (answer) => {
         if ((answer.statusCode ?? 500) < 400) return resolve(answer)
-        errorOf(answer, what).then(reject, (error) =>
-          reject(options.signal.aborted ? options.signal.reason : unreachable(error, this.#socket, what)),
-        )
+        errorOf(answer, what)
+          .then(reject, (error) =>
+            reject(options.signal.aborted ? options.signal.reason : unreachable(error, this.#socket, what)),
+          )
+          .finally(() => request.destroy())
       })
       if (options.content === undefined) request.end(body)
       else options.content.pipe(request)

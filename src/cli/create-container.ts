@@ -1,5 +1,5 @@
 /** What `run` and `create` share: the request from all the flags, and the pull when its image isn't here. */
-import { writeFileSync } from 'node:fs'
+import { rmSync, writeFileSync } from 'node:fs'
 import { DarnerError, isDarnerError, systemCode } from '../base/errors.ts'
 import type { CommandContext } from './context.ts'
 import { DockerClient } from './docker-client.ts'
@@ -27,19 +27,27 @@ export async function createOrPull(
   const docker = new DockerClient({ socket: context.socket })
   const name = text(options, 'name')
   const query = name === undefined ? {} : { name }
+  const file = text(options, 'cidfile')
+  // before there is a container: one whose id could not be told would be left behind
+  if (file !== undefined) writeId(file, '', 'wx')
   const create = () =>
     docker.json<{ Id: string; Warnings: string[] | null }>('POST', '/containers/create', { body, query, signal })
-  if (policy === 'always') await pull(args[0] ?? '', options, context)
-  const made = await create().catch(async (error: unknown) => {
-    if (policy !== 'missing' || !isDarnerError(error, 'NOT_FOUND') || !/^No such image/.test(error.message)) throw error
-    if (options.quiet !== true) context.stderr.write(`darner: ${args[0]} is not here: pulling it\n`)
-    await pull(args[0] ?? '', options, context)
-    return await create()
-  })
-  for (const warning of made.Warnings ?? []) context.stderr.write(`darner: warning: ${warning}\n`)
-  const file = text(options, 'cidfile')
-  if (file !== undefined) writeNew(file, made.Id)
-  return made.Id
+  try {
+    if (policy === 'always') await pull(args[0] ?? '', options, context)
+    const made = await create().catch(async (error: unknown) => {
+      if (policy !== 'missing' || !isDarnerError(error, 'NOT_FOUND') || !/^No such image/.test(error.message))
+        throw error
+      if (options.quiet !== true) context.stderr.write(`darner: ${args[0]} is not here: pulling it\n`)
+      await pull(args[0] ?? '', options, context)
+      return await create()
+    })
+    for (const warning of made.Warnings ?? []) context.stderr.write(`darner: warning: ${warning}\n`)
+    if (file !== undefined) writeId(file, made.Id, 'w')
+    return made.Id
+  } catch (error) {
+    if (file !== undefined) rmSync(file, { force: true })
+    throw error
+  }
 }
 
 async function pull(
@@ -58,9 +66,9 @@ async function pull(
   await followPull(request, context, { quiet: options.quiet === true })
 }
 
-function writeNew(path: string, textToWrite: string): void {
+function writeId(path: string, id: string, flag: 'w' | 'wx'): void {
   try {
-    writeFileSync(path, textToWrite, { flag: 'wx' })
+    writeFileSync(path, id, { flag })
   } catch (error) {
     throw new DarnerError('BAD_ARGUMENT', `--cidfile ${path}: ${systemCode(error) ?? error}`, { cause: error })
   }

@@ -1,6 +1,24 @@
 /** Notices the keys that leave a container without ending it, as the docker family has them: ctrl-p ctrl-q. */
+import { DarnerError } from '../base/errors.ts'
+import { text } from './option-values.ts'
 
 export const DETACH_KEYS: readonly number[] = [0x10, 0x11]
+
+/** What `--detach-keys` says, as the bytes that a terminal sends; nothing when it is not given. Throws BAD_ARGUMENT. */
+export function detachKeysOf(options: Readonly<Record<string, unknown>>): { detachKeys?: readonly number[] } {
+  const given = text(options, 'detachKeys') ?? ''
+  if (given === '') return {}
+  const detachKeys = given.split(',').map((word) => {
+    const [, held] = /^ctrl-([a-z@[\\\]^_])$/.exec(word) ?? []
+    if (held !== undefined) return held.toUpperCase().charCodeAt(0) & 0x1f
+    if (/^[\x20-\x7e]$/.test(word)) return word.charCodeAt(0)
+    throw new DarnerError(
+      'BAD_ARGUMENT',
+      `--detach-keys ${given}: expected a letter or ctrl-LETTER, with commas between`,
+    )
+  })
+  return { detachKeys }
+}
 
 /** Splits typed bytes into what goes on and whether the keys were typed; the first keys are held until the next byte tells. */
 export class DetachKeys {

@@ -86,7 +86,8 @@ function commandsPage(): string {
   return `${HEAD}\n
 # Commands
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 124 timed out, 130 interrupted; \`run\` and \`exec\` pass on the container's own.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 124 timed out, 130 interrupted; \`run\` and \`exec\` pass on the container's own, and \`run\` ends with
+125 when nothing ran.
 An error is one line on stderr; \`--debug\` adds the chain of its causes. Commands that talk to an agent find it by \`--socket\`,
 \`DARNER_SOCKET\` or \`/run/darner/agent.sock\`.
 

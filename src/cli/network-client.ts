@@ -35,10 +35,6 @@ export class NetworkClient {
   async disconnect(name: string, container: string, { signal }: Waits): Promise<void> {
     await this.#agent.json('POST', `${at(name)}/disconnect`, { body: { container }, signal })
   }
-
-  async prune({ signal }: Waits): Promise<string[]> {
-    return (await this.#agent.json<{ removed: string[] }>('POST', '/v1/networks/prune', { signal })).removed
-  }
 }
 
 function at(name: string): string {

@@ -42,7 +42,7 @@ export async function prune(
     for (const one of (found[member] ?? []) as (string | Record<string, string>)[])
       context.stdout.write(typeof one === 'string' ? `${one}\n` : `${Object.entries(one).flat().join(': ')}\n`)
   }
-  context.stdout.write(`Total reclaimed space: ${size(bytes, 4)}\n`)
+  if (kinds.some((kind) => kind !== 'network')) context.stdout.write(`Total reclaimed space: ${size(bytes, 4)}\n`)
   return 0
 }
 

@@ -62,14 +62,14 @@ export async function createBody(
   options: Options,
   env: Readonly<Record<string, string | undefined>>,
 ): Promise<Record<string, unknown>> {
-  const files = await Promise.all(texts(options, 'envFile').map((path) => linesOf('env-file', path)))
+  const listed = await envOfFiles(texts(options, 'envFile'))
   const labelFiles = await Promise.all(texts(options, 'labelFile').map((path) => linesOf('label-file', path)))
   const entrypoint = text(options, 'entrypoint')
   return {
     Image: image,
     ...(command.length > 0 ? { Cmd: command } : {}),
     ...(entrypoint === undefined ? {} : { Entrypoint: [entrypoint] }),
-    Env: resolveEnv([...files.flat(), ...texts(options, 'env')], env),
+    Env: resolveEnv([...listed, ...texts(options, 'env')], env),
     Labels: pairs([...labelFiles.flat(), ...texts(options, 'label')]),
     Tty: options.tty === true,
     OpenStdin: options.interactive === true,
@@ -245,6 +245,11 @@ function logOf(options: Options): Record<string, unknown> | undefined {
 }
 
 /** Lines that are no comment. */
+/** The lines NAME=VALUE of these files. Throws BAD_ARGUMENT. */
+export async function envOfFiles(paths: readonly string[]): Promise<string[]> {
+  return (await Promise.all(paths.map((path) => linesOf('env-file', path)))).flat()
+}
+
 async function linesOf(flag: string, path: string): Promise<string[]> {
   const lines = (await fileText(flag, path)).split(/\r?\n/)
   return lines.filter((line) => line.trim() !== '' && !line.startsWith('#'))

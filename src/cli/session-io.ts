@@ -13,6 +13,8 @@ export interface SessionIoOptions {
   readonly tty: boolean
   /** Connect stdin. */
   readonly stdin: boolean
+  /** Typed one after the other they leave it without ending it; default ctrl-p ctrl-q. */
+  readonly detachKeys?: readonly number[]
 }
 
 type Terminal = { isTTY?: boolean; columns?: number; rows?: number; setRawMode?(on: boolean): void }
@@ -43,7 +45,7 @@ export async function runSession(
     const size = windowSize(context.stdout)
     if (size) void session.resize(size)
   }
-  const stopInput = options.stdin ? pumpInput(stdin, session, raw) : () => {}
+  const stopInput = options.stdin ? pumpInput(stdin, session, raw, options.detachKeys) : () => {}
   if (raw) stdin.setRawMode?.(true)
   if (options.tty) context.stdout.on('resize', onResize)
   try {
@@ -66,8 +68,13 @@ export function startFailureCode(error: unknown): number | undefined {
   return typeof code === 'number' ? code : undefined
 }
 
-function pumpInput(stdin: Readable, session: StreamSession, raw: boolean): () => void {
-  const keys = new DetachKeys()
+function pumpInput(
+  stdin: Readable,
+  session: StreamSession,
+  raw: boolean,
+  detachKeys: readonly number[] | undefined,
+): () => void {
+  const keys = new DetachKeys(detachKeys)
   let last: Promise<void> = Promise.resolve()
   const onData = (chunk: Uint8Array) => {
     const { pass, detached } = raw ? keys.push(chunk) : { pass: chunk, detached: false }

@@ -195,6 +195,7 @@ export const LogsQuery = Type.Object(
     follow: Type.Optional(Type.Boolean()),
     tail: Type.Optional(Type.Integer({ minimum: 0 })),
     sinceMs: Type.Optional(Type.Number({ minimum: 0 })),
+    untilMs: Type.Optional(Type.Number({ minimum: 0 })),
     timestamps: Type.Optional(Type.Boolean()),
     service: Type.Optional(Text(64, 'name of a side service, whose log is wanted')),
   },

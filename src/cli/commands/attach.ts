@@ -1,6 +1,7 @@
 /** `darner attach`: joins the streams of a running container to this terminal or pipe. Exit code: the process's. */
 import { DarnerError } from '../../base/errors.ts'
 import type { Action } from '../context.ts'
+import { detachKeysOf } from '../detach-keys.ts'
 import { EngineClient } from '../engine-client.ts'
 import { runAttached } from './run.ts'
 
@@ -9,6 +10,7 @@ export const action: Action = async ([name = ''], options, context) => {
   const { id, status, request } = await client.inspect(name, { signal: context.signal })
   if (status !== 'running')
     throw new DarnerError('STATE_INVALID', `container ${name} is ${status}: there is nothing to attach to`)
-  const io = { tty: request.tty === true, stdin: options.stdin !== false && request.openStdin === true }
+  const stdin = options.stdin !== false && request.openStdin === true
+  const io = { tty: request.tty === true, stdin, ...detachKeysOf(options) }
   return await runAttached(client, id, io, context, { start: false })
 }

@@ -1,14 +1,15 @@
 /** `darner logs`: what a container wrote, stdout to stdout and stderr to stderr. */
-
+import { DarnerError } from '../../base/errors.ts'
 import { put } from '../../base/outflow.ts'
 import { CHANNEL } from '../../wire/stream-frame.ts'
 import type { Action } from '../context.ts'
 import { EngineClient } from '../engine-client.ts'
-import { text, whole } from '../option-values.ts'
+import { text } from '../option-values.ts'
 import { timeOf } from '../run-options.ts'
 
 export const action: Action = async (args, options, context) => {
-  const tail = whole(options, 'tail')
+  const tail = tailOf(text(options, 'tail') ?? 'all')
+  const until = text(options, 'until')
   const since = text(options, 'since')
   const service = text(options, 'service')
   const query = {
@@ -16,11 +17,21 @@ export const action: Action = async (args, options, context) => {
     ...(options.timestamps === true ? { timestamps: true } : {}),
     ...(tail === undefined ? {} : { tail }),
     ...(service === undefined ? {} : { service }),
-    ...(since === undefined ? {} : { sinceMs: Number(timeOf(since, Date.now())) * 1000 }),
+    ...(until === undefined ? {} : { untilMs: msOf(until) }),
+    ...(since === undefined ? {} : { sinceMs: msOf(since) }),
   }
   const client = new EngineClient({ socket: context.socket })
   for await (const { channel, bytes } of client.logs(args[0] ?? '', query, { signal: context.signal })) {
     await put(channel === CHANNEL.stderr ? context.stderr : context.stdout, bytes)
   }
   return 0
+}
+
+const msOf = (time: string) => Number(timeOf(time, Date.now())) * 1000
+
+/** undefined for all. */
+function tailOf(given: string): number | undefined {
+  if (given === 'all') return undefined
+  if (/^\d{1,15}$/.test(given)) return Number(given)
+  throw new DarnerError('BAD_ARGUMENT', `--tail ${given}: expected a whole number, or all`)
 }

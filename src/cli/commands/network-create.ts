@@ -3,10 +3,15 @@ import { DarnerError } from '../../base/errors.ts'
 import type { NetworkCreate, SubnetConfig } from '../../wire/networks-api.ts'
 import type { Action } from '../context.ts'
 import { NetworkClient } from '../network-client.ts'
-import { texts } from '../option-values.ts'
+import { text, texts } from '../option-values.ts'
 
 export const action: Action = async (args, options, context) => {
   const [name = ''] = args
+  const driver = text(options, 'driver') ?? 'bridge'
+  if (driver !== 'bridge')
+    throw new DarnerError('UNSUPPORTED', `network driver ${driver} is not offered`, {
+      way: 'make a bridge, or put a conflist with another CNI plugin into a directory of --cni-config',
+    })
   const subnets = subnetsOf(options)
   const labels = Object.fromEntries(
     texts(options, 'label').map((one) => [one.split('=')[0] ?? '', one.split('=').slice(1).join('=')]),

@@ -1,22 +1,29 @@
 /** `darner run`: a command in a new container; the image is pulled first when it isn't here. Exit code: the command's. */
-import { errorLine, isDarnerError } from '../../base/errors.ts'
+import { asDarnerError, EXIT, errorChain, errorLine, isDarnerError } from '../../base/errors.ts'
 import type { Action, CommandContext } from '../context.ts'
 import { createOrPull } from '../create-container.ts'
+import { detachKeysOf } from '../detach-keys.ts'
 import { EngineClient } from '../engine-client.ts'
 import { mustBeTerminal, runSession, startFailureCode, windowSize } from '../session-io.ts'
 
+/** Exit code when nothing ran, as docker has it: the command's own may be 1 as well. */
+const NOT_RUN = 125
+
 export const action: Action = async (args, options, context) => {
   const client = new EngineClient({ socket: context.socket })
-  const io = { tty: options.tty === true, stdin: options.interactive === true }
+  const io = { tty: options.tty === true, stdin: options.interactive === true, ...detachKeysOf(options) }
   const detach = options.detach === true
   if (!detach) mustBeTerminal(context.stdin, io)
-  const id = await createOrPull(args, options, context)
   try {
+    const id = await createOrPull(args, options, context)
     return detach ? await runDetached(client, id, context) : await runAttached(client, id, io, context)
   } catch (error) {
-    const code = startFailureCode(error)
+    if (context.signal.aborted) throw error
+    const code =
+      startFailureCode(error) ?? (asDarnerError(error, 'run').facts.exit === EXIT.failed ? NOT_RUN : undefined)
     if (code === undefined) throw error
     context.stderr.write(`darner: ${errorLine(error)}\n`)
+    if (context.debug) for (const line of errorChain(error)) context.stderr.write(`  ${line}\n`)
     return code
   }
 }

@@ -1,5 +1,14 @@
 /** Commands that start, change, stop and remove containers. */
-import { CONTAINER, type CommandRow, FORMAT, JSON_OPTION, PLAIN_HTTP, PLATFORM, QUIET } from './shape.ts'
+import {
+  CONTAINER,
+  type CommandRow,
+  DETACH_KEYS,
+  INSPECT_FORMAT,
+  JSON_OPTION,
+  PLAIN_HTTP,
+  PLATFORM,
+  QUIET,
+} from './shape.ts'
 
 export const CONTAINER_LIFE: readonly CommandRow[] = [
   {
@@ -20,6 +29,7 @@ export const CONTAINER_LIFE: readonly CommandRow[] = [
     options: [
       { flags: '-a, --attach', summary: 'join its streams; exit with its exit code' },
       { flags: '-i, --interactive', summary: 'with its input' },
+      DETACH_KEYS,
     ],
   },
   {
@@ -28,6 +38,7 @@ export const CONTAINER_LIFE: readonly CommandRow[] = [
     client: true,
     args: [{ ...CONTAINER, many: true }],
     options: [
+      { flags: '-s, --signal <SIGNAL>', summary: 'name or number to send first' },
       { flags: '-t, --time <SECONDS>', summary: 'how long to wait before KILL (default: 10)', kind: 'integer' },
     ],
   },
@@ -128,7 +139,7 @@ export const CONTAINER_LIFE: readonly CommandRow[] = [
     client: true,
     args: [{ name: 'NAME', summary: 'of a container, image, volume or network', many: true }],
     options: [
-      FORMAT,
+      INSPECT_FORMAT,
       { flags: '--type <KIND>', summary: 'only a container, image, volume or network' },
       { flags: '-s, --size', summary: 'sizes of containers too' },
     ],

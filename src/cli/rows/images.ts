@@ -5,6 +5,7 @@ import {
   FORCE_PRUNE,
   FORMAT,
   IMAGE,
+  INSPECT_FORMAT,
   JSON_OPTION,
   LISTED,
   NO_TRUNC,
@@ -128,7 +129,7 @@ export const IMAGE_GROUP: readonly CommandRow[] = [
     summary: 'print all that is known about images, as JSON',
     client: true,
     args: [{ ...IMAGE, many: true }],
-    options: [FORMAT],
+    options: [INSPECT_FORMAT],
   },
   {
     name: 'image prune',

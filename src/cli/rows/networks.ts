@@ -1,5 +1,15 @@
 /** Commands on networks and published ports. */
-import { CONTAINER, type CommandRow, FORMAT, IDS_ONLY, JSON_OPTION, NO_TRUNC } from './shape.ts'
+import {
+  CONTAINER,
+  type CommandRow,
+  FORCE_PRUNE,
+  FORMAT,
+  IDS_ONLY,
+  INSPECT_FORMAT,
+  JSON_OPTION,
+  NO_TRUNC,
+  PRUNE_FILTER,
+} from './shape.ts'
 
 export const NETWORKS: readonly CommandRow[] = [
   { name: 'port', summary: 'print the published ports of a container', client: true, args: [CONTAINER] },
@@ -16,6 +26,7 @@ export const NETWORKS: readonly CommandRow[] = [
     client: true,
     args: [{ name: 'NAME', summary: 'name of the network' }],
     options: [
+      { flags: '-d, --driver <NAME>', summary: 'only bridge is offered' },
       { flags: '--subnet <CIDR>', summary: 'addresses (repeat for IPv6; default: a free range)', kind: 'list' },
       { flags: '--gateway <ADDRESS>', summary: 'gateway of the subnet it lies in (repeatable)', kind: 'list' },
       { flags: '--ip-range <CIDR>', summary: 'give addresses from this part of the subnet (repeatable)', kind: 'list' },
@@ -30,13 +41,14 @@ export const NETWORKS: readonly CommandRow[] = [
     summary: 'remove networks that no running container is on',
     client: true,
     args: [{ name: 'NETWORK', summary: 'name, id or unambiguous start of an id', many: true }],
+    options: [{ flags: '-f, --force', summary: 'one that is not there is fine' }],
   },
   {
     name: 'network inspect',
     summary: 'print all that is known about networks, as JSON',
     client: true,
     args: [{ name: 'NETWORK', summary: 'name, id or unambiguous start of an id', many: true }],
-    options: [FORMAT],
+    options: [INSPECT_FORMAT],
   },
   {
     name: 'network connect',
@@ -55,5 +67,10 @@ export const NETWORKS: readonly CommandRow[] = [
     client: true,
     args: [{ name: 'NETWORK', summary: 'name or id' }, CONTAINER],
   },
-  { name: 'network prune', summary: 'remove the networks that no container uses', client: true },
+  {
+    name: 'network prune',
+    summary: 'remove the networks that no container uses',
+    client: true,
+    options: [FORCE_PRUNE, PRUNE_FILTER],
+  },
 ]

@@ -61,6 +61,12 @@ export const FORMAT: OptionRow = {
   flags: '--format <TEMPLATE>',
   summary: "a Go template, `table TEMPLATE` or json, with docker's field names",
 }
+/** The same where no filter has the letter. */
+export const INSPECT_FORMAT: OptionRow = { ...FORMAT, flags: '-f, --format <TEMPLATE>' }
+export const DETACH_KEYS: OptionRow = {
+  flags: '--detach-keys <KEYS>',
+  summary: 'what leaves it without ending it: a letter or ctrl-LETTER, with commas between (default: ctrl-p,ctrl-q)',
+}
 export const FILTER: OptionRow = {
   flags: '-f, --filter <NAME=VALUE>',
   summary: "only what fits; docker's filters (repeatable)",

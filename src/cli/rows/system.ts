@@ -1,5 +1,5 @@
 /** Commands on the engine as a whole. */
-import { type CommandRow, FILTER, FORCE_PRUNE, FORMAT, JSON_OPTION, PRUNE_FILTER } from './shape.ts'
+import { type CommandRow, FILTER, FORCE_PRUNE, FORMAT, INSPECT_FORMAT, JSON_OPTION, PRUNE_FILTER } from './shape.ts'
 
 export const EVENTS: CommandRow = {
   name: 'events',
@@ -18,7 +18,7 @@ export const INFO: CommandRow = {
   name: 'info',
   summary: 'say what this engine is and has',
   client: true,
-  options: [FORMAT, JSON_OPTION],
+  options: [INSPECT_FORMAT, JSON_OPTION],
 }
 
 /** `system WORD`. */

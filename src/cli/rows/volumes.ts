@@ -1,5 +1,5 @@
 /** Commands on volumes. */
-import { type CommandRow, FILTER, FORCE_PRUNE, FORMAT, JSON_OPTION, PRUNE_FILTER } from './shape.ts'
+import { type CommandRow, FILTER, FORCE_PRUNE, FORMAT, INSPECT_FORMAT, JSON_OPTION, PRUNE_FILTER } from './shape.ts'
 
 const VOLUME = { name: 'VOLUME', summary: 'name of a volume' }
 
@@ -27,7 +27,7 @@ export const VOLUMES: readonly CommandRow[] = [
     summary: 'print all that is known about volumes, as JSON',
     client: true,
     args: [{ ...VOLUME, many: true }],
-    options: [FORMAT],
+    options: [INSPECT_FORMAT],
   },
   {
     name: 'volume rm',

@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer, type RequestListener } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import { describe, it } from 'mocha'
 import { isDarnerError } from '../../../src/base/errors.ts'
 import { AgentClient } from '../../../src/cli/client.ts'
@@ -49,6 +50,18 @@ describe('AgentClient', () => {
   it('gives undefined for an empty answer', async () => {
     await using agent = await aSocket((_request, response) => response.writeHead(204).end())
     assert.equal(await agent.client.json('DELETE', '/v1/x', { signal }), undefined)
+  })
+
+  it("throws the agent's error when that comes before all was sent", async () => {
+    await using agent = await aSocket((_request, response) =>
+      response.writeHead(404).end(JSON.stringify({ message: 'no such folder' })),
+    )
+    for (let times = 0; times < 50; times++) {
+      const endless = new Readable({ read: () => void setImmediate(() => endless.push(Buffer.alloc(10))) })
+      const sent = agent.client.json('PUT', '/v1/x', { content: endless, signal })
+      await assert.rejects(sent, (error) => isDarnerError(error, 'NOT_FOUND') && error.message === 'no such folder')
+      endless.destroy()
+    }
   })
 
   it("throws the agent's error with its code, message and way", async () => {

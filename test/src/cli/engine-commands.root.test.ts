@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { OUTPUT_GONE } from '../../../src/cli/perform.ts'
 import { runProgram } from '../../../src/cli/program.ts'
@@ -139,6 +142,52 @@ describe('container commands', function () {
     assert.deepEqual([view.status, view.exitCode, view.name], ['exited', 3, 'web'])
     const gone = await darner(engine.socket, ['rm', 'web', 'none'])
     assert.deepEqual(gone, { code: 1, stdout: 'web\n', stderr: 'darner: no such container: none\n' })
+  })
+
+  it('run: tells by 125 that nothing ran, and leaves nothing of it', async () => {
+    await using dir = await aDir()
+    await using engine = await anEngineProcess({ dir: dir.path, runtime: 'crun' })
+    const absent = await darner(engine.socket, ['run', '--pull', 'never', 'absent'])
+    assert.equal(absent.code, 125)
+    assert.match(absent.stderr, /^darner: No such image: absent:latest\n$/)
+    const taken = join(dir.path, 'id')
+    await writeFile(taken, 'of another')
+    const ran = await darner(engine.socket, ['run', '--cidfile', taken, 'busybox', 'true'])
+    assert.deepEqual([ran.code, ran.stdout], [2, ''])
+    assert.equal((await darner(engine.socket, ['ps', '-aq'])).stdout, '')
+    assert.equal(await readFile(taken, 'utf8'), 'of another')
+    const other = join(dir.path, 'other')
+    assert.equal((await darner(engine.socket, ['create', '--pull', 'never', '--cidfile', other, 'absent'])).code, 1)
+    assert.ok(!existsSync(other))
+    const made = await darner(engine.socket, ['create', '--cidfile', other, 'busybox'])
+    assert.equal(`${await readFile(other, 'utf8')}\n`, made.stdout)
+  })
+
+  it("takes docker's further flags: exec -d and --env-file, logs --until and --tail all, restart -s, inspect -f", async () => {
+    await using dir = await aDir()
+    await using engine = await anEngineProcess({ dir: dir.path, runtime: 'crun' })
+    const command = ['sh', '-c', 'trap "exit 3" USR1; echo one; while :; do usleep 10000; done']
+    await darner(engine.socket, ['run', '-d', '--name', 'web', 'busybox', ...command])
+    await untilLogged(engine, 'web', 'one')
+    const list = join(dir.path, 'env')
+    await writeFile(list, '# a list\nA=1\nCOPIED\n')
+    const exec = await darner(engine.socket, ['exec', '--env-file', list, 'web', 'sh', '-c', 'echo $A $COPIED'])
+    assert.equal(exec.stdout, '1 from here\n')
+    const detached = ['exec', '-d', 'web', 'sh', '-c', 'echo two > /proc/1/fd/1']
+    assert.deepEqual(await darner(engine.socket, detached), { code: 0, stdout: '', stderr: '' })
+    await untilLogged(engine, 'web', 'two')
+    const stamped = (await darner(engine.socket, ['logs', '-t', '--tail', 'all', 'web'])).stdout
+    const [first = '', second = ''] = stamped.split('\n').map((line) => line.split(' ')[0] ?? '')
+    const between = new Date((Date.parse(first) + Date.parse(second)) / 2).toISOString()
+    assert.equal((await darner(engine.socket, ['logs', '--until', between, 'web'])).stdout, 'one\n')
+    assert.equal((await darner(engine.socket, ['logs', '--tail', 'x', 'web'])).code, 2)
+    const asked = await darner(engine.socket, ['inspect', '-f', '{{.State.Status}}', 'web'])
+    assert.equal(asked.stdout, 'running\n')
+    const { signal } = new AbortController()
+    const ended = engine.client.wait('web', { nextExit: true, signal })
+    assert.equal((await darner(engine.socket, ['restart', '-s', 'USR1', 'web'])).code, 0)
+    assert.equal((await ended).exitCode, 3)
+    await darner(engine.socket, ['rm', '-f', 'web'])
   })
 
   it('logs -f: goes on until the container ends', async () => {

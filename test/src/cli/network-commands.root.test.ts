@@ -57,9 +57,11 @@ describe('network commands', function () {
       assert.deepEqual([busy.code, busy.stdout], [1, ''])
       assert.match(busy.stderr, /^darner: network other has active endpoints;/)
       assert.equal((await darner(engine.socket, 'network', 'disconnect', 'other', 'web')).code, 0)
-      assert.equal((await darner(engine.socket, 'network', 'prune')).stdout, 'other\n')
+      assert.equal((await darner(engine.socket, 'network', 'prune', '-f')).stdout, 'other\n')
+      const twice = await darner(engine.socket, 'network', 'rm', '-f', 'other')
+      assert.deepEqual([twice.code, twice.stderr], [0, ''])
       const none = await darner(engine.socket, 'run', '--rm', '--network', 'nowhere', 'busybox', 'true')
-      assert.deepEqual(none, { code: 1, stdout: '', stderr: 'darner: network nowhere not found\n' })
+      assert.deepEqual(none, { code: 125, stdout: '', stderr: 'darner: network nowhere not found\n' })
     }
     await using _rest = await anEngine({ dir: dir.path, defaultRuntime: 'crun', networks: {} }) // takes all away
   })
