@@ -53,7 +53,11 @@ export class Room {
     const ours = written ? bytes : 0
     const wanted = () => this.#parts.reservedBytes() + this.#grantedBytes + bytes
     const { highBytes, lowBytes } = await this.marks(ours)
-    if (wanted() > highBytes) await this.#parts.collect(Math.max(0, lowBytes - bytes - this.#grantedBytes))
+    if (wanted() > highBytes) {
+      // what is promised and not written takes room from the rest, and none of it can be collected
+      const unwritten = this.#parts.reservedBytes() - this.#parts.usedBytes()
+      await this.#parts.collect(Math.max(0, lowBytes - bytes - this.#grantedBytes - unwritten))
+    }
     const { directory, maxBytes } = this.#options
     const full = (why: string) =>
       new DarnerError('DISK_FULL', `make room for ${bytes} bytes: ${why}`, {

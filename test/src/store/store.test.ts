@@ -179,6 +179,16 @@ describe('Store', function () {
       assert.equal(existsSync(join(a.directory, 'partial', `sha256-${hexOf(big.digest)}`)), false)
     })
 
+    it('makes room beside a half-done task, which is promised more than it has on the disk', async () => {
+      await using a = await aStore({ maxBytes: 100_000, high: 0.9, low: 0.8 })
+      await fill(a.store, aBlob({ pieces: 16, seed: 1 }), [0]) // and whoever fetched it has left
+      const old = aBlob({ pieces: 8, seed: 2 })
+      await complete(a.store, old)
+      assert.equal((await complete(a.store, aBlob({ pieces: 8, seed: 3 }))).complete, true)
+      assert.equal(a.store.byDigest(old.digest), undefined)
+      assert.equal(a.store.usage().partials, 1)
+    })
+
     it('keeps to the marks of what the file system has left, where that is less than the quota or there is none', async () => {
       const disk = { bytes: 160_000 }
       const place: { a: AStore | undefined } = { a: undefined }
