@@ -1,37 +1,39 @@
 /** Turns a layer blob as it arrives into its tar stream. Chunks are bounded, and reading slowly slows the source. */
-import { type Duplex, Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
-import { createGunzip, createZstdDecompress } from 'node:zlib'
 import { DarnerError } from '../../src/base/errors.ts'
+import { abortable } from '../../src/base/signals.ts'
 import type { Compression } from '../../src/oci/media-types.ts'
-import { FrameCutter } from './zstd-frames.ts'
+import { type Decoder, openDecoder } from './decoders.ts'
+import { expandByStreams } from './stream-decoders.ts'
 
-/**
- * A daemon's memory from 128 KiB on is mapped for each block and given back with it (lean-process.ts), and with chunks that long a
- * third of decoding zstd went into page faults.
- */
-const CHUNK_BYTES = 112 * 1024
-/** Decompressed ahead of who reads: decoding goes on meanwhile on a thread of its own. */
-const AHEAD_BYTES = 1024 * 1024
+/** One is read while the next is decoded. */
+const BLOCK_BYTES = 256 * 1024
 const MAGIC_BYTES = 4
-const DECODER = { chunkSize: CHUNK_BYTES, readableHighWaterMark: AHEAD_BYTES } as const
+const NOTHING = new Uint8Array(0)
 
 /**
- * The uncompressed bytes of `source`. What it is is told by its first bytes, as in other engines: many a layer is not what its
- * media type says, and the DiffID guards the result anyway. Throws LAYER_INVALID for damaged or cut data, else what the source threw.
+ * The uncompressed bytes of `source`. With `lend`, chunks of both are good until the next is asked for. What it is is told by its first
+ * bytes, as in other engines: many a layer is not what its media type says, and the DiffID guards the result anyway. Throws
+ * LAYER_INVALID for damaged or cut data, else what the source threw. Of what a digest has `judged` in the end, a checksum isn't looked at.
  */
 export async function* decompress(
   source: AsyncIterable<Uint8Array>,
-  { signal }: { signal: AbortSignal },
+  {
+    lend = false,
+    judged = false,
+    open = openDecoder,
+    signal,
+  }: { lend?: boolean; judged?: boolean; open?: typeof openDecoder; signal: AbortSignal },
 ): AsyncGenerator<Uint8Array> {
   const bytes = source[Symbol.asyncIterator]()
   try {
     const head = await readHead(bytes)
     const compression = compressionOf(head)
     const whole = rejoin(head, bytes)
+    const decoder = compression === 'none' ? undefined : open(compression, { judged })
     if (compression === 'none') yield* whole
-    else if (compression === 'gzip') yield* expand(whole, signal)
-    else yield* expandFrames(whole, signal)
+    else if (decoder === undefined) yield* expandByStreams(whole, compression, signal)
+    else
+      for await (const block of expand(whole, decoder, compression, signal)) yield lend ? block : new Uint8Array(block)
   } finally {
     await bytes.return?.()
   }
@@ -45,84 +47,53 @@ export function compressionOf(head: Uint8Array): Compression {
   return 'none'
 }
 
-async function* expand(source: AsyncIterable<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-  yield* through(source, createGunzip(DECODER), 'gzip', signal)
-}
-
-/** One decoder per frame; a source that ends inside a frame is cut. */
-async function* expandFrames(source: AsyncIterable<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-  const cutter = new FrameCutter()
-  const parts = (async function* () {
-    for await (const chunk of source) yield* cutter.push(chunk)
-    cutter.finish()
-  })()
-  try {
-    for (let first = await parts.next(); !first.done; first = await parts.next()) {
-      const start = first.value
-      const frame = (async function* () {
-        yield start.bytes
-        for (let last = start.last; !last; ) {
-          const next = await parts.next()
-          if (next.done) return
-          last = next.value.last
-          yield next.value.bytes
-        }
-      })()
-      yield* through(frame, createZstdDecompress(DECODER), 'zstd', signal)
-    }
-  } finally {
-    await parts.return(undefined)
-  }
-}
-
-async function* through(
-  source: AsyncIterable<Uint8Array>,
-  engine: Duplex,
+/** In two blocks of memory by turns. */
+async function* expand(
+  source: AsyncIterator<Uint8Array>,
+  decoder: Decoder,
   compression: string,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
-  let sourceError: unknown
-  const guarded = (async function* () {
-    try {
-      yield* source
-    } catch (error) {
-      sourceError = error
-      throw error
+  let input: Uint8Array = NOTHING
+  let over = false
+  /** What fills a block may have left more to come. */
+  let pending = false
+  let calling: Promise<unknown> = Promise.resolve()
+  const fill = async (block: Uint8Array): Promise<Uint8Array> => {
+    let filled = 0
+    while (filled < block.byteLength && !over) {
+      if (input.byteLength === 0 && !pending) {
+        const next = await source.next()
+        if (next.done && !decoder.whole) throw new DarnerError('LAYER_INVALID', `layer: its ${compression} data is cut`)
+        if (next.done) over = true
+        else input = next.value
+        continue
+      }
+      const call = decoder.decode(input, block.subarray(filled))
+      calling = call.catch(() => {})
+      const { read, wrote, ended } = await call
+      input = input.subarray(read)
+      filled += wrote
+      pending = filled === block.byteLength
+      if (ended) over = true
     }
-  })()
-  const flowing = pipeline(Readable.from(guarded, { objectMode: false, highWaterMark: CHUNK_BYTES }), engine, {
-    signal,
-  })
-  // its failure also ends the iteration below, which is where it is told
-  flowing.catch(() => {})
-  try {
-    for await (const chunk of engine) yield chunk as Uint8Array
-    await flowing
-  } catch (error) {
-    if (signal.aborted) throw signal.reason
-    if (sourceError !== undefined) throw sourceError
-    // the decoder found its end before the source did: what follows a gzip member is not looked at, the DiffID is
-    if (
-      error instanceof Error &&
-      'code' in error &&
-      error.code === 'ERR_STREAM_PREMATURE_CLOSE' &&
-      engine.readableEnded
-    )
-      return
-    throw translate(error, compression)
-  } finally {
-    engine.destroy()
+    return block.subarray(0, filled)
   }
-}
-
-function translate(error: unknown, compression: string): unknown {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
-  if (!/^(Z_|ZSTD_|ERR_ZSTD|ERR_ZLIB)/.test(code)) return error
-  return new DarnerError(
-    'LAYER_INVALID',
-    `layer: its ${compression} data is damaged or cut: ${(error as Error).message}`,
-    { cause: error },
-  )
+  const blocks = [Buffer.allocUnsafeSlow(BLOCK_BYTES), Buffer.allocUnsafeSlow(BLOCK_BYTES)] as const
+  try {
+    let coming = fill(blocks[0])
+    for (let at = 0; ; at = 1 - at) {
+      const block = await abortable(coming, signal)
+      if (block.byteLength === 0) return
+      coming = fill(blocks[at === 0 ? 1 : 0])
+      coming.catch(() => {}) // thrown where it is awaited
+      yield block
+    }
+  } finally {
+    over = true
+    await calling // a source that is stuck isn't waited for
+    decoder[Symbol.dispose]()
+  }
 }
 
 async function readHead(bytes: AsyncIterator<Uint8Array>): Promise<Uint8Array> {
@@ -130,7 +101,8 @@ async function readHead(bytes: AsyncIterator<Uint8Array>): Promise<Uint8Array> {
   while (head.byteLength < MAGIC_BYTES) {
     const next = await bytes.next()
     if (next.done) break
-    head = head.byteLength === 0 ? next.value : Buffer.concat([head, next.value])
+    if (next.value.byteLength >= MAGIC_BYTES && head.byteLength === 0) return next.value
+    head = Buffer.concat([head, next.value])
   }
   return head
 }
