@@ -5,28 +5,25 @@
  * together, the data file as the image's device. (Writing the whole image from a pipe with `--tar=f` needs a second pass over all
  * data and fills holes.)
  */
-import { type FileHandle, open, stat } from 'node:fs/promises'
+import { open, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { DarnerError } from '../../src/base/errors.ts'
 import { Digester } from '../../src/oci/digest.ts'
+import { BlockFile } from './block-file.ts'
 import type { LayerFormat, OpenLayer, Written } from './layer-format.ts'
 import type { LayerStep } from './layer-plan.ts'
-import { PlainTar, type Run } from './plain-tar.ts'
+import { PlainTar } from './plain-tar.ts'
 import { runProgram } from './program.ts'
 
 const IMAGE = 'layer.erofs'
 const DATA = 'layer.tar'
 /** The data file is read back for its checksum in parts of this many bytes. */
 const SCRUB_BYTES = 1024 * 1024
-/** Gathered before a write: each costs a wake-up of two threads. */
-const WRITE_BYTES = 1024 * 1024
-/** Synced each time so much more is written, so that the last sync, which is waited for, has little left to do. */
-const SYNC_BYTES = 32 * 1024 * 1024
 
 export const erofsFormat: LayerFormat = {
   kind: 'erofs',
-  open: async (staging) => new OpenImage(await open(join(staging, DATA), 'wx', 0o600)),
+  open: async (staging) => new OpenImage(await BlockFile.create(join(staging, DATA))),
   seal: sealImage,
 }
 
@@ -95,18 +92,12 @@ async function readParts(
 
 class OpenImage implements OpenLayer {
   readonly sliceBytes = 1024 * 1024
-  readonly #data: FileHandle
-  readonly #tar = new PlainTar()
-  readonly #holes: [number, number][] = []
-  #checksum = 0
-  #written = 0
-  /** One write at a time is under way; what comes meanwhile is gathered. */
-  #writing: Promise<void> = Promise.resolve()
-  #syncing: Promise<void> = Promise.resolve()
-  #syncedAt = 0
+  readonly #data: BlockFile
+  readonly #tar: PlainTar
 
-  constructor(data: FileHandle) {
+  constructor(data: BlockFile) {
     this.#data = data
+    this.#tar = new PlainTar(data)
   }
 
   step(step: LayerStep): void {
@@ -137,47 +128,18 @@ class OpenImage implements OpenLayer {
     this.#tar.endFile()
   }
 
-  async flush(): Promise<void> {
-    if (this.#tar.waitingBytes >= WRITE_BYTES) await this.#write()
+  flush(): Promise<void> {
+    return this.#data.room()
   }
 
   async finish(): Promise<WrittenImage> {
     this.#tar.end()
-    await this.#write()
-    await this.#writing
-    await this.#syncing
-    return { dataCrc32: this.#checksum, holes: this.#holes, dataBytes: this.#written }
+    const { crc32: dataCrc32, holes, bytes: dataBytes } = await this.#data.finish()
+    return { dataCrc32, holes, dataBytes }
   }
 
-  /** Starts to write what waits, once the write before is over. Throws what that one threw. */
-  async #write(): Promise<void> {
-    await this.#writing
-    const runs = this.#tar.take()
-    for (const { at, parts } of runs) {
-      if (at > this.#written) this.#holes.push([this.#written, at])
-      this.#written = at
-      for (const part of parts) {
-        this.#checksum = crc32(part, this.#checksum)
-        this.#written += part.byteLength
-      }
-    }
-    this.#writing = this.#store(runs, this.#written)
-    this.#writing.catch(() => {}) // thrown where it is awaited
-  }
-
-  async #store(runs: readonly Run[], end: number): Promise<void> {
-    for (const { at, parts } of runs) await writeAll(this.#data, parts, at)
-    if (end - this.#syncedAt < SYNC_BYTES) return
-    this.#syncedAt = end
-    await this.#syncing
-    this.#syncing = this.#data.datasync()
-    this.#syncing.catch(() => {}) // likewise
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.allSettled([this.#writing])
-    await Promise.allSettled([this.#syncing])
-    await this.#data.close()
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#data[Symbol.asyncDispose]()
   }
 }
 
@@ -205,18 +167,4 @@ async function sealImage(
   const [made] = await Promise.all([making, syncing])
   const bytes = (made.blocks + (await data.stat()).blocks) * 512
   return { bytes, format: { image: made.digest, dataCrc32, holes, dataBytes } }
-}
-
-async function writeAll(file: FileHandle, parts: readonly Uint8Array[], at: number): Promise<void> {
-  const { bytesWritten } = await file.writev(parts, at)
-  let skip = bytesWritten
-  // a short write: go on part by part
-  let position = at
-  for (const part of parts) {
-    for (let done = Math.min(skip, part.byteLength); done < part.byteLength; ) {
-      done += (await file.write(part, done, part.byteLength - done, position + done)).bytesWritten
-    }
-    skip = Math.max(0, skip - part.byteLength)
-    position += part.byteLength
-  }
 }

@@ -9,7 +9,7 @@ export interface LayerSink {
   /** Most bytes of the archive between two flushes: what it does at once, it does on the event loop. */
   readonly sliceBytes: number
   step(step: LayerStep): void
-  /** Data of the file that the last `make` step made. The sink may hold on to it, so it isn't written to any more. */
+  /** Data of the file that the last `make` step made; good until this returns. */
   data(at: number, chunk: Uint8Array): void
   endFile(): void
   /** Called after each slice of the archive: write what waits, where it is enough. */
@@ -26,7 +26,7 @@ export interface LayerFacts {
 }
 
 /**
- * Reads `tar` to its end into `sink`, which has all of the layer when this resolves. Chunks are the sink's for good. Throws
+ * Reads `tar`, which may lend its chunks, to its end into `sink`, which has all of the layer when this resolves. Throws
  * DIGEST_MISMATCH when the stream is not `diffId`, LAYER_INVALID, LIMIT_EXCEEDED, the signal's reason, or what source or sink throws.
  */
 export async function feed(

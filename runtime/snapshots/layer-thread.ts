@@ -7,16 +7,18 @@ import { type LayerOrder, type WrittenLayer, writeLayer } from './write-layer.ts
 
 /** A blob up to this length doesn't bother the thread, whose start takes longer. */
 const SMALL_BYTES = 1024 * 1024
-/** Handed over at once: each message wakes the thread. Shorter than what is mapped for each block (lean-process.ts). */
-const HAND_BYTES = 112 * 1024
+/** Handed over at once, in memory that both share: each message wakes the thread. */
+const SLOT_BYTES = 256 * 1024
 /** Handed over and not taken yet; beyond, the source waits. */
-const AHEAD_BYTES = 4 * 1024 * 1024
+const SLOTS = 16
 const IDLE_MS = 10_000
 /** Its data is short-lived; what lives is the tree of each layer under way, which may be large. */
 const WORKER_LIMITS = { maxYoungGenerationSizeMb: 8 } as const
 
 export class LayerThread {
   readonly #running = new Map<number, Job>()
+  /** Of layers that are over, for the next ones. */
+  #memory: SharedArrayBuffer[] = []
   #worker: Worker | undefined
   #idle: NodeJS.Timeout | undefined
   #next = 0
@@ -30,46 +32,46 @@ export class LayerThread {
     blob: AsyncIterable<Uint8Array>,
     { signal }: { signal: AbortSignal },
   ): Promise<WrittenLayer> {
-    const hands = gathered(blob, HAND_BYTES)
-    const first: Uint8Array<ArrayBuffer>[] = []
+    const source = blob[Symbol.asyncIterator]()
+    const first: Uint8Array[] = []
     let bytes = 0
     try {
       while (bytes <= SMALL_BYTES) {
-        const next = await abortable(hands.next(), signal)
+        const next = await abortable(source.next(), signal)
         if (next.done) return await writeLayer(order, each(first), { signal })
-        first.push(next.value)
+        first.push(new Uint8Array(next.value))
         bytes += next.value.byteLength
       }
-      return await this.#hand(order, first, hands, signal)
+      return await this.#hand(order, first, source, signal)
     } finally {
       // a source that is stuck would never answer; whoever opened it closes it
-      hands.return(undefined).catch(() => {})
+      source.return?.().catch(() => {})
     }
   }
 
   async #hand(
     order: LayerOrder,
-    first: readonly Uint8Array<ArrayBuffer>[],
-    rest: AsyncGenerator<Uint8Array<ArrayBuffer>>,
+    first: readonly Uint8Array[],
+    rest: AsyncIterator<Uint8Array>,
     signal: AbortSignal,
   ): Promise<WrittenLayer> {
     const worker = this.#thread()
     const id = this.#next++
-    const job = new Job((ask, moved) => worker.postMessage(ask, moved), id)
+    const memory = this.#memory.pop() ?? new SharedArrayBuffer(SLOT_BYTES * SLOTS)
+    const job = new Job((ask) => worker.postMessage(ask), id, memory)
     this.#running.set(id, job)
     const abort = () => job.ask({ kind: 'abort', id })
     const either = AbortSignal.any([signal, job.failing])
     try {
-      job.ask({ kind: 'open', id, order })
+      job.ask({ kind: 'open', id, order, memory, slotBytes: SLOT_BYTES })
       signal.addEventListener('abort', abort, { once: true })
-      for (const chunk of first) job.give(chunk)
+      for (const chunk of first) await job.give(chunk, either)
       for (;;) {
-        await job.room(either)
         const next = await abortable(rest.next(), either)
         if (next.done) break
-        job.give(next.value)
+        await job.give(next.value, either)
       }
-      job.ask({ kind: 'end', id })
+      job.end()
       return await job.over
     } catch (error) {
       abort()
@@ -78,6 +80,7 @@ export class LayerThread {
     } finally {
       signal.removeEventListener('abort', abort)
       this.#running.delete(id)
+      this.#memory.push(memory)
       if (this.#running.size === 0) this.#rest(worker)
     }
   }
@@ -112,6 +115,7 @@ export class LayerThread {
     this.#idle = setTimeout(() => {
       if (this.#worker !== worker) return
       this.#worker = undefined
+      this.#memory = []
       void worker.terminate()
     }, IDLE_MS).unref()
   }
@@ -119,16 +123,21 @@ export class LayerThread {
 
 /** One layer at the thread. */
 class Job {
-  readonly #post: (ask: LayerAsk, moved?: ArrayBuffer[]) => void
+  readonly #post: (ask: LayerAsk) => void
   readonly #id: number
+  readonly #memory: SharedArrayBuffer
   readonly #over = Promise.withResolvers<WrittenLayer>()
   readonly #failing = new AbortController()
-  #aheadBytes = 0
+  /** The slot that fills, counted from the first one on, and how far it is filled. */
+  #slot = 0
+  #filled = 0
+  #slotsTaken = 0
   #taken = Promise.withResolvers<void>()
 
-  constructor(post: (ask: LayerAsk, moved?: ArrayBuffer[]) => void, id: number) {
+  constructor(post: (ask: LayerAsk) => void, id: number, memory: SharedArrayBuffer) {
     this.#post = post
     this.#id = id
+    this.#memory = memory
     this.#over.promise.catch(() => {}) // told where it is awaited
   }
 
@@ -145,21 +154,36 @@ class Job {
     this.#post(ask)
   }
 
-  give(chunk: Uint8Array<ArrayBuffer>): void {
-    this.#aheadBytes += chunk.byteLength
-    this.#post({ kind: 'data', id: this.#id, chunk }, [chunk.buffer])
+  /** Takes a copy, once there is room for it. */
+  async give(chunk: Uint8Array, signal: AbortSignal): Promise<void> {
+    for (let at = 0; at < chunk.byteLength; ) {
+      while (this.#slot - this.#slotsTaken >= SLOTS) {
+        this.#taken = Promise.withResolvers()
+        await abortable(this.#taken.promise, signal)
+      }
+      const part = chunk.subarray(at, at + SLOT_BYTES - this.#filled)
+      new Uint8Array(this.#memory, (this.#slot % SLOTS) * SLOT_BYTES + this.#filled).set(part)
+      this.#filled += part.byteLength
+      at += part.byteLength
+      if (this.#filled === SLOT_BYTES) this.#hand()
+    }
   }
 
-  async room(signal: AbortSignal): Promise<void> {
-    while (this.#aheadBytes >= AHEAD_BYTES) {
-      this.#taken = Promise.withResolvers()
-      await abortable(this.#taken.promise, signal)
-    }
+  /** Nothing follows what was given. */
+  end(): void {
+    if (this.#filled > 0) this.#hand()
+    this.ask({ kind: 'end', id: this.#id })
+  }
+
+  #hand(): void {
+    this.#post({ kind: 'data', id: this.#id, slot: this.#slot % SLOTS, bytes: this.#filled })
+    this.#slot++
+    this.#filled = 0
   }
 
   hear(answer: LayerAnswer): void {
     if (answer.kind === 'took') {
-      this.#aheadBytes -= answer.bytes
+      this.#slotsTaken++
       this.#taken.resolve()
     } else if (answer.kind === 'done') this.#over.resolve(answer.layer)
     else this.fail(new DarnerError(answer.code, answer.message, { details: answer.details }))
@@ -169,25 +193,6 @@ class Job {
     this.#over.reject(error)
     this.#failing.abort(error)
   }
-}
-
-/** The same bytes in copies of `bytes` each, but the last. */
-async function* gathered(source: AsyncIterable<Uint8Array>, bytes: number): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-  let part: Uint8Array<ArrayBuffer> = Buffer.allocUnsafeSlow(bytes)
-  let filled = 0
-  for await (const chunk of source) {
-    for (let at = 0; at < chunk.byteLength; ) {
-      const take = Math.min(bytes - filled, chunk.byteLength - at)
-      part.set(chunk.subarray(at, at + take), filled)
-      filled += take
-      at += take
-      if (filled < bytes) continue
-      yield part
-      part = Buffer.allocUnsafeSlow(bytes)
-      filled = 0
-    }
-  }
-  if (filled > 0) yield part.subarray(0, filled)
 }
 
 async function* each(chunks: readonly Uint8Array[]): AsyncGenerator<Uint8Array> {

@@ -6,16 +6,22 @@ import { isMainThread, parentPort, workerData } from 'node:worker_threads'
 import { asDarnerError, type Code, DarnerError, type Details } from '../../src/base/errors.ts'
 import { type LayerOrder, type WrittenLayer, writeLayer } from './write-layer.ts'
 
-/** What is asked of it; `id` names a layer under way. `data` is handed over, not copied. */
+/** What is asked of it; `id` names a layer under way. `data` lies in a slot of the layer's memory, which is free when it is taken. */
 export type LayerAsk =
-  | { readonly kind: 'open'; readonly id: number; readonly order: LayerOrder }
-  | { readonly kind: 'data'; readonly id: number; readonly chunk: Uint8Array }
+  | {
+      readonly kind: 'open'
+      readonly id: number
+      readonly order: LayerOrder
+      readonly memory: SharedArrayBuffer
+      readonly slotBytes: number
+    }
+  | { readonly kind: 'data'; readonly id: number; readonly slot: number; readonly bytes: number }
   | { readonly kind: 'end'; readonly id: number }
   | { readonly kind: 'abort'; readonly id: number }
 
-/** `took`: so many bytes wait no longer. One of the others ends each layer, also an aborted one: nothing of it is open then. */
+/** `took`: the oldest slot is free again. One of the others ends each layer, also an aborted one: nothing of it is open then. */
 export type LayerAnswer =
-  | { readonly kind: 'took'; readonly id: number; readonly bytes: number }
+  | { readonly kind: 'took'; readonly id: number }
   | { readonly kind: 'done'; readonly id: number; readonly layer: WrittenLayer }
   | { readonly kind: 'failed'; readonly id: number; readonly code: Code; readonly message: string; details: Details }
 
@@ -31,14 +37,14 @@ function serve(port: NonNullable<typeof parentPort>): void {
 
   port.on('message', (ask: LayerAsk) => {
     if (ask.kind === 'open') {
-      const incoming = new Incoming((bytes) => say({ kind: 'took', id: ask.id, bytes }))
+      const incoming = new Incoming(ask, () => say({ kind: 'took', id: ask.id }))
       running.set(ask.id, incoming)
       void write(ask.id, ask.order, incoming)
       return
     }
     const incoming = running.get(ask.id)
-    if (ask.kind === 'data') incoming?.push(ask.chunk)
-    else if (ask.kind === 'end') incoming?.push(undefined)
+    if (ask.kind === 'data') incoming?.push(ask.slot, ask.bytes)
+    else if (ask.kind === 'end') incoming?.end()
     else incoming?.abort()
   })
 
@@ -57,12 +63,16 @@ function serve(port: NonNullable<typeof parentPort>): void {
 
 /** A blob as its chunks are handed over; undefined is its end. */
 class Incoming {
-  readonly #took: (bytes: number) => void
+  readonly #took: () => void
+  readonly #memory: SharedArrayBuffer
+  readonly #slotBytes: number
   readonly #ending = new AbortController()
   readonly #chunks: (Uint8Array | undefined)[] = []
   #wake = Promise.withResolvers<void>()
 
-  constructor(took: (bytes: number) => void) {
+  constructor({ memory, slotBytes }: { memory: SharedArrayBuffer; slotBytes: number }, took: () => void) {
+    this.#memory = memory
+    this.#slotBytes = slotBytes
     this.#took = took
   }
 
@@ -70,8 +80,13 @@ class Incoming {
     return this.#ending.signal
   }
 
-  push(chunk: Uint8Array | undefined): void {
-    this.#chunks.push(chunk)
+  push(slot: number, bytes: number): void {
+    this.#chunks.push(new Uint8Array(this.#memory, slot * this.#slotBytes, bytes))
+    this.#wake.resolve()
+  }
+
+  end(): void {
+    this.#chunks.push(undefined)
     this.#wake.resolve()
   }
 
@@ -80,6 +95,7 @@ class Incoming {
     this.#wake.resolve()
   }
 
+  /** Each chunk is good until the next is asked for. */
   async *read(): AsyncGenerator<Uint8Array> {
     for (;;) {
       this.signal.throwIfAborted()
@@ -90,8 +106,8 @@ class Incoming {
       }
       const chunk = this.#chunks.shift()
       if (chunk === undefined) return
-      this.#took(chunk.byteLength)
       yield chunk
+      this.#took()
     }
   }
 }

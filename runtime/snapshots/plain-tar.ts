@@ -11,15 +11,8 @@ const OPAQUE_RECORD = 'SCHILY.xattr.trusted.overlay.opaque'
 const MAX_11 = 8 ** 11 - 1
 const MAX_7 = 8 ** 7 - 1
 const MAGIC = Buffer.from('ustar\x0000')
-const PARTS_PER_RUN = 512
 const HOLE_BYTES = 64 * 1024
 const ZEROS = new Uint8Array(HOLE_BYTES)
-
-/** Bytes to write from position `at` on. */
-export interface Run {
-  readonly at: number
-  readonly parts: Uint8Array[]
-}
 
 interface Head {
   readonly path: Buffer
@@ -34,13 +27,21 @@ interface Head {
 
 const NO_FACTS: DirFacts = { mode: 0o755, uid: 0, gid: 0, mtime: { seconds: 0, nanoseconds: 0 }, xattrs: new Map() }
 
+/** Where it is written to. */
+export interface TarTarget {
+  readonly end: number
+  put(bytes: Uint8Array): void
+  skip(bytes: number): void
+}
+
 export class PlainTar {
-  #runs: Run[] = []
-  #waitingBytes = 0
-  #at = 0
-  #end = 0
+  readonly #to: TarTarget
   #fileStart = 0
   #fileBytes = 0
+
+  constructor(to: TarTarget) {
+    this.#to = to
+  }
 
   directory(path: Buffer, facts: DirFacts = NO_FACTS, opaque = false): void {
     this.#head({
@@ -65,13 +66,13 @@ export class PlainTar {
     const { link, major, minor } = entry
     const bytes = entry.kind === 'file' ? entry.bytes : 0
     this.#head({ path, flag: FLAGS[entry.kind], link, bytes, facts: entry, major, minor })
-    this.#fileStart = this.#at
+    this.#fileStart = this.#to.end
     this.#fileBytes = bytes
   }
 
   data(at: number, chunk: Uint8Array): void {
     this.#skipTo(this.#fileStart + at)
-    this.#put(chunk)
+    this.#to.put(chunk)
   }
 
   endFile(): void {
@@ -80,35 +81,14 @@ export class PlainTar {
   }
 
   end(): void {
-    this.#put(Buffer.alloc(BLOCK * 2))
-  }
-
-  /** Bytes of what {@link take} would give. */
-  get waitingBytes(): number {
-    return this.#waitingBytes
-  }
-
-  /** What waits to be written, ascending; the views of {@link data} are among it. */
-  take(): Run[] {
-    const runs = this.#runs
-    this.#runs = []
-    this.#waitingBytes = 0
-    return runs
+    this.#to.put(ZEROS.subarray(0, BLOCK * 2))
   }
 
   /** Leaves a hole where one saves a block of the file system, else writes zeros. */
-  #skipTo(to: number): void {
-    if (to - this.#at >= HOLE_BYTES) this.#at = to
-    else if (to > this.#at) this.#put(ZEROS.subarray(0, to - this.#at))
-  }
-
-  #put(bytes: Uint8Array): void {
-    const last = this.#runs.at(-1)
-    if (last !== undefined && this.#at === this.#end && last.parts.length < PARTS_PER_RUN) last.parts.push(bytes)
-    else this.#runs.push({ at: this.#at, parts: [bytes] })
-    this.#at += bytes.byteLength
-    this.#end = this.#at
-    this.#waitingBytes += bytes.byteLength
+  #skipTo(place: number): void {
+    const bytes = place - this.#to.end
+    if (bytes >= HOLE_BYTES) this.#to.skip(bytes)
+    else if (bytes > 0) this.#to.put(ZEROS.subarray(0, bytes))
   }
 
   #head(head: Head): void {
@@ -126,12 +106,12 @@ export class PlainTar {
     if (head.opaque === true) records.push(record(OPAQUE_RECORD, Buffer.from('y')))
     if (records.length > 0) {
       const body = Buffer.concat(records)
-      this.#put(block({ path: Buffer.from('pax'), flag: 'x', bytes: body.length, facts: NO_FACTS }))
-      this.#put(body)
+      this.#to.put(block({ path: Buffer.from('pax'), flag: 'x', bytes: body.length, facts: NO_FACTS }))
+      this.#to.put(body)
       const rest = body.length % BLOCK
-      if (rest > 0) this.#put(Buffer.alloc(BLOCK - rest))
+      if (rest > 0) this.#to.put(ZEROS.subarray(0, BLOCK - rest))
     }
-    this.#put(block(head))
+    this.#to.put(block(head))
   }
 }
 

@@ -28,14 +28,22 @@ function formatOf(kind: LayerFormat['kind']): LayerFormat {
   return kind === 'erofs' ? erofsFormat : directoryFormat
 }
 
-/** `blob` is the tar, plain or compressed; its chunks belong to this from then on. Throws as `Snapshotter.unpack` does. */
+/** `blob` is the tar, plain or compressed; its chunks are good until the next is asked for. Throws as `Snapshotter.unpack` does. */
 export async function writeLayer(
   { diffId, kind, staging, limits }: LayerOrder,
   blob: AsyncIterable<Uint8Array>,
   { signal }: { signal: AbortSignal },
 ): Promise<WrittenLayer> {
   await using layer = await formatOf(kind).open(staging)
-  const { tarBytes, entries, implied } = await feed(diffId, decompress(blob, { signal }), layer, { limits, signal })
+  const { tarBytes, entries, implied } = await feed(
+    diffId,
+    decompress(blob, { lend: true, judged: true, signal }),
+    layer,
+    {
+      limits,
+      signal,
+    },
+  )
   const written = await layer.finish()
   return { tarBytes, entries, implied: implied.map((path) => path.toString('latin1')), written }
 }
