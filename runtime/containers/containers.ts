@@ -205,7 +205,7 @@ export class Containers implements AsyncDisposable {
   }
 
   /** Throws BAD_ARGUMENT, CONFLICT for a taken name, NOT_FOUND for the image, MANIFEST_INVALID, HOST_UNABLE. */
-  async create(given: CreateRequest): Promise<CreateReply> {
+  async create(given: CreateRequest, { sync = true }: { sync?: boolean } = {}): Promise<CreateReply> {
     const runtime = this.#admission.runtimeOf(given)
     this.#launcher.expect()
     const id = containerId(randomBytes(32))
@@ -213,7 +213,7 @@ export class Containers implements AsyncDisposable {
     this.#index.claim(name, id)
     try {
       const { record, warnings } = await this.#admission.admit(given, { id, name, runtime })
-      await this.#records.put(record, { sync: true })
+      await this.#records.put(record, { sync })
       this.#index.add(this.#life.entryOf(record))
       this.#events.emit({ type: 'container', action: 'create', id, attributes: attributesOf(record) })
       this.#fault('create:recorded')
@@ -305,7 +305,7 @@ export class Containers implements AsyncDisposable {
           way: 'stop it first, or remove it with force',
         })
       }
-      await this.#life.remove(entry, undefined, { volumes: options.volumes === true })
+      await this.#life.remove(entry, { volumes: options.volumes === true })
     })
   }
 
@@ -425,6 +425,12 @@ export class Containers implements AsyncDisposable {
   /** Layers and images that containers stand on, or may be rolled back to, for whoever collects the rest. */
   inUse(): InUse {
     return inUseBy(this.#index.all())
+  }
+
+  /** The layers of {@link inUse}, once the root file systems of containers that are gone stand on none any more. */
+  async layersInUse(): Promise<ReadonlySet<string>> {
+    await this.#life.left()
+    return this.inUse().layers
   }
 
   /** Follows until the container ends, when asked to and it runs; the log of a side service where one is named. Throws NOT_FOUND. */

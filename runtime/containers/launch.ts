@@ -263,11 +263,21 @@ export class Launcher {
    * an upgrade keeps for the next run. Fine to call twice.
    */
   async clean(record: ContainerRecord, options: { force: boolean; signal: AbortSignal }): Promise<void> {
+    await this.forget(record, options)
+    await this.release(record)
+  }
+
+  /** The first half of {@link clean}: the runtime's state. */
+  async forget(record: ContainerRecord, options: { force: boolean; signal: AbortSignal }): Promise<void> {
     const runtime = this.runtimeOf(record)
     if (runtime.holds(record.id)) await runtime.delete(record.id, options)
+    this.#parts.fault('exit:deleted')
+  }
+
+  /** The other half: network and mounts. */
+  async release(record: ContainerRecord): Promise<void> {
     if (record.userns) await unstage(this.#stagedAt(record.id))
     if (record.upgrade === undefined) await this.#parts.networks?.detach(record.id)
-    this.#parts.fault('exit:deleted')
     await this.#parts.rootfs.unmount(rootfsIdOf(record))
     this.#parts.fault('exit:unmounted')
   }

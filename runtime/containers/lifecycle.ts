@@ -86,6 +86,8 @@ export interface LifecycleParts {
 
 export class Lifecycle {
   readonly #parts: LifecycleParts
+  /** What is still taken away of containers that are gone for everybody. */
+  readonly #leaving = new Set<Promise<void>>()
 
   constructor(parts: LifecycleParts) {
     this.#parts = parts
@@ -168,7 +170,7 @@ export class Lifecycle {
     for (const session of entry.waiting) session.fail(failure)
     entry.waiting.clear()
     this.#settle(entry, { exitCode, error: error.message })
-    if (goesByItself(entry)) await this.remove(entry, undefined, { volumes: true })
+    if (goesByItself(entry)) await this.remove(entry, { volumes: true })
     return failure
   }
 
@@ -201,16 +203,51 @@ export class Lifecycle {
     await this.move(entry, event, { ...fact, error, oomKilled, pid: undefined, conmonPid: undefined })
     this.#parts.fault('exit:recorded')
     const reply = { exitCode: fact.exitCode, ...(error === undefined ? {} : { error }) }
-    const goes = goesByItself(entry)
-    if (!goes) this.#settle(entry, reply)
+    if (goesByItself(entry)) return this.#goByItself(entry, reply, { force: event === 'lost' })
+    this.#settle(entry, reply)
     await this.#cleanQuietly(entry, event === 'lost')
     await this.#afterRun(entry, reply)
-    if (!goes) return this.#restartMaybe(entry, fact)
-    try {
-      await this.remove(entry, reply, { volumes: true })
-    } finally {
-      entry.ended.resolve(reply) // whoever waits for a --rm container goes on when it is gone, or can't be removed
+    await this.#restartMaybe(entry, fact)
+  }
+
+  /**
+   * Its end removes it. It is gone for everybody, and whoever waits for it goes on, when that is on record and nobody can meet any more
+   * what it had: processes, network, mounts, volumes. Its files go after that or, when the agent ends, with the next one's start.
+   */
+  async #goByItself(entry: Entry, reply: ExitReply, { force }: { force: boolean }): Promise<void> {
+    const { launcher, runtimes } = this.#parts
+    const forget = async (how: { force: boolean }) => {
+      if (runtimes.has(entry.record.runtime)) await launcher.forget(entry.record, { ...how, signal: TO_THE_END })
     }
+    try {
+      const deleted = forget({ force }).catch(() => forget({ force: true }))
+      deleted.catch(() => {}) // heard of below
+      if (force || !endsAsOne(entry)) await deleted
+      await launcher.release(entry.record)
+      await this.#afterRun(entry, reply)
+      await this.move(entry, 'remove', {})
+      this.#parts.fault('remove:recorded')
+      await launcher.forgetNetworks(entry.id)
+      await this.#parts.removeVolumes(entry.record)
+      const left = deleted.then(() => this.#removeFiles(entry))
+      this.#leave(entry, left)
+      this.#gone(entry, reply)
+      await left
+    } finally {
+      entry.ended.resolve(reply) // also when it can't be removed
+    }
+  }
+
+  /** One whose files stay is to be seen again, unless another one has its name by now. */
+  #leave(entry: Entry, left: Promise<void>): void {
+    const over = left.catch(() => this.#parts.index.add(entry)).catch(() => {})
+    this.#leaving.add(over)
+    void over.then(() => this.#leaving.delete(over))
+  }
+
+  /** Resolves when nothing is left of containers that are gone by now. */
+  async left(): Promise<void> {
+    await Promise.all(this.#leaving)
   }
 
   /** The kernel's own count, since conmon may see the process end before it hears why; conmon's file where the kernel doesn't count. */
@@ -258,8 +295,8 @@ export class Lifecycle {
     this.#parts.restartAfter(entry, delayMs)
   }
 
-  /** Removes all of a container that does not run; with `volumes`, those made for it only. `last` is what who waits for its end is told, when it is the end that removes it. */
-  async remove(entry: Entry, last?: ExitReply, { volumes }: { volumes: boolean } = { volumes: false }): Promise<void> {
+  /** Removes all of a container that does not run; with `volumes`, those made for it only. */
+  async remove(entry: Entry, { volumes }: { volumes: boolean }): Promise<void> {
     entry.restartDue?.abort()
     await this.move(entry, 'remove', {}, true)
     this.#parts.fault('remove:recorded')
@@ -268,12 +305,22 @@ export class Lifecycle {
     }
     await this.#parts.launcher.forgetNetworks(entry.id)
     await this.#afterRun(entry, { exitCode: entry.record.exitCode ?? LOST_EXIT_CODE })
+    if (volumes) await this.#parts.removeVolumes(entry.record)
+    await this.#removeFiles(entry)
+    this.#gone(entry)
+  }
+
+  /** All that is left of it on the disk, its record last. */
+  async #removeFiles(entry: Entry): Promise<void> {
     await Promise.all([this.#removeRootfs(entry), rm(entry.bundle.path, { recursive: true, force: true })])
     await this.#parts.extension?.removed(entry.id)
     await this.#parts.exits.forget(entry.id)
-    if (volumes) await this.#parts.removeVolumes(entry.record)
     this.#parts.fault('remove:files')
     await this.#parts.records.remove(entry.id)
+  }
+
+  /** Nobody finds it any more. `last` is what who waits for its end is told, when it is the end that removes it. */
+  #gone(entry: Entry, last?: ExitReply): void {
     this.#parts.index.remove(entry)
     const gone = new DarnerError('NOT_FOUND', `container ${entry.record.name} was removed`)
     for (const session of entry.waiting) session.fail(gone)
@@ -292,7 +339,7 @@ export class Lifecycle {
   async recover(entry: Entry): Promise<string | undefined> {
     const { status, name } = entry.record
     if (status === 'removing') {
-      await this.remove(entry)
+      await this.remove(entry, { volumes: goesByItself(entry) })
       return `${name}: removal finished`
     }
     if (status === 'starting') return this.#recoverStarting(entry)
@@ -304,7 +351,7 @@ export class Lifecycle {
     await this.#cleanQuietly(entry, true)
     await this.#afterRun(entry, { exitCode: entry.record.exitCode ?? LOST_EXIT_CODE })
     if (status !== 'exited' || !goesByItself(entry)) return undefined
-    await this.remove(entry, undefined, { volumes: true })
+    await this.remove(entry, { volumes: true })
     return `${name}: removed as it asked for`
   }
 
@@ -338,6 +385,17 @@ export class Lifecycle {
 function goesByItself({ record }: Entry): boolean {
   return record.request.autoRemove === true && record.upgrade === undefined
 }
+
+/**
+ * Whether nothing of it lives on when its first process has ended, which was the first of a process namespace of its own. Rich containers
+ * leave cgroups that they made.
+ */
+function endsAsOne({ record: { request } }: Entry): boolean {
+  return request.hostPid !== true && request.rich === undefined
+}
+
+/** What is begun behind an answer isn't left half done when the agent stops: it takes no longer than a verb of the runtime. */
+const TO_THE_END = new AbortController().signal
 
 /** What docker calls these steps. */
 const EVENT_ACTIONS: Partial<Record<ContainerEvent, string>> = {

@@ -177,7 +177,8 @@ export function imageRoutes(app: DockerApp, parts: DockerParts): void {
 
 /** Removes layers and blobs that nothing needs any more; the bytes of the layers. */
 async function collect({ images, own, snapshotter, runtime }: DockerParts): Promise<number> {
-  const gone = await images.collectLayers(snapshotter, runtime.containers.inUse().layers as ReadonlySet<Digest>)
+  const held = (await runtime.containers.layersInUse()) as ReadonlySet<Digest>
+  const gone = await images.collectLayers(snapshotter, held)
   await images.collectBlobs(own)
   return gone.reduce((sum, layer) => sum + layer.bytes, 0)
 }

@@ -28,7 +28,7 @@ export interface ImageRouteParts extends PullParts {
   readonly snapshotter: Snapshotter
   readonly images: Images
   /** DiffIDs of layers that containers stand on. */
-  readonly layersInUse: () => ReadonlySet<string>
+  readonly layersInUse: () => Promise<ReadonlySet<string>>
 }
 
 /** Adds `/v1/images…` to a server that the caller owns; errors are mapped there. `signal` ends pulls when the agent ends. */
@@ -45,7 +45,7 @@ export function registerImageRoutes(
     const { reference, force } = request.query
     const { untagged, deleted } = await parts.images.remove(reference, { force: force === true })
     if (deleted !== undefined)
-      await parts.images.collectLayers(parts.snapshotter, parts.layersInUse() as ReadonlySet<Digest>)
+      await parts.images.collectLayers(parts.snapshotter, (await parts.layersInUse()) as ReadonlySet<Digest>)
     return { untagged, deleted: deleted?.config }
   })
   app.post('/v1/images/pull', { schema: { body: PullRequest } }, async (request, reply) => {

@@ -98,7 +98,7 @@ export async function composeEngine(
   registerNetworkRoutes(app, runtime, { signal: scope.signal })
   registerImageRoutes(
     app,
-    { content, snapshotter, images, clock, layersInUse: () => runtime.containers.inUse().layers },
+    { content, snapshotter, images, clock, layersInUse: () => runtime.containers.layersInUse() },
     { signal: scope.signal },
   )
   const own = new OwnBlobs(join(settings.data, 'engine', 'blobs'))

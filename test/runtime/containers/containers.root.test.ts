@@ -1,5 +1,7 @@
 // vm: limits and processes under pure cgroup v2
 import assert from 'node:assert/strict'
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { CreateRequest } from '../../../src/wire/local-api.ts'
 import { aDir } from '../../fixtures/a-dir.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
@@ -261,6 +263,10 @@ for (const name of ['runc', 'crun']) {
       assert.deepEqual(await exit, { exitCode: 6 })
       await failsWith('NOT_FOUND', containers.wait(id, { nextExit: true, signal: never }))
       assert.ok(!containers.list({ all: true }).some((one) => one.id === id))
+      assert.deepEqual([...engine.rootfs.mounted], [])
+      await containers.create({ image: 'busybox', name: 'short' })
+      await containers.layersInUse() // by now no file of it is left
+      assert.ok(!(await readdir(join(dir.path, 'engine/containers'))).includes(id))
     })
   })
 }

@@ -130,4 +130,25 @@ describe('kill -9 of the engine', function () {
       await until(() => processesOf(dir.path).length === 0)
     })
   }
+
+  for (const fault of FAULT_POINTS.filter((one) => /^(exit|remove):/.test(one))) {
+    it(`at ${fault} of a container that its end removes: one restart takes away what is left`, async () => {
+      await using dir = await aDir()
+      await using first = await anEngineProcess({ dir: dir.path, runtime: 'crun', fault })
+      const work = async () => {
+        const request = { image: 'busybox', command: ['true'], name: 'one', autoRemove: true }
+        const { id } = await first.client.create(request, { signal: never })
+        await first.client.start(id, { signal: never })
+      }
+      await work().catch(() => {}) // it may die before it answers
+      await first.ended
+      await using engine = await anEngine({ dir: dir.path, defaultRuntime: 'crun' })
+      assert.deepEqual(engine.runtime.containers.list({ all: true }), [])
+      assert.deepEqual(await readdir(join(dir.path, 'engine/containers')), [])
+      assert.deepEqual(await readdir(join(dir.path, 'engine/exits')), [])
+      assert.deepEqual(await containersIn(join(dir.path, 'run/crun')), [])
+      assert.deepEqual([...engine.rootfs.mounted], [])
+      await until(() => processesOf(dir.path).length === 0)
+    })
+  }
 })
