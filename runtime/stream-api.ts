@@ -36,13 +36,30 @@ async function serve(
       `upgrade to ${String(request.headers.upgrade).slice(0, 60)}: only ${STREAM_PROTOCOL} is spoken here`,
     )
   }
-  const { session, started } = await openSession(request, runtime, signal)
+  const opened = await openSession(request, runtime, signal)
+  if (head.byteLength > 0) socket.unshift(head)
+  await carrySession(socket, opened, { signal })
+}
+
+interface Opened {
+  readonly session: Session
+  /** Rejects with why it couldn't be started. */
+  readonly started?: Promise<void>
+}
+
+/** Answers that the connection is taken over, and joins it to the session until its end. */
+export async function carrySession(
+  socket: Duplex,
+  { session, started }: Opened,
+  { headers = {}, signal }: { headers?: Readonly<Record<string, string>>; signal: AbortSignal },
+): Promise<void> {
   await using _session = session
-  socket.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${STREAM_PROTOCOL}\r\n\r\n`)
+  const about = { Connection: 'Upgrade', Upgrade: STREAM_PROTOCOL, ...headers }
+  const lines = Object.entries(about).map(([name, value]) => `${name}: ${value}\r\n`)
+  socket.write(`HTTP/1.1 101 Switching Protocols\r\n${lines.join('')}\r\n`)
   const onAbort = () => socket.destroy()
   signal.addEventListener('abort', onAbort, { once: true })
   socket.once('close', () => session.leave())
-  if (head.byteLength > 0) socket.unshift(head)
   const input = readInput(socket, session).catch((error: unknown) => {
     // a client that breaks the protocol is let go; one that left has closed already
     socket.destroy(error instanceof Error ? error : undefined)
@@ -55,11 +72,7 @@ async function serve(
   }
 }
 
-async function openSession(
-  request: IncomingMessage,
-  runtime: Runtime,
-  signal: AbortSignal,
-): Promise<{ session: Session; started?: Promise<void> }> {
+async function openSession(request: IncomingMessage, runtime: Runtime, signal: AbortSignal): Promise<Opened> {
   const path = (request.url ?? '').split('?')[0] ?? ''
   const [, attach, verb] = /^\/v1\/containers\/([^/]{1,256})\/(attach|run)$/.exec(path) ?? []
   const exec = /^\/v1\/exec\/([^/]{1,256})\/start$/.exec(path)?.[1]

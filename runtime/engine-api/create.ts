@@ -2,7 +2,7 @@
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import type { HealthCheck } from '../../src/wire/container-options.ts'
-import { CONTAINER_NAME, CreateRequest } from '../../src/wire/local-api.ts'
+import { CONTAINER_NAME, type CreateReply, CreateRequest } from '../../src/wire/local-api.ts'
 import { readImageConfig } from '../spec/image-config.ts'
 import type { DockerApp, DockerParts } from './context.ts'
 import { dockerError, StatusError } from './errors.ts'
@@ -86,22 +86,29 @@ export function createRoute(app: DockerApp, parts: DockerParts): void {
       },
     },
     async (request, reply) => {
-      const name = request.query.name?.replace(/^\//, '')
-      if (name !== undefined && name !== '' && !new RegExp(CONTAINER_NAME).test(name)) {
-        throw new StatusError(
-          400,
-          `Invalid container name (${name.slice(0, 200)}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`,
-        )
-      }
-      const asked = readCreate(request.body, parts.runtime.networks !== undefined)
-      const { id, warnings } = await parts.runtime.containers.create({
-        ...asked,
-        ...(await lookedUp(asked, request.body.HostConfig ?? {}, parts)),
-        ...(name ? { name } : {}),
-      })
+      const { id, warnings } = await create(request.body, request.query.name, parts)
       return reply.code(201).send({ Id: id, Warnings: warnings })
     },
   )
+}
+
+/** What a body of {@link CreateBody} asks for. Throws 400 and 501, and what creating throws. */
+export async function create(
+  body: CreateBody,
+  named: string | undefined,
+  parts: DockerParts,
+  options: { sync?: boolean } = {},
+): Promise<CreateReply> {
+  const name = named?.replace(/^\//, '')
+  if (name !== undefined && name !== '' && !new RegExp(CONTAINER_NAME).test(name)) {
+    throw new StatusError(
+      400,
+      `Invalid container name (${name.slice(0, 200)}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`,
+    )
+  }
+  const asked = readCreate(body, parts.runtime.networks !== undefined)
+  const more = await lookedUp(asked, body.HostConfig ?? {}, parts)
+  return await parts.runtime.containers.create({ ...asked, ...more, ...(name ? { name } : {}) }, options)
 }
 
 /** What depends on other containers and on the image: `--volumes-from` and `--publish-all`. Throws 400. */

@@ -22,7 +22,7 @@ import { routeOf } from './version-path.ts'
 export const PLAIN_HIJACK = 'x-darner-plain-hijack'
 const RAW = 'application/vnd.docker.raw-stream'
 const MULTIPLEXED = 'application/vnd.docker.multiplexed-stream'
-const MOST_BODY_BYTES = 65_536
+const MOST_START_BYTES = 65_536
 const STDERR = 2
 const STDOUT = 1
 
@@ -48,7 +48,7 @@ export async function serveHijack(
     const exec = /^\/exec\/([^/]{1,256})\/start$/.exec(path)?.[1]
     if (request.method !== 'POST' || (attach ?? exec) === undefined)
       throw new StatusError(400, `${request.method} ${path.slice(0, 200)}: nothing to upgrade there`)
-    const body = await readBody(request, socket)
+    const body = await readBody(request, socket, MOST_START_BYTES)
     const opened =
       attach !== undefined
         ? await openAttach(decodeURIComponent(attach), query, parts)
@@ -197,11 +197,11 @@ function dropped(error: unknown): void {
   if (!['CLOSED', 'EPIPE', 'ECONNRESET', 'ENOTCONN'].includes(code)) throw error
 }
 
-/** The body that came before the upgrade: an upgraded connection hands it over unread. */
-async function readBody(request: IncomingMessage, socket: Duplex): Promise<Buffer> {
-  if (/chunked/i.test(request.headers['transfer-encoding'] ?? '')) return await readChunked(socket)
+/** The body that came before the upgrade: an upgraded connection hands it over unread. Throws 400, above `mostBytes` too. */
+export async function readBody(request: IncomingMessage, socket: Duplex, mostBytes: number): Promise<Buffer> {
+  if (/chunked/i.test(request.headers['transfer-encoding'] ?? '')) return await readChunked(socket, mostBytes)
   const length = Number(request.headers['content-length'] ?? 0)
-  if (!Number.isInteger(length) || length < 0 || length > MOST_BODY_BYTES) throw new StatusError(400, 'body too long')
+  if (!Number.isInteger(length) || length < 0 || length > mostBytes) throw new StatusError(400, 'body too long')
   return length === 0 ? Buffer.alloc(0) : await readBytes(socket, length)
 }
 
@@ -221,7 +221,7 @@ async function readBytes(socket: Duplex, length: number): Promise<Buffer> {
   }
 }
 
-async function readChunked(socket: Duplex): Promise<Buffer> {
+async function readChunked(socket: Duplex, mostBytes: number): Promise<Buffer> {
   const parts: Buffer[] = []
   let bytes = 0
   for (;;) {
@@ -232,7 +232,7 @@ async function readChunked(socket: Duplex): Promise<Buffer> {
     }
     const length = Number.parseInt(line, 16)
     bytes += length
-    if (!Number.isInteger(length) || bytes > MOST_BODY_BYTES) throw new StatusError(400, 'body too long')
+    if (!Number.isInteger(length) || bytes > mostBytes) throw new StatusError(400, 'body too long')
     const chunk = length > 0 ? await readBytes(socket, length) : Buffer.alloc(0)
     await readBytes(socket, 2)
     if (length === 0) return Buffer.concat(parts)
@@ -240,7 +240,8 @@ async function readChunked(socket: Duplex): Promise<Buffer> {
   }
 }
 
-function refuse(socket: Duplex, error: unknown, request: IncomingMessage): void {
+/** Answers with the error, in place of the streams. */
+export function refuse(socket: Duplex, error: unknown, request: IncomingMessage): void {
   if (socket.destroyed) return
   const { status, message } = dockerError(error, `${request.method} ${request.url}`)
   const text = `${JSON.stringify({ message })}\n`

@@ -21,6 +21,7 @@ import { authRoute } from './image-push.ts'
 import { imageRoutes } from './images.ts'
 import { logRoute } from './logs.ts'
 import { networkRoutes } from './networks.ts'
+import { isRun, serveRun } from './run.ts'
 import { statsRoute } from './stats.ts'
 import { systemRoutes } from './system.ts'
 import { unofferedRoutes } from './unoffered.ts'
@@ -49,7 +50,7 @@ export async function openDockerApi(parts: DockerParts): Promise<DockerApi> {
   await app.ready()
   return {
     serve: (request, response) => app.routing(request, response),
-    upgrade: (request, socket, head) => void serveHijack(request, socket, head, parts),
+    upgrade: (request, socket, head) => void (isRun(request) ? serveRun : serveHijack)(request, socket, head, parts),
     async listen(path) {
       const front = createServer({ allowHalfOpen: true }, (socket) => pass(socket, app))
       const name = await listenUnix(path, (place) => listen(front, place), {

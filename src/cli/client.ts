@@ -3,7 +3,7 @@
  * command's start counts in every `darner get`.
  */
 import type { ClientRequest, IncomingMessage, RequestOptions as RequestOptionsOfNode } from 'node:http'
-import type { Duplex, Readable } from 'node:stream'
+import type { Readable } from 'node:stream'
 import { CODES, type Code, DarnerError, type ErrorOptions, systemCode } from '../base/errors.ts'
 import type { ErrorBody } from '../wire/error-body.ts'
 
@@ -93,26 +93,6 @@ export class AgentClient {
       })
       if (options.content === undefined) request.end(body)
       else options.content.pipe(request)
-    })
-  }
-
-  /**
-   * Asks for the connection itself (`Upgrade: tcp`) and returns it as a byte stream: attach and exec. `head` bytes that came
-   * with the answer are put back first. The caller destroys it.
-   */
-  upgrade(method: Method, path: string, options: RequestOptions): Promise<Duplex> {
-    const what = this.#what(method, path)
-    return new Promise((resolve, reject) => {
-      const asked = { connection: 'Upgrade', upgrade: 'tcp' }
-      const { request, body } = this.#request(method, path, options, asked, reject)
-      request.on('upgrade', (_answer, socket, head) => {
-        if (head.byteLength > 0) socket.unshift(head)
-        resolve(socket)
-      })
-      request.on('response', (answer) => {
-        errorOf(answer, what).then(reject, reject)
-      })
-      request.end(body)
     })
   }
 

@@ -16,7 +16,39 @@ export async function createOrPull(
   options: Readonly<Record<string, unknown>>,
   context: CommandContext,
 ): Promise<string> {
-  const { signal } = context
+  const docker = new DockerClient({ socket: context.socket })
+  const file = text(options, 'cidfile')
+  // before there is a container: one whose id could not be told would be left behind
+  if (file !== undefined) writeId(file, '', 'wx')
+  try {
+    const made = await orPull(args, options, context, ({ body, name }) =>
+      docker.json<{ Id: string; Warnings: string[] | null }>('POST', '/containers/create', {
+        body,
+        query: { name },
+        signal: context.signal,
+      }),
+    )
+    warn(made.Warnings ?? [], context)
+    if (file !== undefined) writeId(file, made.Id, 'w')
+    return made.Id
+  } catch (error) {
+    if (file !== undefined) rmSync(file, { force: true })
+    throw error
+  }
+}
+
+/** Tells of what the agent warned of. */
+export function warn(warnings: readonly string[], context: CommandContext): void {
+  for (const warning of warnings) context.stderr.write(`darner: warning: ${warning}\n`)
+}
+
+/** Has `make` make the container that is asked for; when its image isn't here, once more after a pull. Throws as {@link createOrPull}. */
+export async function orPull<T>(
+  args: readonly string[],
+  options: Readonly<Record<string, unknown>>,
+  context: CommandContext,
+  make: (asked: { body: Record<string, unknown>; name: string | undefined }) => Promise<T>,
+): Promise<T> {
   const policy = text(options, 'pull') ?? 'missing'
   if (!PULLS.includes(policy)) throw new DarnerError('BAD_ARGUMENT', `--pull ${policy} is not ${PULLS.join(', ')}`)
   const network = networkOf(options)
@@ -24,30 +56,14 @@ export async function createOrPull(
     ...(await createBody(args, options, context.env)),
     Darner: { ...network, ...richOf(options) },
   }
-  const docker = new DockerClient({ socket: context.socket })
-  const name = text(options, 'name')
-  const query = name === undefined ? {} : { name }
-  const file = text(options, 'cidfile')
-  // before there is a container: one whose id could not be told would be left behind
-  if (file !== undefined) writeId(file, '', 'wx')
-  const create = () =>
-    docker.json<{ Id: string; Warnings: string[] | null }>('POST', '/containers/create', { body, query, signal })
-  try {
-    if (policy === 'always') await pull(args[0] ?? '', options, context)
-    const made = await create().catch(async (error: unknown) => {
-      if (policy !== 'missing' || !isDarnerError(error, 'NOT_FOUND') || !/^No such image/.test(error.message))
-        throw error
-      if (options.quiet !== true) context.stderr.write(`darner: ${args[0]} is not here: pulling it\n`)
-      await pull(args[0] ?? '', options, context)
-      return await create()
-    })
-    for (const warning of made.Warnings ?? []) context.stderr.write(`darner: warning: ${warning}\n`)
-    if (file !== undefined) writeId(file, made.Id, 'w')
-    return made.Id
-  } catch (error) {
-    if (file !== undefined) rmSync(file, { force: true })
-    throw error
-  }
+  const asked = { body, name: text(options, 'name') }
+  if (policy === 'always') await pull(args[0] ?? '', options, context)
+  return await make(asked).catch(async (error: unknown) => {
+    if (policy !== 'missing' || !isDarnerError(error, 'NOT_FOUND') || !/^No such image/.test(error.message)) throw error
+    if (options.quiet !== true) context.stderr.write(`darner: ${args[0]} is not here: pulling it\n`)
+    await pull(args[0] ?? '', options, context)
+    return await make(asked)
+  })
 }
 
 async function pull(

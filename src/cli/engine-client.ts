@@ -1,5 +1,4 @@
 /** The client half of the agent's container API: JSON requests, log streams, and attach and exec over an HTTP upgrade. */
-import type { Duplex } from 'node:stream'
 import { DarnerError } from '../base/errors.ts'
 import type {
   ContainerList,
@@ -14,6 +13,7 @@ import type {
 } from '../wire/local-api.ts'
 import type { ServiceList, ServiceView, StorageView } from '../wire/rich-api.ts'
 import { CHANNEL, encodeFrame, type Frame, FrameDecoder } from '../wire/stream-frame.ts'
+import { type Answered, after, askOnSocket } from './ask-on-socket.ts'
 import { AgentClient, errorOfBody } from './client.ts'
 
 /** What attach and exec upgrade to: `STREAM_PROTOCOL` in src/wire/local-api.ts, whose schemas a command needn't load. */
@@ -25,9 +25,11 @@ type Waits = { readonly signal: AbortSignal }
 
 /** Talks to one agent. Every method throws AGENT_UNREACHABLE, or the DarnerError that the agent answered with. */
 export class EngineClient {
+  readonly #socket: string
   readonly #agent: AgentClient
 
   constructor(options: { socket: string }) {
+    this.#socket = options.socket
     this.#agent = new AgentClient(options)
   }
 
@@ -106,47 +108,72 @@ export class EngineClient {
     return new StreamSession(await this.#stream(`${at(id)}/${start ? 'run' : 'attach'}`, signal))
   }
 
+  /**
+   * Creates what `body` says in docker's words, attaches to it and starts it, all in one question. Why it couldn't be started is the
+   * session's end. The caller closes.
+   */
+  async run(body: unknown, { name, signal }: Waits & { name?: string | undefined }): Promise<StartedRun> {
+    const query = name === undefined ? '' : `?name=${encodeURIComponent(name)}`
+    const answered = await this.#stream(`/docker/containers/run${query}`, signal, body)
+    const id = answered.headers.get('darner-container') ?? ''
+    const warnings: unknown = JSON.parse(decodeURIComponent(answered.headers.get('darner-warnings') ?? '[]'))
+    return { id, warnings: Array.isArray(warnings) ? warnings.map(String) : [], session: new StreamSession(answered) }
+  }
+
   /** Runs one more process and attaches to it. The caller closes. */
   async exec(id: string, body: ExecRequest, { signal }: Waits): Promise<StreamSession> {
     const { execId } = await this.#agent.json<ExecReply>('POST', `${at(id)}/exec`, { body, signal })
     return new StreamSession(await this.#stream(`/v1/exec/${execId}/start`, signal))
   }
 
-  #stream(path: string, signal: AbortSignal): Promise<Duplex> {
-    return this.#agent.upgrade('POST', path, { headers: { upgrade: STREAM_PROTOCOL }, signal })
+  /** Asks for the connection itself. */
+  async #stream(path: string, signal: AbortSignal, body?: unknown): Promise<Answered> {
+    const text = body === undefined ? '' : JSON.stringify(body)
+    const what = `POST ${path} at the agent on ${this.#socket}`
+    const type = body === undefined ? '' : 'content-type: application/json\r\n'
+    const head = `POST ${path} HTTP/1.1\r\nhost: darner\r\nconnection: upgrade\r\nupgrade: ${STREAM_PROTOCOL}\r\n${type}content-length: ${Buffer.byteLength(text)}`
+    const answered = await askOnSocket(head, text, { socket: this.#socket, what, signal })
+    if (answered.status === 101) return answered
+    answered.socket.destroy()
+    throw new DarnerError('PROTOCOL_VIOLATION', `${what}: status ${answered.status} where the connection was asked for`)
   }
+}
+
+export interface StartedRun {
+  readonly id: string
+  readonly warnings: readonly string[]
+  readonly session: StreamSession
 }
 
 /** The client's end of one attach or exec. */
 export class StreamSession implements AsyncDisposable {
-  readonly #socket: Duplex
-  #error: Error | undefined
+  readonly #socket: Answered['socket']
+  readonly #bytes: AsyncGenerator<Uint8Array, void, undefined>
   #closed = false
 
-  constructor(socket: Duplex) {
+  constructor({ socket, rest, more }: Answered) {
     this.#socket = socket
-    socket.on('error', (error) => {
-      this.#error = error
-    })
+    this.#bytes = after(rest, more)
   }
 
   /** Output frames; returns the end that the agent told, or undefined when the session was closed here. Throws AGENT_UNREACHABLE. */
   async *frames(): AsyncGenerator<Frame, ExitReply | undefined> {
     const decoder = new FrameDecoder()
+    let cause: unknown
     try {
-      for await (const chunk of this.#socket) {
-        for (const frame of decoder.push(chunk as Uint8Array)) {
+      for await (const chunk of this.#bytes) {
+        for (const frame of decoder.push(chunk)) {
           if (frame.channel === CHANNEL.end) return endOf(frame)
           yield frame
         }
       }
     } catch (error) {
       if (error instanceof DarnerError) throw error
-      this.#error ??= error instanceof Error ? error : undefined
+      cause = error
     }
     if (this.#closed) return undefined
     throw new DarnerError('AGENT_UNREACHABLE', 'the agent closed the stream before the process ended', {
-      cause: this.#error,
+      cause,
     })
   }
 

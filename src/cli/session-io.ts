@@ -26,8 +26,8 @@ export function windowSize(stdout: Writable): TerminalSize | undefined {
 }
 
 /** Throws BAD_ARGUMENT when a terminal with input is asked for and stdin is none. */
-export function mustBeTerminal(stdin: Readable, options: SessionIoOptions): void {
-  if (!options.tty || !options.stdin || (stdin as Readable & Terminal).isTTY === true) return
+export function mustBeTerminal(context: Pick<CommandContext, 'stdin'>, options: SessionIoOptions): void {
+  if (!options.tty || !options.stdin || (context.stdin as Readable & Terminal).isTTY === true) return
   throw new DarnerError('BAD_ARGUMENT', 'standard input is no terminal, and a terminal was asked for', {
     way: 'leave out -t, or -i',
   })
@@ -39,14 +39,15 @@ export async function runSession(
   options: SessionIoOptions,
   context: Pick<CommandContext, 'stdin' | 'stdout' | 'stderr'>,
 ): Promise<ExitReply | undefined> {
-  const stdin = context.stdin as Readable & Terminal
-  const raw = options.tty && options.stdin && stdin.isTTY === true
+  // a stream is made when it is first asked for, and costs the start of a command
+  const stdin = options.stdin ? (context.stdin as Readable & Terminal) : undefined
+  const raw = options.tty && stdin?.isTTY === true
   const onResize = () => {
     const size = windowSize(context.stdout)
     if (size) void session.resize(size)
   }
-  const stopInput = options.stdin ? pumpInput(stdin, session, raw, options.detachKeys) : () => {}
-  if (raw) stdin.setRawMode?.(true)
+  const stopInput = stdin ? pumpInput(stdin, session, raw, options.detachKeys) : () => {}
+  if (raw) stdin?.setRawMode?.(true)
   if (options.tty) context.stdout.on('resize', onResize)
   try {
     const frames = session.frames()
@@ -57,8 +58,8 @@ export async function runSession(
     }
   } finally {
     stopInput()
-    if (raw) stdin.setRawMode?.(false)
-    context.stdout.off('resize', onResize)
+    if (raw) stdin?.setRawMode?.(false)
+    if (options.tty) context.stdout.off('resize', onResize)
   }
 }
 

@@ -9,7 +9,7 @@ export const action: Action = async (args, options, context) => {
   const [container = '', ...command] = args
   const detach = options.detach === true
   const io = { tty: options.tty === true, stdin: options.interactive === true && !detach, ...detachKeysOf(options) }
-  mustBeTerminal(context.stdin, io)
+  mustBeTerminal(context, io)
   const files = texts(options, 'envFile')
   const listed = files.length === 0 ? [] : await (await import('../run-options.ts')).envOfFiles(files)
   const size = io.tty ? windowSize(context.stdout) : undefined

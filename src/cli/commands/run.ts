@@ -1,10 +1,13 @@
 /** `darner run`: a command in a new container; the image is pulled first when it isn't here. Exit code: the command's. */
 import { asDarnerError, EXIT, errorChain, errorLine, isDarnerError } from '../../base/errors.ts'
 import type { Action, CommandContext } from '../context.ts'
-import { createOrPull } from '../create-container.ts'
+import { createOrPull, orPull, warn } from '../create-container.ts'
 import { detachKeysOf } from '../detach-keys.ts'
-import { EngineClient } from '../engine-client.ts'
-import { mustBeTerminal, runSession, startFailureCode, windowSize } from '../session-io.ts'
+import { EngineClient, type StreamSession } from '../engine-client.ts'
+import { mustBeTerminal, runSession, type SessionIoOptions, startFailureCode, windowSize } from '../session-io.ts'
+
+/** So long an agent has to tell of a container that is being made when the command is to end. */
+const ANSWER_MS = 2000
 
 /** Exit code when nothing ran, as docker has it: the command's own may be 1 as well. */
 const NOT_RUN = 125
@@ -13,8 +16,11 @@ export const action: Action = async (args, options, context) => {
   const client = new EngineClient({ socket: context.socket })
   const io = { tty: options.tty === true, stdin: options.interactive === true, ...detachKeysOf(options) }
   const detach = options.detach === true
-  if (!detach) mustBeTerminal(context.stdin, io)
+  if (!detach) mustBeTerminal(context, io)
+  // a terminal has its size, and a file the id, before it starts
+  const atOnce = !detach && !io.tty && options.cidfile === undefined
   try {
+    if (atOnce) return await runAtOnce(args, options, client, io, context)
     const id = await createOrPull(args, options, context)
     return detach ? await runDetached(client, id, context) : await runAttached(client, id, io, context)
   } catch (error) {
@@ -28,6 +34,35 @@ export const action: Action = async (args, options, context) => {
   }
 }
 
+/** One question for all of it. */
+async function runAtOnce(
+  args: readonly string[],
+  options: Readonly<Record<string, unknown>>,
+  client: EngineClient,
+  io: SessionIoOptions,
+  context: CommandContext,
+): Promise<number> {
+  const { signal } = context
+  const run = await orPull(args, options, context, async ({ body, name }) => {
+    signal.throwIfAborted()
+    const late = new AbortController()
+    let waits: NodeJS.Timeout | undefined
+    // what is being made is heard of first, so that an interrupt ends it too
+    const onAbort = () => {
+      waits = setTimeout(() => late.abort(signal.reason), ANSWER_MS)
+    }
+    signal.addEventListener('abort', onAbort, { once: true })
+    try {
+      return await client.run(body, { name, signal: late.signal })
+    } finally {
+      signal.removeEventListener('abort', onAbort)
+      clearTimeout(waits)
+    }
+  })
+  warn(run.warnings, context)
+  return await follow(client, run.id, run.session, io, context)
+}
+
 async function runDetached(client: EngineClient, id: string, context: CommandContext): Promise<number> {
   await client.start(id, { signal: context.signal })
   context.stdout.write(`${id}\n`)
@@ -38,7 +73,7 @@ async function runDetached(client: EngineClient, id: string, context: CommandCon
 export async function runAttached(
   client: EngineClient,
   id: string,
-  io: { tty: boolean; stdin: boolean },
+  io: SessionIoOptions,
   context: CommandContext,
   { start = true }: { start?: boolean } = {},
 ): Promise<number> {
@@ -46,7 +81,18 @@ export async function runAttached(
   if (size) await client.resize(id, size, { signal: context.signal })
   // not the command's own signal: an interrupt goes to the process, whose end then ends the session
   const { signal } = new AbortController()
-  await using session = await client.attach(id, { start, signal })
+  return await follow(client, id, await client.attach(id, { start, signal }), io, context)
+}
+
+async function follow(
+  client: EngineClient,
+  id: string,
+  joined: StreamSession,
+  io: SessionIoOptions,
+  context: CommandContext,
+): Promise<number> {
+  const { signal } = new AbortController()
+  await using session = joined
   const running = runSession(session, io, context)
   // one that comes while it starts isn't lost: the agent sends it as soon as the process is there
   const interrupt = () => {

@@ -17,7 +17,6 @@ async function aSocket(listener: RequestListener) {
   server.listen(socket)
   await once(server, 'listening')
   return {
-    server,
     client: new AgentClient({ socket }),
     async [Symbol.asyncDispose]() {
       server.closeAllConnections()
@@ -165,19 +164,5 @@ describe('AgentClient', () => {
     })
     for await (const _line of agent.client.lines('GET', '/', { signal })) break
     await closed.promise
-  })
-
-  it('hands over the connection when asked to upgrade, with the first bytes', async () => {
-    await using agent = await aSocket((_request, response) =>
-      response.writeHead(404).end('{"error":{"code":"NOT_FOUND","message":"no"}}'),
-    )
-    agent.server.on('upgrade', (request, socket) => {
-      socket.on('error', () => {})
-      socket.write('HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nhello')
-      socket.once('data', (bytes: Buffer) => socket.end(`${request.url} got ${bytes}`))
-    })
-    await using stream = await agent.client.upgrade('POST', '/attach', { signal })
-    stream.write('ping')
-    assert.equal((await stream.toArray()).join(''), 'hello/attach got ping')
   })
 })
