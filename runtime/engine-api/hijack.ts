@@ -243,8 +243,8 @@ async function readChunked(socket: Duplex, mostBytes: number): Promise<Buffer> {
 /** Answers with the error, in place of the streams. */
 export function refuse(socket: Duplex, error: unknown, request: IncomingMessage): void {
   if (socket.destroyed) return
-  const { status, message } = dockerError(error, `${request.method} ${request.url}`)
-  const text = `${JSON.stringify({ message })}\n`
+  const { status, ...body } = dockerError(error, `${request.method} ${request.url}`)
+  const text = `${JSON.stringify(body)}\n`
   socket.end(
     `HTTP/1.1 ${status} Refused\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(text)}\r\nConnection: close\r\n\r\n${text}`,
   )
