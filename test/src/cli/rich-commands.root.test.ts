@@ -55,7 +55,7 @@ describe('rich container commands', function () {
     await using dir = await aDir()
     await using engine = await anEngineProcess({ dir: dir.path, runtime: 'crun' })
     const asked = await darner(engine.socket, ['run', '--rm', '--disk-quota', '10m', 'busybox', 'true'])
-    assert.equal(asked.code, 1)
+    assert.equal(asked.code, 125)
     assert.match(asked.err, /nothing can enforce it here/)
     assert.match((await darner(engine.socket, ['storage'])).out, /^disk quotas: none/)
     assert.match(
