@@ -1,9 +1,11 @@
 /** The blobs of images that are on this host, for who passes them on: from the host's own ones, else through the swarm. */
 import { DarnerError, isDarnerError } from '../../src/base/errors.ts'
-import type { ContentSource } from '../../src/contracts/content.ts'
-import type { Credential, RegistryOrigin } from '../../src/task/origin.ts'
+import type { Content, ContentSource } from '../../src/contracts/content.ts'
+import { type Descriptor, parseManifest } from '../../src/oci/manifest.ts'
+import type { Credential, Origin } from '../../src/task/origin.ts'
 import type { ImageLayer, ImageRecord } from './image-record.ts'
 import type { Images } from './images.ts'
+import { fromFirst, placesOf } from './layer-places.ts'
 import type { OwnBlobs } from './own-blobs.ts'
 
 export interface ImageSourceParts {
@@ -14,7 +16,7 @@ export interface ImageSourceParts {
 
 /**
  * The bytes of a layer's blob as its digest has them. Throws NOT_FOUND when it is neither here nor at where the image was pulled
- * from, or what reading throws.
+ * from, nor, of a foreign layer, at its URLs, or what reading throws.
  */
 export async function* layerBytes(
   image: ImageRecord,
@@ -31,23 +33,28 @@ export async function* layerBytes(
       'NOT_FOUND',
       `layer ${layer.digest}: its blob is not here, and no registry is known to have it`,
     )
-  const origin: RegistryOrigin = { kind: 'registry', ...image.origin, collection: 'blobs' }
-  await using content = await open()
+  const places = placesOf({ kind: 'registry', ...image.origin }, descriptorOf(image, layer))
+  await using content = await fromFirst(`layer ${layer.digest}`, places, open, options)
   yield* content.read({ signal: options.signal })
   await content.whole({ signal: options.signal })
 
-  async function open() {
+  async function open(origin: Origin): Promise<Content> {
+    // it is for the registry, whatever other places a manifest names
+    const credential = origin.kind === 'registry' ? options.credential : undefined
     try {
-      return await parts.content.open(
+      const opened = await parts.content.open(
         {
           origin,
           digest: layer.digest,
           bytes: layer.bytes,
           priority: 'interactive',
-          ...(options.credential === undefined ? {} : { credential: options.credential }),
+          ...(credential === undefined ? {} : { credential }),
         },
         { signal: options.signal },
       )
+      // of several places one may have other bytes, which nobody should have been given by then
+      if (places.length > 1) await opened.whole({ signal: options.signal }).catch(disposing(opened))
+      return opened
     } catch (error) {
       if (!isDarnerError(error)) throw error
       throw new DarnerError(error.code, `layer ${layer.digest}: its blob can't be had again: ${error.message}`, {
@@ -56,4 +63,16 @@ export async function* layerBytes(
       })
     }
   }
+}
+
+const disposing = (content: Content) => async (error: unknown) => {
+  await content[Symbol.asyncDispose]()
+  throw error
+}
+
+/** As the manifest has it, with the URLs of a foreign layer. */
+function descriptorOf(image: ImageRecord, layer: ImageLayer): Pick<Descriptor, 'mediaType' | 'urls'> {
+  const parsed = parseManifest(Buffer.from(image.manifestText), image.manifestMediaType)
+  const layers = parsed.kind === 'manifest' ? parsed.manifest.layers : []
+  return layers.find(({ digest }) => digest === layer.digest) ?? { mediaType: layer.mediaType }
 }

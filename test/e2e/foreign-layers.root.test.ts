@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'mocha'
 import { runDarner } from '../fixtures/a-daemon.ts'
@@ -22,10 +22,10 @@ interface Stand extends AsyncDisposable {
   pull(host: number, reference: string): ReturnType<typeof runDarner>
 }
 
-/** A registry with passwords, an HTTP server beside it, and two hosts. */
-async function aStand(): Promise<Stand> {
+/** A registry, with passwords unless it is `open`, an HTTP server beside it, and two hosts. */
+async function aStand({ open = false } = {}): Promise<Stand> {
   const stack = new AsyncDisposableStack()
-  const registry = stack.use(await aRegistry({ auth: 'basic' }))
+  const registry = stack.use(await aRegistry(open ? {} : { auth: 'basic' }))
   const elsewhere = stack.use(await anOrigin())
   const swarm = stack.use(await aSwarm({ peers: 0 }))
   for (const host of [0, 1]) await swarm.start(host, { engine: true })
@@ -80,6 +80,23 @@ describe('darner pull of a foreign layer', function () {
       assert.deepEqual([...paths].sort(), ['/gone', '/layer', '/liar', '/short'])
       assert.equal(elsewhere.requests.filter(({ headers }) => headers.authorization !== undefined).length, 0)
     })
+
+  it('has it from its URLs again to save the image, when its blob was collected', async () => {
+    await using stand = await aStand({ open: true })
+    const { elsewhere, swarm, pull } = stand
+    const { foreign, reference } = await stand.push([`${elsewhere.url}/liar`, `${elsewhere.url}/layer`], true)
+    elsewhere.at('/liar', { body: Buffer.from(foreign.body).reverse() })
+    elsewhere.at('/layer', { body: foreign.body })
+    assert.equal((await pull(0, reference)).code, 0)
+    const words = (...args: string[]) =>
+      runDarner([...args, '--socket', join(swarm.directory, 'agent-0.sock')], { DOCKER_CONFIG: swarm.directory })
+    assert.equal((await words('gc', '--to', '0')).code, 0)
+    const saved = join(swarm.directory, 'saved.tar')
+    const { code, stderr } = await words('save', '-o', saved, reference)
+    assert.equal(code, 0, stderr)
+    const tar = await readFile(saved)
+    assert.ok(tar.includes(Buffer.from(foreign.body)), 'the layer is in the archive')
+  })
 
   it('asks no URL for what the registry has', async () => {
     await using stand = await aStand()
