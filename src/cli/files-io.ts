@@ -1,14 +1,14 @@
 /** Archives to a file or a pipe, and from one. */
 import { createReadStream, createWriteStream } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
-import type { Readable } from 'node:stream'
+import type { Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { DarnerError, systemCode } from '../base/errors.ts'
 import type { CommandContext } from './context.ts'
 
 /**
  * Writes an answer to `path`, whole or not at all; without one, to stdout, unless that is a terminal. Throws BAD_ARGUMENT,
- * HOST_UNABLE.
+ * HOST_UNABLE, AGENT_UNREACHABLE when the answer breaks off.
  */
 export async function saveTo(
   path: string | undefined,
@@ -18,18 +18,30 @@ export async function saveTo(
   if (path === undefined || path === '-') {
     if (path === undefined && (stdout as { isTTY?: boolean }).isTTY === true)
       throw new DarnerError('BAD_ARGUMENT', 'an archive does not go to a terminal', { way: 'name a file with -o' })
-    await pipeline(await ask(), stdout, { end: false, signal })
+    await flow(await ask(), stdout, { end: false, signal })
     return
   }
   const draft = `${path}.${process.pid}.part`
   try {
-    await pipeline(await ask(), createWriteStream(draft, { flags: 'wx', flush: true }), { signal })
+    await flow(await ask(), createWriteStream(draft, { flags: 'wx', flush: true }), { signal })
     await rename(draft, path)
   } catch (error) {
     await rm(draft, { force: true })
     const code = systemCode(error)
     if (code === undefined || signal.aborted || error instanceof DarnerError) throw error
     throw new DarnerError('HOST_UNABLE', `cannot write ${path}: ${code}`, { cause: error })
+  }
+}
+
+async function flow(answer: Readable, to: Writable, options: { end?: boolean; signal: AbortSignal }): Promise<void> {
+  try {
+    await pipeline(answer, to, options)
+  } catch (error) {
+    if (systemCode(error) !== 'ECONNRESET') throw error
+    throw new DarnerError('AGENT_UNREACHABLE', 'the agent broke the archive off', {
+      cause: error,
+      way: 'its log says why',
+    })
   }
 }
 
