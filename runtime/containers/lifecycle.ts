@@ -230,6 +230,8 @@ export class Lifecycle {
       await launcher.forgetNetworks(entry.id)
       await this.#parts.removeVolumes(entry.record)
       const left = deleted.then(() => this.#removeFiles(entry))
+      // room that was set aside is there for the next one when the end is told
+      if (entry.record.request.diskQuota !== undefined) await left
       this.#leave(entry, left)
       this.#gone(entry, reply)
       await left
