@@ -1,24 +1,29 @@
 /**
- * What the registry mirror costs: containerd's pull through it beside its pull straight from the registry, on loopback and over
- * links; many pulls of one cold image at once; and how soon it answers about a manifest that it knows. Needs root.
+ * What the registry mirror costs: what containerd fetches and pulls through it beside the same straight from the registry, on
+ * loopback and over links; many pulls of one cold image at once; and how soon it answers about a manifest that it knows. Needs root.
  */
 import { Agent, request } from 'node:http'
 import { SWARM_BENCH_TOOLS, TOOLS } from '../deploy/setup.ts'
 import { DarnerError } from '../src/base/errors.ts'
+import { isOnStage } from '../test/fixtures/a-stage.ts'
 import type { Figure } from './figure.ts'
+import { median, quantile } from './mirror/quantile.ts'
 import type { Pushed } from './mirror/registry-host.ts'
 import { Rig } from './mirror/rig.ts'
 import { onABed, onLoopback } from './mirror/stand.ts'
+import { unpacked } from './mirror/unpack.ts'
 import { type BenchOptions, numberOf, readOptions } from './options.ts'
+import { onAStage } from './stage/on-a-stage.ts'
 
 export const tools = [...TOOLS, ...SWARM_BENCH_TOOLS]
 export const about =
   "the registry mirror: containerd's pull beside a straight one, many cold pulls at once, latency when warm"
 
 export const options = {
-  only: { value: 'PART,…', summary: 'only these', default: 'loopback,links,crowd' },
+  only: { value: 'PART,…', summary: 'only these', default: 'loopback,unpack,links,crowd' },
   mib: { value: 'N', summary: "the image of containerd's pulls, in MiB", default: '200' },
   rounds: { value: 'N', summary: 'of those pulls', default: '3' },
+  'unpack-rounds': { value: 'N', summary: 'of pulls that unpack, after one that is not counted', default: '5' },
   links: { value: 'MBIT,…', summary: 'rates of the links', default: '1000,100' },
   pulls: { value: 'N', summary: 'pulls at once', default: '200' },
   'pull-mib': { value: 'N', summary: 'the image of those, in MiB', default: '200' },
@@ -49,7 +54,7 @@ interface Options {
  */
 export async function run(args: string[], { signal }: { signal: AbortSignal }): Promise<Figure[]> {
   const { values } = readOptions(options, args)
-  const count = (name: 'mib' | 'rounds' | 'pulls' | 'pull-mib' | 'per-sec' | 'seconds') =>
+  const count = (name: 'mib' | 'rounds' | 'unpack-rounds' | 'pulls' | 'pull-mib' | 'per-sec' | 'seconds') =>
     numberOf(name, values[name], { least: 1 })
   const order: Options = {
     mib: count('mib'),
@@ -63,6 +68,11 @@ export async function run(args: string[], { signal }: { signal: AbortSignal }): 
   }
   const figures: Figure[] = []
   if (order.only.has('loopback')) figures.push(...(await beside(order, signal)))
+  if (order.only.has('unpack')) {
+    const rounds = count('unpack-rounds')
+    if (isOnStage()) figures.push(...(await unpacked({ rounds }, signal)))
+    else figures.push(...(await onAStage(BENCH, ['--only', 'unpack', '--unpack-rounds', String(rounds)], signal)))
+  }
   if (order.only.has('links')) {
     for (const mbit of order.linksMbit) figures.push(...(await overALink(order, mbit, signal)))
   }
@@ -217,13 +227,4 @@ async function ask(rig: Rig, image: Pushed, agent: Agent, method: string, path: 
       .on('error', reject)
       .end()
   })
-}
-
-function median(values: readonly number[]): number {
-  return quantile(values, 0.5)
-}
-
-function quantile(values: readonly number[], share: number): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN
 }

@@ -1,8 +1,8 @@
-/** Large layers to pull, made once and kept in `.cache/`: a Debian tree by gzip and by zstd, and a GiB of files. */
+/** Large layers to pull, made once and kept in `.cache/`: a Debian tree by gzip and by zstd, whole or in parts, and a GiB of files. */
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { mkdir, readFile, rename, stat } from 'node:fs/promises'
+import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -14,6 +14,8 @@ import { aTar } from '../../test/fixtures/a-tar.ts'
 const CACHE = fileURLToPath(new URL('../../.cache/bench-layers/', import.meta.url))
 /** The GiB: the Debian tree so often, each time below a folder of its own. */
 const COPIES = 5
+/** Of the list of files of that tree. */
+const MAX_LIST_BYTES = 16 * 1024 * 1024
 
 const run = promisify(execFile)
 
@@ -54,6 +56,45 @@ export async function bigLayers(names: readonly LayerName[], { signal }: { signa
       await packed(LAYER_NAMES[name], name === 'gib' ? await gib() : await debian(), name === 'zstd' ? 'zstd' : 'gzip'),
     )
   return layers
+}
+
+/** The same Debian tree in `count` gzip layers that unpack to about as many bytes each, parents of what is in one among it. */
+export async function debianParts(count: number, { signal }: { signal: AbortSignal }): Promise<BigLayer[]> {
+  if (count === 1) return await bigLayers(['gzip'], { signal })
+  await mkdir(CACHE, { recursive: true })
+  const tree = await aSystemdImage()
+  const found = await run('find', [tree, '-mindepth', '1', '-printf', '%s %P\\0'], {
+    signal,
+    maxBuffer: MAX_LIST_BYTES,
+  })
+  const entries = found.stdout.split('\0').slice(0, -1).map(entryOf)
+  const partBytes = entries.reduce((sum, { bytes }) => sum + bytes, 0) / count
+  const parts = Array.from({ length: count }, () => new Set<string>())
+  let before = 0
+  for (const { bytes, path } of entries) {
+    // where its middle is: the largest file has as many bytes as a part
+    const part = parts[Math.min(count - 1, Math.floor((before + bytes / 2) / partBytes))]
+    before += bytes
+    for (let end = path.indexOf('/'); end > 0; end = path.indexOf('/', end + 1)) part?.add(path.slice(0, end))
+    part?.add(path)
+  }
+  const layers: BigLayer[] = []
+  for (const [at, paths] of parts.entries()) {
+    const tar = await kept(`debian-${at + 1}of${count}.tar`, async (to) => {
+      const list = `${to}.list`
+      await writeFile(list, [...paths].map((path) => `${path}\0`).join(''))
+      const only = ['--no-recursion', '--null', '--verbatim-files-from', '-T', list]
+      await run('tar', ['--numeric-owner', '-C', tree, '-cf', to, ...only], { signal })
+      await rm(list)
+    })
+    layers.push(await packed(`Debian, part ${at + 1} of ${count}`, tar, 'gzip'))
+  }
+  return layers
+}
+
+function entryOf(line: string): { bytes: number; path: string } {
+  const blank = line.indexOf(' ')
+  return { bytes: Number(line.slice(0, blank)), path: line.slice(blank + 1) }
 }
 
 async function packed(name: string, tar: string, compression: 'gzip' | 'zstd'): Promise<BigLayer> {

@@ -6,17 +6,16 @@ import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdir } from 'node:fs/promises'
 import { connect, createServer, type Socket } from 'node:net'
-import { arch } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { digestOf } from '../../src/oci/digest.ts'
 import { anAgentProcess, aSupernodeProcess } from '../../test/fixtures/a-daemon.ts'
 import { aDir } from '../../test/fixtures/a-dir.ts'
 import { aRegistry, type Registry } from '../../test/fixtures/a-registry.ts'
 import type { Figure } from '../figure.ts'
 import { ask } from './client.ts'
 import { aContainerd } from './containerd.ts'
-import { type BigLayer, bigLayers, LAYER_NAMES, type LayerName, variant } from './layers.ts'
+import { type BigLayer, bigLayers, LAYER_NAMES, type LayerName } from './layers.ts'
+import { pushVariant } from './push-variant.ts'
 
 const BENCH = 'engine'
 const REPOSITORY = 'bench/ready'
@@ -127,32 +126,8 @@ async function beyondDownload(
 /** Puts the layer, with a few bytes that no other one has, into the registry as an image. */
 async function push({ registry, next }: Site, layer: BigLayer): Promise<{ reference: string; digest: string }> {
   const number = next()
-  const { body, diffId } = await variant(layer, number)
-  const digest = digestOf(body)
-  const config = Buffer.from(
-    JSON.stringify({
-      architecture: arch() === 'x64' ? 'amd64' : arch(),
-      os: 'linux',
-      config: { Cmd: ['/bin/true'] },
-      rootfs: { type: 'layers', diff_ids: [diffId] },
-    }),
-  )
-  const manifest = Buffer.from(
-    JSON.stringify({
-      schemaVersion: 2,
-      mediaType: 'application/vnd.oci.image.manifest.v1+json',
-      config: {
-        mediaType: 'application/vnd.oci.image.config.v1+json',
-        digest: digestOf(config),
-        size: config.byteLength,
-      },
-      layers: [{ mediaType: layer.mediaType, digest, size: body.byteLength }],
-    }),
-  )
-  await registry.putBlob(REPOSITORY, digest, body)
-  await registry.putBlob(REPOSITORY, digestOf(config), config)
-  await registry.putManifest(REPOSITORY, String(number), 'application/vnd.oci.image.manifest.v1+json', manifest)
-  return { reference: `${registry.host}/${REPOSITORY}:${number}`, digest }
+  const { blobs } = await pushVariant(registry, { repository: REPOSITORY, tag: String(number) }, [layer], number)
+  return { reference: `${registry.host}/${REPOSITORY}:${number}`, digest: blobs[1] ?? '' }
 }
 
 /** A reference that nobody has pulled; what was written before is on the disk, so that no pull waits for another's bytes. */

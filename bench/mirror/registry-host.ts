@@ -6,8 +6,13 @@ import { createInterface } from 'node:readline'
 import type { Digest } from '../../src/oci/digest.ts'
 import { aRegistry } from '../../test/fixtures/a-registry.ts'
 import { anImage, pushImage } from '../../test/fixtures/an-image.ts'
+import { debianParts } from '../engine/layers.ts'
+import { pushVariant } from '../engine/push-variant.ts'
 
-/** `push` makes an image of random bytes and answers {@link Pushed}; `gets` answers the most times that one of these blobs was read. */
+/**
+ * `push` makes an image of random bytes, `debian` one of a Debian tree in so many layers; both answer {@link Pushed}. `gets` answers
+ * the most times that one of these blobs was read.
+ */
 export type RegistryAsk =
   | {
       readonly push: {
@@ -17,6 +22,7 @@ export type RegistryAsk =
         readonly layers: number
       }
     }
+  | { readonly debian: { readonly repository: string; readonly number: number; readonly layers: number } }
   | { readonly gets: readonly Digest[] }
 
 export interface Pushed {
@@ -26,6 +32,7 @@ export interface Pushed {
   readonly blobs: readonly Digest[]
 }
 
+const never = new AbortController().signal
 const [address = '127.0.0.1'] = process.argv.slice(2)
 await using registry = await aRegistry({ listen: `${address}:0` })
 console.log(registry.host)
@@ -35,6 +42,11 @@ async function answer(ask: RegistryAsk): Promise<unknown> {
     const counts: number[] = []
     for (const digest of ask.gets) counts.push(await registry.blobGets(digest))
     return Math.max(0, ...counts)
+  }
+  if ('debian' in ask) {
+    const { repository, number, layers } = ask.debian
+    const parts = await debianParts(layers, { signal: never })
+    return { repository, ...(await pushVariant(registry, { repository, tag: 'v1' }, parts, number)) } satisfies Pushed
   }
   const { repository, seed, bytes, layers } = ask.push
   const layer = { compression: 'none' as const, bytes: Math.floor(bytes / layers) }
