@@ -44,10 +44,26 @@ export class Journal {
     this.#end = end
   }
 
-  /** Writes a fresh journal with records for `pieces`, whole or not at all, and opens it. Throws DISK_FULL. */
-  static async create(path: string, task: Task, table: PieceTable, pieces: Iterable<number> = []): Promise<Journal> {
+  /**
+   * Begins the journal of a task that has no pieces. It isn't synced: what a power cut leaves of it is no journal, and the task starts
+   * over as one of which nothing was here. Throws DISK_FULL.
+   */
+  static async begin(path: string, task: Task): Promise<Journal> {
     const header = encodeHeader(task)
-    const seed = new DataView(header.buffer).getUint32(HEADER_BYTES - 4)
+    const handle = await open(path, 'w+', 0o644)
+    try {
+      await writeAll(handle, header, 0)
+    } catch (error) {
+      await handle.close()
+      throw error
+    }
+    return new Journal(handle, seedOf(header), header.byteLength)
+  }
+
+  /** Writes a fresh journal with records for `pieces`, whole or not at all, and opens it. Throws DISK_FULL. */
+  static async create(path: string, task: Task, table: PieceTable, pieces: Iterable<number>): Promise<Journal> {
+    const header = encodeHeader(task)
+    const seed = seedOf(header)
     const parts = [header]
     for (const piece of pieces)
       parts.push(encodeRecord(seed, piece, table.digest(piece) ?? new Uint8Array(DIGEST_BYTES)))
@@ -98,7 +114,7 @@ export async function readJournal(path: string): Promise<JournalContent> {
       throw corrupt(path, `${size} bytes are too many`)
     const body = new Uint8Array(size - HEADER_BYTES)
     const length = await readAll(handle, body, HEADER_BYTES)
-    const seed = new DataView(header.buffer).getUint32(HEADER_BYTES - 4)
+    const seed = seedOf(header)
     const pieces = new Map<number, Uint8Array>()
     const view = new DataView(body.buffer)
     for (let at = 0; at + RECORD_BYTES <= length; at += RECORD_BYTES) {
@@ -173,6 +189,11 @@ function decodeHeader(header: Uint8Array<ArrayBuffer>, path: string): Task {
     throw corrupt(path, 'geometry is out of bounds', error)
   }
   return task
+}
+
+/** The header's own CRC, which goes into each record. */
+function seedOf(header: Uint8Array<ArrayBuffer>): number {
+  return new DataView(header.buffer).getUint32(HEADER_BYTES - 4)
 }
 
 function encodeRecord(seed: number, piece: number, digest: Uint8Array): Uint8Array<ArrayBuffer> {

@@ -1,7 +1,6 @@
 /** Makes and reopens the files of a half-done task. */
 import { mkdir, open, rm } from 'node:fs/promises'
 import { asDarnerError } from '../base/errors.ts'
-import { syncFolder } from '../base/files.ts'
 import { Bitmap } from '../task/bitmap.ts'
 import { pieceCount, type Task } from '../task/task.ts'
 import type { Hasher } from './hasher.ts'
@@ -17,8 +16,7 @@ export async function createPartial(task: Task, layout: Layout): Promise<Found> 
   try {
     await mkdir(folder, { recursive: true })
     await sizeFile(layout.data(task.id), task.bytes)
-    const journal = await Journal.create(layout.journal(task.id), task, table)
-    await syncFolder(layout.partials)
+    const journal = await Journal.begin(layout.journal(task.id), task)
     return { path: layout.data(task.id), have: new Bitmap(table.size), table, journal }
   } catch (error) {
     await rm(folder, { recursive: true, force: true })
