@@ -241,8 +241,11 @@ export class Engine implements ContentSource, AsyncDisposable {
     this.#enders.add(controller)
     const aloneMs = supernodeMs === undefined ? this.#options.stallMs : Math.max(MIN_ALONE_MS, supernodeMs)
     let registration: Registration | DarnerError | undefined
+    const place = this.#place(request)
     try {
       registration = await this.#register(request, controller.signal, supernodeMs)
+      if (!(registration instanceof DarnerError) && !fits(registration.task, request))
+        await unmade(place, new DarnerError('CONFLICT', `${registration.task.id}: the swarm has it in other pieces`))
       const running =
         registration instanceof DarnerError
           ? await this.#straight(request, registration, controller)
@@ -268,8 +271,28 @@ export class Engine implements ContentSource, AsyncDisposable {
       this.#enders.delete(controller)
       controller.abort(error)
       if (!(registration instanceof DarnerError)) await registration?.[Symbol.asyncDispose]()
+      await unmade(place, asDarnerError(error, originName(request.origin)))
       throw error
     }
+  }
+
+  /**
+   * What this host offers to read has its place made while the supernode and the origin are asked: on a busy host that takes a tenth of
+   * a second. Undefined where nothing is offered, or something is here.
+   */
+  #place(request: ContentRequest): Promise<StoredTask> | undefined {
+    const { digest, bytes } = request
+    const { store } = this.#parts
+    if (digest === undefined || bytes === undefined || !this.#mayLead(request)) return undefined
+    if (store.byDigest(digest) !== undefined) return undefined
+    // seen to its end also when nobody waits any more, so that it can be taken away
+    const making = store.create(blobTask(digest, bytes), { signal: new AbortController().signal })
+    making.catch(() => {}) // told to whoever asks for the place then
+    return making
+  }
+
+  #mayLead(request: ContentRequest): boolean {
+    return this.#options.fromOrigin !== 'never' && this.#leads.offers(request)
   }
 
   /** Follows the task at the supernode; a DarnerError is why that can't be, where a fallback is allowed. */
@@ -283,9 +306,13 @@ export class Engine implements ContentSource, AsyncDisposable {
     const partial = request.digest === undefined ? undefined : store.byDigest(request.digest)
     try {
       await scheduler.ready({ signal: withDeadline(signal, supernodeMs) })
-      const lead = this.#options.fromOrigin !== 'never' && this.#leads.offers(request)
+      const lead = this.#mayLead(request)
       return await scheduler.register(
-        { ...without(request), ...(lead ? { lead } : {}), ...(partial === undefined ? {} : { have: partial.have }) },
+        {
+          ...without(request),
+          ...(lead ? { lead } : {}),
+          ...(partial === undefined || partial.have.count === 0 ? {} : { have: partial.have }),
+        },
         { signal },
       )
     } catch (error) {
@@ -610,6 +637,20 @@ function inOrder(): Disposable {
 
 function without({ lead: _lead, ...request }: ContentRequest): ContentRequest {
   return request
+}
+
+/** Whether a place made for the request is one for the task. */
+function fits(task: Task, { digest, bytes }: ContentRequest): boolean {
+  if (digest === undefined || bytes === undefined) return true
+  return task.bytes === bytes && task.pieceBytes === pieceBytesFor(bytes)
+}
+
+/** Takes a place away in which nothing is, and which nobody uses. */
+async function unmade(place: Promise<StoredTask> | undefined, why: DarnerError): Promise<void> {
+  const stored = await place?.catch(() => undefined)
+  if (stored === undefined || stored.complete || stored.failure || stored.busy || stored.have.count > 0) return
+  // what can't be deleted is collected later
+  await stored.discard(why).catch(() => {})
 }
 
 function target({ origin, digest }: ContentRequest): OriginTarget {

@@ -159,7 +159,7 @@ describe('a blob that the first host reads at its origin for all', function () {
     assert.ok(got.complete && got.body.equals(place.body))
   })
 
-  it('is refused in the words of the origin', async () => {
+  it('is refused in the words of the origin, and leaves nothing behind', async () => {
     const challenge = { status: 401, headers: { 'www-authenticate': 'Basic realm="here"' }, body: 'no' }
     const place = await aPlace(challenge)
     await using _origin = place.origin
@@ -169,5 +169,6 @@ describe('a blob that the first host reads at its origin for all', function () {
       [got.status, got.headers['www-authenticate'], got.body.toString()],
       [401, 'Basic realm="here"', 'no'],
     )
+    assert.equal(swarm.agents[0]?.peer.store.byDigest(place.digest), undefined)
   })
 })
