@@ -86,6 +86,8 @@ export async function pullImage(request: PullRequest, parts: PullParts): Promise
       `${origin.repository}: an artifact of type ${JSON.stringify(manifest.config.mediaType)}, no container image`,
     )
   }
+  if ((await parts.images.get(digest)) === undefined)
+    for (const { size } of manifest.layers) parts.snapshotter.expect(size)
   const configBody = await readConfig(origin, manifest.config, request, parts)
   const config = parseImageConfig(configBody.body, { layers: manifest.layers.length })
   const layers = manifest.layers.map((one, at): ImageLayer => {

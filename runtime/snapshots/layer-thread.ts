@@ -49,6 +49,13 @@ export class LayerThread {
     }
   }
 
+  /** A blob of `bytes` is about to come: where it is for the thread, that starts now, and ends again if nothing comes. */
+  expect(bytes: number): void {
+    if (bytes <= SMALL_BYTES) return
+    const worker = this.#thread()
+    if (this.#running.size === 0) this.#rest(worker)
+  }
+
   async #hand(
     order: LayerOrder,
     first: readonly Uint8Array[],

@@ -69,6 +69,11 @@ export class LayerStore {
     return found
   }
 
+  /** A blob of `bytes` is about to come. */
+  expect(bytes: number): void {
+    this.#thread.expect(bytes)
+  }
+
   /** Single flight: who comes second waits; its own stream is read only if the first one's caller gave up. */
   async unpack(
     diffId: Digest,

@@ -96,6 +96,10 @@ export class StackingSnapshotter implements Snapshotter {
     return this.#store.list()
   }
 
+  expect(bytes: number): void {
+    this.#store.expect(bytes)
+  }
+
   unpack(
     diffId: Digest,
     blob: AsyncIterable<Uint8Array>,

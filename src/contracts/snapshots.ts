@@ -31,6 +31,8 @@ export interface IdMap {
 export interface Snapshotter {
   readonly kind: 'erofs' | 'directory'
   layer(diffId: Digest): Promise<StoredLayer | undefined>
+  /** A layer whose blob has `bytes` is about to come: what takes a while to be ready for it begins now. */
+  expect(bytes: number): void
   /**
    * Stores the layer whose tar is `blob`, plain or compressed; a chunk is used before the next is asked for. Single flight per
    * DiffID. Nothing is visible until the digest of the uncompressed tar matched. Throws DIGEST_MISMATCH, LAYER_INVALID, LIMIT_EXCEEDED, DISK_FULL.

@@ -58,6 +58,23 @@ describe('LayerThread', () => {
     assert.equal((await promisify(execFile)(process.execPath, args)).stderr, '')
   })
 
+  it('is there before the large layer that it was told of, and keeps no program that never gets it', async () => {
+    await using dir = await aDir()
+    const module = JSON.stringify(new URL('../../../runtime/snapshots/layer-thread.ts', import.meta.url).href)
+    const script = `const { LayerThread } = await import(${module})
+      let begun = 0
+      process.on('worker', () => begun++)
+      const thread = new LayerThread()
+      for (const bytes of [10_000, 9_000_000, 9_000_000]) {
+        thread.expect(bytes)
+        await new Promise(setImmediate)
+        console.log(begun)
+      }`
+    await writeFile(join(dir.path, 'expect.mjs'), script)
+    const args = ['--disable-warning=ExperimentalWarning', join(dir.path, 'expect.mjs')]
+    assert.equal((await promisify(execFile)(process.execPath, args)).stdout, '0\n1\n1\n')
+  })
+
   it('writes several layers at once', async () => {
     const thread = new LayerThread()
     await Promise.all(
