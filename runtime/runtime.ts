@@ -188,6 +188,7 @@ export class Runtime implements AsyncDisposable {
         host: {
           limits,
           cgroups,
+          cgroupNamespaces: existsSync('/proc/self/ns/cgroup'),
           hostname: hostname(),
           arch: arch(),
           kernel: release(),

@@ -8,6 +8,7 @@ import type { CreateRequest } from '../../src/wire/local-api.ts'
 import type { DiskQuota } from '../../src/wire/rich-api.ts'
 import type { RunExtension } from '../rich/extension.ts'
 import type { OciRuntime } from '../shim/oci-runtime.ts'
+import { checkCgroupns } from '../spec/cgroup-namespace.ts'
 import { argumentsOf } from '../spec/command.ts'
 import { readImageConfig } from '../spec/image-config.ts'
 import { hasController, resourcesOf, rlimitsOf } from '../spec/resources.ts'
@@ -114,6 +115,7 @@ export class Admission {
     capabilitiesOf(request, host.limits)
     resourcesOf(request.resources ?? {}, host.cgroups, host.cpus)
     rlimitsOf(request.ulimits ?? [], host.limits)
+    checkCgroupns(request, host)
     this.#checkRequest(request)
     await this.#checkNetwork(request)
     const mounts = await this.#volumesFor(request, config.volumes)

@@ -48,6 +48,7 @@ export const HostConfig = Type.Object({
   IpcMode: OptText(),
   PidMode: OptText(),
   UTSMode: OptText(),
+  CgroupnsMode: OptText(),
   UsernsMode: OptText(),
   OomScoreAdj: OptNumber(),
   Privileged: OptFlag(),
@@ -195,7 +196,7 @@ export function readRestart({ RestartPolicy: policy, AutoRemove }: HostConfig): 
   return most > 0 ? { name, maximumRetries: most } : { name }
 }
 
-function namespaces({ PidMode, IpcMode, UTSMode, UsernsMode }: HostConfig): Partial<CreateRequest> {
+function namespaces({ PidMode, IpcMode, UTSMode, UsernsMode, CgroupnsMode }: HostConfig): Partial<CreateRequest> {
   const refuse = (name: string, value: string) =>
     new StatusError(501, `${name}=${value} is not offered: only host and private are`)
   if (PidMode && PidMode !== 'host') throw refuse('pid', PidMode)
@@ -203,11 +204,14 @@ function namespaces({ PidMode, IpcMode, UTSMode, UsernsMode }: HostConfig): Part
   if (UTSMode && UTSMode !== 'host') throw refuse('uts', UTSMode)
   if (UsernsMode && UsernsMode !== 'host' && UsernsMode !== 'auto')
     throw new StatusError(501, `userns=${UsernsMode} is not offered: only host and auto are`)
+  if (CgroupnsMode && CgroupnsMode !== 'host' && CgroupnsMode !== 'private')
+    throw new StatusError(400, `invalid cgroup namespace mode: ${CgroupnsMode.slice(0, 200)}`)
   return {
     ...(PidMode === 'host' ? { hostPid: true } : {}),
     ...(IpcMode === 'host' ? { hostIpc: true } : {}),
     ...(UTSMode === 'host' ? { hostUts: true } : {}),
     ...(UsernsMode === 'host' || UsernsMode === 'auto' ? { userns: UsernsMode } : {}),
+    ...(CgroupnsMode === 'host' || CgroupnsMode === 'private' ? { cgroupns: CgroupnsMode } : {}),
   }
 }
 

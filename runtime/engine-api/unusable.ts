@@ -6,7 +6,6 @@ const UNUSABLE: Readonly<Record<string, { fine: readonly unknown[]; way: string 
   ContainerIDFile: { fine: [], way: '' }, // the client's own business
   ConsoleSize: { fine: [], way: '' }, // the client resizes after the start as well
   VolumeDriver: { fine: ['', 'local'], way: 'only the local volume driver is offered' },
-  CgroupnsMode: { fine: ['', 'private', 'host'], way: '' },
   Links: { fine: [], way: 'put both containers on one user-defined network, where names resolve' },
   Cgroup: { fine: [''], way: '' },
   CgroupParent: { fine: [''], way: 'the agent has one cgroup parent for all containers' },

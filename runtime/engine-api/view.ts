@@ -4,6 +4,7 @@ import type { NetworkingView } from '../../src/wire/networks-api.ts'
 import type { HealthResult } from '../containers/health.ts'
 import { checkOf } from '../containers/health.ts'
 import type { Entry } from '../containers/lifecycle.ts'
+import { cgroupnsOf } from '../spec/cgroup-namespace.ts'
 import { argumentsOf } from '../spec/command.ts'
 import { readImageConfig } from '../spec/image-config.ts'
 import { type HostFacts, hostnameOf } from '../spec/spec.ts'
@@ -248,6 +249,7 @@ export function inspectView(
       Runtime: record.runtime,
       RestartPolicy: { Name: request.restart?.name ?? 'no', MaximumRetryCount: request.restart?.maximumRetries ?? 0 },
       AutoRemove: request.autoRemove === true,
+      CgroupnsMode: cgroupnsOf(request, facts.host.cgroups),
       LogConfig: {
         Type: request.log?.driver ?? 'json-file',
         Config: {
@@ -350,7 +352,6 @@ const HOST_DEFAULTS = {
   VolumesFrom: null,
   CapAdd: null,
   CapDrop: null,
-  CgroupnsMode: 'private',
   Dns: [],
   DnsOptions: [],
   DnsSearch: [],

@@ -2,6 +2,7 @@
 import { DarnerError } from '../../src/base/errors.ts'
 import type { IdMap } from '../../src/contracts/snapshots.ts'
 import type { CreateRequest } from '../../src/wire/local-api.ts'
+import { cgroupnsOf } from './cgroup-namespace.ts'
 import type { CgroupLayout } from './cgroups.ts'
 import { argumentsOf, environmentOf, workdirOf } from './command.ts'
 import {
@@ -32,6 +33,8 @@ import type { FoundUser } from './users.ts'
 export interface HostFacts {
   readonly limits: HostLimits
   readonly cgroups: CgroupLayout
+  /** The kernel has them. */
+  readonly cgroupNamespaces: boolean
   readonly hostname: string
   readonly arch: string
   readonly kernel: string
@@ -169,7 +172,7 @@ function namespacesOf({ request, host, netnsPath, idmap }: SpecInput, network: s
   if (request.hostIpc !== true) types.push('ipc')
   if (request.hostUts !== true) types.push('uts')
   if (network === 'none') types.push('network')
-  if (host.cgroups.kind === 'v2') types.push('cgroup')
+  if (cgroupnsOf(request, host.cgroups) === 'private') types.push('cgroup')
   const made = types.map((type): OciNamespace => ({ type }))
   return netnsPath === undefined ? made : [...made, { type: 'network', path: netnsPath }]
 }

@@ -112,6 +112,7 @@ export async function createBody(
       PidMode: text(options, 'pid'),
       IpcMode: text(options, 'ipc'),
       UTSMode: text(options, 'uts'),
+      CgroupnsMode: text(options, 'cgroupns'),
       UsernsMode: text(options, 'userns'),
       Privileged: options.privileged === true,
       ReadonlyRootfs: options.readOnly === true,

@@ -170,6 +170,11 @@ export const MORE_OPTIONS = {
   hostPid: Type.Optional(Type.Boolean({ description: "share the host's process ids" })),
   hostIpc: Type.Optional(Type.Boolean()),
   hostUts: Type.Optional(Type.Boolean()),
+  cgroupns: Type.Optional(
+    Type.Union([Type.Literal('host'), Type.Literal('private')], {
+      description: "the host's cgroup namespace or one of its own; default: private on cgroup v2, host on v1",
+    }),
+  ),
   userns: Type.Optional(
     Type.Union([Type.Literal('host'), Type.Literal('auto')], {
       description: "the host's user ids, or a user namespace with ids of its own; default: as the agent is set",

@@ -60,6 +60,7 @@ const CREATE: readonly OptionRow[] = [
   text('--pid <host>', "the host's process ids"),
   text('--ipc <host|private>', "the host's System V IPC"),
   text('--uts <host>', "the host's own name"),
+  text('--cgroupns <host|private>', "the host's cgroup namespace, or one of its own (default: private on cgroup v2)"),
   text('--userns <host|auto>', "the host's user ids, or a user namespace with ids of its own"),
   text('--stop-signal <SIGNAL>', "what stop sends first (default: the image's, else TERM)"),
   text('--stop-timeout <SECONDS>', 'how long stop waits before KILL (default: 10)'),

@@ -29,12 +29,19 @@ describe('readCreate', () => {
     refused({ Nonsense: 1 }, 400, /Nonsense: unknown option/)
     refused({ HostConfig: { Nonsense: 1 } }, 400, /HostConfig.Nonsense: unknown option/)
     refused({ HostConfig: { UsernsMode: 'private' } }, 501, /userns=private is not offered: only host and auto/)
+    refused({ HostConfig: { CgroupnsMode: 'other' } }, 400, /invalid cgroup namespace mode: other/)
     refused({ HostConfig: { OomKillDisable: true } }, 501, /not offered: use --oom-score-adj/)
     refused({ HostConfig: { SecurityOpt: ['seccomp={"defaultAction":"x"}'] } }, 400, /syscalls is missing/)
     refused({ HostConfig: { SecurityOpt: ['seccomp=/a/path'] } }, 400, /opening seccomp profile/)
     refused({ HostConfig: { StorageOpt: { colour: 'red' } } }, 400, /unknown option colour/)
     refused({ HostConfig: { LogConfig: { Type: 'fluentd' } } }, 400, /no log driver named 'fluentd'/)
     refused({ HostConfig: { RestartPolicy: { Name: 'sometimes' } } }, 400, /unknown policy/)
+  })
+
+  it('passes on which cgroup namespace is asked for', () => {
+    assert.equal(host({ CgroupnsMode: 'private' }).cgroupns, 'private')
+    assert.equal(host({ CgroupnsMode: 'host' }).cgroupns, 'host')
+    assert.equal(host({ CgroupnsMode: '' }).cgroupns, undefined)
   })
 
   it('takes host-gateway, and a user namespace of its own', () => {

@@ -26,7 +26,8 @@ const limits = { capabilities: parseBoundingSet(STATUS), hard: parseLimits(LIMIT
 
 function aHost(overrides: Partial<HostFacts> = {}): HostFacts {
   const cgroups = { kind: 'hybrid' as const, v1: new Map(), v2: undefined }
-  return { limits, cgroups, hostname: 'host', arch: 'x64', kernel: '6.12.0', seccomp: undefined, cpus: 2, ...overrides }
+  const kernel = { arch: 'x64', kernel: '6.12.0', cgroupNamespaces: true }
+  return { limits, cgroups, hostname: 'host', ...kernel, seccomp: undefined, cpus: 2, ...overrides }
 }
 
 function aSpec(request: Partial<CreateRequest>, host = aHost(), uid = 0, more: Partial<SpecInput> = {}) {
@@ -91,6 +92,8 @@ describe('buildSpec', () => {
     const v2 = aHost({ cgroups: { kind: 'v2', v1: new Map(), v2: { path: '/sys/fs/cgroup', controllers: ['cpu'] } } })
     assert.ok(aSpec({}, v2).linux.namespaces.some((one) => one.type === 'cgroup'))
     assert.ok(!aSpec({}).linux.namespaces.some((one) => one.type === 'cgroup'))
+    assert.ok(!aSpec({ cgroupns: 'host' }, v2).linux.namespaces.some((one) => one.type === 'cgroup'))
+    assert.ok(aSpec({ cgroupns: 'private' }).linux.namespaces.some((one) => one.type === 'cgroup'))
   })
 
   it('lets only root start with effective capabilities', () => {
