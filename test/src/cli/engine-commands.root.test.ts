@@ -90,7 +90,8 @@ describe('container commands', function () {
     await using dir = await aDir()
     await using engine = await anEngineProcess({ dir: dir.path, runtime: 'crun' })
     const closed = new AbortController()
-    const command = ['sh', '-c', 'echo ready; while :; do usleep 10000; done']
+    // a shell that isn't told to ignore an interrupt ends by it, also as PID 1
+    const command = ['sh', '-c', 'trap "" INT; echo ready; while :; do usleep 10000; done']
     const said = (text: string) => text === 'ready\n' && closed.abort(OUTPUT_GONE)
     const running = darner(engine.socket, ['run', '--name', 'deaf', 'busybox', ...command], {
       signal: closed.signal,
