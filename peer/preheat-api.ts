@@ -11,6 +11,7 @@ import { manifestReference, originOf, parseReference } from '../src/oci/referenc
 import { Credential, type RegistryOrigin } from '../src/task/origin.ts'
 import { errorBody } from '../src/wire/error-body.ts'
 import { MAX_PREHEAT_BLOBS, type PreheatBlob } from '../src/wire/preheat.ts'
+import { readSelector } from '../src/wire/preheat-selector.ts'
 import type { Peer } from './peer.ts'
 
 export const PreheatRequest = Type.Object(
@@ -36,6 +37,7 @@ const MAX_PLATFORMS = 64
 export function registerPreheatRoutes(app: FastifyInstance, peer: Peer, { clock }: { clock: Clock }): void {
   app.post<{ Body: PreheatRequest }>('/v1/preheat', { schema: { body: PreheatRequest } }, async (request, reply) => {
     const { body } = request
+    readSelector(body.to) // before a registry is asked for what nobody would get
     const gone = goneOf(reply.raw)
     const origin = originOf(parseReference(body.reference), { plainHttp: body.plainHttp === true })
     const signal = withDeadline(gone.signal, body.deadlineMs + 30_000)

@@ -5,6 +5,7 @@ import { DarnerError } from '../src/base/errors.ts'
 import type { PeerId } from '../src/contracts/exchange.ts'
 import type { Credential } from '../src/task/origin.ts'
 import type { PreheatBlob, PreheatState } from '../src/wire/preheat.ts'
+import { readSelector } from '../src/wire/preheat-selector.ts'
 
 export interface PreheatHost {
   readonly peer: PeerId
@@ -116,16 +117,9 @@ export class Preheats {
   }
 }
 
-/** `all`, or conditions that all must hold: `zone=a`, `rack=b`, `host=web-*`, with commas between. Throws BAD_ARGUMENT. */
+/** The hosts that a selector means, as `preheat-selector.ts` reads it. Throws BAD_ARGUMENT. */
 export function selectHosts<H extends PreheatHost>(hosts: Iterable<H>, selector: string): H[] {
-  if (selector === 'all') return [...hosts]
-  const conditions = selector.split(',').map((text) => {
-    const match = /^(zone|rack|host)=([A-Za-z0-9._*:-]{1,128})$/.exec(text.trim())
-    if (match === null)
-      throw new DarnerError('BAD_ARGUMENT', `selector ${JSON.stringify(text.slice(0, 120))} is none`, {
-        way: 'use all, zone=NAME, rack=NAME or host=NAME with * for any characters',
-      })
-    const [, key, wanted = ''] = match
+  const conditions = readSelector(selector).map(({ key, wanted }) => {
     const parts = wanted.split('*')
     return (host: PreheatHost) =>
       matches((key === 'host' ? host.name : key === 'zone' ? host.zone : host.rack) ?? '', parts)
