@@ -1,6 +1,6 @@
 /** SchedulerPort over the control session with the supernode, and the other things that an agent asks and tells it. */
 import type { Clock, Random } from '../src/base/clock.ts'
-import { asDarnerError, DarnerError } from '../src/base/errors.ts'
+import { asDarnerError, DarnerError, isDarnerError } from '../src/base/errors.ts'
 import type { Log } from '../src/base/log.ts'
 import type { Scope } from '../src/base/scope.ts'
 import type { ManifestAnswer, ManifestRequest } from '../src/contracts/content.ts'
@@ -141,7 +141,7 @@ export class SchedulerClient implements SchedulerPort {
 
   /** Who read how much of a task at its origin, and why, as the supernode has it on record. */
   async why(task: TaskId, { signal }: { signal: AbortSignal }): Promise<ControlAnswer<'why'>['rows']> {
-    const { rows } = await this.#session.need().ask('why', { task }, { signal })
+    const { rows } = await this.#toAsk().ask('why', { task }, { signal })
     return rows
   }
 
@@ -152,11 +152,21 @@ export class SchedulerClient implements SchedulerPort {
 
   /** Has the supernode bring blobs to hosts; resolves with the preheat's id. */
   async preheat(ask: ControlAsk<'preheat'>, { signal }: { signal: AbortSignal }): Promise<string> {
-    return (await this.#session.need().ask('preheat', ask, { signal })).id
+    return (await this.#toAsk().ask('preheat', ask, { signal })).id
   }
 
   async preheatState(id: string, { signal }: { signal: AbortSignal }): Promise<PreheatState> {
     return await this.#session.need().ask('preheatState', { id }, { signal })
+  }
+
+  /** The session for what a person asks: why there is none, and what helps. */
+  #toAsk(): ControlSession {
+    try {
+      return this.#session.need()
+    } catch (error) {
+      if (!isDarnerError(error, 'PEER_UNREACHABLE', 'SUPERNODE_UNREACHABLE', 'CLOSED')) throw error
+      throw noSupernode(error)
+    }
   }
 
   /** Tells of one blob of a preheat: here, or why not. */
@@ -206,4 +216,12 @@ export class SchedulerClient implements SchedulerPort {
   }
 
   #tell: ControlSession['tell'] = (notice, body) => this.#session.tell(notice, body)
+}
+
+/** Why the supernode can't be asked, with what to do. */
+export function noSupernode(cause: DarnerError): DarnerError {
+  return new DarnerError('SUPERNODE_UNREACHABLE', `the supernode can't be asked: ${cause.message}`, {
+    cause,
+    way: 'see that it runs and that this host reaches it; `darner status` shows which one it is',
+  })
 }
