@@ -362,11 +362,6 @@ export class Containers implements AsyncDisposable {
     return this.#index.find(reference)
   }
 
-  /** Whether there is a container of that id, whole. */
-  has(id: string): boolean {
-    return this.#index.get(id) !== undefined
-  }
-
   entries(): Entry[] {
     return this.#index.all()
   }

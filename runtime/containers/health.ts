@@ -63,6 +63,10 @@ export class HealthMonitor implements RunObserver, AsyncDisposable {
     this.#watched.delete(entry.id)
   }
 
+  removed({ id }: Entry): void {
+    this.#results.delete(id)
+  }
+
   /** The last checks, oldest first. */
   results(id: string): readonly HealthResult[] {
     return this.#results.get(id) ?? []
@@ -83,7 +87,6 @@ export class HealthMonitor implements RunObserver, AsyncDisposable {
   async #watch(entry: Entry, check: HealthCheck, signal: AbortSignal): Promise<void> {
     const { clock, containers } = this.#parts
     const { intervalMs, startPeriodMs, retries } = filled(check)
-    for (const id of this.#results.keys()) if (!containers.has(id)) this.#results.delete(id)
     this.#results.set(entry.id, [])
     let health: Health = entry.record.health ?? { status: 'starting', failingStreak: 0 }
     await containers.setHealth(entry, health)
@@ -91,11 +94,11 @@ export class HealthMonitor implements RunObserver, AsyncDisposable {
       await clock.sleep(intervalMs, { signal })
       if (entry.record.status !== 'running') continue
       const result = await this.#check(entry, check, signal)
+      signal.throwIfAborted()
       const kept = this.#results.get(entry.id) ?? []
       this.#results.set(entry.id, [...kept, result].slice(-MOST_RESULTS))
       const inStartPeriod = clock.now() - (entry.record.startedAt ?? 0) < startPeriodMs
       health = nextHealth(health, result.exitCode === 0, { inStartPeriod, retries })
-      signal.throwIfAborted()
       await containers.setHealth(entry, health)
     }
   }

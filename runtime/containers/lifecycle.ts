@@ -56,6 +56,8 @@ export interface Entry {
 export interface RunObserver {
   started(entry: Entry): void
   ended(entry: Entry): void
+  /** Nobody finds it any more. */
+  removed?(entry: Entry): void
 }
 
 /** Fields to set; undefined takes one away. */
@@ -324,6 +326,7 @@ export class Lifecycle {
   /** Nobody finds it any more. `last` is what who waits for its end is told, when it is the end that removes it. */
   #gone(entry: Entry, last?: ExitReply): void {
     this.#parts.index.remove(entry)
+    for (const one of this.#parts.observers) one.removed?.(entry)
     const gone = new DarnerError('NOT_FOUND', `container ${entry.record.name} was removed`)
     for (const session of entry.waiting) session.fail(gone)
     entry.removed.resolve({ exitCode: entry.record.exitCode ?? 0 })
