@@ -65,7 +65,7 @@ export class Room {
       })
     const freeBytes = (await this.#free()) + ours
     // nothing is awaited from the look to the promise, or two would be promised the same room
-    if (wanted() > maxBytes) throw full(`${wanted() - bytes} of ${maxBytes} are in use`)
+    if (wanted() > maxBytes) throw full(`${wanted() - bytes} of ${maxBytes} are in use or promised`)
     if (bytes > freeBytes) throw full(`the file system of ${directory} has ${freeBytes} left`)
     this.#grantedBytes += bytes
     try {

@@ -57,6 +57,8 @@ describe('Store', function () {
       'made',
       'made',
     ])
+    const refused = asked.find((one) => one.status === 'rejected')
+    assert.match(String(refused?.reason.message), / of 80000 are in use or promised$/)
   })
 
   it('collects half-done tasks that nobody has touched for long, left from this run or an earlier one', async () => {
