@@ -44,13 +44,13 @@ export function flagsOf(row: CommandRow): Flag[] {
   return [
     ...own,
     ...config,
-    ...settings.map(({ flag, kind, description, default: standard }): Flag => {
+    ...settings.map(({ flag, kind, description, off: negative = description, default: standard }): Flag => {
       const off = kind === 'boolean' && standard === true
       return {
         long: off ? flag.replace('--', '--no-') : flag,
         short: undefined,
         takesValue: kind !== 'boolean',
-        summary: description,
+        summary: off ? negative : description,
       }
     }),
     ...socket,

@@ -151,7 +151,7 @@ function settingOptions(setting: Setting): Option[] {
   const summary = `${setting.description}${defaultText(setting)}`
   if (kind === 'boolean') {
     const on = new Option(flag, summary)
-    const off = new Option(flag.replace('--', '--no-'), summary)
+    const off = new Option(flag.replace('--', '--no-'), setting.off ?? setting.description)
     return [on.hideHelp(setting.default === true), off.hideHelp(setting.default !== true)]
   }
   const option = new Option(`${flag} <${valueName(setting)}>`, summary)

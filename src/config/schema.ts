@@ -19,7 +19,8 @@ const rate = (facts: Facts) => Type.Integer({ minimum: 0, unit: 'rate', ...facts
 const duration = (facts: Facts) => Type.Integer({ minimum: 1, unit: 'duration', ...facts })
 const percent = (facts: Facts) => Type.Integer({ minimum: 1, maximum: 100, unit: 'percent', ...facts })
 const count = (facts: Facts & { minimum: number; maximum: number }) => Type.Integer({ ...facts })
-const flag = (facts: Facts) => Type.Boolean({ ...facts })
+/** `off` is what its `--no-` form does, where that is the one to say. */
+const flag = (facts: Facts & { off?: string }) => Type.Boolean({ ...facts })
 const path = (facts: Facts) => Type.String({ minLength: 1, maxLength: 4096, unit: 'path', ...facts })
 const text = (facts: Facts) => Type.String({ maxLength: 255, ...facts })
 /** `words` are accepted in place of an address. */
@@ -60,6 +61,7 @@ const common = {
     default: true,
     description:
       'Read from origins on loopback and private addresses, where most registries of a company are. Off, they are refused, so that nobody can use this host to reach what only it can reach. Link-local and cloud metadata addresses are always refused.',
+    off: 'Refuse origins on loopback and private addresses, so that nobody can use this host to reach what only it can reach. Link-local and cloud metadata addresses are always refused.',
   }),
   certsDir: path({
     default: '/etc/darner/certs.d',
@@ -240,7 +242,11 @@ export const AgentSettings = Type.Object(
       maxItems: 16,
       description: 'Directories with CNI configurations; containers use them as networks, by name.',
     }),
-    engine: flag({ default: true, description: 'Run containers. Off, this host only moves blobs, and needs no root.' }),
+    engine: flag({
+      default: true,
+      description: 'Run containers. Off, this host only moves blobs, and needs no root.',
+      off: 'Run no containers: this host only moves blobs, and needs no root.',
+    }),
     downloadRate: rate({
       default: 0,
       description: 'Most bytes per second taken from the swarm and the origin; 0 is no limit.',
@@ -295,6 +301,8 @@ export interface Setting {
   /** Accepted in place of an address. */
   readonly words: readonly string[]
   readonly description: string
+  /** Of a switch that is on unless said otherwise: what its `--no-` form does. */
+  readonly off: string | undefined
   /** As a person would write it. */
   readonly default: unknown
   /** The JSON Schema of the parsed value. */
@@ -320,6 +328,7 @@ function describe(key: string, schema: Record<string, unknown>): Setting {
     choices: branches.map((branch) => branch.const),
     words: (schema.words as readonly string[] | undefined) ?? [],
     description: String(schema.description),
+    off: schema.off as string | undefined,
     default: schema.default,
     schema,
   }

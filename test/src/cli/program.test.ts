@@ -42,6 +42,9 @@ describe('runProgram', () => {
     for (const { name } of COMMANDS.filter((row) => !row.name.includes(' ')))
       assert.match(help.out, new RegExp(`^  ${name} `, 'm'))
     assert.match((await darner(['--version'])).out, /^\d+\.\d+\.\d+\n$/)
+    const agent = (await darner(['agent', '--help'])).out.replaceAll(/\s+/g, ' ')
+    assert.match(agent, /--no-engine Run no containers: .* root\. --/)
+    assert.match(agent, /--no-allow-private-origins Refuse origins/)
     assert.match((await darner(['agent', '--help'])).out, /--p2p-listen <IP:PORT>[\s\S]*\[default: 0\.0\.0\.0:7072\]/)
   })
 
