@@ -5,17 +5,15 @@
  */
 
 import { spawnSync } from 'node:child_process'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { TOOLS } from '../deploy/setup.ts'
 import { aDockerAgent, type DockerAgent } from '../test/fixtures/a-docker-agent.ts'
 import { isOnStage } from '../test/fixtures/a-stage.ts'
 import { builtDarner } from './built.ts'
 import { conmonAlone } from './engine/alone.ts'
-import { ask, median } from './engine/client.ts'
+import { ask, mediansInTurn } from './engine/client.ts'
 import { crowd } from './engine/crowd.ts'
 import { LAYERS, USUAL_LAYERS } from './engine/layers.ts'
+import { aPodman, NETWORKS, type Network, type Podman } from './engine/podman.ts'
 import { FORMATS, ready } from './engine/ready.ts'
 import type { Figure } from './figure.ts'
 import { type BenchOptions, numberOf, oneOf, readOptions } from './options.ts'
@@ -50,20 +48,20 @@ export async function run(args: string[], { signal }: { signal: AbortSignal }): 
   return figures
 }
 
-/** One container after the other. */
+/** One container after the other; in turns with podman where it can run here. */
 async function single(signal: AbortSignal): Promise<Figure[]> {
   // the pool of ready namespaces as an agent has it by default
   await using docker = await aDockerAgent(['--network-ready', '2'])
-  const figures: Figure[] = []
-  const podman = await podmanTimes(docker)
+  await using podman = await aPodman(docker.image)
   const alone = await conmonAlone(RUNS, signal)
-  for (const network of ['none', 'bridge'] as const) {
+  const { launcher } = await builtDarner()
+  const figures: Figure[] = []
+  for (const network of NETWORKS) {
     const waits: number[] = []
-    const ms = await median(RUNS, async () => waits.push(await once(docker, network)))
-    const waited = waits.sort((a, b) => a - b)[waits.length >> 1] ?? 0
-    const anchor = podman.get(network)
-    const figure = `create, start, wait, remove of true, network ${network}, by the API`
+    const byApi = async () => waits.push(await once(docker, network))
+    const beside = await besidePodman(podman, network, byApi)
     if (network === 'none') {
+      const waited = waits.sort((a, b) => a - b)[waits.length >> 1] ?? 0
       figures.push({
         bench: 'engine',
         figure: `create, start, wait of true, network none: ${waited.toFixed(0)} ms, beyond conmon and crun alone, ${alone.toFixed(0)} ms`,
@@ -73,47 +71,34 @@ async function single(signal: AbortSignal): Promise<Figure[]> {
       })
     }
     figures.push({
-      bench: 'engine',
-      figure,
-      value: ms,
-      unit: 'ms',
-      ...(anchor === undefined
-        ? {}
-        : {
-            anchor: `podman run, network ${network}`,
-            anchorValue: anchor,
-            ...(network === 'bridge' ? { goal: '<=0.5' } : {}),
-          }),
+      ...{ bench: 'engine', figure: `create, start, wait, remove of true, network ${network}, by the API` },
+      ...beside,
+      ...(beside.anchor !== undefined && network === 'bridge' ? { goal: '<=0.5' } : {}),
     })
-  }
-  figures.push(...(await command(docker, podman)))
-  return figures
-}
-
-/** `darner run` as people type it, a process of its own. */
-async function command(docker: DockerAgent, podman: ReadonlyMap<string, number>): Promise<Figure[]> {
-  const { launcher } = await builtDarner()
-  const figures: Figure[] = []
-  for (const network of ['none', 'bridge'] as const) {
+    // as people type it, a process of its own
     const flags = ['--rm', '--network', network, '--socket', docker.process().socket]
-    const ms = await median(RUNS, () => {
+    const command = () => {
       const { status, stderr } = spawnSync(launcher, ['run', ...flags, 'busybox', 'true'])
       if (status !== 0) throw new Error(`darner run: ${status}: ${stderr}`)
-    })
-    const anchorValue = podman.get(network)
-    if (anchorValue === undefined) continue
-    const figure = `darner run, network ${network}, as a command`
+    }
     figures.push({
-      bench: 'engine',
-      figure,
-      value: ms,
-      unit: 'ms',
-      anchor: `podman run, network ${network}`,
-      anchorValue,
+      ...{ bench: 'engine', figure: `darner run, network ${network}, as a command` },
+      ...(await besidePodman(podman, network, command)),
       goal: '<=0.8',
     })
   }
   return figures
+}
+
+async function besidePodman(
+  podman: Podman,
+  network: Network,
+  work: () => Promise<unknown> | unknown,
+): Promise<Pick<Figure, 'value' | 'unit' | 'anchor' | 'anchorValue'>> {
+  const theirs = podman.can(network) ? [() => podman.run(network)] : []
+  const [value = Number.NaN, anchorValue] = await mediansInTurn(RUNS, [work, ...theirs])
+  if (anchorValue === undefined) return { value, unit: 'ms' }
+  return { value, unit: 'ms', anchor: `podman run, network ${network}, in turns`, anchorValue }
 }
 
 /** Milliseconds until the wait is over; the container is removed after that. */
@@ -132,34 +117,3 @@ async function once(docker: DockerAgent, network: string): Promise<number> {
 }
 
 const post = (docker: DockerAgent, path: string, body: unknown) => ask(docker.socket, 'POST', path, body)
-
-/** podman's own times by network; none where it isn't installed or can't run here. */
-async function podmanTimes(docker: DockerAgent): Promise<Map<string, number>> {
-  const times = new Map<string, number>()
-  const root = await mkdtemp(join(tmpdir(), 'darner-podman-'))
-  const shared = [
-    '--root',
-    join(root, 'root'),
-    '--runroot',
-    join(root, 'run'),
-    '--cgroup-manager',
-    'cgroupfs',
-    '--events-backend',
-    'file',
-    '--runtime',
-    'crun',
-  ]
-  const podman = (args: readonly string[]) => spawnSync('podman', [...shared, ...args], { stdio: 'ignore' }).status
-  try {
-    if (podman(['pull', '--tls-verify=false', docker.image]) !== 0) return times
-    for (const network of ['none', 'bridge']) {
-      const runs = () =>
-        podman(['run', '--rm', '--network', network === 'bridge' ? 'podman' : 'none', docker.image, 'true'])
-      if (runs() === 0) times.set(network, await median(RUNS, runs))
-    }
-    return times
-  } finally {
-    podman(['system', 'reset', '-f'])
-    await rm(root, { recursive: true, force: true }).catch(() => {}) // mounts of podman's go with the stage
-  }
-}

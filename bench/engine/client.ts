@@ -28,12 +28,22 @@ export function ask(socket: string, method: string, path: string, body?: unknown
 
 /** Milliseconds of the middle one of `runs`, after one that isn't counted. */
 export async function median(runs: number, work: () => Promise<unknown> | unknown): Promise<number> {
-  await work()
-  const times: number[] = []
-  for (let at = 0; at < runs; at++) {
-    const from = performance.now()
-    await work()
-    times.push(performance.now() - from)
+  const [middle = Number.NaN] = await mediansInTurn(runs, [work])
+  return middle
+}
+
+/** The same of several works, one after the other in each run, so that all meet the machine as it is at the time. */
+export async function mediansInTurn(
+  runs: number,
+  works: readonly (() => Promise<unknown> | unknown)[],
+): Promise<number[]> {
+  const times: number[][] = works.map(() => [])
+  for (let at = 0; at <= runs; at++) {
+    for (const [index, work] of works.entries()) {
+      const from = performance.now()
+      await work()
+      if (at > 0) times[index]?.push(performance.now() - from)
+    }
   }
-  return times.sort((a, b) => a - b)[runs >> 1] ?? 0
+  return times.map((of) => of.sort((a, b) => a - b)[runs >> 1] ?? Number.NaN)
 }
