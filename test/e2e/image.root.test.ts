@@ -150,7 +150,7 @@ describe('an image from a registry, through the swarm, to containers', function 
     const run = await runDarner([...args, stand.reference, '/bin/busybox', 'sh', '-c', 'exit 42'])
     assert.equal(run.code, 42, run.stderr)
     const missing = await runDarner([...args, `${stand.registry.host}/nothing:here`, 'true'])
-    assert.equal(missing.code, 1)
+    assert.equal(missing.code, 125)
     assert.match(missing.stderr, /^darner: [^\n]*nothing[^\n]*404[^\n]*$/m)
   })
 })
