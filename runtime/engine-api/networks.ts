@@ -107,7 +107,10 @@ export function networkRoutes(app: DockerApp, parts: DockerParts): void {
       [body.ConfigOnly || body.ConfigFrom?.Network, 'network configurations'],
       [Object.keys(body.Options ?? {}).length > 0, 'network driver options'],
       [body.IPAM?.Driver && body.IPAM.Driver !== 'default', `IPAM driver ${body.IPAM?.Driver}`],
+      [Object.keys(body.IPAM?.Options ?? {}).length > 0, 'IPAM driver options'],
     ].find(([is]) => is)
+    if (body.IPAM?.Config?.some((one) => Object.keys(one.AuxiliaryAddresses ?? {}).length > 0))
+      throw new StatusError(501, 'auxiliary addresses are not offered: keep addresses free with IPRange')
     if (refused) throw new StatusError(501, `${refused[1]} is not offered: use a bridge network`)
     const wanted = {
       name: body.Name,

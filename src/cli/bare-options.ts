@@ -8,7 +8,9 @@ export function spellOut(argv: readonly string[], rows: readonly CommandRow[]): 
   const row = within ?? rows.find(({ name }) => name === argv[first])
   const at = within === undefined ? first : first + 1
   const bare = new Map(
-    (row?.options ?? []).flatMap(({ flags, bare: value }) => (value === undefined ? [] : [[long(flags), value]])),
+    (row?.options ?? []).flatMap(({ flags, bare: value }) =>
+      value === undefined ? [] : names(flags).map((name) => [name, `${long(flags)}=${value}`] as const),
+    ),
   )
   if (bare.size === 0) return [...argv]
   const valued = new Set(
@@ -19,8 +21,7 @@ export function spellOut(argv: readonly string[], rows: readonly CommandRow[]): 
   for (; index < argv.length; index++) {
     const word = argv[index] ?? ''
     if (!word.startsWith('-') || word === '--') break
-    const value = bare.get(word)
-    out.push(value === undefined ? word : `${word}=${value}`)
+    out.push(bare.get(word) ?? word)
     if (valued.has(word) || word === '--socket') out.push(...argv.slice(index + 1, ++index + 1))
   }
   return [...out, ...argv.slice(index)]

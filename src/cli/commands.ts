@@ -10,7 +10,7 @@ import { NETWORKS } from './rows/networks.ts'
 import { NEW_CONTAINERS } from './rows/new-containers.ts'
 import type { CommandRow } from './rows/shape.ts'
 import { STORAGE } from './rows/storage.ts'
-import { EVENTS, INFO, SYSTEM_GROUP } from './rows/system.ts'
+import { EVENTS, INFO, SYSTEM_GROUP, VERSION } from './rows/system.ts'
 import { UPKEEP } from './rows/upkeep.ts'
 import { VOLUMES } from './rows/volumes.ts'
 
@@ -30,6 +30,7 @@ const ROWS: readonly CommandRow[] = [
   EVENTS,
   ...FURTHER_IMAGES,
   INFO,
+  VERSION,
   ...IMAGE_GROUP,
   ...CONTAINER_GROUP,
   ...VOLUMES,

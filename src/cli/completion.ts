@@ -27,7 +27,8 @@ export function completionScript(shell: Shell): string {
 
 /** Every flag of a command, `--help` included. */
 export function flagsOf(row: CommandRow): Flag[] {
-  const own = (row.options ?? []).map((option): Flag => {
+  const offered = (row.options ?? []).filter(({ refused, unoffered }) => refused === undefined && unoffered !== true)
+  const own = offered.map((option): Flag => {
     const long = /--[a-z-]+/.exec(option.flags)?.[0] ?? ''
     return {
       long,

@@ -1,13 +1,13 @@
 /** The command line as commander reads it: every form, help, and a line for what is wrong. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
-import { EXIT } from '../base/errors.ts'
+import { DarnerError, EXIT, errorLine } from '../base/errors.ts'
 import type { Role, Setting } from '../config/schema.ts'
 import { parseDuration } from '../config/units.ts'
 import { spellOut } from './bare-options.ts'
 import { COMMANDS } from './commands.ts'
 import { DEFAULT_SOCKET } from './context.ts'
 import type { ProgramIo } from './perform.ts'
-import type { Call } from './quick-parse.ts'
+import { type Call, nameOf } from './quick-parse.ts'
 import type { ArgumentRow, CommandRow, OptionRow } from './rows/shape.ts'
 
 /** What the arguments ask for, or the exit code where that is answered: help was printed, or what is wrong with them. */
@@ -25,7 +25,19 @@ export async function fullParse(
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage
     throw error
   }
-  return call ?? EXIT.usage
+  if (call === undefined) return EXIT.usage
+  const refusal = refusalOf(call)
+  if (refusal === undefined) return call
+  io.stderr.write(`darner: ${errorLine(refusal)}\n`)
+  return refusal.facts.exit
+}
+
+/** What is known of docker's, was asked for and isn't offered. */
+function refusalOf({ row, options }: Call): DarnerError | undefined {
+  const found = row.options?.find(({ flags, refused }) => refused !== undefined && options[nameOf(flags)] !== undefined)
+  if (found?.refused === undefined) return undefined
+  const flag = /--[a-z-]+/.exec(found.flags)?.[0] ?? found.flags
+  return new DarnerError('UNSUPPORTED', `${row.name} ${flag} is not offered by darner`, { way: found.refused })
 }
 
 /** The commander program; `chosen` is called with what a parse picked. Settings are read only for the command that has them. */
@@ -110,7 +122,7 @@ export function argumentText({ name, optional, many }: ArgumentRow): string {
 }
 
 function optionOf(row: OptionRow): Option {
-  const option = new Option(row.flags, row.summary)
+  const option = new Option(row.flags, row.summary).hideHelp(row.refused !== undefined || row.unoffered === true)
   if (row.required) option.makeOptionMandatory()
   switch (row.kind) {
     case 'list':

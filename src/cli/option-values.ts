@@ -1,4 +1,5 @@
 /** Option values as commander hands them over: unknown until looked at. */
+import { DarnerError } from '../base/errors.ts'
 
 export function text(options: Readonly<Record<string, unknown>>, name: string): string | undefined {
   const value = options[name]
@@ -38,4 +39,13 @@ export function pairs(words: readonly string[]): Record<string, string> {
       return at < 0 ? [word, ''] : [word.slice(0, at), word.slice(at + 1)]
     }),
   )
+}
+
+/** A switch that may be said with a value, as docker's may: `--pause=false`. Throws BAD_ARGUMENT. */
+export function truth(options: Readonly<Record<string, unknown>>, name: string, standard: boolean): boolean {
+  const given = text(options, name)
+  if (given === undefined) return standard
+  if (/^(1|t|true)$/i.test(given)) return true
+  if (/^(0|f|false)$/i.test(given)) return false
+  throw new DarnerError('BAD_ARGUMENT', `${JSON.stringify(given.slice(0, 60))}: true or false is wanted`)
 }

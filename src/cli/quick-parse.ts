@@ -62,11 +62,12 @@ export function quickParse(
 const SOCKET: OptionRow = { flags: '--socket <PATH>', summary: '' }
 const DEBUG: OptionRow = { flags: '--debug', summary: '' }
 
-/** All but those that may stand without a value. */
+/** All but those that may stand without a value, or are refused. */
 function optionsByFlag(row: CommandRow): Map<string, OptionRow> {
   const known = new Map<string, OptionRow>()
   for (const option of [...(row.options ?? []), ...(row.client ? [SOCKET] : []), DEBUG])
-    if (!option.flags.includes(' [')) for (const flag of flagsIn(option.flags)) known.set(flag, option)
+    if (!option.flags.includes(' [') && option.refused === undefined)
+      for (const flag of flagsIn(option.flags)) known.set(flag, option)
   return known
 }
 
@@ -77,7 +78,7 @@ function flagsIn(flags: string): string[] {
 }
 
 /** As commander names it: `--limit-rate <RATE>` is limitRate, `--no-resume` is resume. */
-function nameOf(flags: string): string {
+export function nameOf(flags: string): string {
   const long = (flagsIn(flags).at(-1) ?? flags).slice(2)
   const [first = '', ...more] = (long.startsWith('no-') ? long.slice(3) : long).split('-')
   return first + more.map((word) => word.slice(0, 1).toUpperCase() + word.slice(1)).join('')

@@ -112,6 +112,7 @@ export async function createBody(
       PidMode: text(options, 'pid'),
       IpcMode: text(options, 'ipc'),
       UTSMode: text(options, 'uts'),
+      ...unofferedOf(options),
       CgroupnsMode: text(options, 'cgroupns'),
       UsernsMode: text(options, 'userns'),
       Privileged: options.privileged === true,
@@ -124,6 +125,25 @@ export async function createBody(
         .filter((one) => !one.includes(':'))
         .map((one) => [one, {}]),
     ),
+  }
+}
+
+/** docker's options that the agent answers with what to use instead. */
+function unofferedOf(options: Options): Record<string, unknown> {
+  const gpus = text(options, 'gpus')
+  return {
+    CgroupParent: text(options, 'cgroupParent'),
+    Links: list(options, 'link'),
+    DeviceRequests: gpus === undefined ? undefined : [{ Driver: '', Options: { gpus } }],
+    DeviceCgroupRules: list(options, 'deviceCgroupRule'),
+    BlkioWeightDevice: list(options, 'blkioWeightDevice'),
+    CpuRealtimePeriod: whole(options, 'cpuRtPeriod'),
+    CpuRealtimeRuntime: whole(options, 'cpuRtRuntime'),
+    KernelMemory: bytes(options, 'kernelMemory'),
+    MemorySwappiness: number(options, 'memorySwappiness'),
+    OomKillDisable: options.oomKillDisable === true ? true : undefined,
+    VolumeDriver: text(options, 'volumeDriver'),
+    Isolation: text(options, 'isolation'),
   }
 }
 
@@ -167,6 +187,7 @@ function healthOf(options: Options): Record<string, unknown> | undefined {
     Interval: ns('healthInterval'),
     Timeout: ns('healthTimeout'),
     StartPeriod: ns('healthStartPeriod'),
+    StartInterval: ns('healthStartInterval'),
     Retries: whole(options, 'healthRetries'),
   }
   return Object.values(found).some((value) => value !== undefined) ? found : undefined

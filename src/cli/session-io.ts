@@ -4,11 +4,12 @@ import { DarnerError, errorLine } from '../base/errors.ts'
 import { put } from '../base/outflow.ts'
 import type { ExecRequest, ExitReply, TerminalSize } from '../wire/local-api.ts'
 import { CHANNEL } from '../wire/stream-frame.ts'
+import type { AttachChoice } from './attach-options.ts'
 import type { CommandContext } from './context.ts'
 import { DetachKeys } from './detach-keys.ts'
 import { EngineClient, type StreamSession } from './engine-client.ts'
 
-export interface SessionIoOptions {
+export interface SessionIoOptions extends AttachChoice {
   /** The process has a terminal: keys go as they are typed and this window's size is its own. */
   readonly tty: boolean
   /** Connect stdin. */
@@ -54,7 +55,9 @@ export async function runSession(
     for (;;) {
       const next = await frames.next()
       if (next.done) return next.value
-      await put(next.value.channel === CHANNEL.stderr ? context.stderr : context.stdout, next.value.bytes)
+      const error = next.value.channel === CHANNEL.stderr
+      if (options.only?.has(error ? 'stderr' : 'stdout') === false) continue
+      await put(error ? context.stderr : context.stdout, next.value.bytes)
     }
   } finally {
     stopInput()

@@ -1,5 +1,6 @@
 /** `darner attach`: joins the streams of a running container to this terminal or pipe. Exit code: the process's. */
 import { DarnerError } from '../../base/errors.ts'
+import { attachOf } from '../attach-options.ts'
 import type { Action } from '../context.ts'
 import { detachKeysOf } from '../detach-keys.ts'
 import { EngineClient } from '../engine-client.ts'
@@ -11,6 +12,6 @@ export const action: Action = async ([name = ''], options, context) => {
   if (status !== 'running')
     throw new DarnerError('STATE_INVALID', `container ${name} is ${status}: there is nothing to attach to`)
   const stdin = options.stdin !== false && request.openStdin === true
-  const io = { tty: request.tty === true, stdin, ...detachKeysOf(options) }
+  const io = { tty: request.tty === true, stdin, ...attachOf(options), ...detachKeysOf(options) }
   return await runAttached(client, id, io, context, { start: false })
 }

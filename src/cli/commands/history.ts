@@ -3,6 +3,7 @@ import type { Action } from '../context.ts'
 import { DockerClient, pathPart } from '../docker-client.ts'
 import { printList, type Row } from '../format/list.ts'
 import { ago, cut, plain, shortId, size } from '../format/words.ts'
+import { truth } from '../option-values.ts'
 
 interface Step {
   readonly Id: string
@@ -22,17 +23,26 @@ export const action: Action = async ([name = ''], options, context) => {
     return 0
   }
   const whole = options.trunc === false
+  const human = truth(options, 'human', true)
   const rows = steps.map(
     (one): Row => ({
       ID: one.Id.startsWith('<') ? one.Id : shortId(one.Id, whole),
-      CreatedSince: one.Created === 0 ? 'N/A' : ago(one.Created * 1000, Date.now()),
-      CreatedAt: new Date(one.Created * 1000).toISOString(),
+      CreatedSince: one.Created === 0 ? 'N/A' : human ? ago(one.Created * 1000, Date.now()) : dateOf(one),
+      CreatedAt: dateOf(one),
       CreatedBy: whole ? plain(one.CreatedBy) : cut(plain(one.CreatedBy), 45),
-      Size: size(one.Size),
+      Size: human ? size(one.Size) : String(one.Size),
       Comment: plain(one.Comment),
     }),
   )
-  const columns = { ID: 'IMAGE', CreatedSince: 'CREATED', CreatedBy: 'CREATED BY', Size: 'SIZE', Comment: 'COMMENT' }
+  const columns = {
+    ID: 'IMAGE',
+    CreatedSince: human ? 'CREATED' : 'CREATED AT',
+    CreatedBy: 'CREATED BY',
+    Size: 'SIZE',
+    Comment: 'COMMENT',
+  }
   printList(rows, { columns, quiet: 'ID' }, options, context)
   return 0
 }
+
+const dateOf = ({ Created }: Step) => new Date(Created * 1000).toISOString()

@@ -12,6 +12,13 @@ export const action: Action = async (args, options, context) => {
     throw new DarnerError('UNSUPPORTED', `network driver ${driver} is not offered`, {
       way: 'make a bridge, or put a conflist with another CNI plugin into a directory of --cni-config',
     })
+  for (const [name, flag, only] of [
+    ['scope', '--scope', 'local'],
+    ['ipamDriver', '--ipam-driver', 'default'],
+  ] as const) {
+    const given = text(options, name) ?? only
+    if (given !== only) throw new DarnerError('UNSUPPORTED', `${flag} ${given} is not offered: only ${only} is`)
+  }
   const subnets = subnetsOf(options)
   const labels = Object.fromEntries(
     texts(options, 'label').map((one) => [one.split('=')[0] ?? '', one.split('=').slice(1).join('=')]),

@@ -5,7 +5,10 @@ import { DockerClient, pathPart } from '../docker-client.ts'
 
 export const action: Action = async (names, options, context) => {
   const client = new DockerClient({ socket: context.socket })
-  const query = options.force === true ? { force: true } : {}
+  const query = {
+    ...(options.force === true ? { force: true } : {}),
+    ...(options.prune === false ? { noprune: true } : {}),
+  }
   let failed = false
   // one after another: two names of one image depend on each other
   for (const name of names) {

@@ -1,5 +1,6 @@
 /** `darner run`: a command in a new container; the image is pulled first when it isn't here. Exit code: the command's. */
 import { asDarnerError, EXIT, errorChain, errorLine, isDarnerError } from '../../base/errors.ts'
+import { attachOf } from '../attach-options.ts'
 import type { Action, CommandContext } from '../context.ts'
 import { createOrPull, orPull, warn } from '../create-container.ts'
 import { detachKeysOf } from '../detach-keys.ts'
@@ -14,7 +15,9 @@ const NOT_RUN = 125
 
 export const action: Action = async (args, options, context) => {
   const client = new EngineClient({ socket: context.socket })
-  const io = { tty: options.tty === true, stdin: options.interactive === true, ...detachKeysOf(options) }
+  const choice = attachOf(options)
+  const stdin = options.interactive === true && choice.only?.has('stdin') !== false
+  const io = { tty: options.tty === true, stdin, ...choice, ...detachKeysOf(options) }
   const detach = options.detach === true
   if (!detach) mustBeTerminal(context, io)
   // a terminal has its size, and a file the id, before it starts
@@ -93,9 +96,15 @@ async function follow(
 ): Promise<number> {
   const { signal } = new AbortController()
   await using session = joined
+  // as docker: who sees no output sees which container it is
+  if (io.only?.has('stdout') === false && !io.only.has('stderr')) context.stdout.write(`${id}\n`)
   const running = runSession(session, io, context)
   // one that comes while it starts isn't lost: the agent sends it as soon as the process is there
   const interrupt = () => {
+    if (io.sigProxy === false) {
+      session.close()
+      return
+    }
     // nobody reads any more: there is nothing to wait for, also when the process takes no notice of the signal
     const gone = isDarnerError(context.signal.reason, 'CLOSED')
     void client
@@ -112,6 +121,7 @@ async function follow(
   else context.signal.addEventListener('abort', interrupt, { once: true })
   try {
     const end = await running
+    if (io.sigProxy === false) context.signal.throwIfAborted()
     if (isDarnerError(context.signal.reason, 'CLOSED')) throw context.signal.reason
     return end === undefined ? 0 : end.exitCode
   } finally {

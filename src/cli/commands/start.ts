@@ -1,5 +1,6 @@
 /** `darner start`: starts containers that don't run; with --attach, joined to this terminal or pipe. */
 import { DarnerError } from '../../base/errors.ts'
+import { attachOf } from '../attach-options.ts'
 import type { Action } from '../context.ts'
 import { detachKeysOf } from '../detach-keys.ts'
 import { forEach } from '../each.ts'
@@ -13,6 +14,11 @@ export const action: Action = async (args, options, context) => {
   const [name = '', ...others] = args
   if (others.length > 0) throw new DarnerError('BAD_ARGUMENT', 'start: one container is attached to, not several')
   const { id, request } = await client.inspect(name, { signal: context.signal })
-  const io = { tty: request.tty === true, stdin: options.interactive === true, ...detachKeysOf(options) }
+  const io = {
+    tty: request.tty === true,
+    stdin: options.interactive === true,
+    ...attachOf(options),
+    ...detachKeysOf(options),
+  }
   return await runAttached(client, id, io, context)
 }

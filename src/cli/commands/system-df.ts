@@ -1,21 +1,21 @@
 /** `darner system df`: the disk that images, containers and volumes take. */
 import type { Action } from '../context.ts'
 import { DockerClient } from '../docker-client.ts'
-import { printList, type Row } from '../format/list.ts'
+import { type DiskUsage, diskUsageText } from '../format/disk-usage.ts'
+import { printList, printValue, type Row } from '../format/list.ts'
 import { size } from '../format/words.ts'
-
-interface Usage {
-  readonly LayersSize: number
-  readonly Images: readonly { readonly Containers: number; readonly Size: number }[] | null
-  readonly Containers: readonly { readonly State: string; readonly SizeRw?: number }[] | null
-  readonly Volumes: readonly { readonly UsageData: { readonly Size: number; readonly RefCount: number } }[] | null
-}
+import { text } from '../option-values.ts'
 
 export const action: Action = async (_args, options, context) => {
   const client = new DockerClient({ socket: context.socket })
-  const usage = await client.json<Usage>('GET', '/system/df', { signal: context.signal })
+  const usage = await client.json<DiskUsage>('GET', '/system/df', { signal: context.signal })
   if (context.json) {
     context.stdout.write(`${JSON.stringify(usage)}\n`)
+    return 0
+  }
+  if (options.verbose === true) {
+    if (text(options, 'format') !== undefined) printValue(usage, options, context)
+    else context.stdout.write(diskUsageText(usage, Date.now()))
     return 0
   }
   const [images, containers, volumes] = [usage.Images ?? [], usage.Containers ?? [], usage.Volumes ?? []]

@@ -8,6 +8,8 @@ import {
   PLAIN_HTTP,
   PLATFORM,
   QUIET,
+  refused,
+  SIG_PROXY,
 } from './shape.ts'
 
 export const CONTAINER_LIFE: readonly CommandRow[] = [
@@ -30,6 +32,7 @@ export const CONTAINER_LIFE: readonly CommandRow[] = [
       { flags: '-a, --attach', summary: 'join its streams; exit with its exit code' },
       { flags: '-i, --interactive', summary: 'with its input' },
       DETACH_KEYS,
+      SIG_PROXY,
     ],
   },
   {
@@ -131,6 +134,7 @@ export const CONTAINER_LIFE: readonly CommandRow[] = [
     options: [
       { flags: '-f, --force', summary: 'running ones too, after KILL' },
       { flags: '-v, --volumes', summary: 'with their anonymous volumes' },
+      refused('-l, --link', 'there are no links: darner network disconnect takes a container off a network'),
     ],
   },
   {

@@ -26,6 +26,30 @@ export const LIMITS: readonly OptionRow[] = [
   text('--restart <POLICY>', 'when it ends: no, on-failure[:N], always or unless-stopped'),
 ]
 
+const passed = (flags: string, summary: string, kind: OptionRow['kind'] = 'text'): OptionRow => ({
+  flags,
+  summary: `not offered: ${summary}`,
+  kind,
+  unoffered: true,
+})
+
+/** docker's, for which the agent has another way. */
+const UNOFFERED: readonly OptionRow[] = [
+  passed('--cgroup-parent <PATH>', 'the agent has one cgroup parent for all'),
+  passed('--link <CONTAINER>', 'put both on one network, where names resolve', 'list'),
+  passed('--gpus <REQUEST>', 'name each device with --device'),
+  passed('--device-cgroup-rule <RULE>', 'name each device with --device', 'list'),
+  passed('--blkio-weight-device <DEVICE:WEIGHT>', 'use --blkio-weight', 'list'),
+  passed('--cpu-rt-period <US>', 'use --cpus', 'integer'),
+  passed('--cpu-rt-runtime <US>', 'use --cpus', 'integer'),
+  passed('--kernel-memory <SIZE>', 'use --memory'),
+  passed('--memory-swappiness <N>', 'but for -1 and 60, what there is: use --memory-swap'),
+  { flags: '--oom-kill-disable', summary: 'not offered: use --oom-score-adj', unoffered: true },
+  passed('--volume-driver <NAME>', 'but for local'),
+  passed('--isolation <NAME>', 'but for default'),
+  passed('--health-start-interval <DURATION>', 'use --health-interval', 'duration'),
+]
+
 /** Further options of run and create, by docker's names. */
 const CREATE: readonly OptionRow[] = [
   ...LIMITS,
@@ -81,6 +105,8 @@ const CREATE: readonly OptionRow[] = [
   text('--mac-address <ADDRESS>', 'this hardware address on its network'),
   text('--cidfile <FILE>', 'write the id into this new file'),
   text('--pull <WHEN>', 'always, missing (default) or never'),
+  repeated('-a, --attach <STREAM>', 'only to this stream: stdin, stdout or stderr (default: both outputs)'),
+  ...UNOFFERED,
 ]
 
 export const CREATE_OPTIONS: readonly OptionRow[] = [

@@ -13,6 +13,8 @@ import {
   NO_TRUNC,
   OUTPUT,
   PRUNE_FILTER,
+  refused,
+  SIG_PROXY,
   SIZE,
 } from './shape.ts'
 
@@ -42,6 +44,7 @@ export const CONTAINERS: readonly CommandRow[] = [
       { flags: '--since <TIME>', summary: 'only what was written since: 10m, 2026-11-24T09:00:00Z' },
       { flags: '--until <TIME>', summary: 'only what was written until then' },
       { flags: '--service <NAME>', summary: 'the log of one of its side services' },
+      refused('--details', 'a log keeps no labels or variables: darner inspect has them'),
     ],
   },
   {
@@ -128,7 +131,7 @@ export const FURTHER_CONTAINERS: readonly CommandRow[] = [
     summary: 'join the streams of a running container; ctrl-p ctrl-q leaves it',
     client: true,
     args: [CONTAINER],
-    options: [{ flags: '--no-stdin', summary: 'connect no input' }, DETACH_KEYS],
+    options: [{ flags: '--no-stdin', summary: 'connect no input' }, DETACH_KEYS, SIG_PROXY],
   },
   {
     name: 'export',
@@ -146,7 +149,8 @@ export const FURTHER_CONTAINERS: readonly CommandRow[] = [
       { flags: '-m, --message <TEXT>', summary: 'kept in its history' },
       { flags: '-a, --author <TEXT>', summary: 'who made it' },
       CHANGE,
-      { flags: '--no-pause', summary: 'let the container run on meanwhile' },
+      { flags: '--no-pause', summary: 'let the container run on meanwhile: --pause=false' },
+      { flags: '-p, --pause [BOOL]', summary: 'hold the container meanwhile (default: true)', bare: 'true' },
     ],
   },
 ]

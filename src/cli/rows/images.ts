@@ -14,6 +14,7 @@ import {
   PLATFORM,
   PRUNE_FILTER,
   QUIET,
+  refused,
   TIMEOUT,
 } from './shape.ts'
 
@@ -23,7 +24,14 @@ export const IMAGES: readonly CommandRow[] = [
     summary: 'pull an image through the swarm',
     client: true,
     args: [{ name: 'REF', summary: 'registry/name:tag or registry/name@digest' }],
-    options: [PLAIN_HTTP, PLATFORM, TIMEOUT, JSON_OPTION, QUIET],
+    options: [
+      PLAIN_HTTP,
+      PLATFORM,
+      TIMEOUT,
+      JSON_OPTION,
+      QUIET,
+      refused('-a, --all-tags', 'pull each tag by its name; skopeo list-tags lists them'),
+    ],
   },
   {
     name: 'images',
@@ -51,14 +59,23 @@ export const FURTHER_IMAGES: readonly CommandRow[] = [
     summary: 'take names of images away, and images with their last name',
     client: true,
     args: [{ ...IMAGE, many: true }],
-    options: [{ flags: '-f, --force', summary: 'with several names, and beside stopped containers' }],
+    options: [
+      { flags: '-f, --force', summary: 'with several names, and beside stopped containers' },
+      { flags: '--no-prune', summary: 'without effect: there are no untagged parents' },
+    ],
   },
   {
     name: 'history',
     summary: 'list the steps that made an image',
     client: true,
     args: [IMAGE],
-    options: [FORMAT, NO_TRUNC, { flags: '-q, --quiet', summary: 'print ids only' }, JSON_OPTION],
+    options: [
+      FORMAT,
+      NO_TRUNC,
+      { flags: '-q, --quiet', summary: 'print ids only' },
+      { flags: '-H, --human [BOOL]', summary: 'sizes and dates in words (default: true)', bare: 'true' },
+      JSON_OPTION,
+    ],
   },
   {
     name: 'save',

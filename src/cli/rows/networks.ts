@@ -2,6 +2,7 @@
 import {
   CONTAINER,
   type CommandRow,
+  FILTER,
   FORCE_PRUNE,
   FORMAT,
   IDS_ONLY,
@@ -9,7 +10,10 @@ import {
   JSON_OPTION,
   NO_TRUNC,
   PRUNE_FILTER,
+  refused,
 } from './shape.ts'
+
+const CONFLIST = 'put a conflist that has it into a directory of --cni-config'
 
 export const NETWORKS: readonly CommandRow[] = [
   { name: 'port', summary: 'print the published ports of a container', client: true, args: [CONTAINER] },
@@ -17,7 +21,7 @@ export const NETWORKS: readonly CommandRow[] = [
     name: 'network',
     summary: 'list the networks of this host',
     client: true,
-    options: [FORMAT, NO_TRUNC, IDS_ONLY, JSON_OPTION],
+    options: [FILTER, FORMAT, NO_TRUNC, IDS_ONLY, JSON_OPTION],
   },
   { name: 'network ls', alias: 'network', summary: 'list the networks of this host' },
   {
@@ -33,6 +37,15 @@ export const NETWORKS: readonly CommandRow[] = [
       { flags: '--ipv6', summary: 'IPv6 too' },
       { flags: '--internal', summary: 'no way out of the network' },
       { flags: '--label <NAME=VALUE>', summary: 'a label (repeatable)', kind: 'list' },
+      { flags: '--attachable', summary: 'without effect: every network is' },
+      { flags: '--scope <SCOPE>', summary: 'only local is offered' },
+      { flags: '--ipam-driver <NAME>', summary: 'only default is offered' },
+      refused('-o, --opt <NAME=VALUE>', CONFLIST),
+      refused('--ipam-opt <NAME=VALUE>', CONFLIST),
+      refused('--aux-address <NAME=ADDRESS>', 'keep addresses free with --ip-range'),
+      refused('--config-from <NETWORK>', CONFLIST),
+      refused('--config-only', CONFLIST),
+      refused('--ingress', 'publish ports of containers with -p'),
     ],
     examples: ['darner network create --subnet 10.20.0.0/24 shop'],
   },
@@ -48,7 +61,10 @@ export const NETWORKS: readonly CommandRow[] = [
     summary: 'print all that is known about networks, as JSON',
     client: true,
     args: [{ name: 'NETWORK', summary: 'name, id or unambiguous start of an id', many: true }],
-    options: [INSPECT_FORMAT],
+    options: [
+      INSPECT_FORMAT,
+      { flags: '-v, --verbose', summary: 'without effect: what docker adds is of swarm services' },
+    ],
   },
   {
     name: 'network connect',
@@ -66,6 +82,7 @@ export const NETWORKS: readonly CommandRow[] = [
     summary: 'take a container off a network',
     client: true,
     args: [{ name: 'NETWORK', summary: 'name or id' }, CONTAINER],
+    options: [{ flags: '-f, --force', summary: 'without effect: there are no endpoints of containers that are gone' }],
   },
   {
     name: 'network prune',

@@ -1,6 +1,6 @@
 /** Commands that make a container. */
 import { CREATE_OPTIONS } from './container-options.ts'
-import { type CommandRow, DETACH_KEYS } from './shape.ts'
+import { type CommandRow, DETACH_KEYS, SIG_PROXY } from './shape.ts'
 
 export const NEW_CONTAINERS: readonly CommandRow[] = [
   {
@@ -12,7 +12,12 @@ export const NEW_CONTAINERS: readonly CommandRow[] = [
       { name: 'IMAGE', summary: 'image to run; pulled when it is not here' },
       { name: 'CMD', summary: "command and its arguments (default: the image's)", optional: true, many: true },
     ],
-    options: [{ flags: '-d, --detach', summary: 'print the id and let it run' }, DETACH_KEYS, ...CREATE_OPTIONS],
+    options: [
+      { flags: '-d, --detach', summary: 'print the id and let it run' },
+      DETACH_KEYS,
+      SIG_PROXY,
+      ...CREATE_OPTIONS,
+    ],
     examples: [
       'darner run -d --name web --network shop -p 8080:80 registry.example/nginx:1',
       'darner run --rm -e GREETING=hello registry.example/debian:13 sh -c \'echo "$GREETING"\'',

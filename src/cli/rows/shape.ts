@@ -17,6 +17,10 @@ export interface OptionRow {
   readonly required?: boolean
   /** What it means without a value; the flag then names it as `[VALUE]`. */
   readonly bare?: string
+  /** docker's, and not offered: what to use instead. Help leaves it out. */
+  readonly refused?: string
+  /** docker's, and passed on to the agent, which says what to use instead. Help leaves it out. */
+  readonly unoffered?: boolean
 }
 
 export interface CommandRow {
@@ -67,6 +71,17 @@ export const DETACH_KEYS: OptionRow = {
   flags: '--detach-keys <KEYS>',
   summary: 'what leaves it without ending it: a letter or ctrl-LETTER, with commas between (default: ctrl-p,ctrl-q)',
 }
+export const SIG_PROXY: OptionRow = {
+  flags: '--sig-proxy [BOOL]',
+  summary: 'an interrupt goes to the process (default: true); false: it ends this command, and the container runs on',
+  bare: 'true',
+}
+/** An option of docker's that is not offered here. */
+export const refused = (flags: string, way: string): OptionRow => ({
+  flags,
+  summary: `not offered: ${way}`,
+  refused: way,
+})
 export const FILTER: OptionRow = {
   flags: '-f, --filter <NAME=VALUE>',
   summary: "only what fits; docker's filters (repeatable)",

@@ -21,6 +21,13 @@ export const INFO: CommandRow = {
   options: [INSPECT_FORMAT, JSON_OPTION],
 }
 
+export const VERSION: CommandRow = {
+  name: 'version',
+  summary: 'print the versions of this program and of the engine',
+  client: true,
+  options: [INSPECT_FORMAT, JSON_OPTION],
+}
+
 /** `system WORD`. */
 export const SYSTEM_GROUP: readonly CommandRow[] = [
   { name: 'system', alias: 'info', summary: 'say what this engine is and has' },
@@ -30,7 +37,7 @@ export const SYSTEM_GROUP: readonly CommandRow[] = [
     name: 'system df',
     summary: 'show the disk that images, containers and volumes take',
     client: true,
-    options: [FORMAT, JSON_OPTION],
+    options: [{ flags: '-v, --verbose', summary: 'each of them' }, FORMAT, JSON_OPTION],
   },
   {
     name: 'system prune',

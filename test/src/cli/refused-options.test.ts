@@ -1,0 +1,45 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'mocha'
+import { inProcess } from '../../fixtures/in-process.ts'
+
+const at = { socket: '/absent', home: '/' }
+
+describe("docker's options that are not offered", () => {
+  for (const [args, line] of [
+    [['pull', '-a', 'x'], /^darner: pull --all-tags is not offered by darner; pull each tag by its name/],
+    [['image', 'pull', '--all-tags', 'x'], /is not offered by darner/],
+    [['logs', '--details', 'c'], /^darner: logs --details is not offered by darner; a log keeps no labels/],
+    [['rm', '-l', 'c'], /^darner: rm --link is not offered by darner; there are no links/],
+    [['network', 'create', '-o', 'a=b', 'n'], /network create --opt is not offered by darner; put a conflist/],
+    [['network', 'create', '--aux-address', 'a=10.0.0.9', 'n'], /--aux-address is not offered .* --ip-range/],
+    [['network', 'create', '--ipam-driver', 'dhcp', 'n'], /--ipam-driver dhcp is not offered: only default is/],
+    [['network', 'create', '--scope', 'swarm', 'n'], /--scope swarm is not offered: only local is/],
+  ] as const)
+    it(`are known, and refused with what to use: ${args.join(' ')}`, async () => {
+      const { code, stderr, stdout } = await inProcess(args, at)
+      assert.match(stderr, line)
+      assert.deepEqual([code, stdout, stderr.split('\n').length], [1, '', 2])
+    })
+
+  it('are not in the help, where only what works is', async () => {
+    const help = (await inProcess(['run', '--help'], at)).stdout
+    assert.match(help, /--sig-proxy \[BOOL\]/)
+    assert.doesNotMatch(help, /--link|--gpus/)
+  })
+})
+
+describe('switches that may have a value', () => {
+  for (const [args, line] of [
+    [['commit', '-p', 'c'], /is an agent running|agent/],
+    [['commit', '--pause=false', 'c'], /agent/],
+    [['commit', '--pause=maybe', 'c'], /"maybe": true or false is wanted/],
+    [['run', '--sig-proxy=never', 'i'], /"never": true or false is wanted/],
+    [['run', '-a', 'stdlog', 'i'], /--attach stdlog: stdin, stdout or stderr is wanted/],
+    [['run', '-d', '-a', 'stdout', 'i'], /conflicting options: --attach and --detach/],
+  ] as const)
+    it(`are read: ${args.join(' ')}`, async () => {
+      const { stderr } = await inProcess(args, at)
+      assert.match(stderr, line)
+      assert.doesNotMatch(stderr, /argument 'CONTAINER'/)
+    })
+})
