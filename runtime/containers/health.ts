@@ -32,6 +32,12 @@ export function nextHealth(before: Health, ok: boolean, facts: { inStartPeriod: 
   return { status: failingStreak >= facts.retries ? 'unhealthy' : before.status, failingStreak }
 }
 
+/** How long until the next check of one that runs for `ageMs`: more often while it is starting, where that was asked for. Pure. */
+export function nextPauseMs({ status }: Health, ageMs: number, check: HealthCheck): number {
+  const { intervalMs, startPeriodMs, startIntervalMs } = filled(check)
+  return status === 'starting' && ageMs < startPeriodMs ? startIntervalMs : intervalMs
+}
+
 export class HealthMonitor implements RunObserver, AsyncDisposable {
   readonly #parts: { readonly containers: Containers; readonly execs: Execs; readonly clock: Clock; readonly log: Log }
   readonly #scope = new Scope()
@@ -86,19 +92,19 @@ export class HealthMonitor implements RunObserver, AsyncDisposable {
 
   async #watch(entry: Entry, check: HealthCheck, signal: AbortSignal): Promise<void> {
     const { clock, containers } = this.#parts
-    const { intervalMs, startPeriodMs, retries } = filled(check)
+    const { startPeriodMs, retries } = filled(check)
+    const age = () => clock.now() - (entry.record.startedAt ?? 0)
     this.#results.set(entry.id, [])
     let health: Health = entry.record.health ?? { status: 'starting', failingStreak: 0 }
     await containers.setHealth(entry, health)
     for (;;) {
-      await clock.sleep(intervalMs, { signal })
+      await clock.sleep(nextPauseMs(health, age(), check), { signal })
       if (entry.record.status !== 'running') continue
       const result = await this.#check(entry, check, signal)
       signal.throwIfAborted()
       const kept = this.#results.get(entry.id) ?? []
       this.#results.set(entry.id, [...kept, result].slice(-MOST_RESULTS))
-      const inStartPeriod = clock.now() - (entry.record.startedAt ?? 0) < startPeriodMs
-      health = nextHealth(health, result.exitCode === 0, { inStartPeriod, retries })
+      health = nextHealth(health, result.exitCode === 0, { inStartPeriod: age() < startPeriodMs, retries })
       await containers.setHealth(entry, health)
     }
   }
@@ -145,11 +151,12 @@ export function checkOf(entry: Entry): HealthCheck | undefined {
 }
 
 function filled(check: HealthCheck): Required<Omit<HealthCheck, 'test'>> {
-  const { intervalMs, timeoutMs, startPeriodMs, retries } = check
+  const { intervalMs, timeoutMs, startPeriodMs, startIntervalMs, retries } = check
   return {
     intervalMs: intervalMs || HEALTH_DEFAULTS.intervalMs,
     timeoutMs: timeoutMs || HEALTH_DEFAULTS.timeoutMs,
     startPeriodMs: startPeriodMs ?? HEALTH_DEFAULTS.startPeriodMs,
+    startIntervalMs: startIntervalMs || intervalMs || HEALTH_DEFAULTS.intervalMs,
     retries: retries || HEALTH_DEFAULTS.retries,
   }
 }

@@ -203,13 +203,13 @@ const ms = (value: number | null | undefined) => (value ? Math.max(1, value / 1e
 
 function readHealth(body: CreateBody['Healthcheck']): HealthCheck | undefined {
   if (body === null || body === undefined) return undefined
-  for (const name of ['Interval', 'Timeout', 'StartPeriod'] as const) {
+  for (const name of ['Interval', 'Timeout', 'StartPeriod', 'StartInterval'] as const) {
     const value = body[name]
     if (value && value < 1e6) throw new StatusError(400, `${name} in Healthcheck cannot be less than 1ms`)
   }
-  if (body.StartInterval) throw new StatusError(501, 'health start interval is not offered: use --health-interval')
   if ((body.Retries ?? 0) < 0) throw new StatusError(400, 'Retries in Healthcheck cannot be negative')
   const [intervalMs, timeoutMs, startPeriodMs] = [ms(body.Interval), ms(body.Timeout), ms(body.StartPeriod)]
+  const startIntervalMs = ms(body.StartInterval)
   const test = body.Test?.length ? body.Test : ['INHERIT']
   const kind = test[0] ?? ''
   if (!['NONE', 'CMD', 'CMD-SHELL', 'INHERIT'].includes(kind))
@@ -219,6 +219,7 @@ function readHealth(body: CreateBody['Healthcheck']): HealthCheck | undefined {
     ...(intervalMs === undefined ? {} : { intervalMs }),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
     ...(startPeriodMs === undefined ? {} : { startPeriodMs }),
+    ...(startIntervalMs === undefined ? {} : { startIntervalMs }),
     ...(body.Retries ? { retries: body.Retries } : {}),
   }
 }

@@ -293,6 +293,9 @@ export function inspectView(
               Interval: Math.round((check.intervalMs ?? 0) * 1e6),
               Timeout: Math.round((check.timeoutMs ?? 0) * 1e6),
               StartPeriod: Math.round((check.startPeriodMs ?? 0) * 1e6),
+              ...(check.startIntervalMs === undefined
+                ? {}
+                : { StartInterval: Math.round(check.startIntervalMs * 1e6) }),
               Retries: check.retries ?? 0,
             },
           }),

@@ -96,15 +96,17 @@ function labels(config: Record<string, unknown>, which: string): Record<string, 
 export function readImageHealth(json: unknown): HealthCheck | undefined {
   const found = (json as { config?: { Healthcheck?: unknown } } | undefined)?.config?.Healthcheck
   if (typeof found !== 'object' || found === null) return undefined
-  const { Test, Interval, Timeout, StartPeriod, Retries } = found as Record<string, unknown>
+  const { Test, Interval, Timeout, StartPeriod, StartInterval, Retries } = found as Record<string, unknown>
   if (!Array.isArray(Test) || Test.length === 0 || !Test.every((one) => typeof one === 'string')) return undefined
   const ms = (value: unknown) => (typeof value === 'number' && value > 0 ? Math.max(1, value / 1e6) : undefined)
   const [intervalMs, timeoutMs, startPeriodMs] = [ms(Interval), ms(Timeout), ms(StartPeriod)]
+  const startIntervalMs = ms(StartInterval)
   return {
     test: Test as string[],
     ...(intervalMs === undefined ? {} : { intervalMs }),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
     ...(startPeriodMs === undefined ? {} : { startPeriodMs }),
+    ...(startIntervalMs === undefined ? {} : { startIntervalMs }),
     ...(typeof Retries === 'number' && Retries > 0 ? { retries: Retries } : {}),
   }
 }

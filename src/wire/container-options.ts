@@ -114,6 +114,8 @@ export const HealthCheck = Type.Object(
     intervalMs: Type.Optional(Type.Number({ minimum: 1 })),
     timeoutMs: Type.Optional(Type.Number({ minimum: 1 })),
     startPeriodMs: Type.Optional(Type.Number({ minimum: 0 })),
+    /** Between two checks of one that is still starting, within its start period; default: as later. */
+    startIntervalMs: Type.Optional(Type.Number({ minimum: 0 })),
     retries: Type.Optional(Type.Integer({ minimum: 0, maximum: 10_000 })),
   },
   closed,

@@ -47,7 +47,6 @@ const UNOFFERED: readonly OptionRow[] = [
   { flags: '--oom-kill-disable', summary: 'not offered: use --oom-score-adj', unoffered: true },
   passed('--volume-driver <NAME>', 'but for local'),
   passed('--isolation <NAME>', 'but for default'),
-  passed('--health-start-interval <DURATION>', 'use --health-interval', 'duration'),
 ]
 
 /** Further options of run and create, by docker's names. */
@@ -92,6 +91,7 @@ const CREATE: readonly OptionRow[] = [
   duration('--health-interval <DURATION>', 'between two checks (default: 30s)'),
   duration('--health-timeout <DURATION>', 'a check that takes longer failed (default: 30s)'),
   duration('--health-start-period <DURATION>', 'failures count only after this'),
+  duration('--health-start-interval <DURATION>', 'between two checks while it starts, in the start period'),
   integer('--health-retries <N>', 'failures in a row that mean unhealthy (default: 3)'),
   { flags: '--no-healthcheck', summary: "leave out the image's check" },
   text('--log-driver <NAME>', 'json-file, journald or none'),

@@ -7,6 +7,7 @@ import { aDir } from '../../fixtures/a-dir.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
 import { anEngine, type EngineFixture } from '../../fixtures/an-engine.ts'
 import { failsWith, throwsWith } from '../../fixtures/fails-with.ts'
+import { until } from '../../fixtures/until.ts'
 
 const never = new AbortController().signal
 
@@ -306,6 +307,29 @@ describe('containers', function () {
     const { id } = await containers.create({ image: 'busybox', name: 'one' })
     for (const reference of [id, 'one', id.slice(0, 5)]) assert.equal(containers.inspect(reference).id, id)
     throwsWith('NOT_FOUND', () => containers.inspect('two'), /no such container: two/)
+  })
+
+  it('tells observers of a removal, once nobody finds the container any more', async () => {
+    await using dir = await aDir()
+    await using engine = await anEngine({ dir: dir.path, defaultRuntime: 'crun' })
+    const { containers } = engine.runtime
+    const told: string[] = []
+    containers.observers.add({
+      started: () => {},
+      ended: () => {},
+      removed: ({ id }) => {
+        throwsWith('NOT_FOUND', () => containers.entry(id))
+        told.push(id)
+      },
+    })
+    const [kept, passing] = [
+      await up(engine, { command: ['true'] }),
+      await up(engine, { command: ['true'], autoRemove: true }),
+    ]
+    await containers.wait(kept, { signal: never })
+    await containers.remove(kept, { force: false, signal: never })
+    await until(async () => told.includes(passing))
+    assert.ok(told.includes(kept))
   })
 
   it('refuses to remove a running container without force', async () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
 import type { Containers } from '../../../runtime/containers/containers.ts'
 import type { Execs } from '../../../runtime/containers/execs.ts'
-import { type Health, HealthMonitor, nextHealth } from '../../../runtime/containers/health.ts'
+import { type Health, HealthMonitor, nextHealth, nextPauseMs } from '../../../runtime/containers/health.ts'
 import type { Entry } from '../../../runtime/containers/lifecycle.ts'
 import { ManualClock } from '../../../src/base/clock.ts'
 import { silentLog } from '../../../src/base/log.ts'
@@ -26,6 +26,18 @@ describe('nextHealth', () => {
     assert.deepEqual(nextHealth(start, false, early), start)
     const healthy = nextHealth(start, true, early)
     assert.equal(nextHealth(healthy, false, early).status, 'unhealthy')
+  })
+})
+
+describe('nextPauseMs', () => {
+  const check = { test: ['CMD', 'true'], intervalMs: 30_000, startPeriodMs: 60_000, startIntervalMs: 2000 }
+
+  it('is the start interval while it is starting within the start period, where one was asked for', () => {
+    assert.equal(nextPauseMs(start, 0, check), 2000)
+    assert.equal(nextPauseMs(start, 60_000, check), 30_000)
+    assert.equal(nextPauseMs({ status: 'healthy', failingStreak: 0 }, 0, check), 30_000)
+    const { startIntervalMs: _none, ...plain } = check
+    assert.equal(nextPauseMs(start, 0, plain), 30_000)
   })
 })
 

@@ -3,6 +3,7 @@ import { before, describe, it } from 'mocha'
 import { aDocker } from '../../fixtures/a-docker.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
 import { inProcess } from '../../fixtures/in-process.ts'
+import { until } from '../../fixtures/until.ts'
 
 describe("docker's further flags of darner", function () {
   this.timeout(120_000)
@@ -29,7 +30,6 @@ describe("docker's further flags of darner", function () {
       [['--volume-driver', 'nfs'], /VolumeDriver is not offered: only the local volume driver/],
       [['--blkio-weight-device', '/dev/sda:100'], /BlkioWeightDevice is not offered: use --blkio-weight/],
       [['--device-cgroup-rule', 'c 1:3 rwm'], /DeviceCgroupRules is not offered/],
-      [['--health-start-interval', '5s'], /start interval is not offered: use --health-interval/],
     ] as const) {
       const { code, stderr } = await darner('run', '--rm', '--network', 'none', ...args, 'busybox', 'true')
       assert.match(stderr, why)
@@ -37,6 +37,12 @@ describe("docker's further flags of darner", function () {
     }
     const usual = ['--volume-driver', 'local', '--memory-swappiness', '-1', '--sig-proxy=true']
     await ok('run', '--rm', '--network', 'none', ...usual, 'busybox', 'true')
+
+    const checks = ['--health-cmd', 'true', '--health-start-period', '1h', '--health-start-interval', '10ms']
+    await ok('run', '-d', '--network', 'none', '--name', 'checked', ...checks, 'busybox', 'sleep', '1000')
+    const health = () => ok('inspect', '-f', '{{.State.Health.Status}}', 'checked')
+    await until(async () => (await health()) === 'healthy\n')
+    assert.equal(await ok('inspect', '-f', '{{.Config.Healthcheck.StartInterval}}', 'checked'), '10000000\n')
 
     const both = ['busybox', 'sh', '-c', 'echo out; echo err >&2']
     const words = ['run', '--rm', '--network', 'none', '-a']

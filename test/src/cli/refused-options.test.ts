@@ -21,10 +21,13 @@ describe("docker's options that are not offered", () => {
       assert.deepEqual([code, stdout, stderr.split('\n').length], [1, '', 2])
     })
 
-  it('are not in the help, where only what works is', async () => {
+  it('are neither in the help nor completed: only what works is', async () => {
     const help = (await inProcess(['run', '--help'], at)).stdout
     assert.match(help, /--sig-proxy \[BOOL\]/)
     assert.doesNotMatch(help, /--link|--gpus/)
+    const completion = (await inProcess(['completion', 'bash'], at)).stdout
+    assert.match(completion, /--sig-proxy/)
+    assert.doesNotMatch(completion, /--link\b|--gpus/)
   })
 })
 
