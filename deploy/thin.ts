@@ -16,7 +16,7 @@ const OPTIONS: BuildOptions = {
   supported: { 'dynamic-import': true },
   define: { 'import.meta.filename': '__filename', 'import.meta.dirname': '__dirname' },
   // a module that asks where it lies in another way would be answered with nothing
-  logOverride: { 'empty-import-meta': 'error' },
+  logOverride: { 'empty-import-meta': 'error', 'import-is-undefined': 'error' },
   logLevel: 'warning',
 }
 
@@ -27,7 +27,9 @@ export async function buildThin(root: string, target: string): Promise<void> {
   await build({ ...OPTIONS, entryPoints: [join(cli, 'thin/entry.ts')], outfile: join(target, 'src/cli/thin.cjs') })
   const rows = COMMANDS.filter(({ name, client }) => client === true && !name.includes(' '))
   for (const row of rows) {
-    const stdin = { contents: entryOf(row), resolveDir: cli, loader: 'ts' as const, sourcefile: `${row.name}.ts` }
+    // no path that a module has: it would stand for that module
+    const sourcefile = `thin/of-${row.name}.ts`
+    const stdin = { contents: entryOf(row), resolveDir: cli, loader: 'ts' as const, sourcefile }
     const outfile = join(folder, `${row.name}.cjs`)
     await build({ ...OPTIONS, stdin, outfile })
     refuseDefaults(outfile, await readFile(outfile, 'utf8'))
