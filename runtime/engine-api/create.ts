@@ -7,7 +7,8 @@ import { readImageConfig } from '../spec/image-config.ts'
 import type { DockerApp, DockerParts } from './context.ts'
 import { dockerError, StatusError } from './errors.ts'
 import { HostConfig, readHostConfig } from './host-config.ts'
-import { refuseUnusable } from './unusable.ts'
+import { OptTexts } from './optional.ts'
+import { refuseEndpoint, refuseUnusable, UNOFFERED_ENDPOINT } from './unusable.ts'
 
 const OptText = () => Type.Optional(Type.Union([Type.String({ maxLength: 65_536 }), Type.Null()]))
 const OptFlag = () => Type.Optional(Type.Union([Type.Boolean(), Type.Null()]))
@@ -17,9 +18,15 @@ const OptWords = () => Type.Optional(Type.Union([Words, Type.String({ maxLength:
 const OptSet = () => Type.Optional(Type.Union([Type.Record(Type.String(), Type.Unknown()), Type.Null()]))
 
 const Endpoint = Type.Object({
-  IPAMConfig: Type.Optional(Type.Union([Type.Object({ IPv4Address: OptText(), IPv6Address: OptText() }), Type.Null()])),
+  IPAMConfig: Type.Optional(
+    Type.Union([
+      Type.Object({ IPv4Address: OptText(), IPv6Address: OptText(), LinkLocalIPs: OptTexts() }),
+      Type.Null(),
+    ]),
+  ),
   Aliases: Type.Optional(Type.Union([Words, Type.Null()])),
   MacAddress: OptText(),
+  ...UNOFFERED_ENDPOINT,
 })
 
 export const CreateBody = Type.Object({
@@ -232,6 +239,7 @@ function readEndpoint(body: CreateBody): Partial<CreateRequest> {
       'Container cannot be connected to network endpoints: name one, and connect it to the others afterwards',
     )
   const one = entries[0]?.[1]
+  refuseEndpoint(one)
   const mac = one?.MacAddress || body.MacAddress
   const endpoint = {
     ...(one?.Aliases?.length ? { aliases: one.Aliases } : {}),

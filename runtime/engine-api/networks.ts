@@ -7,7 +7,8 @@ import { Id, Query } from './containers.ts'
 import type { DockerApp, DockerParts } from './context.ts'
 import { StatusError } from './errors.ts'
 import { flag, labelsFit, oneOf, readFilters } from './filters.ts'
-import { OptFlag, OptMap, OptText } from './optional.ts'
+import { OptFlag, OptMap, OptText, OptTexts } from './optional.ts'
+import { refuseEndpoint, UNOFFERED_ENDPOINT } from './unusable.ts'
 
 const CreateBody = Type.Object(
   {
@@ -54,10 +55,14 @@ const ConnectBody = Type.Object({
     Type.Union([
       Type.Object({
         IPAMConfig: Type.Optional(
-          Type.Union([Type.Object({ IPv4Address: OptText(), IPv6Address: OptText() }), Type.Null()]),
+          Type.Union([
+            Type.Object({ IPv4Address: OptText(), IPv6Address: OptText(), LinkLocalIPs: OptTexts() }),
+            Type.Null(),
+          ]),
         ),
         Aliases: Type.Optional(Type.Union([Type.Array(Type.String()), Type.Null()])),
         MacAddress: OptText(),
+        ...UNOFFERED_ENDPOINT,
       }),
       Type.Null(),
     ]),
@@ -141,6 +146,7 @@ export function networkRoutes(app: DockerApp, parts: DockerParts): void {
   })
   app.post('/networks/:id/connect', { schema: { params: Id, body: ConnectBody } }, async (request, reply) => {
     const { Container, EndpointConfig } = request.body
+    refuseEndpoint(EndpointConfig)
     const endpoint = {
       ...(EndpointConfig?.Aliases?.length ? { aliases: EndpointConfig.Aliases } : {}),
       ...(EndpointConfig?.IPAMConfig?.IPv4Address ? { ipv4: EndpointConfig.IPAMConfig.IPv4Address } : {}),

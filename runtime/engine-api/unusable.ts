@@ -1,5 +1,6 @@
 /** Members of docker's HostConfig that are known and not offered, with what to use instead. */
 import { StatusError } from './errors.ts'
+import { OptMap, OptTexts } from './optional.ts'
 
 /** Members that have no effect here or can't be had, with what to say; the values that clients send unasked are fine. */
 const UNUSABLE: Readonly<Record<string, { fine: readonly unknown[]; way: string }>> = {
@@ -37,6 +38,25 @@ export function refuseUnusable(config: Readonly<Record<string, unknown>>, offere
     if (row.fine.includes(value)) continue
     throw new StatusError(501, `HostConfig.${name} is not offered${row.way === '' ? '' : `: ${row.way}`}`)
   }
+}
+
+/** Members of an endpoint on a network that {@link refuseEndpoint} looks at. */
+export const UNOFFERED_ENDPOINT = { Links: OptTexts(), DriverOpts: OptMap() } as const
+
+interface EndpointWords {
+  readonly Links?: readonly string[] | null
+  readonly DriverOpts?: Readonly<Record<string, string>> | null
+  readonly IPAMConfig?: { readonly LinkLocalIPs?: readonly string[] | null } | null
+}
+
+/** Throws 501 for what an endpoint is asked to have and can't. */
+export function refuseEndpoint(one: EndpointWords | null | undefined): void {
+  const refuse = (what: string, way: string) => {
+    throw new StatusError(501, `${what} of an endpoint are not offered: ${way}`)
+  }
+  if (!isEmpty(one?.Links)) refuse('links', 'names resolve on the network, and aliases are further ones')
+  if (!isEmpty(one?.DriverOpts)) refuse('driver options', 'use a conflist that has them')
+  if (!isEmpty(one?.IPAMConfig?.LinkLocalIPs)) refuse('link-local addresses', 'name an IPv4 or IPv6 address')
 }
 
 function isEmpty(value: unknown): boolean {

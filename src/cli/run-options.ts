@@ -144,6 +144,10 @@ function unofferedOf(options: Options): Record<string, unknown> {
     OomKillDisable: options.oomKillDisable === true ? true : undefined,
     VolumeDriver: text(options, 'volumeDriver'),
     Isolation: text(options, 'isolation'),
+    CpuCount: whole(options, 'cpuCount'),
+    CpuPercent: whole(options, 'cpuPercent'),
+    IOMaximumBandwidth: bytes(options, 'ioMaxbandwidth'),
+    IOMaximumIOps: whole(options, 'ioMaxiops'),
   }
 }
 

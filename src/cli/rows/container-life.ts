@@ -33,6 +33,8 @@ export const CONTAINER_LIFE: readonly CommandRow[] = [
       { flags: '-i, --interactive', summary: 'with its input' },
       DETACH_KEYS,
       SIG_PROXY,
+      refused('--checkpoint <NAME>', 'stop and start the container'),
+      refused('--checkpoint-dir <DIR>', 'stop and start the container'),
     ],
   },
   {

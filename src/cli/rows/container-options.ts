@@ -1,5 +1,5 @@
 /** Options of the commands that make a container, or change its limits. */
-import { type OptionRow, PLAIN_HTTP, PLATFORM, QUIET } from './shape.ts'
+import { type OptionRow, PLAIN_HTTP, PLATFORM, QUIET, refused } from './shape.ts'
 
 const text = (flags: string, summary: string): OptionRow => ({ flags, summary })
 const repeated = (flags: string, summary: string): OptionRow => ({
@@ -47,6 +47,11 @@ const UNOFFERED: readonly OptionRow[] = [
   { flags: '--oom-kill-disable', summary: 'not offered: use --oom-score-adj', unoffered: true },
   passed('--volume-driver <NAME>', 'but for local'),
   passed('--isolation <NAME>', 'but for default'),
+  passed('--cpu-count <N>', 'use --cpus', 'integer'),
+  passed('--cpu-percent <N>', 'use --cpus', 'integer'),
+  passed('--io-maxbandwidth <SIZE>', 'use --blkio-weight'),
+  passed('--io-maxiops <N>', 'use --blkio-weight', 'integer'),
+  refused('--link-local-ip <ADDRESS>', 'use --ip or --ip6'),
 ]
 
 /** Further options of run and create, by docker's names. */

@@ -83,6 +83,8 @@ export const FURTHER_CONTAINERS: readonly CommandRow[] = [
     args: [{ ...CONTAINER, many: true }],
     options: [
       ...LIMITS,
+      refused('--cpu-rt-period <US>', 'use --cpus'),
+      refused('--cpu-rt-runtime <US>', 'use --cpus'),
       {
         flags: '--disk-quota <SIZE[,inodes=N]>',
         summary: 'most that its writable layer may hold, where projects keep it',

@@ -75,6 +75,9 @@ export const NETWORKS: readonly CommandRow[] = [
       { flags: '--alias <NAME>', summary: 'a further name on this network (repeatable)', kind: 'list' },
       { flags: '--ip <ADDRESS>', summary: 'this IPv4 address' },
       { flags: '--ip6 <ADDRESS>', summary: 'this IPv6 address' },
+      refused('--driver-opt <NAME=VALUE>', CONFLIST),
+      refused('--link <CONTAINER>', 'names resolve on the network; --alias gives a further one'),
+      refused('--link-local-ip <ADDRESS>', 'use --ip or --ip6'),
     ],
   },
   {

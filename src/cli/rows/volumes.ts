@@ -1,14 +1,44 @@
 /** Commands on volumes. */
-import { type CommandRow, FILTER, FORCE_PRUNE, FORMAT, INSPECT_FORMAT, JSON_OPTION, PRUNE_FILTER } from './shape.ts'
+import {
+  type CommandRow,
+  FILTER,
+  FORCE_PRUNE,
+  FORMAT,
+  INSPECT_FORMAT,
+  JSON_OPTION,
+  PRUNE_FILTER,
+  refused,
+} from './shape.ts'
 
 const VOLUME = { name: 'VOLUME', summary: 'name of a volume' }
+
+const EACH_HOST = 'make the volume on each host'
+/** Of docker's cluster volumes. */
+const CLUSTER = [
+  '--availability <WORD>',
+  '--group <NAME>',
+  '--limit-bytes <SIZE>',
+  '--required-bytes <SIZE>',
+  '--scope <WORD>',
+  '--secret <NAME=VALUE>',
+  '--sharing <WORD>',
+  '--topology-preferred <NAME=VALUE>',
+  '--topology-required <NAME=VALUE>',
+  '--type <WORD>',
+].map((flags) => refused(flags, EACH_HOST))
 
 export const VOLUMES: readonly CommandRow[] = [
   {
     name: 'volume',
     summary: 'list the volumes of this host',
     client: true,
-    options: [FILTER, FORMAT, { flags: '-q, --quiet', summary: 'print names only' }, JSON_OPTION],
+    options: [
+      FILTER,
+      FORMAT,
+      { flags: '-q, --quiet', summary: 'print names only' },
+      JSON_OPTION,
+      refused('--cluster', EACH_HOST),
+    ],
   },
   { name: 'volume ls', alias: 'volume', summary: 'list the volumes of this host' },
   {
@@ -20,6 +50,7 @@ export const VOLUMES: readonly CommandRow[] = [
       { flags: '-d, --driver <NAME>', summary: 'only local is offered' },
       { flags: '-o, --opt <NAME=VALUE>', summary: 'an option of the driver (repeatable)', kind: 'list' },
       { flags: '--label <NAME=VALUE>', summary: 'a label (repeatable)', kind: 'list' },
+      ...CLUSTER,
     ],
   },
   {

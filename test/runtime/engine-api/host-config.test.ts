@@ -29,6 +29,14 @@ describe('readCreate', () => {
     refused({ Nonsense: 1 }, 400, /Nonsense: unknown option/)
     refused({ HostConfig: { Nonsense: 1 } }, 400, /HostConfig.Nonsense: unknown option/)
     refused({ HostConfig: { UsernsMode: 'private' } }, 501, /userns=private is not offered: only host and auto/)
+    const endpoint = (one: object) => ({ NetworkingConfig: { EndpointsConfig: { n: one } } })
+    refused(endpoint({ Links: ['db'] }), 501, /links of an endpoint are not offered: names resolve/)
+    refused(endpoint({ DriverOpts: { a: 'b' } }), 501, /driver options of an endpoint/)
+    refused(endpoint({ IPAMConfig: { LinkLocalIPs: ['169.254.1.1'] } }), 501, /link-local addresses/)
+    readCreate(
+      { Image: 'i', ...endpoint({ Links: null, DriverOpts: {}, IPAMConfig: { LinkLocalIPs: [] } }) } as never,
+      true,
+    )
     refused({ HostConfig: { CgroupnsMode: 'other' } }, 400, /invalid cgroup namespace mode: other/)
     refused({ HostConfig: { OomKillDisable: true } }, 501, /not offered: use --oom-score-adj/)
     refused({ HostConfig: { SecurityOpt: ['seccomp={"defaultAction":"x"}'] } }, 400, /syscalls is missing/)

@@ -8,6 +8,12 @@ describe("docker's options that are not offered", () => {
   for (const [args, line] of [
     [['pull', '-a', 'x'], /^darner: pull --all-tags is not offered by darner; pull each tag by its name/],
     [['image', 'pull', '--all-tags', 'x'], /is not offered by darner/],
+    [['run', '--link-local-ip', '169.254.1.1', 'i'], /^darner: run --link-local-ip is not offered .*; use --ip/],
+    [['network', 'connect', '--link', 'db', 'n', 'c'], /--link is not offered by darner; names resolve/],
+    [['start', '--checkpoint', 'x', 'c'], /--checkpoint is not offered by darner; stop and start/],
+    [['volume', 'create', '--sharing', 'all', 'v'], /--sharing is not offered by darner; make the volume on each host/],
+    [['volume', 'ls', '--cluster'], /--cluster is not offered by darner/],
+    [['update', '--cpu-rt-period', '1', 'c'], /--cpu-rt-period is not offered by darner; use --cpus/],
     [['logs', '--details', 'c'], /^darner: logs --details is not offered by darner; a log keeps no labels/],
     [['rm', '-l', 'c'], /^darner: rm --link is not offered by darner; there are no links/],
     [['network', 'create', '-o', 'a=b', 'n'], /network create --opt is not offered by darner; put a conflist/],
