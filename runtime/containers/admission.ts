@@ -15,6 +15,7 @@ import { hasController, resourcesOf, rlimitsOf } from '../spec/resources.ts'
 import { signalNumber } from '../spec/signals.ts'
 import { capabilitiesOf, type HostFacts } from '../spec/spec.ts'
 import { VOLUME_NAME, type Volumes } from '../volumes/volumes.ts'
+import { enforceable } from './enforceable.ts'
 import type { ContainerNetworks, ImageStore, ResolvedImage } from './ports.ts'
 import type { ContainerRecord } from './record.ts'
 import { CONTAINER_STATES } from './states.ts'
@@ -71,8 +72,7 @@ export class Admission {
   ): Promise<{ record: ContainerRecord; warnings: string[] }> {
     const { seccompName } = this.#options
     const image = await this.#parts.images.resolve(asked.image)
-    const given = this.#withNetwork(asked)
-    const { request, settled, warnings } = await this.requestFor(given, image)
+    const { request, given, warnings } = await this.requestFor(this.#withNetwork(asked), image)
     const userns = await this.#userns(request, runtime)
     const record: ContainerRecord = {
       version: 1,
@@ -80,7 +80,7 @@ export class Admission {
       name,
       status: CONTAINER_STATES.initial,
       request,
-      ...(settled ? { given } : {}),
+      ...(given === undefined ? {} : { given }),
       imageId: image.id,
       imageReference: image.reference,
       imageConfig: image.config,
@@ -101,27 +101,29 @@ export class Admission {
   }
 
   /**
-   * What was given, as it is for an image: `settled` when the image or the mode of a rich container changed it. Makes the volumes
-   * of both. Throws like {@link admit}.
+   * What was asked for, as it is for an image; as it was `given`, less what was left out by force, when the image or the mode of a
+   * rich container changed it. Makes the volumes of both. Throws like {@link admit}.
    */
   async requestFor(
-    given: CreateRequest,
+    asked: CreateRequest,
     image: ResolvedImage,
-  ): Promise<{ request: CreateRequest; settled: boolean; warnings: readonly string[] }> {
-    const { host, extension } = this.#parts
+  ): Promise<{ request: CreateRequest; given?: CreateRequest; warnings: readonly string[] }> {
+    const { extension } = this.#parts
     const config = readImageConfig(image.config, image.reference)
-    const { request, warnings } = extension?.settle(given, config) ?? { request: given, warnings: [] }
-    argumentsOf(config, request, image.reference)
-    capabilitiesOf(request, host.limits)
-    resourcesOf(request.resources ?? {}, host.cgroups, host.cpus)
-    rlimitsOf(request.ulimits ?? [], host.limits)
-    checkCgroupns(request, host)
-    this.#checkRequest(request)
+    const settled = extension?.settle(asked, config) ?? { request: asked, warnings: [] }
+    argumentsOf(config, settled.request, image.reference)
+    const { request, warnings, leave } = await enforceable(settled.request, (one) => this.#checkHost(one))
+    if (request.autoRemove === true && request.restart !== undefined && request.restart.name !== 'no')
+      throw new DarnerError('BAD_ARGUMENT', "can't create 'AutoRemove' container with restart policy")
     await this.#checkNetwork(request)
     const mounts = await this.#volumesFor(request, config.volumes)
     signalNumber(request.stopSignal ?? (config.stopSignal || 'TERM'))
     const whole = mounts.length === 0 ? request : { ...request, mounts }
-    return { request: whole, settled: request !== given, warnings }
+    return {
+      request: whole,
+      ...(settled.request === asked ? {} : { given: leave(asked) }),
+      warnings: [...settled.warnings, ...warnings],
+    }
   }
 
   /** Throws HOST_UNABLE where this host has no mapped mounts, beside what {@link checkUserns} throws. */
@@ -163,14 +165,18 @@ export class Admission {
       throw new DarnerError('UNSUPPORTED', `network ${mode}: this agent has only host and none`)
   }
 
-  #checkRequest(request: CreateRequest): void {
-    const { host } = this.#parts
-    if (request.autoRemove === true && request.restart !== undefined && request.restart.name !== 'no')
-      throw new DarnerError('BAD_ARGUMENT', "can't create 'AutoRemove' container with restart policy")
+  /** Throws HOST_UNABLE for what this host can't enforce, BAD_ARGUMENT and UNSUPPORTED for what no force makes right. */
+  async #checkHost(request: CreateRequest): Promise<void> {
+    const { host, extension } = this.#parts
+    capabilitiesOf(request, host.limits)
+    resourcesOf(request.resources ?? {}, host.cgroups, host.cpus)
+    rlimitsOf(request.ulimits ?? [], host.limits)
+    checkCgroupns(request, host)
     if (request.init === true && host.init === undefined)
       throw new DarnerError('HOST_UNABLE', 'init: this host has no static init', { way: 'apt install tini' })
     if (request.devices?.length && !hasController(host.cgroups, 'devices') && host.cgroups.v2 === undefined)
       throw new DarnerError('HOST_UNABLE', 'devices: this host has no devices controller')
+    await extension?.check(request)
   }
 
   /** Makes the volumes that the request and the image ask for; gives the mounts with their names. */

@@ -8,6 +8,7 @@ import { cgroupnsOf } from '../spec/cgroup-namespace.ts'
 import { argumentsOf } from '../spec/command.ts'
 import { readImageConfig } from '../spec/image-config.ts'
 import { type HostFacts, hostnameOf } from '../spec/spec.ts'
+import { saidOf } from './said.ts'
 
 export const NO_TIME = '0001-01-01T00:00:00Z'
 
@@ -195,7 +196,6 @@ export function inspectView(
   const { path, args, entrypoint, cmd } = commandOf(entry)
   const state = stateOf(entry)
   const check = checkOf(entry)
-  const asked = (request.docker?.hostConfig as Record<string, unknown> | undefined) ?? {}
   const exposed = exposedPorts(entry)
   return {
     Id: entry.id,
@@ -244,7 +244,7 @@ export function inspectView(
     ExecIDs: facts.execIds.length > 0 ? facts.execIds : null,
     HostConfig: {
       ...HOST_DEFAULTS,
-      ...asked,
+      ...saidOf(request),
       NetworkMode: request.network ?? 'host',
       Runtime: record.runtime,
       RestartPolicy: { Name: request.restart?.name ?? 'no', MaximumRetryCount: request.restart?.maximumRetries ?? 0 },

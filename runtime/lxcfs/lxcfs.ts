@@ -94,10 +94,15 @@ export class Lxcfs implements AsyncDisposable {
     }
   }
 
-  /** The spec with lxcfs's files; call {@link watch} once it runs. Throws HOST_UNABLE saying what is wrong with lxcfs. */
-  async bind(spec: OciSpec): Promise<OciSpec> {
+  /** Throws HOST_UNABLE saying what is wrong with lxcfs. */
+  async check(): Promise<void> {
     const trouble = await this.trouble()
     if (trouble !== undefined) throw new DarnerError('HOST_UNABLE', `a truthful /proc by lxcfs: ${trouble}`)
+  }
+
+  /** The spec with lxcfs's files; call {@link watch} once it runs. Throws as {@link check} does. */
+  async bind(spec: OciSpec): Promise<OciSpec> {
+    await this.check()
     return withLxcfs(spec, this.#options.folder, filesOf(this.#options.folder))
   }
 

@@ -48,11 +48,13 @@ export interface Noting {
 
 /** Called by the engine in this order, under the container's lock. */
 export interface RunExtension {
-  /** At create: the request with what its mode implies. Throws BAD_ARGUMENT, HOST_UNABLE. */
+  /** At create: the request with what its mode implies. Throws BAD_ARGUMENT. */
   settle(
     request: CreateRequest,
     image: ImageRunConfig,
   ): { readonly request: CreateRequest; readonly warnings: readonly string[] }
+  /** At create. Throws HOST_UNABLE for quotas and lxcfs where this host has none. */
+  check(request: CreateRequest): Promise<void>
   /** A container that is on record: made now, or found at the start of the agent. */
   known(id: string, request: CreateRequest): void
   /** Another disk quota for a writable layer, at once. Throws HOST_UNABLE, UNSUPPORTED. */

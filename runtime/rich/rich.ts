@@ -55,8 +55,12 @@ export class Rich implements RunExtension, AsyncDisposable {
 
   settle(request: CreateRequest, image: ImageRunConfig): { request: CreateRequest; warnings: string[] } {
     checkHooks(request)
-    if (request.diskQuota || request.volumeQuotas) this.#parts.quotas.check()
     return { request: settleRich(request, image), warnings: [] }
+  }
+
+  async check(request: CreateRequest): Promise<void> {
+    if (request.diskQuota || request.volumeQuotas) this.#parts.quotas.check()
+    if (request.lxcfs === true) await this.#lxcfs().check()
   }
 
   known(id: string, request: CreateRequest): void {
@@ -80,17 +84,22 @@ export class Rich implements RunExtension, AsyncDisposable {
 
   /** With lxcfs's files where they are asked for, or the container is rich and lxcfs answers. */
   async #truthful(spec: OciSpec, run: MountedRun): Promise<OciSpec> {
-    const { lxcfs, log } = this.#parts
+    const { log } = this.#parts
     const { lxcfs: asked, rich } = run.request
     if (asked === false || (asked === undefined && rich === undefined)) return spec
     try {
-      if (!lxcfs) throw new DarnerError('HOST_UNABLE', 'a truthful /proc by lxcfs: this agent has lxcfs switched off')
-      return await lxcfs.bind(spec)
+      return await this.#lxcfs().bind(spec)
     } catch (error) {
       if (asked === true || !isDarnerError(error, 'HOST_UNABLE')) throw error
       log.warn({ container: run.id, error }, 'a rich container sees the memory and CPUs of the host')
       return spec
     }
+  }
+
+  #lxcfs(): Lxcfs {
+    const { lxcfs } = this.#parts
+    if (lxcfs) return lxcfs
+    throw new DarnerError('HOST_UNABLE', 'a truthful /proc by lxcfs: this agent has lxcfs switched off')
   }
 
   async #shapeInit(spec: OciSpec, run: MountedRun): Promise<Shaped> {

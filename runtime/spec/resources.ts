@@ -110,6 +110,15 @@ function checkResources(asked: Resources, cgroups: CgroupLayout, cpus: number): 
     )
 }
 
+/** What of the limits each controller enforces; those of one are checked together. */
+export const CONTROLLED: Readonly<Record<string, readonly (keyof Resources)[]>> = {
+  memory: ['memoryBytes', 'memorySwapBytes', 'memoryReservationBytes'],
+  cpu: ['nanoCpus', 'cpuShares', 'cpuQuotaUs', 'cpuPeriodUs'],
+  cpuset: ['cpusetCpus', 'cpusetMems'],
+  pids: ['pidsLimit'],
+  blkio: ['blkioWeight', 'blkioRates'],
+}
+
 function neededControllers(asked: Resources): [name: string, set: boolean][] {
   return [
     ['memory', Boolean(asked.memoryBytes || asked.memoryReservationBytes || asked.memorySwapBytes)],

@@ -54,7 +54,11 @@ export async function orPull<T>(
   const network = networkOf(options)
   const body = {
     ...(await createBody(args, options, context.env)),
-    Darner: { ...network, ...richOf(options) },
+    Darner: {
+      ...network,
+      ...richOf(options),
+      ...(options.forceUnsupported === true ? { forceUnsupported: true } : {}),
+    },
   }
   const asked = { body, name: text(options, 'name') }
   if (policy === 'always') await pull(args[0] ?? '', options, context)

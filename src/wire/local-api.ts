@@ -53,6 +53,11 @@ export const CreateRequest = Type.Object(
     capDrop: Type.Optional(Texts('capabilities to take away; ALL for all')),
     noNewPrivileges: Type.Optional(Type.Boolean()),
     seccomp: Type.Optional(Type.Union([Type.Literal('default'), Type.Literal('unconfined')])),
+    forceUnsupported: Type.Optional(
+      Type.Boolean({
+        description: 'leave out, with a warning, what this host cannot enforce, where it is refused otherwise',
+      }),
+    ),
     ...RICH_OPTIONS,
     ...NETWORK_OPTIONS,
     ...MORE_OPTIONS,

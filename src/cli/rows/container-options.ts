@@ -76,6 +76,10 @@ const CREATE: readonly OptionRow[] = [
   text('--domainname <NAME>', 'its NIS domain name'),
   repeated('--cap-add <CAPABILITY>', 'a capability more; ALL for all that the host has'),
   repeated('--cap-drop <CAPABILITY>', 'a capability less; ALL for all'),
+  {
+    flags: '--force-unsupported',
+    summary: "go on, with a warning, without what this host can't enforce: limits, capabilities, quotas",
+  },
   { flags: '--privileged', summary: 'all capabilities and devices, nothing masked' },
   { flags: '--read-only', summary: 'no writable layer' },
   repeated('--security-opt <OPTION>', 'no-new-privileges, seccomp=unconfined, seccomp=FILE'),

@@ -122,8 +122,8 @@ describe('lxcfs', function () {
       options: { lxcfs: join(dir.path, 'nowhere') },
     })
     const { containers } = engine.runtime
-    const asked = await containers.create({ image: 'debian', command: ['true'], lxcfs: true, network: 'none' })
-    await failsWith('HOST_UNABLE', containers.startContainer(asked.id, { signal: never }), /no lxcfs is mounted/)
+    const asked = containers.create({ image: 'debian', command: ['true'], lxcfs: true, network: 'none' })
+    await failsWith('HOST_UNABLE', asked, /no lxcfs is mounted/)
     const rich = await containers.create({ image: 'debian', command: ['true'], rich: 'dumb-init', network: 'none' })
     await containers.startContainer(rich.id, { signal: never })
     assert.equal((await containers.wait(rich.id, { signal: never })).exitCode, 0)
