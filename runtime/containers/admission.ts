@@ -111,8 +111,8 @@ export class Admission {
     const { extension } = this.#parts
     const config = readImageConfig(image.config, image.reference)
     const settled = extension?.settle(asked, config) ?? { request: asked, warnings: [] }
-    argumentsOf(config, settled.request, image.reference)
     const { request, warnings, leave } = await enforceable(settled.request, (one) => this.#checkHost(one))
+    argumentsOf(config, request, image.reference)
     if (request.autoRemove === true && request.restart !== undefined && request.restart.name !== 'no')
       throw new DarnerError('BAD_ARGUMENT', "can't create 'AutoRemove' container with restart policy")
     await this.#checkNetwork(request)
