@@ -39,8 +39,7 @@ export async function serveHijack(
   head: Buffer,
   parts: DockerParts,
 ): Promise<void> {
-  socket.on('error', () => socket.destroy()) // the client is gone, which the session hears as close
-  if (head.byteLength > 0) socket.unshift(head)
+  takeOver(socket, head)
   let answered = false
   try {
     const { path, query } = routeOf(request.url ?? '')
@@ -73,9 +72,9 @@ interface Opened {
   readonly session: Session
   readonly tty: boolean
   readonly wants: { readonly stdin: boolean; readonly stdout: boolean; readonly stderr: boolean }
-  /** What was written before, when it was asked for. */
   /** True when the streams end only after the exit code is known. */
   readonly settles?: boolean
+  /** What was written before, when it was asked for. */
   readonly past?: () => AsyncGenerator<Uint8Array>
 }
 
@@ -143,12 +142,7 @@ class EndedSession implements Session {
 /** Throws 400. */
 export function parseStart(body: Uint8Array): { Detach?: boolean; Tty?: boolean; ConsoleSize?: number[] | null } {
   if (body.byteLength === 0) return {}
-  let json: unknown
-  try {
-    json = JSON.parse(Buffer.from(body).toString())
-  } catch {
-    throw new StatusError(400, 'invalid JSON')
-  }
+  const json = jsonOf(body)
   if (!Value.Check(StartBody, json)) throw new StatusError(400, 'invalid exec start configuration')
   return json
 }
@@ -195,6 +189,21 @@ async function feed(socket: Duplex, session: Session, wanted: boolean): Promise<
 function dropped(error: unknown): void {
   const code = error instanceof Error && 'code' in error ? String(error.code) : ''
   if (!['CLOSED', 'EPIPE', 'ECONNRESET', 'ENOTCONN'].includes(code)) throw error
+}
+
+/** Makes an upgraded connection ready to be read. */
+export function takeOver(socket: Duplex, head: Buffer): void {
+  socket.on('error', () => socket.destroy()) // the client is gone, which the session hears as close
+  if (head.byteLength > 0) socket.unshift(head)
+}
+
+/** Throws 400. */
+export function jsonOf(body: Uint8Array): unknown {
+  try {
+    return JSON.parse(Buffer.from(body).toString())
+  } catch {
+    throw new StatusError(400, 'invalid JSON')
+  }
 }
 
 /** The body that came before the upgrade: an upgraded connection hands it over unread. Throws 400, above `mostBytes` too. */

@@ -9,7 +9,7 @@ import { carrySession } from '../stream-api.ts'
 import type { DockerParts } from './context.ts'
 import { CreateBody, create } from './create.ts'
 import { StatusError } from './errors.ts'
-import { readBody, refuse } from './hijack.ts'
+import { jsonOf, readBody, refuse, takeOver } from './hijack.ts'
 import { routeOf } from './version-path.ts'
 
 const MOST_BODY_BYTES = 4 * 1024 * 1024
@@ -26,8 +26,7 @@ export async function serveRun(
   head: Buffer,
   parts: DockerParts,
 ): Promise<void> {
-  socket.on('error', () => socket.destroy()) // the client is gone, which the session hears as close
-  if (head.byteLength > 0) socket.unshift(head)
+  takeOver(socket, head)
   const { containers } = parts.runtime
   try {
     const body = parse(await readBody(request, socket, MOST_BODY_BYTES))
@@ -45,12 +44,7 @@ export async function serveRun(
 
 /** Throws 400. */
 function parse(bytes: Uint8Array): CreateBody {
-  let json: unknown
-  try {
-    json = JSON.parse(Buffer.from(bytes).toString())
-  } catch (error) {
-    throw Object.assign(new Error('invalid JSON', { cause: error }), { statusCode: 400 })
-  }
+  const json = jsonOf(bytes)
   if (Value.Check(CreateBody, json)) return json
   const first = [...Value.Errors(CreateBody, json)][0]
   throw new StatusError(400, `body${first?.instancePath ?? ''} ${first?.message ?? 'invalid'}`)
