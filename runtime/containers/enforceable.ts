@@ -34,7 +34,6 @@ export async function enforceable(request: CreateRequest, check: HostCheck): Pro
     }
     return { request, warnings: [], leave: (other) => other }
   }
-  let left = request
   const warnings = new Set<string>()
   const out: Ask['without'][] = []
   for (const { alone, without, told = 'left out' } of asksOf(request)) {
@@ -43,14 +42,14 @@ export async function enforceable(request: CreateRequest, check: HostCheck): Pro
     } catch (error) {
       if (!isDarnerError(error, 'HOST_UNABLE')) throw error
       warnings.add(`${error.message}; ${told}`)
-      left = without(left)
       out.push(without)
     }
   }
-  await check(left) // what only shows together
+  const less = (other: CreateRequest) => out.reduce((whole, without) => without(whole), other)
+  await check(less(request)) // what only shows together
   const leave = (other: CreateRequest): CreateRequest => {
     const { devices } = other // their nodes are there also where nothing controls them
-    const rest = out.reduce((whole, without) => without(whole), other)
+    const rest = less(other)
     return devices === undefined ? rest : { ...rest, devices }
   }
   return { request: leave(request), warnings: [...warnings], leave }
