@@ -270,12 +270,12 @@ function logOf(options: Options): Record<string, unknown> | undefined {
   return { Type: driver ?? 'json-file', Config: config }
 }
 
-/** Lines that are no comment. */
 /** The lines NAME=VALUE of these files. Throws BAD_ARGUMENT. */
 export async function envOfFiles(paths: readonly string[]): Promise<string[]> {
   return (await Promise.all(paths.map((path) => linesOf('env-file', path)))).flat()
 }
 
+/** Lines that are no comment. */
 async function linesOf(flag: string, path: string): Promise<string[]> {
   const lines = (await fileText(flag, path)).split(/\r?\n/)
   return lines.filter((line) => line.trim() !== '' && !line.startsWith('#'))

@@ -4,26 +4,16 @@ import type { Action, CommandContext } from '../context.ts'
 import { DockerClient, filtersOf } from '../docker-client.ts'
 import { EngineClient } from '../engine-client.ts'
 import { printList, type Row } from '../format/list.ts'
+import { commandOf, type ListedContainer, namesOf } from '../format/listed-container.ts'
 import { table } from '../format/table.ts'
 import { ago, cut, plain, shortId, size, stamp } from '../format/words.ts'
 import { texts, whole } from '../option-values.ts'
 
-const MOST_COMMAND_CHARS = 20
-
-interface Listed {
-  readonly Id: string
-  readonly Names: readonly string[]
-  readonly Image: string
-  readonly Command: string
-  /** Epoch seconds. */
-  readonly Created: number
-  readonly State: string
-  readonly Status: string
+interface Listed extends ListedContainer {
   readonly Ports: readonly { IP?: string; PrivatePort: number; PublicPort?: number; Type: string }[]
   readonly Labels: Readonly<Record<string, string>>
   readonly Mounts: readonly { Name?: string; Source: string }[]
   readonly NetworkSettings: { readonly Networks: Readonly<Record<string, unknown>> }
-  readonly SizeRw?: number
   readonly SizeRootFs?: number
 }
 
@@ -60,13 +50,12 @@ export const action: Action = async (_args, options, context) => {
 }
 
 function rowOf(one: Listed, { whole, now }: { whole: boolean; now: number }): Row {
-  const command = plain(one.Command)
   const mounts = one.Mounts.map(({ Name, Source }) => Name ?? Source)
   return {
     ID: shortId(one.Id, whole),
-    Names: one.Names.map((name) => name.replace(/^\//, '')).join(','),
+    Names: namesOf(one),
     Image: one.Image,
-    Command: `"${whole ? command : cut(command, MOST_COMMAND_CHARS)}"`,
+    Command: `"${commandOf(one, { whole })}"`,
     CreatedAt: stamp(one.Created * 1000),
     RunningFor: ago(one.Created * 1000, now),
     State: one.State,

@@ -1,6 +1,7 @@
 /** `system df --verbose`: each image, container and volume with what it takes. */
+import { commandOf, type ListedContainer, namesOf } from './listed-container.ts'
 import { table } from './table.ts'
-import { ago, cut, plain, shortId, size } from './words.ts'
+import { ago, shortId, size } from './words.ts'
 
 export interface DiskUsage {
   readonly LayersSize: number
@@ -14,19 +15,7 @@ export interface DiskUsage {
         readonly Containers: number
       }[]
     | null
-  readonly Containers:
-    | readonly {
-        readonly Id: string
-        readonly Names: readonly string[]
-        readonly Image: string
-        readonly Command: string
-        readonly Created: number
-        readonly State: string
-        readonly Status: string
-        readonly Mounts: readonly { readonly Type: string }[]
-        readonly SizeRw?: number
-      }[]
-    | null
+  readonly Containers: readonly (ListedContainer & { readonly Mounts: readonly { readonly Type: string }[] })[] | null
   readonly Volumes:
     | readonly { readonly Name: string; readonly UsageData: { readonly Size: number; readonly RefCount: number } }[]
     | null
@@ -45,12 +34,12 @@ export function diskUsageText({ Images, Containers, Volumes }: DiskUsage, now: n
   const containers = (Containers ?? []).map((one) => [
     shortId(one.Id),
     one.Image,
-    cut(plain(one.Command), 20),
+    commandOf(one),
     String(one.Mounts.filter(({ Type }) => Type === 'volume').length),
     size(one.SizeRw ?? 0),
     since(one.Created),
     one.Status,
-    one.Names.map((name) => name.replace(/^\//, '')).join(','),
+    namesOf(one),
   ])
   const volumes = (Volumes ?? []).map((one) => [one.Name, String(one.UsageData.RefCount), size(one.UsageData.Size)])
   return [
