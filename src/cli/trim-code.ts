@@ -1,5 +1,5 @@
 /** Takes compiled code away that no start asks for any more: of Node versions and options that have gone. */
-import { readdir, rm, stat } from 'node:fs/promises'
+import { opendir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { systemCode } from '../base/errors.ts'
 
@@ -12,24 +12,27 @@ const UNUSED_MS = 30 * 24 * 3_600_000
  */
 export async function trimCode(folder: string, nowMs: number): Promise<string[]> {
   const removed: string[] = []
-  for (const name of await listed(folder)) {
+  for (const name of await Array.fromAsync(listed(folder))) {
     if (!/^v\d+\.\d+\.\d+-/.test(name)) continue
     const path = join(folder, name)
-    if (nowMs - (await lastUsedMs(path)) < UNUSED_MS) continue
+    if (await usedSince(path, nowMs - UNUSED_MS)) continue
     await rm(path, { recursive: true, force: true })
     removed.push(name)
   }
   return removed
 }
 
-/** When a file of it was read or written last; most file systems note a read once a day. A look by us is a read of the folder: no use. */
-async function lastUsedMs(folder: string): Promise<number> {
-  let last = (await timesOf(folder)).mtimeMs
-  for (const name of await listed(folder)) {
+/**
+ * Whether a file of it was read or written since then; most file systems note a read once a day. A look by us is a read of the folder: no
+ * use. It ends with the first use that it finds: a folder may hold a hundred thousand files, and a daemon that starts has other work.
+ */
+async function usedSince(folder: string, sinceMs: number): Promise<boolean> {
+  if ((await timesOf(folder)).mtimeMs > sinceMs) return true
+  for await (const name of listed(folder)) {
     const { atimeMs, mtimeMs } = await timesOf(join(folder, name))
-    last = Math.max(last, atimeMs, mtimeMs)
+    if (Math.max(atimeMs, mtimeMs) > sinceMs) return true
   }
-  return last
+  return false
 }
 
 async function timesOf(path: string): Promise<{ atimeMs: number; mtimeMs: number }> {
@@ -42,11 +45,11 @@ async function timesOf(path: string): Promise<{ atimeMs: number; mtimeMs: number
   }
 }
 
-async function listed(folder: string): Promise<string[]> {
+async function* listed(folder: string): AsyncGenerator<string> {
   try {
-    return await readdir(folder)
+    for await (const { name } of await opendir(folder)) yield name
   } catch (error) {
-    if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') return []
+    if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') return
     throw error
   }
 }

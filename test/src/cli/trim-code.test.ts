@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdir, readdir, utimes, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, symlink, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'mocha'
 import { trimCode } from '../../../src/cli/trim-code.ts'
@@ -39,5 +39,14 @@ describe('trimCode', () => {
     await aVersion(dir.path, 'v24.1.0-x64-aaaa-0', { written: 20, read: 20 })
     assert.deepEqual(await trimCode(dir.path, NOW_MS), [])
     assert.deepEqual(await trimCode(dir.path, NOW_MS + 11 * DAY_MS), ['v24.1.0-x64-aaaa-0'])
+  })
+
+  it('does not go through the files of a folder that was written to lately', async () => {
+    await using dir = await aDir()
+    await aVersion(dir.path, 'v24.1.0-x64-aaaa-0', { written: 1, read: 1 })
+    const path = join(dir.path, 'v24.1.0-x64-aaaa-0')
+    await symlink('circle', join(path, 'circle')) // ELOOP for whoever looks at it
+    await utimes(path, new Date(NOW_MS), new Date(NOW_MS))
+    assert.deepEqual(await trimCode(dir.path, NOW_MS), [])
   })
 })
