@@ -300,6 +300,8 @@ export const ROWS: readonly Row[] = [
     ['docker network rm my-net', /my-net/],
     ['docker network prune -f', 0],
     ['docker network rm bridge', 1, /pre-defined network/],
+    ['docker system prune -f', /Total reclaimed space/],
+    ['docker system prune --volumes -f', /Total reclaimed space/],
   ]),
   ...rows('not offered', [
     ['docker swarm init', 'refused'],
@@ -310,6 +312,6 @@ export const ROWS: readonly Row[] = [
     ['docker plugin ls', 0],
     ['docker plugin install example/plugin --grant-all-permissions', 1],
     ['printf "FROM busybox" | DOCKER_BUILDKIT=0 docker build -', 'refused'],
-    ['docker builder prune -f', 'refused'],
+    ['docker builder prune -f', /^Total:\s+0B$/m],
   ]),
 ]

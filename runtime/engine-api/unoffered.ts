@@ -7,7 +7,6 @@ type Method = 'GET' | 'POST' | 'PUT' | 'DELETE'
 const SWARM = 'swarm mode'
 const ROWS: readonly (readonly [methods: readonly Method[], path: string, what: string, instead: string])[] = [
   [['POST'], '/build', 'docker build', 'build with buildah or buildctl, push to a registry, and run from there'],
-  [['POST'], '/build/prune', 'the build cache', 'prune it where the image is built'],
   [['POST'], '/session', 'docker build', 'build with buildah or buildctl, push to a registry, and run from there'],
   [['POST'], '/grpc', 'docker build', 'build with buildah or buildctl, push to a registry, and run from there'],
   [['GET'], '/images/search', 'docker search', 'search in the web page of the registry'],
@@ -48,6 +47,8 @@ const ROWS: readonly (readonly [methods: readonly Method[], path: string, what: 
 
 export function unofferedRoutes(app: DockerApp): void {
   app.get('/plugins', async () => [])
+  // there is no build cache: nothing goes, which is what `docker system prune` wants to hear
+  app.post('/build/prune', async () => ({ CachesDeleted: null, SpaceReclaimed: 0 }))
   app.get('/plugins/*', async (request) => {
     const name = (request.params as { '*': string })['*'].replace(/\/json$/, '')
     throw new StatusError(404, `plugin "${name.slice(0, 200)}" not found`)
