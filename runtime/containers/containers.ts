@@ -263,12 +263,12 @@ export class Containers implements AsyncDisposable {
     return (await this.#parts.networks?.recover(new Set(live), known)) ?? []
   }
 
-  /** Stop signal, then KILL after the timeout; 0 kills at once. Nothing happens when it isn't running. */
+  /** Stop signal, then KILL after the timeout; 0 kills at once. False when there was nothing to stop: not running, and no restart due. */
   async stop(
     reference: string,
     options: { timeoutSec?: number; stopSignal?: string; signal: AbortSignal },
-  ): Promise<void> {
-    await this.#runs.stop(this.#free(reference, 'stopping'), options)
+  ): Promise<boolean> {
+    return await this.#runs.stop(this.#free(reference, 'stopping'), options)
   }
 
   /** Throws BAD_ARGUMENT for an unknown signal, STATE_INVALID when it isn't running. */

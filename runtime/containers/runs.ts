@@ -79,8 +79,14 @@ export class Runs {
     if (!life.seemsToRun(entry)) this.#parts.look(entry.id)
   }
 
-  /** Stop signal, then KILL after the timeout; 0 kills at once. Nothing happens when it isn't running. Throws TIMED_OUT. */
-  async stop(entry: Entry, options: { timeoutSec?: number; stopSignal?: string; signal: AbortSignal }): Promise<void> {
+  /**
+   * Stop signal, then KILL after the timeout; 0 kills at once. False, and nothing happens, when it isn't running and no policy is about
+   * to start it again. Throws TIMED_OUT.
+   */
+  async stop(
+    entry: Entry,
+    options: { timeoutSec?: number; stopSignal?: string; signal: AbortSignal },
+  ): Promise<boolean> {
     const { locks, life, launcher, extension } = this.#parts
     const { request, imageConfig, imageReference } = entry.record
     const timeoutSec = options.timeoutSec ?? request.stopTimeoutSec ?? DEFAULT_STOP_SEC
@@ -90,7 +96,10 @@ export class Runs {
     const first = timeoutSec === 0 ? SIGKILL : wanted
     entry.restartDue?.abort()
     const exited = await locks.hold(entry.id, async () => {
-      if (entry.record.status === 'restarting') await life.move(entry, 'stop', { stopRequested: true })
+      if (entry.record.status === 'restarting') {
+        await life.move(entry, 'stop', { stopRequested: true })
+        return 'over'
+      }
       if (!ALIVE.includes(entry.record.status)) return undefined
       const { ended } = entry
       const wasPaused = entry.record.status === 'paused'
@@ -104,8 +113,12 @@ export class Runs {
       if (wasPaused) await launcher.runtimeOf(entry.record).resume(entry.id, options)
       return ended
     })
-    if (exited === undefined) return
-    const stopped = () => life.tell(entry, 'stop')
+    if (exited === undefined) return false
+    if (exited === 'over') return true
+    const stopped = () => {
+      life.tell(entry, 'stop')
+      return true
+    }
     if (timeoutSec > 0 && (await this.#endsWithin(exited, timeoutSec * 1000, options.signal))) return stopped()
     if (timeoutSec > 0) await life.signal(entry, SIGKILL, options.signal)
     if (await this.#endsWithin(exited, KILL_MS, options.signal)) return stopped()

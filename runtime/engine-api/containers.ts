@@ -209,10 +209,8 @@ function steps(app: DockerApp, parts: DockerParts): void {
   })
   const Stop = Query('t', 'signal')
   app.post('/containers/:id/stop', { schema: { params: Id, querystring: Stop } }, async (request, reply) => {
-    const entry = containers.entry(request.params.id)
-    if (!['running', 'paused', 'restarting'].includes(stateOf(entry))) return reply.code(304).send()
-    await containers.stop(entry.id, { ...stopHow(request.query), signal })
-    return reply.code(204).send()
+    const stopped = await containers.stop(request.params.id, { ...stopHow(request.query), signal })
+    return reply.code(stopped ? 204 : 304).send()
   })
   app.post('/containers/:id/restart', { schema: { params: Id, querystring: Stop } }, async (request, reply) => {
     await containers.restart(request.params.id, { ...stopHow(request.query), signal })
