@@ -43,10 +43,10 @@ export class ContainerFiles {
   /** Facts of what is at `path`, a last symlink not followed. Throws NOT_FOUND. */
   async stat(reference: string, path: string, { signal }: { signal: AbortSignal }): Promise<PathFacts> {
     return this.#within(reference, signal, (root) => {
-      const found = openPath(root, path, false)
+      const found = openPath(root, path, false, reference)
       try {
         const facts = factsOf(found, path)
-        return facts.stat.isSymbolicLink() ? { ...facts, target: targetOf(root, path) } : facts
+        return facts.stat.isSymbolicLink() ? { ...facts, target: targetOf(root, path, reference) } : facts
       } finally {
         closeSync(found)
       }
@@ -61,11 +61,13 @@ export class ContainerFiles {
   ): Promise<{ facts: PathFacts; tar: Readable; done: Promise<void> }> {
     const opened = Promise.withResolvers<{ facts: PathFacts; tar: Readable }>()
     const done = this.#within(reference, options.signal, async (root) => {
-      const found = openPath(root, path, false)
+      const found = openPath(root, path, false, reference)
       let folder: number | undefined
       try {
         const facts = factsOf(found, path)
-        folder = facts.stat.isDirectory() ? openPath(root, path, true) : openPath(root, dirname(slashed(path)), true)
+        folder = facts.stat.isDirectory()
+          ? openPath(root, path, true, reference)
+          : openPath(root, dirname(slashed(path)), true, reference)
         const name = facts.stat.isDirectory() ? '.' : facts.name
         const shown = facts.name === '/' ? '.' : facts.name
         const renamed = facts.stat.isDirectory() ? ['--transform', `s,^\\.,${escaped(shown)},S`] : []
@@ -113,7 +115,7 @@ export class ContainerFiles {
     if (record.request.readonlyRootfs === true)
       throw new DarnerError('BAD_ARGUMENT', 'container rootfs is marked read-only')
     await this.#within(reference, options.signal, async (root) => {
-      const folder = openPath(root, path, true)
+      const folder = openPath(root, path, true, reference)
       try {
         await extractInto(root, folder, tar, { ...options, idBase: record.userns?.base ?? 0 })
       } finally {
@@ -217,14 +219,15 @@ export class ContainerFiles {
 
 const slashed = (path: string) => path.replace(/\/+$/, '') || '/'
 
-/** The descriptor of what is there, which the caller closes. */
-function openPath(root: number, path: string, folder: boolean): number {
+/** The descriptor of what is there, which the caller closes. `reference` is how the container was asked for. */
+function openPath(root: number, path: string, folder: boolean, reference: string): number {
   const flags = folder ? O.RDONLY | O.DIRECTORY : O.PATH | (/\/\.?$/.test(path) ? 0 : O.NOFOLLOW)
   try {
     return openBelow(root, path === '' ? '/' : path, flags, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS)
   } catch (error) {
     const code = systemCode(error)
-    if (code === 'ENOENT') throw new DarnerError('NOT_FOUND', `Could not find the file ${path} in container`)
+    if (code === 'ENOENT')
+      throw new DarnerError('NOT_FOUND', `Could not find the file ${path} in container ${reference}`)
     if (code === 'ENOTDIR') throw new DarnerError('BAD_ARGUMENT', `${path}: not a directory`)
     throw error
   }
@@ -237,8 +240,8 @@ function factsOf(fd: number, path: string): PathFacts {
 }
 
 /** Read through the descriptor of its folder: a symlink's own descriptor can't be. */
-function targetOf(root: number, path: string): string {
-  const folder = openPath(root, dirname(slashed(path)), true)
+function targetOf(root: number, path: string, reference: string): string {
+  const folder = openPath(root, dirname(slashed(path)), true, reference)
   try {
     return readlinkSync(`/proc/self/fd/${folder}/${basename(slashed(path))}`)
   } finally {

@@ -20,5 +20,5 @@ export function signalNumber(text: string): number {
   }
   const known = Object.entries(constants.signals).find(([one]) => one === `SIG${name}`)?.[1]
   if (known !== undefined) return known
-  throw new DarnerError('BAD_ARGUMENT', `signal ${JSON.stringify(text.slice(0, 40))} is not known`)
+  throw new DarnerError('BAD_ARGUMENT', `Invalid signal: ${text.slice(0, 40)}`)
 }

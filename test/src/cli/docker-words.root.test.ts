@@ -137,7 +137,10 @@ describe("docker's words of darner", function () {
     assert.equal(await readFile(join(back, 'seed'), 'utf8'), 'seeded\n')
     await ok(docker, ['cp', 'c:/data/.', join(back, 'sub')])
     assert.equal(await readFile(join(back, 'sub/seed'), 'utf8'), 'seeded\n')
-    assert.match((await darner(docker, ['cp', 'c:/absent', back])).stderr, /Could not find the file \/absent/)
+    assert.match(
+      (await darner(docker, ['cp', 'c:/absent', back])).stderr,
+      /Could not find the file \/absent in container c/,
+    )
     assert.match((await darner(docker, ['cp', here, back])).stderr, /exactly one of the two is CONTAINER:PATH/)
   })
 
