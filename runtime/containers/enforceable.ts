@@ -100,7 +100,7 @@ function asksOf(request: CreateRequest): Ask[] {
   return asks
 }
 
-const FLAG_WAY = 'go on without it: create it with --force-unsupported'
+const FLAG_WAY = 'go on without it: create it with --force-unsupported, or the label darner.force-unsupported=true'
 
 function withFlag(error: DarnerError): DarnerError {
   const { message, way, details } = error

@@ -101,7 +101,7 @@ describe('what a host cannot enforce', () => {
       if (told.length === 0) return void (await requestFor(asked))
       const error = await failsWith('HOST_UNABLE', requestFor(asked))
       assert.ok(warnings[0]?.startsWith(error.message), error.message)
-      assert.match(error.way ?? '', /--force-unsupported$/)
+      assert.match(error.way ?? '', /--force-unsupported, or the label darner\.force-unsupported=true$/)
     })
 
   it('is left out all at once, and the rest is kept', async () => {
@@ -125,7 +125,10 @@ describe('what a host cannot enforce', () => {
 
   it('is told of with the way that there is, beside the flag', async () => {
     const error = await failsWith('HOST_UNABLE', requestFor({ diskQuota: quota }))
-    assert.equal(error.way, 'make a pool, or go on without it: create it with --force-unsupported')
+    assert.equal(
+      error.way,
+      'make a pool, or go on without it: create it with --force-unsupported, or the label darner.force-unsupported=true',
+    )
   })
 
   it('is not what no host takes: that stays refused by force', async () => {
