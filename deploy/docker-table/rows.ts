@@ -213,7 +213,7 @@ export const ROWS: readonly Row[] = [
     ['echo cp > /tmp/docker-table.cp && docker cp /tmp/docker-table.cp test:/tmp/copied && rm /tmp/docker-table.cp', 0],
     ['docker exec test cat /tmp/copied', /^cp$/m],
     ['docker cp test:/etc/passwd - | tar t', /^passwd$/m],
-    ['docker cp test:/absent -', 1, /Could not find the file/],
+    ['docker cp test:/absent -', 1, /Could not find the file \/absent in container test/],
     [
       'docker export test | tar t > /tmp/docker-table.list && grep -c bin/ /tmp/docker-table.list && rm /tmp/docker-table.list',
       0,

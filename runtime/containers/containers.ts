@@ -190,7 +190,7 @@ export class Containers implements AsyncDisposable {
     mended.push(...(await this.#recoverNetworks()))
     for (const { id, record } of this.#index.all()) {
       if (record.status === 'stopping' && !record.upgrade)
-        this.#upkeep.background(id, () => this.stop(id, { signal: this.#scope.signal }))
+        this.#upkeep.background(id, async () => void (await this.stop(id, { signal: this.#scope.signal })))
     }
     for (const entry of this.#index.all()) await this.#upkeep.besideAgain(entry)
     if (mended.length > 0) this.#parts.log.info({ mended }, 'containers recovered')

@@ -9,8 +9,9 @@ import { runProgram } from '../shim/program.ts'
 import { type DockerApp, type DockerParts, whileThere } from './context.ts'
 import { dockerError, StatusError } from './errors.ts'
 import { type Filters, labelsFit, oneOf, readFilters, timeMs, yes } from './filters.ts'
-import { HostConfig, readResources, readRestart, readStorage } from './host-config.ts'
+import { CHANGEABLE, HostConfig, readResources, readRestart, readStorage } from './host-config.ts'
 import { usedBytes } from './sizes.ts'
+import { refuseUnchangeable } from './unusable.ts'
 import { inspectView, labelsOf, listView, networksOf, stateOf } from './view.ts'
 
 export const Id = Type.Object({ id: Type.String({ maxLength: 256 }) })
@@ -163,6 +164,7 @@ async function fits(found: readonly Entry[], filters: Filters, parts: DockerPart
       oneOf(filters, 'id', (text) => id.startsWith(text)) &&
       oneOf(filters, 'name', (text) => matches(text, record.name)) &&
       oneOf(filters, 'status', (text) => text === stateOf(entry)) &&
+      oneOf(filters, 'is-task', (text) => !yes(text)) && // of swarm mode, which isn't here
       oneOf(filters, 'health', (text) => text === (record.health?.status ?? 'none')) &&
       oneOf(filters, 'volume', (text) => mounts.some((one) => one.source === text || one.target === text)) &&
       oneOf(filters, 'network', (text) =>
@@ -317,6 +319,7 @@ function changes(app: DockerApp, parts: DockerParts): void {
     async (request) => {
       const { body } = request
       if (!Value.Check(HostConfig, body)) throw new StatusError(400, 'invalid update body')
+      refuseUnchangeable(body, HostConfig.properties, CHANGEABLE.properties)
       const resources = readResources(body)
       const restart = readRestart(body)
       await containers.update(

@@ -1,6 +1,8 @@
 /** `POST /containers/create`: docker's body -> a request of darner's. */
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
+import { isDarnerError } from '../../src/base/errors.ts'
+import { formatPlatform, normalisePlatform, parsePlatform } from '../../src/oci/platform.ts'
 import type { HealthCheck } from '../../src/wire/container-options.ts'
 import { CONTAINER_NAME, type CreateReply, CreateRequest } from '../../src/wire/local-api.ts'
 import { readImageConfig } from '../spec/image-config.ts'
@@ -93,20 +95,20 @@ export function createRoute(app: DockerApp, parts: DockerParts): void {
       },
     },
     async (request, reply) => {
-      const { id, warnings } = await create(request.body, request.query.name, parts)
+      const { id, warnings } = await create(request.body, request.query, parts)
       return reply.code(201).send({ Id: id, Warnings: warnings })
     },
   )
 }
 
-/** What a body of {@link CreateBody} asks for. Throws 400 and 501, and what creating throws. */
+/** What a body of {@link CreateBody} asks for. Throws 400 and 501, 404 for the image alone, and what creating throws. */
 export async function create(
   body: CreateBody,
-  named: string | undefined,
+  named: { readonly name?: string; readonly platform?: string },
   parts: DockerParts,
   options: { sync?: boolean } = {},
 ): Promise<CreateReply> {
-  const name = named?.replace(/^\//, '')
+  const name = named.name?.replace(/^\//, '')
   if (name !== undefined && name !== '' && !new RegExp(CONTAINER_NAME).test(name)) {
     throw new StatusError(
       400,
@@ -114,8 +116,39 @@ export async function create(
     )
   }
   const asked = readCreate(body, parts.runtime.networks !== undefined)
+  if (named.platform) await checkPlatform(asked.image, named.platform, parts)
   const more = await lookedUp(asked, body.HostConfig ?? {}, parts)
-  return await parts.runtime.containers.create({ ...asked, ...more, ...(name ? { name } : {}) }, options)
+  const { containers } = parts.runtime
+  const made = await containers.create({ ...asked, ...more, ...(name ? { name } : {}) }, options).catch(orNoImage)
+  const [rows = 0, columns = 0] = body.HostConfig?.ConsoleSize ?? []
+  if (body.Tty && rows > 0 && columns > 0) await containers.resize(made.id, { rows, columns })
+  const dropped = (asked.network === 'host' || asked.network === 'none') && (asked.publish ?? []).length > 0
+  const words = `Published ports are discarded when using ${asked.network} network mode`
+  return dropped ? { ...made, warnings: [...made.warnings, words] } : made
+}
+
+/** Clients answer a 404 with a pull of the image: whatever else isn't there is told as 400. */
+function orNoImage(error: unknown): never {
+  if (!isDarnerError(error, 'NOT_FOUND')) throw error
+  const told = dockerError(error, 'create')
+  throw /^No such image/.test(told.message) ? error : new StatusError(400, told.message)
+}
+
+/** Throws 404, as docker does: clients then pull the image of that platform. */
+async function checkPlatform(reference: string, text: string, { images }: DockerParts): Promise<void> {
+  const wanted = parsePlatform(text)
+  const { os, architecture, variant } = (await images.resolve(reference)).config as Readonly<Record<string, unknown>>
+  const actual = normalisePlatform({
+    os: String(os ?? 'linux'),
+    architecture: String(architecture ?? ''),
+    ...(typeof variant === 'string' ? { variant } : {}),
+  })
+  const { variant: _any, ...less } = actual
+  if ([actual, less].some((one) => formatPlatform(one) === formatPlatform(wanted))) return
+  throw new StatusError(
+    404,
+    `image with reference ${reference} was found but does not match the specified platform: wanted ${formatPlatform(wanted)}, actual: ${formatPlatform(actual)}`,
+  )
 }
 
 /** What depends on other containers and on the image: `--volumes-from` and `--publish-all`. Throws 400. */
@@ -157,6 +190,9 @@ function mountsOf(name: string, runtime: DockerParts['runtime']): NonNullable<Cr
   }
 }
 
+/** An annotation or label of a container: what `--force-unsupported` is for docker's clients. */
+const FORCE_LABEL = 'darner.force-unsupported'
+
 /** dockerode puts the query's words into the body as well. */
 const KNOWN = new Set([...Object.keys(CreateBody.properties), 'name', 'platform'])
 
@@ -165,11 +201,13 @@ export function readCreate(body: CreateBody, hasBridge: boolean): CreateRequest 
   const strange = Object.entries(body).find(([key, value]) => !KNOWN.has(key) && value !== null)
   if (strange) throw new StatusError(400, `${strange[0]}: unknown option`)
   const host = body.HostConfig ?? {}
+  refuseConflicts(body, host)
   refuseUnusable(host as Record<string, unknown>, HostConfig.properties)
   const words = (value: string | readonly string[] | null | undefined) =>
     typeof value === 'string' ? [value] : value === null ? undefined : value === undefined ? undefined : [...value]
   const [entrypoint, command] = [words(body.Entrypoint), words(body.Cmd)]
   const health = readHealth(body.Healthcheck)
+  const forced = host.Annotations?.[FORCE_LABEL] ?? body.Labels?.[FORCE_LABEL]
   const request = {
     image: body.Image,
     ...readHostConfig(host, {
@@ -195,6 +233,7 @@ export function readCreate(body: CreateBody, hasBridge: boolean): CreateRequest 
       ? {}
       : { stopTimeoutSec: body.StopTimeout < 0 ? 86_400 : body.StopTimeout }),
     ...(health === undefined ? {} : { health }),
+    ...(forced === 'true' ? { forceUnsupported: true } : {}),
     ...body.Darner,
     docker: { hostConfig: body.HostConfig ?? {}, exposedPorts: body.ExposedPorts ?? {} },
   }
@@ -204,6 +243,22 @@ export function readCreate(body: CreateBody, hasBridge: boolean): CreateRequest 
   if (Value.Check(CreateRequest, asked)) return asked
   const first = [...Value.Errors(CreateRequest, asked)][0]
   throw new StatusError(400, `${first?.instancePath ?? ''}: ${first?.message ?? 'invalid'}`)
+}
+
+/** What a container can't say of a network or a name that is another's. Throws 400 in docker's words. */
+function refuseConflicts(body: CreateBody, host: HostConfig): void {
+  const conflict = (what: string) => new StatusError(400, `conflicting options: ${what}`)
+  const nameless = host.UTSMode === 'host' && Boolean(body.Hostname)
+  if (nameless) throw conflict('hostname and the UTS mode')
+  if (!host.NetworkMode?.startsWith('container:')) return
+  if (body.Hostname) throw conflict('hostname and the network mode')
+  if (host.Dns?.length) throw conflict('dns and the network mode')
+  if (host.ExtraHosts?.length) throw conflict('custom host-to-IP mapping and the network mode')
+  if (body.MacAddress) throw conflict('mac-address and the network mode')
+  if (host.PublishAllPorts || Object.keys(host.PortBindings ?? {}).length > 0)
+    throw conflict('port publishing and the container type network mode')
+  if (Object.keys(body.ExposedPorts ?? {}).length > 0)
+    throw conflict('port exposing and the container type network mode')
 }
 
 const ms = (value: number | null | undefined) => (value ? Math.max(1, value / 1e6) : undefined)

@@ -8,7 +8,7 @@ import type { CreateRequest } from '../../src/wire/local-api.ts'
 import { DiskQuota } from '../../src/wire/rich-api.ts'
 import { StatusError } from './errors.ts'
 import { readLogConfig } from './host-log.ts'
-import { MountBody, readMounts } from './host-mounts.ts'
+import { MountBody, readMounts, readVolumeQuotas } from './host-mounts.ts'
 import { PortBody, readPorts } from './host-ports.ts'
 import { readSecurity } from './host-security.ts'
 import { OptFlag, OptMap, OptNumber, OptText, OptTexts } from './optional.ts'
@@ -77,6 +77,8 @@ export const HostConfig = Type.Object({
   Annotations: OptMap(),
   VolumesFrom: OptTexts(),
   PublishAllPorts: OptFlag(),
+  /** Rows and columns that the terminal has at the start. */
+  ConsoleSize: Type.Optional(Type.Union([Type.Array(Type.Integer({ minimum: 0, maximum: 65_535 })), Type.Null()])),
   Ulimits: Type.Optional(Type.Union([Type.Array(UlimitBody), Type.Null()])),
   Devices: Type.Optional(
     Type.Union([
@@ -87,6 +89,27 @@ export const HostConfig = Type.Object({
 })
 export type HostConfig = Static<typeof HostConfig>
 
+/** What an update changes. */
+export const CHANGEABLE = Type.Pick(HostConfig, [
+  'Memory',
+  'MemorySwap',
+  'MemoryReservation',
+  'NanoCpus',
+  'CpuShares',
+  'CpuQuota',
+  'CpuPeriod',
+  'CpusetCpus',
+  'CpusetMems',
+  'PidsLimit',
+  'BlkioWeight',
+  'BlkioDeviceReadBps',
+  'BlkioDeviceWriteBps',
+  'BlkioDeviceReadIOps',
+  'BlkioDeviceWriteIOps',
+  'RestartPolicy',
+  'StorageOpt',
+])
+
 /** The part of the request that HostConfig states. `bridge` is the default network, undefined when there is none. */
 export function readHostConfig(
   config: HostConfig,
@@ -95,6 +118,7 @@ export function readHostConfig(
   const security = readSecurity(config.SecurityOpt)
   const resources = readResources(config)
   const mounts = readMounts(config, facts.declared)
+  const volumeQuotas = readVolumeQuotas(config)
   const restart = readRestart(config)
   const log = readLogConfig(config.LogConfig)
   const publish = readPorts(config.PortBindings)
@@ -106,6 +130,7 @@ export function readHostConfig(
     ...(config.Annotations && Object.keys(config.Annotations).length > 0 ? { annotations: config.Annotations } : {}),
     ...(Object.keys(resources).length > 0 ? { resources } : {}),
     ...(mounts.length > 0 ? { mounts } : {}),
+    ...(volumeQuotas === undefined ? {} : { volumeQuotas }),
     ...(restart === undefined ? {} : { restart }),
     ...(log === undefined ? {} : { log }),
     ...(publish.length > 0 ? { publish } : {}),
@@ -116,7 +141,7 @@ export function readHostConfig(
     ...(config.ExtraHosts?.length ? { extraHosts: config.ExtraHosts.map(extraHost) } : {}),
     ...(config.GroupAdd?.length ? { groupAdd: config.GroupAdd } : {}),
     ...namespaces(config),
-    ...(config.OomScoreAdj ? { oomScoreAdj: config.OomScoreAdj } : {}),
+    ...(config.OomScoreAdj ? { oomScoreAdj: oomScore(config.OomScoreAdj) } : {}),
     ...(config.Privileged ? { privileged: true } : {}),
     ...(config.ReadonlyRootfs ? { readonlyRootfs: true } : {}),
     ...(config.ShmSize ? { shmBytes: config.ShmSize } : {}),
@@ -213,6 +238,12 @@ function namespaces({ PidMode, IpcMode, UTSMode, UsernsMode, CgroupnsMode }: Hos
     ...(UsernsMode === 'host' || UsernsMode === 'auto' ? { userns: UsernsMode } : {}),
     ...(CgroupnsMode === 'host' || CgroupnsMode === 'private' ? { cgroupns: CgroupnsMode } : {}),
   }
+}
+
+/** Throws 400. */
+function oomScore(asked: number): number {
+  if (asked >= -1000 && asked <= 1000) return asked
+  throw new StatusError(400, `Invalid value ${asked}, range for oom score adj is [-1000, 1000]`)
 }
 
 function readDns({ Dns, DnsSearch, DnsOptions }: HostConfig): NonNullable<CreateRequest['dns']> {

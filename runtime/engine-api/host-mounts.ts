@@ -2,6 +2,8 @@
 import { isAbsolute, normalize } from 'node:path'
 import { type Static, Type } from 'typebox'
 import type { MountRequest } from '../../src/wire/container-options.ts'
+import type { CreateRequest } from '../../src/wire/local-api.ts'
+import { quotaOf as volumeQuotaOf } from '../volumes/volumes.ts'
 import { StatusError } from './errors.ts'
 import { OptFlag, OptMap, OptNumber, OptText } from './optional.ts'
 
@@ -56,6 +58,16 @@ export interface AskedMounts {
   readonly Binds?: readonly string[] | null
   readonly Mounts?: readonly Static<typeof MountBody>[] | null
   readonly Tmpfs?: Readonly<Record<string, string>> | null
+}
+
+/** What `volume-opt` keeps volumes to, by target; undefined without any. Throws 400 and 501 as `docker volume create` does. */
+export function readVolumeQuotas({ Mounts }: AskedMounts): CreateRequest['volumeQuotas'] {
+  const found = (Mounts ?? []).flatMap(({ Type: type, Source, Target, VolumeOptions }) => {
+    if (type !== 'volume') return []
+    const quota = volumeQuotaOf(Source ?? '', VolumeOptions?.DriverConfig?.Options ?? {})
+    return quota === undefined ? [] : [[targetPath(Target), quota] as const]
+  })
+  return found.length === 0 ? undefined : Object.fromEntries(found)
 }
 
 /** Binds, Mounts, Tmpfs, and volumes that Config declares, in this order. Throws 400, and 501 for what is not offered. */
@@ -119,6 +131,8 @@ function readMount(body: Static<typeof MountBody>): MountRequest {
         )
       if (body.BindOptions?.NonRecursive)
         throw new StatusError(501, 'bind-nonrecursive is not offered: binds are recursive')
+      if (body.ReadOnly && body.BindOptions?.ReadOnlyForceRecursive)
+        throw new StatusError(501, 'bind-recursive=readonly is not offered: mounts below the source stay writable')
       const word = body.BindOptions?.Propagation ?? ''
       if (word !== '' && !isPropagation(word))
         throw new StatusError(400, `invalid mount config for type "bind": invalid propagation mode: ${word}`)

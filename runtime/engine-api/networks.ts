@@ -109,6 +109,7 @@ export function networkRoutes(app: DockerApp, parts: DockerParts): void {
     const refused = [
       [body.Driver && body.Driver !== 'bridge', `network driver ${body.Driver}`],
       [body.Ingress, 'ingress networks'],
+      [body.Scope && body.Scope !== 'local', `network scope ${body.Scope}`],
       [body.ConfigOnly || body.ConfigFrom?.Network, 'network configurations'],
       [Object.keys(body.Options ?? {}).length > 0, 'network driver options'],
       [body.IPAM?.Driver && body.IPAM.Driver !== 'default', `IPAM driver ${body.IPAM?.Driver}`],

@@ -5,7 +5,6 @@ import { OptMap, OptTexts } from './optional.ts'
 /** Members that have no effect here or can't be had, with what to say; the values that clients send unasked are fine. */
 const UNUSABLE: Readonly<Record<string, { fine: readonly unknown[]; way: string }>> = {
   ContainerIDFile: { fine: [], way: '' }, // the client's own business
-  ConsoleSize: { fine: [], way: '' }, // the client resizes after the start as well
   VolumeDriver: { fine: ['', 'local'], way: 'only the local volume driver is offered' },
   Links: { fine: [], way: 'put both containers on one user-defined network, where names resolve' },
   Cgroup: { fine: [''], way: '' },
@@ -27,16 +26,31 @@ const UNUSABLE: Readonly<Record<string, { fine: readonly unknown[]; way: string 
   MaskedPaths: { fine: [], way: 'use --privileged' },
   ReadonlyPaths: { fine: [], way: 'use --privileged' },
 }
-const UNASKED = new Set(['ContainerIDFile', 'ConsoleSize'])
+/** An empty list of these asks for something, too: for none. */
+const SAID_BY_NONE = new Set(['MaskedPaths', 'ReadonlyPaths'])
+const UNASKED = new Set(['ContainerIDFile'])
 
 /** `offered` has the members that are read. Throws 400 for a member that nobody knows, 501 for one that is known and set but not offered. */
 export function refuseUnusable(config: Readonly<Record<string, unknown>>, offered: object): void {
   for (const [name, value] of Object.entries(config)) {
-    if (Object.hasOwn(offered, name) || UNASKED.has(name) || isEmpty(value)) continue
+    if (Object.hasOwn(offered, name) || UNASKED.has(name)) continue
+    if (SAID_BY_NONE.has(name) ? value === null : isEmpty(value)) continue
     const row = UNUSABLE[name]
     if (row === undefined) throw new StatusError(400, `HostConfig.${name}: unknown option`)
     if (row.fine.includes(value)) continue
     throw new StatusError(501, `HostConfig.${name} is not offered${row.way === '' ? '' : `: ${row.way}`}`)
+  }
+}
+
+/**
+ * Of the body of an update: `offered` has what can be changed. Throws as {@link refuseUnusable}, and 400 for another member of
+ * `known` that says something.
+ */
+export function refuseUnchangeable(body: Readonly<Record<string, unknown>>, known: object, offered: object): void {
+  refuseUnusable(body, known)
+  for (const [name, value] of Object.entries(body)) {
+    if (!Object.hasOwn(known, name) || Object.hasOwn(offered, name) || isEmpty(value) || !value) continue
+    throw new StatusError(400, `HostConfig.${name} can't be changed: make the container anew`)
   }
 }
 

@@ -66,17 +66,11 @@ export class Volumes {
     }
     const there = await this.find(name)
     if (there) {
-      const { size, inodes } = asked.options ?? {}
-      const same = size === there.options.size && inodes === there.options.inodes
-      if (same || (size === undefined && inodes === undefined)) return there
+      const [quota, has] = [asked.options ?? {}, there.options].map((options) => quotaOf(name, options))
+      if (quota === undefined || (quota.bytes === has?.bytes && quota.inodes === has.inodes)) return there
       throw new DarnerError('CONFLICT', `create ${name}: the volume is there with other options`)
     }
     const quota = quotaOf(name, asked.options ?? {})
-    const option = Object.keys(asked.options ?? {}).find((one) => one !== 'size' && one !== 'inodes')
-    if (option !== undefined)
-      throw new DarnerError('UNSUPPORTED', `create ${name}: the volume option ${option} is not offered`, {
-        way: 'use a bind mount, or a tmpfs mount with --tmpfs',
-      })
     if (quota !== undefined && this.#rooms === undefined)
       throw new DarnerError('HOST_UNABLE', `create ${name}: this engine keeps no volume to a size`)
     await mkdir(this.pathOf(name), { recursive: true, mode: 0o755 })
@@ -164,8 +158,16 @@ export class Volumes {
 const SIZE = /^(\d{1,15})([kmgt]?)i?b?$/i
 const SHIFTS: Readonly<Record<string, number>> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 }
 
-/** What the options `size` (`10G`) and `inodes` (a number) say. Throws BAD_ARGUMENT. */
-function quotaOf(name: string, { size, inodes }: Readonly<Record<string, string>>): DiskQuota | undefined {
+/** What the options `size` (`10G`) and `inodes` (a number) say; `name` is the volume's. Throws BAD_ARGUMENT, UNSUPPORTED for other options. */
+export function quotaOf(
+  name: string,
+  { size, inodes, ...others }: Readonly<Record<string, string>>,
+): DiskQuota | undefined {
+  const [option] = Object.keys(others)
+  if (option !== undefined)
+    throw new DarnerError('UNSUPPORTED', `create ${name}: the volume option ${option} is not offered`, {
+      way: 'use a bind mount, or a tmpfs mount with --tmpfs',
+    })
   if (size === undefined && inodes === undefined) return undefined
   const [, digits, unit = ''] = SIZE.exec(size ?? '') ?? []
   const bytes = Number(digits) * (SHIFTS[unit.toLowerCase()] ?? Number.NaN)

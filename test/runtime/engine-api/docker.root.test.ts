@@ -3,6 +3,7 @@ import { chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { before, describe, it } from 'mocha'
+import { formatPlatform, hostPlatform } from '../../../src/oci/platform.ts'
 import { aDocker, type Docker } from '../../fixtures/a-docker.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
 
@@ -295,7 +296,46 @@ describe('the docker program on the docker socket', function () {
     const build = await post(docker, '/build', {})
     assert.equal(build.status, 501)
     assert.match(build.body.message ?? '', /build with buildah/)
+    // a 404 would have the client pull the image
+    for (const network of ['nowhere', 'container:nobody']) {
+      const { stderr } = await docker.run(['run', '--network', network, 'busybox', 'true'])
+      assert.match(stderr, /^docker: Error response from daemon: .*(network nowhere|No such container: nobody)/, stderr)
+    }
+    const other = await post(docker, '/containers/create?platform=linux%2Fs390x', { Image: 'busybox' })
+    assert.equal(other.status, 404)
+    assert.match(
+      other.body.message ?? '',
+      /does not match the specified platform: wanted linux\/s390x, actual: linux\//,
+    )
     assert.equal(await docker.ok(['ps', '-aq']), '')
     assert.equal(((await stat(docker.socket)).mode & 0o777).toString(8), '660')
+  })
+
+  it('gives a terminal its size before the first look at it, and warns of what a network mode leaves out', async () => {
+    await using docker = await aDocker()
+    const here = formatPlatform(hostPlatform())
+    const made = await post(docker, `/containers/create?name=t&platform=${encodeURIComponent(here)}`, {
+      Image: 'busybox',
+      Cmd: ['stty', 'size'],
+      Tty: true,
+      HostConfig: { NetworkMode: 'none', ConsoleSize: [33, 77], PortBindings: { '80/tcp': [{ HostPort: '80' }] } },
+    })
+    assert.equal(made.status, 201, made.body.message)
+    assert.match((made.body as { Warnings?: string[] }).Warnings?.join() ?? '', /Published ports are discarded when/)
+    assert.equal(await docker.ok(['start', '-a', 't']), '33 77')
+    for (const [body, told] of [
+      [{ CpuRealtimePeriod: 100 }, /CpuRealtimePeriod is not offered: use --cpus/],
+      [{ Privileged: true }, /HostConfig.Privileged can't be changed/],
+      [{ Memory: 0, Devices: [], Privileged: false, PidsLimit: 9 }, undefined],
+    ] as const) {
+      const { status, body: answer } = await post(docker, '/containers/t/update', body)
+      if (told === undefined) assert.equal(status, 200, answer.message)
+      else assert.match(answer.message ?? '', told)
+    }
+    assert.equal(await docker.ok(['ps', '-aq', '--filter', 'is-task=true']), '')
+    assert.match(
+      (await docker.run(['kill', '-s', 'FOO', 't'])).stderr,
+      /: Container \w+ is not running|Invalid signal: FOO/,
+    )
   })
 })

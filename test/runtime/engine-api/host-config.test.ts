@@ -44,6 +44,54 @@ describe('readCreate', () => {
     refused({ HostConfig: { StorageOpt: { colour: 'red' } } }, 400, /unknown option colour/)
     refused({ HostConfig: { LogConfig: { Type: 'fluentd' } } }, 400, /no log driver named 'fluentd'/)
     refused({ HostConfig: { RestartPolicy: { Name: 'sometimes' } } }, 400, /unknown policy/)
+    refused({ HostConfig: { OomScoreAdj: 5000 } }, 400, /Invalid value 5000, range for oom score adj is/)
+    // what --security-opt systempaths=unconfined is sent as
+    refused({ HostConfig: { MaskedPaths: [], ReadonlyPaths: [] } }, 501, /MaskedPaths is not offered: use --privileged/)
+    const bind = { Type: 'bind', Source: '/a', Target: '/b', ReadOnly: true }
+    const forced = { ...bind, BindOptions: { ReadOnlyForceRecursive: true } }
+    refused({ HostConfig: { Mounts: [forced] } }, 501, /bind-recursive=readonly is not offered/)
+  })
+
+  it('keeps a volume to the size in its options, and refuses options that it does not know', () => {
+    const volume = (Options: object) => ({
+      Mounts: [{ Type: 'volume', Source: 'v', Target: '/data/', VolumeOptions: { DriverConfig: { Options } } }],
+    })
+    const { volumeQuotas } = host(volume({ size: '10m', inodes: '1000' }))
+    assert.deepEqual(volumeQuotas, { '/data': { bytes: 10 << 20, inodes: 1000 } })
+    assert.equal(host(volume({})).volumeQuotas, undefined)
+    const code = (error: unknown) => (error as { code?: string }).code
+    assert.throws(
+      () => host(volume({ size: 'much' })),
+      (error) => code(error) === 'BAD_ARGUMENT',
+    )
+    assert.throws(
+      () => host(volume({ type: 'tmpfs' })),
+      (error) => code(error) === 'UNSUPPORTED',
+    )
+  })
+
+  it("refuses what contradicts another container's network, or the host's name, in docker's words", () => {
+    const shared = (more: object, body: object = {}) => ({
+      ...body,
+      HostConfig: { NetworkMode: 'container:c', ...more },
+    })
+    refused(shared({}, { Hostname: 'h' }), 400, /^conflicting options: hostname and the network mode$/)
+    refused(shared({}, { MacAddress: '02:00:00:00:00:01' }), 400, /mac-address and the network mode/)
+    refused(shared({}, { ExposedPorts: { '80/tcp': {} } }), 400, /port exposing and the container type network mode/)
+    refused(shared({ Dns: ['192.0.2.1'] }), 400, /dns and the network mode/)
+    refused(shared({ ExtraHosts: ['a:192.0.2.1'] }), 400, /custom host-to-IP mapping and the network mode/)
+    refused(shared({ PortBindings: { '80/tcp': null } }), 400, /port publishing and the container type network mode/)
+    refused({ Hostname: 'h', HostConfig: { UTSMode: 'host' } }, 400, /hostname and the UTS mode/)
+    assert.equal(readCreate({ Image: 'i', ...shared({}) } as never, true).network, 'container:c')
+  })
+
+  it('goes on without what the host lacks where an annotation or a label says so', () => {
+    const of = (body: object) => readCreate({ Image: 'i', ...body } as never, true).forceUnsupported
+    const said = (text: string) => ({ 'darner.force-unsupported': text })
+    assert.equal(of({ Labels: said('true') }), true)
+    assert.equal(of({ HostConfig: { Annotations: said('true') } }), true)
+    assert.equal(of({ Labels: said('true'), HostConfig: { Annotations: said('false') } }), undefined)
+    assert.equal(of({}), undefined)
   })
 
   it('passes on which cgroup namespace is asked for', () => {
