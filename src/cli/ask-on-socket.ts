@@ -2,9 +2,9 @@
  * One request to the agent on the socket itself. `node:http` costs a command's start 8 ms of processor time (of 45), and needs none of
  * what it can: the answer is a head and then the bytes as they are, to the end.
  */
-import type { Socket } from 'node:net'
 import { DarnerError } from '../base/errors.ts'
 import { errorOfBody, unreachable } from './client.ts'
+import { UnixConnection } from './unix-connection.ts'
 
 /** The longest head of an answer that is read. */
 const MAX_HEAD_BYTES = 64 * 1024
@@ -17,13 +17,13 @@ export interface Answered {
   readonly headers: ReadonlyMap<string, string>
   /** What came after the head with it. */
   readonly rest: Uint8Array
-  /** What comes after that. Leaving it early keeps the socket. */
+  /** What comes after that. Leaving it early keeps the connection. */
   readonly more: AsyncGenerator<Uint8Array, void, undefined>
-  readonly socket: Socket
+  readonly connection: UnixConnection
 }
 
 /**
- * Sends `head` (without the empty line at its end) and `text`. Resolves with a good answer; whoever has it destroys the socket. Throws
+ * Sends `head` (without the empty line at its end) and `text`. Resolves with a good answer; whoever has it destroys the connection. Throws
  * AGENT_UNREACHABLE, the agent's own error, or the signal's reason.
  */
 export async function askOnSocket(
@@ -32,50 +32,19 @@ export async function askOnSocket(
   { socket: path, what, signal }: { socket: string; what: string; signal: AbortSignal },
 ): Promise<Answered> {
   signal.throwIfAborted()
-  const { connect } = process.getBuiltinModule('node:net')
-  const socket = connect(path)
-  const onAbort = () => void socket.destroy(signal.reason instanceof Error ? signal.reason : undefined)
+  const onAbort = () => connection.destroy(signal.reason instanceof Error ? signal.reason : undefined)
+  const connection = new UnixConnection(path, () => signal.removeEventListener('abort', onAbort))
   signal.addEventListener('abort', onAbort, { once: true })
-  socket.once('close', () => signal.removeEventListener('abort', onAbort))
   try {
-    socket.write(`${head}\r\n\r\n${text}`)
-    const more = bytesOf(socket)
+    void connection.write(Buffer.from(`${head}\r\n\r\n${text}`))
+    const more = connection.bytes()
     const { status, headers, rest } = await readHead(more, what)
     if (status >= 400) throw errorOfBody(await readError(rest, more, what), status, what)
-    return { status, headers, rest, more, socket }
+    return { status, headers, rest, more, connection }
   } catch (error) {
-    socket.destroy()
+    connection.destroy()
     signal.throwIfAborted()
     throw unreachable(error, path, what)
-  }
-}
-
-/** What arrives, as it arrives; ends with the other side. Leaving it early keeps the socket. */
-async function* bytesOf(socket: Socket): AsyncGenerator<Uint8Array, void, undefined> {
-  let wake = () => {}
-  let failed: Error | undefined
-  let over = false
-  const end = () => {
-    over = true
-    wake()
-  }
-  socket
-    .on('readable', () => wake())
-    .on('end', end)
-    .on('close', end)
-    .on('error', (error) => {
-      failed = error
-      wake()
-    })
-  for (;;) {
-    const chunk: Uint8Array | null = socket.read()
-    if (chunk !== null) yield chunk
-    else if (failed !== undefined) throw failed
-    else if (over) return
-    else
-      await new Promise<void>((resolve) => {
-        wake = resolve
-      })
   }
 }
 

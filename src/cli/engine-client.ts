@@ -134,7 +134,7 @@ export class EngineClient {
     const head = `POST ${path} HTTP/1.1\r\nhost: darner\r\nconnection: upgrade\r\nupgrade: ${STREAM_PROTOCOL}\r\n${type}content-length: ${Buffer.byteLength(text)}`
     const answered = await askOnSocket(head, text, { socket: this.#socket, what, signal })
     if (answered.status === 101) return answered
-    answered.socket.destroy()
+    answered.connection.destroy()
     throw new DarnerError('PROTOCOL_VIOLATION', `${what}: status ${answered.status} where the connection was asked for`)
   }
 }
@@ -147,12 +147,12 @@ export interface StartedRun {
 
 /** The client's end of one attach or exec. */
 export class StreamSession implements AsyncDisposable {
-  readonly #socket: Answered['socket']
+  readonly #connection: Answered['connection']
   readonly #bytes: AsyncGenerator<Uint8Array, void, undefined>
   #closed = false
 
-  constructor({ socket, rest, more }: Answered) {
-    this.#socket = socket
+  constructor({ connection, rest, more }: Answered) {
+    this.#connection = connection
     this.#bytes = after(rest, more)
   }
 
@@ -180,32 +180,25 @@ export class StreamSession implements AsyncDisposable {
   /** Resolves when the agent can take more. */
   async sendInput(bytes: Uint8Array): Promise<void> {
     for (let from = 0; from < bytes.byteLength; from += INPUT_FRAME_BYTES) {
-      await this.#write(encodeFrame(CHANNEL.stdin, bytes.subarray(from, from + INPUT_FRAME_BYTES)))
+      await this.#connection.write(encodeFrame(CHANNEL.stdin, bytes.subarray(from, from + INPUT_FRAME_BYTES)))
     }
   }
 
   async endInput(): Promise<void> {
-    await this.#write(encodeFrame(CHANNEL.stdin, new Uint8Array(0)))
+    await this.#connection.write(encodeFrame(CHANNEL.stdin, new Uint8Array(0)))
   }
 
   async resize(size: TerminalSize): Promise<void> {
-    await this.#write(encodeFrame(CHANNEL.resize, Buffer.from(JSON.stringify(size))))
+    await this.#connection.write(encodeFrame(CHANNEL.resize, Buffer.from(JSON.stringify(size))))
   }
 
   close(): void {
     this.#closed = true
-    this.#socket.destroy()
+    this.#connection.destroy()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.close()
-  }
-
-  #write(frame: Uint8Array): Promise<void> {
-    if (this.#socket.destroyed || this.#socket.writableEnded) return Promise.resolve()
-    return new Promise((resolve) => {
-      this.#socket.write(frame, () => resolve()) // a failure shows in frames()
-    })
   }
 }
 

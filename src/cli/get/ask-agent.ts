@@ -18,6 +18,6 @@ export async function askAgent(
   const about = `host: darner\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(text)}`
   const what = `POST ${path} at the agent on ${socketPath}`
   const asked = { socket: socketPath, what, signal }
-  const { headers, rest, more, socket } = await askOnSocket(`POST ${path} HTTP/1.0\r\n${about}`, text, asked)
-  return { headers, body: after(rest, more), [Symbol.dispose]: () => void socket.destroy() }
+  const { headers, rest, more, connection } = await askOnSocket(`POST ${path} HTTP/1.0\r\n${about}`, text, asked)
+  return { headers, body: after(rest, more), [Symbol.dispose]: () => connection.destroy() }
 }
