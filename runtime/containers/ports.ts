@@ -27,7 +27,7 @@ export interface RootfsStore {
   mount(
     id: string,
     layers: readonly Digest[],
-    options: { readonly: boolean; idmap?: IdMap; signal: AbortSignal },
+    options: { readonly: boolean; volatile?: boolean; idmap?: IdMap; signal: AbortSignal },
   ): Promise<Rootfs>
   unmount(id: string): Promise<void>
   remove(id: string): Promise<void>

@@ -95,9 +95,14 @@ export class Records {
   }
 }
 
-/** How its root file system is mounted for a run. */
-export function mountOptionsOf({ userns }: Pick<ContainerRecord, 'userns'>): { readonly: false; idmap?: IdMap } {
-  return { readonly: false, ...(userns ? { idmap: userns } : {}) }
+/** How its root file system is mounted for a run. One that its end removes is gone after the machine's end in any case. */
+export function mountOptionsOf({ userns, request, upgrade }: Pick<ContainerRecord, 'userns' | 'request' | 'upgrade'>): {
+  readonly: false
+  volatile: boolean
+  idmap?: IdMap
+} {
+  const volatile = request.autoRemove === true && upgrade === undefined
+  return { readonly: false, volatile, ...(userns ? { idmap: userns } : {}) }
 }
 
 /** The root file system that it starts on. */

@@ -1,5 +1,7 @@
 /** Stacks directories with overlayfs (kernel docs, filesystems/overlayfs). */
 import { closeSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { DarnerError, systemCode } from '../../src/base/errors.ts'
 import { AT_FDCWD, type MountOption, MS, mount, mountNew, O, openAt } from '../../src/base/syscalls.ts'
 
@@ -11,7 +13,15 @@ const ATTR_RDONLY = 1
 export interface Stack {
   /** Highest first; overlayfs needs two when nothing is writable. */
   readonly lowers: readonly string[]
-  readonly upper?: { readonly upper: string; readonly work: string }
+  readonly upper?: {
+    readonly upper: string
+    readonly work: string
+    /**
+     * Nothing of it is synced, where the kernel can that: else to unmount it waits until all that the disk below has to write is
+     * written. The kernel refuses to mount it again until {@link forgiveVolatile}.
+     */
+    readonly volatile?: boolean
+  }
   readonly target: string
 }
 
@@ -26,6 +36,7 @@ export function mountOverlay(stack: Stack): void {
   const options: MountOption[] = [['source', 'overlay']]
   for (const lower of stack.lowers) options.push(['lowerdir+', lower])
   if (stack.upper !== undefined) options.push(['upperdir', stack.upper.upper], ['workdir', stack.upper.work])
+  if (stack.upper?.volatile === true) options.push(['volatile'])
   try {
     mountNew('overlay', options, stack.target, stack.upper === undefined ? ATTR_RDONLY : 0, closeSync)
   } catch (error) {
@@ -33,6 +44,11 @@ export function mountOverlay(stack: Stack): void {
     if (!['EINVAL', 'ENOSYS', 'EPERM'].includes(systemCode(error) ?? '')) throw failed(stack, error)
     mountByText(stack)
   }
+}
+
+/** Takes away the mark in a work directory that a volatile mount was there, which may have lost what was written. */
+export async function forgiveVolatile(work: string): Promise<void> {
+  await rm(join(work, 'work', 'incompat'), { recursive: true, force: true })
 }
 
 /** The old way: all options in one page of text, kept short by naming each directory by a descriptor. */

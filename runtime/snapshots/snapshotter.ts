@@ -19,7 +19,7 @@ import { fillImplied, rootStatedBy } from './implied.ts'
 import type { LayerFormat } from './layer-format.ts'
 import { type LayerRecord, LayerStore, removeTree } from './layers.ts'
 import { isMountPoint, mountsBelow, removeMountPoints, unmountAll } from './mounts.ts'
-import { mountOverlay } from './overlay.ts'
+import { forgiveVolatile, mountOverlay } from './overlay.ts'
 import { directoryFormat, treeOf } from './unpack.ts'
 
 export interface SnapshotterOptions {
@@ -124,7 +124,12 @@ export class StackingSnapshotter implements Snapshotter {
   mount(
     id: string,
     layers: readonly Digest[],
-    { readonly, idmap, signal }: { readonly: boolean; idmap?: IdMap; signal: AbortSignal },
+    {
+      readonly,
+      volatile = false,
+      idmap,
+      signal,
+    }: { readonly: boolean; volatile?: boolean; idmap?: IdMap; signal: AbortSignal },
   ): Promise<Rootfs> {
     return this.#inTurn(async () => {
       signal.throwIfAborted()
@@ -142,6 +147,7 @@ export class StackingSnapshotter implements Snapshotter {
       }
       await this.#sameStack(id, layers)
       const fresh = await this.#prepare(id, layers)
+      if (!fresh) await forgiveVolatile(work)
       try {
         const folders: string[] = []
         for (const { diffId } of records) folders.push(await this.#reach(diffId))
@@ -151,7 +157,7 @@ export class StackingSnapshotter implements Snapshotter {
         const stating = rootStatedBy(records, folders) ?? lowers[0]
         if (fresh && stating !== undefined) await copyRootFacts(stating, upper, idmap?.base ?? 0)
         const stack = (shown: readonly string[]) =>
-          mountOverlay({ lowers: shown, target: root, ...(readonly ? {} : { upper: { upper, work } }) })
+          mountOverlay({ lowers: shown, target: root, ...(readonly ? {} : { upper: { upper, work, volatile } }) })
         if (idmap === undefined) stack(lowers)
         else await withMapped(lowers, { folder: mapped, idmap }, stack)
       } catch (error) {

@@ -46,12 +46,13 @@ export interface Snapshotter {
   layers(): Promise<StoredLayer[]>
   /**
    * Stacks layers (lowest first) under a fresh or kept writable layer named `id` and mounts it; with `idmap`, owners in the layers
-   * are shown mapped, and the writable layer holds the host's ids.
+   * are shown mapped, and the writable layer holds the host's ids. What is written to a `volatile` one may be lost when the machine
+   * ends: nobody waits for the disk.
    */
   mount(
     id: string,
     layers: readonly Digest[],
-    options: { readonly: boolean; idmap?: IdMap; signal: AbortSignal },
+    options: { readonly: boolean; volatile?: boolean; idmap?: IdMap; signal: AbortSignal },
   ): Promise<Rootfs>
   /** Unmounts; the writable layer stays. Fine to call when it isn't mounted. */
   unmount(id: string): Promise<void>

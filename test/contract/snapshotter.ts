@@ -1,7 +1,7 @@
 /** What every Snapshotter does, whatever way it holds layers. Runs as root on a stage. */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { lstatSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs'
+import { appendFileSync, lstatSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { mountsBelow } from '../../runtime/snapshots/mounts.ts'
 import { getXattr } from '../../src/base/syscalls.ts'
@@ -362,6 +362,21 @@ export function snapshotterContract(kind: 'erofs' | 'directory'): void {
       await held.snapshotter.unmount('one')
       await failsWith('CONFLICT', held.stack('one', [other]))
       await failsWith('CONFLICT', held.snapshotter.removeLayer(layer.diffId))
+    })
+
+    it('mounts a volatile root file system again with what was written, volatile or not', async () => {
+      await using held = await aSnapshotter(kind)
+      const layer = await held.add([{ name: 'f', body: 'image' }])
+      for (const volatile of [true, true, false, true]) {
+        const { path } = await held.snapshotter.mount('one', [layer.diffId], {
+          readonly: false,
+          volatile,
+          signal: never,
+        })
+        appendFileSync(join(path, 'f'), '+')
+        await held.snapshotter.unmount('one')
+      }
+      assert.equal(text(join(await held.stack('one', [layer]), 'f')), 'image++++')
     })
 
     it('mounts read-only without a writable layer, also no layer at all', async () => {
