@@ -1,6 +1,6 @@
 /** Brings one container up (rootfs, bundle, conmon, start) and takes what is left of a run away again. Knows no records. */
 import { createHash } from 'node:crypto'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { Clock } from '../../src/base/clock.ts'
@@ -10,7 +10,7 @@ import type { TerminalSize } from '../../src/wire/local-api.ts'
 import { logBoundOf, makeLogRoom } from '../quota/log-bound.ts'
 import type { Noting, RunExtension, RunFacts } from '../rich/extension.ts'
 import { type Bundle, clearRun, makeBundle, writeWhole } from '../shim/bundle.ts'
-import { createContainer } from '../shim/conmon.ts'
+import { type ReadyConmon, readyConmon } from '../shim/conmon.ts'
 import type { Exits } from '../shim/exits.ts'
 import type { OciRuntime } from '../shim/oci-runtime.ts'
 import { CgroupGate } from '../spec/cgroup-gate.ts'
@@ -131,6 +131,13 @@ export class Launcher {
     using _turn = await this.#turns.take()
     signal.throwIfAborted()
     this.expect()
+    const made = freshBundle(bundle)
+    // A rich one's terminal isn't known yet, and in a bundle that was used before a conmon that outlives this process would find what to do.
+    const begun = made.then((fresh) =>
+      fresh && request.rich === undefined ? this.#conmonOf(record, bundle, request.tty === true) : undefined,
+    )
+    begun.catch(() => {}) // heard of where it is told to go on
+    await using _early = { [Symbol.asyncDispose]: () => endOf(begun) }
     // writable also for a read-only one: the runtime makes mount points first, and then takes the right away
     const [rootfs, network, fresh] = await Promise.all([
       this.#parts.rootfs.mount(rootfsIdOf(record), record.layers, { ...mountOptionsOf(record), signal }),
@@ -138,7 +145,7 @@ export class Launcher {
         keep: record.upgrade !== undefined,
         signal,
       }),
-      freshBundle(bundle),
+      made,
       exits.forget(record.id),
     ])
     fault('start:mounted')
@@ -194,32 +201,18 @@ export class Launcher {
     // where nothing was, nobody reads what is half written
     const write = fresh ? writeFirst : writeWhole
     await Promise.all([
-      write(bundle.config, JSON.stringify(spec)),
+      writeFirst(`${bundle.config}.new`, JSON.stringify(spec)),
       write(bundle.hostname, files.hostname, 0o644),
       write(bundle.hosts, network?.hosts ?? files.hosts, 0o644),
       write(bundle.resolvConf, network?.resolvConf ?? files.resolvConf, 0o644),
     ])
     if (idmap) await giveFiles(bundle, idmap)
     fault('start:bundled')
-    const tty = shaped.tty
     const logBound = logBoundOf(request)
     if (logBound) await makeLogRoom(bundle, logBound)
-    const carried = await createContainer(
-      this.#options.conmon,
-      {
-        id: record.id,
-        bundle,
-        runtime,
-        exitDir: exits.dir,
-        tty,
-        log: request.log?.driver ?? 'json-file',
-        ...(logBound ? { logStepBytes: logBound.stepBytes } : {}),
-        stdin: request.openStdin === true,
-        keepStdin: tty || request.stdinOnce !== true,
-        place: (pid) => this.place(pid, extension?.conmonCgroup(run)),
-      },
-      { signal },
-    )
+    await using conmon = (await begun) ?? (await this.#conmonOf(record, bundle, shaped.tty))
+    await rename(`${bundle.config}.new`, bundle.config)
+    const carried = await conmon.create({ signal })
     fault('start:created')
     if (extension?.conmonCgroup(run) !== undefined) await this.place(carried.conmonPid)
     await options.created()
@@ -229,6 +222,25 @@ export class Launcher {
     const { stopSignal } = shaped
     const { pid, conmonPid } = carried
     return { pid, conmonPid, argv: spec.process.args, ...(stopSignal === undefined ? {} : { stopSignal }) }
+  }
+
+  /** One that waits to create the container. */
+  #conmonOf(record: ContainerRecord, bundle: Bundle, tty: boolean): Promise<ReadyConmon> {
+    const { request } = record
+    const cgroup = this.#parts.extension?.conmonCgroup(this.factsOf(record, bundle))
+    const logBound = logBoundOf(request)
+    return readyConmon(this.#options.conmon, {
+      id: record.id,
+      bundle,
+      runtime: this.runtimeOf(record),
+      exitDir: this.#parts.exits.dir,
+      tty,
+      log: request.log?.driver ?? 'json-file',
+      ...(logBound ? { logStepBytes: logBound.stepBytes } : {}),
+      stdin: request.openStdin === true,
+      keepStdin: tty || request.stdinOnce !== true,
+      place: (pid) => this.place(pid, cgroup),
+    })
   }
 
   #stagedAt(id: string): string {
@@ -312,6 +324,12 @@ async function freshBundle(bundle: Bundle): Promise<boolean> {
   const fresh = await makeBundle(bundle)
   if (!fresh) await clearRun(bundle)
   return fresh
+}
+
+/** Fine when nothing was begun, or it failed. */
+async function endOf(begun: Promise<AsyncDisposable | undefined>): Promise<void> {
+  const conmon = await begun.catch(() => undefined)
+  await conmon?.[Symbol.asyncDispose]()
 }
 
 const writeFirst = (path: string, text: string, mode = 0o600) => writeFile(path, text, { mode })

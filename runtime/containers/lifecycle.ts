@@ -190,13 +190,15 @@ export class Lifecycle {
   /** Ends the run when conmon has written its exit code, or is gone. True when it was over. */
   async endIfOver(entry: Entry): Promise<boolean> {
     const { conmonPid } = entry.record
-    const alive = conmonPid !== undefined && (await conmonAlive(conmonPid, entry.id))
-    const fact = await this.#parts.exits.read(entry.id) // after the look at conmon: it writes the file before it ends
-    if (fact) await this.#ended(entry, 'exit', fact)
-    else if (!alive) {
-      await this.#ended(entry, 'lost', { exitCode: LOST_EXIT_CODE, finishedAt: this.#parts.clock.now() }, LOST)
+    const { exits, clock } = this.#parts
+    let fact = exits.read(entry.id)
+    if (!fact) {
+      if (conmonPid !== undefined && (await conmonAlive(conmonPid, entry.id))) return false
+      fact = exits.read(entry.id) // after the look at conmon: it writes the file before it ends
     }
-    return fact !== undefined || !alive
+    if (fact) await this.#ended(entry, 'exit', fact)
+    else await this.#ended(entry, 'lost', { exitCode: LOST_EXIT_CODE, finishedAt: clock.now() }, LOST)
+    return true
   }
 
   async #ended(entry: Entry, event: 'exit' | 'lost', fact: ExitFact, error?: string): Promise<void> {
@@ -214,7 +216,8 @@ export class Lifecycle {
 
   /**
    * Its end removes it. It is gone for everybody, and whoever waits for it goes on, when that is on record and nobody can meet any more
-   * what it had: processes, network, mounts, volumes. Its files go after that or, when the agent ends, with the next one's start.
+   * what it had: processes, network, mounts, volumes. Its files, and what the runtime keeps of it, go after that or, when the agent ends,
+   * with the next one's start.
    */
   async #goByItself(entry: Entry, reply: ExitReply, { force }: { force: boolean }): Promise<void> {
     const { launcher, runtimes } = this.#parts
@@ -222,18 +225,24 @@ export class Lifecycle {
       if (runtimes.has(entry.record.runtime)) await launcher.forget(entry.record, { ...how, signal: TO_THE_END })
     }
     try {
-      const deleted = forget({ force }).catch(() => forget({ force: true }))
-      deleted.catch(() => {}) // heard of below
-      if (force || !endsAsOne(entry)) await deleted
+      const first = force || !endsAsOne(entry)
+      const deleted = () => forget({ force }).catch(() => forget({ force: true }))
+      if (first) await deleted()
       await launcher.release(entry.record)
       await this.#afterRun(entry, reply)
       await this.move(entry, 'remove', {})
       this.#parts.fault('remove:recorded')
       await launcher.forgetNetworks(entry.id)
       await this.#parts.removeVolumes(entry.record)
-      const left = deleted.then(() => this.#removeFiles(entry))
+      const takeAway = async () => {
+        if (!first) await deleted()
+        await this.#removeFiles(entry)
+      }
       // room that was set aside is there for the next one when the end is told
-      if (entry.record.request.diskQuota !== undefined) await left
+      const keptBack = entry.record.request.diskQuota !== undefined
+      if (keptBack) await takeAway()
+      // to start a program would hold up the answers
+      const left = keptBack ? Promise.resolve() : nextTurn().then(takeAway)
       this.#leave(entry, left)
       this.#gone(entry, reply)
       await left
@@ -369,7 +378,7 @@ export class Lifecycle {
       await this.endIfOver(entry)
       return `${entry.record.name}: was just started`
     }
-    const fact = await this.#parts.exits.read(entry.id)
+    const fact = this.#parts.exits.read(entry.id)
     if (fact && state?.status !== 'created') {
       await this.#ended(entry, 'exit', fact)
       return `${entry.record.name}: started and ended meanwhile`
@@ -401,6 +410,8 @@ function endsAsOne({ record: { request } }: Entry): boolean {
 
 /** What is begun behind an answer isn't left half done when the agent stops: it takes no longer than a verb of the runtime. */
 const TO_THE_END = new AbortController().signal
+
+const nextTurn = () => new Promise<void>((resolve) => void setImmediate(resolve))
 
 /** What docker calls these steps. */
 const EVENT_ACTIONS: Partial<Record<ContainerEvent, string>> = {

@@ -56,20 +56,42 @@ const SYNC_FD = 3
 const START_FD = 4
 const ATTACH_FD = 5
 const MOST_MESSAGE_CHARS = 1 << 20
+const SIGKILL = 9
 
-/** Has conmon create the container; it is created, not started, when this resolves. Throws RUNTIME_FAILED quoting the runtime, RUNTIME_MISSING. */
+/** A conmon that stands where it is to be and has done nothing yet. Disposing ends one that wasn't told to go on. */
+export interface ReadyConmon extends AsyncDisposable {
+  /** Has it create the container; it is created, not started, when this resolves. Call once. Throws RUNTIME_FAILED quoting the runtime. */
+  create(options: { signal: AbortSignal }): Promise<Carried>
+}
+
+/** Has conmon create the container. Throws RUNTIME_FAILED quoting the runtime, RUNTIME_MISSING. */
 export async function createContainer(
   conmon: string,
   run: ConmonRun,
-  { signal }: { signal: AbortSignal },
+  options: { signal: AbortSignal },
 ): Promise<Carried> {
+  await using ready = await readyConmon(conmon, run)
+  return await ready.create(options)
+}
+
+/**
+ * Starts a conmon that waits. Only the bundle's folder must be there: when this process ends, it goes on by itself, and fails where there
+ * is no configuration. Throws RUNTIME_MISSING.
+ */
+export async function readyConmon(conmon: string, run: ConmonRun): Promise<ReadyConmon> {
   const args = [
     ...sharedArguments(run, run.id),
     ...['-n', run.id, '-l', logOf(run), ...logStep(run), '--exit-dir', run.exitDir, '--no-sync-log'],
     ...(run.stdin && run.keepStdin ? ['--leave-stdin-open'] : []),
   ]
-  await using child = await launch(conmon, args, run, false)
-  return await carriedBy(child, run.bundle, `${run.runtime.options.name} create ${run.id}`, signal)
+  const child = await launch(conmon, args, run, false)
+  return {
+    create: async ({ signal }) => {
+      child.begin()
+      return await carriedBy(child, run.bundle, `${run.runtime.options.name} create ${run.id}`, signal)
+    },
+    [Symbol.asyncDispose]: () => child[Symbol.asyncDispose](),
+  }
 }
 
 function logOf({ log, bundle }: ConmonRun): string {
@@ -91,6 +113,7 @@ export async function execInContainer(
     ...['--exec', '--exec-attach', '--exec-process-spec', run.processFile],
   ]
   const child = await launch(conmon, args, run, true)
+  child.begin()
   try {
     await abortable(child.attachReady.next(), signal)
     await run.attach()
@@ -125,6 +148,7 @@ export async function execDetached(
     ...['--exec', '--exec-process-spec', run.processFile],
   ]
   await using child = await launch(conmon, args, run, false)
+  child.begin()
   return await carriedBy(child, run.bundle, `${run.runtime.options.name} exec in ${run.id}`, signal)
 }
 
@@ -189,6 +213,8 @@ interface Launched extends AsyncDisposable {
   readonly sync: MessageReader
   readonly attachReady: MessageReader
   readonly start: Writable
+  /** It waits for this word. One that is disposed without it is ended. */
+  begin(): void
   /** The launched process forks and ends; this is that end. */
   readonly parentExited: Promise<void>
 }
@@ -237,13 +263,18 @@ async function launch(
   const reader = new MessageReader(sync, parentExited)
   const attachReady = new MessageReader(attach, parentExited, exec)
   await run.place(child.pid)
-  start.write('\n')
+  let begun = false
   return {
     sync: reader,
     attachReady,
     start,
     parentExited,
+    begin() {
+      begun = true
+      start.write('\n')
+    },
     async [Symbol.asyncDispose]() {
+      if (!begun) child.kill(SIGKILL)
       for (const stream of streams) stream.destroy()
     },
   }
