@@ -456,7 +456,7 @@ export class Engine implements ContentSource, AsyncDisposable {
       demand: inOrder,
       describe: () => `reads the origin for all, at ${tail.end} of ${stored.task.bytes}`,
     })
-    const reports = new Reports(registration, this.#options.reportPieces, from)
+    const reports = new Reports({ registration, clock }, this.#options.reportPieces, from)
     try {
       const digest = await leadRead(
         { origin: request.origin, credential: request.credential, attempts: this.#options.originAttempts },

@@ -1,17 +1,28 @@
 /** What a host that reads the origin tells the supernode of its progress: in runs, a few pieces at a time. */
+import type { Clock } from '../../src/base/clock.ts'
 import type { ByteSources } from '../../src/contracts/content.ts'
 import type { Registration } from '../../src/contracts/scheduling.ts'
 
+/** What comes fast is told of in larger runs: each report is work for the supernode, and for this host's own stream. */
+const LEAST_MS = 100
+
 export class Reports {
   readonly #registration: Registration
+  readonly #clock: Clock
   readonly #every: number
   readonly #from: ByteSources
   readonly #runs: [from: number, count: number][] = []
   #pieces = 0
+  #sentMs = Number.NEGATIVE_INFINITY
 
   /** `from` is read at each report. */
-  constructor(registration: Registration, everyPieces: number, from: ByteSources) {
+  constructor(
+    { registration, clock }: { registration: Registration; clock: Clock },
+    everyPieces: number,
+    from: ByteSources,
+  ) {
     this.#registration = registration
+    this.#clock = clock
     this.#every = everyPieces
     this.#from = from
   }
@@ -20,12 +31,13 @@ export class Reports {
     const last = this.#runs.at(-1)
     if (last !== undefined && last[0] + last[1] === piece) last[1]++
     else this.#runs.push([piece, 1])
-    if (++this.#pieces >= this.#every) this.send(false)
+    if (++this.#pieces >= this.#every && this.#clock.monotonicMs() - this.#sentMs >= LEAST_MS) this.send(false)
   }
 
   send(complete: boolean): void {
     if (this.#pieces === 0 && !complete) return
     this.#pieces = 0
+    this.#sentMs = this.#clock.monotonicMs()
     this.#registration.report({ runs: this.#runs.splice(0), complete, from: { ...this.#from } })
   }
 }

@@ -1,0 +1,45 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'mocha'
+import { Reports } from '../../../peer/engine/reports.ts'
+import { ManualClock } from '../../../src/base/clock.ts'
+import type { Progress, Registration } from '../../../src/contracts/scheduling.ts'
+
+function someReports() {
+  const clock = new ManualClock()
+  const sent: Progress[] = []
+  const registration = { report: (progress: Progress) => sent.push(progress) } as unknown as Registration
+  return { clock, sent, reports: new Reports({ registration, clock }, 4, { origin: 0, supernode: 0, peers: 0 }) }
+}
+
+describe('Reports', () => {
+  it('tells of pieces a few at a time, in runs, and of the rest at the end', () => {
+    const { clock, sent, reports } = someReports()
+    for (const piece of [0, 1, 2, 5, 6]) reports.gained(piece)
+    clock.advance(100)
+    for (const piece of [7, 8, 9, 10]) reports.gained(piece)
+    reports.send(true)
+    assert.deepEqual(
+      sent.map(({ runs, complete }) => [runs, complete]),
+      [
+        [
+          [
+            [0, 3],
+            [5, 1],
+          ],
+          false,
+        ],
+        [[[6, 4]], false],
+        [[[10, 1]], true],
+      ],
+    )
+  })
+
+  it('does not tell of each few pieces that come at once', () => {
+    const { clock, sent, reports } = someReports()
+    for (let piece = 0; piece < 40; piece++) reports.gained(piece)
+    assert.equal(sent.length, 1)
+    clock.advance(100)
+    reports.gained(40)
+    assert.deepEqual(sent[1]?.runs, [[4, 37]])
+  })
+})
