@@ -150,7 +150,7 @@ export class Engine implements ContentSource, AsyncDisposable {
         release: async () => {
           lease[Symbol.dispose]()
           if (--running.readers > 0) return
-          if (running.stored.verified) {
+          if (running.stored.verified || running.tail?.proven) {
             // what is being made safe needs no reader any more
             await running.whole.catch(() => {})
             return

@@ -17,7 +17,7 @@ export interface LeadParts extends OriginReadParts {
 }
 
 /** Bytes on their way to the disk at most. */
-const WRITING_BYTES = 4 * 1024 * 1024
+const WRITING_BYTES = 2 * 1024 * 1024
 
 /**
  * Reads what lacks of a blob and verifies the whole. `first` is a read opened at `tail.end`, which is the start of a piece. Throws the
@@ -70,8 +70,11 @@ export async function leadRead(
       await clock.sleep(waitMs, { signal })
     }
   }
+  const hashed = hash?.finish()
+  // who has read along waits for no disk
+  if (hashed === digest) tail.prove()
   await pieces.done()
-  return await stored.finish({ expected: digest, signal, ...(hash === undefined ? {} : { hashed: hash.finish() }) })
+  return await stored.finish({ expected: digest, signal, ...(hashed === undefined ? {} : { hashed }) })
 }
 
 /** Cuts a stream into pieces and stores them, several at once. */

@@ -107,10 +107,16 @@ export class OpenContent implements Content {
     await stored.waitFor(piece, { signal })
   }
 
-  /** Resolves once the whole digest matched, which is before the blob is safe on the disk. Throws what failed the fetch. */
+  /**
+   * Resolves once the whole digest matched, which is before the blob is safe on the disk, and may be before all of it is there: what this
+   * reads is. Throws what failed the fetch.
+   */
   async matched({ signal }: { signal: AbortSignal }): Promise<void> {
-    const { stored } = this.#parts
-    if (!stored.verified) await stored.matched({ signal: this.unlessFailed(signal) })
+    const { stored, fetching } = this.#parts
+    const tail = fetching?.tail
+    if (stored.verified || tail?.proven) return
+    const matched = stored.matched({ signal: this.unlessFailed(signal) })
+    await (tail === undefined ? matched : Promise.race([matched, tail.whenProven]))
   }
 
   async whole({ signal }: { signal: AbortSignal }): Promise<ContentSummary> {

@@ -11,8 +11,11 @@ const PATIENCE_MS = 500
 const MAX_VAIN = 4
 /** What slow readers may hold of what was kept for longer; beyond, they read from the disk. */
 const MAX_HELD_BYTES = 4 * 1024 * 1024
-/** Memory kept for what is read next. */
-const MAX_FREE_BYTES = 8 * 1024 * 1024
+/**
+ * Memory kept for what is read next: what five blobs at once take. With less, each took fresh memory all the time, of which a few MiB
+ * make the garbage collector go through the whole heap.
+ */
+const MAX_FREE_BYTES = 16 * 1024 * 1024
 
 /** One piece of the stream, in the order of the stream. */
 export interface Page {
@@ -80,6 +83,8 @@ export class Tail {
   #patient = true
   #vain = 0
   #closed = false
+  readonly #proven = Promise.withResolvers<void>()
+  #isProven = false
 
   /** `at` is where the stream begins in the blob. */
   constructor(at: number, memory: PageMemory, { patienceMs = PATIENCE_MS }: { patienceMs?: number } = {}) {
@@ -162,6 +167,21 @@ export class Tail {
     await moved.promise
     this.#goOn = undefined
     clearTimeout(this.#late)
+  }
+
+  /** All has come, and is what was asked for, be it on the disk yet or not. */
+  prove(): void {
+    this.#isProven = true
+    this.#proven.resolve()
+  }
+
+  get proven(): boolean {
+    return this.#isProven
+  }
+
+  /** Resolves once it is {@link proven}, which may be never. */
+  get whenProven(): Promise<void> {
+    return this.#proven.promise
   }
 
   /** Nothing more comes by this way, be it whole or not. */

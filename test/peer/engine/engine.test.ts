@@ -1,12 +1,41 @@
 import assert from 'node:assert/strict'
-import { Engine } from '../../../peer/engine/engine.ts'
+import { Engine, type EngineParts } from '../../../peer/engine/engine.ts'
 import { systemClock } from '../../../src/base/clock.ts'
 import { silentLog } from '../../../src/base/log.ts'
 import type { PieceExchange } from '../../../src/contracts/exchange.ts'
 import type { OriginPort } from '../../../src/contracts/origin.ts'
 import type { SchedulerPort } from '../../../src/contracts/scheduling.ts'
-import { aStore, never } from '../../fixtures/a-store.ts'
+import { aBlob, aStore, never } from '../../fixtures/a-store.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
+
+function anEngine(parts: Partial<EngineParts> & Pick<EngineParts, 'store' | 'scheduler'>): Engine {
+  return new Engine(
+    {
+      maxInFlight: 1,
+      inFlightBytes: 1 << 20,
+      tickMs: 100,
+      reportPieces: 1,
+      reportMs: 1000,
+      digestMs: 1000,
+      openRetryMs: [20],
+      stallMs: 1000,
+      supernodeMs: 1000,
+      fromOrigin: 'fallback',
+      originAttempts: 1,
+      maxRunning: 4,
+    },
+    {
+      exchange: {} as PieceExchange,
+      origin: {} as OriginPort,
+      clock: systemClock,
+      random: Math.random,
+      log: silentLog(),
+      retryMs: () => undefined,
+      straying: () => ({ read: () => {}, [Symbol.dispose]: () => {} }),
+      ...parts,
+    },
+  )
+}
 
 describe('Engine', () => {
   it('ends, as it stops, a fetch that still waits for the answer of the supernode', async () => {
@@ -22,33 +51,11 @@ describe('Engine', () => {
         })
       },
     }
-    const engine = new Engine(
-      {
-        maxInFlight: 1,
-        inFlightBytes: 1 << 20,
-        tickMs: 100,
-        reportPieces: 1,
-        reportMs: 1000,
-        digestMs: 1000,
-        openRetryMs: [20],
-        stallMs: 1000,
-        supernodeMs: 1000,
-        fromOrigin: 'fallback',
-        originAttempts: 1,
-        maxRunning: 4,
-      },
-      {
-        store: kept.store,
-        scheduler: scheduler as unknown as SchedulerPort,
-        exchange: {} as PieceExchange,
-        origin: {} as OriginPort,
-        clock: systemClock,
-        random: Math.random,
-        log: silentLog(),
-        retryMs: () => undefined,
-        straying: () => assert.fail('nothing is read at the origin'),
-      },
-    )
+    const engine = anEngine({
+      store: kept.store,
+      scheduler: scheduler as unknown as SchedulerPort,
+      straying: () => assert.fail('nothing is read at the origin'),
+    })
     const opening = engine.open(
       { origin: { kind: 'url', url: 'http://origin.test/file' }, priority: 'interactive' },
       { signal: never() },
@@ -57,5 +64,43 @@ describe('Engine', () => {
     await asked.promise
     await engine[Symbol.asyncDispose]()
     await failsWith('CLOSED', opening, /the agent is stopping/)
+  })
+
+  it('brings what it reads for all to the disk, also when its reader has all of it before that and leaves', async () => {
+    await using kept = await aStore()
+    const { store } = kept
+    const { body, digest, task } = aBlob({ pieces: 3, pieceBytes: 64 * 1024 })
+    const disk = Promise.withResolvers<void>()
+    const stored = await store.create(task, { signal: never() })
+    const append = stored.append.bind(stored)
+    stored.append = async (...args) => {
+      await disk.promise
+      return await append(...args)
+    }
+    const scheduler = {
+      connected: true,
+      ready: async () => {},
+      register: async () => ({ task, lead: true, report: () => {}, [Symbol.asyncDispose]: async () => {} }),
+    }
+    const read = async () => ({
+      from: 0,
+      stream: (async function* () {
+        yield body
+      })(),
+      [Symbol.asyncDispose]: async () => {},
+    })
+    await using engine = anEngine({
+      store,
+      scheduler: scheduler as unknown as SchedulerPort,
+      origin: { read } as unknown as OriginPort,
+    })
+    const origin = { kind: 'url', url: 'http://origin.test/file' } as const
+    const request = { origin, digest, bytes: body.byteLength, priority: 'interactive', lead: true } as const
+    const content = await engine.openStored(request, { signal: never() })
+    await content.matched({ signal: never() })
+    const left = content[Symbol.asyncDispose]()
+    disk.resolve()
+    await left
+    assert.equal(store.byDigest(digest)?.complete, true)
   })
 })

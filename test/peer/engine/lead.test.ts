@@ -9,6 +9,7 @@ import { systemClock } from '../../../src/base/clock.ts'
 import { silentLog } from '../../../src/base/log.ts'
 import type { OriginPort, OriginRead } from '../../../src/contracts/origin.ts'
 import { aBlob, aStore, never } from '../../fixtures/a-store.ts'
+import { failsWith } from '../../fixtures/fails-with.ts'
 
 const KIB = 1024
 const PIECES = 40
@@ -78,6 +79,36 @@ describe('leadRead', () => {
     }
     assert.equal(at, lead.blob.body.byteLength)
     assert.equal(await running, lead.blob.digest)
+  })
+
+  it('tells its reader that the whole is right before the disk has it', async () => {
+    await using lead = await aLead()
+    const { stored } = lead
+    const disk = Promise.withResolvers<void>()
+    const append = stored.append.bind(stored)
+    stored.append = async (piece, ...rest) => {
+      if (piece === PIECES - 1) await disk.promise
+      return await append(piece, ...rest)
+    }
+    const running = lead.run()
+    await lead.content.matched({ signal: never() })
+    assert.equal(stored.verified, false)
+    const [last] = await Array.fromAsync(
+      lead.content.read({ from: lead.blob.body.byteLength - 1, lend: true, signal: never() }),
+    )
+    assert.deepEqual([...(last ?? [])], [lead.blob.body.at(-1)])
+    disk.resolve()
+    assert.equal(await running, lead.blob.digest)
+  })
+
+  it('does not tell its reader so of other bytes', async () => {
+    await using lead = await aLead()
+    lead.blob.body[0] = (lead.blob.body[0] ?? 0) ^ 1
+    const running = lead.run()
+    const matched = lead.content.matched({ signal: never() })
+    await failsWith('DIGEST_MISMATCH', running)
+    await failsWith('DIGEST_MISMATCH', matched)
+    assert.equal(lead.tail.proven, false)
   })
 
   it('waits for no reader while another host is told of pieces', async () => {
