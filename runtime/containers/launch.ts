@@ -71,7 +71,9 @@ export const FAULT_POINTS = [
   'remove:rootfs',
   'remove:files',
 ] as const
-export type FaultPoint = (typeof FAULT_POINTS)[number] | UpgradeFaultPoint
+/** Those of a stop that somebody asks for. */
+export const STOP_FAULT_POINTS = ['stop:recorded', 'stop:signalled'] as const
+export type FaultPoint = (typeof FAULT_POINTS)[number] | (typeof STOP_FAULT_POINTS)[number] | UpgradeFaultPoint
 
 export interface Launched {
   readonly pid: number

@@ -87,7 +87,7 @@ export class Runs {
     entry: Entry,
     options: { timeoutSec?: number; stopSignal?: string; signal: AbortSignal },
   ): Promise<boolean> {
-    const { locks, life, launcher, extension } = this.#parts
+    const { locks, life, launcher, extension, fault } = this.#parts
     const { request, imageConfig, imageReference } = entry.record
     const timeoutSec = options.timeoutSec ?? request.stopTimeoutSec ?? DEFAULT_STOP_SEC
     const image = readImageConfig(imageConfig, imageReference)
@@ -105,10 +105,12 @@ export class Runs {
       const wasPaused = entry.record.status === 'paused'
       const { pid } = entry.record
       await life.move(entry, 'stop', { stopRequested: true })
+      fault('stop:recorded')
       const note = (result: HookResult) => life.note(entry, result)
       const facts = launcher.factsOf(entry.record, entry.bundle)
       await extension?.stopping(facts, pid, { note, signal: options.signal })
       await life.signal(entry, first, options.signal)
+      fault('stop:signalled')
       life.tell(entry, 'kill', { signal: String(first) })
       if (wasPaused) await launcher.runtimeOf(entry.record).resume(entry.id, options)
       return ended
