@@ -71,7 +71,7 @@ const ConnectBody = Type.Object({
 const DisconnectBody = Type.Object({ Container: Type.String({ maxLength: 256 }), Force: OptFlag() })
 
 export function networkRoutes(app: DockerApp, parts: DockerParts): void {
-  const { networks, containers } = parts.runtime
+  const { networks, containers, events } = parts.runtime
   const shelf = () => {
     if (networks) return networks
     throw new StatusError(
@@ -82,6 +82,16 @@ export function networkRoutes(app: DockerApp, parts: DockerParts): void {
   const all = async (): Promise<NetworkView[]> =>
     networks ? await networks.list() : [unattached('host'), unattached('none')]
   const { signal } = parts
+  /** Asks before the step: one that is removed has no name any more. */
+  const told = async (reference: string, action: string, container: string | undefined, work: () => Promise<void>) => {
+    const one = await shelf().inspect(reference)
+    await work()
+    tell(one, action, container)
+  }
+  const tell = (one: NetworkView, action: string, container?: string) => {
+    const attributes = { name: one.name, type: driverOf(one), ...(container === undefined ? {} : { container }) }
+    events.emit({ type: 'network', action, id: one.id, attributes })
+  }
   app.get('/networks', { schema: { querystring: Query('filters') } }, async (request) => {
     const filters = readFilters(request.query.filters, ['dangling', 'driver', 'id', 'label', 'name', 'scope', 'type'])
     const dangling = flag(filters, 'dangling')
@@ -135,14 +145,16 @@ export function networkRoutes(app: DockerApp, parts: DockerParts): void {
     }
     if (!Value.Check(NetworkCreate, wanted))
       throw new StatusError(400, `invalid network: ${[...Value.Errors(NetworkCreate, wanted)][0]?.message ?? ''}`)
-    const { id } = await shelf().create(wanted)
+    const made = await shelf().create(wanted)
+    tell(made, 'create')
+    const { id } = made
     return reply.code(201).send({ Id: id, Warning: '' })
   })
   app.delete('/networks/:id', { schema: { params: Id } }, async (request, reply) => {
     const { id } = request.params
     if (['host', 'none', 'bridge'].includes(id))
       throw new StatusError(403, `${id} is a pre-defined network and cannot be removed`)
-    await shelf().remove(id)
+    await told(id, 'destroy', undefined, () => shelf().remove(id))
     return reply.code(204).send()
   })
   app.post('/networks/:id/connect', { schema: { params: Id, body: ConnectBody } }, async (request, reply) => {
@@ -154,19 +166,24 @@ export function networkRoutes(app: DockerApp, parts: DockerParts): void {
       ...(EndpointConfig?.IPAMConfig?.IPv6Address ? { ipv6: EndpointConfig.IPAMConfig.IPv6Address } : {}),
       ...(EndpointConfig?.MacAddress ? { mac: EndpointConfig.MacAddress } : {}),
     }
-    await shelf().connect(request.params.id, containers.inspect(Container), endpoint, { signal })
+    const { id } = request.params
+    const view = containers.inspect(Container)
+    await told(id, 'connect', view.id, () => shelf().connect(id, view, endpoint, { signal }))
     return reply.code(200).send()
   })
   app.post('/networks/:id/disconnect', { schema: { params: Id, body: DisconnectBody } }, async (request, reply) => {
     const view = containers.inspect(request.body.Container)
-    await shelf().disconnect(request.params.id, view, { signal })
+    const { id } = request.params
+    await told(id, 'disconnect', view.id, () => shelf().disconnect(id, view, { signal }))
     return reply.code(200).send()
   })
   app.post('/networks/prune', { schema: { querystring: Query('filters') } }, async (request) => {
     const filters = readFilters(request.query.filters, ['label', 'label!', 'until'])
     const asked = new Set(containers.entries().map((entry) => entry.record.request.network ?? ''))
-    const spared = (await all()).filter((one) => !labelsFit(filters, one.labels)).map((one) => one.id)
+    const before = await all()
+    const spared = before.filter((one) => !labelsFit(filters, one.labels)).map((one) => one.id)
     const gone = networks ? await networks.prune(new Set([...asked, ...spared])) : []
+    for (const one of before) if (gone.includes(one.name)) tell(one, 'destroy')
     return { NetworksDeleted: gone.length > 0 ? gone : null }
   })
 }

@@ -153,5 +153,17 @@ describe('dockerode on the docker socket', function () {
     const network = await client.createNetwork({ Name: 'n', Internal: true })
     assert.equal((await network.inspect()).Internal, true)
     await network.remove()
+    const filters = JSON.stringify({ type: ['network'], network: ['n'] })
+    const events = await client.getEvents({ since: 1, until: Math.ceil(Date.now() / 1000) + 1, filters })
+    let text = ''
+    for await (const chunk of events) text += chunk
+    const heard = text
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { Action: string })
+    assert.deepEqual(
+      heard.map((one) => one.Action),
+      ['create', 'destroy'],
+    )
   })
 })
