@@ -131,7 +131,7 @@ export async function create(
 function orNoImage(error: unknown): never {
   if (!isDarnerError(error, 'NOT_FOUND')) throw error
   const told = dockerError(error, 'create')
-  throw /^No such image/.test(told.message) ? error : new StatusError(400, told.message)
+  throw /^No such image/.test(told.message) ? error : new StatusError(400, told.message, told.code)
 }
 
 /** Throws 404, as docker does: clients then pull the image of that platform. */

@@ -11,17 +11,23 @@ export interface DockerError {
 /** A failure with docker's own status where that differs from the code table's. */
 export class StatusError extends Error {
   readonly status: number
+  /** As {@link DockerError} has it. */
+  readonly code: string | undefined
 
-  constructor(status: number, message: string) {
+  constructor(status: number, message: string, code?: string) {
     super(message)
     this.name = 'StatusError'
     this.status = status
+    this.code = code
   }
 }
 
 /** `what` names the request, for failures that don't name themselves. */
 export function dockerError(error: unknown, what: string): DockerError {
-  if (error instanceof StatusError) return { status: error.status, message: error.message }
+  if (error instanceof StatusError) {
+    const { status, message, code } = error
+    return { status, message, ...(code === undefined ? {} : { code }) }
+  }
   if (error instanceof Error && !(error instanceof DarnerError) && 'statusCode' in error) {
     const status = Number(error.statusCode)
     if (status >= 400 && status < 500) return { status, message: error.message }
