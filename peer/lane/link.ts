@@ -282,32 +282,44 @@ export class LaneLink {
   #kick(): void {
     if (this.#draining) return
     this.#draining = true
-    this.#scope.run(() => this.#drain())
+    // what is queued in this turn leaves in one write
+    queueMicrotask(this.#drain)
   }
 
-  async #drain(): Promise<void> {
-    // what is queued in this turn leaves in one write
-    await undefined
-    while (this.#failure === undefined && !this.#ending) {
-      this.#collectNews()
-      const next = this.#next()
-      if (next === undefined) break
-      const { bytes, bulk } = next
-      this.#writing = bulk
-      this.#writeSinceMs = this.#clock.monotonicMs()
-      try {
-        await this.#stream.write(bytes)
-        bulk?.resolve()
-      } catch (error) {
-        const known = this.#known(error)
-        bulk?.reject(known)
-        this.#lost(known)
+  /** Starts the next write; called again when it is over. */
+  readonly #drain = (): void => {
+    try {
+      if (this.#failure === undefined && !this.#ending) this.#collectNews()
+      const next = this.#failure === undefined && !this.#ending ? this.#next() : undefined
+      if (next !== undefined) {
+        this.#writing = next.bulk
+        this.#writeSinceMs = this.#clock.monotonicMs()
+        this.#stream.write(next.bytes).then(this.#written, this.#unwritten)
+        return
       }
-      this.#writing = undefined
-      this.#writeSinceMs = undefined
+    } catch (error) {
+      this.#ended(error)
     }
     this.#draining = false
-    if (this.#ending) await this.#sayLast()
+    if (this.#ending) void this.#sayLast()
+  }
+
+  readonly #written = (): void => {
+    this.#writing?.resolve()
+    this.#over()
+  }
+
+  readonly #unwritten = (error: unknown): void => {
+    const known = this.#known(error)
+    this.#writing?.reject(known)
+    this.#lost(known)
+    this.#over()
+  }
+
+  #over(): void {
+    this.#writing = undefined
+    this.#writeSinceMs = undefined
+    this.#drain()
   }
 
   #collectNews(): void {
