@@ -312,6 +312,6 @@ export const ROWS: readonly Row[] = [
     ['docker plugin ls', 0],
     ['docker plugin install example/plugin --grant-all-permissions', 1],
     ['printf "FROM busybox" | DOCKER_BUILDKIT=0 docker build -', 'refused'],
-    ['docker builder prune -f', /^Total:\s+0B$/m],
+    ['docker builder prune -f', /Total reclaimed space: 0B/],
   ]),
 ]
