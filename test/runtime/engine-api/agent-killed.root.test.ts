@@ -1,8 +1,9 @@
 // long: starts twenty containers and kills the agent beside them
 // deadline: 300 s
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { before, describe, it } from 'mocha'
+import { systemCode } from '../../../src/base/errors.ts'
 import { aDockerAgent, type DockerAgent } from '../../fixtures/a-docker-agent.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
 
@@ -35,8 +36,14 @@ async function facts(agent: DockerAgent): Promise<Facts[]> {
 
 const served = async (port: string) => (await fetch(`http://127.0.0.1:${port}/passwd`)).text()
 
+/** It may go while it is looked at. */
 function isAlive(pid: number): boolean {
-  return existsSync(`/proc/${pid}`) && !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
+  try {
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
+  } catch (error) {
+    assert.match(String(systemCode(error)), /^(ENOENT|ESRCH)$/)
+    return false
+  }
 }
 
 describe('an agent that is killed with twenty containers running', function () {
