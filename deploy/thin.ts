@@ -32,7 +32,9 @@ export async function buildThin(root: string, target: string): Promise<void> {
     const stdin = { contents: entryOf(row), resolveDir: cli, loader: 'ts' as const, sourcefile }
     const outfile = join(folder, `${row.name}.cjs`)
     await build({ ...OPTIONS, stdin, outfile })
-    refuseDefaults(outfile, await readFile(outfile, 'utf8'))
+    const code = await readFile(outfile, 'utf8')
+    refuseDefaults(outfile, code)
+    refuseNetwork(outfile, code)
   }
 }
 
@@ -43,6 +45,13 @@ function refuseDefaults(path: string, code: string): void {
       throw new Error(
         `${path}: the default of ${library} is not there for a static import; import() it where it is used`,
       )
+}
+
+/** Throws when it loads a module of the network before its first line runs, which takes 5 ms: an agent is asked without. */
+function refuseNetwork(path: string, code: string): void {
+  const [, name] = /^var .*require\("(node:(?:net|tls|https?|dgram))"\)/m.exec(code) ?? []
+  if (name !== undefined)
+    throw new Error(`${path}: ${name} is loaded at the start; process.getBuiltinModule() it where it is used`)
 }
 
 function entryOf(row: CommandRow): string {
