@@ -59,6 +59,8 @@ export class Sandboxes {
   readonly #parts: SandboxesParts
   readonly #all = new Map<string, SandboxRecord>()
   readonly #deletes = new PQueue({ concurrency: DELETES_AT_ONCE })
+  /** Those that are being taken apart. */
+  readonly #releasing = new Map<string, Promise<void>>()
 
   constructor(parts: SandboxesParts) {
     this.#parts = parts
@@ -178,9 +180,18 @@ export class Sandboxes {
 
   /**
    * Takes a sandbox apart: endpoints last to first, namespace, record. Fine for one that is gone. A plugin that fails leaves the
-   * record, for the next start of the agent to try again; the namespace with its interfaces goes all the same.
+   * record, for the next start of the agent to try again; the namespace with its interfaces goes all the same. Who asks for one that is
+   * being taken apart waits for that: a second plugin would find its namespace gone half way.
    */
-  async release(id: string, { signal }: Waits): Promise<void> {
+  release(id: string, { signal }: Waits): Promise<void> {
+    const begun = this.#releasing.get(id)
+    if (begun) return begun
+    const released = this.#release(id, signal).finally(() => this.#releasing.delete(id))
+    this.#releasing.set(id, released)
+    return released
+  }
+
+  async #release(id: string, signal: AbortSignal): Promise<void> {
     const record = this.#all.get(id)
     if (!record) return
     if (!record.gone) await this.#put({ ...record, owner: '', gone: true })
