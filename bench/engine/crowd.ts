@@ -30,9 +30,9 @@ export async function crowd(signal: AbortSignal): Promise<Figure[]> {
   const all = (ids: readonly string[], work: (id: string) => Promise<unknown>) => Promise.all(ids.map(work))
   signal.throwIfAborted()
 
-  const created = async (count: number): Promise<string[]> => {
+  const created = async (count: number, command = ['sleep', '1000']): Promise<string[]> => {
     const ids: string[] = []
-    while (ids.length < count) ids.push(await create(['sleep', '1000']))
+    while (ids.length < count) ids.push(await create(command))
     return ids
   }
   const start = (id: string) => post(`/containers/${id}/start`)
@@ -78,8 +78,7 @@ export async function crowd(signal: AbortSignal): Promise<Figure[]> {
   const { rss } = await agent.process().memory()
   await all(idle, remove)
 
-  const listed: string[] = []
-  for (let at = 0; at < LISTED; at++) listed.push(await create(['true']))
+  const listed = await created(LISTED, ['true'])
   const list = await median(RUNS, () => ask(agent.socket, 'GET', '/containers/json?all=1'))
   for (let at = 0; at < LISTED; at += AT_ONCE) await all(listed.slice(at, at + AT_ONCE), remove)
 

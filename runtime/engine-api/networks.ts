@@ -147,8 +147,7 @@ export function networkRoutes(app: DockerApp, parts: DockerParts): void {
       throw new StatusError(400, `invalid network: ${[...Value.Errors(NetworkCreate, wanted)][0]?.message ?? ''}`)
     const made = await shelf().create(wanted)
     tell(made, 'create')
-    const { id } = made
-    return reply.code(201).send({ Id: id, Warning: '' })
+    return reply.code(201).send({ Id: made.id, Warning: '' })
   })
   app.delete('/networks/:id', { schema: { params: Id } }, async (request, reply) => {
     const { id } = request.params
