@@ -3,6 +3,7 @@
  * is laid out below a directory descriptor. All are synchronous and take microseconds; paths are bytes or text without NUL.
  * A failure throws a {@link SystemCallError} whose `code` is the errno name. Linux only.
  */
+import { constants } from 'node:os'
 import { getSystemErrorName } from 'node:util'
 import koffi from 'koffi'
 
@@ -97,6 +98,8 @@ export const MNT_DETACH = 2
 export const LOCK = { SH: 1, EX: 2, NB: 4 } as const
 export const S_IF = { FIFO: 0o010000, CHR: 0o020000, BLK: 0o060000, REG: 0o100000 } as const
 const EMPTY_PATH_TO_MOVE = 4
+/** How often a path is asked for that renames or mounts elsewhere interrupt: one rename in a loop beside it takes a few. */
+const BELOW_TRIES = 1000
 const AT_EMPTY_PATH = 0x1000
 const OPEN_TREE_CLONE = 1
 const MOUNT_ATTR_IDMAP = 0x100000
@@ -135,10 +138,20 @@ export function openAt(dir: number, path: Path, flags: number, mode = 0): number
   return check(native.openat(dir, z(path), flags | O.CLOEXEC, mode), 'openat', path)
 }
 
-/** openat2(2), Linux 5.6: opens below `dir` under the `resolve` rules. */
+/**
+ * openat2(2), Linux 5.6: opens below `dir` under the `resolve` rules. The kernel gives a path with ".." up with EAGAIN when
+ * anything on the host is renamed or mounted meanwhile, which says nothing of this path: it is asked again, and EAGAIN
+ * thrown only where that never ends.
+ */
 export function openBelow(dir: number, path: Path, flags: number, resolve: number): number {
   const how = new BigUint64Array([BigInt(flags | O.CLOEXEC), 0n, BigInt(resolve)])
-  return check(native.openat2(NUMBER.openat2, dir, z(path), how, how.byteLength), 'openat2', path)
+  const name = z(path)
+  let opened: number | bigint = -1
+  for (let left = BELOW_TRIES; left > 0; left--) {
+    opened = native.openat2(NUMBER.openat2, dir, name, how, how.byteLength)
+    if (Number(opened) >= 0 || koffi.errno() !== constants.errno.EAGAIN) break
+  }
+  return check(opened, 'openat2', path)
 }
 
 /** flock(2); with `LOCK.NB` it throws EAGAIN where it would wait. The lock goes with the last descriptor of this opening. */

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { closeSync, mkdirSync, openSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
 import {
   getXattr,
   linkAt,
@@ -50,6 +52,34 @@ describe('syscalls', () => {
     assert.throws(() => openBelow(root, '../x', O.RDONLY, RESOLVE.BENEATH), { code: 'EXDEV' })
     assert.throws(() => openBelow(root, 'none', O.RDONLY, RESOLVE.BENEATH), { code: 'ENOENT', syscall: 'openat2' })
     closeSync(root)
+  })
+
+  it('opens a path with ".." while names change elsewhere on the host', async () => {
+    await using dir = await aDir()
+    mkdirSync(join(dir.path, 'a/b'), { recursive: true })
+    writeFileSync(join(dir.path, 'a/f'), '')
+    mkdirSync(join(dir.path, 'x'))
+    const moving = `
+      const { renameSync } = require('node:fs')
+      const { parentPort, workerData } = require('node:worker_threads')
+      let going = true
+      parentPort.once('message', () => { going = false })
+      parentPort.postMessage('moving')
+      const move = () => {
+        for (let n = 0; n < 100; n++) { renameSync(workerData + '/x', workerData + '/y'); renameSync(workerData + '/y', workerData + '/x') }
+        if (going) setImmediate(move)
+      }
+      move()`
+    const worker = new Worker(moving, { eval: true, workerData: dir.path })
+    await once(worker, 'message')
+    const root = openSync(dir.path, O.RDONLY)
+    try {
+      for (let n = 0; n < 20_000; n++) closeSync(openBelow(root, 'a/b/../b/../f', O.RDONLY, RESOLVE.IN_ROOT))
+    } finally {
+      closeSync(root)
+      worker.postMessage('end')
+      await once(worker, 'exit')
+    }
   })
 
   it('keeps attributes byte for byte and says undefined for none', async () => {
