@@ -9,7 +9,7 @@ import { open, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { DarnerError } from '../../src/base/errors.ts'
-import { Digester } from '../../src/oci/digest.ts'
+import { type Digest, Digester } from '../../src/oci/digest.ts'
 import { BlockFile } from './block-file.ts'
 import type { LayerFormat, OpenLayer, Written } from './layer-format.ts'
 import type { LayerStep } from './layer-plan.ts'
@@ -50,9 +50,7 @@ export async function scrubErofs(
   { signal }: { signal: AbortSignal },
 ): Promise<void> {
   const { image, data } = imageOf(layerDirectory)
-  const digester = new Digester()
-  await readParts(image, 0, (await stat(image)).size, (part) => digester.update(part), signal)
-  const digest = digester.finish()
+  const digest = await digestOfFile(image, signal)
   if (digest !== record.image)
     throw new DarnerError('STORE_CORRUPT', `layer image ${image}: expected ${record.image}, found ${digest}`)
   let checksum = 0
@@ -70,6 +68,12 @@ export async function scrubErofs(
     at = to
   }
   if (checksum !== record.dataCrc32) throw new DarnerError('STORE_CORRUPT', `layer data ${data}: its checksum changed`)
+}
+
+async function digestOfFile(path: string, signal: AbortSignal): Promise<Digest> {
+  const digester = new Digester()
+  await readParts(path, 0, (await stat(path)).size, (part) => digester.update(part), signal)
+  return digester.finish()
 }
 
 async function readParts(
@@ -156,11 +160,10 @@ async function sealImage(
   const args = ['--quiet', '--tar=i', '-T0', '--mkfs-time', '-U', uuid, image, join(staging, DATA)]
   const making = (async () => {
     await runProgram('mkfs.erofs', args, { signal })
+    const digest = await digestOfFile(image, signal)
     await using handle = await open(image, 'r')
-    const digester = new Digester()
-    digester.update(await handle.readFile())
     await handle.datasync()
-    return { digest: digester.finish(), blocks: (await handle.stat()).blocks }
+    return { digest, blocks: (await handle.stat()).blocks }
   })()
   const syncing = data.datasync()
   await Promise.allSettled([syncing, making]) // nothing goes on in the folder after this returns

@@ -61,6 +61,8 @@ const MAX_ID = 0xffff_fffe
 /** Apparent size of all files of one layer: what 32-bit addresses of 512-byte blocks reach, with room to spare. */
 const MAX_APPARENT_BYTES = 2 ** 40
 const MAX_XATTR_BYTES = 65535
+/** Paths of all directories that only names imply: one name of four thousand bytes implies two thousand paths, each longer than the last. */
+const MAX_IMPLIED_BYTES = 64 * 1024 ** 2
 /** Eleven octal digits. */
 const MAX_TIME_SECONDS = 2 ** 33 - 1
 const WHITEOUT = Buffer.from('.wh.')
@@ -80,6 +82,7 @@ export class LayerPlan {
   readonly #limits: PlanLimits
   #entries = 0
   #apparentBytes = 0
+  #impliedBytes = 0
 
   constructor(limits: PlanLimits) {
     this.#limits = limits
@@ -132,6 +135,14 @@ export class LayerPlan {
   #count(): void {
     if (++this.#entries > this.#limits.entries) {
       throw new DarnerError('LIMIT_EXCEEDED', `layer: more than ${this.#limits.entries} entries`)
+    }
+  }
+
+  #countImplied(path: Buffer): void {
+    this.#impliedBytes += path.length
+    if (this.#impliedBytes > MAX_IMPLIED_BYTES) {
+      const most = `paths of more than ${MAX_IMPLIED_BYTES} bytes in directories that no entry states`
+      throw new DarnerError('LIMIT_EXCEEDED', `layer: ${most}`)
     }
   }
 
@@ -226,6 +237,7 @@ export class LayerPlan {
     const path = pathOf(dir)
     if (path.length > MAX_PATH_BYTES)
       throw new DarnerError('LAYER_INVALID', `layer: a path of ${path.length} bytes, more than ${MAX_PATH_BYTES}`)
+    if (!stated) this.#countImplied(path)
     steps.push({ do: 'mkdir', path, replaces })
     return dir
   }

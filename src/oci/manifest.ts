@@ -12,6 +12,8 @@ export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 export const MAX_LAYERS = 500
 /** Most entries of one index. */
 export const MAX_INDEX_ENTRIES = 1000
+/** Most values in one document, however short each is: to check a million takes the event loop ten seconds. */
+const MAX_VALUES = 32_768
 
 const text = (maxLength: number) => Type.String({ maxLength })
 const nullable = <T extends TSchema>(schema: T) => Type.Optional(Type.Union([schema, Type.Null()]))
@@ -172,7 +174,30 @@ function parseJson(body: Uint8Array, what: string): Record<string, unknown> {
     throw new DarnerError('MANIFEST_INVALID', `${what}: it is no JSON in UTF-8`, { cause: error })
   }
   if (typeof json !== 'object' || json === null || Array.isArray(json)) throw invalid(what, 'it is no JSON object')
-  return json as Record<string, unknown>
+  const document = json as Record<string, unknown>
+  boundLayers(document, what)
+  if (valuesIn(document) > MAX_VALUES) throw invalid(what, `it has more than ${MAX_VALUES} values`)
+  return document
+}
+
+/** Ahead of the schema, which says it of an array in a path. */
+function boundLayers({ layers, rootfs }: Record<string, unknown>, what: string): void {
+  const diffIds = typeof rootfs === 'object' && rootfs !== null && 'diff_ids' in rootfs ? rootfs.diff_ids : undefined
+  for (const each of [layers, diffIds])
+    if (Array.isArray(each) && each.length > MAX_LAYERS)
+      throw invalid(what, `an image of ${each.length} layers, more than the ${MAX_LAYERS} that can be stacked`)
+}
+
+/** Counts no further than it must. */
+function valuesIn(value: object): number {
+  const waiting: object[] = [value]
+  let count = 0
+  for (let at = waiting.pop(); at !== undefined && count <= MAX_VALUES; at = waiting.pop()) {
+    const members: unknown[] = Array.isArray(at) ? at : Object.values(at)
+    count += members.length
+    for (const one of members) if (typeof one === 'object' && one !== null) waiting.push(one)
+  }
+  return count
 }
 
 function check<T extends TSchema>(schema: T, value: unknown, what: string): Static<T> {

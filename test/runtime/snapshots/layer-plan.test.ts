@@ -102,6 +102,14 @@ describe('LayerPlan', () => {
     throwsWith('LIMIT_EXCEEDED', () => planOf([huge('a'), huge('b'), { name: 'c', body: 'x' }]))
   })
 
+  it('bounds the paths of directories that nothing but long names imply', () => {
+    const plan = new LayerPlan({ entries: 1e6 })
+    const reader = new TarReader({ entry: (entry) => void plan.place(entry), data: () => {}, endEntry: () => {} })
+    const deep = (at: number) => aTar([{ name: `${at}/${'d/'.repeat(2000)}f`, body: '' }], { end: false })
+    for (let at = 0; at < 16; at++) reader.push(deep(at))
+    throwsWith('LIMIT_EXCEEDED', () => reader.push(deep(16)), /directories that no entry states/)
+  })
+
   it('does not run out of stack on deep trees', () => {
     const { plan } = planOf([{ name: 'd/'.repeat(2000), type: 'dir' }], 2000)
     assert.equal([...plan.settle()].length, 2001)

@@ -91,7 +91,24 @@ describe('parseManifest', () => {
       MEDIA.ociManifest,
       /\/layers\/0\/digest/,
     ],
-    ['too many layers', { ...plain, layers: Array(MAX_LAYERS + 1).fill(descriptor) }, MEDIA.ociManifest, /\/layers/],
+    [
+      'too many layers',
+      { ...plain, layers: Array(MAX_LAYERS + 1).fill(descriptor) },
+      MEDIA.ociManifest,
+      /^manifest: an image of 501 layers, more than the 500 that can be stacked$/,
+    ],
+    [
+      'ten thousand layers',
+      { ...plain, layers: Array(10_000).fill(descriptor) },
+      MEDIA.ociManifest,
+      /an image of 10000 layers/,
+    ],
+    [
+      'more values than can be looked at',
+      { ...plain, annotations: Object.fromEntries(Array.from({ length: 40_000 }, (_, at) => [`a${at}`, ''])) },
+      MEDIA.ociManifest,
+      /more than 32768 values/,
+    ],
     [
       'too many entries',
       { ...list, manifests: Array(MAX_INDEX_ENTRIES + 1).fill(descriptor) },
@@ -145,6 +162,7 @@ describe('parseImageConfig', () => {
       throwsWith('MANIFEST_INVALID', () => parseImageConfig(bytes({ ...good, ...changes })), why)
     refuse({ rootfs: null }, /rootfs/)
     refuse({ rootfs: { type: 'layers', diff_ids: null } }, /diff_ids/)
+    refuse({ rootfs: { type: 'layers', diff_ids: Array(10_000).fill(digestOf('x')) } }, /an image of 10000 layers/)
     refuse({ rootfs: { type: 'layers', diff_ids: ['x'] } }, /\/rootfs\/diff_ids\/0/)
     refuse({ config: { Cmd: 'sh' } }, /\/config\/Cmd/)
     refuse({ config: { Env: [null] } }, /\/config\/Env\/0/)
