@@ -7,7 +7,7 @@ import { existsSync } from 'node:fs'
 import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock } from '../../src/base/clock.ts'
-import { asDarnerError, DarnerError, systemCode } from '../../src/base/errors.ts'
+import { asDarnerError, DarnerError, isDarnerError, systemCode } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
 import { Outcome } from '../../src/base/outcome.ts'
 import type { ExitReply, TerminalSize } from '../../src/wire/local-api.ts'
@@ -311,7 +311,10 @@ export class Lifecycle {
   /** Removes all of a container that does not run; with `volumes`, those made for it only. */
   async remove(entry: Entry, { volumes }: { volumes: boolean }): Promise<void> {
     entry.restartDue?.abort()
-    await this.move(entry, 'remove', {}, true)
+    await this.move(entry, 'remove', {}, true).catch((error: unknown) => {
+      // it may be what fills the disk: with its files gone there is room for the record
+      if (!isDarnerError(error, 'DISK_FULL')) throw error
+    })
     this.#parts.fault('remove:recorded')
     if (this.#parts.runtimes.has(entry.record.runtime)) {
       await this.#parts.launcher.clean(entry.record, { force: true, signal: this.#parts.signal })

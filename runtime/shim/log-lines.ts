@@ -15,8 +15,19 @@ const SPACE = 0x20
 const MARK_FULL = 0x46
 const MARK_PARTIAL = 0x50
 
-/** Reads one line, given with its line feed; undefined for what is no log line (a torn write). */
+/** What a line begins with, and how far into one it is looked for. */
+const STAMP = /\d{4}-\d\d-\d\dT[\d:.]+[+-]\d\d:\d\d std(?:out|err) [FP] /
+const TORN_BYTES = 128
+
+/** Reads one line, given with its line feed; undefined for what is no log line. What a write that found no room left ahead of it is dropped. */
 export function parseLogLine(line: Uint8Array): LogEntry | undefined {
+  const whole = parseWhole(line)
+  if (whole !== undefined) return whole
+  const at = STAMP.exec(text(line.subarray(0, TORN_BYTES)))?.index ?? 0
+  return at > 0 ? parseWhole(line.subarray(at)) : undefined
+}
+
+function parseWhole(line: Uint8Array): LogEntry | undefined {
   const first = line.indexOf(SPACE)
   const second = first < 0 ? -1 : line.indexOf(SPACE, first + 1)
   if (second < 0 || line[second + 2] !== SPACE) return undefined

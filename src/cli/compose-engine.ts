@@ -3,7 +3,6 @@ import { access, constants } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename, delimiter, dirname, join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
-import { Level } from 'level'
 import {
   Images,
   mountDockerApi,
@@ -26,6 +25,7 @@ import type { ContentSource } from '../contracts/content.ts'
 import { digestOf, hexOf } from '../oci/digest.ts'
 import type { OriginClientOptions } from '../oci/registry-client.ts'
 import { RegistryPusher } from '../oci/registry-push.ts'
+import { Database } from '../store/database.ts'
 import { ownVersion } from './version.ts'
 
 export interface EngineParts {
@@ -50,7 +50,7 @@ export async function composeEngine(
       way: 'apt install conmon, or start the agent with --no-engine',
     })
   }
-  const database = new Level<string, string>(join(settings.data, 'engine', 'records'))
+  const database = new Database(join(settings.data, 'engine', 'records'))
   await database.open()
   scope.defer(() => database.close())
   const space = (name: string): RecordSpace => database.sublevel(name)

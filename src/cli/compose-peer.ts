@@ -1,7 +1,6 @@
 /** Composition root of the swarm side of `darner agent`. */
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { Level } from 'level'
 import { authorityIn, type Mirror, mirrorTls, openMirror, openPeer, type Peer, RateLimits } from '../../peer/index.ts'
 import { asDarnerError, errorLine } from '../base/errors.ts'
 import { type Log, roomLog } from '../base/log.ts'
@@ -10,6 +9,7 @@ import type { AgentSettings } from '../config/schema.ts'
 import { parseHostPort } from '../net/address.ts'
 import { OriginHttp } from '../oci/origin-http.ts'
 import type { OriginClientOptions } from '../oci/registry-client.ts'
+import { Database } from '../store/database.ts'
 import { laneOpener } from './compose-lane.ts'
 import { type ComposeParts, openShared } from './compose-shared.ts'
 import { ownVersion } from './version.ts'
@@ -42,7 +42,7 @@ export async function composePeer(
     ['out', settings.uploadRate] as const,
   ])
     if (bytesPerSec > 0) limits.set({ on: 'direction', direction }, { bytesPerSec })
-  const database = new Level<string, unknown>(join(settings.data, 'peer'), { valueEncoding: 'json' })
+  const database = new Database<unknown>(join(settings.data, 'peer'), { valueEncoding: 'json' })
   await database.open()
   scope.defer(() => database.close())
   const peer = scope.own(

@@ -1,6 +1,5 @@
 /** Composition root of `darner supernode`. It lends the seed the peer's piece exchange. */
 import { join } from 'node:path'
-import { Level } from 'level'
 import { RateLimits } from '../../peer/index.ts'
 import {
   ADMIN_SOCKET,
@@ -15,6 +14,7 @@ import { openMetrics } from '../base/metrics.ts'
 import { Scope } from '../base/scope.ts'
 import type { SupernodeSettings } from '../config/schema.ts'
 import { type Identity, parsePeerId } from '../net/identity.ts'
+import { Database } from '../store/database.ts'
 import { laneOpener } from './compose-lane.ts'
 import { type ComposeParts, openShared } from './compose-shared.ts'
 import { ownVersion } from './version.ts'
@@ -37,7 +37,7 @@ export async function composeSupernode(settings: SupernodeSettings, parts: Compo
     const { store, identity, node, origin, clock, random, retryMs } = shared
     const limits = scope.own(new RateLimits({ clock }))
     const token = await joinToken(settings.data)
-    const database = new Level<string, unknown>(join(settings.data, 'state'), { valueEncoding: 'json' })
+    const database = new Database<unknown>(join(settings.data, 'state'), { valueEncoding: 'json' })
     await database.open()
     scope.defer(() => database.close())
     const supernode = scope.own(

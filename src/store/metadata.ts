@@ -3,10 +3,11 @@
  * when asked for), and pins. The files are the truth: a record without its file is dropped at start, a file without a record is
  * taken in.
  */
-import { Level } from 'level'
+
 import { DarnerError } from '../base/errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { TaskId } from '../task/task.ts'
+import { Database } from './database.ts'
 
 export interface BlobRecord {
   readonly bytes: number
@@ -27,18 +28,18 @@ export interface Remembered {
 const BATCH = 1000
 
 export class Metadata implements AsyncDisposable {
-  readonly #db: Level<string, string>
+  readonly #db: Database
   readonly #spaces: ReturnType<typeof sublevels>
   readonly #used = new Map<Digest, number>()
 
-  private constructor(db: Level<string, string>) {
+  private constructor(db: Database) {
     this.#db = db
     this.#spaces = sublevels(db)
   }
 
   /** Opens or makes it; `locked` turns the refusal for a second process into its error. Throws STORE_CORRUPT. */
   static async open(path: string, locked: (cause: unknown) => Promise<DarnerError>): Promise<Metadata> {
-    const db = new Level<string, string>(path)
+    const db = new Database(path)
     try {
       await db.open()
     } catch (error) {
@@ -123,7 +124,7 @@ export class Metadata implements AsyncDisposable {
   }
 }
 
-function sublevels(db: Level<string, string>) {
+function sublevels(db: Database) {
   return {
     blobs: db.sublevel<string, BlobRecord>('blobs', { valueEncoding: 'json' }),
     uses: db.sublevel<string, number>('used', { valueEncoding: 'json' }),

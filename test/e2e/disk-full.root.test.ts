@@ -1,13 +1,11 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
-import { readdir, rm, statfs, writeFile } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { describe, it } from 'mocha'
 import type { RunningAgent } from '../../src/cli/compose-agent.ts'
 import { digestOf } from '../../src/oci/digest.ts'
 import { pieceBytesFor } from '../../src/task/task.ts'
-import { aDir } from '../fixtures/a-dir.ts'
+import { aSmallDisk } from '../fixtures/a-small-disk.ts'
 import { aSwarm } from '../fixtures/a-swarm.ts'
 import { randomBody } from '../fixtures/an-image.ts'
 import { anOrigin } from '../fixtures/an-origin.ts'
@@ -15,24 +13,6 @@ import { failsWith } from '../fixtures/fails-with.ts'
 import { needs } from '../fixtures/needs.ts'
 
 const MIB = 1024 * 1024
-const run = promisify(execFile)
-
-/** A small disk of its own, in memory; the stage's end takes it away should the test not. */
-async function aSmallDisk(bytes: number) {
-  const dir = await aDir()
-  await run('mount', ['-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs', dir.path])
-  return {
-    path: dir.path,
-    freeBytes: async () => {
-      const { bavail, bsize } = await statfs(dir.path)
-      return bavail * bsize
-    },
-    [Symbol.asyncDispose]: async () => {
-      await run('umount', [dir.path])
-      await dir[Symbol.asyncDispose]()
-    },
-  }
-}
 
 describe('a disk that fills up', function () {
   this.timeout(120_000)
@@ -59,13 +39,12 @@ describe('a disk that fills up', function () {
     const half = async () => (await agent.peer.status()).tasks[0]?.have ?? 0
     while ((await half()) < (8 * MIB) / pieceBytesFor(body.byteLength))
       await new Promise((resolve) => setTimeout(resolve, 20))
-    // somebody else takes the room
-    await writeFile(join(disk.path, 'others'), Buffer.alloc((await disk.freeBytes()) - 2 * MIB))
+    await disk.fill(2 * MIB)
     more.resolve()
     await failsWith('DISK_FULL', Promise.reject(await failed))
     assert.equal(agent.peer.store.usage().partialBytes, 0)
     assert.deepEqual(await readdir(join(disk.path, 'agent/store/partial')), [])
-    await rm(join(disk.path, 'others'))
+    await disk.free()
     assert.ok(before - (await disk.freeBytes()) < MIB, 'the disk has its room back')
     assert.equal((await fetch(agent)).digest, digest)
     await agent[Symbol.asyncDispose]()

@@ -42,6 +42,16 @@ describe('parseLogLine', () => {
   })
 })
 
+describe('parseLogLine of a log whose disk was full for a while', () => {
+  it('drops what is left of a line ahead of the one that found room again', () => {
+    const torn = (left: string) => parseLogLine(Buffer.from(left + line('whole', 7)))
+    for (const left of ['2', at(3).slice(0, 9), at(3), `${at(3)} std`]) {
+      assert.equal(Buffer.from(torn(left)?.bytes ?? []).toString(), 'whole\n', left)
+      assert.equal(torn(left)?.time, at(7), left)
+    }
+  })
+})
+
 describe('LineCutter', () => {
   it('gives whole lines however the bytes are cut, and gives up a line beyond its bound', () => {
     const cutter = new LineCutter(8)
