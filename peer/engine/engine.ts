@@ -364,6 +364,8 @@ export class Engine implements ContentSource, AsyncDisposable {
   ): Promise<Digest> {
     const { clock, random, exchange, log, scheduler } = this.#parts
     const { stored } = running
+    // what was read for all has to agree with what others say of the blob
+    await stored.learn({ signal })
     const download = new Download(
       { ...this.#options, stallMs, priority: request.priority },
       {
@@ -466,7 +468,7 @@ export class Engine implements ContentSource, AsyncDisposable {
             from.origin += bytes
             stray.read(bytes)
           },
-          gained: (piece) => reports.gained(piece),
+          gained: (piece, count) => reports.gained(piece, count),
         },
         { first, signal },
       )

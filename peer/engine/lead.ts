@@ -5,19 +5,21 @@
 import { DarnerError } from '../../src/base/errors.ts'
 import type { OriginRead } from '../../src/contracts/origin.ts'
 import { algorithmOf, type Digest, Digester } from '../../src/oci/digest.ts'
-import { pieceRange } from '../../src/task/task.ts'
 import { checkRead, type OriginReadOptions, type OriginReadParts } from './fallback.ts'
 import type { Page, Tail } from './tail.ts'
 
-export interface LeadParts extends OriginReadParts {
-  /** A piece is stored. */
-  readonly gained: (piece: number) => void
+export interface LeadParts extends Omit<OriginReadParts, 'gained'> {
+  /** Pieces are stored. */
+  readonly gained: (from: number, count: number) => void
   /** Begins where the first read does. */
   readonly tail: Tail
 }
 
 /** Bytes on their way to the disk at most. */
 const WRITING_BYTES = 2 * 1024 * 1024
+/** Short pieces that come within this time are stored in runs as long as this. */
+const RUN_BYTES = 512 * 1024
+const RUN_MS = 20
 
 /**
  * Reads what lacks of a blob and verifies the whole. `first` is a read opened at `tail.end`, which is the start of a piece. Throws the
@@ -77,29 +79,46 @@ export async function leadRead(
   return await stored.finish({ expected: digest, signal, ...(hashed === undefined ? {} : { hashed }) })
 }
 
-/** Cuts a stream into pieces and stores them, several at once. */
+/** A page on its way to the disk, as far as it was handed on. */
+interface Filling {
+  readonly page: Page
+  /** Up to where in the blob. */
+  laid: number
+  /** Writes under way. */
+  writes: number
+}
+
+/**
+ * Cuts a stream into runs of pieces and stores them, several at once. A run costs the same whatever its length; what doesn't come fast,
+ * or is waited for by other hosts, is stored piece by piece.
+ */
 class Pieces implements AsyncDisposable {
   readonly #parts: LeadParts
   readonly #writing = new Set<Promise<void>>()
-  readonly #most: number
+  #filling: Filling | undefined
+  readonly #late: NodeJS.Timeout
+  #isLate = false
+  #bytes = 0
   #failed: unknown
 
   constructor(parts: LeadParts) {
     this.#parts = parts
-    this.#most = Math.max(2, Math.floor(WRITING_BYTES / parts.stored.task.pieceBytes))
+    this.#late = setTimeout(() => {
+      this.#isLate = true
+      this.#layWhole()
+    }, RUN_MS)
   }
 
   /** The stream went on; waits while too much is on its way to the disk, and then has a copy. Throws what storing threw. */
   async take(chunk: Uint8Array): Promise<void> {
     const { tail, stored } = this.#parts
     for (let at = 0; at < chunk.byteLength; ) {
-      const piece = Math.floor(tail.end / stored.task.pieceBytes)
-      const { from, to } = pieceRange(stored.task, piece)
-      const { taken, full } = tail.push(at === 0 ? chunk : chunk.subarray(at), to - from)
+      const { taken, page, full } = tail.push(at === 0 ? chunk : chunk.subarray(at), this.#pageBytes)
       at += taken
-      if (full === undefined) continue
-      this.#store(piece, full)
-      if (this.#writing.size >= this.#most) await Promise.race(this.#writing)
+      if (this.#filling?.page !== page) this.#begin(page)
+      if (full) this.#lay(tail.end)
+      else if (this.#isLate || stored.heard) this.#layWhole()
+      while (this.#writing.size > 1 && this.#bytes >= WRITING_BYTES) await Promise.race(this.#writing)
       if (this.#failed !== undefined) throw this.#failed
     }
   }
@@ -110,22 +129,56 @@ class Pieces implements AsyncDisposable {
     if (this.#failed !== undefined) throw this.#failed
   }
 
-  #store(piece: number, page: Page): void {
-    const { stored, gained, tail } = this.#parts
-    const writing = stored
-      .append(piece, page.body)
-      .then(() => gained(piece))
-      .catch((error: unknown) => {
-        this.#failed ??= error
-      })
-      .finally(() => {
-        this.#writing.delete(writing)
-        tail.written(page)
-      })
+  readonly #pageBytes = (): number => {
+    const { tail, stored } = this.#parts
+    const { bytes, pieceBytes } = stored.task
+    return Math.min(bytes - tail.end, Math.max(pieceBytes, Math.floor(RUN_BYTES / pieceBytes) * pieceBytes))
+  }
+
+  #begin(page: Page): void {
+    this.#filling = { page, laid: page.at, writes: 0 }
+    this.#isLate = false
+    this.#late.refresh()
+  }
+
+  /** Stores the pieces that have come whole. */
+  #layWhole(): void {
+    const { tail, stored } = this.#parts
+    this.#lay(tail.end - (tail.end % stored.task.pieceBytes))
+  }
+
+  /** Stores what has come, up to `to`: a piece's end. */
+  #lay(to: number): void {
+    const filling = this.#filling
+    if (filling === undefined || to <= filling.laid) return
+    const from = filling.laid
+    filling.laid = to
+    filling.writes++
+    this.#bytes += to - from
+    const writing: Promise<void> = this.#store(filling, from, to).finally(() => this.#writing.delete(writing))
     this.#writing.add(writing)
   }
 
+  /** Never rejects. */
+  async #store(filling: Filling, from: number, to: number): Promise<void> {
+    const { stored, gained, tail } = this.#parts
+    const { pieceBytes } = stored.task
+    const { page } = filling
+    try {
+      await stored.lay(from / pieceBytes, page.body.subarray(from - page.at, to - page.at))
+      gained(from / pieceBytes, Math.ceil((to - from) / pieceBytes))
+    } catch (error) {
+      this.#failed ??= error
+    }
+    this.#bytes -= to - from
+    filling.writes--
+    if (filling.writes === 0 && filling.laid === page.at + page.body.byteLength) tail.written(page)
+  }
+
+  /** What has come whole is kept, whatever ended the stream. */
   async [Symbol.asyncDispose](): Promise<void> {
+    clearTimeout(this.#late)
+    if (this.#failed === undefined) this.#layWhole()
     await Promise.all(this.#writing)
   }
 }

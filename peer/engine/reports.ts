@@ -27,11 +27,12 @@ export class Reports {
     this.#from = from
   }
 
-  gained(piece: number): void {
+  gained(from: number, count: number): void {
     const last = this.#runs.at(-1)
-    if (last !== undefined && last[0] + last[1] === piece) last[1]++
-    else this.#runs.push([piece, 1])
-    if (++this.#pieces >= this.#every && this.#clock.monotonicMs() - this.#sentMs >= LEAST_MS) this.send(false)
+    if (last !== undefined && last[0] + last[1] === from) last[1] += count
+    else this.#runs.push([from, count])
+    this.#pieces += count
+    if (this.#pieces >= this.#every && this.#clock.monotonicMs() - this.#sentMs >= LEAST_MS) this.send(false)
   }
 
   send(complete: boolean): void {

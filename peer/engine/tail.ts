@@ -1,6 +1,6 @@
 /**
  * The last bytes of a stream, in memory, for readers that keep up with it: they need not wait for the disk. It comes in pages, each
- * of which is a piece on its way to the disk; their memory is used again once nobody needs it.
+ * of which is on its way to the disk as one; their memory is used again once nobody needs it.
  */
 /** What is kept for those who are a little behind. */
 const KEPT_BYTES = 1024 * 1024
@@ -17,7 +17,7 @@ const MAX_HELD_BYTES = 4 * 1024 * 1024
  */
 const MAX_FREE_BYTES = 16 * 1024 * 1024
 
-/** One piece of the stream, in the order of the stream. */
+/** A part of the stream, in the order of the stream. */
 export interface Page {
   /** Where it is in the blob. */
   readonly at: number
@@ -104,10 +104,13 @@ export class Tail {
     return !this.#closed
   }
 
-  /** The stream went on: as much of `bytes` is taken, by copy, as the page of `pageBytes` in hand has room for. The page, once it is full. */
-  push(bytes: Uint8Array, pageBytes: number): { taken: number; full: Page | undefined } {
+  /**
+   * The stream went on: as much of `bytes` is taken, by copy, as the page in hand has room for. That page, and whether it is full now.
+   * `pageBytes` says how long the next is to be.
+   */
+  push(bytes: Uint8Array, pageBytes: () => number): { taken: number; page: Page; full: boolean } {
     let page = this.#pages.at(-1)
-    if (page === undefined || page.filled === page.body.byteLength) page = this.#open(pageBytes)
+    if (page === undefined || page.filled === page.body.byteLength) page = this.#open(pageBytes())
     const part = bytes.subarray(0, page.body.byteLength - page.filled)
     page.body.set(part, page.filled)
     page.filled += part.byteLength
@@ -118,7 +121,7 @@ export class Tail {
       this.#pass()
     }
     this.#wake()
-    return { taken: part.byteLength, full: full ? page : undefined }
+    return { taken: part.byteLength, page, full }
   }
 
   /** A page is on the disk, or won't get there. */

@@ -1,11 +1,12 @@
 /**
  * A half-done task's journal: a header with the geometry, then one fixed record per stored piece. Records carry their own
  * checksum and stand at a fixed stride, so a torn tail or a page that a power cut lost costs just those pieces. A record that
- * was handed to the kernel survives kill -9; after a power cut every piece is hashed again before it counts, so no record and
- * no piece is synced on its own.
+ * was handed to the kernel survives kill -9; after a power cut every piece is hashed again before it counts, and one without a
+ * digest doesn't, so no record and no piece is synced on its own.
  *
  * Header, 512 bytes: "darnerJ1" · u64 blob bytes · u32 piece bytes · u16 id length, id · u16 digest length, digest · zeros ·
- * u32 CRC-32 of the rest. Record, 40 bytes: u32 piece · 32 bytes SHA-256 · u32 CRC-32 over the header's CRC and the 36 bytes.
+ * u32 CRC-32 of the rest. Record, 40 bytes: u32 piece · its check (piece-check.ts), 32 bytes · u32 CRC-32 over the header's CRC and the
+ * 36 bytes.
  */
 import { type FileHandle, open } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
@@ -14,7 +15,8 @@ import { replaceFile } from '../base/files.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
 import { isTaskId, MAX_PIECE_BYTES, MAX_TASK_BYTES, pieceCount, type Task } from '../task/task.ts'
 import { readAll, writeAll } from './layout.ts'
-import { DIGEST_BYTES, type PieceTable } from './piece-table.ts'
+import { CHECK_BYTES } from './piece-check.ts'
+import type { PieceTable } from './piece-table.ts'
 
 const MAGIC = new TextEncoder().encode('darnerJ1')
 const HEADER_BYTES = 512
@@ -26,7 +28,7 @@ const MAX_ROUNDS = 4
 
 export interface JournalContent {
   readonly task: Task
-  /** The last digest recorded for each piece. */
+  /** The last check recorded for each piece. */
   readonly pieces: ReadonlyMap<number, Uint8Array>
 }
 
@@ -66,16 +68,19 @@ export class Journal {
     const seed = seedOf(header)
     const parts = [header]
     for (const piece of pieces)
-      parts.push(encodeRecord(seed, piece, table.digest(piece) ?? new Uint8Array(DIGEST_BYTES)))
+      parts.push(encodeRecords(seed, piece, table.digest(piece) ?? new Uint8Array(CHECK_BYTES), 1))
     const bytes = Buffer.concat(parts)
     await replaceFile(path, bytes, 0o644)
     return new Journal(await open(path, 'r+'), seed, bytes.byteLength)
   }
 
-  /** Resolves once the record is with the kernel. Throws DISK_FULL; the record then doesn't count. */
-  append(piece: number, digest: Uint8Array): Promise<void> {
+  /**
+   * One record for each of `count` pieces from `piece` on, with the same check. Resolves once they are with the kernel. Throws DISK_FULL;
+   * they then don't count.
+   */
+  append(piece: number, check: Uint8Array, count = 1): Promise<void> {
     const done = Promise.withResolvers<void>()
-    this.#pending.push({ bytes: encodeRecord(this.#seed, piece, digest), done })
+    this.#pending.push({ bytes: encodeRecords(this.#seed, piece, check, count), done })
     this.#flushing ??= this.#flush()
     return done.promise
   }
@@ -84,7 +89,8 @@ export class Journal {
     while (this.#pending.length > 0) {
       const batch = this.#pending
       this.#pending = []
-      const bytes = Buffer.concat(batch.map((one) => one.bytes))
+      const [first] = batch
+      const bytes = batch.length === 1 && first ? first.bytes : Buffer.concat(batch.map((one) => one.bytes))
       try {
         await writeAll(this.#handle, bytes, this.#end)
         this.#end += bytes.byteLength
@@ -196,13 +202,16 @@ function seedOf(header: Uint8Array<ArrayBuffer>): number {
   return new DataView(header.buffer).getUint32(HEADER_BYTES - 4)
 }
 
-function encodeRecord(seed: number, piece: number, digest: Uint8Array): Uint8Array<ArrayBuffer> {
-  const record = new Uint8Array(RECORD_BYTES)
-  const view = new DataView(record.buffer)
-  view.setUint32(0, piece)
-  record.set(digest, 4)
-  view.setUint32(36, crc32(record.subarray(0, 36), seed))
-  return record
+/** One record for each of `count` pieces from `piece` on. */
+function encodeRecords(seed: number, piece: number, check: Uint8Array, count: number): Uint8Array<ArrayBuffer> {
+  const records = new Uint8Array(count * RECORD_BYTES)
+  const view = new DataView(records.buffer)
+  for (let one = 0, at = 0; one < count; one++, at += RECORD_BYTES) {
+    view.setUint32(at, piece + one)
+    records.set(check, at + 4)
+    view.setUint32(at + 36, crc32(records.subarray(at, at + 36), seed))
+  }
+  return records
 }
 
 function corrupt(path: string, what: string, cause?: unknown): DarnerError {

@@ -6,7 +6,8 @@ import { pieceCount, type Task } from '../task/task.ts'
 import type { Hasher } from './hasher.ts'
 import { Journal, readJournal } from './journal.ts'
 import type { Layout } from './layout.ts'
-import { PieceTable, same } from './piece-table.ts'
+import { agrees } from './piece-check.ts'
+import { PieceTable } from './piece-table.ts'
 import type { Found } from './stored-task.ts'
 
 /** A fresh sparse file of the task's length and an empty journal. Throws DISK_FULL; then nothing of it is left. */
@@ -41,7 +42,8 @@ export async function reopenPartial(
   await sizeFile(path, task.bytes)
   const numbers = [...recorded.pieces.keys()].sort((a, b) => a - b)
   for await (const { piece, digest } of hasher.pieces(path, task, numbers, { signal })) {
-    if (!same(digest, recorded.pieces.get(piece) ?? digest.subarray(1))) continue
+    const check = recorded.pieces.get(piece)
+    if (check === undefined || !agrees(check, digest)) continue
     table.setDigests(piece, digest)
     have.add(piece)
   }

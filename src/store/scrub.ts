@@ -41,7 +41,7 @@ export interface ScrubParts {
   cut(stored: StoredTask): Promise<PieceTable>
   demote(stored: StoredTask, bad: readonly number[]): Promise<void>
   /** The blob is rotten and nobody knows where. */
-  lost(stored: StoredTask, reason: DarnerError): Promise<void>
+  lost(stored: StoredTask, digest: Digest, reason: DarnerError): Promise<void>
 }
 
 /** Checks one blob after the other; one that is removed meanwhile is passed over. */
@@ -84,7 +84,8 @@ async function checkedPieces(
   } catch (error) {
     if (stored.failure || !stored.complete) return []
     if (systemCode(error) !== 'ENOENT') throw error
-    await parts.lost(stored, new DarnerError('STORE_CORRUPT', `scrub ${digest}: its file is gone`, { cause: error }))
+    const gone = new DarnerError('STORE_CORRUPT', `scrub ${digest}: its file is gone`, { cause: error })
+    await parts.lost(stored, digest, gone)
     return Array.from({ length: stored.pieces }, (_, piece) => piece)
   }
 }
@@ -102,7 +103,7 @@ async function badPieces(
     const hex = await whole.finish(task.bytes).catch(() => 'unreadable')
     if (digest.endsWith(`:${hex}`)) await parts.cut(stored)
     else {
-      await parts.lost(stored, new DarnerError('STORE_CORRUPT', `scrub ${digest}: its bytes hash to ${hex}`))
+      await parts.lost(stored, digest, new DarnerError('STORE_CORRUPT', `scrub ${digest}: its bytes hash to ${hex}`))
       return numbers
     }
     return []

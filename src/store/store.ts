@@ -291,7 +291,11 @@ export class Store implements AsyncDisposable {
       lease: (digest) => this.lease(digest as string as TaskId, 'scrub'),
       cut: (stored) => this.cut(stored, options),
       demote: (stored, bad) => this.#demote(stored, bad),
-      lost: (stored, reason) => stored.discard(reason),
+      lost: async (stored, digest, reason) => {
+        const { task, pieces } = stored
+        await stored.discard(reason)
+        this.#tell({ task, digest, pieces: Array.from({ length: pieces }, (_, piece) => piece) })
+      },
       log: this.#log,
     })
   }
@@ -352,6 +356,10 @@ export class Store implements AsyncDisposable {
       names: this.#names,
       run: (work) => this.#scope.run(work),
     })
-    if (damage) for (const listener of this.#damage) listener(damage)
+    if (damage) this.#tell(damage)
+  }
+
+  #tell(damage: Damage): void {
+    for (const listener of this.#damage) listener(damage)
   }
 }

@@ -1,6 +1,6 @@
 /**
- * One task's bytes in the store: half done, with the pieces that are here, or complete. A piece counts, is told to others and
- * can be read only after its SHA-256 matched the table; the blob is complete only after its whole digest matched.
+ * One task's bytes in the store: half done, with the pieces that are here, or complete. A piece from another host counts, is told to
+ * others and can be read only after its SHA-256 matched the table; the blob is complete only after its whole digest matched.
  */
 import { createHash } from 'node:crypto'
 import { asDarnerError, DarnerError, isDarnerError } from '../base/errors.ts'
@@ -13,6 +13,7 @@ import { DataFile, type FilePool } from './data-file.ts'
 import { type Hasher, sha256, type WholeHash } from './hasher.ts'
 import type { Journal } from './journal.ts'
 import { readAll, writeAll } from './layout.ts'
+import { bootCheck } from './piece-check.ts'
 import { PieceTable, same } from './piece-table.ts'
 import { PieceWatch } from './piece-watch.ts'
 import type { RecentOf, RecentPieces } from './recent-pieces.ts'
@@ -84,7 +85,7 @@ export class StoredTask {
     }
   }
 
-  /** Verified pieces that can be read now; grows, and shrinks only when {@link damaged}. */
+  /** Pieces that can be read now; grows, and shrinks only when {@link damaged}. */
   get have(): ReadonlyBitmap {
     return this.#have
   }
@@ -114,7 +115,7 @@ export class StoredTask {
     return this.#file.path
   }
 
-  /** Bytes of verified pieces. */
+  /** Bytes of those. */
   get haveBytes(): number {
     const last = this.pieces - 1
     const missingTail = last >= 0 && this.#have.has(last) ? this.pieces * this.task.pieceBytes - this.task.bytes : 0
@@ -195,6 +196,36 @@ export class StoredTask {
       })
     } else await this.#writing.get(piece)
     return actual
+  }
+
+  /**
+   * Stores pieces from the origin, from `piece` on, without their digests: only the whole digest says whether they are right. They are
+   * for this host's own readers, and for hosts that have the digests from elsewhere. Of a task whose digests others have told, it
+   * checks as {@link append} does. Throws PIECE_SHORT, PIECE_DIGEST, DISK_FULL.
+   */
+  async lay(piece: number, body: Uint8Array): Promise<void> {
+    const { pieceBytes } = this.task
+    const count = Math.max(1, Math.ceil(body.byteLength / pieceBytes))
+    this.#check(piece, body, count)
+    if (!this.#untouched(piece, count)) {
+      for (let at = 0; at < count; at++)
+        await this.append(piece + at, body.subarray(at * pieceBytes, (at + 1) * pieceBytes))
+      return
+    }
+    await this.#once(piece, () => this.#store(piece, body, undefined, count), count)
+  }
+
+  /** Establishes the digests of pieces that are here without, which are read for it. Throws STORE_CORRUPT, the signal's reason. */
+  async learn({ signal }: { signal: AbortSignal }): Promise<void> {
+    if (this.complete) return
+    const { table } = this
+    const unknown: number[] = []
+    for (let piece = this.#have.nextSet(0); piece >= 0; piece = this.#have.nextSet(piece + 1))
+      if (!table.known.has(piece)) unknown.push(piece)
+    for await (const { piece, digest } of this.#keeper.hasher.pieces(this.path, this.task, unknown, { signal })) {
+      this.#alive()
+      table.setDigests(piece, digest)
+    }
   }
 
   /**
@@ -383,35 +414,46 @@ export class StoredTask {
     return this.task.digest === undefined ? 'sha256' : algorithmOf(this.task.digest)
   }
 
-  async #once(piece: number, work: () => Promise<void>): Promise<void> {
+  /** True while nothing is here of these pieces, on its way here, or known of them. */
+  #untouched(piece: number, count: number): boolean {
+    for (let at = piece; at < piece + count; at++)
+      if (this.#have.has(at) || this.#writing.has(at) || this.table.known.has(at)) return false
+    return true
+  }
+
+  async #once(piece: number, work: () => Promise<void>, count = 1): Promise<void> {
     const running = work()
-    this.#writing.set(piece, running)
+    for (let at = piece; at < piece + count; at++) this.#writing.set(at, running)
     try {
       await running
     } finally {
-      this.#writing.delete(piece)
+      for (let at = piece; at < piece + count; at++) this.#writing.delete(at)
     }
   }
 
-  async #store(piece: number, body: Uint8Array, digest: Uint8Array): Promise<void> {
+  /** Pieces from `piece` on, of which `digest` is the one's. */
+  async #store(piece: number, body: Uint8Array, digest: Uint8Array | undefined, count = 1): Promise<void> {
     this.#alive()
     const journal = this.#journal
     if (!journal) throw new DarnerError('STATE_INVALID', `store ${this.#name(piece)}: the task is not open for writing`)
     try {
-      // side by side: a record without its bytes is found out when the piece is hashed again at the next start
-      await Promise.all([
-        this.#file.use((handle) => writeAll(handle, body, pieceRange(this.task, piece).from)),
-        journal.append(piece, digest),
-      ])
+      const writing = this.#file.use((handle) => writeAll(handle, body, pieceRange(this.task, piece).from))
+      if (digest === undefined) {
+        await writing
+        await journal.append(piece, bootCheck(), count)
+      } else {
+        // side by side: a record without its bytes is found out when the piece is hashed again at the next start
+        await Promise.all([writing, journal.append(piece, digest)])
+      }
     } catch (error) {
       throw this.#failure ?? asDarnerError(error, `store ${this.#name(piece)}`)
     }
     this.#alive()
-    this.table.setDigests(piece, digest)
-    this.#have.add(piece)
+    if (digest !== undefined) this.table.setDigests(piece, digest)
+    this.#have.addRange(piece, count)
     this.#advance()
     this.#keeper.touched(this)
-    this.#watch.announce(piece, 1)
+    this.#watch.announce(piece, count)
   }
 
   #advance(): void {
@@ -428,10 +470,12 @@ export class StoredTask {
     throw new DarnerError('DIGEST_MISMATCH', `verify ${expected}: the stored blob is ${actual}`)
   }
 
-  #check(piece: number, body: Uint8Array): void {
+  #check(piece: number, body: Uint8Array, count = 1): void {
     this.#alive()
     this.#bounds(piece)
-    const { from, to } = pieceRange(this.task, piece)
+    this.#bounds(piece + count - 1)
+    const { from } = pieceRange(this.task, piece)
+    const { to } = pieceRange(this.task, piece + count - 1)
     if (body.byteLength !== to - from) {
       const text = `${this.#name(piece)}: expected ${to - from} bytes, got ${body.byteLength}`
       throw new DarnerError('PIECE_SHORT', text, { details: { piece, bytes: body.byteLength } })

@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict'
+import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { describe, it } from 'mocha'
 import { type Digest, digestOf } from '../../src/oci/digest.ts'
 import { MEDIA } from '../../src/oci/media-types.ts'
-import type { TaskId } from '../../src/task/task.ts'
+import { MIN_PIECE_BYTES, type TaskId } from '../../src/task/task.ts'
+import { anAgentProcess, aSupernodeProcess, runDarner } from '../fixtures/a-daemon.ts'
+import { aDir } from '../fixtures/a-dir.ts'
 import { aSwarm, type Swarm } from '../fixtures/a-swarm.ts'
 import { randomBody } from '../fixtures/an-image.ts'
 import { anOrigin, type Behaviour, type TestOrigin } from '../fixtures/an-origin.ts'
@@ -91,6 +95,9 @@ describe('a blob that the first host reads at its origin for all', function () {
     await until(() => getsOf(place).length > 0)
     const second = pull(swarm.address(1), place)
     await until(() => swarm.supernode.supernode.followers.count(place.digest as string as TaskId) === 2)
+    // what is whole of the first two million bytes comes while the origin sends no more
+    const come = Math.floor(2_000_000 / MIN_PIECE_BYTES)
+    await until(() => swarm.agents[1]?.peer.store.byDigest(place.digest)?.have.count === come)
     goOn()
     for (const got of await Promise.all([first, second])) assert.ok(got.complete && got.body.equals(place.body))
     const third = await pull(swarm.address(2), place)
@@ -108,6 +115,35 @@ describe('a blob that the first host reads at its origin for all', function () {
     const [whole, rest = ''] = getsOf(place)
     assert.equal(whole, undefined)
     assert.match(rest, /^bytes=[1-9]\d*-$/)
+  })
+
+  it('goes on at about the byte where kill -9 ended the first host', async () => {
+    await using dir = await aDir()
+    const cut = 2_000_000
+    const { promise: paused, resolve: goOn } = Promise.withResolvers<void>()
+    const place = await aPlace([{ pauseAfter: cut, until: paused }, {}])
+    await using _origin = place.origin
+    await using supernode = await aSupernodeProcess(dir.path)
+    const start = async () => {
+      const flags = ['--mirror', '127.0.0.1:0', '--upstream', `reg.test=${place.origin.url}`]
+      const agent = await anAgentProcess(dir.path, 'agent', supernode.line, flags)
+      const { stdout } = await runDarner(['mirror', '--json', '--socket', agent.socket])
+      return { agent, address: (JSON.parse(stdout) as { address: string }).address }
+    }
+    const first = await start()
+    const data = join(dir.path, 'agent', 'store', 'partial', place.digest.replace(':', '-'), 'journal')
+    const left = pull(first.address, place).catch(() => undefined)
+    // what is whole of the two million bytes, one record each
+    const records = Math.floor(cut / MIN_PIECE_BYTES)
+    await until(async () => ((await stat(data).catch(() => undefined))?.size ?? 0) >= 512 + records * 40)
+    await first.agent.kill('SIGKILL')
+    goOn()
+    await left
+    const second = await start()
+    await using _second = second.agent
+    const got = await pull(second.address, place)
+    assert.ok(got.complete && got.body.equals(place.body))
+    assert.deepEqual(getsOf(place), [undefined, `bytes=${records * MIN_PIECE_BYTES}-`])
   })
 
   it('ends for its client, in bounded time, when the origin dies in the middle and nobody else has the blob', async () => {

@@ -72,10 +72,10 @@ describe('Engine', () => {
     const { body, digest, task } = aBlob({ pieces: 3, pieceBytes: 64 * 1024 })
     const disk = Promise.withResolvers<void>()
     const stored = await store.create(task, { signal: never() })
-    const append = stored.append.bind(stored)
-    stored.append = async (...args) => {
+    const lay = stored.lay.bind(stored)
+    stored.lay = async (...args) => {
       await disk.promise
-      return await append(...args)
+      await lay(...args)
     }
     const scheduler = {
       connected: true,

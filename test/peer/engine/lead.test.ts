@@ -6,8 +6,10 @@ import { leadRead } from '../../../peer/engine/lead.ts'
 import { OpenContent } from '../../../peer/engine/open-content.ts'
 import { PageMemory, Tail } from '../../../peer/engine/tail.ts'
 import { systemClock } from '../../../src/base/clock.ts'
+import { DarnerError } from '../../../src/base/errors.ts'
 import { silentLog } from '../../../src/base/log.ts'
 import type { OriginPort, OriginRead } from '../../../src/contracts/origin.ts'
+import type { StoredTask } from '../../../src/store/store.ts'
 import { aBlob, aStore, never } from '../../fixtures/a-store.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
 
@@ -15,8 +17,8 @@ const KIB = 1024
 const PIECES = 40
 const ORIGIN = { kind: 'url', url: 'http://origin.test/blob' } as const
 
-/** A lead read of a blob of 10 MiB that all lies in the kernel already, so to speak. */
-async function aLead() {
+/** A lead read of a blob of 10 MiB that all lies in the kernel already, so to speak; `reached` is waited for at each place in it. */
+async function aLead(reached: (at: number, stored: StoredTask) => Promise<void> = async () => {}) {
   const stack = new AsyncDisposableStack()
   const { store } = stack.use(await aStore())
   const blob = aBlob({ pieces: PIECES, pieceBytes: 256 * KIB })
@@ -28,6 +30,7 @@ async function aLead() {
     bytes: blob.body.byteLength,
     stream: (async function* () {
       for (let at = 0; at < blob.body.byteLength; at = sent) {
+        await reached(at, stored)
         sent = Math.min(blob.body.byteLength, at + 100 * KIB)
         yield blob.body.subarray(at, sent)
       }
@@ -85,10 +88,10 @@ describe('leadRead', () => {
     await using lead = await aLead()
     const { stored } = lead
     const disk = Promise.withResolvers<void>()
-    const append = stored.append.bind(stored)
-    stored.append = async (piece, ...rest) => {
-      if (piece === PIECES - 1) await disk.promise
-      return await append(piece, ...rest)
+    const lay = stored.lay.bind(stored)
+    stored.lay = async (piece, body) => {
+      if (piece * 256 * KIB + body.byteLength === lead.blob.body.byteLength) await disk.promise
+      await lay(piece, body)
     }
     const running = lead.run()
     await lead.content.matched({ signal: never() })
@@ -109,6 +112,41 @@ describe('leadRead', () => {
     await failsWith('DIGEST_MISMATCH', running)
     await failsWith('DIGEST_MISMATCH', matched)
     assert.equal(lead.tail.proven, false)
+  })
+
+  it('stores what comes fast in runs of pieces, and each by itself while another host is told of them', async () => {
+    for (const heard of [false, true]) {
+      await using lead = await aLead()
+      const { stored } = lead
+      const lay = stored.lay.bind(stored)
+      const runs: number[] = []
+      stored.lay = async (piece, body) => {
+        runs.push(Math.ceil(body.byteLength / stored.task.pieceBytes))
+        await lay(piece, body)
+      }
+      const stop = heard ? stored.onPieces(() => {}) : () => {}
+      assert.equal(await lead.run(), lead.blob.digest)
+      stop()
+      assert.equal(
+        runs.reduce((sum, count) => sum + count, 0),
+        PIECES,
+      )
+      assert.equal(
+        runs.some((count) => count > 1),
+        !heard,
+        runs.join(),
+      )
+    }
+  })
+
+  it('stores the pieces that are whole while nothing more comes, and keeps them when the read fails', async () => {
+    const broken = new DarnerError('ORIGIN_TRUNCATED', 'the origin went away')
+    await using lead = await aLead(async (at, stored) => {
+      if (at === 300 * KIB) await stored.waitFor(0, { signal: never() })
+      if (at === 1800 * KIB) throw broken
+    })
+    await assert.rejects(lead.run(), broken)
+    assert.deepEqual(lead.stored.have.ranges(), [[0, 7]])
   })
 
   it('waits for no reader while another host is told of pieces', async () => {

@@ -14,9 +14,9 @@ function someReports() {
 describe('Reports', () => {
   it('tells of pieces a few at a time, in runs, and of the rest at the end', () => {
     const { clock, sent, reports } = someReports()
-    for (const piece of [0, 1, 2, 5, 6]) reports.gained(piece)
+    for (const piece of [0, 1, 2, 5, 6]) reports.gained(piece, 1)
     clock.advance(100)
-    for (const piece of [7, 8, 9, 10]) reports.gained(piece)
+    for (const piece of [7, 8, 9, 10]) reports.gained(piece, 1)
     reports.send(true)
     assert.deepEqual(
       sent.map(({ runs, complete }) => [runs, complete]),
@@ -36,10 +36,10 @@ describe('Reports', () => {
 
   it('does not tell of each few pieces that come at once', () => {
     const { clock, sent, reports } = someReports()
-    for (let piece = 0; piece < 40; piece++) reports.gained(piece)
+    for (let piece = 0; piece < 40; piece++) reports.gained(piece, 1)
     assert.equal(sent.length, 1)
     clock.advance(100)
-    reports.gained(40)
+    reports.gained(40, 1)
     assert.deepEqual(sent[1]?.runs, [[4, 37]])
   })
 })

@@ -10,16 +10,17 @@ function bytesOf(value: number, length = PAGE): Uint8Array {
 
 /** Pushes a whole page. */
 function page(tail: Tail, value: number): Page {
-  const { taken, full } = tail.push(bytesOf(value), PAGE)
-  assert.equal(taken, PAGE)
-  return full ?? assert.fail('the page is not full')
+  const { taken, page: pushed, full } = tail.push(bytesOf(value), () => PAGE)
+  assert.deepEqual([taken, full], [PAGE, true])
+  return pushed
 }
 
 describe('Tail', () => {
   it('hands out what came, as far as it came, and is filled by copy', () => {
     const tail = new Tail(1000, new PageMemory())
     const chunk = bytesOf(7, 100)
-    assert.deepEqual(tail.push(chunk, PAGE), { taken: 100, full: undefined })
+    const { taken, full } = tail.push(chunk, () => PAGE)
+    assert.deepEqual([taken, full], [100, false])
     chunk.fill(0)
     assert.equal(tail.end, 1100)
     assert.equal(tail.from(999), undefined)
@@ -29,11 +30,11 @@ describe('Tail', () => {
 
   it('takes no more than its page has room for', () => {
     const tail = new Tail(0, new PageMemory())
-    assert.equal(tail.push(bytesOf(1, 70), 100).taken, 70)
-    const { taken, full } = tail.push(bytesOf(2, 70), 100)
-    assert.equal(taken, 30)
-    assert.deepEqual([...(full?.body ?? [])], [...Array(70).fill(1), ...Array(30).fill(2)])
-    assert.equal(tail.push(bytesOf(2, 40), 50).taken, 40)
+    assert.equal(tail.push(bytesOf(1, 70), () => 100).taken, 70)
+    const { taken, page, full } = tail.push(bytesOf(2, 70), () => 100)
+    assert.deepEqual([taken, full], [30, true])
+    assert.deepEqual([...page.body], [...Array(70).fill(1), ...Array(30).fill(2)])
+    assert.equal(tail.push(bytesOf(2, 40), () => 50).taken, 40)
     assert.equal(tail.from(0)?.bytes.byteLength, 100)
   })
 

@@ -17,6 +17,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { systemClock } from '../../../src/base/clock.ts'
 import { hexOf } from '../../../src/oci/digest.ts'
+import { Journal, readJournal } from '../../../src/store/journal.ts'
 import { aDir } from '../../fixtures/a-dir.ts'
 import { aBlob, aStore, complete, fill, never, openAt } from '../../fixtures/a-store.ts'
 import { needs } from '../../fixtures/needs.ts'
@@ -34,15 +35,21 @@ function flip(path: string, at: number): void {
 describe('a store whose process was killed', function () {
   this.timeout(60_000)
 
-  it('has every piece that was stored when kill -9 came, and needs only the others', async () => {
-    await using dir = await aDir()
-    const child = spawn(process.execPath, [...NODE_ARGS, 'write', dir.path], { stdio: ['ignore', 'pipe', 'inherit'] })
+  /** What a child said to have stored before it was killed. */
+  async function killed(what: 'write' | 'lay', directory: string): Promise<number[]> {
+    const child = spawn(process.execPath, [...NODE_ARGS, what, directory], { stdio: ['ignore', 'pipe', 'inherit'] })
     const told: number[] = []
     for await (const line of createInterface({ input: child.stdout })) {
       told.push(Number(line))
       if (told.length === 150) child.kill('SIGKILL')
     }
     assert.ok(told.length >= 150 && told.length < 400, `${told.length} pieces before the end`)
+    return told
+  }
+
+  it('has every piece that was stored when kill -9 came, and needs only the others', async () => {
+    await using dir = await aDir()
+    const told = await killed('write', dir.path)
     const blob = aBlob({ pieces: 400, pieceBytes: 16384 })
     await using store = await openAt(dir.path, {}, systemClock)
     assert.equal(store.find(blob.task.id), undefined, 'nothing counts before it was hashed again')
@@ -54,6 +61,43 @@ describe('a store whose process was killed', function () {
     for (let piece = 0; piece < 400; piece++) if (await stored.write(piece, blob.piece(piece), { signal })) fetched++
     assert.ok(fetched >= 400 - told.length - 1 && fetched <= 400 - told.length)
     assert.equal(await stored.finish({ signal }), blob.digest)
+  })
+
+  it('has every piece without a digest, too, which it establishes then', async () => {
+    await using dir = await aDir()
+    const told = await killed('lay', dir.path)
+    const blob = aBlob({ pieces: 400, pieceBytes: 16384 })
+    await using store = await openAt(dir.path, {}, systemClock)
+    const stored = await store.create(blob.task, { signal })
+    assert.ok(stored.have.count <= told.length + 4, `${stored.have.count} here, ${told.length} told`)
+    for (const piece of told) {
+      assert.equal(stored.has(piece), true, `piece ${piece}`)
+      assert.deepEqual(stored.table.digest(piece), Uint8Array.from(blob.table.subarray(piece * 32, (piece + 1) * 32)))
+    }
+    stored.table.setDigests(0, blob.table)
+    for (let piece = 0; piece < 400; piece++) await stored.write(piece, blob.piece(piece), { signal })
+    assert.equal(await stored.finish({ signal }), blob.digest)
+  })
+
+  it('counts no piece without a digest that was stored before the machine started', async () => {
+    await using a = await aStore()
+    const blob = aBlob()
+    const stored = await a.store.create(blob.task, { signal })
+    await stored.append(0, blob.piece(0))
+    await stored.lay(2, blob.piece(2))
+    await a.store.close()
+    const path = join(a.directory, 'partial', `sha256-${hexOf(blob.digest)}`, 'journal')
+    const { pieces } = await readJournal(path)
+    const journal = await Journal.begin(path, blob.task)
+    for (const [piece, check] of pieces) {
+      // the other boot's id: the last byte of it differs
+      const other = Uint8Array.from(check)
+      if (piece === 2) other[31] = (other[31] ?? 0) ^ 1
+      await journal.append(piece, other)
+    }
+    await journal.close()
+    await using store = await openAt(a.directory, {}, systemClock)
+    assert.deepEqual((await store.reopen(blob.task.id, { signal }))?.have.ranges(), [[0, 1]])
   })
 
   it('refuses a second process by the name of the first, and forgets the first when it is killed', async () => {

@@ -271,6 +271,27 @@ describe('Store', function () {
       assert.deepEqual((await store.scrub({ signal })).damaged, [])
     })
 
+    it('gives a blob that was laid down its piece table, and tells of one that has rotted before that', async () => {
+      await using a = await aStore()
+      const told: Damage[] = []
+      a.store.onDamage((damage) => told.push(damage))
+      const [sound, rotten] = [aBlob(), aBlob({ seed: 2 })]
+      for (const blob of [sound, rotten]) {
+        const stored = await a.store.create(blob.task, { signal })
+        await stored.lay(0, blob.body)
+        await stored.finish({ signal })
+      }
+      const path = a.store.byDigest(rotten.digest)?.path ?? ''
+      writeFileSync(path, readFileSync(path).fill(0, 4096, 4100))
+      await a.store.scrub({ signal })
+      assert.equal(a.store.byDigest(sound.digest)?.table.known.full, true)
+      assert.deepEqual(
+        told.map((one) => [one.digest, one.pieces.length]),
+        [[rotten.digest, 8]],
+      )
+      assert.equal(a.store.byDigest(rotten.digest), undefined)
+    })
+
     it('forgets a blob whose file is gone, so that it can be fetched again', async () => {
       await using a = await aStore()
       const blob = aBlob()

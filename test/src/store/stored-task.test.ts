@@ -95,6 +95,46 @@ describe('StoredTask', () => {
     assert.deepEqual(stored.table.known.ranges(), [[3, 1]], 'a refused run leaves nothing')
   })
 
+  it('shows pieces that are laid down without digests, which it can learn from the disk', async () => {
+    await using a = await aStore()
+    const blob = aBlob()
+    const stored = await a.store.create(blob.task, { signal })
+    const told: [number, number][] = []
+    stored.onPieces((from, count) => told.push([from, count]))
+    await stored.lay(1, blob.body.subarray(4096, 4 * 4096))
+    assert.deepEqual(told, [[1, 3]])
+    const into = new Uint8Array(3 * 4096)
+    await stored.read(4096, into)
+    assert.deepEqual(into, blob.body.slice(4096, 4 * 4096))
+    assert.equal(stored.table.known.count, 0)
+    await stored.learn({ signal })
+    assert.deepEqual(stored.table.known.ranges(), [[1, 3]])
+    stored.table.setDigests(0, blob.table)
+    await assert.rejects(
+      stored.lay(
+        4,
+        blob.piece(4).map((byte) => byte ^ 1),
+      ),
+      { code: 'PIECE_DIGEST' },
+    )
+    await assert.rejects(stored.lay(7, blob.piece(6)), { code: 'PIECE_SHORT' })
+    await assert.rejects(stored.lay(6, blob.body.subarray(5 * 4096)), { code: 'BAD_ARGUMENT' })
+  })
+
+  it('keeps a laid blob once the whole digest matched, and nothing of one that is another', async () => {
+    await using a = await aStore()
+    const blob = aBlob()
+    const stored = await a.store.create(blob.task, { signal })
+    await stored.lay(0, blob.body)
+    assert.equal(await stored.finish({ signal }), blob.digest)
+    assert.equal(stored.table.known.count, 0)
+    assert.deepEqual((await a.store.cut(stored, { signal })).slice(0, 8), Uint8Array.from(blob.table))
+    const wrong = await a.store.create(aBlob({ seed: 2 }).task, { signal })
+    await wrong.lay(0, blob.body)
+    await assert.rejects(wrong.finish({ signal }), { code: 'DIGEST_MISMATCH' })
+    assert.equal(a.store.find(wrong.task.id), undefined)
+  })
+
   it('gives the blob its final name once the whole digest matched, and goes on serving', async () => {
     await using a = await aStore()
     const blob = aBlob()
