@@ -16,6 +16,8 @@ export class BlobNames {
   readonly #metadata: Metadata
   readonly #inventory: Inventory
   readonly #clock: Clock
+  /** Blobs that are being given their names. */
+  readonly #giving = new Map<Digest, number>()
   #serial: Promise<unknown> = Promise.resolve()
 
   constructor(parts: { layout: Layout; metadata: Metadata; inventory: Inventory; clock: Clock }) {
@@ -29,7 +31,23 @@ export class BlobNames {
    * Makes the file `from` the blob and returns its path. Record first, then the name: a crash between them leaves a record
    * without a file, which the next start drops. With `stored`, only if that has not failed meanwhile.
    */
-  give(
+  async give(
+    from: string,
+    digest: Digest,
+    task: Task,
+    more: { table?: Uint8Array; mediaType?: string; stored?: StoredTask },
+  ): Promise<string> {
+    this.#giving.set(digest, (this.#giving.get(digest) ?? 0) + 1)
+    try {
+      return await this.#give(from, digest, task, more)
+    } finally {
+      const left = (this.#giving.get(digest) ?? 1) - 1
+      if (left > 0) this.#giving.set(digest, left)
+      else this.#giving.delete(digest)
+    }
+  }
+
+  #give(
     from: string,
     digest: Digest,
     task: Task,
@@ -62,6 +80,8 @@ export class BlobNames {
   async alias(task: Task): Promise<boolean> {
     const { digest } = task
     if (digest === undefined) return false
+    // other blobs' turns, each of which waits for the disk, are nothing to it
+    if (!this.#inventory.complete.has(digest) && !this.#giving.has(digest)) return false
     return this.#inOrder(async () => {
       const entry = this.#inventory.complete.get(digest)
       if (!entry) return false

@@ -45,9 +45,13 @@ export class DataFile {
   #closed = false
   #empty: PromiseWithResolvers<void> | undefined
 
-  constructor(path: string, pool: FilePool) {
+  /** `handle`, where it is open already, is this one's to close. */
+  constructor(path: string, pool: FilePool, handle?: FileHandle) {
     this.#path = path
     this.#pool = pool
+    if (handle === undefined) return
+    this.#handle = Promise.resolve(handle)
+    pool.used(this)
   }
 
   get path(): string {

@@ -37,29 +37,25 @@ export class Journal {
   readonly #handle: FileHandle
   readonly #seed: number
   #end: number
+  /** The header, until it is written: with the first records. */
+  #header: Uint8Array | undefined
   #pending: { bytes: Uint8Array; done: PromiseWithResolvers<void> }[] = []
   #flushing: Promise<void> | undefined
 
-  private constructor(handle: FileHandle, seed: number, end: number) {
+  private constructor(handle: FileHandle, seed: number, start: { end: number } | { header: Uint8Array }) {
     this.#handle = handle
     this.#seed = seed
-    this.#end = end
+    this.#end = 'end' in start ? start.end : 0
+    this.#header = 'header' in start ? start.header : undefined
   }
 
   /**
-   * Begins the journal of a task that has no pieces. It isn't synced: what a power cut leaves of it is no journal, and the task starts
-   * over as one of which nothing was here. Throws DISK_FULL.
+   * Begins the journal of a task that has no pieces. Without its header, as a kill or a power cut may leave it, it is no journal, and the
+   * task starts over as one of which nothing was here. Throws DISK_FULL.
    */
   static async begin(path: string, task: Task): Promise<Journal> {
     const header = encodeHeader(task)
-    const handle = await open(path, 'w+', 0o644)
-    try {
-      await writeAll(handle, header, 0)
-    } catch (error) {
-      await handle.close()
-      throw error
-    }
-    return new Journal(handle, seedOf(header), header.byteLength)
+    return new Journal(await open(path, 'w+', 0o644), seedOf(header), { header })
   }
 
   /** Writes a fresh journal with records for `pieces`, whole or not at all, and opens it. Throws DISK_FULL. */
@@ -71,7 +67,7 @@ export class Journal {
       parts.push(encodeRecords(seed, piece, table.digest(piece) ?? new Uint8Array(CHECK_BYTES), 1))
     const bytes = Buffer.concat(parts)
     await replaceFile(path, bytes, 0o644)
-    return new Journal(await open(path, 'r+'), seed, bytes.byteLength)
+    return new Journal(await open(path, 'r+'), seed, { end: bytes.byteLength })
   }
 
   /**
@@ -89,11 +85,14 @@ export class Journal {
     while (this.#pending.length > 0) {
       const batch = this.#pending
       this.#pending = []
-      const [first] = batch
-      const bytes = batch.length === 1 && first ? first.bytes : Buffer.concat(batch.map((one) => one.bytes))
+      const parts = batch.map((one) => one.bytes)
+      if (this.#header !== undefined) parts.unshift(this.#header)
+      const [first] = parts
+      const bytes = parts.length === 1 && first !== undefined ? first : Buffer.concat(parts)
       try {
         await writeAll(this.#handle, bytes, this.#end)
         this.#end += bytes.byteLength
+        this.#header = undefined
         for (const one of batch) one.done.resolve()
       } catch (error) {
         for (const one of batch) one.done.reject(asDarnerError(error, 'append to the piece journal'))
@@ -104,6 +103,8 @@ export class Journal {
 
   async close(): Promise<void> {
     await this.#flushing
+    // a disk that has no room for it is left without a journal of nothing
+    if (this.#header !== undefined) await writeAll(this.#handle, this.#header, 0).catch(() => {})
     await this.#handle.close()
   }
 }

@@ -10,15 +10,23 @@ import { agrees } from './piece-check.ts'
 import { PieceTable } from './piece-table.ts'
 import type { Found } from './stored-task.ts'
 
-/** A fresh sparse file of the task's length and an empty journal. Throws DISK_FULL; then nothing of it is left. */
+/**
+ * A fresh file, which grows as pieces come, and an empty journal. Each step is a turn of a busy machine, so they are few. Throws
+ * DISK_FULL; then nothing of it is left.
+ */
 export async function createPartial(task: Task, layout: Layout): Promise<Found> {
   const folder = layout.partial(task.id)
+  const path = layout.data(task.id)
   const table = new PieceTable(pieceCount(task))
   try {
     await mkdir(folder, { recursive: true })
-    await sizeFile(layout.data(task.id), task.bytes)
-    const journal = await Journal.begin(layout.journal(task.id), task)
-    return { path: layout.data(task.id), have: new Bitmap(table.size), table, journal }
+    const opening = [open(path, 'w+', 0o644), Journal.begin(layout.journal(task.id), task)] as const
+    const [data, begun] = await Promise.allSettled(opening)
+    if (data.status === 'fulfilled' && begun.status === 'fulfilled')
+      return { path, handle: data.value, have: new Bitmap(table.size), table, journal: begun.value }
+    if (data.status === 'fulfilled') await data.value.close()
+    if (begun.status === 'fulfilled') await begun.value.close()
+    throw data.status === 'rejected' ? data.reason : (begun as PromiseRejectedResult).reason
   } catch (error) {
     await rm(folder, { recursive: true, force: true })
     throw asDarnerError(error, `make room for ${task.id}`)

@@ -52,21 +52,21 @@ export class Room {
   async take<T>(bytes: number, { written }: { written: boolean }, then: () => Promise<T>): Promise<T> {
     const ours = written ? bytes : 0
     const wanted = () => this.#parts.reservedBytes() + this.#grantedBytes + bytes
-    const { highBytes, lowBytes } = await this.marks(ours)
+    let { freeBytes, highBytes, lowBytes } = await this.marks(ours)
     if (wanted() > highBytes) {
       // what is promised and not written takes room from the rest, and none of it can be collected
       const unwritten = this.#parts.reservedBytes() - this.#parts.usedBytes()
       await this.#parts.collect(Math.max(0, lowBytes - bytes - this.#grantedBytes - unwritten))
+      freeBytes = await this.#free()
     }
     const { directory, maxBytes } = this.#options
     const full = (why: string) =>
       new DarnerError('DISK_FULL', `make room for ${bytes} bytes: ${why}`, {
         way: 'remove images that are not needed, or give the store more room',
       })
-    const freeBytes = (await this.#free()) + ours
     // nothing is awaited from the look to the promise, or two would be promised the same room
     if (wanted() > maxBytes) throw full(`${wanted() - bytes} of ${maxBytes} are in use or promised`)
-    if (bytes > freeBytes) throw full(`the file system of ${directory} has ${freeBytes} left`)
+    if (bytes > freeBytes + ours) throw full(`the file system of ${directory} has ${freeBytes + ours} left`)
     this.#grantedBytes += bytes
     try {
       return await then()

@@ -3,6 +3,7 @@
  * others and can be read only after its SHA-256 matched the table; the blob is complete only after its whole digest matched.
  */
 import { createHash } from 'node:crypto'
+import type { FileHandle } from 'node:fs/promises'
 import { asDarnerError, DarnerError, isDarnerError } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import { abortable } from '../base/signals.ts'
@@ -39,7 +40,14 @@ export interface Keeper {
 
 /** What is here of a task at the moment it is opened. */
 export type Found =
-  | { readonly path: string; readonly have: Bitmap; readonly table: PieceTable; readonly journal: Journal }
+  | {
+      readonly path: string
+      /** The file, where it is open already. */
+      readonly handle?: FileHandle
+      readonly have: Bitmap
+      readonly table: PieceTable
+      readonly journal: Journal
+    }
   | { readonly path: string; readonly digest: Digest }
 
 export class StoredTask {
@@ -70,7 +78,7 @@ export class StoredTask {
     this.task = task
     this.pieces = pieceCount(task)
     this.#keeper = keeper
-    this.#file = new DataFile(found.path, keeper.pool)
+    this.#file = new DataFile(found.path, keeper.pool, 'handle' in found ? found.handle : undefined)
     this.#watch = new PieceWatch(keeper.log)
     this.#matched.promise.catch(() => {})
     if ('digest' in found) {
