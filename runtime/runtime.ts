@@ -25,6 +25,7 @@ import { QuotaWatch } from './quota/watch.ts'
 import { Rich } from './rich/rich.ts'
 import { Services } from './rich/services.ts'
 import { OciRuntime } from './shim/oci-runtime.ts'
+import { readOnlyProgram } from './shim/read-only-program.ts'
 import { readCgroupLayout } from './spec/cgroups.ts'
 import { readHostLimits } from './spec/host-limits.ts'
 import { loadSeccompProfile } from './spec/seccomp.ts'
@@ -90,6 +91,7 @@ export class Runtime implements AsyncDisposable {
   readonly #watch: QuotaWatch
   readonly #cores: CoreWatch
   readonly #home: CgroupHome | undefined
+  readonly #programs: DisposableStack
 
   private constructor(
     parts: {
@@ -102,6 +104,7 @@ export class Runtime implements AsyncDisposable {
       watch: QuotaWatch
       upgrades: Upgrades
       cores: CoreWatch
+      programs: DisposableStack
       networks?: Networks
       home?: CgroupHome
     },
@@ -111,6 +114,7 @@ export class Runtime implements AsyncDisposable {
     this.#watch = parts.watch
     this.#cores = parts.cores
     this.#home = parts.home
+    this.#programs = parts.programs
     this.services = parts.services
     this.upgrades = parts.upgrades
     this.quotas = parts.quotas
@@ -138,10 +142,11 @@ export class Runtime implements AsyncDisposable {
       { cgroups: cgroups.kind, seccomp: seccomp?.path, capabilities: limits.capabilities.size },
       'host read',
     )
-    const runtimes = Object.entries(options.runtimes).map(([name, path]): [string, OciRuntime] => [
-      name,
-      new OciRuntime({ name, path, root: join(runDir, name), verbMs: options.verbMs ?? 60_000 }),
-    ])
+    using programs = new DisposableStack()
+    const runtimes = Object.entries(options.runtimes).map(([name, path]): [string, OciRuntime] => {
+      const program = programs.use(readOnlyProgram(path)).path
+      return [name, new OciRuntime({ name, path, program, root: join(runDir, name), verbMs: options.verbMs ?? 60_000 })]
+    })
     const events = await EventLog.open(join(dir, 'events.jsonl'), { keep: KEEP_EVENTS, now: () => parts.clock.now() })
     const init = STATIC_INITS.find((path) => existsSync(path))
     const cgroupParent = options.cgroupParent ?? '/darner'
@@ -235,6 +240,7 @@ export class Runtime implements AsyncDisposable {
       watch,
       upgrades,
       cores,
+      programs: programs.move(),
       ...(networks ? { networks } : {}),
       ...(home ? { home } : {}),
     }
@@ -260,6 +266,7 @@ export class Runtime implements AsyncDisposable {
     await this.#rich[Symbol.asyncDispose]()
     await this.containers[Symbol.asyncDispose]()
     await this.events[Symbol.asyncDispose]()
+    this.#programs.dispose()
     if (this.containers.entries().some(({ record }) => record.pid !== undefined)) this.#home?.keep()
     else await this.#home?.leave()
   }

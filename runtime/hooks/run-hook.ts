@@ -58,7 +58,7 @@ async function insideArguments(run: HookRun, processFile: string): Promise<strin
   const { runtime, id } = run.facts
   const env = [...(run.process?.env ?? []), ...Object.entries(run.env).map(([name, value]) => `${name}=${value}`)]
   await writeWhole(processFile, JSON.stringify({ ...run.process, args: run.hook.command, env }))
-  return [runtime.options.path, ...runtime.globalArguments, 'exec', '--process', processFile, id]
+  return [runtime.program, ...runtime.globalArguments, 'exec', '--process', processFile, id]
 }
 
 async function capture(

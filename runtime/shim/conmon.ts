@@ -201,7 +201,7 @@ function sharedArguments(
   unique: string,
 ): string[] {
   return [
-    ...['--api-version', '1', '-c', run.id, '-u', unique, '-r', run.runtime.options.path],
+    ...['--api-version', '1', '-c', run.id, '-u', unique, '-r', run.runtime.program],
     ...['-b', run.bundle.path, '-p', run.bundle.pidFile, '-P', run.bundle.conmonPidFile, '--full-attach'],
     ...run.runtime.globalArguments.flatMap((one) => ['--runtime-arg', one]),
     ...(run.tty ? ['-t'] : []),

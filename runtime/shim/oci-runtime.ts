@@ -16,6 +16,8 @@ export interface OciRuntimeOptions {
   readonly name: string
   /** Absolute path of the program. */
   readonly path: string
+  /** The path that it is started by, where that is another one. */
+  readonly program?: string
   /** Folder of the runtime's own state. */
   readonly root: string
   /** No verb takes longer; it is killed then. */
@@ -29,6 +31,12 @@ export class OciRuntime {
 
   constructor(options: OciRuntimeOptions) {
     this.options = options
+  }
+
+  /** The path to start it by, also for conmon and hooks. */
+  get program(): string {
+    const { path, program = path } = this.options
+    return existsSync(program) ? program : path
   }
 
   /** Global arguments, also for conmon, which calls `create` and `exec` itself. */
@@ -113,9 +121,9 @@ export class OciRuntime {
   }
 
   async #verb(args: readonly string[], signal: AbortSignal): Promise<string> {
-    const { name, path, verbMs } = this.options
+    const { name, verbMs } = this.options
     using deadline = endingDeadline(signal, verbMs)
-    const result = await runProgram(path, [...this.globalArguments, ...args], { signal: deadline.signal })
+    const result = await runProgram(this.program, [...this.globalArguments, ...args], { signal: deadline.signal })
     if (result.code === 0) return result.stdout
     throw runtimeError(`${name} ${args.join(' ')}`, result.stderr || `exit code ${result.code}`)
   }

@@ -102,6 +102,7 @@ const EMPTY_PATH_TO_MOVE = 4
 const BELOW_TRIES = 1000
 const AT_EMPTY_PATH = 0x1000
 const OPEN_TREE_CLONE = 1
+const MOUNT_ATTR_RDONLY = 1
 const MOUNT_ATTR_IDMAP = 0x100000
 const MOUNT_ATTR_NOSYMFOLLOW = 0x200000
 const FSCONFIG = { SET_FLAG: 0, SET_STRING: 1, CMD_CREATE: 6 } as const
@@ -297,13 +298,22 @@ export function mountMapped(source: Path, target: Path, userns: number, close: (
  * below `path` are left out. The caller closes it; after a failure `close` does.
  */
 export function openUnfollowing(path: Path, close: (fd: number) => void): number {
+  return openMounted(path, MOUNT_ATTR_NOSYMFOLLOW, close)
+}
+
+/** The same in a mount in which nothing can be written (Linux 5.12). */
+export function openReadOnly(path: Path, close: (fd: number) => void): number {
+  return openMounted(path, MOUNT_ATTR_RDONLY, close)
+}
+
+function openMounted(path: Path, attribute: number, close: (fd: number) => void): number {
   const tree = check(
     native.openTree(NUMBER.openTree, AT_FDCWD, z(path), OPEN_TREE_CLONE | O.CLOEXEC),
     'open_tree',
     path,
   )
   try {
-    const attributes = new BigUint64Array([BigInt(MOUNT_ATTR_NOSYMFOLLOW), 0n, 0n, 0n])
+    const attributes = new BigUint64Array([BigInt(attribute), 0n, 0n, 0n])
     check(
       native.mountSetattr(NUMBER.mountSetattr, tree, '', AT_EMPTY_PATH, attributes, attributes.byteLength),
       'mount_setattr',
