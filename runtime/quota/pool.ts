@@ -2,6 +2,7 @@
  * A pool of files, one fixed-size ext4 each, for hosts without project quotas: the writable layer of a container lies in one, so
  * that bytes and inodes end where the file system does. What is promised to all of them never exceeds the pool's size.
  */
+import { existsSync } from 'node:fs'
 import { mkdir, open, readdir, readFile, rm, statfs, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Static, Type } from 'typebox'
@@ -74,7 +75,8 @@ export class QuotaPool {
   }
 
   async has(id: string): Promise<boolean> {
-    return (await this.#promised(id)) !== undefined
+    // of most there is none: one short call tells
+    return existsSync(this.#promise(id)) && (await this.#promised(id)) !== undefined
   }
 
   /**
@@ -103,7 +105,7 @@ export class QuotaPool {
       fileBytes += Math.ceil(lacking / BLOCK_BYTES) * BLOCK_BYTES
     }
     const promise: Promised = { quota, fileBytes }
-    await writeJson(join(this.#dir, `${id}.json`), promise)
+    await writeJson(this.#promise(id), promise)
   }
 
   /** Mounts it at `target`, which exists; fine when it is mounted there. Throws MOUNT_FAILED. */
@@ -120,7 +122,7 @@ export class QuotaPool {
   /** Deletes it and takes the promise back; it is unmounted. */
   async remove(id: string): Promise<void> {
     await rm(join(this.#dir, `${id}.ext4`), { force: true })
-    await rm(join(this.#dir, `${id}.json`), { force: true })
+    await rm(this.#promise(id), { force: true })
   }
 
   /**
@@ -146,7 +148,11 @@ export class QuotaPool {
   }
 
   async #promised(id: string): Promise<Promised | undefined> {
-    return readJson(join(this.#dir, `${id}.json`), Promised)
+    return readJson(this.#promise(id), Promised)
+  }
+
+  #promise(id: string): string {
+    return join(this.#dir, `${id}.json`)
   }
 
   async #freeBytes(file: string, signal: AbortSignal): Promise<number> {

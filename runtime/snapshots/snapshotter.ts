@@ -4,8 +4,8 @@
  * `rootfs/<id>/{rw/upper,rw/work,root}`. A layer's mount is shared by all root file systems that use it, so its page cache is
  * too, and goes with the last of them.
  */
-import { closeSync } from 'node:fs'
-import { chmod, chown, mkdir, readdir, readFile, rename, stat, utimes, writeFile } from 'node:fs/promises'
+import { closeSync, statSync } from 'node:fs'
+import { chmod, chown, mkdir, readdir, readFile, rename, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import PQueue from 'p-queue'
 import { DarnerError, systemCode } from '../../src/base/errors.ts'
@@ -233,11 +233,11 @@ export class StackingSnapshotter implements Snapshotter {
   /** Makes the folders of a root file system; true when its writable layer is new. */
   async #prepare(id: string, layers: readonly Digest[]): Promise<boolean> {
     const { base, root, upper, work } = this.#paths(id)
-    await mkdir(base, { recursive: true, mode: 0o711 })
+    const first = (await mkdir(base, { recursive: true, mode: 0o711 })) !== undefined
     const record = join(base, 'layers.json')
     // not synced: after a power loss nothing is mounted, and an unreadable stack counts as none
-    await writeFile(`${record}.new`, JSON.stringify(layers))
-    await rename(`${record}.new`, record)
+    await writeFile(first ? record : `${record}.new`, JSON.stringify(layers))
+    if (!first) await rename(`${record}.new`, record)
     this.#stacks.set(id, layers)
     await mkdir(root, { recursive: true })
     const fresh = (await mkdir(upper, { recursive: true, mode: 0o755 })) !== undefined
@@ -335,9 +335,11 @@ async function withMapped(
   }
 }
 
+/** Both were just reached, so the kernel has them at hand; most are alike already. */
 async function copyRootFacts(from: string, to: string, idBase: number): Promise<void> {
-  const facts = await stat(from)
-  await chown(to, idBase + facts.uid, idBase + facts.gid)
-  await chmod(to, facts.mode & 0o7777)
+  const [facts, made] = [statSync(from), statSync(to)]
+  const [uid, gid, mode] = [idBase + facts.uid, idBase + facts.gid, facts.mode & 0o7777]
+  if (made.uid !== uid || made.gid !== gid) await chown(to, uid, gid)
+  if ((made.mode & 0o7777) !== mode) await chmod(to, mode)
   await utimes(to, facts.atime, facts.mtime)
 }

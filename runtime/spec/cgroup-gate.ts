@@ -3,9 +3,10 @@
  * host. For some 15 ms after such a wait the next move is free (cgroup_threadgroup_rwsem). So whoever will move a process soon has the
  * gate opened beforehand, and does other work meanwhile.
  */
-import { readFile, writeFile } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type CgroupLayout, parsePlaces } from './cgroups.ts'
+import { type CgroupLayout, parsePlaces, writeProcs } from './cgroups.ts'
 
 export class CgroupGate {
   readonly #layout: CgroupLayout
@@ -31,7 +32,7 @@ export class CgroupGate {
 
   /** Moves this process to where it is. */
   async #open(): Promise<void> {
-    const file = this.#file(await readFile('/proc/self/cgroup', 'utf8'))
+    const file = this.#file(readFileSync('/proc/self/cgroup', 'utf8')) // the kernel's own memory, at hand at once
     if (file === undefined) return
     if (file !== this.#known) {
       // a path that means another cgroup here, as in a container, is nothing to write to
@@ -39,7 +40,7 @@ export class CgroupGate {
       if (!here.includes(String(process.pid))) return
       this.#known = file
     }
-    await writeFile(file, '0')
+    await writeProcs(file, '0')
   }
 
   #file(proc: string): string | undefined {

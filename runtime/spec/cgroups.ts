@@ -1,6 +1,8 @@
 /** Which cgroup layout this host has and where each controller is: v1, hybrid (v1 plus a cgroup2 mount) or v2. */
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { closeSync, constants, openSync, write } from 'node:fs'
+import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { systemCode } from '../../src/base/errors.ts'
 
 export interface CgroupLayout {
@@ -66,7 +68,7 @@ export async function moveToCgroup(layout: CgroupLayout, path: string, pid: numb
   await Promise.all(
     roots.map(async (root) => {
       const folder = join(root, path)
-      const enter = () => writeFile(join(folder, 'cgroup.procs'), String(pid))
+      const enter = () => writeProcs(join(folder, 'cgroup.procs'), String(pid))
       await enter().catch(async (error: unknown) => {
         if (systemCode(error) !== 'ENOENT') throw error
         await mkdir(folder, { recursive: true })
@@ -75,3 +77,15 @@ export async function moveToCgroup(layout: CgroupLayout, path: string, pid: numb
     }),
   )
 }
+
+/** Writes to a `cgroup.procs` that is there. Only the write may wait, for other processors; each call that can't is made at once. */
+export async function writeProcs(file: string, text: string): Promise<void> {
+  const fd = openSync(file, constants.O_WRONLY)
+  try {
+    await writeTo(fd, text)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+const writeTo = promisify(write)
