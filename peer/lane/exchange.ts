@@ -39,7 +39,7 @@ export interface ExchangeOptions {
   readonly slots?: Partial<SlotOptions>
   /** Connections that one peer may hold to us; a newer one ends the oldest. */
   readonly maxLinksPerPeer?: number
-  /** After a lane address failed, its fallback is dialled at once for this long. */
+  /** After a lane address failed, its fallback is dialled at once for this long; then a connection by it is replaced when it can be. */
   readonly laneRetryMs?: number
 }
 
@@ -75,6 +75,8 @@ const LANE_RETRY_MS = 30_000
 interface Upstream {
   readonly link: LaneLink
   readonly side: FetchSide
+  /** By the fallback, though the parent announces lanes. */
+  readonly roundabout: boolean
 }
 
 interface Downstream {
@@ -137,8 +139,12 @@ export class LaneExchange implements PieceExchange {
   readonly #scope = new Scope()
   readonly #upstreams = new Map<PeerId, Promise<Upstream>>()
   readonly #live = new Map<PeerId, Upstream>()
+  /** Connections by the fallback whose peer was reached by its lane since: they end once their tasks are over. */
+  readonly #replaced = new Set<Upstream>()
   readonly #downstreams = new Map<PeerId, Downstream[]>()
   readonly #laneFailedAtMs = new Map<PeerId, number>()
+  /** Lanes that are dialled beside a connection by the fallback. */
+  readonly #retrying = new Set<PeerId>()
   #lanes: readonly string[] = []
 
   constructor(options: ExchangeOptions, parts: LaneParts) {
@@ -167,10 +173,11 @@ export class LaneExchange implements PieceExchange {
 
   stats(): LaneStats {
     const children = [...this.#downstreams.values()].flat()
+    const parents = [...this.#live.values(), ...this.#replaced]
     return {
-      parents: this.#live.size,
+      parents: parents.length,
       children: children.length,
-      openAtParents: [...this.#live.values()].reduce((sum, { side }) => sum + side.channels, 0),
+      openAtParents: parents.reduce((sum, { side }) => sum + side.channels, 0),
       openForChildren: children.reduce((sum, { side }) => sum + side.channels, 0),
       uploadSlots: this.#slots.limit,
       uploading: this.#slots.inService,
@@ -179,8 +186,8 @@ export class LaneExchange implements PieceExchange {
 
   /** Ends every connection with a peer: it was banned or revoked. */
   drop(peer: PeerId, why: string): void {
-    this.#live.get(peer)?.link.close('ADMISSION_REFUSED', why)
-    for (const { link } of [...(this.#downstreams.get(peer) ?? [])]) link.close('ADMISSION_REFUSED', why)
+    for (const { link } of [...this.#live.values(), ...this.#replaced, ...(this.#downstreams.get(peer) ?? [])])
+      if (link.peer === peer) link.close('ADMISSION_REFUSED', why)
   }
 
   async open(parent: PeerAddress, task: Task, options: OpenOptions): Promise<ParentChannel> {
@@ -189,6 +196,7 @@ export class LaneExchange implements PieceExchange {
     let upstream = await abortable(this.#upstream(parent), options.signal)
     // a connection may end for want of use just as it is wanted again
     if (upstream.link.failure !== undefined) upstream = await abortable(this.#upstream(parent), options.signal)
+    if (upstream.roundabout) this.#retryLane(parent, upstream)
     return upstream.side.open(task, options)
   }
 
@@ -214,7 +222,11 @@ export class LaneExchange implements PieceExchange {
   }
 
   async #dial(parent: PeerAddress): Promise<Upstream> {
-    const stream = await this.#dialStream(parent, this.#scope.signal)
+    const { stream, roundabout } = await this.#dialStream(parent, this.#scope.signal)
+    return this.#begin(stream, roundabout)
+  }
+
+  #begin(stream: ByteStream, roundabout: boolean): Upstream {
     const link = new LaneLink(stream, this.#linkOptions, { clock: this.#parts.clock })
     const side: FetchSide = new FetchSide(
       { ...FETCH_DEFAULTS, ...this.#options.fetch },
@@ -226,20 +238,45 @@ export class LaneExchange implements PieceExchange {
         onClosed: (error) => this.#lost(upstream, error),
       },
     )
-    const upstream: Upstream = { link, side }
-    this.#live.set(parent.peer, upstream)
+    const upstream: Upstream = { link, side, roundabout }
+    this.#live.set(link.peer, upstream)
     link.start(side)
     return upstream
   }
 
-  async #dialStream(parent: PeerAddress, signal: AbortSignal): Promise<ByteStream> {
+  /** A host that is overloaded answers its lane too late, and the fallback loads it far more: it is left when there is a way. */
+  #retryLane(parent: PeerAddress, by: Upstream): void {
+    const { peer } = parent
+    if (this.#retrying.has(peer) || this.#lanesRest(peer)) return
+    this.#retrying.add(peer)
+    this.#scope.run(async (signal) => {
+      try {
+        const stream = await this.#parts.tls.dial(parent, { signal })
+        this.#laneFailedAtMs.delete(peer)
+        // lost meanwhile: whoever wants the peer again dials anew
+        if (this.#live.get(peer) !== by) return stream.end()
+        this.#replaced.add(by)
+        this.#upstreams.set(peer, Promise.resolve(this.#begin(stream, false)))
+      } catch {
+        this.#laneFailedAtMs.set(peer, this.#parts.clock.monotonicMs())
+      } finally {
+        this.#retrying.delete(peer)
+      }
+    })
+  }
+
+  #lanesRest(peer: PeerId): boolean {
+    const failedAtMs = this.#laneFailedAtMs.get(peer)
+    const { laneRetryMs = LANE_RETRY_MS } = this.#options
+    return failedAtMs !== undefined && this.#parts.clock.monotonicMs() - failedAtMs < laneRetryMs
+  }
+
+  async #dialStream(parent: PeerAddress, signal: AbortSignal): Promise<{ stream: ByteStream; roundabout: boolean }> {
     const { tls, fallback, clock, log } = this.#parts
     const useFallback = fallback !== undefined && parent.multiaddrs.length > 0
-    const failedAtMs = this.#laneFailedAtMs.get(parent.peer)
-    const lanesRest =
-      failedAtMs !== undefined && clock.monotonicMs() - failedAtMs < (this.#options.laneRetryMs ?? LANE_RETRY_MS)
-    if (parent.lanes.length === 0 || (lanesRest && useFallback)) {
-      if (useFallback) return fallback.dial(parent, { signal })
+    const laneless = parent.lanes.length === 0
+    if (laneless || (useFallback && this.#lanesRest(parent.peer))) {
+      if (useFallback) return { stream: await fallback.dial(parent, { signal }), roundabout: !laneless }
       throw new DarnerError('PEER_UNREACHABLE', `peer ${parent.peer}: it announces no address that can be dialled`, {
         details: { peer: parent.peer },
       })
@@ -247,19 +284,21 @@ export class LaneExchange implements PieceExchange {
     try {
       const stream = await tls.dial(parent, { signal })
       this.#laneFailedAtMs.delete(parent.peer)
-      return stream
+      return { stream, roundabout: false }
     } catch (error) {
       if (!useFallback || signal.aborted) throw error
       log.debug({ peer: parent.peer, error }, 'lane not reached, using libp2p')
       this.#laneFailedAtMs.set(parent.peer, clock.monotonicMs())
-      return await fallback.dial(parent, { signal })
+      return { stream: await fallback.dial(parent, { signal }), roundabout: true }
     }
   }
 
   #lost(upstream: Upstream, error: DarnerError): void {
     const { peer } = upstream.link
-    if (this.#live.get(peer) === upstream) this.#live.delete(peer)
-    this.#upstreams.delete(peer)
+    if (!this.#replaced.delete(upstream) && this.#live.get(peer) === upstream) {
+      this.#live.delete(peer)
+      this.#upstreams.delete(peer)
+    }
     this.#report(peer, error)
   }
 
@@ -310,7 +349,7 @@ export class LaneExchange implements PieceExchange {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const { link } of [...this.#live.values(), ...[...this.#downstreams.values()].flat()])
+    for (const { link } of [...this.#live.values(), ...this.#replaced, ...[...this.#downstreams.values()].flat()])
       link.close('CLOSED', 'shutting down')
     await this.#scope.close(new DarnerError('CLOSED', 'exchange closed'))
     await this.#parts.fallback?.[Symbol.asyncDispose]()

@@ -7,7 +7,6 @@ import { createServer, isIP, type OnReadOpts, type Server, type Socket } from 'n
 import { type ConnectionOptions, connect, createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
 import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
-import { withDeadline } from '../../src/base/signals.ts'
 import type { PeerAddress, PeerId } from '../../src/contracts/exchange.ts'
 import { type LaneCertificate, verifyLaneCertificate } from '../../src/net/lane-identity.ts'
 import { LANE_ALPN } from '../../src/wire/lane.ts'
@@ -28,8 +27,9 @@ export interface TlsTransportOptions {
   readonly maxHandshakesPerAddress: number
   /** Most connections from one address. */
   readonly maxConnectionsPerAddress: number
+  /** How long a handshake may take on either side. Longer than a dial: its steps need both programs to run, on hosts that may be overloaded. */
   readonly handshakeMs: number
-  /** How long one lane address may take to answer before the next is tried. */
+  /** How long one lane address may take to be connected, which its kernel does, before the next is tried. */
   readonly dialMs: number
 }
 
@@ -37,7 +37,7 @@ export const TLS_DEFAULTS = {
   maxConnections: 1024,
   maxHandshakesPerAddress: 16,
   maxConnectionsPerAddress: 256,
-  handshakeMs: 5000,
+  handshakeMs: 10_000,
   dialMs: 3000,
 } as const
 
@@ -197,8 +197,8 @@ export class TlsTransport implements FrameTransport {
     })
   }
 
-  async #connect(place: { host: string; port: number }, expected: PeerId, outer: AbortSignal): Promise<ByteStream> {
-    const signal = withDeadline(outer, this.#options.dialMs)
+  async #connect(place: { host: string; port: number }, expected: PeerId, signal: AbortSignal): Promise<ByteStream> {
+    const { dialMs, handshakeMs } = this.#options
     signal.throwIfAborted()
     let stream: TlsStream | undefined
     // the types of tls.connect leave out that it passes these two on to the socket
@@ -221,8 +221,15 @@ export class TlsTransport implements FrameTransport {
     stream = new TlsStream(socket)
     const onAbort = () => socket.destroy(asError(signal.reason))
     signal.addEventListener('abort', onAbort, { once: true })
+    const late = (ms: number, what: string) =>
+      setTimeout(() => socket.destroy(new DarnerError('PEER_UNREACHABLE', `no ${what} in ${ms} ms`)), ms)
+    let timer = late(dialMs, 'connection')
     try {
       await new Promise<void>((resolve, reject) => {
+        socket.once('connect', () => {
+          clearTimeout(timer)
+          timer = late(handshakeMs, 'end of the handshake')
+        })
         socket.once('secureConnect', resolve)
         socket.once('error', reject)
         socket.once('close', () => reject(new DarnerError('PEER_UNREACHABLE', 'the connection ended in the handshake')))
@@ -236,6 +243,7 @@ export class TlsTransport implements FrameTransport {
       stream.abort(asError(error))
       throw error
     } finally {
+      clearTimeout(timer)
       signal.removeEventListener('abort', onAbort)
     }
   }

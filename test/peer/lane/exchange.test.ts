@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { openExchange } from '../../../peer/lane/exchange.ts'
 import { RateLimits } from '../../../peer/limits/limits.ts'
 import { systemClock } from '../../../src/base/clock.ts'
@@ -14,6 +16,28 @@ import { aLanePair, anExchange, NO_SHELF, opening } from '../../fixtures/a-lane.
 import { aShelf, aShelfOf } from '../../fixtures/a-shelf.ts'
 
 const soon = () => AbortSignal.timeout(10_000)
+
+/** Takes connections to a lane at once and passes nothing on for a while. */
+async function aSlowHost(lane: string, waitMs: number): Promise<AsyncDisposable & { readonly lane: string }> {
+  const [host = '', port = ''] = lane.split(':')
+  const taken: Socket[] = []
+  const server = createServer((socket) => {
+    taken.push(socket)
+    const behind = connect(Number(port), host)
+    socket.on('error', () => behind.destroy())
+    behind.on('error', () => socket.destroy())
+    setTimeout(() => socket.pipe(behind).pipe(socket), waitMs)
+  })
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  const { port: own } = server.address() as AddressInfo
+  return {
+    lane: `127.0.0.1:${own}`,
+    [Symbol.asyncDispose]: async () => {
+      for (const socket of taken) socket.destroy()
+      await new Promise((resolve) => server.close(resolve))
+    },
+  }
+}
 
 exchangeContract('TLS lane', async (shelf) => {
   const { parent, child, ...pair } = await aLanePair(shelf)
@@ -176,6 +200,44 @@ describe('openExchange', () => {
     assert.ok(shelf.piece(3).equals(await channel.fetch(3, { signal: soon() })))
     await channel[Symbol.asyncDispose]()
     await Promise.all([client.close(), server.close()])
+  })
+
+  it('leaves libp2p for the lane once that answers', async () => {
+    const shelf = aShelf()
+    const identity = await newIdentity()
+    const server = await openNode({ listen: ['127.0.0.1:0'], identity }, { log: silentLog() })
+    const clientIdentity = await newIdentity()
+    const client = await openNode({ listen: [], identity: clientIdentity }, { log: silentLog() })
+    const parts = { admit: () => true, clock: systemClock, log: silentLog() }
+    await using gone = await anExchange()
+    await gone[Symbol.asyncDispose]()
+    await using parent = await openExchange({ listen: '127.0.0.1:0' }, { ...parts, identity, shelf, node: server })
+    await using child = await openExchange(
+      { laneRetryMs: 0 },
+      { ...parts, identity: clientIdentity, shelf: NO_SHELF, node: client },
+    )
+    const address = { peer: identity.peerId, lanes: parent.lanes, multiaddrs: server.multiaddrs }
+    const around = await child.open({ ...address, lanes: gone.address.lanes }, shelf.task, opening(5))
+    assert.equal(child.stats().parents, 1)
+    // each finds the connection by libp2p and has the lane dialled beside it, until that is there
+    while (child.stats().parents < 2) await (await child.open(address, shelf.task, opening(5)))[Symbol.asyncDispose]()
+    await client.close()
+    const direct = await child.open(address, shelf.task, opening(5))
+    assert.ok(shelf.piece(3).equals(await direct.fetch(3, { signal: soon() })))
+    assert.ok(isDarnerError(await around.closed, 'PEER_UNREACHABLE', 'CLOSED'))
+    assert.equal(child.stats().parents, 1)
+    await direct[Symbol.asyncDispose]()
+    await server.close()
+  })
+
+  it('waits longer for a handshake than for a connection: an overloaded host is slow with the one, its kernel not with the other', async () => {
+    const shelf = aShelf()
+    await using pair = await aLanePair(shelf, { child: { tls: { dialMs: 100 } } })
+    await using slow = await aSlowHost(pair.parent.address.lanes[0] ?? '', 300)
+    const address = { ...pair.parent.address, lanes: [slow.lane] }
+    const channel = await pair.child.exchange.open(address, shelf.task, opening(5))
+    assert.ok(shelf.piece(2).equals(await channel.fetch(2, { signal: soon() })))
+    await channel[Symbol.asyncDispose]()
   })
 
   it('serves interactive pieces before background ones that waited longer', async () => {
