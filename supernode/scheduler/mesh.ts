@@ -1,18 +1,31 @@
 /**
- * Who neighbours whom in a task. The mesh is random and nearly regular: a newcomer takes `joinDegree` neighbours, each the
- * better of a few drawn by chance, and later newcomers bring it more. Links between two incomplete members go both ways.
+ * Who neighbours whom in a task. The mesh is random and nearly regular: a newcomer takes up to `joinDegree` neighbours, each the
+ * better of a few drawn by chance, and later newcomers bring it more. Links between two incomplete members go both ways. In a small
+ * swarm fewer do as well, and spare work: a host tells each of its parents of every piece.
  */
 import { randomBelow } from '../../src/base/clock.ts'
 import type { PeerId } from '../../src/contracts/exchange.ts'
 import type { NewParent } from './events.ts'
 import { eligible, score } from './parent-score.ts'
 import { removeOne } from './peer-table.ts'
-import type { Member, SchedulerState, TaskRow } from './state.ts'
+import type { Member, SchedulerOptions, SchedulerState, TaskRow } from './state.ts'
 
 /** Candidates looked at for each parent that is wanted. */
 const CHOICES = 3
 /** Parents that hold everything, for whoever can have them. */
 const FULL_PARENTS = 4
+/** With fewer, pieces spread later (docs/scheduling.md). */
+const LEAST_JOIN = 5
+const LEAST_MOST = 8
+
+/** Parents that a newcomer gets now, and up to how many later newcomers bring it. The seed is one of them. */
+function degrees(options: SchedulerOptions, task: TaskRow): { readonly join: number; readonly most: number } {
+  const others = task.members.length - 1
+  return {
+    join: Math.min(options.joinDegree, Math.max(LEAST_JOIN, Math.ceil(others / 3))),
+    most: Math.min(options.degree, Math.max(LEAST_MOST, Math.ceil(others / 2))),
+  }
+}
 
 function change(state: SchedulerState, member: Member): { add: NewParent[]; drop: PeerId[] } {
   const known = state.changes.get(member)
@@ -29,7 +42,7 @@ export function link(state: SchedulerState, child: Member, parent: Member): void
   parent.peer.load++
   if (parent.choosing) child.seeds++
   change(state, child).add.push({ peer: parent.peer.id, seed: parent.choosing })
-  if (child.parents.length >= state.options.joinDegree) child.task.thin.delete(child)
+  if (child.parents.length >= degrees(state.options, child.task).join) child.task.thin.delete(child)
 }
 
 /** Undoes {@link link}; the child is told to drop it unless `tell` is false. */
@@ -51,24 +64,24 @@ export function unlink(state: SchedulerState, child: Member, parent: Member, tel
 export function noteThin(state: SchedulerState, member: Member): void {
   const { task } = member
   if (member.complete || member.choosing) return
-  const reachable = Math.min(state.options.joinDegree, task.members.length - 1)
+  const reachable = Math.min(degrees(state.options, task).join, task.members.length - 1)
   if (member.parents.length < reachable) task.thin.add(member)
 }
 
-/** Gives an incomplete member parents up to `joinDegree` (in a swarm no larger than that: everyone), and itself to them. */
+/** Gives an incomplete member as many parents as it had better have now, and itself to them. */
 export function mesh(state: SchedulerState, member: Member, nowMs: number): void {
   if (member.complete || member.choosing) return
   offerSeed(state, member)
   const { task } = member
-  const { joinDegree } = state.options
-  linkSome(state, member, task.full, Math.min(FULL_PARENTS, joinDegree - member.parents.length), nowMs)
+  const { join } = degrees(state.options, task)
+  linkSome(state, member, task.full, Math.min(FULL_PARENTS, join - member.parents.length), nowMs)
   const zone = task.zones.get(member.peer.zone)
   if (zone && zone.length < task.members.length && zone.length > 1) {
-    const share = Math.ceil(state.options.zoneShare * (joinDegree - member.parents.length))
+    const share = Math.ceil(state.options.zoneShare * (join - member.parents.length))
     linkSome(state, member, zone, share, nowMs)
   }
-  linkSome(state, member, task.members, joinDegree - member.parents.length, nowMs)
-  if (member.parents.length >= Math.min(joinDegree, task.members.length - 1)) task.thin.delete(member)
+  linkSome(state, member, task.members, join - member.parents.length, nowMs)
+  if (member.parents.length >= Math.min(join, task.members.length - 1)) task.thin.delete(member)
   else noteThin(state, member)
 }
 
@@ -111,9 +124,10 @@ function linkSome(state: SchedulerState, member: Member, from: readonly Member[]
   const good = found.filter((one) => !one.choosing && eligible(state, one, member, nowMs))
   const ranked = good.map((one) => ({ one, rank: score(state, one) + state.random() * 0.05 + rackCost(member, one) }))
   ranked.sort((a, b) => a.rank - b.rank)
+  const { most } = degrees(state.options, member.task)
   for (const { one } of ranked.slice(0, count)) {
     link(state, member, one)
-    const back = !one.complete && one.parents.length < state.options.degree
+    const back = !one.complete && one.parents.length < most
     if (back && eligible(state, member, one, nowMs)) link(state, one, member)
   }
 }

@@ -6,7 +6,7 @@ import type { TaskId } from '../../src/task/task.ts'
 import type { NewParent } from './events.ts'
 
 export interface SchedulerOptions {
-  /** Parents that a newcomer gets; later newcomers bring it more, up to {@link degree}. */
+  /** Parents that a newcomer gets, fewer in a small swarm; later newcomers bring it more, up to {@link degree}. */
   readonly joinDegree: number
   /** Most parents of a child, and most children of a parent per task before others are preferred. */
   readonly degree: number

@@ -76,9 +76,27 @@ class Bench {
 describe('decide', () => {
   it('makes a small swarm a full mesh with the seed for everyone', () => {
     const bench = new Bench()
-    for (let n = 0; n < 8; n++) bench.join(n)
+    for (let n = 0; n < 5; n++) bench.join(n)
     bench.check('small swarm')
-    for (let n = 0; n < 8; n++) assert.equal(bench.parents.get(id(n))?.size, 8, `parents of ${n}`)
+    for (let n = 0; n < 5; n++) assert.equal(bench.parents.get(id(n))?.size, 5, `parents of ${n}`)
+  })
+
+  it('gives each of some tens of hosts the seed and a part of the others, and everything a way to everyone', () => {
+    for (const hosts of [8, 15, 30]) {
+      const bench = new Bench(hosts)
+      for (let n = 0; n < hosts; n++) bench.join(n)
+      bench.check(`${hosts} hosts`)
+      const most = Math.max(8, hosts / 2)
+      for (let n = 0; n < hosts; n++) {
+        const parents = bench.parents.get(id(n)) ?? new Set()
+        assert.ok(parents.has('super' as PeerId), `${hosts} hosts: ${n} without the seed`)
+        assert.ok(parents.size >= 5 && parents.size <= most, `${hosts} hosts: ${n} has ${parents.size} parents`)
+      }
+      const reached = new Set([id(0)])
+      for (const from of reached)
+        for (const [child, parents] of bench.parents) if (parents.has(from)) reached.add(child)
+      assert.equal(reached.size, hosts, `${hosts} hosts: what the first has`)
+    }
   })
 
   it('leases the origin once, and ends the lease when its holder has everything', () => {
@@ -152,7 +170,7 @@ describe('decide', () => {
 
   it('does not ban an honest peer on the word of one liar, however often given', () => {
     const bench = new Bench()
-    for (let n = 0; n < 10; n++) bench.join(n)
+    for (let n = 0; n < 5; n++) bench.join(n)
     for (let round = 0; round < 20; round++) {
       bench.tell({ kind: 'parentFailed', task: TASK, peer: id(1), parent: id(2), reason: 'corrupt' })
       bench.tell({ kind: 'checked', accused: id(2), guilty: false })
@@ -164,7 +182,7 @@ describe('decide', () => {
 
   it('does not ban an honest peer on the word of two liars who lie together, and hears them no more', () => {
     const bench = new Bench()
-    for (let n = 0; n < 10; n++) bench.join(n)
+    for (let n = 0; n < 5; n++) bench.join(n)
     for (let round = 0; round < 20; round++) {
       for (const liar of [1, 3]) {
         bench.tell({ kind: 'parentFailed', task: TASK, peer: id(liar), parent: id(2), reason: 'corrupt' })
