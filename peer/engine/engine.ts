@@ -243,6 +243,10 @@ export class Engine implements ContentSource, AsyncDisposable {
     let registration: Registration | DarnerError | undefined
     const place = this.#place(request)
     try {
+      const { digest } = request
+      // what an earlier run left is told of, and not read again
+      if (digest !== undefined)
+        await this.#parts.store.reopen(digest as string as TaskId, { signal: controller.signal })
       registration = await this.#register(request, controller.signal, supernodeMs)
       if (!(registration instanceof DarnerError) && !fits(registration.task, request))
         await unmade(place, new DarnerError('CONFLICT', `${registration.task.id}: the swarm has it in other pieces`))

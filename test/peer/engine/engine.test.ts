@@ -66,6 +66,42 @@ describe('Engine', () => {
     await failsWith('CLOSED', opening, /the agent is stopping/)
   })
 
+  it('goes on where an earlier run left a blob, and says what it has, also when nobody has looked at that yet', async () => {
+    await using kept = await aStore()
+    const { body, digest, task, piece } = aBlob({ pieces: 3, pieceBytes: 64 * 1024 })
+    await (await kept.store.create(task, { signal: never() })).lay(0, piece(0))
+    const store = await kept.restart()
+    const told: (number | undefined)[] = []
+    const scheduler = {
+      connected: true,
+      ready: async () => {},
+      register: async ({ have }: { have?: { count: number } }) => {
+        told.push(have?.count)
+        return { task, lead: true, report: () => {}, [Symbol.asyncDispose]: async () => {} }
+      },
+    }
+    const read = async (_target: unknown, { from = 0 }: { from?: number }) => {
+      told.push(from)
+      return {
+        from,
+        stream: (async function* () {
+          yield body.subarray(from)
+        })(),
+        [Symbol.asyncDispose]: async () => {},
+      }
+    }
+    await using engine = anEngine({
+      store,
+      scheduler: scheduler as unknown as SchedulerPort,
+      origin: { read } as unknown as OriginPort,
+    })
+    const origin = { kind: 'url', url: 'http://origin.test/file' } as const
+    const request = { origin, digest, bytes: body.byteLength, priority: 'interactive', lead: true } as const
+    await using content = await engine.openStored(request, { signal: never() })
+    assert.equal((await content.whole({ signal: never() })).digest, digest)
+    assert.deepEqual(told, [1, 64 * 1024])
+  })
+
   it('brings what it reads for all to the disk, also when its reader has all of it before that and leaves', async () => {
     await using kept = await aStore()
     const { store } = kept
