@@ -39,6 +39,8 @@ export interface RecordSpace {
   get(key: string): Promise<string | undefined>
   put(key: string, value: string, options: { sync: boolean }): Promise<void>
   del(key: string, options: { sync: boolean }): Promise<void>
+  /** All or none. */
+  batch(puts: { type: 'put'; key: string; value: string }[], options: { sync: boolean }): Promise<void>
   iterator(): AsyncIterable<[string, string]>
 }
 

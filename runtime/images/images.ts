@@ -61,8 +61,13 @@ export class Images implements ImageStore {
 
   /** Keeps an image under names; a tag that named another image moves. */
   async save(image: ImageRecord, names: readonly Reference[]): Promise<void> {
-    await this.#space.put(IMAGE + image.manifest, JSON.stringify(image), DURABLE)
-    for (const name of names) await this.#space.put(NAME + nameOf(name), image.manifest, DURABLE)
+    const puts: [key: string, value: string][] = [[IMAGE + image.manifest, JSON.stringify(image)]]
+    for (const name of names) puts.push([NAME + nameOf(name), image.manifest])
+    // one wait for the disk
+    await this.#space.batch(
+      puts.map(([key, value]) => ({ type: 'put', key, value })),
+      DURABLE,
+    )
   }
 
   /** By manifest digest. */
