@@ -51,6 +51,7 @@ export class OpenContent implements Content {
     lend?: boolean
     buffer?: Uint8Array
     pace?: boolean
+    least?: number
     signal: AbortSignal
   }): AsyncGenerator<Uint8Array> {
     const { stored } = this.#parts
@@ -60,23 +61,18 @@ export class OpenContent implements Content {
     if (from < 0 || from > to)
       throw new DarnerError('BAD_ARGUMENT', `${task.id}: bytes ${from} to ${to} of ${task.bytes} are no range`)
     const { fetching, blocks } = this.#parts
-    const { lend = false, buffer } = options
+    const { lend = false, buffer, least = 1 } = options
     const signal = this.unlessFailed(options.signal)
     const tail = fetching?.tail
     using follower = options.pace === true ? tail?.follow(from) : undefined
     for (let at = from; at < to; follower?.moved(at)) {
-      const fresh = tail?.from(at)
       const piece = Math.floor(at / task.pieceBytes)
-      if (
-        fresh === undefined &&
-        fetching !== undefined &&
-        tail?.growing &&
-        tail.end === at &&
-        !stored.have.has(piece)
-      ) {
-        await tail.more({ signal })
+      const wanted = Math.min(at + least, to)
+      if (tail?.growing && tail.end >= at && tail.end < wanted && !stored.have.has(piece)) {
+        await tail.reached(wanted, { signal })
         continue
       }
+      const fresh = tail?.from(at)
       if (fresh === undefined) {
         await this.#wait(piece, Math.ceil(to / task.pieceBytes), signal)
         if (!lend || buffer !== undefined) {

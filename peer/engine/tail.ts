@@ -74,7 +74,8 @@ export class Tail {
   /** The end of the last full page. */
   #full: number
   #heldBytes = 0
-  readonly #waiting = new Set<() => void>()
+  /** Up to where the stream shall come. */
+  readonly #waiting = new Map<() => void, number>()
   /** Where they are. */
   readonly #followers = new Map<Follower, number>()
   /** Goes on with a stream that waits for them. */
@@ -217,9 +218,9 @@ export class Tail {
     }
   }
 
-  /** Resolves when more has come, or nothing will. Throws the signal's reason. */
-  more({ signal }: { signal: AbortSignal }): Promise<void> {
-    if (this.#closed) return Promise.resolve()
+  /** Resolves when the stream is at `to`, or nothing more will come. Throws the signal's reason. */
+  reached(to: number, { signal }: { signal: AbortSignal }): Promise<void> {
+    if (this.#closed || this.#end >= to) return Promise.resolve()
     return new Promise((resolve, reject) => {
       if (signal.aborted) return reject(signal.reason)
       const over = () => {
@@ -228,7 +229,7 @@ export class Tail {
         if (signal.aborted) reject(signal.reason)
         else resolve()
       }
-      this.#waiting.add(over)
+      this.#waiting.set(over, to)
       signal.addEventListener('abort', over, { once: true })
     })
   }
@@ -267,6 +268,6 @@ export class Tail {
   }
 
   #wake(): void {
-    for (const wake of this.#waiting) wake()
+    for (const [wake, to] of this.#waiting) if (this.#closed || this.#end >= to) wake()
   }
 }

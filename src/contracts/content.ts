@@ -51,9 +51,16 @@ export interface Content extends AsyncDisposable {
   readonly bytes: number
   /**
    * Verified bytes of [from, to), in order, each chunk as soon as it is here; the pieces asked for move to the front.
-   * Throws what failed the task, or the signal's reason. `lend`: a chunk is good only until the next is asked for.
+   * Throws what failed the task, or the signal's reason. `lend`: a chunk is good only until the next is asked for. `least`: of a
+   * blob that this host reads at an origin, chunks come by as many bytes, but for ends of pieces: each is work for its reader.
    */
-  read(options: { from?: number; to?: number; lend?: boolean; signal: AbortSignal }): AsyncIterable<Uint8Array>
+  read(options: {
+    from?: number
+    to?: number
+    lend?: boolean
+    least?: number
+    signal: AbortSignal
+  }): AsyncIterable<Uint8Array>
   /** Resolves once every byte is here and the whole digest matched. */
   whole(options: { signal: AbortSignal }): Promise<ContentSummary>
   /** The stored file, valid after {@link whole} and until this is closed. */

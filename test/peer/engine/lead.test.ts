@@ -104,6 +104,30 @@ describe('leadRead', () => {
     assert.equal(await running, lead.blob.digest)
   })
 
+  it('comes to its reader by as much at once as that wants, but for ends of pieces', async () => {
+    await using lead = await aLead()
+    const reading = Array.fromAsync(lead.content.read({ least: 150 * KIB, signal: never() }))
+    assert.equal(await lead.run(), lead.blob.digest)
+    lead.tail.close()
+    const chunks = await reading
+    assert.ok(Buffer.concat(chunks).equals(lead.blob.body))
+    let at = 0
+    for (const { byteLength } of chunks) {
+      at += byteLength
+      const ends = at % (256 * KIB) === 0 || at === lead.blob.body.byteLength
+      assert.ok(byteLength >= 150 * KIB || ends, `${byteLength} to ${at}`)
+    }
+  })
+
+  it('gives its reader what there is when it ends early', async () => {
+    await using lead = await aLead()
+    const reading = lead.content.read({ least: 200 * KIB, signal: never() })
+    const first = reading.next()
+    lead.tail.push(lead.blob.body.subarray(0, 1000), () => 256 * KIB)
+    lead.tail.close()
+    assert.equal((await first).value?.byteLength, 1000)
+  })
+
   it('does not tell its reader so of other bytes', async () => {
     await using lead = await aLead()
     lead.blob.body[0] = (lead.blob.body[0] ?? 0) ^ 1

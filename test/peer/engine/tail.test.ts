@@ -92,14 +92,30 @@ describe('Tail', () => {
   it('wakes who waits for more, and who waits when no more comes', async () => {
     const tail = new Tail(0, new PageMemory())
     const { signal } = new AbortController()
-    const more = tail.more({ signal })
+    const more = tail.reached(tail.end + 1, { signal })
     page(tail, 1)
     await more
-    const last = tail.more({ signal })
+    const last = tail.reached(tail.end + 1, { signal })
     tail.close()
     await last
     assert.equal(tail.growing, false)
-    await tail.more({ signal })
+    await tail.reached(tail.end + 1, { signal })
+  })
+
+  it('wakes who waits for a place in it there, or at its end', async () => {
+    const tail = new Tail(0, new PageMemory())
+    const { signal } = new AbortController()
+    const woken: string[] = []
+    const near = tail.reached(2 * PAGE, { signal }).then(() => woken.push('near'))
+    const far = tail.reached(9 * PAGE, { signal }).then(() => woken.push('far'))
+    page(tail, 1)
+    await new Promise(setImmediate)
+    assert.deepEqual(woken, [])
+    page(tail, 1)
+    await near
+    assert.deepEqual(woken, ['near'])
+    tail.close()
+    await far
   })
 
   it('gives its memory to the next once it is closed', () => {
