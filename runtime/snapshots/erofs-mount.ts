@@ -55,7 +55,7 @@ export async function probeErofs(directory: string): Promise<{ way: ErofsWay } |
       await using layer = await erofsFormat.open(probe)
       layer.step({ do: 'mkdir', path: Buffer.from('a'), replaces: 'nothing' })
       const options = { name: '0'.repeat(64), signal: AbortSignal.timeout(30_000) }
-      await erofsFormat.seal(probe, await layer.finish(), options)
+      await (await erofsFormat.seal(probe, await layer.finish(), options)).durable
     }
     const reasons: string[] = []
     for (const way of ['file', 'loop'] as const) {

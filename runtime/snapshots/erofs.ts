@@ -151,23 +151,33 @@ async function sealImage(
   staging: string,
   written: Written,
   { name, signal }: { name: string; signal: AbortSignal },
-): Promise<{ bytes: number; format: { [K in keyof ErofsRecord]: ErofsRecord[K] } }> {
+): Promise<{ bytes: number; format: { [K in keyof ErofsRecord]: ErofsRecord[K] }; durable: Promise<void> }> {
   const { dataCrc32, holes, dataBytes } = written as WrittenImage
-  const image = join(staging, IMAGE)
+  const [image, data] = [join(staging, IMAGE), join(staging, DATA)]
   const uuid = name.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12}).*$/, '$1-$2-$3-$4-$5')
-  await using data = await open(join(staging, DATA), 'r')
   // --mkfs-time: -T0 is the image's own time, not every file's
-  const args = ['--quiet', '--tar=i', '-T0', '--mkfs-time', '-U', uuid, image, join(staging, DATA)]
-  const making = (async () => {
+  const args = ['--quiet', '--tar=i', '-T0', '--mkfs-time', '-U', uuid, image, data]
+  const syncing = datasync(data)
+  syncing.catch(() => {}) // told by `durable`
+  try {
     await runProgram('mkfs.erofs', args, { signal })
     const digest = await digestOfFile(image, signal)
-    await using handle = await open(image, 'r')
-    await handle.datasync()
-    return { digest, blocks: (await handle.stat()).blocks }
-  })()
-  const syncing = data.datasync()
-  await Promise.allSettled([syncing, making]) // nothing goes on in the folder after this returns
-  const [made] = await Promise.all([making, syncing])
-  const bytes = (made.blocks + (await data.stat()).blocks) * 512
-  return { bytes, format: { image: made.digest, dataCrc32, holes, dataBytes } }
+    const bytes = ((await stat(image)).blocks + (await stat(data)).blocks) * 512
+    const format = { image: digest, dataCrc32, holes, dataBytes }
+    return { bytes, format, durable: all([syncing, datasync(image)]) }
+  } catch (error) {
+    await syncing.catch(() => {})
+    throw error
+  }
+}
+
+async function datasync(path: string): Promise<void> {
+  await using file = await open(path, 'r')
+  await file.datasync()
+}
+
+/** Settles when all have, with the first that failed. */
+async function all(works: readonly Promise<void>[]): Promise<void> {
+  await Promise.allSettled(works)
+  await Promise.all(works)
 }

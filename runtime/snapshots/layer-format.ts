@@ -16,12 +16,12 @@ export interface LayerFormat {
   /** Starts a layer in the empty folder `staging`. */
   open(staging: string): Promise<OpenLayer>
   /**
-   * Finishes the files of a written layer and makes them durable; `name` is its stable name, 32 hex digits or more. `bytes` is what
-   * they take on disk.
+   * Finishes the files of a written layer; `name` is its stable name, 32 hex digits or more. `bytes` is what they take on disk. Nothing
+   * goes on in the folder when this throws, nor once `durable` is settled, which says that the files are.
    */
   seal(
     staging: string,
     written: Written,
     options: { name: string; signal: AbortSignal },
-  ): Promise<{ bytes: number; format: FormatRecord }>
+  ): Promise<{ bytes: number; format: FormatRecord; durable: Promise<void> }>
 }

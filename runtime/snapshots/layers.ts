@@ -134,12 +134,13 @@ export class LayerStore {
       await mkdir(staging, { mode: 0o700 })
       const order = { diffId, kind: this.#format.kind, staging, limits: options.limits }
       const { written, ...facts } = await this.#thread.write(order, blob, options)
-      const { bytes, format } = await this.#format.seal(staging, written, {
-        name: hexOf(diffId),
-        signal: options.signal,
-      })
+      const sealed = await this.#format.seal(staging, written, { name: hexOf(diffId), signal: options.signal })
+      const { bytes, format, durable } = sealed
       const record: LayerRecord = { diffId, bytes, ...facts, format }
-      await writeDurably(join(staging, 'record.json'), JSON.stringify(record))
+      // side by side, since each waits for the disk: nothing of it counts before the folder has its name
+      const works = [durable, writeDurably(join(staging, 'record.json'), JSON.stringify(record))]
+      await Promise.allSettled(works)
+      await Promise.all(works)
       await syncFolder(staging)
       await rename(staging, this.path(diffId))
       await syncFolder(join(this.#directory, 'layers'))

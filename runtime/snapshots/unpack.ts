@@ -206,12 +206,12 @@ async function sealTree(
   staging: string,
   written: Written,
   { signal }: { signal: AbortSignal },
-): Promise<{ bytes: number; format: Record<string, never> }> {
+): Promise<{ bytes: number; format: Record<string, never>; durable: Promise<void> }> {
   const { bytes, trashed } = written as WrittenTree
   // one call for the file system that holds them all; fsync of each of ten thousand files takes a hundred times as long
   await runProgram('sync', ['-f', join(staging, TREE)], { signal })
   if (trashed) await runProgram('rm', ['-rf', '--', join(staging, TRASH)], { signal })
-  return { bytes, format: {} }
+  return { bytes, format: {}, durable: Promise.resolve() }
 }
 
 /** A path to `name` in an open directory for calls that take no descriptor; its last part is not followed by those used here. */
