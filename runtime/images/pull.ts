@@ -20,6 +20,7 @@ import { isImageConfigType, layerCompression } from '../../src/oci/media-types.t
 import { choosePlatform } from '../../src/oci/platform.ts'
 import { manifestReference, originOf, type Reference } from '../../src/oci/reference.ts'
 import type { Credential, Origin, RegistryOrigin } from '../../src/task/origin.ts'
+import { EarlyLayers } from './early-layers.ts'
 import type { ImageLayer, ImageRecord } from './image-record.ts'
 import type { Images } from './images.ts'
 import { fromFirst, placesOf } from './layer-places.ts'
@@ -31,6 +32,8 @@ export const DEFAULT_LAYER_LIMITS: UnpackLimits = { bytes: 64 * 1024 ** 3, entri
 const DEFAULT_PARALLEL = 4
 /** How often at most is told what of a layer is here: chunks are many more than anybody reads. */
 const PROGRESS_MS = 100
+/** Layers are read by as much at once, at least: each chunk is work for the event loop. */
+const RUN_BYTES = 128 * 1024
 
 export interface PullRequest {
   readonly reference: Reference
@@ -71,6 +74,10 @@ export interface PulledImage {
   readonly blobs: readonly ContentSummary[]
 }
 
+interface LayerParts extends PullParts {
+  readonly early: EarlyLayers
+}
+
 const NOWHERE: ByteSources = { origin: 0, supernode: 0, peers: 0 }
 
 /**
@@ -86,9 +93,15 @@ export async function pullImage(request: PullRequest, parts: PullParts): Promise
       `${origin.repository}: an artifact of type ${JSON.stringify(manifest.config.mediaType)}, no container image`,
     )
   }
-  if ((await parts.images.get(digest)) === undefined)
+  await using early = new EarlyLayers()
+  if ((await parts.images.get(digest)) === undefined) {
     for (const { size } of manifest.layers) parts.snapshotter.expect(size)
+    const { blobs } = await parts.images.referenced()
+    const open = (layer: Descriptor) => openBlob({ ...origin, collection: 'blobs' }, layer, request, parts)
+    early.begin(manifest.layers, { most: request.parallel ?? DEFAULT_PARALLEL, known: blobs, open })
+  }
   const configBody = await readConfig(origin, manifest.config, request, parts)
+  early.end()
   const config = parseImageConfig(configBody.body, { layers: manifest.layers.length })
   const layers = manifest.layers.map((one, at): ImageLayer => {
     layerCompression(one.mediaType) // throws for what is no layer
@@ -99,7 +112,7 @@ export async function pullImage(request: PullRequest, parts: PullParts): Promise
   request.onProgress?.({ kind: 'resolved', manifest: digest, layers })
   using _making = parts.images.making()
   const places = new Map(manifest.layers.map((one) => [one.digest, placesOf(origin, one)]))
-  const summaries = await pullLayers(layers, places, request, parts)
+  const summaries = await pullLayers(layers, places, request, { ...parts, early })
   const image: ImageRecord = {
     manifest: digest,
     manifestMediaType: mediaType,
@@ -213,7 +226,7 @@ async function pullLayers(
   layers: readonly ImageLayer[],
   places: ReadonlyMap<Digest, readonly Origin[]>,
   request: PullRequest,
-  parts: PullParts,
+  parts: LayerParts,
 ): Promise<ContentSummary[]> {
   const ending = new AbortController()
   const signal = AbortSignal.any([request.signal, ending.signal])
@@ -242,10 +255,11 @@ async function pullLayer(
   layer: ImageLayer,
   places: readonly Origin[],
   request: PullRequest,
-  parts: PullParts,
+  parts: LayerParts,
 ): Promise<ContentSummary | undefined> {
   const { signal } = request
   if ((await parts.snapshotter.layer(layer.diffId)) !== undefined) {
+    parts.early.leave(layer.digest)
     request.onProgress?.({ kind: 'layer', layer, state: 'present', have: 0, from: NOWHERE })
     return undefined
   }
@@ -257,12 +271,14 @@ async function pullFrom(
   place: Origin,
   layer: ImageLayer,
   request: PullRequest,
-  parts: PullParts,
+  parts: LayerParts,
 ): Promise<ContentSummary> {
   const { signal, limits = DEFAULT_LAYER_LIMITS } = request
   const tell = (state: LayerState, have: number, from: ByteSources) =>
     request.onProgress?.({ kind: 'layer', layer, state, have, from })
-  await using content = await openBlob(place, { digest: layer.digest, size: layer.bytes }, request, parts)
+  await using content =
+    (await parts.early.take(layer.digest)) ??
+    (await openBlob(place, { digest: layer.digest, size: layer.bytes }, request, parts))
   const watched = async function* (source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     let toldMs = Number.NEGATIVE_INFINITY
     for await (const chunk of source) {
@@ -277,7 +293,7 @@ async function pullFrom(
     const { have, from } = content.progress()
     tell('unpacking', have, from)
   }
-  const blob = watched(content.read({ lend: true, signal }))
+  const blob = watched(content.read({ lend: true, least: RUN_BYTES, signal }))
   await parts.snapshotter.unpack(layer.diffId, blob, { limits, signal })
   const summary = await content.whole({ signal })
   tell('done', summary.bytes, summary.from)

@@ -14,6 +14,7 @@ import { onStage } from '../../fixtures/a-stage.ts'
 import { aTar } from '../../fixtures/a-tar.ts'
 import { aBlob, anImage, type Image } from '../../fixtures/an-image.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
+import { until } from '../../fixtures/until.ts'
 
 const amd64 = { os: 'linux', architecture: 'amd64' }
 function asking(reference: string, more: Partial<PullRequest> = {}): PullRequest {
@@ -97,6 +98,42 @@ for (const kind of ['erofs', 'directory'] as const) {
       )
       assert.equal(seen, 1)
       assert.deepEqual(events, ['waiting', 'downloading', 'unpacking', 'done'])
+    })
+
+    it('opens large layers while the config is read, and closes what turns out to be here', async () => {
+      await using held = await aSnapshotter(kind)
+      const layers = [{ bytes: 1_500_000 }, { bytes: 1_600_000 }] as const
+      const [one, same] = [anImage({ layers }), anImage({ layers, run: { Cmd: ['other'] } })]
+      const content = aContentSource([one, same])
+      const all = parts(held, content)
+      // the config waits for them
+      content.gate = async (digest) => {
+        if (digest === one.config.digest) await until(() => content.opened.length === 3)
+      }
+      await pullImage(asking('0'), all)
+      assert.equal(content.stillOpen.count, 0)
+      // an image that was listed has them
+      content.opened.length = 0
+      await pullImage(asking('1'), all)
+      assert.deepEqual(content.opened, [same.config.digest])
+      // those that are here without a listed image are opened, and not read
+      content.opened.length = 0
+      content.gate = async (digest) => {
+        assert.equal(digest, one.config.digest)
+        await until(() => content.opened.length === 3)
+      }
+      await pullImage(asking('0'), { ...all, images: new Images({ space: aRecordSpace() }) })
+      await until(() => content.stillOpen.count === 0)
+    })
+
+    it('closes the layers that it opened when the config is none', async () => {
+      await using held = await aSnapshotter(kind)
+      const image = anImage({ layers: [{ bytes: 1_500_000 }] })
+      const content = aContentSource([image])
+      content.spoil(image.config.digest, Buffer.alloc(image.config.size, '{'))
+      content.gate = () => until(() => content.opened.length === 2)
+      await failsWith('MANIFEST_INVALID', pullImage(asking('0'), parts(held, content)))
+      assert.deepEqual([content.opened.length, content.stillOpen.count], [2, 0])
     })
 
     it('tells ten times a second how far a layer has come, however many chunks it comes in', async () => {
