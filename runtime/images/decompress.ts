@@ -5,8 +5,8 @@ import type { Compression } from '../../src/oci/media-types.ts'
 import { type Decoder, openDecoder } from './decoders.ts'
 import { expandByStreams } from './stream-decoders.ts'
 
-/** One is read while the next is decoded. */
-const BLOCK_BYTES = 256 * 1024
+/** One is read while the next is decoded; each is handed to another thread and back. */
+const BLOCK_BYTES = 1024 * 1024
 const MAGIC_BYTES = 4
 const NOTHING = new Uint8Array(0)
 

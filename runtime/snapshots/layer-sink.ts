@@ -1,7 +1,8 @@
 /** What a layer format must do to store a layer; `feed` drives it from a tar stream, plan in between. */
 import { DarnerError } from '../../src/base/errors.ts'
 import type { UnpackLimits } from '../../src/contracts/snapshots.ts'
-import { algorithmOf, type Digest, Digester } from '../../src/oci/digest.ts'
+import { algorithmOf, type Digest } from '../../src/oci/digest.ts'
+import { asideDigest } from './aside-digest.ts'
 import { LayerPlan, type LayerStep } from './layer-plan.ts'
 import { TarReader } from './tar.ts'
 
@@ -35,7 +36,7 @@ export async function feed(
   sink: LayerSink,
   { limits, signal }: { limits: UnpackLimits; signal: AbortSignal },
 ): Promise<LayerFacts> {
-  const digester = new Digester(algorithmOf(diffId))
+  using digester = asideDigest(algorithmOf(diffId))
   const plan = new LayerPlan(limits)
   let takesData = false
   const reader = new TarReader({
@@ -54,13 +55,19 @@ export async function feed(
   })
   for await (const chunk of tar) {
     signal.throwIfAborted()
-    digester.update(chunk)
-    if (digester.bytes > limits.bytes) {
-      throw new DarnerError('LIMIT_EXCEEDED', `layer ${diffId}: its tar has more than ${limits.bytes} bytes`)
-    }
-    for (let at = 0; at < chunk.byteLength; at += sink.sliceBytes) {
-      reader.push(chunk.subarray(at, at + sink.sliceBytes))
-      await sink.flush()
+    // by another thread, while this one reads the same bytes
+    const hashing = digester.update(chunk)
+    hashing.catch(() => {}) // thrown where it is awaited
+    try {
+      if (digester.bytes > limits.bytes) {
+        throw new DarnerError('LIMIT_EXCEEDED', `layer ${diffId}: its tar has more than ${limits.bytes} bytes`)
+      }
+      for (let at = 0; at < chunk.byteLength; at += sink.sliceBytes) {
+        reader.push(chunk.subarray(at, at + sink.sliceBytes))
+        await sink.flush()
+      }
+    } finally {
+      await hashing
     }
   }
   reader.finish()

@@ -8,9 +8,9 @@ import { type LayerOrder, type WrittenLayer, writeLayer } from './write-layer.ts
 /** A blob up to this length doesn't bother the thread, whose start takes longer. */
 const SMALL_BYTES = 1024 * 1024
 /** Handed over at once, in memory that both share: each message wakes the thread. */
-const SLOT_BYTES = 256 * 1024
+const SLOT_BYTES = 512 * 1024
 /** Handed over and not taken yet; beyond, the source waits. */
-const SLOTS = 16
+const SLOTS = 8
 const IDLE_MS = 10_000
 /** Its data is short-lived; what lives is the tree of each layer under way, which may be large. */
 const WORKER_LIMITS = { maxYoungGenerationSizeMb: 8 } as const

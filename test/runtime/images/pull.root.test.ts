@@ -131,7 +131,7 @@ for (const kind of ['erofs', 'directory'] as const) {
       const image = anImage({ layers: [{ bytes: 1_500_000 }] })
       const content = aContentSource([image])
       content.spoil(image.config.digest, Buffer.alloc(image.config.size, '{'))
-      content.gate = () => until(() => content.opened.length === 2)
+      content.gate = async () => void (await until(() => content.opened.length === 2))
       await failsWith('MANIFEST_INVALID', pullImage(asking('0'), parts(held, content)))
       assert.deepEqual([content.opened.length, content.stillOpen.count], [2, 0])
     })

@@ -1,0 +1,84 @@
+/** SHA-256 of a stream, in the thread pool while its owner does something else with the same bytes, by the OpenSSL that Node has inside. */
+import koffi from 'koffi'
+import { DarnerError } from '../../src/base/errors.ts'
+import { type Digest, Digester } from '../../src/oci/digest.ts'
+
+const DIGEST_BYTES = 32
+/** Node's own functions, which it keeps for addons; undefined where it was built without them. */
+const native = load()
+
+export interface AsideDigest extends Disposable {
+  /** Bytes so far. */
+  readonly bytes: number
+  /** Call it when the one before is settled; leave `chunk` alone until then. */
+  update(chunk: Uint8Array): Promise<void>
+  /** Ends the stream; call once. */
+  finish(): Digest
+}
+
+/** Of any algorithm but SHA-256, and where this Node doesn't let others at what it has inside, it is done at once. */
+export function asideDigest(algorithm: 'sha256' | 'sha512'): AsideDigest {
+  return native === undefined || algorithm !== 'sha256' ? new AtOnce(algorithm) : new Aside(native)
+}
+
+function load() {
+  const own = koffi.load(null)
+  try {
+    return {
+      create: own.func('void *EVP_MD_CTX_new()'),
+      free: own.func('void EVP_MD_CTX_free(void *context)'),
+      sha256: own.func('const void *EVP_sha256()'),
+      begin: own.func('int EVP_DigestInit_ex(void *context, const void *kind, void *engine)'),
+      update: own.func('int EVP_DigestUpdate(void *context, const void *bytes, size_t length)'),
+      end: own.func('int EVP_DigestFinal_ex(void *context, void *into, void *length)'),
+    }
+  } catch {
+    return undefined // koffi says so by an Error without a code
+  }
+}
+
+class Aside implements AsideDigest {
+  readonly #native: NonNullable<typeof native>
+  readonly #context: unknown
+  #bytes = 0
+
+  constructor(functions: NonNullable<typeof native>) {
+    this.#native = functions
+    const context: unknown = functions.create()
+    if (context === null || functions.begin(context, functions.sha256(), null) !== 1)
+      throw new DarnerError('INTERNAL', 'starting to hash: no memory')
+    this.#context = context
+  }
+
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  async update(chunk: Uint8Array): Promise<void> {
+    this.#bytes += chunk.byteLength
+    const done = await new Promise((resolve, reject) => {
+      this.#native.update.async(this.#context, chunk, chunk.byteLength, (error: unknown, result: number) =>
+        error ? reject(error) : resolve(result),
+      )
+    })
+    if (done !== 1) throw new DarnerError('INTERNAL', 'hashing failed')
+  }
+
+  finish(): Digest {
+    const into = Buffer.alloc(DIGEST_BYTES)
+    if (this.#native.end(this.#context, into, null) !== 1) throw new DarnerError('INTERNAL', 'hashing failed')
+    return `sha256:${into.toString('hex')}` as Digest
+  }
+
+  [Symbol.dispose](): void {
+    this.#native.free(this.#context)
+  }
+}
+
+class AtOnce extends Digester implements AsideDigest {
+  override async update(chunk: Uint8Array): Promise<void> {
+    super.update(chunk)
+  }
+
+  [Symbol.dispose](): void {}
+}
