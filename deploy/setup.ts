@@ -55,6 +55,11 @@ export const TOOLS = [
   { debian: 'curl', program: 'curl', why: 'compares what darner fetched with what curl fetches' },
   { debian: 'radosgw', program: 'radosgw', why: 'an S3 server that checks signatures' },
   { debian: 'ca-certificates', program: '/etc/ssl/certs/ca-certificates.crt', why: 'lets https origins be checked' },
+  {
+    debian: 'golang-github-opencontainers-specs-dev',
+    program: '/usr/share/gocode/src/github.com/opencontainers/runtime-spec/schema/config-schema.json',
+    why: 'the schema that the config.json of every container is held against',
+  },
 ] as const satisfies readonly Tool[]
 
 /** What `npm run bench -- swarm` runs beside darner. */

@@ -17,6 +17,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { setUp, TOOLS } from '../deploy/setup.ts'
 import { aJavaImage, anOpenrcImage, aRedisImage, aSystemdImage, aSysvinitImage } from './fixtures/a-systemd-image.ts'
+import { checkBundles, keepBundles } from './fixtures/kept-bundles.ts'
 import { changesSince, type Listing, listMachine, RUN_MARK } from './leftovers.ts'
 import type { TestRecord } from './run-file.ts'
 
@@ -84,6 +85,7 @@ async function runFile(file: string, folder: string, { coverage, grep, signal }:
       ...process.env,
       DARNER_TEST_RESULTS: results,
       DARNER_TEST_CGROUP: `darner-test-${RUN}-${files++}`,
+      ...(process.env.DARNER_TEST_VM === undefined ? { DARNER_TEST_BUNDLES: bundlesIn(folder) } : {}),
       [RUN_MARK]: RUN,
       ...(coverage && { NODE_V8_COVERAGE: join(ROOT, 'coverage/tmp') }),
     },
@@ -230,6 +232,20 @@ async function checkMachine(before: Listing): Promise<FileResult> {
   return result
 }
 
+const bundlesIn = (folder: string) => join(folder, 'bundles')
+
+/** The bundles of this run as if they were a file, which fails with each that runtime-spec does not allow. */
+function checkedBundles(folder: string): FileResult[] {
+  const started = performance.now()
+  const { count, faults } = checkBundles(bundlesIn(folder))
+  const title = 'is a valid bundle of runtime-spec'
+  const records = faults.map((text): TestRecord => ({ kind: 'fail', title, ms: 0, text }))
+  const result = { file: 'every config.json', records, output: '', ms: performance.now() - started }
+  if (faults.length > 0) print(result, false)
+  else if (count > 0) console.log(`each of ${count} config.json that were given to a runtime ${title}`)
+  return [result]
+}
+
 async function reportCoverage(): Promise<void> {
   const c8 = spawn(
     process.execPath,
@@ -274,6 +290,7 @@ async function main(): Promise<number> {
   const folder = await mkdtemp(join(tmpdir(), 'darner-test-'))
   const before = await listMachine(RUN)
   const prepared = prepare(files)
+  keepBundles(bundlesIn(folder))
   try {
     const alone = files.length === 1
     const plain = await runAll(
@@ -285,7 +302,7 @@ async function main(): Promise<number> {
     )
     await prepared
     const staged = await runAll(files.filter(needsStage), 2, folder, options, alone)
-    const machine = ending.signal.aborted ? [] : [await checkMachine(before)]
+    const machine = ending.signal.aborted ? [] : [await checkMachine(before), ...checkedBundles(folder)]
     if (options.coverage) await reportCoverage()
     const long =
       values.long === true || vm || positionals.length > 0
