@@ -29,7 +29,7 @@ export function completionScript(shell: Shell): string {
 export function flagsOf(row: CommandRow): Flag[] {
   const offered = (row.options ?? []).filter(({ refused, unoffered }) => refused === undefined && unoffered !== true)
   const own = offered.map((option): Flag => {
-    const long = /--[a-z-]+/.exec(option.flags)?.[0] ?? ''
+    const long = /--[a-z0-9-]+/.exec(option.flags)?.[0] ?? ''
     return {
       long,
       short: /^-([a-zA-Z]),/.exec(option.flags)?.[1],
@@ -65,26 +65,33 @@ function topNames(): string[] {
 }
 
 function bash(): string {
-  const cases = COMMANDS.filter((row) => !row.name.includes(' ')).map((row) => {
-    const subs = COMMANDS.filter((sub) => sub.name.startsWith(`${row.name} `))
-    const inner = subs.map((sub) => sub.name.slice(row.name.length + 1))
-    const flags = new Set([row, ...subs].flatMap(flagsOf).map(({ long }) => long))
+  const cases = COMMANDS.map((row) => {
+    const inner = COMMANDS.filter((sub) => sub.name.startsWith(`${row.name} `)).map((sub) =>
+      sub.name.slice(row.name.length + 1),
+    )
+    const flags = new Set(flagsOf(row).map(({ long }) => long))
     const words = [...inner, ...(row.name === 'completion' ? SHELLS : []), ...flags]
-    return `    ${row.name}) words='${words.join(' ')}' ;;`
+    return `    '${row.name}'${row.name.includes(' ') ? '' : "' '*"}) words='${words.join(' ')}' ;;`
   })
+  // `network create` ahead of `network`, which any second word may follow
+  const ordered = [...cases.filter((line) => !line.includes("' '*")), ...cases.filter((line) => line.includes("' '*"))]
   return `_darner() {
-  local word=\${COMP_WORDS[COMP_CWORD]} command= words= at
+  local word=\${COMP_WORDS[COMP_CWORD]} command= second= words= at last=0
   for ((at = 1; at < COMP_CWORD; at++)); do
     case \${COMP_WORDS[at]} in
+      --socket) ((at++)) ;;
       -*) ;;
-      *) command=\${COMP_WORDS[at]}; break ;;
+      *)
+        if [[ -n $command ]]; then second=\${COMP_WORDS[at]}; break; fi
+        command=\${COMP_WORDS[at]} last=$at
+        ;;
     esac
   done
-  case $command in
-    '') words='${topNames().join(' ')} --socket --debug --version --help' ;;
-${cases.join('\n')}
+  case "$command $second" in
+    ' ') words='${topNames().join(' ')} --socket --debug --version --help' ;;
+${ordered.join('\n')}
   esac
-  if [[ $word == -* || -z $command || $COMP_CWORD -eq $((at + 1)) ]]; then
+  if [[ $word == -* || -z $command || $COMP_CWORD -eq $((last + 1)) ]]; then
     COMPREPLY=($(compgen -W "$words" -- "$word"))
   fi
 }
