@@ -44,7 +44,7 @@ export async function probeErofs(directory: string): Promise<{ way: ErofsWay } |
   for (const name of await readdir(directory)) {
     // a process that was killed while it probed
     if (!name.startsWith(PROBE)) continue
-    unmountAll(join(directory, name, 'mnt'))
+    await unmountAll(join(directory, name, 'mnt'))
     await rm(join(directory, name), { recursive: true, force: true })
   }
   const probe = await mkdtemp(join(directory, PROBE))
@@ -61,7 +61,7 @@ export async function probeErofs(directory: string): Promise<{ way: ErofsWay } |
     for (const way of ['file', 'loop'] as const) {
       try {
         await mountErofs(probe, target, way)
-        unmountAll(target)
+        await unmountAll(target)
         return { way }
       } catch (error) {
         reasons.push(error instanceof Error ? error.message : String(error))

@@ -62,7 +62,7 @@ export async function probeIdmap(directory: string): Promise<string | undefined>
       return undefined
     } finally {
       closeSync(userns)
-      unmountAll(join(probe, 'mnt'))
+      await unmountAll(join(probe, 'mnt'))
     }
   } catch (error) {
     return (error as Error).message

@@ -3,7 +3,7 @@ import { readFileSync, statSync } from 'node:fs'
 import { readdir, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { systemCode } from '../../src/base/errors.ts'
-import { MNT_DETACH, umount } from '../../src/base/syscalls.ts'
+import { MNT_DETACH, umount, umountAside } from '../../src/base/syscalls.ts'
 
 export interface MountEntry {
   readonly id: number
@@ -33,11 +33,11 @@ export function isMountPoint(path: string): boolean {
 }
 
 /** Unmounts `target`, all mounts stacked on it included; busy ones are detached and end with their last user. False: none was there. */
-export function unmountAll(target: string): boolean {
+export async function unmountAll(target: string): Promise<boolean> {
   let any = false
   for (let count = 0; count < 64; count++) {
     try {
-      umount(target)
+      if (!(await umountAside(target))) umount(target)
     } catch (error) {
       const code = systemCode(error)
       if (code === 'EINVAL' || code === 'ENOENT') return any
@@ -51,7 +51,7 @@ export function unmountAll(target: string): boolean {
 
 /** Takes away a folder of empty folders with whatever is mounted on them. Nothing is deleted but empty folders: a mount that stays keeps its files. */
 export async function removeMountPoints(folder: string): Promise<void> {
-  for (const { target } of (await mountsBelow(folder)).toReversed()) unmountAll(target)
+  for (const { target } of (await mountsBelow(folder)).toReversed()) await unmountAll(target)
   try {
     for (const name of await readdir(folder)) await rmdir(join(folder, name))
     await rmdir(folder)

@@ -115,7 +115,7 @@ export class StackingSnapshotter implements Snapshotter {
         if (!(await this.#stackOf(id)).includes(diffId)) continue
         throw new DarnerError('CONFLICT', `layer ${diffId}: the root file system ${id} stands on it`)
       }
-      unmountAll(this.#layerMount(diffId))
+      await unmountAll(this.#layerMount(diffId))
       await this.#store.remove(diffId)
     })
   }
@@ -175,7 +175,7 @@ export class StackingSnapshotter implements Snapshotter {
 
   unmount(id: string): Promise<void> {
     return this.#inTurn(async () => {
-      if (unmountAll(this.#paths(id).root)) await this.#releaseLayers()
+      if (await unmountAll(this.#paths(id).root)) await this.#releaseLayers()
     })
   }
 
@@ -297,16 +297,16 @@ export class StackingSnapshotter implements Snapshotter {
       for (const diffId of await this.#stackOf(id)) used.add(this.#layerMount(diffId))
     }
     const released: string[] = []
-    for (const target of layers) if (!used.has(target) && unmountAll(target)) released.push(target)
+    for (const target of layers) if (!used.has(target) && (await unmountAll(target))) released.push(target)
     return released
   }
 
   async #remove(id: string): Promise<void> {
     const { base, root } = this.#paths(id)
     this.#stacks.delete(id)
-    unmountAll(root)
+    await unmountAll(root)
     // a quota may have mounted a file system of its own at the writable layer; an agent that was killed left mapped layers
-    for (const { target } of (await mountsBelow(base)).toReversed()) unmountAll(target)
+    for (const { target } of (await mountsBelow(base)).toReversed()) await unmountAll(target)
     await removeTree(base)
   }
 }

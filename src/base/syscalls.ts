@@ -135,6 +135,19 @@ export function umount(target: Path, flags = 0): void {
   check(native.umount2(z(target), flags), 'umount', target)
 }
 
+/**
+ * As {@link umount}, on another thread: with the last user of a file system, its end waits until all is written. False when it could not be
+ * done; the error number is the other thread's, and {@link umount} tells it at once.
+ */
+export async function umountAside(target: Path): Promise<boolean> {
+  const path = z(target)
+  const { promise, resolve, reject } = Promise.withResolvers<boolean>()
+  native.umount2.async(path, 0, (error: Error | null, result: number) =>
+    error ? reject(error) : resolve(result === 0),
+  )
+  return await promise
+}
+
 export function openAt(dir: number, path: Path, flags: number, mode = 0): number {
   return check(native.openat(dir, z(path), flags | O.CLOEXEC, mode), 'openat', path)
 }

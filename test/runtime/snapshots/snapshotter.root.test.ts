@@ -120,6 +120,33 @@ describe('openSnapshotter', function () {
   }
 })
 
+describe('unmountAll', function () {
+  before(function () {
+    onStage(this)
+  })
+
+  it('takes away all that is stacked on a folder, and others go on meanwhile', async () => {
+    await using dir = await aDir()
+    for (let count = 0; count < 3; count++) execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', dir.path])
+    let others = false
+    setImmediate(() => {
+      others = true
+    })
+    assert.equal(await unmountAll(dir.path), true)
+    assert.equal(others, true)
+    assert.equal(await unmountAll(dir.path), false)
+    assert.equal(await unmountAll(join(dir.path, 'absent')), false)
+  })
+
+  it('lets a busy one go with its last user', async () => {
+    await using dir = await aDir()
+    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', dir.path])
+    const fd = openSync(dir.path, 'r')
+    assert.equal(await unmountAll(dir.path), true)
+    closeSync(fd)
+  })
+})
+
 describe('mountByText', function () {
   this.timeout(60_000)
   before(function () {
@@ -136,6 +163,6 @@ describe('mountByText', function () {
     const target = join(held.directory, 'directory', 'empty')
     mountByText({ lowers, target })
     assert.equal(readdirSync(target).length, 100)
-    unmountAll(target)
+    await unmountAll(target)
   })
 })
