@@ -22,7 +22,8 @@ import { Unheard } from '../shim/unheard.ts'
 import { attributesOf, type EventSink } from './events.ts'
 import type { ContainerIndex } from './index-of.ts'
 import { type FaultPoint, type Launcher, startExitCode } from './launch.ts'
-import type { RootfsStore } from './ports.ts'
+import { tellNetworks } from './network-events.ts'
+import type { ContainerNetworks, RootfsStore } from './ports.ts'
 import { type ContainerRecord, generationsOf, type Records } from './record.ts'
 import { nextDelayMs, wantsRestart } from './restart.ts'
 import type { WaitingSession } from './session.ts'
@@ -74,6 +75,7 @@ export interface LifecycleParts {
   readonly runtimes: ReadonlyMap<string, OciRuntime>
   readonly clock: Clock
   readonly log: Log
+  readonly networks?: ContainerNetworks
   readonly extension?: RunExtension
   readonly events: EventSink
   readonly observers: ReadonlySet<RunObserver>
@@ -120,7 +122,9 @@ export class Lifecycle {
     await this.save(entry, { ...entry.record, ...change, status } as ContainerRecord, sync)
     this.#parts.log.debug({ container: entry.id, name: entry.record.name, event, status }, 'container state')
     const action = EVENT_ACTIONS[event]
+    if (event === 'started') tellNetworks(entry.record, 'connect', this.#parts)
     if (action !== undefined) this.tell(entry, action, event === 'exit' || event === 'lost' ? exitOf(entry) : {})
+    if (event === 'exit' || event === 'lost') tellNetworks(entry.record, 'disconnect', this.#parts)
     if (event === 'started') for (const one of this.#parts.observers) one.started(entry)
     if (event === 'exit' || event === 'lost') for (const one of this.#parts.observers) one.ended(entry)
   }

@@ -75,6 +75,8 @@ export interface ContainerNetworks {
   /** The container is no more. */
   forget(id: string): Promise<void>
   renamed(id: string, name: string): Promise<void>
+  /** What it is attached to; empty when it isn't. */
+  attached(id: string): { readonly id: string; readonly name: string; readonly type: string }[]
   /** Undefined when it isn't attached. */
   view(id: string): NetworkingView | undefined
   /** After a restart: compares with the host; `live` run, `all` exist. Says what was mended. */

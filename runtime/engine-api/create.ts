@@ -2,7 +2,8 @@
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { isDarnerError } from '../../src/base/errors.ts'
-import { formatPlatform, normalisePlatform, parsePlatform } from '../../src/oci/platform.ts'
+import type { Platform } from '../../src/oci/manifest.ts'
+import { formatPlatform, hostPlatform, normalisePlatform, parsePlatform, suits } from '../../src/oci/platform.ts'
 import type { HealthCheck } from '../../src/wire/container-options.ts'
 import { CONTAINER_NAME, type CreateReply, CreateRequest } from '../../src/wire/local-api.ts'
 import { readImageConfig } from '../spec/image-config.ts'
@@ -124,7 +125,8 @@ export async function create(
   if (body.Tty && rows > 0 && columns > 0) await containers.resize(made.id, { rows, columns })
   const dropped = (asked.network === 'host' || asked.network === 'none') && (asked.publish ?? []).length > 0
   const words = `Published ports are discarded when using ${asked.network} network mode`
-  return dropped ? { ...made, warnings: [...made.warnings, words] } : made
+  const strange = named.platform ? [] : strangerTo(hostPlatform(), containers.entry(made.id).record.imageConfig)
+  return { ...made, warnings: [...made.warnings, ...strange, ...(dropped ? [words] : [])] }
 }
 
 /** Clients answer a 404 with a pull of the image: whatever else isn't there is told as 400. */
@@ -134,21 +136,33 @@ function orNoImage(error: unknown): never {
   throw /^No such image/.test(told.message) ? error : new StatusError(400, told.message, told.code)
 }
 
-/** Throws 404, as docker does: clients then pull the image of that platform. */
+/** Throws 404 for an image of another platform, as docker does: clients then pull the image of that one. */
 async function checkPlatform(reference: string, text: string, { images }: DockerParts): Promise<void> {
   const wanted = parsePlatform(text)
-  const { os, architecture, variant } = (await images.resolve(reference)).config as Readonly<Record<string, unknown>>
-  const actual = normalisePlatform({
-    os: String(os ?? 'linux'),
-    architecture: String(architecture ?? ''),
-    ...(typeof variant === 'string' ? { variant } : {}),
-  })
-  const { variant: _any, ...less } = actual
-  if ([actual, less].some((one) => formatPlatform(one) === formatPlatform(wanted))) return
+  const actual = platformIn((await images.resolve(reference)).config)
+  if (suits(actual, wanted)) return
   throw new StatusError(
     404,
     `image with reference ${reference} was found but does not match the specified platform: wanted ${formatPlatform(wanted)}, actual: ${formatPlatform(actual)}`,
   )
+}
+
+/** What docker warns of when nobody named a platform and the image is for another machine. */
+function strangerTo(host: Platform, imageConfig: unknown): string[] {
+  const actual = platformIn(imageConfig)
+  if (suits(actual, host)) return []
+  return [
+    `The requested image's platform (${formatPlatform(actual)}) does not match the detected host platform (${formatPlatform(host)}) and no specific platform was requested`,
+  ]
+}
+
+function platformIn(imageConfig: unknown): Platform {
+  const { os, architecture, variant } = imageConfig as Readonly<Record<string, unknown>>
+  return normalisePlatform({
+    os: String(os ?? 'linux'),
+    architecture: String(architecture ?? ''),
+    ...(typeof variant === 'string' ? { variant } : {}),
+  })
 }
 
 /** What depends on other containers and on the image: `--volumes-from` and `--publish-all`. Throws 400. */

@@ -30,9 +30,12 @@ export async function serveRun(
   const { containers } = parts.runtime
   try {
     const body = parse(await readBody(request, socket, MOST_BODY_BYTES))
-    const name = routeOf(request.url ?? '').query.get('name') ?? ''
+    const { query } = routeOf(request.url ?? '')
+    const [name, platform] = [query.get('name') ?? '', query.get('platform') ?? '']
     // one that its end removes is gone after a power loss in any case
-    const { id, warnings } = await create(body, { name }, parts, { sync: body.HostConfig?.AutoRemove !== true })
+    const { id, warnings } = await create(body, { name, platform }, parts, {
+      sync: body.HostConfig?.AutoRemove !== true,
+    })
     if (socket.destroyed) return // nobody is there any more: it is made, and isn't started
     const opened = await containers.startAttached(id, { signal: parts.signal })
     const told = { 'Darner-Container': id, 'Darner-Warnings': encodeURIComponent(JSON.stringify(warnings)) }

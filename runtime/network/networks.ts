@@ -344,6 +344,15 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
     })
   }
 
+  attached(id: string): { id: string; name: string; type: string }[] {
+    const own = new Set(this.#catalog.own().map((one) => one.id))
+    return (this.#sandboxes.of(id)?.endpoints ?? []).map(({ networkId, network }) => ({
+      id: networkId,
+      name: network,
+      type: own.has(networkId) ? 'bridge' : 'cni',
+    }))
+  }
+
   view(id: string): NetworkingView | undefined {
     const sandbox = this.#sandboxes.of(id)
     if (!sandbox) return undefined

@@ -9,6 +9,14 @@ import { richOf } from './rich-options.ts'
 import { createBody } from './run-options.ts'
 
 const PULLS = ['always', 'missing', 'never']
+/** The agent's words for an image that a pull brings. */
+const NOT_HERE = /^No such image|does not match the specified platform/
+
+interface Asked {
+  readonly body: Record<string, unknown>
+  readonly name: string | undefined
+  readonly platform: string | undefined
+}
 
 /** The new container's id; warnings go to stderr. Throws BAD_ARGUMENT, and what pulling and creating throw. */
 export async function createOrPull(
@@ -21,10 +29,10 @@ export async function createOrPull(
   // before there is a container: one whose id could not be told would be left behind
   if (file !== undefined) writeId(file, '', 'wx')
   try {
-    const made = await orPull(args, options, context, ({ body, name }) =>
+    const made = await orPull(args, options, context, ({ body, ...query }) =>
       docker.json<{ Id: string; Warnings: string[] | null }>('POST', '/containers/create', {
         body,
-        query: { name },
+        query,
         signal: context.signal,
       }),
     )
@@ -47,7 +55,7 @@ export async function orPull<T>(
   args: readonly string[],
   options: Readonly<Record<string, unknown>>,
   context: CommandContext,
-  make: (asked: { body: Record<string, unknown>; name: string | undefined }) => Promise<T>,
+  make: (asked: Asked) => Promise<T>,
 ): Promise<T> {
   const policy = text(options, 'pull') ?? 'missing'
   if (!PULLS.includes(policy)) throw new DarnerError('BAD_ARGUMENT', `--pull ${policy} is not ${PULLS.join(', ')}`)
@@ -60,11 +68,14 @@ export async function orPull<T>(
       ...(options.forceUnsupported === true ? { forceUnsupported: true } : {}),
     },
   }
-  const asked = { body, name: text(options, 'name') }
+  const asked = { body, name: text(options, 'name'), platform: text(options, 'platform') }
   if (policy === 'always') await pull(args[0] ?? '', options, context)
   return await make(asked).catch(async (error: unknown) => {
-    if (policy !== 'missing' || !isDarnerError(error, 'NOT_FOUND') || !/^No such image/.test(error.message)) throw error
-    if (options.quiet !== true) context.stderr.write(`darner: ${args[0]} is not here: pulling it\n`)
+    if (policy !== 'missing' || !isDarnerError(error, 'NOT_FOUND') || !NOT_HERE.test(error.message)) throw error
+    if (options.quiet !== true)
+      context.stderr.write(
+        `darner: ${args[0]} is not here${text(options, 'platform') ? ' for that platform' : ''}: pulling it\n`,
+      )
     await pull(args[0] ?? '', options, context)
     return await make(asked)
   })

@@ -112,8 +112,14 @@ export class EngineClient {
    * Creates what `body` says in docker's words, attaches to it and starts it, all in one question. Why it couldn't be started is the
    * session's end. The caller closes.
    */
-  async run(body: unknown, { name, signal }: Waits & { name?: string | undefined }): Promise<StartedRun> {
-    const query = name === undefined ? '' : `?name=${encodeURIComponent(name)}`
+  async run(
+    body: unknown,
+    { signal, ...asked }: Waits & { name?: string | undefined; platform?: string | undefined },
+  ): Promise<StartedRun> {
+    const words = Object.entries(asked).flatMap(([key, word]) =>
+      word === undefined ? [] : [`${key}=${encodeURIComponent(word)}`],
+    )
+    const query = words.length === 0 ? '' : `?${words.join('&')}`
     const answered = await this.#stream(`/docker/containers/run${query}`, signal, body)
     const id = answered.headers.get('darner-container') ?? ''
     const warnings: unknown = JSON.parse(decodeURIComponent(answered.headers.get('darner-warnings') ?? '[]'))

@@ -75,6 +75,13 @@ export function choosePlatform(index: Index, wanted: Platform): Descriptor {
   throw new DarnerError('PLATFORM_MISSING', `index has no image for ${formatPlatform(wanted)}; it has ${shown}`)
 }
 
+/** Whether an image of platform `image` is what `wanted` asks for: that, what such a machine runs too, or a variant that nobody asked to leave out. */
+export function suits(image: Platform, wanted: Platform): boolean {
+  const ladder = runnable(normalisePlatform(wanted)).map(formatPlatform)
+  const { variant: _any, ...less } = normalisePlatform(image)
+  return [normalisePlatform(image), less].some((one) => ladder.includes(formatPlatform(one)))
+}
+
 /** What a machine of this platform can run, best first. */
 function runnable(platform: Platform): Platform[] {
   const { os, architecture, variant } = platform
@@ -83,13 +90,14 @@ function runnable(platform: Platform): Platform[] {
     [8, 7, 6, 5].filter((one) => one <= from).map((one) => ({ os, architecture: 'arm', variant: `v${one}` }))
   if (architecture === 'arm') return [platform, ...arm(level)]
   if (architecture === 'arm64') return [platform, { os, architecture }, ...arm(8)]
+  if (architecture === 'amd64' && variant === undefined) return [platform, { os, architecture: '386' }]
   if (architecture === 'amd64' && level <= 8) {
     const lower = Array.from({ length: Math.max(0, level - 2) }, (_, at) => ({
       os,
       architecture,
       variant: `v${level - 1 - at}`,
     }))
-    return [platform, ...lower, { os, architecture }]
+    return [platform, ...lower, { os, architecture }, { os, architecture: '386' }]
   }
   return [platform]
 }

@@ -46,7 +46,7 @@ async function runAtOnce(
   context: CommandContext,
 ): Promise<number> {
   const { signal } = context
-  const run = await orPull(args, options, context, async ({ body, name }) => {
+  const run = await orPull(args, options, context, async ({ body, ...asked }) => {
     signal.throwIfAborted()
     const late = new AbortController()
     let waits: NodeJS.Timeout | undefined
@@ -56,7 +56,7 @@ async function runAtOnce(
     }
     signal.addEventListener('abort', onAbort, { once: true })
     try {
-      return await client.run(body, { name, signal: late.signal })
+      return await client.run(body, { ...asked, signal: late.signal })
     } finally {
       signal.removeEventListener('abort', onAbort)
       clearTimeout(waits)

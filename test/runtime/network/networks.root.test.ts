@@ -120,6 +120,31 @@ describe('user-defined networks', function () {
     }
   })
 
+  it('tell of each run that it was connected, ahead of its start, and disconnected, behind its end', async () => {
+    await using dir = await aDir()
+    await using host = await aHost(dir.path)
+    const { containers, events } = host.engine.runtime
+    await host.networks.create({ name: 'left' })
+    for (const network of ['left', 'host', 'none']) {
+      const id = await host.run({ command: FOREVER, network })
+      await containers.stop(id, { timeoutSec: 0, signal: never })
+      const told: string[] = []
+      for await (const { type, action, id: of, attributes } of events.read({
+        sinceMs: 0,
+        untilMs: Date.now() + 1,
+        signal: never,
+      }))
+        if (type === 'network' ? attributes.container === id : of === id)
+          told.push(type === 'network' ? `${action} ${attributes.name} ${attributes.type}` : action)
+      const type = { left: 'bridge', host: 'host', none: 'null' }[network]
+      const order = ['create', `connect ${network} ${type}`, 'start', 'die', `disconnect ${network} ${type}`]
+      assert.deepEqual(
+        told.filter((one) => /^(create|connect|start|die|disconnect)/.test(one)),
+        order,
+      )
+    }
+  })
+
   it('take a running container in and out, under a further name', async () => {
     await using dir = await aDir()
     await using host = await aHost(dir.path)

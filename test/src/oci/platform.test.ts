@@ -54,6 +54,12 @@ describe('choosePlatform', () => {
     throwsWith('PLATFORM_MISSING', () => choosePlatform(anIndexOf(), parsePlatform('amd64')), /it has nothing/)
   })
 
+  it('takes what a machine runs too when there is nothing better', () => {
+    const chosen = (...has: string[]) => choosePlatform(anIndexOf(...has), parsePlatform('linux/amd64')).digest
+    assert.equal(chosen('linux/arm64', 'linux/386'), digestOf('1'))
+    assert.equal(chosen('linux/386', 'linux/amd64'), digestOf('1'))
+  })
+
   it('takes no attestation for an image', () => {
     const index = anIndexOf('unknown/unknown', undefined)
     const attested: Index = {

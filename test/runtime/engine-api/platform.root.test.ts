@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict'
+import { before, describe, it } from 'mocha'
+import { hostPlatform } from '../../../src/oci/platform.ts'
+import { aDocker, pushManyBusyboxes } from '../../fixtures/a-docker.ts'
+import { onStage } from '../../fixtures/a-stage.ts'
+import { runDarner } from '../../fixtures/a-daemon.ts'
+
+const HERE = hostPlatform().architecture
+const OTHER = HERE === 's390x' ? 'arm64' : 's390x'
+
+describe('the platform of an image', function () {
+  this.timeout(60_000)
+  before(function () {
+    onStage(this, { programs: ['docker', 'crun', 'conmon', 'busybox', 'docker-registry'] })
+  })
+
+  it('is the one that run and create name, also where another is here by that name; a strange one is warned of', async () => {
+    await using docker = await aDocker()
+    await pushManyBusyboxes(docker.registry)
+    const image = `${docker.image}:many`
+    const run = async (...words: string[]) => await docker.run(['run', '--rm', '--network', 'none', ...words, image])
+    assert.equal((await run()).stdout, `${HERE}\n`)
+    const never = await run('--platform', `linux/${OTHER}`, '--pull', 'never')
+    assert.equal(never.code, 125)
+    assert.match(
+      never.stderr,
+      new RegExp(`does not match the specified platform: wanted linux/${OTHER}, actual: linux/${HERE}`),
+    )
+    const other = await run('--platform', `linux/${OTHER}`)
+    assert.equal(other.stdout, `${OTHER}\n`)
+    assert.doesNotMatch(other.stderr, /requested image's platform/)
+    const unnamed = await run('--pull', 'never')
+    assert.equal(unnamed.stdout, `${OTHER}\n`)
+    assert.match(
+      unnamed.stderr,
+      new RegExp(`requested image's platform \\(linux/${OTHER}\\) does not match the detected host platform`),
+    )
+
+    const darner = (command: string, ...words: string[]) =>
+      runDarner([command, ...words, '--plain-http', '--network', 'none', '--socket', docker.agentSocket, image])
+    const back = await darner('run', '--rm', '--platform', `linux/${HERE}`)
+    assert.equal(back.stdout, `${HERE}\n`, back.stderr)
+    const made = await darner('create', '--name', 'made', '--platform', `linux/${OTHER}`)
+    assert.equal(made.code, 0, made.stderr)
+    assert.equal(await docker.ok(['start', '-a', 'made']), OTHER)
+    const refused = await darner('run', '--platform', `linux/${HERE}`, '--pull', 'never')
+    assert.equal(refused.code, 125)
+    assert.match(refused.stderr, /does not match the specified platform/)
+  })
+})
