@@ -60,6 +60,7 @@ export class Execs {
       size: request.size,
     })
     this.#forgetOldest()
+    this.#containers.tell(entry, `exec_create: ${request.command.join(' ')}`, { execID: id })
     return id
   }
 
@@ -72,6 +73,7 @@ export class Execs {
     if (exec.status !== 'created') throw new DarnerError('CONFLICT', `exec ${execId.slice(0, 12)} was started before`)
     const entry = this.#containers.running(exec.containerId)
     exec.status = 'running'
+    this.#containers.tell(entry, `exec_start: ${exec.request.command.join(' ')}`, { execID: execId })
     const bundle = bundleAt(join(entry.bundle.execs, execId))
     const ended = Promise.withResolvers<ExitReply>()
     const session = new WaitingSession({

@@ -26,13 +26,18 @@ const KINDS = { char: S_IF.CHR, block: S_IF.BLK, fifo: S_IF.FIFO } as const
 
 /**
  * `root` and `folder` are descriptors of the container's root and of the folder in it. With `keepKind`, a file never takes a
- * folder's place nor the other way round; owners are `idBase` up on the host. Throws LAYER_INVALID for a broken archive or a name that leads out, BAD_ARGUMENT.
+ * folder's place nor the other way round; owners are those of the archive unless `owner` is given, and `idBase` up on the host. Throws LAYER_INVALID for a broken archive or a name that leads out, BAD_ARGUMENT.
  */
 export async function extractInto(
   root: number,
   folder: number,
   tar: AsyncIterable<Uint8Array>,
-  { keepKind, idBase, signal }: { keepKind: boolean; idBase: number; signal: AbortSignal },
+  {
+    keepKind,
+    owner,
+    idBase,
+    signal,
+  }: { keepKind: boolean; owner?: { uid: number; gid: number }; idBase: number; signal: AbortSignal },
 ): Promise<void> {
   let open: OpenEntry | undefined
   const close = () => {
@@ -52,7 +57,8 @@ export async function extractInto(
       const file = make(root, folder, parent, name, entry, keepKind)
       opened.file = file
       if (entry.kind === 'link') return
-      chownAt(parent, name, idBase + entry.uid, idBase + entry.gid)
+      const { uid, gid } = owner ?? entry
+      chownAt(parent, name, idBase + uid, idBase + gid)
       for (const [key, value] of entry.xattrs) {
         if (KEPT_XATTRS.test(key)) setHere(`/proc/self/fd/${parent}/${name.toString('latin1')}`, key, value)
       }

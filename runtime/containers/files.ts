@@ -10,6 +10,8 @@ import type { Readable } from 'node:stream'
 import { DarnerError, systemCode } from '../../src/base/errors.ts'
 import { isGone, type StillTree, stillTree } from '../../src/base/foreign-tree.ts'
 import { AT_FDCWD, O, openAt, openBelow, RESOLVE } from '../../src/base/syscalls.ts'
+import { readImageConfig } from '../spec/image-config.ts'
+import { findUser } from '../spec/users.ts'
 import type { Containers } from './containers.ts'
 import { extractInto } from './extract.ts'
 import { layerTar, streamTar } from './layer-tar.ts'
@@ -104,20 +106,22 @@ export class ContainerFiles {
     return { tar: await opened.promise, done }
   }
 
-  /** Unpacks a tar below the folder `path`. Throws NOT_FOUND, BAD_ARGUMENT when it is no folder, LAYER_INVALID. */
+  /** Unpacks a tar below the folder `path`; with `asUser` all is the container's user's, where it has one. Throws NOT_FOUND, BAD_ARGUMENT when it is no folder, LAYER_INVALID. */
   async extract(
     reference: string,
     path: string,
     tar: AsyncIterable<Uint8Array>,
-    options: { keepKind: boolean; signal: AbortSignal },
+    options: { keepKind: boolean; asUser: boolean; signal: AbortSignal },
   ): Promise<void> {
     const { record } = this.#containers.entry(reference)
-    if (record.request.readonlyRootfs === true)
-      throw new DarnerError('BAD_ARGUMENT', 'container rootfs is marked read-only')
+    const { request } = record
+    const user = request.user ?? readImageConfig(record.imageConfig, record.imageReference).user
+    if (request.readonlyRootfs === true) throw new DarnerError('BAD_ARGUMENT', 'container rootfs is marked read-only')
     await this.#within(reference, options.signal, async (root) => {
       const folder = openPath(root, path, true, reference)
       try {
-        await extractInto(root, folder, tar, { ...options, idBase: record.userns?.base ?? 0 })
+        const owner = options.asUser && user ? { owner: findUser(`/proc/self/fd/${root}`, user) } : {}
+        await extractInto(root, folder, tar, { ...options, ...owner, idBase: record.userns?.base ?? 0 })
       } finally {
         closeSync(folder)
       }
@@ -233,8 +237,10 @@ function openPath(root: number, path: string, folder: boolean, reference: string
   }
 }
 
+/** Docker's clients rename what is in an archive by its name: `.` where the contents of a folder were asked for. */
 function factsOf(fd: number, path: string): PathFacts {
   const stat = fstatSync(fd)
+  if (/\/\.$/.test(path)) return { name: '.', stat, target: '' }
   const name = basename(normalize(slashed(path))) || '/'
   return { name: name === '.' ? '/' : name, stat, target: '' }
 }

@@ -37,10 +37,9 @@ export function archiveRoutes(app: DockerApp, parts: DockerParts): void {
     },
     async (request, reply) => {
       if (!(request.body instanceof Readable)) throw new StatusError(400, 'the body is no archive')
-      if (yes(request.query.copyUIDGID))
-        throw new StatusError(501, 'cp -a is not offered: owners are those in the archive')
       await files.extract(request.params.id, request.query.path, request.body, {
         keepKind: yes(request.query.noOverwriteDirNonDir),
+        asUser: yes(request.query.copyUIDGID),
         signal,
       })
       return reply.code(200).send()

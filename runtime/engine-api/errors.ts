@@ -48,6 +48,7 @@ function statusOf(error: DarnerError): number {
 /** Command line clients look for these words, and give the exit code by them: 127 not found, 126 not executable. */
 export function startFailure(error: DarnerError): string | undefined {
   const { exitCode } = error.details
+  if (exitCode === 127 && /chdir/.test(error.message)) return 'no such file or directory: unknown'
   if (exitCode === 127) return 'executable file not found in $PATH: unknown'
   return exitCode === 126 ? 'permission denied: unknown' : undefined
 }

@@ -47,7 +47,6 @@ export function execRoutes(app: DockerApp, parts: DockerParts): void {
       ...(body.AttachStdin ? { stdin: true } : {}),
       ...(rows > 0 && columns > 0 ? { size: { rows, columns } } : {}),
     })
-    containers.tell(entry, `exec_create: ${body.Cmd.join(' ')}`, { execID: id })
     return reply.code(201).send({ Id: id })
   })
   // with streams, the connection is taken over before it comes here
@@ -58,12 +57,8 @@ export function execRoutes(app: DockerApp, parts: DockerParts): void {
         400,
         'exec start: its streams need the whole connection; ask for Upgrade: tcp, or for Detach',
       )
-    const { containerId, request: asked } = execs.facts(request.params.id)
     const session = await execs.start(request.params.id, { signal: parts.signal })
     session.leave()
-    containers.tell(containers.entry(containerId), `exec_start: ${asked.command.join(' ')}`, {
-      execID: request.params.id,
-    })
     return reply.code(200).send()
   })
   app.post('/exec/:id/resize', { schema: { params: Id, querystring: Query('h', 'w') } }, async (request, reply) => {

@@ -98,9 +98,9 @@ async function openAttach(reference: string, query: URLSearchParams, parts: Dock
 }
 
 async function openExec(execId: string, body: Buffer, parts: DockerParts): Promise<Opened> {
-  const { execs, containers } = parts.runtime
+  const { execs } = parts.runtime
   const start = parseStart(body)
-  const { request, containerId } = execs.facts(execId)
+  const { request } = execs.facts(execId)
   const tty = request.tty === true
   const wants = { stdin: request.stdin === true, stdout: true, stderr: true }
   let session: Session
@@ -112,7 +112,6 @@ async function openExec(execId: string, body: Buffer, parts: DockerParts): Promi
     const text = `OCI runtime exec failed: ${error.message}: ${startFailure(error) ?? 'unknown'}\r\n`
     return { session: new EndedSession(Buffer.from(text), error.details.exitCode), tty, wants }
   }
-  containers.tell(containers.entry(containerId), `exec_start: ${request.command.join(' ')}`, { execID: execId })
   const [rows = 0, columns = 0] = start.ConsoleSize ?? []
   if (tty && rows > 0 && columns > 0) await execs.resize(execId, { rows, columns })
   return { session, tty, wants, settles: true }
