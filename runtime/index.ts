@@ -3,6 +3,7 @@ export type { ImageStore, RecordSpace, ResolvedImage, RootfsStore } from './cont
 export { mountDockerApi } from './engine-api/mount.ts'
 export { openDockerApi } from './engine-api/server.ts'
 export { Images } from './images/images.ts'
+export { careForLayers } from './images/layer-care.ts'
 export { OwnBlobs } from './images/own-blobs.ts'
 export { registerImageRoutes } from './images/routes.ts'
 export { registerEngineRoutes } from './local-api.ts'

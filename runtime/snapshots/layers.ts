@@ -102,15 +102,30 @@ export class LayerStore {
   }
 
   async remove(diffId: Digest): Promise<void> {
+    const doomed = await this.#away(diffId)
+    if (doomed !== undefined) await removeTree(doomed)
+  }
+
+  /** Unpacks it once more and puts that in the place of what is stored. A kill between the two leaves none, as if it had been removed. */
+  async renew(
+    diffId: Digest,
+    blob: AsyncIterable<Uint8Array>,
+    options: { limits: UnpackLimits; signal: AbortSignal },
+  ): Promise<StoredLayer> {
+    return this.#unpack(diffId, blob, options)
+  }
+
+  /** Takes its place from a stored layer; where it is now. */
+  async #away(diffId: Digest): Promise<string | undefined> {
     this.#records.delete(diffId)
     const doomed = join(this.#directory, 'ingest', `gone-${randomUUID()}`)
     try {
       await rename(this.path(diffId), doomed)
+      return doomed
     } catch (error) {
-      if (systemCode(error) === 'ENOENT') return
+      if (systemCode(error) === 'ENOENT') return undefined
       throw error
     }
-    await removeTree(doomed)
   }
 
   /** Deletes what an ended process left half made. Returns what was mended. */
@@ -142,9 +157,11 @@ export class LayerStore {
       await Promise.allSettled(works)
       await Promise.all(works)
       await syncFolder(staging)
+      const before = await this.#away(diffId)
       await rename(staging, this.path(diffId))
       await syncFolder(join(this.#directory, 'layers'))
       this.#records.set(diffId, record)
+      if (before !== undefined) await removeTree(before)
       return record
     } catch (error) {
       await removeTree(staging)

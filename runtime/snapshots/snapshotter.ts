@@ -108,6 +108,21 @@ export class StackingSnapshotter implements Snapshotter {
     return this.#store.unpack(diffId, blob, options)
   }
 
+  /**
+   * Puts the layer that `blob` has in the place of the one that is stored. What is mounted keeps what it has; the next mount has the new one.
+   * Throws as `unpack` does.
+   */
+  async renew(
+    diffId: Digest,
+    blob: AsyncIterable<Uint8Array>,
+    options: { limits: UnpackLimits; signal: AbortSignal },
+  ): Promise<StoredLayer> {
+    const renewed = await this.#store.renew(diffId, blob, options)
+    // stacks keep their layers to themselves
+    await this.#inTurn(() => unmountAll(this.#layerMount(diffId)))
+    return renewed
+  }
+
   /** Throws CONFLICT while a root file system, mounted or not, is stacked on the layer. */
   removeLayer(diffId: Digest): Promise<void> {
     return this.#inTurn(async () => {

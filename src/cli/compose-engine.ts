@@ -4,6 +4,7 @@ import { hostname } from 'node:os'
 import { basename, delimiter, dirname, join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import {
+  careForLayers,
   Images,
   mountDockerApi,
   Networks,
@@ -103,6 +104,13 @@ export async function composeEngine(
   )
   const own = new OwnBlobs(join(settings.data, 'engine', 'blobs'))
   await own.recover()
+  scope.run((signal) =>
+    careForLayers(
+      { everyMs: settings.scrubInterval, bytesPerSec: settings.scrubRate },
+      { own, content, images, snapshotter, clock, log: roomLog(log, 'runtime/images') },
+      { signal },
+    ),
+  )
   const docker = scope.own(
     await openDockerApi({
       runtime,

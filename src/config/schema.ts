@@ -254,13 +254,14 @@ export const AgentSettings = Type.Object(
     uploadRate: rate({ default: 0, description: 'Most bytes per second served to other hosts; 0 is no limit.' }),
     scrubInterval: duration({
       default: '7d',
-      description: 'How often stored blobs are read to look for bit rot; what is rotten is fetched again.',
+      description:
+        'How often stored blobs and unpacked layers are read to look for bit rot; what is rotten is fetched, and unpacked, again.',
     }),
     scrubRate: Type.Integer({
       minimum: 1,
       unit: 'rate',
       default: '32MiB/s',
-      description: 'How fast blobs are read to look for bit rot.',
+      description: 'How fast they are read to look for bit rot.',
     }),
     concurrency: count({
       default: 16,

@@ -57,7 +57,7 @@ describe('docker events of an exec', function () {
     for (const words of [[], ['-d']]) await docker.ok(['exec', ...words, 'c', 'true'])
     assert.equal((await docker.run(['exec', 'c', 'absent'])).code, 127)
     assert.match(
-      (await docker.run(['exec', '-w', '/absent', 'c', 'pwd'])).stderr,
+      (await docker.run(['exec', '-w', '/absent', 'c', 'pwd'])).stdout,
       /: no such file or directory: unknown/,
     )
     const filters = ['exec_create', 'exec_start', 'exec_die'].flatMap((event) => ['--filter', `event=${event}`])

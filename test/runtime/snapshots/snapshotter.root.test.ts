@@ -120,7 +120,7 @@ describe('openSnapshotter', function () {
   }
 })
 
-describe('unmountAll', function () {
+describe('unmountAll', () => {
   before(function () {
     onStage(this)
   })
