@@ -6,6 +6,7 @@ import { arch, availableParallelism, hostname, release } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { Clock } from '../src/base/clock.ts'
 import type { Log } from '../src/base/log.ts'
+import { spreadFolders } from '../src/base/spread-folders.ts'
 import { CgroupHome } from './containers/cgroup-home.ts'
 import { Containers } from './containers/containers.ts'
 import { attributesOf, EventLog } from './containers/events.ts'
@@ -136,6 +137,7 @@ export class Runtime implements AsyncDisposable {
       wanted === 'unconfined' ? undefined : loadSeccompProfile(wanted),
       mkdir(dir, { recursive: true, mode: 0o700 }),
       mkdir(runDir, { recursive: true, mode: 0o700 }),
+      ...Object.keys(options.runtimes).map((name) => makeStateFolder(join(runDir, name))),
     ])
     if (!seccomp) parts.log.warn({}, 'containers run without a seccomp profile')
     parts.log.debug(
@@ -270,6 +272,12 @@ export class Runtime implements AsyncDisposable {
     if (this.containers.entries().some(({ record }) => record.pid !== undefined)) this.#home?.keep()
     else await this.#home?.leave()
   }
+}
+
+/** Of one OCI runtime, which has a folder per container there. */
+async function makeStateFolder(path: string): Promise<void> {
+  await mkdir(path, { recursive: true, mode: 0o700 })
+  spreadFolders(path)
 }
 
 function usesOfEntry(quotas: Quotas, { record, bundle }: Entry): Promise<PlaceUsage[]> {

@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path'
 import type { Clock } from '../../src/base/clock.ts'
 import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
+import { spreadFolders } from '../../src/base/spread-folders.ts'
 import type { TerminalSize } from '../../src/wire/local-api.ts'
 import { logBoundOf, makeLogRoom } from '../quota/log-bound.ts'
 import type { Noting, RunExtension, RunFacts } from '../rich/extension.ts'
@@ -352,4 +353,5 @@ export function startExitCode(error: unknown): number {
 /** Makes the folder that holds all bundles. */
 export async function makeBundlesFolder(path: string): Promise<void> {
   await mkdir(path, { recursive: true, mode: 0o700 })
+  spreadFolders(path)
 }

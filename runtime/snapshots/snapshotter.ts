@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import PQueue from 'p-queue'
 import { DarnerError, systemCode } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
+import { spreadFolders } from '../../src/base/spread-folders.ts'
 import type { IdMap, Rootfs, Snapshotter, StoredLayer, UnpackLimits } from '../../src/contracts/snapshots.ts'
 import { algorithmOf, type Digest, hexOf, isDigest } from '../../src/oci/digest.ts'
 import { type ErofsRecord, erofsFormat, scrubErofs } from './erofs.ts'
@@ -86,6 +87,7 @@ export class StackingSnapshotter implements Snapshotter {
     for (const name of ['rootfs', 'mounts', 'empty'])
       await mkdir(join(this.#directory, name), { recursive: true, mode: 0o711 })
     await chmod(join(this.#directory, 'empty'), 0o755)
+    spreadFolders(join(this.#directory, 'rootfs'))
   }
 
   layer(diffId: Digest): Promise<LayerRecord | undefined> {
