@@ -165,6 +165,10 @@ Made by \`npm run docker-table -- --write\`: the unmodified docker program again
 Debian's docker-compose and dockerode are driven by tests of their own. \`podman --remote\` speaks an API of its own (libpod), which is not
 offered: it says that the ping was answered 404.
 
+From another host: \`darner agent --docker-tcp IP:2376\`, with \`tls.crt\`, \`tls.key\` and \`ca.crt\` in \`/etc/darner/docker-tls\` (\`--docker-tls\`), answers
+\`docker -H tcp://HOST:2376 --tlsverify\` with a certificate that the authority in \`ca.crt\` signed. Whoever has one is root on the host, so give
+that authority to nothing else. A client with a certificate of another authority is told nothing (it says \`EOF\`); the log of the agent says why.
+
 ${sections.join('\n')}`
 }
 

@@ -1,7 +1,7 @@
 /** A certificate authority of this agent's own, which the clients of its mirror are told to trust. Its key stays on this host. */
 import 'reflect-metadata'
 import { webcrypto } from 'node:crypto'
-import { mkdir, readFile } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
 import {
@@ -14,8 +14,9 @@ import {
   X509CertificateGenerator,
 } from '@peculiar/x509'
 import type { Clock } from '../../src/base/clock.ts'
-import { asDarnerError, DarnerError, systemCode } from '../../src/base/errors.ts'
+import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
 import { replaceFile } from '../../src/base/files.ts'
+import { readPem } from '../../src/net/pem.ts'
 
 /** PEM texts. */
 export interface ServerCertificate {
@@ -28,7 +29,6 @@ const DAY_MS = 86_400_000
 const LASTS_MS = 3650 * DAY_MS
 /** An authority that ends sooner is replaced at the next start. */
 const RENEW_MS = 90 * DAY_MS
-const MAX_PEM_BYTES = 64 * 1024
 
 export class Authority {
   /** The certificate for clients to trust: its file, and its PEM text. */
@@ -109,18 +109,6 @@ export class Authority {
     })
     return { cert: `${certificate.toString('pem')}\n`, key: await exportKey(keys.privateKey) }
   }
-}
-
-/** A short text file; undefined where there is none. Throws HOST_UNABLE. */
-export async function readPem(path: string): Promise<string | undefined> {
-  try {
-    const text = await readFile(path, 'utf8')
-    if (text.length <= MAX_PEM_BYTES) return text
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined
-    throw asDarnerError(error, `read ${path}`)
-  }
-  throw new DarnerError('CONFIG_INVALID', `${path}: more than ${MAX_PEM_BYTES} bytes`)
 }
 
 /** Positive, and not longer than it may be. */

@@ -3,7 +3,8 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type { Clock } from '../../src/base/clock.ts'
 import { DarnerError } from '../../src/base/errors.ts'
-import { Authority, readPem, type ServerCertificate } from './authority.ts'
+import { readPems } from '../../src/net/pem.ts'
+import { Authority, type ServerCertificate } from './authority.ts'
 
 export interface MirrorTls extends ServerCertificate {
   /** The file with the authority that clients have to trust; undefined where they know it already. */
@@ -27,7 +28,7 @@ export async function madeTls(authority: Authority, host: string): Promise<Mirro
  * to be told of its authority. Throws CONFIG_INVALID, HOST_UNABLE.
  */
 export async function givenTls(folder: string): Promise<MirrorTls> {
-  const [cert, key, ca] = await Promise.all(['tls.crt', 'tls.key', 'ca.crt'].map((name) => readPem(join(folder, name))))
+  const { cert, key, ca } = await readPems(folder)
   if (cert === undefined || key === undefined)
     throw new DarnerError('CONFIG_INVALID', `${folder}: tls.crt and tls.key are not both there`)
   return { cert, key, authority: ca === undefined ? undefined : join(folder, 'ca.crt') }

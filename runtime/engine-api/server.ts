@@ -1,6 +1,6 @@
 /**
- * The Docker Engine API (v1.24 to v1.43) on a unix socket: what docker's clients ask, answered by this engine. A file per
- * resource has the routes; here are the version in the path, errors, bodies, and connections that are taken over.
+ * The Docker Engine API (v1.24 to v1.43) on a unix socket, and by TCP with mutual TLS: what docker's clients ask, answered by
+ * this engine. A file per resource has the routes; here are the version in the path, errors, bodies, and connections that are taken over.
  */
 import { readFile } from 'node:fs/promises'
 import type { IncomingMessage, ServerResponse } from 'node:http'
@@ -24,6 +24,7 @@ import { networkRoutes } from './networks.ts'
 import { isRun, serveRun } from './run.ts'
 import { statsRoute } from './stats.ts'
 import { systemRoutes } from './system.ts'
+import { openTcpFront } from './tcp-front.ts'
 import { unofferedRoutes } from './unoffered.ts'
 import { upgradeRoutes } from './upgrade.ts'
 import { API_VERSION, routeOf } from './version-path.ts'
@@ -43,6 +44,8 @@ export interface DockerApi extends AsyncDisposable {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
   /** Listens on `path`, mode 0660. A socket that nobody serves is taken over. Throws CONFLICT, HOST_UNABLE. Dispose it to stop. */
   listen(path: string): Promise<AsyncDisposable>
+  /** Listens on `address`, IP:PORT, for who has a certificate of the authority in `folder`. Throws CONFIG_INVALID, HOST_UNABLE. Dispose it to stop. */
+  listenTcp(address: string, folder: string): Promise<AsyncDisposable>
 }
 
 export async function openDockerApi(parts: DockerParts): Promise<DockerApi> {
@@ -68,6 +71,8 @@ export async function openDockerApi(parts: DockerParts): Promise<DockerApi> {
         },
       }
     },
+    listenTcp: (listen, folder) =>
+      openTcpFront({ listen, folder, log: parts.log, take: (socket) => pass(socket, app) }),
     async [Symbol.asyncDispose]() {
       await app.close()
     },

@@ -136,6 +136,7 @@ export async function composeEngine(
   )
   mountDockerApi(app, docker)
   if (settings.dockerSocket !== 'off') scope.own(await docker.listen(dockerSocketOf(settings)))
+  if (settings.dockerTcp !== 'off') scope.own(await docker.listenTcp(settings.dockerTcp, settings.dockerTls))
 }
 
 function dockerSocketOf({ dockerSocket, socket }: AgentSettings): string {

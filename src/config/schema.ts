@@ -213,6 +213,17 @@ export const AgentSettings = Type.Object(
       description:
         'Unix socket where docker clients are answered: an absolute path, or `off`. `auto` is docker.sock beside agent.sock, so `/run/darner/docker.sock`.',
     }),
+    dockerTcp: address({
+      default: 'off',
+      words: ['off'],
+      description:
+        "Where docker clients are answered by TCP as well, IP:PORT (docker's port is 2376), or `off`. Only with mutual TLS, by the certificates of dockerTls: whoever is let in is root on this host.",
+    }),
+    dockerTls: path({
+      default: '/etc/darner/docker-tls',
+      description:
+        'Folder of tls.crt and tls.key, by which docker clients know this host, and of ca.crt, the authority whose clients are let in. Read when the agent starts, if dockerTcp is set.',
+    }),
     defaultNetwork: text({
       default: 'bridge',
       description: 'The network of containers that name none: `bridge`, `host`, `none`, or any network by name.',
