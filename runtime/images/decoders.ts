@@ -4,6 +4,7 @@
  */
 import koffi from 'koffi'
 import { DarnerError } from '../../src/base/errors.ts'
+import { inPool, ownFunctions } from '../../src/base/own-library.ts'
 
 export interface Decoded {
   readonly read: number
@@ -22,8 +23,6 @@ export interface Decoder extends Disposable {
   /** False when what was decoded so far is cut. */
   readonly whole: boolean
 }
-
-type Call = ReturnType<ReturnType<typeof koffi.load>['func']>
 
 /** zlib.h, `z_stream` where pointers and longs have 64 bits: places of its members, and its length. */
 const STREAM = { nextIn: 0, availIn: 8, nextOut: 24, availOut: 32, message: 48, bytes: 112 } as const
@@ -46,24 +45,19 @@ export function openDecoder(
 
 function load() {
   if (koffi.sizeof('void *') !== 8) return undefined
-  const own = koffi.load(null)
-  try {
-    return {
-      zlibVersion: own.func('const char *zlibVersion()'),
-      inflateInit2: own.func('int inflateInit2_(void *stream, int windowBits, const char *version, int bytes)'),
-      inflate: own.func('int inflate(void *stream, int flush)'),
-      inflateValidate: own.func('int inflateValidate(void *stream, int check)'),
-      inflateReset: own.func('int inflateReset(void *stream)'),
-      inflateEnd: own.func('int inflateEnd(void *stream)'),
-      createDStream: own.func('void *ZSTD_createDStream()'),
-      freeDStream: own.func('size_t ZSTD_freeDStream(void *stream)'),
-      decompressStream: own.func('size_t ZSTD_decompressStream(void *stream, void *output, void *input)'),
-      isError: own.func('uint ZSTD_isError(size_t code)'),
-      errorName: own.func('const char *ZSTD_getErrorName(size_t code)'),
-    }
-  } catch {
-    return undefined // koffi says so by an Error without a code
-  }
+  return ownFunctions((own) => ({
+    zlibVersion: own('const char *zlibVersion()'),
+    inflateInit2: own('int inflateInit2_(void *stream, int windowBits, const char *version, int bytes)'),
+    inflate: own('int inflate(void *stream, int flush)'),
+    inflateValidate: own('int inflateValidate(void *stream, int check)'),
+    inflateReset: own('int inflateReset(void *stream)'),
+    inflateEnd: own('int inflateEnd(void *stream)'),
+    createDStream: own('void *ZSTD_createDStream()'),
+    freeDStream: own('size_t ZSTD_freeDStream(void *stream)'),
+    decompressStream: own('size_t ZSTD_decompressStream(void *stream, void *output, void *input)'),
+    isError: own('uint ZSTD_isError(size_t code)'),
+    errorName: own('const char *ZSTD_getErrorName(size_t code)'),
+  }))
 }
 
 /** gzip, of any number of members (RFC 1952, 2.2); zeros after them are padding. */
@@ -156,13 +150,6 @@ class Unzstd implements Decoder {
   [Symbol.dispose](): void {
     this.#native.freeDStream(this.#stream)
   }
-}
-
-/** Whoever asks must have a use for the memory that is worked on afterwards, or the collector may take it meanwhile. */
-function inPool(call: Call, ...args: unknown[]): Promise<number | bigint> {
-  return new Promise((resolve, reject) => {
-    call.async(...args, (error: unknown, result: number | bigint) => (error ? reject(error) : resolve(result)))
-  })
 }
 
 function pointerTo(bytes: Uint8Array): Uint8Array {

@@ -61,13 +61,10 @@ export class Images implements ImageStore {
 
   /** Keeps an image under names; a tag that named another image moves. */
   async save(image: ImageRecord, names: readonly Reference[]): Promise<void> {
-    const puts: [key: string, value: string][] = [[IMAGE + image.manifest, JSON.stringify(image)]]
-    for (const name of names) puts.push([NAME + nameOf(name), image.manifest])
+    const put = (key: string, value: string) => ({ type: 'put' as const, key, value })
+    const record = put(IMAGE + image.manifest, JSON.stringify(image))
     // one wait for the disk
-    await this.#space.batch(
-      puts.map(([key, value]) => ({ type: 'put', key, value })),
-      DURABLE,
-    )
+    await this.#space.batch([record, ...names.map((name) => put(NAME + nameOf(name), image.manifest))], DURABLE)
   }
 
   /** By manifest digest. */

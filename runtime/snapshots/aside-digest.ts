@@ -1,11 +1,18 @@
 /** SHA-256 of a stream, in the thread pool while its owner does something else with the same bytes, by the OpenSSL that Node has inside. */
-import koffi from 'koffi'
 import { DarnerError } from '../../src/base/errors.ts'
+import { inPool, ownFunctions } from '../../src/base/own-library.ts'
 import { type Digest, Digester } from '../../src/oci/digest.ts'
 
 const DIGEST_BYTES = 32
-/** Node's own functions, which it keeps for addons; undefined where it was built without them. */
-const native = load()
+/** Node's own functions; undefined where it was built without them. */
+const native = ownFunctions((own) => ({
+  create: own('void *EVP_MD_CTX_new()'),
+  free: own('void EVP_MD_CTX_free(void *context)'),
+  sha256: own('const void *EVP_sha256()'),
+  begin: own('int EVP_DigestInit_ex(void *context, const void *kind, void *engine)'),
+  update: own('int EVP_DigestUpdate(void *context, const void *bytes, size_t length)'),
+  end: own('int EVP_DigestFinal_ex(void *context, void *into, void *length)'),
+}))
 
 export interface AsideDigest extends Disposable {
   /** Bytes so far. */
@@ -19,22 +26,6 @@ export interface AsideDigest extends Disposable {
 /** Of any algorithm but SHA-256, and where this Node doesn't let others at what it has inside, it is done at once. */
 export function asideDigest(algorithm: 'sha256' | 'sha512'): AsideDigest {
   return native === undefined || algorithm !== 'sha256' ? new AtOnce(algorithm) : new Aside(native)
-}
-
-function load() {
-  const own = koffi.load(null)
-  try {
-    return {
-      create: own.func('void *EVP_MD_CTX_new()'),
-      free: own.func('void EVP_MD_CTX_free(void *context)'),
-      sha256: own.func('const void *EVP_sha256()'),
-      begin: own.func('int EVP_DigestInit_ex(void *context, const void *kind, void *engine)'),
-      update: own.func('int EVP_DigestUpdate(void *context, const void *bytes, size_t length)'),
-      end: own.func('int EVP_DigestFinal_ex(void *context, void *into, void *length)'),
-    }
-  } catch {
-    return undefined // koffi says so by an Error without a code
-  }
 }
 
 class Aside implements AsideDigest {
@@ -56,11 +47,7 @@ class Aside implements AsideDigest {
 
   async update(chunk: Uint8Array): Promise<void> {
     this.#bytes += chunk.byteLength
-    const done = await new Promise((resolve, reject) => {
-      this.#native.update.async(this.#context, chunk, chunk.byteLength, (error: unknown, result: number) =>
-        error ? reject(error) : resolve(result),
-      )
-    })
+    const done = await inPool(this.#native.update, this.#context, chunk, chunk.byteLength)
     if (done !== 1) throw new DarnerError('INTERNAL', 'hashing failed')
   }
 

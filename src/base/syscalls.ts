@@ -6,6 +6,7 @@
 import { constants } from 'node:os'
 import { getSystemErrorName } from 'node:util'
 import koffi from 'koffi'
+import { inPool } from './own-library.ts'
 
 export type Path = string | Uint8Array
 
@@ -140,12 +141,7 @@ export function umount(target: Path, flags = 0): void {
  * done; the error number is the other thread's, and {@link umount} tells it at once.
  */
 export async function umountAside(target: Path): Promise<boolean> {
-  const path = z(target)
-  const { promise, resolve, reject } = Promise.withResolvers<boolean>()
-  native.umount2.async(path, 0, (error: Error | null, result: number) =>
-    error ? reject(error) : resolve(result === 0),
-  )
-  return await promise
+  return (await inPool(native.umount2, z(target), 0)) === 0
 }
 
 export function openAt(dir: number, path: Path, flags: number, mode = 0): number {

@@ -73,9 +73,7 @@ export async function orPull<T>(
   return await make(asked).catch(async (error: unknown) => {
     if (policy !== 'missing' || !isDarnerError(error, 'NOT_FOUND') || !NOT_HERE.test(error.message)) throw error
     if (options.quiet !== true)
-      context.stderr.write(
-        `darner: ${args[0]} is not here${text(options, 'platform') ? ' for that platform' : ''}: pulling it\n`,
-      )
+      context.stderr.write(`darner: ${args[0]} is not here${asked.platform ? ' for that platform' : ''}: pulling it\n`)
     await pull(args[0] ?? '', options, context)
     return await make(asked)
   })

@@ -3,7 +3,6 @@
  * when asked for), and pins. The files are the truth: a record without its file is dropped at start, a file without a record is
  * taken in.
  */
-
 import { DarnerError } from '../base/errors.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { TaskId } from '../task/task.ts'
