@@ -5,6 +5,7 @@ import { silentLog } from '../../../src/base/log.ts'
 import type { PieceExchange } from '../../../src/contracts/exchange.ts'
 import type { OriginPort } from '../../../src/contracts/origin.ts'
 import type { SchedulerPort } from '../../../src/contracts/scheduling.ts'
+import type { Digest } from '../../../src/oci/digest.ts'
 import { aBlob, aStore, never } from '../../fixtures/a-store.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
 
@@ -36,6 +37,15 @@ function anEngine(parts: Partial<EngineParts> & Pick<EngineParts, 'store' | 'sch
     },
   )
 }
+
+const toLead = (digest: Digest, bytes: number) =>
+  ({
+    origin: { kind: 'url', url: 'http://origin.test/file' },
+    digest,
+    bytes,
+    priority: 'interactive',
+    lead: true,
+  }) as const
 
 describe('Engine', () => {
   it('ends, as it stops, a fetch that still waits for the answer of the supernode', async () => {
@@ -95,8 +105,7 @@ describe('Engine', () => {
       scheduler: scheduler as unknown as SchedulerPort,
       origin: { read } as unknown as OriginPort,
     })
-    const origin = { kind: 'url', url: 'http://origin.test/file' } as const
-    const request = { origin, digest, bytes: body.byteLength, priority: 'interactive', lead: true } as const
+    const request = toLead(digest, body.byteLength)
     await using content = await engine.openStored(request, { signal: never() })
     assert.equal((await content.whole({ signal: never() })).digest, digest)
     assert.deepEqual(told, [1, 64 * 1024])
@@ -130,8 +139,7 @@ describe('Engine', () => {
       scheduler: scheduler as unknown as SchedulerPort,
       origin: { read } as unknown as OriginPort,
     })
-    const origin = { kind: 'url', url: 'http://origin.test/file' } as const
-    const request = { origin, digest, bytes: body.byteLength, priority: 'interactive', lead: true } as const
+    const request = toLead(digest, body.byteLength)
     const content = await engine.openStored(request, { signal: never() })
     await content.matched({ signal: never() })
     const left = content[Symbol.asyncDispose]()

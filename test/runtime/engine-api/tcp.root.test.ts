@@ -19,6 +19,12 @@ async function aFolder(path: string, files: Record<string, string>): Promise<str
   return path
 }
 
+/** A host's certificate by `authority`, as `--docker-tls` wants it. */
+async function aServerFolder(path: string, authority: Certificate): Promise<string> {
+  const host = await aCertificate({ by: authority })
+  return aFolder(path, { 'tls.crt': host.cert, 'tls.key': host.key, 'ca.crt': authority.cert })
+}
+
 /** The docker program with what `folder` holds: the server's authority, and a certificate and its key. */
 async function aClient(path: string, server: Certificate, own: Certificate) {
   await aFolder(path, { 'ca.pem': server.cert, 'cert.pem': own.cert, 'key.pem': own.key })
@@ -54,12 +60,7 @@ describe('the docker program by TCP', function () {
   it('does all that it does on the socket, with a certificate of the authority, and nothing without', async () => {
     await using dir = await aDir()
     const [authority, stranger] = await Promise.all([aCertificate(), aCertificate()])
-    const host = await aCertificate({ by: authority })
-    const dockerTls = await aFolder(join(dir.path, 'tls'), {
-      'tls.crt': host.cert,
-      'tls.key': host.key,
-      'ca.crt': authority.cert,
-    })
+    const dockerTls = await aServerFolder(join(dir.path, 'tls'), authority)
     await using _docker = await aDocker({ dockerTcp: ADDRESS, dockerTls })
     const admin = await aClient(join(dir.path, 'admin'), authority, await aCertificate({ by: authority }))
     const run = ['run', '--rm', '--network', 'none']
@@ -87,9 +88,8 @@ describe('the docker program by TCP', function () {
   it('answers nobody by the session of a connection that it refused', async () => {
     await using dir = await aDir()
     const [authority, stranger] = await Promise.all([aCertificate(), aCertificate()])
-    const [host, own] = [await aCertificate({ by: authority }), await aCertificate({ by: stranger })]
-    const files = { 'tls.crt': host.cert, 'tls.key': host.key, 'ca.crt': authority.cert }
-    const dockerTls = await aFolder(join(dir.path, 'tls'), files)
+    const own = await aCertificate({ by: stranger })
+    const dockerTls = await aServerFolder(join(dir.path, 'tls'), authority)
     await using swarm = await aSwarm({ peers: 0 })
     await swarm.start(0, { engine: true, dockerTcp: ADDRESS, dockerTls })
     for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
@@ -107,9 +107,7 @@ describe('the docker program by TCP', function () {
   it('is not waited for by an agent that ends', async () => {
     await using dir = await aDir()
     const authority = await aCertificate()
-    const host = await aCertificate({ by: authority })
-    const files = { 'tls.crt': host.cert, 'tls.key': host.key, 'ca.crt': authority.cert }
-    const dockerTls = await aFolder(join(dir.path, 'tls'), files)
+    const dockerTls = await aServerFolder(join(dir.path, 'tls'), authority)
     const socket = await (async () => {
       await using swarm = await aSwarm({ peers: 0 })
       await swarm.start(0, { engine: true, dockerTcp: ADDRESS, dockerTls, dockerSocket: 'off' })
