@@ -84,7 +84,8 @@ export class FileTarget implements Target {
     this.#at = hashes.length * CHUNK_BYTES
     this.#notes = undefined
     saying(this.name, 'COMMAND_FAILED', () => {
-      ftruncateSync(this.fd, this.#at)
+      // ext4 writes out a file that was cut to nothing when it is closed, and lets the closer wait for that
+      if (this.#at > 0 || fstatSync(this.fd).size > 0) ftruncateSync(this.fd, this.#at)
       if (notes === undefined) return
       ftruncateSync(notes.fd, 0)
       if (note === undefined) return
