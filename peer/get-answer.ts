@@ -13,14 +13,12 @@ import {
   GET_FILE_ID_HEADER,
   type GetFailure,
   jsonFrame,
-  landedFrame,
 } from '../src/wire/get-frames.ts'
 import type { GetRequest } from '../src/wire/get-stream.ts'
 import type { OpenContent } from './engine/open-content.ts'
+import { LandedWords } from './landed-words.ts'
 
 const PROGRESS_MS = 200
-/** Who copies pieces from the file hears of them together, since each word wakes it; of the last at once. */
-const LANDED_MS = 50
 
 /** How the blob is wanted: see {@link GetRequest}. */
 export interface GetWay extends Pick<GetRequest, 'order' | 'byFile'> {
@@ -40,8 +38,12 @@ export async function answerGet(
   const bytes = part === undefined ? content.bytes : part.to - part.from
   response.writeHead(200, { 'content-type': GET_CONTENT_TYPE, 'darner-bytes': String(bytes), ...file })
   const out = new Out(response, content, signal)
-  const progress = () =>
-    void response.write(jsonFrame('progress', { ...content.progress(), ...(part && { bytes, have: out.sent }) }))
+  const words = file && new LandedWords(content)
+  const progress = () => {
+    const body = { ...content.progress(), ...(part && { bytes, have: out.sent }) }
+    response.write(Buffer.concat([...(words?.take() ?? []), jsonFrame('progress', body)]))
+    timer.refresh()
+  }
   const timer = setInterval(progress, PROGRESS_MS)
   try {
     progress()
@@ -52,7 +54,8 @@ export async function answerGet(
       response.end(jsonFrame('summary', { digest, bytes, seconds, from: content.progress().from, pieces: 0 }))
       return
     }
-    await (way.order === 'ordered' ? out.ordered() : out.landed(file !== undefined))
+    if (words !== undefined) await words.all(progress, signal)
+    else await (way.order === 'ordered' ? out.ordered() : out.landed())
     const summary = await content.whole({ signal })
     response.end(jsonFrame('summary', { ...summary }))
   } catch (error) {
@@ -108,22 +111,16 @@ class Out {
     return digester.finish()
   }
 
-  /** Pieces as they land: what is here first, then each as it comes. `byFile` tells where they are and keeps the bytes. */
-  async landed(byFile: boolean): Promise<void> {
+  /** Pieces as they land: what is here first, then each as it comes. */
+  async landed(): Promise<void> {
     const { stored } = this.#content
     const { task } = stored
     const signal = this.#content.unlessFailed(this.#signal)
     const runs: [from: number, count: number][] = []
     let wake = () => {}
-    let timer: NodeJS.Timeout | undefined
     const stop = stored.onPieces((from: number, count: number) => {
       runs.push([from, count])
-      if (!byFile || stored.have.full) wake()
-      else
-        timer ??= setTimeout(() => {
-          timer = undefined
-          wake()
-        }, LANDED_MS)
+      wake()
     })
     runs.push(...stored.have.ranges())
     try {
@@ -139,12 +136,10 @@ class Out {
         sent += run[1]
         const { from } = pieceRange(task, run[0])
         const { to } = pieceRange(task, run[0] + run[1] - 1)
-        if (byFile) this.#response.write(landedFrame(from, to - from))
-        else await this.#copy(from, to)
+        await this.#copy(from, to)
       }
     } finally {
       stop()
-      clearTimeout(timer)
     }
   }
 

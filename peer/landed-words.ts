@@ -1,0 +1,57 @@
+/** The answer to a `get` by file: which ranges landed. The bytes stay where they are, and words are few, since each wakes the command. */
+import { abortable } from '../src/base/signals.ts'
+import { pieceRange } from '../src/task/task.ts'
+import { landedFrame } from '../src/wire/get-frames.ts'
+import type { OpenContent } from './engine/open-content.ts'
+
+/** What landed is told when it is so much; less waits for the next progress. */
+const WORD_BYTES = 4 * 1024 * 1024
+
+export class LandedWords {
+  readonly #content: OpenContent
+  #runs: [from: number, count: number][] = []
+
+  constructor(content: OpenContent) {
+    this.#content = content
+  }
+
+  /** Frames for what landed since this was last called, neighbours in one. */
+  take(): Uint8Array[] {
+    const { task } = this.#content.stored
+    const runs = this.#runs.sort(([a], [b]) => a - b)
+    this.#runs = []
+    const frames: Uint8Array[] = []
+    for (let at = 0; at < runs.length; ) {
+      const first = runs[at]?.[0] ?? 0
+      let end = first
+      for (; runs[at]?.[0] === end; at++) end += runs[at]?.[1] ?? 0
+      const { from } = pieceRange(task, first)
+      frames.push(landedFrame(from, pieceRange(task, end - 1).to - from))
+    }
+    return frames
+  }
+
+  /** Calls `tell`, which takes, when enough is there for a word, and for the last. Resolves after that; throws what fails the fetch. */
+  async all(tell: () => void, signal: AbortSignal): Promise<void> {
+    const { stored } = this.#content
+    const { task, have } = stored
+    const { promise: whole, resolve } = Promise.withResolvers<void>()
+    let [left, untold] = [have.size, 0]
+    const landed = (from: number, count: number) => {
+      this.#runs.push([from, count])
+      left -= count
+      untold += count * task.pieceBytes
+      if (left > 0 && untold < WORD_BYTES) return
+      untold = 0
+      tell()
+      if (left === 0) resolve()
+    }
+    const stop = stored.onPieces(landed)
+    try {
+      for (const [from, count] of have.ranges()) landed(from, count)
+      if (left > 0) await abortable(whole, this.#content.unlessFailed(signal))
+    } finally {
+      stop()
+    }
+  }
+}
