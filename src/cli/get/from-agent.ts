@@ -1,5 +1,5 @@
 /** One content through the agent: bytes over its socket, or out of its store's file where this process may open that. */
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+import { closeSync } from 'node:fs'
 import { DarnerError, systemCode } from '../../base/errors.ts'
 import {
   GET_FILE_HEADER,
@@ -11,7 +11,9 @@ import {
 import type { GetRequest } from '../../wire/get-stream.ts'
 import { errorOfBody } from '../client.ts'
 import type { CommandContext } from '../context.ts'
+import { copier, openSame } from './agent-file.ts'
 import { type AgentAnswer, askAgent } from './ask-agent.ts'
+import { seenAt } from './open-target.ts'
 import type { Order, Ways } from './order.ts'
 import type { Show } from './show.ts'
 import type { Target } from './target.ts'
@@ -81,14 +83,15 @@ interface Source extends Disposable {
 
 /**
  * Asks by file where this process can open the agent's (it runs as root, or as the agent does, and sees the same files), so that
- * the bytes need not go through the socket; else by bytes.
+ * the bytes need not go through the socket; else by bytes. Whoever made the socket runs the agent.
  */
 async function ask(body: GetRequest, context: CommandContext): Promise<Source> {
   const open = (more: Partial<GetRequest>) => askAgent('/v1/get', { ...body, ...more }, context)
-  const first = await open(body.order === 'landed' && process.geteuid?.() === 0 ? { byFile: true } : {})
+  const [user, owner] = [process.geteuid?.(), seenAt(context.socket)?.uid]
+  const first = await open(body.order === 'landed' && (user === 0 || user === owner) ? { byFile: true } : {})
   const path = first.headers.get(GET_FILE_HEADER)
   if (path === undefined) return { answer: first, fd: undefined, [Symbol.dispose]: () => first[Symbol.dispose]() }
-  const fd = openSame(path, first.headers.get(GET_FILE_ID_HEADER) ?? '')
+  const fd = openSame(path, first.headers.get(GET_FILE_ID_HEADER) ?? '', owner)
   if (fd !== undefined) {
     return {
       answer: first,
@@ -103,35 +106,4 @@ async function ask(body: GetRequest, context: CommandContext): Promise<Source> {
   const second = await open({})
   first[Symbol.dispose]()
   return { answer: second, fd: undefined, [Symbol.dispose]: () => second[Symbol.dispose]() }
-}
-
-/** Opens the file that the agent means; undefined when there is none here, or another. */
-function openSame(path: string, id: string): number | undefined {
-  try {
-    const fd = openSync(decodeURIComponent(path), 'r')
-    const { dev, ino } = fstatSync(fd)
-    if (`${dev}:${ino}` === id) return fd
-    closeSync(fd)
-  } catch {
-    // ENOENT, EACCES: it can't be opened from here
-  }
-  return undefined
-}
-
-const COPY_BYTES = 1024 * 1024
-
-/** Copies ranges through one buffer: this process does nothing else, so it may wait for the disk. */
-function copier(
-  from: number,
-  write: (bytes: Uint8Array, at: number) => unknown,
-): (offset: number, length: number) => void {
-  const buffer = Buffer.allocUnsafeSlow(COPY_BYTES)
-  return (offset, length) => {
-    for (let at = offset; at < offset + length; ) {
-      const got = readSync(from, buffer, 0, Math.min(buffer.byteLength, offset + length - at), at)
-      if (got === 0) throw new DarnerError('STORE_CORRUPT', `the agent's file ends at ${at}`)
-      write(buffer.subarray(0, got), at)
-      at += got
-    }
-  }
 }

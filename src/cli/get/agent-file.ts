@@ -1,0 +1,37 @@
+/** The file that an agent's answer names: opened with this process's own rights, and copied from as its ranges land. */
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import { DarnerError } from '../../base/errors.ts'
+
+const COPY_BYTES = 1024 * 1024
+
+/**
+ * Opens the file that the agent means, by its path in URI encoding and its `DEV:INO`; undefined when there is none here, or another. It must be
+ * the agent's own: root would open for a stranger's agent what that one can't read itself.
+ */
+export function openSame(path: string, id: string, owner: number | undefined): number | undefined {
+  try {
+    const fd = openSync(decodeURIComponent(path), constants.O_RDONLY | constants.O_NONBLOCK)
+    const seen = fstatSync(fd)
+    if (seen.isFile() && seen.uid === owner && `${seen.dev}:${seen.ino}` === id) return fd
+    closeSync(fd)
+  } catch {
+    // ENOENT, EACCES: it can't be opened from here
+  }
+  return undefined
+}
+
+/** Copies ranges through one buffer: this process does nothing else, so it may wait for the disk. */
+export function copier(
+  from: number,
+  write: (bytes: Uint8Array, at: number) => unknown,
+): (offset: number, length: number) => void {
+  const buffer = Buffer.allocUnsafeSlow(COPY_BYTES)
+  return (offset, length) => {
+    for (let at = offset; at < offset + length; ) {
+      const got = readSync(from, buffer, 0, Math.min(buffer.byteLength, offset + length - at), at)
+      if (got === 0) throw new DarnerError('STORE_CORRUPT', `the agent's file ends at ${at}`)
+      write(buffer.subarray(0, got), at)
+      at += got
+    }
+  }
+}
