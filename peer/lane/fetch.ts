@@ -3,6 +3,7 @@ import type { Clock } from '../../src/base/clock.ts'
 import { type Code, DarnerError } from '../../src/base/errors.ts'
 import { abortable, withDeadline } from '../../src/base/signals.ts'
 import type { OpenOptions } from '../../src/contracts/exchange.ts'
+import type { PiecePool } from '../../src/task/piece-pool.ts'
 import { pieceRange, type Task } from '../../src/task/task.ts'
 import {
   creditFields,
@@ -28,7 +29,6 @@ import type { Flow } from '../limits/buckets.ts'
 import { type RateLimits, WIRE_FACTOR } from '../limits/limits.ts'
 import type { LaneLink, LinkHandler } from './link.ts'
 import { type ChannelHost, LaneChannel, type Wanted } from './parent-channel.ts'
-import type { PiecePool } from './piece-pool.ts'
 
 export interface FetchOptions {
   /** Unanswered requests of one channel; more wait here. Not above what a parent allows. */

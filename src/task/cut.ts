@@ -1,6 +1,9 @@
 /** Cuts an origin's byte stream into pieces. The stage between the origin and the store in `origin | cut | ingest`. */
 import { DarnerError } from '../base/errors.ts'
+import type { PiecePool } from './piece-pool.ts'
 import { pieceCount, pieceRange, type Task } from './task.ts'
+
+const NOTHING = new Uint8Array(0)
 
 export interface CutPiece {
   readonly number: number
@@ -8,19 +11,20 @@ export interface CutPiece {
 }
 
 /**
- * Pieces of `task` from piece `first` on; `source` begins at byte `skip` before that piece's first byte. Each body is a fresh
- * buffer of exactly the piece's length. Throws SIZE_MISMATCH when the source has more bytes than the task, ORIGIN_TRUNCATED
- * when it ends early.
+ * Pieces of `task` from piece `first` on; `source` begins at byte `skip` before that piece's first byte. Each body is the
+ * reader's: a buffer of exactly the piece's length, from `pool` where there is one. A chunk isn't needed any more when the next
+ * is asked for. Throws SIZE_MISMATCH when the source has more bytes than the task, ORIGIN_TRUNCATED when it ends early.
  */
 export function cut(
   task: Task,
-  options: { first: number; skip: number },
+  options: { first: number; skip: number; pool?: PiecePool },
 ): (source: AsyncIterable<Uint8Array>) => AsyncGenerator<CutPiece> {
+  const memory = (bytes: number): Uint8Array => options.pool?.get(bytes) ?? new Uint8Array(bytes)
   return async function* (source) {
     const pieces = pieceCount(task)
     let number = options.first
     let skip = options.skip
-    let body = new Uint8Array(number < pieces ? lengthOf(task, number) : 0)
+    let body = number < pieces ? memory(lengthOf(task, number)) : NOTHING
     let filled = 0
     for await (let chunk of source) {
       if (skip > 0) {
@@ -40,7 +44,7 @@ export function cut(
         yield { number, body }
         number++
         filled = 0
-        body = new Uint8Array(number < pieces ? lengthOf(task, number) : 0)
+        body = number < pieces ? memory(lengthOf(task, number)) : NOTHING
       }
     }
     if (number < pieces) {

@@ -13,6 +13,7 @@ import type { StoredTask } from '../../src/store/stored-task.ts'
 import { type CutPiece, cut } from '../../src/task/cut.ts'
 import type { Credential, Origin } from '../../src/task/origin.ts'
 import { originName } from '../../src/task/origin.ts'
+import type { PiecePool } from '../../src/task/piece-pool.ts'
 import { pieceCount, pieceRange, type Task } from '../../src/task/task.ts'
 import { GIVE_UP_MS } from './first-read.ts'
 import { Pulse } from './pulse.ts'
@@ -38,6 +39,8 @@ export interface SeedTaskParts {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
+  /** What pieces are cut into, and where their memory goes back to. */
+  readonly pool: PiecePool
   /** Milliseconds to wait before a read is tried again; undefined where trying again can't help. */
   readonly retryMs: (error: unknown, attempt: number, random: Random) => number | undefined
   /** Somebody else to read the origin for us; undefined when there is nobody. `again`: somebody has tried it already. */
@@ -172,7 +175,7 @@ export class SeedTask {
           )
         await pipe(
           this.#counted(opened, reason, signal),
-          cut(this.task, { first: before, skip: at - opened.from }),
+          cut(this.task, { first: before, skip: at - opened.from, pool: this.#parts.pool }),
           (pieces) => this.#ingest(pieces, signal),
         )
       } catch (error) {
@@ -254,6 +257,8 @@ export class SeedTask {
         this.#events.read(chunk.byteLength, reason)
         this.#pulse.beat(chunk.byteLength)
         yield chunk
+        // the cutter asked for the next: it has copied this one
+        opened.done?.(chunk)
       }
     } finally {
       signal.removeEventListener('abort', stop)
@@ -267,7 +272,7 @@ export class SeedTask {
     let failed: unknown
     const store = async ({ number, body }: CutPiece) => {
       await this.stored.append(number, body)
-      this.stored.keep(number, body)
+      this.stored.keep(number, body, (done) => this.#parts.pool.put(done))
       stored.add(number)
       this.#pulse.beat(body.byteLength)
       while (stored.delete(this.#known)) this.#events.known(this.#known++, 1)

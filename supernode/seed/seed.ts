@@ -9,6 +9,7 @@ import type { OriginRead } from '../../src/contracts/origin.ts'
 import type { Digest } from '../../src/oci/digest.ts'
 import type { Store, StoredTask } from '../../src/store/store.ts'
 import { type Credential, originName } from '../../src/task/origin.ts'
+import { PiecePool } from '../../src/task/piece-pool.ts'
 import { blobTask, MAX_TASK_BYTES, pieceBytesFor, type Task, type TaskId } from '../../src/task/task.ts'
 import type { AccessBook } from './access-book.ts'
 import { type FirstReadParts, firstRead, type SeedRequest, unread } from './first-read.ts'
@@ -81,6 +82,7 @@ export class Seed {
   readonly #opening = new Map<string, Opening>()
   readonly #urls: UrlNames
   readonly #rights: Rights
+  readonly #pool = new PiecePool()
   /** Places whose unproven reads nobody else waits for any more. */
   readonly #doubted = new Set<string>()
 
@@ -348,6 +350,7 @@ export class Seed {
         random,
         retryMs,
         log,
+        pool: this.#pool,
         lend: (failure, options) => this.#listener.lend(task, credential === undefined, failure, options),
       },
       {

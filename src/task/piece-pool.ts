@@ -1,6 +1,6 @@
 /**
- * Memory of received pieces that its readers gave back. A fresh piece costs more in page faults than its bytes cost to receive
- * and decrypt, and garbage of that size is noticed late: reuse keeps both speed and memory even.
+ * Memory of pieces that its readers gave back. A fresh piece costs more in page faults than its bytes cost to receive and
+ * decrypt, and 64 MiB of such garbage make the collector go through the whole heap: reuse keeps both speed and memory even.
  */
 
 const MAX_KEPT_BYTES = 32 * 1024 * 1024

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { PiecePool } from '../../../peer/lane/piece-pool.ts'
+import { PiecePool } from '../../../src/task/piece-pool.ts'
 
 describe('PiecePool', () => {
   it('gives memory again that was given back, of exactly the length asked for', () => {
