@@ -20,8 +20,11 @@ export interface Follower {
   passUntilMs: number
 }
 
-/** A table that grows slowly is told in steps no closer than this; a fast one, every REPORT_PIECES pieces. */
-const TABLE_STEP_MS = 50
+/**
+ * A table that grows slowly is told in steps no closer than this; a fast one, every REPORT_PIECES pieces. Each telling is a message to
+ * every follower, which costs both ends far more than its bytes. Whom the seed gives a piece hears of it at once.
+ */
+const TABLE_STEP_MS = 100
 
 interface Table {
   readonly known: () => number

@@ -190,6 +190,13 @@ export class Registrations {
       this.#parts.dispatch({ kind: 'progress', task: task.id, peer: this.#parts.self, have: known })
   }
 
+  /** A piece is about to leave for a follower: its digest isn't to come after it. */
+  taken(seed: SeedTask, peer: PeerId, piece: number): void {
+    const { followers } = this.#parts
+    const follower = followers.get(seed.task.id, peer)
+    if (follower !== undefined && follower.tableAt <= piece) followers.tell(follower, tableOf(seed))
+  }
+
   sealed(seed: SeedTask, digest: Digest): void {
     const now = this.#parts.clock.now()
     for (const follower of this.#parts.followers.of(seed.task.id)) {

@@ -136,6 +136,7 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
         clock,
         find: (id) => seed.find(id),
         admitted: (peer) => control.hosts.has(peer),
+        taken: (task, peer, piece) => control.registrations.taken(task, peer, piece),
         sent: (_task, peer, bytes) => traffic.sent(peer, bytes),
       },
     )

@@ -19,6 +19,8 @@ export interface SeedShelfParts {
   find(id: TaskId): SeedTask | undefined
   /** Whether this peer may still read at all. */
   admitted(peer: PeerId): boolean
+  /** A child takes a piece, and will need its digest. */
+  taken(seed: SeedTask, child: PeerId, piece: number): void
   /** Bytes that left for a child. */
   sent(task: TaskId, child: PeerId, bytes: number): void
 }
@@ -89,7 +91,11 @@ export class SeedShelf implements Shelf {
           if (seed.error !== undefined) throw seed.error
           return await giving.choose(options)
         }
-        return { ...giving, choose }
+        const taken = (piece: number) => {
+          giving.taken(piece)
+          this.#parts.taken(seed, reader, piece)
+        }
+        return { ...giving, choose, taken }
       },
       sent: (bytes) => this.#parts.sent(seed.task.id, reader, bytes),
       [Symbol.dispose]: () => {

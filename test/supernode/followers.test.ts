@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict'
+import { ManualClock } from '../../src/base/clock.ts'
+import type { PeerId } from '../../src/contracts/exchange.ts'
+import { PieceTable } from '../../src/store/piece-table.ts'
+import { type ControlSession, Followers } from '../../supernode/followers.ts'
+import { Registrations, type RegistrationsParts } from '../../supernode/registrations.ts'
+import type { SeedTask } from '../../supernode/seed/seed-task.ts'
+import { aBlob } from '../fixtures/a-store.ts'
+
+const [ONE, TWO] = ['one', 'two'] as PeerId[] as [PeerId, PeerId]
+
+/** A task that two hosts follow, and the pieces whose digests each has been told, in order. */
+function aFollowedTask() {
+  const { task, table: digests } = aBlob({ pieces: 40 })
+  const table = new PieceTable(40)
+  const seed = { task, known: 0, stored: { table } }
+  const followers = new Followers({ clock: new ManualClock(1000) })
+  const registrations = new Registrations({ followers, dispatch: () => [] } as unknown as RegistrationsParts)
+  const told = new Map<PeerId, number[]>([ONE, TWO].map((peer) => [peer, []]))
+  for (const peer of [ONE, TWO]) {
+    const tell = async (_notice: string, body: { from: number; digests: Uint8Array }) => {
+      const count = body.digests.byteLength / 32
+      told.get(peer)?.push(...Array.from({ length: count }, (_, at) => body.from + at))
+    }
+    followers.add(
+      { peer, session: { tell } as unknown as ControlSession, task, scope: 'public', tableAt: 0, passUntilMs: 0 },
+      undefined,
+    )
+  }
+  return {
+    told,
+    /** The seed's next pieces are stored, one after the other in one moment. */
+    store(count: number): void {
+      for (let one = 0; one < count; one++) {
+        table.setDigests(seed.known, digests.subarray(seed.known * 32, (seed.known + 1) * 32))
+        seed.known++
+        registrations.known(seed as unknown as SeedTask)
+      }
+    },
+    taken: (peer: PeerId, piece: number) => registrations.taken(seed as unknown as SeedTask, peer, piece),
+    [Symbol.dispose]: () => {
+      for (const peer of [ONE, TWO]) followers.remove(task.id, peer)
+    },
+  }
+}
+
+const upTo = (count: number) => Array.from({ length: count }, (_, piece) => piece)
+
+describe('Followers', () => {
+  it('are told of the first piece at once, and of those that follow it together', () => {
+    using followed = aFollowedTask()
+    followed.store(1)
+    assert.deepEqual([...followed.told.values()], [upTo(1), upTo(1)])
+    followed.store(5)
+    assert.deepEqual([...followed.told.values()], [upTo(1), upTo(1)])
+    followed.store(11)
+    assert.deepEqual([...followed.told.values()], [upTo(17), upTo(17)])
+  })
+
+  it('are told of the last piece at once', () => {
+    using followed = aFollowedTask()
+    followed.store(39)
+    followed.store(1)
+    assert.deepEqual([...followed.told.values()], [upTo(40), upTo(40)])
+  })
+
+  it('are told at once, each by itself, of what the seed gives it', () => {
+    using followed = aFollowedTask()
+    followed.store(3)
+    followed.taken(ONE, 2)
+    assert.deepEqual([...followed.told.values()], [upTo(3), upTo(1)])
+    followed.taken(ONE, 1)
+    assert.deepEqual([...followed.told.values()], [upTo(3), upTo(1)])
+  })
+})
