@@ -165,6 +165,13 @@ export class LaneExchange implements PieceExchange {
         this.#slots.tick()
       }
     })
+    // one timer for all: with many peers one for each was more work than what it looks after
+    this.#scope.run(async (signal) => {
+      for (;;) {
+        await this.#parts.clock.sleep(this.#linkOptions.tickMs, { signal })
+        for (const { link } of this.#links) link.tick()
+      }
+    })
   }
 
   get lanes(): readonly string[] {
@@ -184,10 +191,14 @@ export class LaneExchange implements PieceExchange {
     }
   }
 
+  /** The connections to parents and from children. */
+  get #links(): (Upstream | Downstream)[] {
+    return [...this.#live.values(), ...this.#replaced, ...[...this.#downstreams.values()].flat()]
+  }
+
   /** Ends every connection with a peer: it was banned or revoked. */
   drop(peer: PeerId, why: string): void {
-    for (const { link } of [...this.#live.values(), ...this.#replaced, ...(this.#downstreams.get(peer) ?? [])])
-      if (link.peer === peer) link.close('ADMISSION_REFUSED', why)
+    for (const { link } of this.#links) if (link.peer === peer) link.close('ADMISSION_REFUSED', why)
   }
 
   async open(parent: PeerAddress, task: Task, options: OpenOptions): Promise<ParentChannel> {
@@ -349,8 +360,7 @@ export class LaneExchange implements PieceExchange {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const { link } of [...this.#live.values(), ...this.#replaced, ...[...this.#downstreams.values()].flat()])
-      link.close('CLOSED', 'shutting down')
+    for (const { link } of this.#links) link.close('CLOSED', 'shutting down')
     await this.#scope.close(new DarnerError('CLOSED', 'exchange closed'))
     await this.#parts.fallback?.[Symbol.asyncDispose]()
     await this.#parts.tls[Symbol.asyncDispose]()

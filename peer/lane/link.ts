@@ -26,7 +26,7 @@ import {
 import type { ByteStream } from './byte-stream.ts'
 
 export interface LinkOptions {
-  /** How often the link looks after itself. */
+  /** How often {@link LaneLink.tick} is called. */
   readonly tickMs: number
   /** Silence after which a busy link asks for a sign of life. */
   readonly pingMs: number
@@ -147,7 +147,6 @@ export class LaneLink {
     this.#handler = handler
     this.#queue(preface())
     this.#scope.run(() => this.#readAll())
-    this.#scope.run((signal) => this.#lookAfter(signal))
   }
 
   /** Runs work that ends with the link; a failure of it ends the link. */
@@ -418,14 +417,17 @@ export class LaneLink {
     })
   }
 
-  async #lookAfter(signal: AbortSignal): Promise<void> {
-    for (;;) {
-      await this.#clock.sleep(this.#options.tickMs, { signal })
-      this.#tick(this.#clock.monotonicMs())
+  /** Looks whether the other side is still there, and how it behaves. The owner calls it every `tickMs`. */
+  tick(): void {
+    if (this.#failure !== undefined) return
+    try {
+      this.#look(this.#clock.monotonicMs())
+    } catch (error) {
+      this.#ended(error)
     }
   }
 
-  #tick(nowMs: number): void {
+  #look(nowMs: number): void {
     const { tickMs, pingMs, silenceMs, frameMs, stallMs, idleMs, maxFramesPerTick } = this.#options
     const busy = this.#handler?.busy() ?? false
     // a tick that comes late means that this process stood still: what the other side said waits to be read

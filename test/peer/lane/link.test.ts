@@ -31,6 +31,7 @@ function aLink(handler: Partial<LinkHandler> = {}): Rig {
     step: async (ms) => {
       for (let at = 0; at < ms; at += 100) {
         clock.advance(100)
+        if (clock.monotonicMs() % LINK_DEFAULTS.tickMs === 0) link.tick()
         await setImmediate()
       }
     },
@@ -92,6 +93,7 @@ describe('LaneLink', () => {
     await rig.far.write(preface())
     await rig.step(500)
     rig.clock.advance(60_000)
+    rig.link.tick()
     await setImmediate()
     assert.equal(rig.ended, undefined)
     await rig.step(4000)
