@@ -149,7 +149,7 @@ export class Launcher {
         signal,
       }),
       made,
-      exits.forget(record.id),
+      exits.expect(record.id),
     ])
     fault('start:mounted')
     const image = readImageConfig(record.imageConfig, record.imageReference)
@@ -237,6 +237,7 @@ export class Launcher {
       bundle,
       runtime: this.runtimeOf(record),
       exitDir: this.#parts.exits.dir,
+      exitCopyDir: this.#parts.exits.copyDir(record.id),
       tty,
       log: request.log?.driver ?? 'json-file',
       ...(logBound ? { logStepBytes: logBound.stepBytes } : {}),

@@ -315,16 +315,13 @@ export class Lifecycle {
   /** Removes all of a container that does not run; with `volumes`, those made for it only. */
   async remove(entry: Entry, { volumes }: { volumes: boolean }): Promise<void> {
     entry.restartDue?.abort()
-    await this.move(entry, 'remove', {}, true).catch((error: unknown) => {
-      // it may be what fills the disk: with its files gone there is room for the record
-      if (!isDarnerError(error, 'DISK_FULL')) throw error
-    })
+    await unlessFull(this.move(entry, 'remove', {}, true))
     this.#parts.fault('remove:recorded')
     if (this.#parts.runtimes.has(entry.record.runtime)) {
       await this.#parts.launcher.clean(entry.record, { force: true, signal: this.#parts.signal })
     }
     await this.#parts.launcher.forgetNetworks(entry.id)
-    await this.#afterRun(entry, { exitCode: entry.record.exitCode ?? LOST_EXIT_CODE })
+    await unlessFull(this.#afterRun(entry, { exitCode: entry.record.exitCode ?? LOST_EXIT_CODE }))
     if (volumes) await this.#parts.removeVolumes(entry.record)
     await this.#removeFiles(entry)
     this.#gone(entry)
@@ -449,5 +446,14 @@ function isProcess(pid: number): boolean {
     return process.kill(pid, 0)
   } catch (error) {
     return systemCode(error) === 'EPERM'
+  }
+}
+
+/** What is to go may be what fills the disk: with its files gone there is room for the record. */
+async function unlessFull(recording: Promise<void>): Promise<void> {
+  try {
+    await recording
+  } catch (error) {
+    if (!isDarnerError(error, 'DISK_FULL')) throw error
   }
 }

@@ -19,6 +19,8 @@ export interface ConmonRun {
   readonly runtime: OciRuntime
   /** Folder where the exit code is written, in a file named like the container. */
   readonly exitDir: string
+  /** Folder of this container alone where it is written first, as `exit`: memory, which a full disk leaves alone. */
+  readonly exitCopyDir?: string
   readonly tty: boolean
   readonly stdin: boolean
   /** Where what it writes is kept. */
@@ -82,6 +84,7 @@ export async function readyConmon(conmon: string, run: ConmonRun): Promise<Ready
   const args = [
     ...sharedArguments(run, run.id),
     ...['-n', run.id, '-l', logOf(run), ...logStep(run), '--exit-dir', run.exitDir, '--no-sync-log'],
+    ...(run.exitCopyDir === undefined ? [] : ['--persist-dir', run.exitCopyDir]),
     ...(run.stdin && run.keepStdin ? ['--leave-stdin-open'] : []),
   ]
   const child = await launch(conmon, args, run, false)

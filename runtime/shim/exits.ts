@@ -1,8 +1,12 @@
 /** Notices the exit files that conmon writes: one inotify watch for all containers, and a look at the file itself where it matters. */
 import { existsSync, type FSWatcher, readFileSync, statSync, watch } from 'node:fs'
-import { mkdir, rm } from 'node:fs/promises'
+import { mkdir, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { systemCode } from '../../src/base/errors.ts'
+import { digestOf, hexOf } from '../../src/oci/digest.ts'
+
+/** Memory, as far as a full disk is concerned. */
+const COPIES = '/run/darner-exits'
 
 export interface ExitFact {
   readonly exitCode: number
@@ -10,15 +14,20 @@ export interface ExitFact {
   readonly finishedAt: number
 }
 
-/** The folder of exit files, one named after each container that has ended and wasn't started again. */
+/**
+ * The folder of exit files, one named after each container that has ended and wasn't started again; it outlives a reboot. And their
+ * copies in memory, which conmon writes first, so that a container which ends by filling the disk leaves its exit code.
+ */
 export class Exits implements AsyncDisposable {
   readonly dir: string
+  readonly #copies: string
   #watcher: FSWatcher | undefined
   readonly #listener: (id: string) => void
 
   /** `listener` is called with a container's id when something about its exit file changed: it then calls {@link read}. */
   constructor(dir: string, listener: (id: string) => void) {
     this.dir = dir
+    this.#copies = join(COPIES, hexOf(digestOf(dir)).slice(0, 16))
     this.#listener = listener
   }
 
@@ -30,29 +39,57 @@ export class Exits implements AsyncDisposable {
     this.#watcher.on('error', () => {}) // the recheck of running containers goes on without it
   }
 
-  /** Whether there is one, at the cost of one system call. */
+  /** The container's own folder for the copy, as conmon asks for one. */
+  copyDir(id: string): string {
+    return join(this.#copies, id)
+  }
+
+  /** Whether there is one, at the cost of two system calls at most. */
   has(id: string): boolean {
-    return existsSync(join(this.dir, id))
+    return existsSync(join(this.dir, id)) || existsSync(this.#copyOf(id))
   }
 
   /** Undefined while there is none. A few bytes in the kernel's memory, so read at once. */
   read(id: string): ExitFact | undefined {
-    const path = join(this.dir, id)
-    try {
-      const text = readFileSync(path, 'utf8').trim()
-      if (!/^-?\d{1,10}$/.test(text)) return undefined
-      return { exitCode: Number(text), finishedAt: Math.round(statSync(path).mtimeMs) }
-    } catch (error) {
-      if (systemCode(error) === 'ENOENT') return undefined
-      throw error
-    }
+    return factOf(join(this.dir, id)) ?? factOf(this.#copyOf(id))
+  }
+
+  /** The container is about to run: no exit code is there, and there is room for the next. */
+  async expect(id: string): Promise<void> {
+    await rm(join(this.dir, id), { force: true })
+    await rm(this.#copyOf(id), { force: true })
+    await mkdir(this.copyDir(id), { recursive: true, mode: 0o700 })
   }
 
   async forget(id: string): Promise<void> {
-    if (this.has(id)) await rm(join(this.dir, id), { force: true })
+    await rm(join(this.dir, id), { force: true })
+    await rm(this.copyDir(id), { recursive: true, force: true })
   }
 
+  /** Copies of containers that are still there stay. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#watcher?.close()
+    for (const folder of [this.#copies, COPIES]) {
+      try {
+        await rmdir(folder)
+      } catch (error) {
+        if (!['ENOTEMPTY', 'ENOENT'].includes(systemCode(error) ?? '')) throw error
+      }
+    }
+  }
+
+  #copyOf(id: string): string {
+    return join(this.copyDir(id), 'exit')
+  }
+}
+
+function factOf(path: string): ExitFact | undefined {
+  try {
+    const text = readFileSync(path, 'utf8').trim()
+    if (!/^-?\d{1,10}$/.test(text)) return undefined
+    return { exitCode: Number(text), finishedAt: Math.round(statSync(path).mtimeMs) }
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined
+    throw error
   }
 }

@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { aLayeredEngine, busyboxEntries, type LayeredEngine } from '../../fixtures/a-layered-engine.ts'
 import { aSmallDisk } from '../../fixtures/a-small-disk.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
@@ -11,10 +14,10 @@ const MIB = 1 << 20
 const COUNTS = ['sh', '-c', 'while read -r from; do seq $from $((from+999)); done; echo the last; exit 3']
 
 async function linesOf({ runtime }: LayeredEngine, id: string): Promise<string[]> {
-  const lines: string[] = []
-  for await (const { bytes, ends } of runtime.containers.logs(id, {}, { signal: never }))
-    if (ends) lines.push(Buffer.from(bytes).toString().trimEnd())
-  return lines
+  let text = ''
+  for await (const { bytes } of runtime.containers.logs(id, {}, { signal: never }))
+    text += Buffer.from(bytes).toString()
+  return text.trimEnd().split('\n')
 }
 
 describe('a disk that fills up below an engine', function () {
@@ -64,6 +67,26 @@ describe('a disk that fills up below an engine', function () {
     const last = await linesOf(engine, id)
     // one line may have been begun when the room ended, and its rest never came
     assert.deepEqual(last.slice(-1000), [...Array.from({ length: 999 }, (_, at) => String(6002 + at)), 'the last'])
+  })
+
+  it('leaves the exit code of a container that ended by filling it', async () => {
+    await using disk = await aSmallDisk(64 * MIB)
+    await using engine = await aLayeredEngine({ dir: disk.path })
+    await engine.addImage('box', await busyboxEntries(), {})
+    const { containers } = engine.runtime
+    await disk.fill(8 * MIB)
+    const command = ['sh', '-c', 'cat; dd if=/dev/zero of=/data bs=1M; exit 7']
+    const { id } = await containers.create({ image: 'box', network: 'none', command, openStdin: true, stdinOnce: true })
+    await using session = await containers.attach(id)
+    await containers.startContainer(id, { signal: never })
+    const conmon = Number(await readFile(join(disk.path, 'engine/containers/containers', id, 'conmon.pid'), 'utf8'))
+    const ended = containers.wait(id, { signal: never })
+    await session.endInput()
+    await until(() => !existsSync(`/proc/${conmon}`))
+    assert.equal(await disk.freeBytes(), 0)
+    await disk.free()
+    assert.deepEqual(await ended, { exitCode: 7 })
+    await containers.remove(id, { force: false, signal: never })
   })
 
   it('refuses what must be recorded with DISK_FULL, lets a stopped container be removed, and goes on once there is room', async () => {
