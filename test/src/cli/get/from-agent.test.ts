@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { chown, readdir, readFile, readlink, rename, stat, writeFile } from 'node:fs/promises'
+import { chmod, chown, readdir, readFile, readlink, rename, stat, writeFile } from 'node:fs/promises'
 import { createServer, type ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
@@ -43,6 +43,9 @@ const ways: Ways = {
   remoteTime: false,
 }
 
+/** Somebody who is not root. */
+const USER = 65_534
+
 /** An agent that answers as it is told, with a file `stored` of `body` in its folder, and a target beside that. */
 async function aStand(answer: (response: ServerResponse, asked: GetRequest, stored: string) => Promise<void>) {
   const dir = await aDir()
@@ -71,6 +74,12 @@ async function aStand(answer: (response: ServerResponse, asked: GetRequest, stor
       return await readFile(out)
     },
     left: async () => (await readdir(dir.path)).filter((name) => name.includes('out')),
+    /** The agent is another user's; the folder and the socket are open to all. */
+    give: async (owner: number) => {
+      await chmod(dir.path, 0o777)
+      await chmod(socket, 0o666)
+      for (const path of [socket, stored]) await chown(path, owner, owner)
+    },
     async [Symbol.asyncDispose]() {
       server.closeAllConnections()
       await new Promise((done) => server.close(done))
@@ -171,6 +180,32 @@ describe('fetchFromAgent, by file', () => {
       assert.deepEqual(await stand.left(), ['out'])
     })
   }
+
+  it("asks so as the user whom the agent runs as, and for bytes as another, whatever that one's rights", async function () {
+    needs(this, { root: true })
+    for (const [owner, byFile] of [
+      [USER, true],
+      [0, undefined],
+    ] as const) {
+      await using stand = await aStand(async (response, asked, stored) => {
+        if (asked.byFile !== true) return sendBytes(response)
+        await headByFile(response, stored)
+        response.write(landedFrame(0, bytes))
+        response.end(summary)
+      })
+      await stand.give(owner)
+      process.seteuid?.(USER)
+      try {
+        assert.deepEqual(await stand.get(), Buffer.from(body))
+      } finally {
+        process.seteuid?.(0)
+      }
+      assert.deepEqual(
+        stand.asked.map((one) => one.byFile),
+        [byFile],
+      )
+    }
+  })
 
   it('leaves nothing when the agent goes away, fails, or has less in its file than it says', async () => {
     const ends = [
