@@ -1,8 +1,11 @@
 /** The file that an agent's answer names: opened with this process's own rights, and copied from as its ranges land. */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import { DarnerError } from '../../base/errors.ts'
+import type { Target } from './target.ts'
 
 const COPY_BYTES = 1024 * 1024
+/** Less is copied as soon, and without a wait for what the agent has just written to be on the disk. */
+const CLONE_BYTES = 16 * 1024 * 1024
 
 /**
  * Opens the file that the agent means, by its path in URI encoding and its `DEV:INO`; undefined when there is none here, or another. It must be
@@ -20,17 +23,22 @@ export function openSame(path: string, id: string, owner: number | undefined): n
   return undefined
 }
 
-/** Copies ranges through one buffer: this process does nothing else, so it may wait for the disk. */
-export function copier(
+/**
+ * What takes ranges of the file, which has `bytes`, as they land. It copies them through one buffer: this process does nothing else, so it may
+ * wait for the disk. Of much that is all there at once the blocks are shared where they can be.
+ */
+export function taker(
   from: number,
-  write: (bytes: Uint8Array, at: number) => unknown,
+  bytes: number,
+  target: Pick<Target, 'clone' | 'write'>,
 ): (offset: number, length: number) => void {
   const buffer = Buffer.allocUnsafeSlow(COPY_BYTES)
   return (offset, length) => {
+    if (length === bytes && bytes >= CLONE_BYTES && fstatSync(from).size === bytes && target.clone(from)) return
     for (let at = offset; at < offset + length; ) {
       const got = readSync(from, buffer, 0, Math.min(buffer.byteLength, offset + length - at), at)
       if (got === 0) throw new DarnerError('STORE_CORRUPT', `the agent's file ends at ${at}`)
-      write(buffer.subarray(0, got), at)
+      void target.write(buffer.subarray(0, got), at)
       at += got
     }
   }

@@ -25,6 +25,7 @@ import {
 import { basename, dirname, join, resolve } from 'node:path'
 import { DarnerError, systemCode } from '../../base/errors.ts'
 import type { Version } from '../../contracts/origin.ts'
+import { cloneFile } from './clone-file.ts'
 import { type DraftLock, takeDraft } from './draft-lock.ts'
 import { CHUNK_BYTES, checkChunks, DraftNotes, MAX_NOTES_BYTES, type Note, parseNotes } from './draft-notes.ts'
 import type { Target } from './target.ts'
@@ -62,10 +63,6 @@ export class FileTarget implements Target {
     return saying(name, 'BAD_ARGUMENT', () => new FileTarget(name, path, openDraft(path)))
   }
 
-  get fd(): number {
-    return this.#draft.fd
-  }
-
   async kept(key: string, seen: (bytes: Uint8Array) => void): Promise<{ bytes: number; version: Version } | undefined> {
     const { notes } = this.#draft
     if (notes === undefined) return undefined
@@ -73,7 +70,7 @@ export class FileTarget implements Target {
     if (size === 0 || size > MAX_NOTES_BYTES) return undefined
     const known = parseNotes(readFileSync(notes.path, 'utf8'))
     if (known === undefined || known.note.key !== key) return undefined
-    const chunks = checkChunks(this.fd, known.hashes, seen)
+    const chunks = checkChunks(this.#draft.fd, known.hashes, seen)
     const bytes = chunks * CHUNK_BYTES
     await this.restart(known.note, known.hashes.slice(0, chunks))
     return { bytes, version: known.note.version }
@@ -85,7 +82,7 @@ export class FileTarget implements Target {
     this.#notes = undefined
     saying(this.name, 'COMMAND_FAILED', () => {
       // ext4 writes out a file that was cut to nothing when it is closed, and lets the closer wait for that
-      if (this.#at > 0 || fstatSync(this.fd).size > 0) ftruncateSync(this.fd, this.#at)
+      if (this.#at > 0 || fstatSync(this.#draft.fd).size > 0) ftruncateSync(this.#draft.fd, this.#at)
       if (notes === undefined) return
       ftruncateSync(notes.fd, 0)
       if (note === undefined) return
@@ -98,13 +95,17 @@ export class FileTarget implements Target {
   write(bytes: Uint8Array, offset?: number): void {
     try {
       for (let done = 0; done < bytes.byteLength; )
-        done += writeSync(this.fd, bytes, done, bytes.byteLength - done, (offset ?? this.#at) + done)
+        done += writeSync(this.#draft.fd, bytes, done, bytes.byteLength - done, (offset ?? this.#at) + done)
       if (offset !== undefined) return
       this.#at += bytes.byteLength
       this.#notes?.add(bytes)
     } catch (error) {
       throw written(this.name, 'COMMAND_FAILED', error)
     }
+  }
+
+  clone(from: number): boolean {
+    return cloneFile(from, this.#draft.fd)
   }
 
   async finish({ mtimeMs }: { mtimeMs: number | undefined }): Promise<void> {

@@ -11,7 +11,7 @@ import {
 import type { GetRequest } from '../../wire/get-stream.ts'
 import { errorOfBody } from '../client.ts'
 import type { CommandContext } from '../context.ts'
-import { copier, openSame } from './agent-file.ts'
+import { openSame, taker } from './agent-file.ts'
 import { type AgentAnswer, askAgent } from './ask-agent.ts'
 import { seenAt } from './open-target.ts'
 import type { Order, Ways } from './order.ts'
@@ -28,12 +28,11 @@ export async function fetchFromAgent(
   using source = await ask(requestOf(order, target, ways), context)
   await target.restart()
   const { fd: from } = source
-  const { fd: to } = target
-  const copy = from === undefined || to === undefined ? undefined : copier(from, (bytes, at) => target.write(bytes, at))
   const bytes = Number(source.answer.headers.get('darner-bytes'))
+  const landed = from === undefined ? undefined : taker(from, bytes, target)
   for await (const frame of readGetStream(untilGone(source.answer))) {
     if (frame.kind === 'data') await target.write(frame.bytes, target.inOrder ? undefined : frame.offset)
-    else if (frame.kind === 'landed') copy?.(frame.offset, frame.length)
+    else if (frame.kind === 'landed') landed?.(frame.offset, frame.length)
     else if (frame.kind === 'progress') show.progress(frame.body)
     else return ended(frame, bytes)
   }

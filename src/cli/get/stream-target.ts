@@ -9,7 +9,6 @@ import type { Target } from './target.ts'
 export class StreamTarget implements Target {
   readonly name: string
   readonly inOrder = true
-  readonly fd = undefined
   readonly #out: Writable
   readonly #own: boolean
   readonly #signal: AbortSignal
@@ -52,6 +51,10 @@ export class StreamTarget implements Target {
     if (this.#out.write(bytes)) return
     await abortable(this.#room(), this.#signal)
     this.#check()
+  }
+
+  clone(): boolean {
+    return false
   }
 
   async finish(): Promise<void> {

@@ -7,8 +7,6 @@ export interface Target extends AsyncDisposable {
   readonly name: string
   /** Takes bytes only from first to last, and none twice: a stream. */
   readonly inOrder: boolean
-  /** Of the draft, to copy into; undefined for streams. */
-  readonly fd: number | undefined
   /**
    * What an earlier run left of the same content, checked; `seen` gets its bytes. Writing goes on behind it. Undefined where
    * nothing of use was left.
@@ -18,6 +16,8 @@ export interface Target extends AsyncDisposable {
   restart(note?: Note): Promise<void>
   /** Bytes in order go behind those before; with `offset`, there. */
   write(bytes: Uint8Array, offset?: number): void | Promise<void>
+  /** All of an open file at once, instead of {@link write}; false where that can't be, and nothing was done. */
+  clone(from: number): boolean
   /** Makes it visible under its name; `mtimeMs` is the time that it gets, in epoch milliseconds. */
   finish(options: { mtimeMs: number | undefined }): Promise<void>
   /** What is there may be of use to a later run: it stays when this is closed unfinished. */
