@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { DarnerError } from '../../src/base/errors.ts'
 import { aDir } from '../../test/fixtures/a-dir.ts'
+import { criPull, criReady } from '../../test/fixtures/cri-client.ts'
 import { builtDarner } from '../built.ts'
 import { cpuTime } from '../swarm/cpu.ts'
 import type { Pushed, RegistryAsk } from './registry-host.ts'
@@ -22,6 +23,14 @@ export interface Mirror {
   readonly host: number
   readonly program: Program
   readonly address: string
+}
+
+/** One that has nothing, with what to pull. */
+interface Containerd {
+  readonly ref: string
+  /** As `hosts.toml` lies below. */
+  readonly hosts: string
+  readonly socket: string
 }
 
 export class Rig implements AsyncDisposable {
@@ -169,19 +178,32 @@ export class Rig implements AsyncDisposable {
     return Number(/^VmHWM:\s+(\d+) kB/m.exec(status)?.[1] ?? Number.NaN) * 1024
   }
 
-  /** Seconds that `ctr content fetch` takes with an empty containerd; by `mirror` (`IP:PORT`), or straight. */
+  /**
+   * Seconds that `ctr content fetch` takes with an empty containerd; by `mirror` (`IP:PORT`), or straight. It would draw its progress, and
+   * ends only when that was drawn next, which is every 100 ms; with `--debug` it draws none.
+   */
   async fetch(image: Pushed, mirror?: string): Promise<number> {
-    const { seconds, base } = await this.#timed(['content', 'fetch'], image, mirror)
+    const { seconds, base } = await this.#timed(image, mirror, {
+      cri: false,
+      work: async ({ ref, hosts, socket }) => {
+        const argv = ['ctr', '--debug', '-a', socket, 'content', 'fetch', '--hosts-dir', hosts, ref]
+        const { code, stderr } = await finished(this.#stand, CLIENT, argv)
+        if (code !== 0) throw new DarnerError('COMMAND_FAILED', `${argv.join(' ')}: ${stderr.trim().slice(-1000)}`)
+      },
+    })
     await rm(base, { recursive: true, force: true })
     return seconds
   }
 
   /**
-   * As {@link fetch}, of `ctr images pull`: what is fetched is unpacked by overlayfs, too. Needs a stage. The files stay until the rig
-   * is closed: for minutes, ext4 searches long for inodes that weren't freed lately, and makes files at half the rate.
+   * As {@link fetch}, of the PullImage by which kubelet asks: what is fetched is unpacked by overlayfs, too. Needs a stage. The files stay
+   * until the rig is closed: for minutes, ext4 searches long for inodes that weren't freed lately, and makes files at half the rate.
    */
   async pull(image: Pushed, mirror?: string): Promise<number> {
-    return (await this.#timed(['images', 'pull', '--snapshotter', 'overlayfs'], image, mirror)).seconds
+    const work = async ({ ref, socket }: Containerd) => {
+      await criPull(socket, ref)
+    }
+    return (await this.#timed(image, mirror, { cri: true, work })).seconds
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -190,30 +212,42 @@ export class Rig implements AsyncDisposable {
 
   /** With a containerd that has nothing, below a folder of its own. */
   async #timed(
-    command: readonly string[],
     { repository }: Pushed,
     mirror: string | undefined,
+    { cri, work }: { cri: boolean; work: (containerd: Containerd) => Promise<void> },
   ): Promise<{ seconds: number; base: string }> {
     const base = join(this.#directory, `pull${this.#pulls++}`)
-    const hosts = join(base, 'hosts', this.registryHost)
-    await mkdir(hosts, { recursive: true })
-    const table = mirror === undefined ? '' : `\n[host."http://${mirror}"]\n  capabilities = ["pull", "resolve"]\n`
-    await writeFile(join(hosts, 'hosts.toml'), `server = "http://${this.registryHost}"\n${table}`)
+    const hosts = join(base, 'hosts')
+    await mkdir(join(hosts, this.registryHost), { recursive: true })
+    await writeFile(
+      join(hosts, this.registryHost, 'hosts.toml'),
+      [
+        `server = "http://${this.registryHost}"`,
+        `[host."http://${mirror ?? this.registryHost}"]`,
+        '  capabilities = ["pull", "resolve"]',
+        '',
+      ].join('\n'),
+    )
     const config = join(base, 'config.toml')
     const socket = join(base, 'c.sock')
     await writeFile(
       config,
-      `version = 2\nroot = "${base}/root"\nstate = "${base}/state"\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\n  address = "${socket}"\n`,
+      [
+        ...['version = 2', `root = "${base}/root"`, `state = "${base}/state"`],
+        ...(cri ? [] : ['disabled_plugins = ["io.containerd.grpc.v1.cri"]']),
+        ...['[grpc]', `  address = "${socket}"`],
+        ...(cri ? ['[plugins."io.containerd.grpc.v1.cri".registry]', `  config_path = "${hosts}"`] : []),
+        '',
+      ].join('\n'),
     )
     const daemon = this.#stand.spawn(CLIENT, ['containerd', '-c', config], { stdio: 'ignore' })
     try {
-      const ctr = (...args: string[]) => finished(this.#stand, CLIENT, ['ctr', '-a', socket, ...args])
+      const up = async () => (await finished(this.#stand, CLIENT, ['ctr', '-a', socket, 'version'])).code === 0
       const late = AbortSignal.timeout(CONTAINERD_MS)
-      while ((await ctr('version')).code !== 0) late.throwIfAborted()
+      while (!(await up())) late.throwIfAborted()
+      if (cri) await criReady(socket)
       const began = performance.now()
-      const ref = `${this.registryHost}/${repository}:v1`
-      const { code, stderr } = await ctr(...command, '--plain-http', '--hosts-dir', join(base, 'hosts'), ref)
-      if (code !== 0) throw new DarnerError('COMMAND_FAILED', `ctr ${command.join(' ')} ${ref}: ${stderr.trim()}`)
+      await work({ ref: `${this.registryHost}/${repository}:v1`, hosts, socket })
       return { seconds: (performance.now() - began) / 1000, base }
     } finally {
       await stop(daemon)
