@@ -8,6 +8,7 @@ import type { Clock, Random } from '../../src/base/clock.ts'
 import { asDarnerError, DarnerError, isDarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
 import { abortable, withDeadline } from '../../src/base/signals.ts'
+import { workShare } from '../../src/base/work-share.ts'
 import type {
   Content,
   ContentRequest,
@@ -473,6 +474,7 @@ export class Engine implements ContentSource, AsyncDisposable {
             stray.read(bytes)
           },
           gained: (piece, count) => reports.gained(piece, count),
+          atWork: workShare(),
         },
         { first, signal },
       )

@@ -13,6 +13,8 @@ export interface LeadParts extends Omit<OriginReadParts, 'gained'> {
   readonly gained: (from: number, count: number) => void
   /** Begins where the first read does. */
   readonly tail: Tail
+  /** Share of the time since it was asked last that this thread was at work. */
+  readonly atWork: () => number
 }
 
 /** Bytes on their way to the disk at most. */
@@ -20,6 +22,12 @@ const WRITING_BYTES = 2 * 1024 * 1024
 /** Short pieces that come within this time are stored in runs as long as this. */
 const RUN_BYTES = 512 * 1024
 const RUN_MS = 20
+/**
+ * While an origin is waited for, the disk begins with what has come, each time it is so much: at the end it would have all of it at once,
+ * beside what the client writes there. A thread that is at work for more than this share of the time isn't waiting, and has no time to give.
+ */
+const FLUSH_BYTES = 8 * 1024 * 1024
+const BUSY_SHARE = 0.95
 
 /**
  * Reads what lacks of a blob and verifies the whole. `first` is a read opened at `tail.end`, which is the start of a piece. Throws the
@@ -99,6 +107,9 @@ class Pieces implements AsyncDisposable {
   readonly #late: NodeJS.Timeout
   #isLate = false
   #bytes = 0
+  /** Stored since the disk began last. */
+  #unflushed = 0
+  #flushing: Promise<void> | undefined
   #failed: unknown
 
   constructor(parts: LeadParts) {
@@ -125,7 +136,7 @@ class Pieces implements AsyncDisposable {
 
   /** Resolves when all is stored. Throws what storing threw. */
   async done(): Promise<void> {
-    await Promise.all(this.#writing)
+    await this.#settled()
     if (this.#failed !== undefined) throw this.#failed
   }
 
@@ -167,6 +178,7 @@ class Pieces implements AsyncDisposable {
     try {
       await stored.lay(from / pieceBytes, page.body.subarray(from - page.at, to - page.at))
       gained(from / pieceBytes, Math.ceil((to - from) / pieceBytes))
+      this.#stored(to - from)
     } catch (error) {
       this.#failed ??= error
     }
@@ -175,10 +187,34 @@ class Pieces implements AsyncDisposable {
     if (filling.writes === 0 && filling.laid === page.at + page.body.byteLength) tail.written(page)
   }
 
+  #stored(bytes: number): void {
+    this.#unflushed += bytes
+    if (this.#unflushed < FLUSH_BYTES || this.#flushing !== undefined) return
+    this.#unflushed = 0
+    if (this.#parts.atWork() > BUSY_SHARE) return
+    this.#flushing = this.#flush().finally(() => {
+      this.#flushing = undefined
+    })
+  }
+
+  /** Never rejects: the disk tells of a failure once, and whoever stores hears of it. */
+  async #flush(): Promise<void> {
+    try {
+      await this.#parts.stored.flush()
+    } catch (error) {
+      this.#failed ??= error
+    }
+  }
+
+  async #settled(): Promise<void> {
+    await Promise.all(this.#writing)
+    await this.#flushing
+  }
+
   /** What has come whole is kept, whatever ended the stream. */
   async [Symbol.asyncDispose](): Promise<void> {
     clearTimeout(this.#late)
     if (this.#failed === undefined) this.#layWhole()
-    await Promise.all(this.#writing)
+    await this.#settled()
   }
 }

@@ -302,6 +302,15 @@ export class StoredTask {
     return await abortable(this.#matched.promise, signal)
   }
 
+  /** Brings to the disk what is stored so far, of which {@link finish} then has less to wait for. Throws DISK_FULL, INTERNAL. */
+  async flush(): Promise<void> {
+    try {
+      await this.#file.use((handle) => handle.datasync())
+    } catch (error) {
+      throw this.#failure ?? asDarnerError(error, `flush ${this.task.id}`)
+    }
+  }
+
   /** Whoever appends from the first byte on, in order, hashes the whole meanwhile and tells {@link finish}: the file isn't read for it. */
   hashedByCaller(): void {
     this.#hashedByCaller = true

@@ -18,7 +18,10 @@ const PIECES = 40
 const ORIGIN = { kind: 'url', url: 'http://origin.test/blob' } as const
 
 /** A lead read of a blob of 10 MiB that all lies in the kernel already, so to speak; `reached` is waited for at each place in it. */
-async function aLead(reached: (at: number, stored: StoredTask) => Promise<void> = async () => {}) {
+async function aLead(
+  reached: (at: number, stored: StoredTask) => Promise<void> = async () => {},
+  { atWork = 1 }: { atWork?: number } = {},
+) {
   const stack = new AsyncDisposableStack()
   const { store } = stack.use(await aStore())
   const blob = aBlob({ pieces: PIECES, pieceBytes: 256 * KIB })
@@ -54,6 +57,7 @@ async function aLead(reached: (at: number, stored: StoredTask) => Promise<void> 
         retryMs: () => undefined,
         read: () => {},
         gained: () => {},
+        atWork: () => atWork,
       },
       { first, signal: never() },
     )
@@ -126,6 +130,31 @@ describe('leadRead', () => {
     lead.tail.push(lead.blob.body.subarray(0, 1000), () => 256 * KIB)
     lead.tail.close()
     assert.equal((await first).value?.byteLength, 1000)
+  })
+
+  it('has the disk begin while it waits for its origin, and not while it is at work itself', async () => {
+    for (const [atWork, times] of [
+      [0.5, 1],
+      [1, 0],
+    ] as const) {
+      let flushes = 0
+      await using lead = await aLead(async () => {}, { atWork })
+      const { stored } = lead
+      const flush = stored.flush.bind(stored)
+      stored.flush = async () => {
+        flushes++
+        await flush()
+      }
+      assert.equal(await lead.run(), lead.blob.digest)
+      assert.equal(flushes, times)
+    }
+  })
+
+  it('is not whole when the disk failed meanwhile', async () => {
+    await using lead = await aLead(async () => {}, { atWork: 0.5 })
+    lead.stored.flush = () => Promise.reject(new DarnerError('DISK_FULL', 'no room'))
+    await failsWith('DISK_FULL', lead.run())
+    assert.equal(lead.stored.complete, false)
   })
 
   it('does not tell its reader so of other bytes', async () => {
