@@ -31,16 +31,18 @@ const GZIP_WINDOW = 15 + 16
 const Z = { OK: 0, STREAM_END: 1, BUF_ERROR: -5 } as const
 /** zstd.h, `ZSTD_inBuffer` and `ZSTD_outBuffer`: pointer, size, position. */
 const BUFFER_BYTES = 24
+/** zstd.h, `ZSTD_d_forceIgnoreChecksum`. */
+const FORCE_IGNORE_CHECKSUM = 1002
 /** Node's own functions, which it keeps for addons; undefined where it was built without them. */
 const native = load()
 
-/** Undefined where this Node doesn't let others at what it has inside. What is `judged` by a digest needs no checksum of gzip's. */
+/** Undefined where this Node doesn't let others at what it has inside. What is `judged` by a digest needs no other checksum. */
 export function openDecoder(
   compression: 'gzip' | 'zstd',
   { judged = false }: { judged?: boolean } = {},
 ): Decoder | undefined {
   if (native === undefined) return undefined
-  return compression === 'gzip' ? new Gunzip(native, judged) : new Unzstd(native)
+  return compression === 'gzip' ? new Gunzip(native, judged) : new Unzstd(native, judged)
 }
 
 function load() {
@@ -52,6 +54,7 @@ function load() {
     inflateValidate: own('int inflateValidate(void *stream, int check)'),
     inflateReset: own('int inflateReset(void *stream)'),
     inflateEnd: own('int inflateEnd(void *stream)'),
+    setParameter: own('size_t ZSTD_DCtx_setParameter(void *stream, int parameter, int value)'),
     createDStream: own('void *ZSTD_createDStream()'),
     freeDStream: own('size_t ZSTD_freeDStream(void *stream)'),
     decompressStream: own('size_t ZSTD_decompressStream(void *stream, void *output, void *input)'),
@@ -118,10 +121,13 @@ class Unzstd implements Decoder {
   readonly #input = this.#buffers.subarray(BUFFER_BYTES, 2 * BUFFER_BYTES)
   #whole = true
 
-  constructor(functions: NonNullable<typeof native>) {
+  constructor(functions: NonNullable<typeof native>, judged: boolean) {
     this.#native = functions
-    this.#stream = functions.createDStream()
-    if (this.#stream === null) throw new DarnerError('INTERNAL', 'starting to decode zstd: no memory')
+    const stream: unknown = functions.createDStream()
+    if (stream === null) throw new DarnerError('INTERNAL', 'starting to decode zstd: no memory')
+    this.#stream = stream
+    // a version that doesn't know it goes on looking at the checksum
+    if (judged) functions.setParameter(stream, FORCE_IGNORE_CHECKSUM, 1)
   }
 
   get whole(): boolean {
