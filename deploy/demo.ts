@@ -17,7 +17,7 @@ import { began, say } from './demo/story.ts'
 import { isThere, setUp, TOOLS } from './setup.ts'
 
 /** What the demo runs, by the program's name; either OCI runtime will do. */
-const ALWAYS = ['conmon', 'docker-registry', 'ip', 'unshare', 'mount', 'dumb-init', 'mkfs.erofs']
+const ALWAYS = ['conmon', 'docker-registry', 'ip', 'unshare', 'mount', 'dumb-init']
 const OVERLAYFS = 0x794c7630
 
 async function main(argv: readonly string[], signal: AbortSignal): Promise<number> {

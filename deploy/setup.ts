@@ -16,7 +16,7 @@ export const TOOLS = [
   { debian: 'runc', program: 'runc', why: 'OCI runtime that starts containers' },
   { debian: 'crun', program: 'crun', why: 'OCI runtime that starts containers, the faster one' },
   { debian: 'conmon', program: 'conmon', why: 'holds each container, so that it outlives the agent' },
-  { debian: 'erofs-utils', program: 'mkfs.erofs', why: 'turns a layer into one EROFS image' },
+  { debian: 'erofs-utils', program: 'fsck.erofs', why: 'checks the EROFS images that tests make' },
   { debian: 'docker-registry', program: 'docker-registry', why: 'a real registry to pull from' },
   { debian: 'skopeo', program: 'skopeo', why: 'pushes images to the registry' },
   { debian: 'containerd', program: 'containerd', why: 'pulls through the mirror, by ctr' },

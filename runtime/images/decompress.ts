@@ -5,14 +5,16 @@ import type { Compression } from '../../src/oci/media-types.ts'
 import { type Decoder, openDecoder } from './decoders.ts'
 import { expandByStreams } from './stream-decoders.ts'
 
-/** One is read while the next is decoded; each is handed to another thread and back. */
+/** Each is handed to another thread and back. */
 const BLOCK_BYTES = 1024 * 1024
+/** Decoded, or being decoded, before they are asked for, so that neither side waits for the other at each. */
+const AHEAD = 2
 const MAGIC_BYTES = 4
 const NOTHING = new Uint8Array(0)
 
 /**
- * The uncompressed bytes of `source`. With `lend`, chunks of both are good until the next is asked for. What it is is told by its first
- * bytes, as in other engines: many a layer is not what its media type says, and the DiffID guards the result anyway. Throws
+ * The uncompressed bytes of `source`, whose chunks are good until the next is asked for, with `lend` also these: until the next but one is. What
+ * it is is told by its first bytes, as in other engines: many a layer is not what its media type says, and the DiffID guards the result anyway. Throws
  * LAYER_INVALID for damaged or cut data, else what the source threw. Of what a digest has `judged` in the end, a checksum isn't looked at.
  */
 export async function* decompress(
@@ -30,7 +32,7 @@ export async function* decompress(
     const compression = compressionOf(head)
     const whole = rejoin(head, bytes)
     const decoder = compression === 'none' ? undefined : open(compression, { judged })
-    if (compression === 'none') yield* whole
+    if (compression === 'none') for await (const chunk of whole) yield new Uint8Array(chunk)
     else if (decoder === undefined) yield* expandByStreams(whole, compression, signal)
     else
       for await (const block of expand(whole, decoder, compression, signal)) yield lend ? block : new Uint8Array(block)
@@ -47,7 +49,7 @@ export function compressionOf(head: Uint8Array): Compression {
   return 'none'
 }
 
-/** In two blocks of memory by turns. */
+/** In a few blocks of memory by turns: one that was given is left alone until the next but one is asked for. */
 async function* expand(
   source: AsyncIterator<Uint8Array>,
   decoder: Decoder,
@@ -79,14 +81,25 @@ async function* expand(
     }
     return block.subarray(0, filled)
   }
-  const blocks = [Buffer.allocUnsafeSlow(BLOCK_BYTES), Buffer.allocUnsafeSlow(BLOCK_BYTES)] as const
+  const blocks = Array.from({ length: AHEAD + 2 }, () => Buffer.allocUnsafeSlow(BLOCK_BYTES))
+  let coming: Promise<Uint8Array>[] = []
+  let last: Promise<unknown> = Promise.resolve()
+  const more = () => {
+    const block = blocks.shift() ?? Buffer.allocUnsafeSlow(BLOCK_BYTES)
+    blocks.push(block)
+    const filled = last.then(() => fill(block))
+    filled.catch(() => {}) // thrown where it is awaited
+    last = filled
+    coming = [...coming, filled]
+  }
   try {
-    let coming = fill(blocks[0])
-    for (let at = 0; ; at = 1 - at) {
-      const block = await abortable(coming, signal)
+    for (let count = 0; count < AHEAD; count++) more()
+    for (;;) {
+      const [first = Promise.resolve(NOTHING), ...rest] = coming
+      const block = await abortable(first, signal)
       if (block.byteLength === 0) return
-      coming = fill(blocks[at === 0 ? 1 : 0])
-      coming.catch(() => {}) // thrown where it is awaited
+      coming = rest
+      more()
       yield block
     }
   } finally {

@@ -15,7 +15,7 @@ const native = ownFunctions((own) => ({
 }))
 
 export interface AsideDigest extends Disposable {
-  /** Bytes so far. */
+  /** Bytes that are hashed so far. */
   readonly bytes: number
   /** Call it when the one before is settled; leave `chunk` alone until then. */
   update(chunk: Uint8Array): Promise<void>
@@ -46,8 +46,8 @@ class Aside implements AsideDigest {
   }
 
   async update(chunk: Uint8Array): Promise<void> {
-    this.#bytes += chunk.byteLength
     const done = await inPool(this.#native.update, this.#context, chunk, chunk.byteLength)
+    this.#bytes += chunk.byteLength // which keeps its memory until here
     if (done !== 1) throw new DarnerError('INTERNAL', 'hashing failed')
   }
 

@@ -53,9 +53,9 @@ export async function probeErofs(directory: string): Promise<{ way: ErofsWay } |
     await mkdir(target)
     {
       await using layer = await erofsFormat.open(probe)
-      layer.step({ do: 'mkdir', path: Buffer.from('a'), replaces: 'nothing' })
-      const options = { name: '0'.repeat(64), signal: AbortSignal.timeout(30_000) }
-      await (await erofsFormat.seal(probe, await layer.finish(), options)).durable
+      layer.tree?.({ kind: 'dir', children: new Map(), facts: undefined, opaque: false, mark: 0 })
+      const written = await layer.finish({ name: '0'.repeat(64) })
+      await (await erofsFormat.seal(probe, written, { signal: AbortSignal.timeout(30_000) })).durable
     }
     const reasons: string[] = []
     for (const way of ['file', 'loop'] as const) {

@@ -7,8 +7,8 @@ export type FormatRecord = Readonly<Record<string, unknown>>
 export type Written = Readonly<Record<string, unknown>>
 
 export interface OpenLayer extends LayerSink, AsyncDisposable {
-  /** All steps came: everything is written, though not durable yet. */
-  finish(): Promise<Written>
+  /** All steps came: everything is written, though not durable yet. `name` is the layer's stable name, 32 hex digits or more. */
+  finish(options: { name: string }): Promise<Written>
 }
 
 export interface LayerFormat {
@@ -16,12 +16,11 @@ export interface LayerFormat {
   /** Starts a layer in the empty folder `staging`. */
   open(staging: string): Promise<OpenLayer>
   /**
-   * Finishes the files of a written layer; `name` is its stable name, 32 hex digits or more. `bytes` is what they take on disk. Nothing
-   * goes on in the folder when this throws, nor once `durable` is settled, which says that the files are.
+   * Finishes the files of a written layer. `bytes` is what they take on disk. Nothing goes on in the folder when this throws, nor once `durable` is settled, which says that the files are.
    */
   seal(
     staging: string,
     written: Written,
-    options: { name: string; signal: AbortSignal },
+    options: { signal: AbortSignal },
   ): Promise<{ bytes: number; format: FormatRecord; durable: Promise<void> }>
 }

@@ -25,11 +25,17 @@ export type LayerStep =
   /** Make a directory; its facts follow at the end. `replaces` something that is no directory. */
   | { readonly do: 'mkdir'; readonly path: Buffer; readonly replaces: Replaced }
   /** A file, symlink, device or fifo; a file's data follows. */
-  | { readonly do: 'make'; readonly path: Buffer; readonly entry: TarEntry; readonly replaces: Replaced }
+  | {
+      readonly do: 'make'
+      readonly path: Buffer
+      readonly entry: TarEntry
+      readonly replaces: Replaced
+      readonly node: PlanLeaf
+    }
   /** A further name of an earlier file. */
   | { readonly do: 'link'; readonly path: Buffer; readonly target: Buffer; readonly replaces: Replaced }
   /** A name that lower layers have and this one doesn't. */
-  | { readonly do: 'whiteout'; readonly path: Buffer; readonly replaces: Replaced }
+  | { readonly do: 'whiteout'; readonly path: Buffer; readonly replaces: Replaced; readonly node: PlanLeaf }
   /** Final facts of a directory, deepest first. Opaque: what lower layers have in it is hidden. */
   | { readonly do: 'settle'; readonly path: Buffer; readonly facts: DirFacts; readonly opaque: boolean }
 
@@ -40,16 +46,30 @@ export interface PlanLimits {
   readonly entries: number
 }
 
-interface Dir {
+/** The layer's tree, for a sink that wants it whole; `mark` is the sink's own. Hard links are one leaf under several names. */
+export interface PlanDir {
   readonly kind: 'dir'
+  /** By their names, each byte one character (latin1). */
+  readonly children: ReadonlyMap<string, PlanNode>
+  /** Undefined where no entry states them: 0755, root, epoch. */
+  readonly facts: DirFacts | undefined
+  readonly opaque: boolean
+  mark: number
+}
+export interface PlanLeaf {
+  readonly kind: 'file' | 'symlink' | 'whiteout' | 'special'
+  mark: number
+}
+export type PlanNode = PlanDir | PlanLeaf
+
+interface Dir extends PlanDir {
   readonly name: Buffer
   readonly parent: Dir | undefined
   readonly children: Map<string, Node>
   facts: DirFacts | undefined
   opaque: boolean
 }
-interface Leaf {
-  readonly kind: 'file' | 'symlink' | 'whiteout' | 'special'
+interface Leaf extends PlanLeaf {
   readonly link: Buffer
 }
 type Node = Dir | Leaf
@@ -78,6 +98,7 @@ export class LayerPlan {
     children: new Map(),
     facts: undefined,
     opaque: false,
+    mark: 0,
   }
   readonly #limits: PlanLimits
   #entries = 0
@@ -110,10 +131,16 @@ export class LayerPlan {
     else if (entry.kind === 'char' && entry.major === 0 && entry.minor === 0) this.#hide(parent, name, steps)
     else {
       const replaces = replacedBy(parent, name)
-      parent.children.set(key(name), { kind: leafKind(entry), link: entry.kind === 'symlink' ? entry.link : EMPTY })
-      steps.push({ do: 'make', path: pathOf(parent, name), entry, replaces })
+      const node: Leaf = { kind: leafKind(entry), link: entry.kind === 'symlink' ? entry.link : EMPTY, mark: 0 }
+      parent.children.set(key(name), node)
+      steps.push({ do: 'make', path: pathOf(parent, name), entry, replaces, node })
     }
     return steps
+  }
+
+  /** The whole tree, once all entries are placed. */
+  get root(): PlanDir {
+    return this.#root
   }
 
   /** Facts of all directories, deepest first, the root last. */
@@ -231,6 +258,7 @@ export class LayerPlan {
       children: new Map(),
       facts: undefined,
       opaque: before?.kind === 'whiteout',
+      mark: 0,
     }
     parent.children.set(key(name), dir)
     if (!stated) this.#count()
@@ -294,8 +322,9 @@ export class LayerPlan {
     const found = parent.children.get(key(name))
     if (found?.kind === 'dir') found.opaque = true
     if (found !== undefined) return
-    parent.children.set(key(name), { kind: 'whiteout', link: EMPTY })
-    steps.push({ do: 'whiteout', path: pathOf(parent, name), replaces: 'nothing' })
+    const node: Leaf = { kind: 'whiteout', link: EMPTY, mark: 0 }
+    parent.children.set(key(name), node)
+    steps.push({ do: 'whiteout', path: pathOf(parent, name), replaces: 'nothing', node })
   }
 }
 

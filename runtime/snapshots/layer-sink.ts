@@ -3,18 +3,24 @@ import { DarnerError } from '../../src/base/errors.ts'
 import type { UnpackLimits } from '../../src/contracts/snapshots.ts'
 import { algorithmOf, type Digest } from '../../src/oci/digest.ts'
 import { asideDigest } from './aside-digest.ts'
-import { LayerPlan, type LayerStep } from './layer-plan.ts'
+import { LayerPlan, type LayerStep, type PlanDir } from './layer-plan.ts'
 import { TarReader } from './tar.ts'
 
 export interface LayerSink {
   /** Most bytes of the archive between two flushes: what it does at once, it does on the event loop. */
   readonly sliceBytes: number
-  step(step: LayerStep): void
+  /** `place`: where in the archive the entry's data begins, also below. */
+  step(step: LayerStep, place: number): void
   /** Data of the file that the last `make` step made; good until this returns. */
-  data(at: number, chunk: Uint8Array): void
-  endFile(): void
-  /** Called after each slice of the archive: write what waits, where it is enough. */
-  flush(): Promise<void>
+  data(at: number, chunk: Uint8Array, place: number): void
+  endFile(place: number): void
+  /**
+   * Called after each slice of the archive with that, which is good until the next call resolves, or the sink is finished or disposed of: write
+   * what waits, where it is enough.
+   */
+  flush(slice?: Uint8Array): Promise<void>
+  /** Where it is there it has the whole tree at the end, in place of the `settle` steps. */
+  tree?(root: PlanDir): void
 }
 
 const STEPS_AT_ONCE = 32
@@ -27,7 +33,7 @@ export interface LayerFacts {
 }
 
 /**
- * Reads `tar`, which may lend its chunks, to its end into `sink`, which has all of the layer when this resolves. Throws
+ * Reads `tar`, whose chunks need to be good until the next but one is asked for, to its end into `sink`, which has all of the layer when this resolves. Throws
  * DIGEST_MISMATCH when the stream is not `diffId`, LAYER_INVALID, LIMIT_EXCEEDED, the signal's reason, or what source or sink throws.
  */
 export async function feed(
@@ -40,44 +46,52 @@ export async function feed(
   const plan = new LayerPlan(limits)
   let takesData = false
   const reader = new TarReader({
-    entry(entry) {
+    entry(entry, place) {
       const steps = plan.place(entry)
-      for (const step of steps) sink.step(step)
+      for (const step of steps) sink.step(step, place)
       takesData = steps.at(-1)?.do === 'make' && entry.kind === 'file'
     },
-    data(at, chunk) {
-      if (takesData) sink.data(at, chunk)
+    data(at, chunk, place) {
+      if (takesData) sink.data(at, chunk, place)
     },
-    endEntry() {
-      if (takesData) sink.endFile()
+    endEntry(place) {
+      if (takesData) sink.endFile(place)
       takesData = false
     },
   })
-  for await (const chunk of tar) {
-    signal.throwIfAborted()
-    // by another thread, while this one reads the same bytes
-    const hashing = digester.update(chunk)
-    hashing.catch(() => {}) // thrown where it is awaited
-    try {
-      if (digester.bytes > limits.bytes) {
+  let tarBytes = 0
+  let hashing = Promise.resolve()
+  try {
+    for await (const chunk of tar) {
+      signal.throwIfAborted()
+      tarBytes += chunk.byteLength
+      if (tarBytes > limits.bytes) {
         throw new DarnerError('LIMIT_EXCEEDED', `layer ${diffId}: its tar has more than ${limits.bytes} bytes`)
       }
       for (let at = 0; at < chunk.byteLength; at += sink.sliceBytes) {
-        reader.push(chunk.subarray(at, at + sink.sliceBytes))
-        await sink.flush()
+        const slice = chunk.subarray(at, at + sink.sliceBytes)
+        reader.push(slice)
+        await sink.flush(slice)
       }
-    } finally {
       await hashing
+      // by another thread, while this one reads on
+      hashing = digester.update(chunk)
+      hashing.catch(() => {}) // thrown where it is awaited
     }
+  } finally {
+    await hashing
   }
   reader.finish()
   const found = digester.finish()
   if (found !== diffId) throw new DarnerError('DIGEST_MISMATCH', `layer ${diffId}: its tar hashes to ${found}`)
-  let waiting = 0
-  for (const step of plan.settle()) {
-    sink.step(step)
-    if (++waiting % STEPS_AT_ONCE === 0) await sink.flush()
+  if (sink.tree !== undefined) sink.tree(plan.root)
+  else {
+    let waiting = 0
+    for (const step of plan.settle()) {
+      sink.step(step, tarBytes)
+      if (++waiting % STEPS_AT_ONCE === 0) await sink.flush()
+    }
+    await sink.flush()
   }
-  await sink.flush()
-  return { tarBytes: digester.bytes, entries: plan.entries, implied: plan.implied() }
+  return { tarBytes, entries: plan.entries, implied: plan.implied() }
 }

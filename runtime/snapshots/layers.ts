@@ -149,7 +149,7 @@ export class LayerStore {
       await mkdir(staging, { mode: 0o700 })
       const order = { diffId, kind: this.#format.kind, staging, limits: options.limits }
       const { written, ...facts } = await this.#thread.write(order, blob, options)
-      const sealed = await this.#format.seal(staging, written, { name: hexOf(diffId), signal: options.signal })
+      const sealed = await this.#format.seal(staging, written, { signal: options.signal })
       const { bytes, format, durable } = sealed
       const record: LayerRecord = { diffId, bytes, ...facts, format }
       // side by side, since each waits for the disk: nothing of it counts before the folder has its name

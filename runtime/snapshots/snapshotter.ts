@@ -25,7 +25,7 @@ import { directoryFormat, treeOf } from './unpack.ts'
 
 export interface SnapshotterOptions {
   readonly directory: string
-  /** `auto`: EROFS where the host can mount it and has mkfs.erofs, else directories. */
+  /** `auto`: EROFS where the host can mount it, else directories. */
   readonly kind: 'auto' | 'erofs' | 'directory'
 }
 
@@ -222,7 +222,7 @@ export class StackingSnapshotter implements Snapshotter {
     const record = await this.#store.get(diffId)
     if (record === undefined) throw new DarnerError('NOT_FOUND', `layer ${diffId} is not here`)
     if (this.kind === 'erofs')
-      await scrubErofs(this.#store.path(diffId), record.format as unknown as ErofsRecord, { signal })
+      await scrubErofs(this.#store.path(diffId), diffId, record.format as unknown as ErofsRecord, { signal })
   }
 
   async #inTurn<T>(work: () => Promise<T>): Promise<T> {

@@ -40,12 +40,16 @@ export interface TarEntry {
   readonly sparse?: readonly { readonly at: number; readonly bytes: number }[]
 }
 
-/** What a reader calls, in order: `entry`, any number of `data`, `endEntry`. Chunks are views and valid until `push` returns. */
+/**
+ * What a reader calls, in order: `entry`, any number of `data`, `endEntry`, each with its `place` in the archive. Chunks are views and valid
+ * until `push` returns.
+ */
 export interface TarSink {
-  entry(entry: TarEntry): void
+  /** Its data, if it has any, begins at `place`, at the bound of a block. */
+  entry(entry: TarEntry, place: number): void
   /** Data of the current file; `at` is its offset in the file. */
-  data(at: number, chunk: Uint8Array): void
-  endEntry(): void
+  data(at: number, chunk: Uint8Array, place: number): void
+  endEntry(place: number): void
 }
 
 /** Longest pax header, GNU long name or sparse map that is read. */
@@ -69,6 +73,9 @@ export class TarReader {
   readonly #sink: TarSink
   readonly #block = Buffer.alloc(BLOCK)
   #blockFilled = 0
+  /** Bytes of the archive before the chunk in hand, and up to what is read of it. */
+  #before = 0
+  #place = 0
   #state: State = { at: 'header' }
   #zeroBlocks = 0
   #pax: Pax = new Map()
@@ -88,6 +95,11 @@ export class TarReader {
 
   /** Takes the next bytes. Throws LAYER_INVALID, or what the sink throws. */
   push(chunk: Uint8Array): void {
+    this.#read(chunk)
+    this.#before += chunk.byteLength
+  }
+
+  #read(chunk: Uint8Array): void {
     let at = 0
     while (at < chunk.byteLength) {
       if (this.#state.at === 'ended') return
@@ -105,6 +117,7 @@ export class TarReader {
       at += take
       if (this.#blockFilled < BLOCK) return
       this.#blockFilled = 0
+      this.#place = this.#before + at
       this.#takeBlock()
     }
   }
@@ -253,7 +266,7 @@ export class TarReader {
     this.#live = true
     this.#left = stored
     this.#padding = pad(stored)
-    this.#sink.entry(entry)
+    this.#sink.entry(entry, this.#place)
     this.#afterBody()
   }
 
@@ -271,7 +284,7 @@ export class TarReader {
     }
     if (this.#live) {
       this.#live = false
-      this.#sink.endEntry()
+      this.#sink.endEntry(this.#place)
     }
     this.#state = this.#padding > 0 ? { at: 'data' } : { at: 'header' }
   }
@@ -293,10 +306,11 @@ export class TarReader {
       }
       if (extent === undefined) throw invalid('more data than its sparse map tells')
       take = Math.min(take, extent.bytes - this.#inExtent)
-      this.#sink.data(extent.at + this.#inExtent, chunk.subarray(from, from + take))
+      this.#sink.data(extent.at + this.#inExtent, chunk.subarray(from, from + take), this.#before + from)
       this.#inExtent += take
     }
     this.#left -= take
+    this.#place = this.#before + from + take
     if (this.#left === 0) this.#afterBody()
     return take
   }

@@ -1,6 +1,6 @@
 /** From a layer's blob to its files, not durable yet: here, or on the thread of layer-worker.ts. */
 import type { UnpackLimits } from '../../src/contracts/snapshots.ts'
-import type { Digest } from '../../src/oci/digest.ts'
+import { type Digest, hexOf } from '../../src/oci/digest.ts'
 import { decompress } from '../images/decompress.ts'
 import { erofsFormat } from './erofs.ts'
 import type { LayerFormat, Written } from './layer-format.ts'
@@ -44,6 +44,6 @@ export async function writeLayer(
       signal,
     },
   )
-  const written = await layer.finish()
+  const written = await layer.finish({ name: hexOf(diffId) })
   return { tarBytes, entries, implied: implied.map((path) => path.toString('latin1')), written }
 }

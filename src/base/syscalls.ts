@@ -97,7 +97,14 @@ export const MS = {
 } as const
 export const MNT_DETACH = 2
 export const LOCK = { SH: 1, EX: 2, NB: 4 } as const
-export const S_IF = { FIFO: 0o010000, CHR: 0o020000, BLK: 0o060000, REG: 0o100000 } as const
+export const S_IF = {
+  FIFO: 0o010000,
+  CHR: 0o020000,
+  DIR: 0o040000,
+  BLK: 0o060000,
+  REG: 0o100000,
+  LNK: 0o120000,
+} as const
 const EMPTY_PATH_TO_MOVE = 4
 /** How often a path is asked for that renames or mounts elsewhere interrupt: one rename in a loop beside it takes a few. */
 const BELOW_TRIES = 1000

@@ -223,7 +223,7 @@ describe('the hosts of the demo', () => {
 })
 
 describe('npm run demo', () => {
-  const all = ['skopeo', 'docker-registry', 'conmon', 'ip', 'unshare', 'dumb-init', 'busybox', 'mkfs.erofs']
+  const all = ['skopeo', 'docker-registry', 'conmon', 'ip', 'unshare', 'dumb-init', 'busybox']
 
   it('brings an image into containers on all hosts, with one read of each blob', async function () {
     this.timeout(120_000)

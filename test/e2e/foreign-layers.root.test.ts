@@ -56,7 +56,7 @@ async function aStand({ open = false } = {}): Promise<Stand> {
 describe('darner pull of a foreign layer', function () {
   this.timeout(60_000)
   beforeEach(function () {
-    onStage(this, { programs: ['mkfs.erofs', 'docker-registry'] })
+    onStage(this, { programs: ['docker-registry'] })
   })
 
   for (const docker of [false, true])

@@ -101,7 +101,7 @@ describe('an image from a registry, through the swarm, to containers', function 
   this.timeout(120_000)
 
   it('is the same under both layer formats and both runtimes, and each blob is read once', async function () {
-    onStage(this, { programs: ['runc', 'crun', 'conmon', 'mkfs.erofs', 'docker-registry'] })
+    onStage(this, { programs: ['runc', 'crun', 'conmon', 'docker-registry'] })
     await using stand = await aStand()
     const { registry, swarm, reference, image } = stand
     const sockets = [0, 1].map((number) => join(swarm.directory, `agent-${number}.sock`))

@@ -17,7 +17,7 @@ for (const kind of ['erofs', 'directory'] as const) {
   describe(`kill -9 in the middle of a pull into ${kind} layers`, function () {
     this.timeout(60_000)
     before(function () {
-      onStage(this, { programs: ['mkfs.erofs'] })
+      onStage(this)
     })
 
     for (const point of PULL_FAULT_POINTS) {

@@ -64,7 +64,7 @@ async function aCaredForImage() {
 describe('careForLayers', function () {
   this.timeout(60_000)
   before(function () {
-    onStage(this, { programs: ['mkfs.erofs'] })
+    onStage(this)
   })
 
   it('unpacks a rotten layer anew, for whoever mounts it from then on, and leaves sound ones alone', async () => {

@@ -34,7 +34,7 @@ for (const kind of ['erofs', 'directory'] as const) {
   describe(`pullImage into ${kind} layers`, function () {
     this.timeout(60_000)
     before(function () {
-      onStage(this, { programs: ['mkfs.erofs'] })
+      onStage(this)
     })
 
     it('brings plain, gzip and zstd layers to a root file system', async () => {

@@ -14,7 +14,7 @@ const MOST_MIB = 768
 describe('a layer of a million entries', function () {
   this.timeout(400_000)
   before(function () {
-    onStage(this, { programs: ['mkfs.erofs'] })
+    onStage(this)
   })
 
   for (const kind of ['erofs', 'directory']) {

@@ -1,19 +1,30 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs'
+import {
+  appendFileSync,
+  closeSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { mkdtemp } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { crc32 } from 'node:zlib'
 import { unmountAll } from '../../../runtime/snapshots/mounts.ts'
 import { mountByText } from '../../../runtime/snapshots/overlay.ts'
 import { openSnapshotter } from '../../../runtime/snapshots/snapshotter.ts'
 import { silentLog } from '../../../src/base/log.ts'
+import { getXattr } from '../../../src/base/syscalls.ts'
 import { snapshotterContract } from '../../contract/snapshotter.ts'
 import { aDir } from '../../fixtures/a-dir.ts'
 import { aSnapshotter, listing } from '../../fixtures/a-snapshotter.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
-import type { TarEntry } from '../../fixtures/a-tar.ts'
+import { aTar, type TarEntry } from '../../fixtures/a-tar.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
 
 const KINDS = ['erofs', 'directory'] as const
@@ -22,7 +33,7 @@ for (const kind of KINDS) snapshotterContract(kind)
 describe('openSnapshotter', function () {
   this.timeout(60_000)
   before(function () {
-    onStage(this, { programs: ['mkfs.erofs'] })
+    onStage(this, { programs: ['fsck.erofs'] })
   })
 
   it('holds the same files in both formats', async () => {
@@ -46,6 +57,76 @@ describe('openSnapshotter', function () {
     }
     assert.deepEqual(listings[0], listings[1])
     assert.equal(listings[0]?.length, 13)
+  })
+
+  it('holds in both formats what fills more than a block of a directory, an inode or a link, and what comes behind holes', async () => {
+    const chunks = [
+      { at: 0, body: 'a'.repeat(5) },
+      { at: 100_000, body: 'b'.repeat(700) },
+      { at: 300_000, body: 'c'.repeat(1024) },
+    ]
+    const note = (bytes: number) => ({ 'user.note': 'n'.repeat(bytes), 'user.other': 'o' })
+    const many = Array.from({ length: 2000 }, (_, at): TarEntry => {
+      const name = `many/${String(at * 7919).slice(0, 5)}-${'x'.repeat(at % 200)}`
+      return { name, body: String(at) }
+    })
+    const entries: TarEntry[] = [
+      { name: './', mode: 0o755, xattrs: note(3000) },
+      ...['!', '#a', '-', '+b', '...', '.a', '..b', '~', 'é', 'n'.repeat(255)].map((name) => ({ name, body: name })),
+      ...many,
+      { name: 'none', body: '' },
+      { name: 'block', body: 'x'.repeat(512) },
+      { name: 'noted', body: 'x'.repeat(513), xattrs: note(1001) },
+      { name: 'noted-dir/', xattrs: note(600), mtime: 2 ** 32 + 5 },
+      { name: 'noted-dir/in', body: 'y' },
+      { name: 'short', type: 'symlink', link: 'l'.repeat(448) },
+      { name: 'longer', type: 'symlink', link: 'l'.repeat(449) },
+      { name: 'longest', type: 'symlink', link: `${'l'.repeat(200)}/`.repeat(20) },
+      { name: 'disk', type: 'block', major: 300, minor: 70_000, uid: 2 ** 31 + 1 },
+      ...(['gnu', 'pax-0.0', 'pax-0.1', 'pax-1.0'] as const).flatMap((style): TarEntry[] => [
+        { name: `holes/${style}`, sparse: { style, bytes: 400_001, chunks } },
+        { name: `holes/${style}-next`, body: style.repeat(100) },
+      ]),
+      { name: 'holes/all', sparse: { style: 'gnu', bytes: 70_000, chunks: [] } },
+      { name: 'linked', body: 'first' },
+      { name: 'also', type: 'link', link: 'linked' },
+      { name: 'again', type: 'link', link: 'linked' },
+      { name: 'linked', body: 'second' },
+      { name: 'gone/deep/er', body: 'z' },
+      { name: 'gone', body: 'now a file' },
+      { name: `${'deep/'.repeat(300)}end`, body: 'end' },
+    ]
+    const shown = []
+    for (const kind of KINDS) {
+      await using held = await aSnapshotter(kind)
+      const layer = await held.add(entries)
+      const root = await held.stack('r', [layer], { readonly: true })
+      const sums = ['-c', 'find . -type f -print0 | sort -z | xargs -0 sha256sum']
+      shown.push({
+        listing: listing(root),
+        sums: execFileSync('sh', sums, { cwd: root, maxBuffer: 2 ** 24 }).toString('latin1'),
+        attributes: ['', 'noted', 'noted-dir'].map((name) =>
+          Buffer.from(getXattr(join(root, name), 'user.note') ?? []).toString(),
+        ),
+        links: lstatSync(join(root, 'also')).nlink,
+      })
+      if (kind === 'directory') continue
+      await held.snapshotter.scrub(layer.diffId, { signal: AbortSignal.timeout(30_000) })
+      const [image, data] = ['layer.erofs', 'layer.tar'].map((name) =>
+        join(held.directory, 'erofs/layers', layer.diffId.replace(':', '-'), name),
+      )
+      execFileSync('fsck.erofs', [`--device=${data}`, image ?? ''])
+    }
+    assert.deepEqual(shown[0], shown[1])
+    assert.deepEqual(shown[0]?.attributes, ['n'.repeat(3000), 'n'.repeat(1001), 'n'.repeat(600)])
+    assert.equal(shown[0]?.links, 2)
+  })
+
+  it('refuses a layer of more holes than its record would list', async () => {
+    await using held = await aSnapshotter('erofs')
+    const chunks = Array.from({ length: 80_000 }, (_, at) => ({ at: at * 2 + 1, body: 'x' }))
+    const one = aTar([{ name: 'holes', sparse: { style: 'pax-0.1', bytes: 200_000, chunks } }], { end: false })
+    await failsWith('LIMIT_EXCEEDED', held.add(Buffer.concat(Array.from({ length: 14 }, () => one))))
   })
 
   it('makes the same EROFS image from the same layer', async () => {
@@ -81,6 +162,22 @@ describe('openSnapshotter', function () {
       if (byte !== undefined) writeSync(fd, byte, at)
       closeSync(fd)
     }
+  })
+
+  it('knows by its checksum a data file that is no archive as it came', async () => {
+    await using held = await aSnapshotter('erofs')
+    const signal = AbortSignal.timeout(30_000)
+    const { diffId } = await held.add([{ name: 'a', body: 'x'.repeat(3000) }])
+    const folder = join(held.directory, 'erofs/layers', diffId.replace(':', '-'))
+    const [record, data] = [join(folder, 'record.json'), join(folder, 'layer.tar')]
+    appendFileSync(data, 'y')
+    const { format, ...facts } = JSON.parse(readFileSync(record, 'utf8'))
+    const all = readFileSync(data)
+    const older = { ...format, dataBytes: all.byteLength, dataCrc32: crc32(all) }
+    writeFileSync(record, JSON.stringify({ ...facts, format: older }))
+    await (await held.reopen()).scrub(diffId, { signal })
+    writeFileSync(data, 'z', { flag: 'r+' })
+    await failsWith('STORE_CORRUPT', (await held.reopen()).scrub(diffId, { signal }))
   })
 
   it('mounts by loop devices where files cannot be mounted directly, and frees the devices', async () => {
