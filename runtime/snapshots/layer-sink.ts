@@ -33,8 +33,9 @@ export interface LayerFacts {
 }
 
 /**
- * Reads `tar`, whose chunks need to be good until the next but one is asked for, to its end into `sink`, which has all of the layer when this resolves. Throws
- * DIGEST_MISMATCH when the stream is not `diffId`, LAYER_INVALID, LIMIT_EXCEEDED, the signal's reason, or what source or sink throws.
+ * Reads `tar`, whose chunks need to be good until the next but one is asked for, to its end into `sink`, which has all of the layer when
+ * this resolves. Throws DIGEST_MISMATCH when the stream is not `diffId`, LAYER_INVALID, LIMIT_EXCEEDED, the signal's reason, or what source
+ * or sink throws.
  */
 export async function feed(
   diffId: Digest,
