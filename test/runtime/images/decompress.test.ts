@@ -150,12 +150,17 @@ for (const [how, open] of [
       }
     })
 
-    it('lends what it gives, if told so', async () => {
-      const large = Buffer.alloc(3_000_000, 'a line of text\n')
-      const parts: Buffer[] = []
-      for await (const chunk of decompress(lent(gzipSync(large), 777), { lend: true, signal }))
-        parts.push(Buffer.from(chunk))
-      assert.ok(Buffer.concat(parts).equals(large))
+    it('lends what it gives until the next but one is asked for, if told so', async () => {
+      const large = Buffer.from(randomBody(1, 5_000_000))
+      for (const packed of [gzipSync(large, { level: 1 }), zstdCompressSync(large), large]) {
+        const parts: Buffer[] = []
+        let before: Uint8Array = new Uint8Array(0)
+        for await (const chunk of decompress(lent(packed, 77_777), { lend: true, signal })) {
+          parts.push(Buffer.from(before))
+          before = chunk
+        }
+        assert.ok(Buffer.concat([...parts, before]).equals(large))
+      }
     })
   })
 }
@@ -170,6 +175,14 @@ async function* lent(bytes: Uint8Array, size: number): AsyncGenerator<Uint8Array
     yield memory.subarray(0, part.byteLength)
   }
 }
+
+it('looks at the checksum of zstd data, unless a digest judges it', async () => {
+  const packed = zstdCompressSync(Buffer.alloc(300_000, 'text'), { params: { [constants.ZSTD_c_checksumFlag]: 1 } })
+  packed[packed.byteLength - 1] = (packed.at(-1) ?? 0) ^ 1
+  const unpacked = async (judged: boolean) => (await all(decompressBy(inChunks(packed), { judged, signal }))).byteLength
+  await failsWith('LAYER_INVALID', unpacked(false))
+  assert.equal(await unpacked(true), 300_000)
+})
 
 it('Node lets others at its decoders', () => {
   assert.ok(openDecoder('gzip') && openDecoder('zstd'))
