@@ -133,7 +133,7 @@ export class Handles {
 
   async #commit(stored: StoredTask, digest: Digest): Promise<string> {
     const { names, layout } = this.#parts
-    const table = stored.table.slice(0, stored.pieces)
+    const table = stored.table.whole()
     const path = await names.give(stored.path, digest, stored.task, { ...(table ? { table } : {}), stored })
     await rm(layout.partial(stored.task.id), { recursive: true, force: true })
     return path

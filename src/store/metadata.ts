@@ -86,7 +86,7 @@ export class Metadata implements AsyncDisposable {
     }
   }
 
-  /** The recorded piece digests, 32 bytes each. A short synchronous read: a table is a few KiB. */
+  /** The recorded piece table, as `PieceTable.whole` gave it. A short synchronous read: a table is a few KiB. */
   tableOf(digest: Digest): Uint8Array | undefined {
     return this.#spaces.tables.getSync(digest)
   }

@@ -1,41 +1,48 @@
-/** The SHA-256 of each piece of a task, known for any subset of them. A known digest never changes. */
+/**
+ * The SHA-256 of each piece of a task, known for any subset of them, and the states of the blob's own SHA-256 after each
+ * (hash-chain.ts), of as many as whoever hashed it in order has told. What is known never changes.
+ */
 import { DarnerError } from '../base/errors.ts'
 import { Bitmap, type ReadonlyBitmap } from '../task/bitmap.ts'
 
 export const DIGEST_BYTES = 32
 
 export class PieceTable {
-  readonly #digests: Uint8Array
-  readonly #known: Bitmap
+  readonly #digests: Entries
+  readonly #states: Entries
 
   constructor(pieces: number) {
-    this.#digests = new Uint8Array(pieces * DIGEST_BYTES)
-    this.#known = new Bitmap(pieces)
+    this.#digests = new Entries(pieces, 'digest')
+    this.#states = new Entries(pieces, 'state after')
   }
 
-  /** A table that is known whole, from its bytes: 32 per piece. Throws STORE_CORRUPT when the length doesn't fit. */
-  static whole(pieces: number, bytes: Uint8Array): PieceTable {
-    if (bytes.byteLength !== pieces * DIGEST_BYTES) {
-      throw new DarnerError('STORE_CORRUPT', `piece table of ${pieces} pieces: has ${bytes.byteLength} bytes`)
-    }
+  /** A table that is known whole, from what {@link whole} gave. Undefined when the length doesn't fit. */
+  static fromBytes(pieces: number, bytes: Uint8Array): PieceTable | undefined {
+    const length = pieces * DIGEST_BYTES
+    if (bytes.byteLength !== length && bytes.byteLength !== 2 * length) return undefined
     const table = new PieceTable(pieces)
-    table.#digests.set(bytes)
-    table.#known.addRange(0, pieces)
+    table.setDigests(0, bytes.subarray(0, length))
+    table.setStates(0, bytes.subarray(length))
     return table
   }
 
   /** Which digests are known. */
   get known(): ReadonlyBitmap {
-    return this.#known
+    return this.#digests.known
   }
 
   get size(): number {
-    return this.#known.size
+    return this.known.size
   }
 
   /** A view of the piece's 32 bytes, or undefined. */
   digest(piece: number): Uint8Array | undefined {
-    return this.#known.has(piece) ? this.#digests.subarray(piece * DIGEST_BYTES, (piece + 1) * DIGEST_BYTES) : undefined
+    return this.#digests.get(piece)
+  }
+
+  /** A view of the 32 bytes of the state after a piece, or undefined. */
+  state(piece: number): Uint8Array | undefined {
+    return this.#states.get(piece)
   }
 
   /**
@@ -43,28 +50,82 @@ export class PieceTable {
    * doesn't fit the task, or when one contradicts what is known already.
    */
   setDigests(from: number, digests: Uint8Array): void {
-    const count = digests.byteLength / DIGEST_BYTES
-    if (!Number.isInteger(count) || !Number.isInteger(from) || from < 0 || from + count > this.size) {
-      throw new DarnerError(
-        'PROTOCOL_VIOLATION',
-        `piece digests from ${from}: ${digests.byteLength} bytes do not fit a table of ${this.size} pieces`,
-      )
-    }
-    for (let at = 0; at < count; at++) {
-      const known = this.digest(from + at)
-      if (known && !same(known, digests.subarray(at * DIGEST_BYTES, (at + 1) * DIGEST_BYTES))) {
-        throw new DarnerError('PROTOCOL_VIOLATION', `digest of piece ${from + at} contradicts the one known before`)
-      }
-    }
-    this.#digests.set(digests, from * DIGEST_BYTES)
-    this.#known.addRange(from, count)
+    this.#digests.set(from, digests)
+  }
+
+  /** The same for the states after the pieces from `from` on. */
+  setStates(from: number, states: Uint8Array): void {
+    this.#states.set(from, states)
   }
 
   /** A copy of the known run `[from, from + count)`, 32 bytes each, or undefined when one of them isn't known. */
   slice(from: number, count: number): Uint8Array | undefined {
+    return this.#digests.run(from, count) < count ? undefined : this.#digests.copy(from, count)
+  }
+
+  /** A copy of the states after the pieces from `from` on, up to the first that isn't known, of `count` at most. */
+  states(from: number, count: number): Uint8Array {
+    return this.#states.copy(from, this.#states.run(from, count))
+  }
+
+  /** All digests, and the states where all are known; undefined while a digest isn't. */
+  whole(): Uint8Array | undefined {
+    const digests = this.slice(0, this.size)
+    return digests && Buffer.concat([digests, this.#states.known.full ? this.states(0, this.size) : new Uint8Array()])
+  }
+}
+
+/** 32 bytes of each piece, as far as they are known. */
+class Entries {
+  readonly #what: string
+  readonly #known: Bitmap
+  #bytes: Uint8Array | undefined
+
+  constructor(pieces: number, what: string) {
+    this.#what = what
+    this.#known = new Bitmap(pieces)
+  }
+
+  get known(): ReadonlyBitmap {
+    return this.#known
+  }
+
+  get(piece: number): Uint8Array | undefined {
+    return this.#known.has(piece) ? this.#bytes?.subarray(piece * DIGEST_BYTES, (piece + 1) * DIGEST_BYTES) : undefined
+  }
+
+  set(from: number, entries: Uint8Array): void {
+    const { size } = this.#known
+    const count = entries.byteLength / DIGEST_BYTES
+    if (!Number.isInteger(count) || !Number.isInteger(from) || from < 0 || from + count > size) {
+      throw new DarnerError(
+        'PROTOCOL_VIOLATION',
+        `each piece's ${this.#what} from ${from}: ${entries.byteLength} bytes do not fit a table of ${size} pieces`,
+      )
+    }
+    for (let at = 0; at < count; at++) {
+      const known = this.get(from + at)
+      if (known && !same(known, entries.subarray(at * DIGEST_BYTES, (at + 1) * DIGEST_BYTES))) {
+        throw new DarnerError(
+          'PROTOCOL_VIOLATION',
+          `${this.#what} of piece ${from + at} contradicts the one known before`,
+        )
+      }
+    }
+    if (count === 0) return
+    this.#bytes ??= new Uint8Array(size * DIGEST_BYTES)
+    this.#bytes.set(entries, from * DIGEST_BYTES)
+    this.#known.addRange(from, count)
+  }
+
+  /** How many from `from` on are known in a row, of `count` at most. */
+  run(from: number, count: number): number {
     const gap = this.#known.nextClear(from)
-    if (gap >= 0 && gap < from + count) return undefined
-    return this.#digests.slice(from * DIGEST_BYTES, (from + count) * DIGEST_BYTES)
+    return gap < 0 ? Math.min(count, this.#known.size - from) : Math.min(count, gap - from)
+  }
+
+  copy(from: number, count: number): Uint8Array {
+    return this.#bytes?.slice(from * DIGEST_BYTES, (from + count) * DIGEST_BYTES) ?? new Uint8Array()
   }
 }
 

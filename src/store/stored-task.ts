@@ -1,6 +1,7 @@
 /**
  * One task's bytes in the store: half done, with the pieces that are here, or complete. A piece from another host counts, is told to
- * others and can be read only after its SHA-256 matched the table; the blob is complete only after its whole digest matched.
+ * others and can be read only after it was checked by the table; the blob is complete only after its whole digest matched, which the
+ * pieces' own checks prove where the table has the states between them (hash-chain.ts).
  */
 import { createHash } from 'node:crypto'
 import type { FileHandle } from 'node:fs/promises'
@@ -11,7 +12,8 @@ import { algorithmOf, type Digest } from '../oci/digest.ts'
 import { Bitmap, type ReadonlyBitmap } from '../task/bitmap.ts'
 import { pieceCount, pieceRange, type Task } from '../task/task.ts'
 import { DataFile, type FilePool } from './data-file.ts'
-import { type Hasher, sha256, type WholeHash } from './hasher.ts'
+import { BLOCK_BYTES, chains, FIRST_STATE, type Link, stateAfter, stateAfterAside } from './hash-chain.ts'
+import { type Hasher, POOL_FROM_BYTES, sha256, type WholeHash } from './hasher.ts'
 import type { Journal } from './journal.ts'
 import { readAll, writeAll } from './layout.ts'
 import { bootCheck } from './piece-check.ts'
@@ -34,7 +36,7 @@ export interface Keeper {
   commit(stored: StoredTask, digest: Digest): Promise<string>
   /** Takes it out of the index at once and deletes its files. */
   purge(stored: StoredTask): Promise<void>
-  /** The piece table that was recorded with a complete blob. */
+  /** The piece table that was recorded with a complete blob, as `PieceTable.whole` gives it. */
   tableOf(digest: Digest): Uint8Array | undefined
 }
 
@@ -68,6 +70,10 @@ export class StoredTask {
   #whole: WholeHash | undefined
   #prefix = 0
   #hashedByCaller = false
+  /** Pieces here that were seen to lead from the table's state before them to the one after. */
+  #linked: Bitmap
+  /** The end of the links that are being made, one after the other. */
+  #linking: Promise<unknown> = Promise.resolve()
   /** What the whole hashed to, once it matched. */
   #verified: Digest | undefined
   #matched = Promise.withResolvers<Digest>()
@@ -81,6 +87,7 @@ export class StoredTask {
     this.#file = new DataFile(found.path, keeper.pool, 'handle' in found ? found.handle : undefined)
     this.#watch = new PieceWatch(keeper.log)
     this.#matched.promise.catch(() => {})
+    this.#linked = new Bitmap(this.pieces)
     if ('digest' in found) {
       this.#digest = found.digest
       this.#verified = found.digest
@@ -146,8 +153,7 @@ export class StoredTask {
     const cached = this.#cachedTable?.deref()
     if (cached) return cached
     const bytes = this.#digest === undefined ? undefined : this.#keeper.tableOf(this.#digest)
-    const fits = bytes !== undefined && bytes.byteLength === this.pieces * 32
-    const table = fits ? PieceTable.whole(this.pieces, bytes) : new PieceTable(this.pieces)
+    const table = (bytes && PieceTable.fromBytes(this.pieces, bytes)) ?? new PieceTable(this.pieces)
     this.#cachedTable = new WeakRef(table)
     return table
   }
@@ -169,7 +175,8 @@ export class StoredTask {
     const expected = this.table.digest(piece)
     if (!expected) throw new DarnerError('STATE_INVALID', `store ${this.#name(piece)}: its digest is not known yet`)
     await this.#once(piece, async () => {
-      const actual = await sha256(body)
+      const linked = await this.#leads(piece, body)
+      const actual = linked ? expected : await sha256(body)
       signal.throwIfAborted()
       if (!same(actual, expected)) {
         const seen = Buffer.from(actual).toString('hex')
@@ -177,30 +184,32 @@ export class StoredTask {
           details: { piece },
         })
       }
-      await this.#store(piece, body, expected)
+      await this.#store(piece, body, { digest: expected, linked })
     })
     return true
   }
 
   /**
    * Stores a piece from the origin and establishes its digest, which is returned. A digest known before must agree
-   * (PIECE_DIGEST). For a piece that is here already its digest is returned. `digest`: its SHA-256, where the caller has hashed it
-   * as it came. Throws PIECE_SHORT, DISK_FULL.
+   * (PIECE_DIGEST). For a piece that is here already its digest is returned. Of pieces that are appended in order from the first on, the
+   * table gets the states too. Throws PIECE_SHORT, DISK_FULL.
    */
-  async append(piece: number, body: Uint8Array, digest?: Uint8Array): Promise<Uint8Array> {
+  async append(piece: number, body: Uint8Array): Promise<Uint8Array> {
     this.#check(piece, body)
     await this.#writing.get(piece)?.catch(() => {})
-    const actual = digest ?? (await sha256(body))
+    const linking = this.#linking.then(() => this.#extend(piece, body))
+    this.#linking = linking.catch(() => {})
+    const [actual, linked] = await Promise.all([sha256(body), linking])
     this.#alive()
     const known = this.table.digest(piece)
-    if (known && !same(known, actual)) {
+    if (known ? !same(known, actual) : linked === false) {
       throw new DarnerError('PIECE_DIGEST', `${this.#name(piece)}: the origin sent other bytes than before`, {
         details: { piece },
       })
     }
     if (!this.#have.has(piece) && !this.#writing.has(piece)) {
       await this.#once(piece, async () => {
-        await this.#store(piece, body, actual)
+        await this.#store(piece, body, { digest: actual, linked: linked === true })
       })
     } else await this.#writing.get(piece)
     return actual
@@ -220,7 +229,7 @@ export class StoredTask {
         await this.append(piece + at, body.subarray(at * pieceBytes, (at + 1) * pieceBytes))
       return
     }
-    await this.#once(piece, () => this.#store(piece, body, undefined, count), count)
+    await this.#once(piece, () => this.#store(piece, body, { count }), count)
   }
 
   /** Establishes the digests of pieces that are here without, which are read for it. Throws STORE_CORRUPT, the signal's reason. */
@@ -340,7 +349,8 @@ export class StoredTask {
       throw new DarnerError('PIECE_ABSENT', `finish ${this.task.id}: piece ${gap} is not here`, {
         details: { piece: gap },
       })
-    const actual = hashed ?? (await this.#wholeDigest(wanted === undefined ? 'sha256' : algorithmOf(wanted)))
+    const algorithm = wanted === undefined ? 'sha256' : algorithmOf(wanted)
+    const actual = hashed ?? this.#proven(algorithm) ?? (await this.#wholeDigest(algorithm))
     this.#alive()
     if (wanted !== undefined && actual !== wanted) {
       const error = new DarnerError(
@@ -403,10 +413,45 @@ export class StoredTask {
     this.#matched = Promise.withResolvers()
     this.#matched.promise.catch(() => {})
     this.#prefix = 0
+    this.#linked = new Bitmap(this.pieces)
     this.#table = now.table
     this.#cachedTable = undefined
     this.#journal = now.journal
     this.#file.moved(now.path)
+  }
+
+  /** The way that a piece's bytes lead; undefined where the state before isn't known, or of no use. */
+  #link(piece: number, body: Uint8Array): Link | undefined {
+    const { bytes, pieceBytes } = this.task
+    if (!chains || this.#hashedByCaller || pieceBytes % BLOCK_BYTES !== 0 || this.#wholeAlgorithm() !== 'sha256') return
+    const before = piece === 0 ? FIRST_STATE : this.table.state(piece - 1)
+    const at = piece * pieceBytes
+    return before && { before, body, at, last: at + body.byteLength === bytes }
+  }
+
+  /** Whether a piece's bytes lead from a known state to a known state. */
+  async #leads(piece: number, body: Uint8Array): Promise<boolean> {
+    const known = this.table.state(piece)
+    const link = known && this.#link(piece, body)
+    if (known === undefined || link === undefined) return false
+    return same(known, body.byteLength < POOL_FROM_BYTES ? stateAfter(link) : await stateAfterAside(link))
+  }
+
+  /** As {@link #leads}, but that the state after is established if it isn't known. Undefined where the one before isn't. */
+  async #extend(piece: number, body: Uint8Array): Promise<boolean | undefined> {
+    const link = this.task.bytes > SMALL_BYTES ? this.#link(piece, body) : undefined
+    if (link === undefined) return undefined
+    const state = await stateAfterAside(link)
+    const known = this.table.state(piece)
+    if (known !== undefined) return same(known, state)
+    this.table.setStates(piece, state)
+    return true
+  }
+
+  /** The digest of the whole, where each piece led from one state to the next. */
+  #proven(algorithm: 'sha256' | 'sha512'): Digest | undefined {
+    const digest = this.#linked.full && algorithm === 'sha256' ? this.table.state(this.pieces - 1) : undefined
+    return digest && (`sha256:${Buffer.from(digest).toString('hex')}` as Digest)
   }
 
   /** The digest as hex of the whole file, along the prefix as it grows when the file is large. */
@@ -448,8 +493,12 @@ export class StoredTask {
     }
   }
 
-  /** Pieces from `piece` on, of which `digest` is the one's. */
-  async #store(piece: number, body: Uint8Array, digest: Uint8Array | undefined, count = 1): Promise<void> {
+  /** One piece, or `count` from `piece` on that weren't checked. */
+  async #store(
+    piece: number,
+    body: Uint8Array,
+    { digest, linked = false, count = 1 }: { digest?: Uint8Array; linked?: boolean; count?: number },
+  ): Promise<void> {
     this.#alive()
     const journal = this.#journal
     if (!journal) throw new DarnerError('STATE_INVALID', `store ${this.#name(piece)}: the task is not open for writing`)
@@ -468,6 +517,7 @@ export class StoredTask {
     this.#alive()
     if (digest !== undefined) this.table.setDigests(piece, digest)
     this.#have.addRange(piece, count)
+    if (linked) this.#linked.add(piece)
     this.#advance()
     this.#keeper.touched(this)
     this.#watch.announce(piece, count)
@@ -476,6 +526,8 @@ export class StoredTask {
   #advance(): void {
     const { bytes, pieceBytes } = this.task
     if (this.#hashedByCaller || bytes <= SMALL_BYTES || !this.#have.has(this.#prefix)) return
+    // the links may prove the whole without a further look at it
+    if (this.#linked.count === this.#have.count) return
     const gap = this.#have.nextClear(this.#prefix)
     this.#prefix = gap < 0 ? this.pieces : gap
     this.#whole ??= this.#keeper.hasher.whole(this.#file.path, this.#wholeAlgorithm())
