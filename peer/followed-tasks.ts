@@ -109,8 +109,7 @@ export class FollowedTasks {
     return {
       parents: (body: { task: string; add: ParentBody[]; drop: string[] }) =>
         each(body.task, { kind: 'parents', add: body.add.map(parentOf), drop: body.drop as PeerId[] }),
-      table: (body: { task: string; from: number; digests: Uint8Array }) =>
-        each(body.task, { kind: 'table', from: body.from, digests: body.digests }),
+      table: ({ task, ...update }: SupernodeNotice<'table'>) => each(task, { kind: 'table', ...update }),
       sealed: (body: { task: string; digest: string }) =>
         each(body.task, { kind: 'sealed', digest: body.digest as Digest }),
       pass: (body: { task: string; pass: Uint8Array }) => {
@@ -171,7 +170,8 @@ export class FollowedTasks {
 
   #deliver(followed: Followed, answer: ControlAnswer<'register'>): void {
     const { updates } = followed
-    if (answer.table.byteLength > 0) updates.push({ kind: 'table', from: 0, digests: answer.table })
+    const { table, states } = answer
+    if (table.byteLength > 0) updates.push({ kind: 'table', from: 0, digests: table, ...(states && { states }) })
     if (answer.sealed !== undefined) updates.push({ kind: 'sealed', digest: answer.sealed as Digest })
     if (answer.parents.length > 0) updates.push({ kind: 'parents', add: answer.parents.map(parentOf), drop: [] })
   }

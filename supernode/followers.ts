@@ -15,6 +15,8 @@ export interface Follower {
   /** The scope of its pass, for renewal. */
   scope: string
   readonly have: Bitmap
+  /** Whether it takes the states between the pieces too. */
+  readonly takesStates: boolean
   /** Digests told: pieces [0, tableAt). */
   tableAt: number
   passUntilMs: number
@@ -26,9 +28,12 @@ export interface Follower {
  */
 const TABLE_STEP_MS = 100
 
-interface Table {
+/** What is known to the seed of a task's pieces, which grows in order. */
+export interface KnownTable {
   readonly known: () => number
   readonly digests: (from: number, count: number) => Uint8Array
+  /** The states after these pieces, as far as they are known. */
+  readonly states: (from: number, count: number) => Uint8Array
 }
 
 export class Followers {
@@ -89,7 +94,7 @@ export class Followers {
   }
 
   /** The table of a task grew: its followers hear of it now, or within TABLE_STEP_MS. */
-  grew(task: TaskId, table: Table): void {
+  grew(task: TaskId, table: KnownTable): void {
     if (this.count(task) === 0) return
     let told = this.#toldMs.get(task)
     if (told === undefined) {
@@ -108,22 +113,31 @@ export class Followers {
   }
 
   /** Tells one follower what it lacks of the table. */
-  tell(follower: Follower, table: Table): void {
+  tell(follower: Follower, table: KnownTable): void {
     for (const known = table.known(); follower.tableAt < known; ) {
       const count = Math.min(MAX_TABLE_RUN, known - follower.tableAt)
-      const body = { task: follower.task.id, from: follower.tableAt, digests: table.digests(follower.tableAt, count) }
+      const body = {
+        task: follower.task.id,
+        from: follower.tableAt,
+        digests: table.digests(follower.tableAt, count),
+        ...(follower.takesStates ? { states: table.states(follower.tableAt, count) } : {}),
+      }
       follower.tableAt += count
       follower.session.tell('table', body).catch(() => {})
     }
   }
 
   /** Nothing more will come that the last digests could wait for. */
-  #whole(task: TaskId, table: Table): boolean {
+  #whole(task: TaskId, table: KnownTable): boolean {
     for (const follower of this.of(task)) return table.known() === pieceCount(follower.task)
     return false
   }
 
-  #flush(task: TaskId, told: { atMs: number; known: number; timer: NodeJS.Timeout | undefined }, table: Table): void {
+  #flush(
+    task: TaskId,
+    told: { atMs: number; known: number; timer: NodeJS.Timeout | undefined },
+    table: KnownTable,
+  ): void {
     clearTimeout(told.timer)
     told.timer = undefined
     told.atMs = this.#clock.monotonicMs()

@@ -16,6 +16,8 @@ export interface Host {
   readonly session: ControlSession
   readonly name: string
   readonly software: string
+  /** Of the control protocol, that it speaks. */
+  readonly version: number
   readonly lanes: readonly string[]
   readonly multiaddrs: readonly string[]
   readonly zone: string | undefined
@@ -79,6 +81,7 @@ export class Hosts {
       session,
       name: body.host,
       software: body.software,
+      version: body.version,
       lanes: body.lanes,
       multiaddrs: body.multiaddrs,
       zone: body.zone,

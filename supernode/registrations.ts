@@ -7,10 +7,16 @@ import type { Identity } from '../src/net/identity.ts'
 import type { Digest } from '../src/oci/digest.ts'
 import { Bitmap } from '../src/task/bitmap.ts'
 import { MAX_TASK_BYTES, pieceCount, type Task, type TaskId } from '../src/task/task.ts'
-import { type AgentNotice, type ControlAnswer, type ControlAsk, INLINE_BYTES } from '../src/wire/control.ts'
+import {
+  type AgentNotice,
+  type ControlAnswer,
+  type ControlAsk,
+  INLINE_BYTES,
+  STATES_VERSION,
+} from '../src/wire/control.ts'
 import { PASS_MS, signPass } from '../src/wire/pass.ts'
 import { failureOf } from '../src/wire/session.ts'
-import type { ControlSession, Follower, Followers } from './followers.ts'
+import type { ControlSession, Follower, Followers, KnownTable } from './followers.ts'
 import type { Hosts } from './hosts.ts'
 import type { Leads } from './leads.ts'
 import type { Preheats } from './preheats.ts'
@@ -91,7 +97,11 @@ export class Registrations {
       body.have === undefined || body.have.byteLength !== Math.ceil(pieces / 8)
         ? undefined
         : Bitmap.fromBytes(pieces, body.have)
-    const follower = followers.add({ peer, session, task, scope, tableAt: 0, passUntilMs: expiresMs }, have)
+    const takesStates = this.#takesStates(peer)
+    const follower = followers.add(
+      { peer, session, task, scope, takesStates, tableAt: 0, passUntilMs: expiresMs },
+      have,
+    )
     this.#parts.dispatch({
       kind: 'registered',
       task: task.id,
@@ -111,6 +121,7 @@ export class Registrations {
     return {
       ...answer,
       table: table.digests(0, first),
+      ...(takesStates ? { states: table.states(0, first) } : {}),
       parents: effects.flatMap((effect) =>
         effect.kind === 'parents' ? effect.add.flatMap((one) => this.#parts.hosts.parent(one)) : [],
       ),
@@ -136,7 +147,7 @@ export class Registrations {
     const scope = unproven(scopeOf(origin))
     const pass = signPass({ task: task.id, reader: peer, scope, expiresMs }, identity.sign)
     const follower = followers.add(
-      { peer, session, task, scope, tableAt: 0, passUntilMs: expiresMs },
+      { peer, session, task, scope, takesStates: this.#takesStates(peer), tableAt: 0, passUntilMs: expiresMs },
       have?.byteLength === Math.ceil(pieces / 8) ? Bitmap.fromBytes(pieces, have) : undefined,
     )
     this.#parts.dispatch({ kind: 'registered', task: task.id, peer, pieces, have: follower.have.count, priority })
@@ -224,6 +235,10 @@ export class Registrations {
     }
   }
 
+  #takesStates(peer: PeerId): boolean {
+    return (this.#parts.hosts.get(peer)?.version ?? 1) >= STATES_VERSION
+  }
+
   #renewPass(follower: Follower, now: number): void {
     const { task, peer, scope, session } = follower
     follower.passUntilMs = now + PASS_MS
@@ -239,8 +254,12 @@ function geometry(holding: { task: string; bytes: number; pieceBytes: number }):
   return { id: holding.task as TaskId, bytes: holding.bytes, pieceBytes: holding.pieceBytes }
 }
 
-function tableOf(seed: SeedTask): { known: () => number; digests: (from: number, count: number) => Uint8Array } {
-  return { known: () => seed.known, digests: (from, count) => digestsOf(seed, from, count) }
+function tableOf(seed: SeedTask): KnownTable {
+  return {
+    known: () => seed.known,
+    digests: (from, count) => digestsOf(seed, from, count),
+    states: (from, count) => seed.stored.table.states(from, count),
+  }
 }
 
 /** A small blob, whole, as soon as it is verified. */

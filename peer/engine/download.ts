@@ -166,6 +166,7 @@ export class Download {
         return
       case 'table':
         stored.table.setDigests(update.from, update.digests)
+        if (update.states !== undefined) stored.table.setStates(update.from, update.states)
         this.#plan.pieceKnown(update.from, update.digests.byteLength / 32)
         this.#tableGrew.resolve()
         this.#tableGrew = Promise.withResolvers<void>()

@@ -11,11 +11,13 @@ import { Bytes, Count } from './schema.ts'
 
 export const CONTROL_ID = '/darner/control/1'
 /** Raised when an older side could no longer understand a newer one. */
-export const CONTROL_VERSION = 2
+export const CONTROL_VERSION = 3
 /** From this version on a host may ask to read an origin itself. */
 export const LEAD_VERSION = 2
+/** From this version on a host takes the states between the pieces beside their digests. */
+export const STATES_VERSION = 3
 export const MAX_CONTROL_FRAME_BYTES = 1024 * 1024
-/** Digests in one message: 8,192 pieces are 256 KiB. */
+/** Digests in one message: 8,192 pieces are 256 KiB, and as much with their states. */
 export const MAX_TABLE_RUN = 8192
 /** A blob up to this travels inside the register answer. */
 export const INLINE_BYTES = 64 * 1024
@@ -117,6 +119,8 @@ export const CONTROL_ASKS = {
         inline: Type.Optional(Bytes({ maxLength: INLINE_BYTES })),
         /** Digests of the first pieces, as far as they are known now; more come as `table` notices. */
         table: Table,
+        /** The states of the blob's SHA-256 after the first of these, as far as they are known; of version 3. */
+        states: Type.Optional(Table),
         sealed: Type.Optional(DigestText),
         parents: Type.Array(ParentBody, { maxItems: 256 }),
         pass: Pass,
@@ -225,7 +229,8 @@ export const SUPERNODE_NOTICES = {
     },
     closed,
   ),
-  table: Type.Object({ task: TaskIdText, from: Count(2 ** 21), digests: Table }, closed),
+  /** `states`, of version 3: those of the blob's SHA-256 after the first of these pieces, as far as they are known. */
+  table: Type.Object({ task: TaskIdText, from: Count(2 ** 21), digests: Table, states: Type.Optional(Table) }, closed),
   sealed: Type.Object({ task: TaskIdText, digest: DigestText }, closed),
   failed: Type.Object({ task: TaskIdText, error: ErrorBody }, closed),
   pass: Type.Object({ task: TaskIdText, pass: Pass }, closed),

@@ -22,10 +22,8 @@ function aFollowedTask() {
       const count = body.digests.byteLength / 32
       told.get(peer)?.push(...Array.from({ length: count }, (_, at) => body.from + at))
     }
-    followers.add(
-      { peer, session: { tell } as unknown as ControlSession, task, scope: 'public', tableAt: 0, passUntilMs: 0 },
-      undefined,
-    )
+    const session = { tell } as unknown as ControlSession
+    followers.add({ peer, session, task, scope: 'public', takesStates: true, tableAt: 0, passUntilMs: 0 }, undefined)
   }
   return {
     told,

@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import type { Worker } from 'node:worker_threads'
+import { silentLog } from '../../src/base/log.ts'
+import type { RunningAgent } from '../../src/cli/compose-agent.ts'
+import { openIdentity } from '../../src/net/identity.ts'
+import { openNode } from '../../src/net/node.ts'
+import { openSession } from '../../src/net/protocol.ts'
+import { type Digest, digestOf } from '../../src/oci/digest.ts'
+import { STATE_BYTES } from '../../src/store/hash-chain.ts'
+import { blobTask, pieceCount } from '../../src/task/task.ts'
+import { CONTROL, STATES_VERSION } from '../../src/wire/control.ts'
+import { aSwarm, type Swarm } from '../fixtures/a-swarm.ts'
+import { randomBody } from '../fixtures/an-image.ts'
+import { anOrigin } from '../fixtures/an-origin.ts'
+
+const MIB = 1024 * 1024
+const inTime = () => ({ signal: AbortSignal.timeout(30_000) })
+
+async function fetchBlob(agent: RunningAgent, url: string, digest: Digest): Promise<Digest> {
+  await using content = await agent.peer.engine.open(
+    { origin: { kind: 'url', url }, priority: 'interactive', digest },
+    inTime(),
+  )
+  return (await content.whole(inTime())).digest
+}
+
+/** What a host that speaks this version of the protocol is told of a blob when it registers. */
+async function registered(swarm: Swarm, version: number, blob: { url: string; digest: Digest }) {
+  const identity = await openIdentity(join(swarm.directory, `version-${version}`))
+  await using node = await openNode({ listen: ['127.0.0.1:0'], identity }, { log: silentLog() })
+  await using session = await openSession(node, swarm.supernode.supernode.multiaddrs, CONTROL, {}, inTime())
+  await session.ask('hello', { version, software: 'test', host: 'test', lanes: [], multiaddrs: [] }, inTime())
+  const origin = { kind: 'url', url: blob.url } as const
+  return await session.ask('register', { origin, digest: blob.digest, priority: 'interactive' }, inTime())
+}
+
+describe('states between pieces', () => {
+  it('spare every host of a swarm the second look at what it got', async () => {
+    const threads: string[] = []
+    const started = (worker: Worker) => void threads.push(worker.threadName ?? '')
+    process.on('worker', started)
+    try {
+      await using origin = await anOrigin()
+      await using swarm = await aSwarm({ peers: 3 })
+      const body = randomBody(1, 24 * MIB)
+      origin.at('/blob', { body })
+      const digest = digestOf(body)
+      const got = await Promise.all(swarm.agents.map((agent) => fetchBlob(agent, `${origin.url}/blob`, digest)))
+      assert.deepEqual(got, [digest, digest, digest])
+      assert.deepEqual(
+        threads.filter((name) => name === 'hash'),
+        [],
+      )
+    } finally {
+      process.off('worker', started)
+    }
+  })
+
+  it('are told to hosts that know of them, also when the supernode has had the blob for long', async () => {
+    await using origin = await anOrigin()
+    await using swarm = await aSwarm({ peers: 1 })
+    const body = randomBody(2, 4 * MIB)
+    origin.at('/blob', { body })
+    const blob = { url: `${origin.url}/blob`, digest: digestOf(body) }
+    const [agent] = swarm.agents
+    assert.ok(agent)
+    await fetchBlob(agent, blob.url, blob.digest)
+    await swarm.stopSupernode()
+    await swarm.startSupernode()
+    const bytes = pieceCount(blobTask(blob.digest, body.byteLength)) * STATE_BYTES
+    const old = await registered(swarm, STATES_VERSION - 1, blob)
+    assert.deepEqual([old.table.byteLength, old.states], [bytes, undefined])
+    const now = await registered(swarm, STATES_VERSION, blob)
+    assert.equal(now.states?.byteLength, bytes)
+    assert.equal(Buffer.from(now.states.subarray(-STATE_BYTES)).toString('hex'), blob.digest.slice('sha256:'.length))
+  })
+})
