@@ -161,7 +161,7 @@ export class ErofsIndex {
       const inode = { mode: S_IF.DIR | facts.mode, facts, xattrs: dirXattrs(dir) }
       if (dir === root) {
         const size = sizeOf(names)
-        const at = this.#room(size, 0, BLOCK)
+        const at = this.#blocks(size)
         const view = new DataView(head.buffer)
         const unit = (head.length + at) / BLOCK
         writeInode(head, view, ROOT_AT, { ...inode, layout: LAYOUT.plain, size, unit })
@@ -211,10 +211,15 @@ export class ErofsIndex {
       writeInode(this.#bytes, this.#view, mark, { ...inode, layout: LAYOUT.inline, size, unit: 0 })
       return { mark, at: mark + before }
     }
-    const at = this.#room(size, 0, BLOCK)
+    const at = this.#blocks(size)
     const mark = this.#put({ ...inode, layout: LAYOUT.plain, size, unit: at / BLOCK })
     this.#inBlocks.push(mark)
     return { mark, at }
+  }
+
+  /** Takes blocks for `size` bytes, the last one whole: where names end, a zero says so. */
+  #blocks(size: number): number {
+    return this.#room(align(size, BLOCK), 0, BLOCK)
   }
 
   /** Takes the next `bytes`, of which the first `together` are in one block. */

@@ -70,10 +70,17 @@ describe('openSnapshotter', function () {
       const name = `many/${String(at * 7919).slice(0, 5)}-${'x'.repeat(at % 200)}`
       return { name, body: String(at) }
     })
+    // the last name of a folder ends at each place of a block
+    const ends = Array.from({ length: 64 }, (_, at) =>
+      [...Array.from({ length: 45 }, (_, one) => `n${one}`), 'z'.repeat(at + 1)].map(
+        (name): TarEntry => ({ name: `ends-${at}/${name}`, body: '' }),
+      ),
+    )
     const entries: TarEntry[] = [
       { name: './', mode: 0o755, xattrs: note(3000) },
       ...['!', '#a', '-', '+b', '...', '.a', '..b', '~', 'é', 'n'.repeat(255)].map((name) => ({ name, body: name })),
       ...many,
+      ...ends.flat(),
       { name: 'none', body: '' },
       { name: 'block', body: 'x'.repeat(512) },
       { name: 'noted', body: 'x'.repeat(513), xattrs: note(1001) },
