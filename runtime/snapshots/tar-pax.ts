@@ -2,6 +2,9 @@
 import { invalid, sizeOf } from './tar-block.ts'
 
 export const MAX_SPARSE_CHUNKS = 262_144
+/** Of a number. */
+export const MAX_DIGITS = 16
+const DIGITS = new RegExp(`^\\d{1,${MAX_DIGITS}}$`)
 
 export type Pax = Map<string, Buffer>
 /** Where data lies in a sparse file. */
@@ -58,7 +61,11 @@ export function timeOf(value: Buffer | undefined): { seconds: number; nanosecond
   if (value === undefined || value.length === 0) return undefined
   const match = /^(-?\d{1,15})(?:\.(\d*))?$/.exec(value.toString('latin1'))
   if (match === null) throw invalid('a pax time is malformed')
-  return { seconds: Number(match[1]), nanoseconds: Number((match[2] ?? '').slice(0, 9).padEnd(9, '0')) }
+  const seconds = Number(match[1])
+  const nanoseconds = Number((match[2] ?? '').slice(0, 9).padEnd(9, '0'))
+  if (value[0] !== 0x2d || nanoseconds === 0) return { seconds, nanoseconds }
+  // they count forwards
+  return { seconds: seconds - 1, nanoseconds: 1_000_000_000 - nanoseconds }
 }
 
 export function decimal(value: Buffer | undefined): number | undefined {
@@ -68,7 +75,7 @@ export function decimal(value: Buffer | undefined): number | undefined {
 }
 
 export function wholeNumber(digits: string, what: string): number {
-  const value = /^\d{1,16}$/.test(digits) ? Number(digits) : Number.NaN
+  const value = DIGITS.test(digits) ? Number(digits) : Number.NaN
   if (!Number.isSafeInteger(value)) throw invalid(`a ${what} is malformed`)
   return value
 }

@@ -8,6 +8,7 @@ import { BLOCK, checkSum, invalid, isZero, nameOf, number, sizeOf, text, untilNu
 import {
   decimal,
   type Extent,
+  MAX_DIGITS,
   MAX_SPARSE_CHUNKS,
   type Pax,
   readPax,
@@ -52,14 +53,14 @@ export interface TarSink {
   endEntry(place: number): void
 }
 
-/** Longest pax header, GNU long name or sparse map that is read. */
+/** Pax headers and GNU long names of one entry, together. */
 const MAX_META_BYTES = 1024 * 1024
 
 type State =
   | { readonly at: 'header' }
   | { readonly at: 'meta'; readonly flag: 'x' | 'g' | 'L' | 'K'; readonly body: Buffer; filled: number }
   | { readonly at: 'sparse-more'; readonly draft: Draft }
-  | { readonly at: 'sparse-map'; readonly draft: Draft; text: string }
+  | { readonly at: 'sparse-map'; readonly draft: Draft; readonly numbers: number[]; rest: string; bytes: number }
   | { readonly at: 'data' }
   | { readonly at: 'ended' }
 
@@ -81,6 +82,7 @@ export class TarReader {
   #pax: Pax = new Map()
   #longName: Buffer | undefined
   #longLink: Buffer | undefined
+  #metaBytes = 0
   // the running body: what is left of it and of its padding, and where in the file the next byte belongs
   #left = 0
   #padding = 0
@@ -152,10 +154,11 @@ export class TarReader {
       case 'g':
       case 'L':
       case 'K':
-        if (size > MAX_META_BYTES)
+        this.#metaBytes += size
+        if (this.#metaBytes > MAX_META_BYTES)
           throw new DarnerError(
             'LIMIT_EXCEEDED',
-            `layer: an extended header has ${size} bytes, more than ${MAX_META_BYTES}`,
+            `layer: an entry's extended headers have ${this.#metaBytes} bytes, more than ${MAX_META_BYTES}`,
           )
         this.#padding = pad(size)
         this.#state = { at: 'meta', flag, body: Buffer.alloc(size), filled: 0 }
@@ -165,13 +168,15 @@ export class TarReader {
         throw invalid('it is a part of a multi-volume archive')
     }
     const draft = this.#draft(flag, size)
+    const stated = decimal(this.#pax.get('size')) ?? size
     this.#pax = new Map()
     this.#longName = undefined
     this.#longLink = undefined
-    if (draft === undefined) this.#skip(size)
+    this.#metaBytes = 0
+    if (draft === undefined) this.#skip(stated)
     else if (flag === 'S') this.#oldSparse(draft)
     else if (draft.extents !== undefined && draft.extents.length === 0 && draft.entry.sparse !== undefined) {
-      this.#state = { at: 'sparse-map', draft, text: '' }
+      this.#state = { at: 'sparse-map', draft, numbers: [], rest: '', bytes: 0 }
     } else this.#begin(draft)
   }
 
@@ -223,26 +228,25 @@ export class TarReader {
     if (this.#block[504] !== 1) this.#begin(draft)
   }
 
-  /** GNU sparse 1.0: the map stands at the head of the body, decimal lines padded to a block. */
-  #moreMap(state: { readonly at: 'sparse-map'; readonly draft: Draft; text: string }): void {
-    const { draft } = state
-    state.text += this.#block.toString('latin1')
-    if (state.text.length > MAX_META_BYTES * 8) throw invalid('a sparse map is too long')
-    if (state.text.length > draft.stored) throw invalid('a sparse map is longer than its entry')
-    const count = /^(\d{1,9})\n/.exec(state.text)
-    if (count === null) {
-      if (/^\d{0,9}$/.test(state.text)) return
-      throw invalid('a sparse map is malformed')
+  /** GNU sparse 1.0: the map stands at the head of the body, decimal lines padded to a block; how many parts it has comes first. */
+  #moreMap(state: Extract<State, { at: 'sparse-map' }>): void {
+    const { draft, numbers } = state
+    state.bytes += BLOCK
+    if (state.bytes > draft.stored) throw invalid('a sparse map is longer than its entry')
+    const lines = (state.rest + this.#block.toString('latin1')).split('\n')
+    state.rest = lines.pop() ?? ''
+    for (const line of lines) {
+      numbers.push(wholeNumber(line, 'sparse map'))
+      const [expected = 0] = numbers
+      if (expected > MAX_SPARSE_CHUNKS)
+        throw invalid(`a sparse map has ${expected} parts, more than ${MAX_SPARSE_CHUNKS}`)
+      if (numbers.length <= 2 * expected) continue
+      for (let at = 1; at < numbers.length; at += 2)
+        draft.extents?.push({ at: numbers[at] ?? 0, bytes: numbers[at + 1] ?? 0 })
+      this.#begin({ ...draft, stored: draft.stored - state.bytes })
+      return
     }
-    const expected = Number(count[1])
-    if (expected > MAX_SPARSE_CHUNKS)
-      throw invalid(`a sparse map has ${expected} parts, more than ${MAX_SPARSE_CHUNKS}`)
-    const lines = state.text.split('\n')
-    if (lines.length - 1 < 1 + 2 * expected) return
-    const numbers = lines.slice(1, 1 + 2 * expected).map((line) => wholeNumber(line, 'sparse map'))
-    for (let at = 0; at < numbers.length; at += 2)
-      draft.extents?.push({ at: numbers[at] ?? 0, bytes: numbers[at + 1] ?? 0 })
-    this.#begin({ ...draft, stored: draft.stored - state.text.length })
+    if (state.rest.length > MAX_DIGITS) throw invalid('a sparse map is malformed')
   }
 
   #begin(draft: Draft): void {

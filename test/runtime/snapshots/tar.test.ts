@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { type TarEntry as Read, TarReader } from '../../../runtime/snapshots/tar.ts'
 import { seededRandom } from '../../../src/base/clock.ts'
 import { DarnerError } from '../../../src/base/errors.ts'
-import { aTar, type TarEntry } from '../../fixtures/a-tar.ts'
+import { aTar, paxBlocks, type TarEntry } from '../../fixtures/a-tar.ts'
 import { throwsWith } from '../../fixtures/fails-with.ts'
 
 interface Found {
@@ -70,6 +70,10 @@ describe('TarReader', () => {
       seconds: 1,
       nanoseconds: 250_000_000,
     })
+    assert.deepEqual(one({ name: 'x', type: 'dir', pax: { mtime: '-0.25' } }).entry.mtime, {
+      seconds: -1,
+      nanoseconds: 750_000_000,
+    })
   })
 
   it('puts data of sparse files at its place', () => {
@@ -83,11 +87,19 @@ describe('TarReader', () => {
     assert.equal(one({ name: 'all-hole', sparse: { style: 'pax-1.0', bytes: 5, chunks: [] } }).body, '')
   })
 
+  it('reads a map of as many parts as it takes', () => {
+    const chunks = Array.from({ length: 262_143 }, (_, at) => ({ at: at * 2 + 1, body: 'x' }))
+    const { entry, body } = one({ name: 'holes', sparse: { style: 'pax-1.0', bytes: 524_287, chunks } })
+    assert.equal(entry.sparse?.length, 262_144)
+    assert.equal(body, chunks.map(({ at, body }) => `${at}:${body};`).join(''))
+  })
+
   it('skips what it does not know, volume labels and global headers among it', () => {
     const found = read(
       aTar([
         { name: 'label', type: 'V' },
         { name: 'odd', type: 'Z', body: 'skipped' },
+        { name: 'large', type: 'Z', body: 'skipped', statedBytes: 0, pax: { size: '7' } },
         { name: 'g', type: 'g', body: '11 path=no\n' },
         { name: 'kept', body: 'x' },
       ]),
@@ -128,6 +140,8 @@ describe('TarReader', () => {
       )
     }
     throwsWith('LIMIT_EXCEEDED', () => read(aTar([{ name: 'p', type: 'x', statedBytes: 2 ** 30 }])))
+    const half = paxBlocks({ comment: 'c'.repeat(600_000) })
+    throwsWith('LIMIT_EXCEEDED', () => read(Buffer.concat([...half, ...half, aTar([{ name: 'a' }])])))
   })
 
   it('throws nothing but DarnerErrors on archives with random damage', () => {
