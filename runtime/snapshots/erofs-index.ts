@@ -61,6 +61,8 @@ const NO_FACTS: DirFacts = { mode: 0, uid: 0, gid: 0, mtime: { seconds: 0, nanos
 const PLAIN_DIR: DirFacts = { ...NO_FACTS, mode: 0o755 }
 const NOTHING = new Uint8Array(0)
 const FIRST_BYTES = 1024 * 1024
+/** It is made in memory. Two million entries of common names take a fifth of it. */
+const MAX_BYTES = 1024 ** 3
 
 /** A directory, where its entries go, and their names in the order of their bytes. */
 interface PlacedDir {
@@ -71,12 +73,18 @@ interface PlacedDir {
 }
 
 export class ErofsIndex {
+  readonly #mostBytes: number
   /** All that comes behind the root's inode; marks and places are in it, and in the image by so much further on as that has bytes before. */
   #bytes = new Uint8Array(FIRST_BYTES)
   #view = new DataView(this.#bytes.buffer)
   #end = 0
   /** Inodes with blocks of their own, which aren't counted from the image's beginning yet. */
   readonly #inBlocks: number[] = []
+
+  /** Of more than `mostBytes` there is none: what would make it so throws LIMIT_EXCEEDED. */
+  constructor({ mostBytes = MAX_BYTES }: { mostBytes?: number } = {}) {
+    this.#mostBytes = mostBytes
+  }
 
   /** The mark of a file whose data is at `at` of the data file. Throws LIMIT_EXCEEDED where numbers of blocks end. */
   file(entry: TarEntry, at: number): number {
@@ -227,6 +235,8 @@ export class ErofsIndex {
     let at = align(this.#end, alignment)
     if ((at % BLOCK) + together > BLOCK) at = align(at, BLOCK)
     this.#end = at + bytes
+    if (this.#end > this.#mostBytes)
+      throw new DarnerError('LIMIT_EXCEEDED', `layer: the image of its tree has more than ${this.#mostBytes} bytes`)
     if (this.#end > this.#bytes.length) {
       const before = this.#bytes
       this.#bytes = new Uint8Array(Math.max(this.#end, before.length * 2))

@@ -83,6 +83,8 @@ const MAX_APPARENT_BYTES = 2 ** 40
 const MAX_XATTR_BYTES = 65535
 /** Paths of all directories that only names imply: one name of four thousand bytes implies two thousand paths, each longer than the last. */
 const MAX_IMPLIED_BYTES = 64 * 1024 ** 2
+/** What is kept of entries until the layer ends: targets of symlinks, attributes of directories. */
+const MAX_KEPT_BYTES = 256 * 1024 ** 2
 /** Eleven octal digits. */
 const MAX_TIME_SECONDS = 2 ** 33 - 1
 const WHITEOUT = Buffer.from('.wh.')
@@ -104,6 +106,7 @@ export class LayerPlan {
   #entries = 0
   #apparentBytes = 0
   #impliedBytes = 0
+  #keptBytes = 0
 
   constructor(limits: PlanLimits) {
     this.#limits = limits
@@ -122,7 +125,7 @@ export class LayerPlan {
     const { parent, name } = this.#locate(entry.path, steps)
     if (name === undefined) {
       if (entry.kind !== 'dir') throw refused(entry, 'it would replace the root directory')
-      this.#root.facts = factsOf(entry)
+      this.#root.facts = this.#factsOf(entry)
       return steps
     }
     if (name.subarray(0, 4).equals(WHITEOUT)) this.#whiteout(parent, name, entry, steps)
@@ -131,7 +134,11 @@ export class LayerPlan {
     else if (entry.kind === 'char' && entry.major === 0 && entry.minor === 0) this.#hide(parent, name, steps)
     else {
       const replaces = replacedBy(parent, name)
-      const node: Leaf = { kind: leafKind(entry), link: entry.kind === 'symlink' ? entry.link : EMPTY, mark: 0 }
+      const node: Leaf = {
+        kind: leafKind(entry),
+        link: entry.kind === 'symlink' ? this.#kept(entry.link) : EMPTY,
+        mark: 0,
+      }
       parent.children.set(key(name), node)
       steps.push({ do: 'make', path: pathOf(parent, name), entry, replaces, node })
     }
@@ -163,6 +170,22 @@ export class LayerPlan {
     if (++this.#entries > this.#limits.entries) {
       throw new DarnerError('LIMIT_EXCEEDED', `layer: more than ${this.#limits.entries} entries`)
     }
+  }
+
+  /** A copy, since a view keeps a whole header in memory. */
+  #kept(bytes: Buffer): Buffer {
+    this.#keptBytes += bytes.length
+    if (this.#keptBytes > MAX_KEPT_BYTES) {
+      const most = `more than ${MAX_KEPT_BYTES} bytes in targets of symlinks and attributes of directories`
+      throw new DarnerError('LIMIT_EXCEEDED', `layer: ${most}`)
+    }
+    return Buffer.from(bytes)
+  }
+
+  #factsOf({ mode, uid, gid, mtime, xattrs }: TarEntry): DirFacts {
+    const kept = new Map<string, Buffer>()
+    for (const [name, value] of xattrs) kept.set(name, this.#kept(value))
+    return { mode, uid, gid, mtime, xattrs: kept }
   }
 
   #countImplied(path: Buffer): void {
@@ -273,7 +296,7 @@ export class LayerPlan {
   #dir(parent: Dir, name: Buffer, entry: TarEntry, steps: LayerStep[]): void {
     const found = parent.children.get(key(name))
     const dir = found?.kind === 'dir' ? found : this.#make(parent, name, steps, true)
-    dir.facts = factsOf(entry)
+    dir.facts = this.#factsOf(entry)
   }
 
   #link(parent: Dir, name: Buffer, entry: TarEntry, steps: LayerStep[]): void {
@@ -376,10 +399,6 @@ function replacedBy(parent: Dir, name: Buffer): Replaced {
 
 function leafKind(entry: TarEntry): Leaf['kind'] {
   return entry.kind === 'file' || entry.kind === 'symlink' ? entry.kind : 'special'
-}
-
-function factsOf(entry: TarEntry): DirFacts {
-  return { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime, xattrs: entry.xattrs }
 }
 
 /** What an image may bring: no overlayfs bookkeeping, no labels of the host's security modules; user.* where Linux has it. */

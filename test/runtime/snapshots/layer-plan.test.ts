@@ -110,6 +110,24 @@ describe('LayerPlan', () => {
     throwsWith('LIMIT_EXCEEDED', () => reader.push(deep(16)), /directories that no entry states/)
   })
 
+  it('bounds what it keeps of entries: attributes of directories and targets of symlinks', () => {
+    const bytes = 60_000
+    const taken = Math.floor((256 * 1024 ** 2) / bytes)
+    const reader = () => {
+      const plan = new LayerPlan({ entries: 1e6 })
+      return new TarReader({ entry: (entry) => void plan.place(entry), data: () => {}, endEntry: () => {} })
+    }
+    const noted = aTar([{ name: 'd/', xattrs: { 'user.note': 'n'.repeat(bytes) } }], { end: false })
+    const dirs = reader()
+    for (let at = 0; at < taken; at++) dirs.push(noted)
+    throwsWith('LIMIT_EXCEEDED', () => dirs.push(noted), /attributes of directories/)
+    const links = reader()
+    const link = aTar([{ name: 's', type: 'symlink', link: 'l'.repeat(4095) }], { end: false })
+    const many = Buffer.concat(Array.from({ length: 1000 }, () => link))
+    for (let at = 0; at < 65; at++) links.push(many)
+    throwsWith('LIMIT_EXCEEDED', () => links.push(many), /targets of symlinks/)
+  })
+
   it('does not run out of stack on deep trees', () => {
     const { plan } = planOf([{ name: 'd/'.repeat(2000), type: 'dir' }], 2000)
     assert.equal([...plan.settle()].length, 2001)
