@@ -18,6 +18,7 @@ import {
 } from '../../src/base/syscalls.ts'
 import type { LayerRecord } from './layers.ts'
 import { removeTree } from './layers.ts'
+import { OPAQUE_XATTR } from './unpack.ts'
 
 const KEPT_XATTRS = ['system.posix_acl_access', 'system.posix_acl_default', 'security.capability']
 
@@ -50,14 +51,16 @@ export async function fillImplied(options: {
   try {
     for (const { path } of fills) makeParents(root, Buffer.from(path, 'latin1'))
     // deepest first, since making a child changes its parent's time; the root is the shortest path of all
-    const all = new Map(fills.map(({ path, from }) => [path, from]))
+    const all = new Map<string, string | undefined>(fills.map(({ path, from }) => [path, from]))
     for (const { path } of fills)
       for (const parent of parentsOf(path))
         if (!all.has(parent)) {
           const from = stating(parent, folders.length, folders, impliedBy)
-          if (from !== undefined) all.set(parent, from)
+          all.set(parent, from)
         }
-    for (const [path, from] of [...all].sort(([a], [b]) => b.length - a.length)) copyFacts(from, into, path)
+    for (const [path, from] of [...all].sort(([a], [b]) => b.length - a.length))
+      if (from === undefined) utimesAt(root, Buffer.from(path === '' ? '.' : path, 'latin1'), 0, 0)
+      else copyFacts(from, into, path)
   } finally {
     closeSync(root)
   }
@@ -79,24 +82,45 @@ function stating(
   for (let index = folders.length - 1; index >= 0; index--) {
     const folder = folders[index] ?? ''
     const found = kindAt(folder, path)
-    if (found === 'absent') continue
     if (found === 'other') return undefined
-    if (impliedBy[index]?.has(path) !== true) return index > highest ? undefined : folder
+    if (found === 'dir' && impliedBy[index]?.has(path) !== true) return index > highest ? undefined : folder
+    // what is below one of these is not seen
+    if (parentsOf(path).some((parent) => isOpaque(folder, parent))) return undefined
   }
   return undefined
 }
 
-function kindAt(folder: string, path: string): 'dir' | 'absent' | 'other' {
-  const root = openAt(AT_FDCWD, folder, O.PATH | O.DIRECTORY)
+/** Whether nothing of lower layers shows in a directory of a layer's, if that is there. */
+export function isOpaque(folder: string, path: string): boolean {
   try {
-    const name = path === '' ? Buffer.from('.') : Buffer.from(path, 'latin1')
-    const fd = openBelow(root, name, O.PATH | O.NOFOLLOW | O.DIRECTORY, RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS)
-    closeSync(fd)
+    const fd = openDir(folder, path)
+    try {
+      return getXattr(`/proc/self/fd/${fd}/.`, OPAQUE_XATTR)?.[0] === 0x79
+    } finally {
+      closeSync(fd)
+    }
+  } catch (error) {
+    if (systemErrorIs(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) return false
+    throw error
+  }
+}
+
+function kindAt(folder: string, path: string): 'dir' | 'absent' | 'other' {
+  try {
+    closeSync(openDir(folder, path))
     return 'dir'
   } catch (error) {
     if (systemErrorIs(error, 'ENOENT')) return 'absent'
     if (systemErrorIs(error, 'ENOTDIR', 'ELOOP')) return 'other'
     throw error
+  }
+}
+
+function openDir(folder: string, path: string): number {
+  const root = openAt(AT_FDCWD, folder, O.PATH | O.DIRECTORY)
+  try {
+    const name = path === '' ? Buffer.from('.') : Buffer.from(path, 'latin1')
+    return openBelow(root, name, O.PATH | O.NOFOLLOW | O.DIRECTORY, RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS)
   } finally {
     closeSync(root)
   }

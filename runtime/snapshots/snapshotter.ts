@@ -16,7 +16,7 @@ import { algorithmOf, type Digest, hexOf, isDigest } from '../../src/oci/digest.
 import { type ErofsRecord, erofsFormat, scrubErofs } from './erofs.ts'
 import { type ErofsWay, mountErofs, probeErofs } from './erofs-mount.ts'
 import { openUserns, showMapped } from './idmap.ts'
-import { fillImplied, rootStatedBy } from './implied.ts'
+import { fillImplied, isOpaque, rootStatedBy } from './implied.ts'
 import type { LayerFormat } from './layer-format.ts'
 import { type LayerRecord, LayerStore, removeTree } from './layers.ts'
 import { isMountPoint, mountsBelow, removeMountPoints, unmountAll } from './mounts.ts'
@@ -166,12 +166,19 @@ export class StackingSnapshotter implements Snapshotter {
       const fresh = await this.#prepare(id, layers)
       if (!fresh) await forgiveVolatile(work)
       try {
-        const folders: string[] = []
-        for (const { diffId } of records) folders.push(await this.#reach(diffId))
-        const fill = await fillImplied({ records, folders, into: join(base, 'fill'), root: readonly })
+        const reached: string[] = []
+        for (const { diffId } of records) reached.push(await this.#reach(diffId))
+        // overlayfs stacks roots whatever they say
+        const lowest = Math.max(
+          reached.findLastIndex((folder) => isOpaque(folder, '')),
+          0,
+        )
+        const folders = reached.slice(lowest)
+        const seen = records.slice(lowest)
+        const fill = await fillImplied({ records: seen, folders, into: join(base, 'fill'), root: readonly })
         const lowers = [...(fill === undefined ? [] : [fill]), ...folders.toReversed()]
         while (lowers.length < (readonly ? 2 : 1)) lowers.push(join(this.#directory, 'empty'))
-        const stating = rootStatedBy(records, folders) ?? lowers[0]
+        const stating = rootStatedBy(seen, folders) ?? lowers[0]
         if (fresh && stating !== undefined) await copyRootFacts(stating, upper, idmap?.base ?? 0)
         const stack = (shown: readonly string[]) =>
           mountOverlay({ lowers: shown, target: root, ...(readonly ? {} : { upper: { upper, work, volatile } }) })

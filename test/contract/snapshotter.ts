@@ -149,6 +149,48 @@ export function snapshotterContract(kind: 'erofs' | 'directory'): void {
       }
     })
 
+    it('looks for what states a directory no further down than it is seen', async () => {
+      await using held = await aSnapshotter(kind)
+      const base = await held.add([
+        { name: 'gone/in/', mode: 0o700 },
+        { name: 'new/in/', mode: 0o700 },
+        { name: 'deep/er/in/', mode: 0o700 },
+      ])
+      const implied = await held.add([
+        { name: 'gone/in/x', body: 'x' },
+        { name: '.wh.new', body: '' },
+        { name: 'new/in/x', body: 'x' },
+        { name: 'deep/er/in/x', body: 'x' },
+      ])
+      const above = await held.add([{ name: 'gone/.wh..wh..opq', body: '' }])
+      const root = await held.stack('one', [base, implied, above], { readonly: true })
+      assert.deepEqual(readdirSync(join(root, 'gone')), [])
+      assert.equal(lstatSync(join(root, 'new/in')).mode & 0o7777, 0o755)
+      assert.equal(lstatSync(join(root, 'deep/er/in')).mode & 0o7777, 0o700)
+      for (const name of ['deep', 'deep/er']) assert.equal(lstatSync(join(root, name)).mtimeMs, 0, name)
+    })
+
+    it('shows nothing of what is below an opaque root', async () => {
+      await using held = await aSnapshotter(kind)
+      const below = await held.add([
+        { name: './', mode: 0o700 },
+        { name: 'old', body: '1' },
+        { name: 'dir/', mode: 0o700 },
+        { name: 'dir/old', body: '1' },
+      ])
+      const opaque = await held.add([
+        { name: '.wh..wh..opq', body: '' },
+        { name: 'dir/new', body: '2' },
+      ])
+      const above = await held.add([{ name: 'above', body: '3' }])
+      for (const readonly of [false, true]) {
+        const root = await held.stack(`r${readonly}`, [below, opaque, above], { readonly })
+        assert.deepEqual(readdirSync(root).sort(), ['above', 'dir'])
+        assert.deepEqual(readdirSync(join(root, 'dir')), ['new'])
+        for (const name of ['', 'dir']) assert.equal(lstatSync(join(root, name)).mode & 0o7777, 0o755)
+      }
+    })
+
     for (const style of ['gnu', 'pax-0.0', 'pax-0.1', 'pax-1.0'] as const) {
       it(`keeps the holes of a sparse file of 9 GiB in the ${style} form`, async () => {
         await using held = await aSnapshotter(kind)
