@@ -344,7 +344,8 @@ export class LayerPlan {
   #hide(parent: Dir, name: Buffer, steps: LayerStep[]): void {
     const found = parent.children.get(key(name))
     if (found?.kind === 'dir') found.opaque = true
-    if (found !== undefined) return
+    // overlayfs would list it where nothing is below
+    if (found !== undefined || isHiding(parent)) return
     const node: Leaf = { kind: 'whiteout', link: EMPTY, mark: 0 }
     parent.children.set(key(name), node)
     steps.push({ do: 'whiteout', path: pathOf(parent, name), replaces: 'nothing', node })
@@ -369,6 +370,12 @@ function split(path: Buffer): Buffer[] {
     from = end + 1
   }
   return components
+}
+
+/** Whether nothing of lower layers shows in it. */
+function isHiding(dir: Dir): boolean {
+  for (let at: Dir | undefined = dir; at !== undefined; at = at.parent) if (at.opaque) return true
+  return false
 }
 
 function pathOf(dir: Dir, name?: Buffer): Buffer {

@@ -149,6 +149,24 @@ export function snapshotterContract(kind: 'erofs' | 'directory'): void {
       }
     })
 
+    it('lists no names that an opaque directory need not hide', async () => {
+      await using held = await aSnapshotter(kind)
+      const lower = await held.add([
+        { name: 'opaque/in/old', body: '1' },
+        { name: 'again/old', body: '1' },
+      ])
+      const upper = await held.add([
+        { name: 'opaque/.wh..wh..opq', body: '' },
+        { name: 'opaque/.wh.old', body: '' },
+        { name: 'opaque/in/.wh.old', body: '' },
+        { name: '.wh.again', body: '' },
+        { name: 'again/.wh.old', body: '' },
+      ])
+      const root = await held.stack('one', [lower, upper], { readonly: true })
+      assert.deepEqual(readdirSync(join(root, 'opaque')), ['in'])
+      for (const name of ['opaque/in', 'again']) assert.deepEqual(readdirSync(join(root, name)), [], name)
+    })
+
     it('looks for what states a directory no further down than it is seen', async () => {
       await using held = await aSnapshotter(kind)
       const base = await held.add([
