@@ -12,7 +12,7 @@ import { builtDarner } from './built.ts'
 import { conmonAlone } from './engine/alone.ts'
 import { ask, mediansInTurn } from './engine/client.ts'
 import { crowd } from './engine/crowd.ts'
-import { LAYERS, USUAL_LAYERS } from './engine/layers.ts'
+import { LAYERS, prepareLayers, USUAL_LAYERS } from './engine/layers.ts'
 import { aPodman, NETWORKS, type Network, type Podman } from './engine/podman.ts'
 import { FORMATS, ready } from './engine/ready.ts'
 import type { Figure } from './figure.ts'
@@ -36,9 +36,12 @@ export async function run(args: string[], { signal }: { signal: AbortSignal }): 
   const rounds = numberOf('rounds', values.rounds, { least: 1, whole: true })
   const layers = values.layer === undefined ? USUAL_LAYERS : [oneOf('layer', values.layer, LAYERS)]
   const formats = values.format === undefined ? FORMATS : [oneOf('format', values.format, FORMATS)]
-  if (!isOnStage()) return await onAStage('engine', args, signal)
-  process.env.DARNER_MAIN = (await builtDarner()).main
   const wanted = (part: string) => chosen.length === 0 || chosen.includes(part)
+  if (!isOnStage()) {
+    if (wanted('ready')) await prepareLayers(signal)
+    return await onAStage('engine', args, signal)
+  }
+  process.env.DARNER_MAIN = (await builtDarner()).main
   const figures: Figure[] = []
   if (wanted('once')) figures.push(...(await single(signal)))
   if (wanted('crowd')) figures.push(...(await crowd(signal)))

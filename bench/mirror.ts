@@ -6,6 +6,7 @@ import { Agent, request } from 'node:http'
 import { SWARM_BENCH_TOOLS, TOOLS } from '../deploy/setup.ts'
 import { DarnerError } from '../src/base/errors.ts'
 import { isOnStage } from '../test/fixtures/a-stage.ts'
+import { prepareLayers } from './engine/layers.ts'
 import type { Figure } from './figure.ts'
 import { median, quantile } from './mirror/quantile.ts'
 import type { Pushed } from './mirror/registry-host.ts'
@@ -71,7 +72,10 @@ export async function run(args: string[], { signal }: { signal: AbortSignal }): 
   if (order.only.has('unpack')) {
     const rounds = count('unpack-rounds')
     if (isOnStage()) figures.push(...(await unpacked({ rounds }, signal)))
-    else figures.push(...(await onAStage(BENCH, ['--only', 'unpack', '--unpack-rounds', String(rounds)], signal)))
+    else {
+      await prepareLayers(signal)
+      figures.push(...(await onAStage(BENCH, ['--only', 'unpack', '--unpack-rounds', String(rounds)], signal)))
+    }
   }
   if (order.only.has('links')) {
     for (const mbit of order.linksMbit) figures.push(...(await overALink(order, mbit, signal)))

@@ -37,7 +37,12 @@ export interface BigLayer {
   readonly tar: string
 }
 
-/** Needs root and, the first time, debootstrap and a mirror. */
+/** What the layers are made of is made, if it isn't there. Needs root, debootstrap and a mirror, and so a place off the stage, which has no network. */
+export async function prepareLayers(signal: AbortSignal): Promise<void> {
+  await aSystemdImage({ signal })
+}
+
+/** Needs root, and {@link prepareLayers} before. */
 export async function bigLayers(names: readonly LayerName[], { signal }: { signal: AbortSignal }): Promise<BigLayer[]> {
   await mkdir(CACHE, { recursive: true })
   const tree = await aSystemdImage()
