@@ -22,6 +22,7 @@ import type { Registration, SchedulerPort } from '../../src/contracts/scheduling
 import { type Digest, digestOf } from '../../src/oci/digest.ts'
 import type { Store, StoredTask } from '../../src/store/store.ts'
 import { type Origin, originName } from '../../src/task/origin.ts'
+import { PiecePool } from '../../src/task/piece-pool.ts'
 import { blobTask, pieceBytesFor, pieceCount, pieceRange, type Task, type TaskId } from '../../src/task/task.ts'
 import type { Stray } from '../strays.ts'
 import { unlessAlone, untilBack } from './alone.ts'
@@ -33,7 +34,7 @@ import { LeadOpener } from './lead-open.ts'
 import { OpenContent } from './open-content.ts'
 import { Reports } from './reports.ts'
 import { Running } from './running.ts'
-import { PageMemory, Tail } from './tail.ts'
+import { PAGES_KEPT_BYTES, Tail } from './tail.ts'
 
 export interface EngineOptions extends Omit<DownloadOptions, 'priority'> {
   /** How long a task waits for a session with the supernode before it falls back to the origin. */
@@ -93,7 +94,7 @@ export class Engine implements ContentSource, AsyncDisposable {
   readonly #straights = new PQueue({ concurrency: MAX_STRAIGHT })
   readonly #leads: LeadOpener
   readonly #blocks = new Blocks()
-  readonly #pages = new PageMemory()
+  readonly #pages = new PiecePool(PAGES_KEPT_BYTES)
   #closed = false
 
   constructor(options: EngineOptions, parts: EngineParts) {

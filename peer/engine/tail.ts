@@ -2,6 +2,8 @@
  * The last bytes of a stream, in memory, for readers that keep up with it: they need not wait for the disk. It comes in pages, each
  * of which is on its way to the disk as one; their memory is used again once nobody needs it.
  */
+import type { PiecePool } from '../../src/task/piece-pool.ts'
+
 /** What is kept for those who are a little behind. */
 const KEPT_BYTES = 1024 * 1024
 /** A stream whose full pages go so far beyond its foremost reader waits for it: more would push out of memory what that one needs next. */
@@ -15,7 +17,7 @@ const MAX_HELD_BYTES = 4 * 1024 * 1024
  * Memory kept for what is read next: what five blobs at once take. With less, each took fresh memory all the time, of which a few MiB
  * make the garbage collector go through the whole heap.
  */
-const MAX_FREE_BYTES = 16 * 1024 * 1024
+export const PAGES_KEPT_BYTES = 16 * 1024 * 1024
 
 /** A part of the stream, in the order of the stream. */
 export interface Page {
@@ -46,29 +48,10 @@ interface OpenPage extends Page {
   kept: boolean
 }
 
-/** Memory of pages, for all that is read at once and one after the other. */
-export class PageMemory {
-  readonly #free: Uint8Array<ArrayBuffer>[] = []
-  #freeBytes = 0
-
-  take(bytes: number): Uint8Array<ArrayBuffer> {
-    const at = this.#free.findLastIndex(({ byteLength }) => byteLength === bytes)
-    const [found] = at < 0 ? [] : this.#free.splice(at, 1)
-    if (found === undefined) return Buffer.allocUnsafeSlow(bytes)
-    this.#freeBytes -= bytes
-    return found
-  }
-
-  give(body: Uint8Array<ArrayBuffer>): void {
-    this.#free.push(body)
-    this.#freeBytes += body.byteLength
-    while (this.#freeBytes > MAX_FREE_BYTES) this.#freeBytes -= this.#free.shift()?.byteLength ?? 0
-  }
-}
-
 export class Tail {
   readonly #pages: OpenPage[] = []
-  readonly #memory: PageMemory
+  /** For all that is read at once and one after the other. */
+  readonly #memory: PiecePool
   readonly #patienceMs: number
   #end: number
   /** The end of the last full page. */
@@ -88,7 +71,7 @@ export class Tail {
   #isProven = false
 
   /** `at` is where the stream begins in the blob. */
-  constructor(at: number, memory: PageMemory, { patienceMs = PATIENCE_MS }: { patienceMs?: number } = {}) {
+  constructor(at: number, memory: PiecePool, { patienceMs = PATIENCE_MS }: { patienceMs?: number } = {}) {
     this.#end = at
     this.#full = at
     this.#memory = memory
@@ -235,7 +218,7 @@ export class Tail {
   }
 
   #open(bytes: number): OpenPage {
-    const body = this.#memory.take(bytes)
+    const body = this.#memory.get(bytes)
     const page = { at: this.#end, body, filled: 0, readers: 0, written: false, passed: false, kept: false }
     this.#pages.push(page)
     return page
@@ -258,7 +241,7 @@ export class Tail {
     if (at < 0) return
     this.#pages.splice(at, 1)
     this.#heldBytes -= page.body.byteLength
-    if (!page.kept) this.#memory.give(page.body)
+    if (!page.kept) this.#memory.put(page.body)
   }
 
   #near(): void {

@@ -7,7 +7,13 @@ const MAX_KEPT_BYTES = 32 * 1024 * 1024
 
 export class PiecePool {
   readonly #free: Buffer<ArrayBuffer>[] = []
+  readonly #most: number
   #keptBytes = 0
+
+  /** Keeps at most so many bytes. */
+  constructor(most = MAX_KEPT_BYTES) {
+    this.#most = most
+  }
 
   /** A buffer of exactly `bytes` bytes with memory of its own; what it holds is of no meaning. */
   get(bytes: number): Buffer<ArrayBuffer> {
@@ -21,10 +27,10 @@ export class PiecePool {
   /** Takes memory back. What is no whole buffer, is here already, or is one too many is left to the collector. */
   put(body: Uint8Array): void {
     const { buffer, byteLength } = body
-    if (!(buffer instanceof ArrayBuffer) || buffer.byteLength !== byteLength || byteLength > MAX_KEPT_BYTES) return
+    if (!(buffer instanceof ArrayBuffer) || buffer.byteLength !== byteLength || byteLength > this.#most) return
     if (this.#free.some((one) => one.buffer === buffer)) return
-    while (this.#keptBytes + byteLength > MAX_KEPT_BYTES) this.#keptBytes -= this.#free.shift()?.byteLength ?? 0
-    this.#free.push(Buffer.from(buffer))
+    while (this.#keptBytes + byteLength > this.#most) this.#keptBytes -= this.#free.shift()?.byteLength ?? 0
+    this.#free.push(Buffer.isBuffer(body) ? (body as Buffer<ArrayBuffer>) : Buffer.from(buffer))
     this.#keptBytes += byteLength
   }
 }

@@ -4,12 +4,13 @@ import type { Blocks } from '../../../peer/engine/blocks.ts'
 import type { Fetching } from '../../../peer/engine/fetching.ts'
 import { leadRead } from '../../../peer/engine/lead.ts'
 import { OpenContent } from '../../../peer/engine/open-content.ts'
-import { PageMemory, Tail } from '../../../peer/engine/tail.ts'
+import { Tail } from '../../../peer/engine/tail.ts'
 import { systemClock } from '../../../src/base/clock.ts'
 import { DarnerError } from '../../../src/base/errors.ts'
 import { silentLog } from '../../../src/base/log.ts'
 import type { OriginPort, OriginRead } from '../../../src/contracts/origin.ts'
 import type { StoredTask } from '../../../src/store/store.ts'
+import { PiecePool } from '../../../src/task/piece-pool.ts'
 import { aBlob, aStore, never } from '../../fixtures/a-store.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
 
@@ -26,7 +27,7 @@ async function aLead(
   const { store } = stack.use(await aStore())
   const blob = aBlob({ pieces: PIECES, pieceBytes: 256 * KIB })
   const stored = await store.create(blob.task, { signal: never() })
-  const tail = new Tail(0, new PageMemory(), { patienceMs: 60_000 })
+  const tail = new Tail(0, new PiecePool(), { patienceMs: 60_000 })
   let sent = 0
   const first: OriginRead = {
     from: 0,

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
-import { type Page, PageMemory, Tail } from '../../../peer/engine/tail.ts'
+import { type Page, Tail } from '../../../peer/engine/tail.ts'
+import { PiecePool } from '../../../src/task/piece-pool.ts'
 
 const PAGE = 256 * 1024
 
@@ -17,7 +18,7 @@ function page(tail: Tail, value: number): Page {
 
 describe('Tail', () => {
   it('hands out what came, as far as it came, and is filled by copy', () => {
-    const tail = new Tail(1000, new PageMemory())
+    const tail = new Tail(1000, new PiecePool())
     const chunk = bytesOf(7, 100)
     const { taken, full } = tail.push(chunk, () => PAGE)
     assert.deepEqual([taken, full], [100, false])
@@ -29,7 +30,7 @@ describe('Tail', () => {
   })
 
   it('takes no more than its page has room for', () => {
-    const tail = new Tail(0, new PageMemory())
+    const tail = new Tail(0, new PiecePool())
     assert.equal(tail.push(bytesOf(1, 70), () => 100).taken, 70)
     const { taken, page, full } = tail.push(bytesOf(2, 70), () => 100)
     assert.deepEqual([taken, full], [30, true])
@@ -39,7 +40,7 @@ describe('Tail', () => {
   })
 
   it('keeps a page until it is on the disk, however far behind', () => {
-    const tail = new Tail(0, new PageMemory())
+    const tail = new Tail(0, new PiecePool())
     const first = page(tail, 1)
     for (let more = 0; more < 20; more++) tail.written(page(tail, 2))
     assert.equal(tail.from(0)?.bytes[0], 1)
@@ -48,7 +49,7 @@ describe('Tail', () => {
   })
 
   it('does not use the memory again that a reader has, and does afterwards', () => {
-    const tail = new Tail(0, new PageMemory())
+    const tail = new Tail(0, new PiecePool())
     const first = page(tail, 1)
     const lent = tail.from(0) ?? assert.fail('nothing there')
     tail.written(first)
@@ -69,7 +70,7 @@ describe('Tail', () => {
   })
 
   it('never uses memory again that a reader keeps', () => {
-    const tail = new Tail(0, new PageMemory())
+    const tail = new Tail(0, new PiecePool())
     const first = page(tail, 1)
     const lent = tail.from(0) ?? assert.fail('nothing there')
     lent.keep()
@@ -80,7 +81,7 @@ describe('Tail', () => {
   })
 
   it('lends no more once slow readers hold much of what is past', () => {
-    const tail = new Tail(0, new PageMemory())
+    const tail = new Tail(0, new PiecePool())
     for (let more = 0; more < 80; more++) {
       const next = page(tail, 1)
       tail.from(next.at)
@@ -90,7 +91,7 @@ describe('Tail', () => {
   })
 
   it('wakes who waits for more, and who waits when no more comes', async () => {
-    const tail = new Tail(0, new PageMemory())
+    const tail = new Tail(0, new PiecePool())
     const { signal } = new AbortController()
     const more = tail.reached(tail.end + 1, { signal })
     page(tail, 1)
@@ -103,7 +104,7 @@ describe('Tail', () => {
   })
 
   it('wakes who waits for a place in it there, or at its end', async () => {
-    const tail = new Tail(0, new PageMemory())
+    const tail = new Tail(0, new PiecePool())
     const { signal } = new AbortController()
     const woken: string[] = []
     const near = tail.reached(2 * PAGE, { signal }).then(() => woken.push('near'))
@@ -119,7 +120,7 @@ describe('Tail', () => {
   })
 
   it('gives its memory to the next once it is closed', () => {
-    const memory = new PageMemory()
+    const memory = new PiecePool()
     const tail = new Tail(0, memory)
     const only = page(tail, 1)
     tail.written(only)
@@ -128,7 +129,7 @@ describe('Tail', () => {
   })
 
   it('waits for the foremost of its readers, as far behind as that is, and for none that is gone', async () => {
-    const tail = new Tail(0, new PageMemory())
+    const tail = new Tail(0, new PiecePool())
     for (let more = 0; more < 8; more++) page(tail, 1)
     assert.equal(tail.ahead, false)
     const slow = tail.follow(0)
@@ -149,7 +150,7 @@ describe('Tail', () => {
   })
 
   it('keeps in memory what a reader that it waits for needs next', () => {
-    const tail = new Tail(0, new PageMemory())
+    const tail = new Tail(0, new PiecePool())
     const reader = tail.follow(0)
     for (let at = 0; at < 40 * PAGE; at += PAGE) {
       while (!tail.ahead) tail.written(page(tail, 1))
@@ -160,7 +161,7 @@ describe('Tail', () => {
   })
 
   it('has little patience with readers that take nothing, and less each time', async () => {
-    const tail = new Tail(0, new PageMemory(), { patienceMs: 1 })
+    const tail = new Tail(0, new PiecePool(), { patienceMs: 1 })
     const reader = tail.follow(0)
     for (let more = 0; more < 80; more++) page(tail, 1)
     let waits = 0
