@@ -1,14 +1,13 @@
 /** What a run in a user namespace needs beside its root file system: volumes with mapped owners, files of its own root's, a /sys of its network. */
 import { closeSync } from 'node:fs'
-import { chown, mkdir, rmdir } from 'node:fs/promises'
+import { chown, mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { systemCode } from '../../src/base/errors.ts'
 import { MS, mount } from '../../src/base/syscalls.ts'
 import type { IdMap } from '../../src/contracts/snapshots.ts'
-import { digestOf, hexOf } from '../../src/oci/digest.ts'
 import type { MountRequest } from '../../src/wire/container-options.ts'
 import { inNetns } from '../network/netns.ts'
 import type { Bundle } from '../shim/bundle.ts'
+import { removeEmpty, runFolder } from '../shim/run-folder.ts'
 import { openUserns, showMapped } from '../snapshots/idmap.ts'
 import { removeMountPoints } from '../snapshots/mounts.ts'
 import type { OciMount } from '../spec/oci-spec.ts'
@@ -25,7 +24,7 @@ export interface MappedRun extends AsyncDisposable {
 
 /** Where an agent with its files in `dir` puts such mounts: its own folders let nobody pass, and the container's root is nobody on the host. */
 export function stagingOf(dir: string): string {
-  return join('/run/darner-userns', hexOf(digestOf(dir)).slice(0, 16))
+  return runFolder('darner-userns', dir)
 }
 
 /**
@@ -86,14 +85,7 @@ export async function mappedRun(
 /** A run is over: its folder goes, and those above with the last of them. */
 export async function unstage(folder: string): Promise<void> {
   await removeMountPoints(folder)
-  for (const above of [dirname(folder), dirname(dirname(folder))]) {
-    try {
-      await rmdir(above)
-    } catch (error) {
-      const code = systemCode(error)
-      if (code !== 'ENOTEMPTY' && code !== 'ENOENT') throw error
-    }
-  }
+  await removeEmpty(dirname(folder), dirname(dirname(folder)))
 }
 
 /** The files that are bound into /etc are the container's root's, as on any machine. */

@@ -1,12 +1,9 @@
 /** Notices the exit files that conmon writes: one inotify watch for all containers, and a look at the file itself where it matters. */
-import { existsSync, type FSWatcher, readFileSync, statSync, watch } from 'node:fs'
-import { mkdir, rm, rmdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { existsSync, type FSWatcher, mkdirSync, readFileSync, rmSync, statSync, watch } from 'node:fs'
+import { mkdir, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { systemCode } from '../../src/base/errors.ts'
-import { digestOf, hexOf } from '../../src/oci/digest.ts'
-
-/** Memory, as far as a full disk is concerned. */
-const COPIES = '/run/darner-exits'
+import { removeEmpty, runFolder } from './run-folder.ts'
 
 export interface ExitFact {
   readonly exitCode: number
@@ -27,7 +24,7 @@ export class Exits implements AsyncDisposable {
   /** `listener` is called with a container's id when something about its exit file changed: it then calls {@link read}. */
   constructor(dir: string, listener: (id: string) => void) {
     this.dir = dir
-    this.#copies = join(COPIES, hexOf(digestOf(dir)).slice(0, 16))
+    this.#copies = runFolder('darner-exits', dir)
     this.#listener = listener
   }
 
@@ -56,26 +53,20 @@ export class Exits implements AsyncDisposable {
 
   /** The container is about to run: no exit code is there, and there is room for the next. */
   async expect(id: string): Promise<void> {
-    await rm(join(this.dir, id), { force: true })
-    await rm(this.#copyOf(id), { force: true })
-    await mkdir(this.copyDir(id), { recursive: true, mode: 0o700 })
+    await this.forget(id)
+    mkdirSync(this.copyDir(id), { recursive: true, mode: 0o700 })
   }
 
+  /** The copy is in memory, so it goes at once. */
   async forget(id: string): Promise<void> {
-    await rm(join(this.dir, id), { force: true })
-    await rm(this.copyDir(id), { recursive: true, force: true })
+    rmSync(this.copyDir(id), { recursive: true, force: true })
+    if (existsSync(join(this.dir, id))) await rm(join(this.dir, id), { force: true })
   }
 
   /** Copies of containers that are still there stay. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#watcher?.close()
-    for (const folder of [this.#copies, COPIES]) {
-      try {
-        await rmdir(folder)
-      } catch (error) {
-        if (!['ENOTEMPTY', 'ENOENT'].includes(systemCode(error) ?? '')) throw error
-      }
-    }
+    await removeEmpty(this.#copies, dirname(this.#copies))
   }
 
   #copyOf(id: string): string {

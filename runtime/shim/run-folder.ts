@@ -1,0 +1,22 @@
+/** Folders below /run: gone with a reboot, and not on the disk that data fills. */
+import { rmdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { systemCode } from '../../src/base/errors.ts'
+import { digestOf, hexOf } from '../../src/oci/digest.ts'
+
+/** The folder below `/run/NAME` that belongs to whoever has its files in `dir`. Nothing is made. */
+export function runFolder(name: string, dir: string): string {
+  return join('/run', name, hexOf(digestOf(dir)).slice(0, 16))
+}
+
+/** Removes those that are empty, in this order. Those that aren't, or aren't there, are left. */
+export async function removeEmpty(...folders: readonly string[]): Promise<void> {
+  for (const folder of folders) {
+    try {
+      await rmdir(folder)
+    } catch (error) {
+      const code = systemCode(error)
+      if (code !== 'ENOTEMPTY' && code !== 'ENOENT') throw error
+    }
+  }
+}
