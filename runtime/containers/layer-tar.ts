@@ -8,9 +8,9 @@ import { isGone, type StillTree } from '../../src/base/foreign-tree.ts'
 import { getXattr } from '../../src/base/syscalls.ts'
 import { tarHeader } from '../images/tar-writer.ts'
 import { PROGRAM_ENV } from '../shim/program.ts'
+import { OPAQUE_XATTR } from '../snapshots/overlay.ts'
 import type { FoundChange } from './files.ts'
 
-const OPAQUE = 'trusted.overlay.opaque'
 const REDIRECT = 'trusted.overlay.redirect'
 
 /**
@@ -34,7 +34,7 @@ export async function* layerTar(
       throw new DarnerError('HOST_UNABLE', `${path}: it was renamed, and this host's overlayfs keeps only where from`, {
         way: 'mount overlayfs with redirect_dir=off, or copy the folder instead of renaming it',
       })
-    if (markOf(upper, bytes, OPAQUE)?.[0] === 'y'.charCodeAt(0))
+    if (markOf(upper, bytes, OPAQUE_XATTR)?.[0] === 'y'.charCodeAt(0))
       yield tarHeader({ name: join(path, '.wh..wh..opq').slice(1), bytes: 0, mode: 0 })
   }
   const opened = Promise.withResolvers<Readable>()

@@ -6,6 +6,7 @@ import { DarnerError } from '../../src/base/errors.ts'
 import { S_IF } from '../../src/base/syscalls.ts'
 import { INODE, type Inode, LAYOUT, writeInode, xattrBody } from './erofs-inode.ts'
 import type { DirFacts, PlanDir, PlanNode } from './layer-plan.ts'
+import { OPAQUE_XATTR } from './overlay.ts'
 import type { TarEntry } from './tar.ts'
 import { BLOCK } from './tar-block.ts'
 
@@ -56,7 +57,7 @@ const TYPES: Readonly<Record<number, number>> = {
   [S_IF.LNK]: 7,
 }
 const MODES = { symlink: S_IF.LNK, char: S_IF.CHR, block: S_IF.BLK, fifo: S_IF.FIFO } as const
-const OPAQUE = ['trusted.overlay.opaque', Buffer.from('y')] as const
+const OPAQUE = [OPAQUE_XATTR, Buffer.from('y')] as const
 const NO_FACTS: DirFacts = { mode: 0, uid: 0, gid: 0, mtime: { seconds: 0, nanoseconds: 0 }, xattrs: new Map() }
 const PLAIN_DIR: DirFacts = { ...NO_FACTS, mode: 0o755 }
 const NOTHING = new Uint8Array(0)

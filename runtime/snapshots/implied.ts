@@ -18,7 +18,7 @@ import {
 } from '../../src/base/syscalls.ts'
 import type { LayerRecord } from './layers.ts'
 import { removeTree } from './layers.ts'
-import { OPAQUE_XATTR } from './unpack.ts'
+import { OPAQUE_XATTR } from './overlay.ts'
 
 const KEPT_XATTRS = ['system.posix_acl_access', 'system.posix_acl_default', 'security.capability']
 

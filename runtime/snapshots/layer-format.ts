@@ -16,7 +16,8 @@ export interface LayerFormat {
   /** Starts a layer in the empty folder `staging`. */
   open(staging: string): Promise<OpenLayer>
   /**
-   * Finishes the files of a written layer. `bytes` is what they take on disk. Nothing goes on in the folder when this throws, nor once `durable` is settled, which says that the files are.
+   * Finishes the files of a written layer. `bytes` is what they take on disk. Nothing goes on in the folder when this throws, nor once
+   * `durable` is settled, which says that the files are.
    */
   seal(
     staging: string,

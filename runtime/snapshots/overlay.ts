@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { DarnerError, systemCode } from '../../src/base/errors.ts'
 import { AT_FDCWD, type MountOption, MS, mount, mountNew, O, openAt } from '../../src/base/syscalls.ts'
 
+/** With the value `y`: nothing of lower layers shows in a directory. */
+export const OPAQUE_XATTR = 'trusted.overlay.opaque'
 /** Most lower directories that overlayfs takes. */
 export const MAX_LOWERS = 500
 const PAGE_BYTES = 4096

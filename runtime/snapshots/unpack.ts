@@ -25,10 +25,10 @@ import {
 } from '../../src/base/syscalls.ts'
 import type { LayerFormat, OpenLayer, Written } from './layer-format.ts'
 import type { DirFacts, LayerStep, Replaced } from './layer-plan.ts'
+import { OPAQUE_XATTR } from './overlay.ts'
 import { runProgram } from './program.ts'
 import type { TarEntry } from './tar.ts'
 
-export const OPAQUE_XATTR = 'trusted.overlay.opaque'
 const TREE = 'tree'
 const TRASH = 'trash'
 const KEPT_DIRECTORIES = 64
