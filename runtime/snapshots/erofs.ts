@@ -7,6 +7,7 @@
 import { open, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
+import { allOver } from '../../src/base/all-over.ts'
 import { DarnerError } from '../../src/base/errors.ts'
 import { algorithmOf, type Digest, Digester } from '../../src/oci/digest.ts'
 import { ErofsIndex } from './erofs-index.ts'
@@ -230,16 +231,10 @@ async function sealImage(
   const { image, data } = imageOf(staging)
   const [imageFacts, dataFacts] = await Promise.all([stat(image), stat(data)])
   const bytes = (imageFacts.blocks + dataFacts.blocks) * 512
-  return { bytes, format: written, durable: all([datasync(data), datasync(image)]) }
+  return { bytes, format: written, durable: allOver([datasync(data), datasync(image)]) }
 }
 
 async function datasync(path: string): Promise<void> {
   await using file = await open(path, 'r')
   await file.datasync()
-}
-
-/** Settles when all have, with the first that failed. */
-async function all(works: readonly Promise<void>[]): Promise<void> {
-  await Promise.allSettled(works)
-  await Promise.all(works)
 }

@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { allOver } from '../../src/base/all-over.ts'
 import { asDarnerError, DarnerError, isDarnerError, systemCode } from '../../src/base/errors.ts'
 import { syncFolder } from '../../src/base/files.ts'
 import { abortable } from '../../src/base/signals.ts'
@@ -153,9 +154,7 @@ export class LayerStore {
       const { bytes, format, durable } = sealed
       const record: LayerRecord = { diffId, bytes, ...facts, format }
       // side by side, since each waits for the disk: nothing of it counts before the folder has its name
-      const works = [durable, writeDurably(join(staging, 'record.json'), JSON.stringify(record))]
-      await Promise.allSettled(works)
-      await Promise.all(works)
+      await allOver([durable, writeDurably(join(staging, 'record.json'), JSON.stringify(record))])
       await syncFolder(staging)
       const before = await this.#away(diffId)
       await rename(staging, this.path(diffId))
