@@ -10,7 +10,7 @@ import { prepareLayers } from './engine/layers.ts'
 import type { Figure } from './figure.ts'
 import { median, quantile } from './mirror/quantile.ts'
 import type { Pushed } from './mirror/registry-host.ts'
-import { Rig } from './mirror/rig.ts'
+import { type Logs, Rig } from './mirror/rig.ts'
 import { onABed, onLoopback } from './mirror/stand.ts'
 import { unpacked } from './mirror/unpack.ts'
 import { type BenchOptions, numberOf, readOptions } from './options.ts'
@@ -30,6 +30,8 @@ export const options = {
   'pull-mib': { value: 'N', summary: 'the image of those, in MiB', default: '200' },
   'per-sec': { value: 'N', summary: 'questions about a warm manifest each second', default: '500' },
   seconds: { value: 'N', summary: 'for so long', default: '5' },
+  log: { value: 'LEVEL', summary: 'log level of the daemons while many pull at once', default: 'info' },
+  keep: { value: 'DIR', summary: 'leave their logs there' },
 } as const satisfies BenchOptions
 
 const BENCH = 'mirror'
@@ -47,6 +49,7 @@ interface Options {
   readonly seconds: number
   readonly only: ReadonlySet<string>
   readonly linksMbit: readonly number[]
+  readonly logs: Logs
 }
 
 /**
@@ -66,6 +69,7 @@ export async function run(args: string[], { signal }: { signal: AbortSignal }): 
     seconds: count('seconds'),
     only: new Set(values.only.split(',')),
     linksMbit: values.links.split(',').map((one) => numberOf('links', one, { least: 1 })),
+    logs: { level: values.log, directory: values.keep },
   }
   const figures: Figure[] = []
   if (order.only.has('loopback')) figures.push(...(await beside(order, signal)))
@@ -160,9 +164,9 @@ async function overALink({ mib, rounds }: Options, mbit: number, signal: AbortSi
 }
 
 async function atOnce(options: Options, signal: AbortSignal): Promise<Figure[]> {
-  const { pulls, pullMib, perSec, seconds } = options
+  const { pulls, pullMib, perSec, seconds, logs } = options
   await using stand = onLoopback()
-  await using rig = await Rig.open(stand, {}, { signal })
+  await using rig = await Rig.open(stand, { logs }, { signal })
   const image = await rig.push(pullMib * MIB)
   const agent = new Agent({ keepAlive: true, maxSockets: 4096 })
   try {
@@ -186,6 +190,9 @@ async function atOnce(options: Options, signal: AbortSignal): Promise<Figure[]> 
         goal: '<5',
       })),
     ]
+  } catch (error) {
+    const said = `${(error as Error).message}; the agent's last words:\n${rig.mirror.program.lastWords()}`
+    throw new DarnerError('COMMAND_FAILED', said, { cause: error })
   } finally {
     agent.destroy()
   }
@@ -223,14 +230,23 @@ async function steady(
 
 async function ask(rig: Rig, image: Pushed, agent: Agent, method: string, path: string): Promise<void> {
   const url = `http://${rig.mirror.address}/v2/${image.repository}/${path}?ns=${rig.registryHost}`
+  const failed = (why: string, cause?: Error) =>
+    new DarnerError('COMMAND_FAILED', `${method} ${path}: ${why}`, { cause })
   await new Promise<void>((resolve, reject) => {
     request(url, { method, agent }, (answer) => {
-      if (answer.statusCode !== 200)
-        reject(new DarnerError('COMMAND_FAILED', `${method} ${path}: the mirror answered ${answer.statusCode}`))
-      answer.on('error', reject).on('end', () => resolve())
+      const { socket, statusCode, headers } = answer
+      const { localPort } = socket
+      if (statusCode !== 200) reject(failed(`the mirror answered ${statusCode}`))
+      const before = socket.bytesRead
+      answer
+        .on('error', (error) => {
+          const got = `${socket.bytesRead - before} bytes of ${headers['content-length']}`
+          reject(failed(`after ${got}, from port ${localPort}: ${error.message}`, error))
+        })
+        .on('end', () => resolve())
       answer.resume()
     })
-      .on('error', reject)
+      .on('error', (error) => reject(failed(error.message, error)))
       .end()
   })
 }

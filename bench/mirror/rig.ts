@@ -25,6 +25,12 @@ export interface Mirror {
   readonly address: string
 }
 
+/** What the daemons log, and the folder that it is kept in, if it is. */
+export interface Logs {
+  readonly level: string
+  readonly directory: string | undefined
+}
+
 /** One that has nothing, with what to pull. */
 interface Containerd {
   readonly ref: string
@@ -66,15 +72,19 @@ export class Rig implements AsyncDisposable {
   /** Daemons on a host run for long: their code is warm once this resolves, and nothing that is pulled later is there. */
   static async open(
     stand: Stand,
-    { others = 0 }: { others?: number },
+    { others = 0, logs }: { others?: number; logs?: Logs },
     { signal }: { signal: AbortSignal },
   ): Promise<Rig> {
     const stack = new AsyncDisposableStack()
     const { launcher } = await builtDarner()
     try {
       const { path: directory } = stack.use(await aDir())
-      const own = { signal }
-      const registry = stack.use(await start(stand, REGISTRY, [...NODE, REGISTRY_HOST, stand.address(REGISTRY)], own))
+      if (logs?.directory !== undefined) await mkdir(logs.directory, { recursive: true })
+      const own = (name: string) => ({ signal, log: logs?.directory && join(logs.directory, `${name}.log`) })
+      const level = logs === undefined ? [] : ['--log-level', logs.level]
+      const registry = stack.use(
+        await start(stand, REGISTRY, [...NODE, REGISTRY_HOST, stand.address(REGISTRY)], own('registry')),
+      )
       const p2p = (host: number) => [
         ...['--p2p-listen', `${stand.address(host)}:0`, '--lane-listen', `${stand.address(host)}:0`],
       ]
@@ -84,9 +94,9 @@ export class Rig implements AsyncDisposable {
           SUPERNODE,
           [
             ...[launcher, 'supernode', '--open', '--listen', '127.0.0.1:0', ...p2p(SUPERNODE)],
-            ...['--data', join(directory, 'supernode')],
+            ...['--data', join(directory, 'supernode'), ...level],
           ],
-          own,
+          own('supernode'),
         ),
       )
       const mirrors: Mirror[] = []
@@ -99,9 +109,9 @@ export class Rig implements AsyncDisposable {
             [
               ...[launcher, 'agent', '--no-engine', '--supernode', supernode.line, ...p2p(host)],
               ...['--data', join(directory, `agent${host}`), '--socket', socket, '--mirror', '127.0.0.1:0'],
-              ...['--upstream', `${registry.line}=http://${registry.line}`],
+              ...['--upstream', `${registry.line}=http://${registry.line}`, ...level],
             ],
-            own,
+            own(`agent${host}`),
           ),
         )
         const said = await finished(stand, host, [launcher, 'mirror', '--json', '--socket', socket])

@@ -1,6 +1,7 @@
 /** Where the programs of the mirror bench run: all of them on loopback, or each on its own host of a bed with slow links. */
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { createWriteStream } from 'node:fs'
 import { createInterface, type Interface } from 'node:readline'
 import { type Bed, openBed } from '../network/bed.ts'
 
@@ -13,6 +14,8 @@ export const FIRST_OTHER = 3
 const BED_BITS_PER_SEC = 1e9
 const MTU = 1500
 const STOP_MS = 5_000
+/** Of what a program writes to stderr, what is kept in memory. */
+const LAST_WORDS_CHARS = 4000
 
 export interface Program extends AsyncDisposable {
   readonly pid: number
@@ -20,6 +23,8 @@ export interface Program extends AsyncDisposable {
   readonly line: string
   /** The answer, a line, to a line. */
   ask(line: string): Promise<string>
+  /** The end of what it wrote to stderr; how it ended, if it did. */
+  lastWords(): string
 }
 
 export interface Stand extends AsyncDisposable {
@@ -52,18 +57,22 @@ export async function onABed(
   }
 }
 
-/** Starts a program that prints a line when it is ready. Disposing ends it. Throws when it ends before that. */
+/**
+ * Starts a program that prints a line when it is ready; `log` is a file for all of its stderr. Disposing ends it. Throws when it ends
+ * before that.
+ */
 export async function start(
   stand: Stand,
   host: number,
   argv: readonly string[],
-  { signal }: { signal: AbortSignal },
+  { signal, log }: { signal: AbortSignal; log?: string | undefined },
 ): Promise<Program> {
   const child = stand.spawn(host, argv, { stdio: ['pipe', 'pipe', 'pipe'] })
   let said = ''
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-    said = (said + text).slice(-4000)
+    said = (said + text).slice(-LAST_WORDS_CHARS)
   })
+  if (log !== undefined) child.stderr?.pipe(createWriteStream(log))
   if (child.stdout === null) throw new Error(`${argv.join(' ')}: no stdout`)
   const lines = createInterface({ input: child.stdout })
   const ended = once(child, 'exit').then(([code]) => {
@@ -81,6 +90,10 @@ export async function start(
       const answer = next()
       child.stdin?.write(`${line}\n`)
       return await answer
+    },
+    lastWords: () => {
+      const how = child.exitCode ?? child.signalCode
+      return `${said.trim()}${how === null ? '' : `\nended with ${how}`}`
     },
     [Symbol.asyncDispose]: () => stop(child),
   }
