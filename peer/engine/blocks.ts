@@ -31,7 +31,7 @@ export class Blocks {
     const from = Math.floor(at / blockBytes) * blockBytes
     const key = `${task.id} ${from}`
     const block = this.#blocks.get(key) ?? this.#read(stored, key, from, Math.min(task.bytes, from + blockBytes))
-    if (block === undefined) return await this.#own(stored, at, to)
+    if (block === undefined) return await this.#own(stored, at, Math.min(to, from + blockBytes))
     this.#blocks.delete(key)
     this.#blocks.set(key, block)
     block.readers++

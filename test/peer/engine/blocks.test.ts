@@ -1,19 +1,21 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
 import { Blocks } from '../../../peer/engine/blocks.ts'
+import { DarnerError } from '../../../src/base/errors.ts'
 import type { StoredTask } from '../../../src/store/store.ts'
 
 const PIECE = 256 * 1024
 const BLOCK = 128 * 1024
 
-/** A stored blob whose bytes are the numbers of their blocks; `reads` are the offsets that were read. */
-function aStored(id: string, bytes: number): { stored: StoredTask; reads: number[] } {
+/** A blob, stored up to `here`, whose bytes are the numbers of their blocks; `reads` are the offsets that were read. */
+function aStored(id: string, bytes: number, here = bytes): { stored: StoredTask; reads: number[] } {
   const reads: number[] = []
   const stored = {
     task: { id, bytes, pieceBytes: PIECE },
     read: async (offset: number, into: Uint8Array) => {
       reads.push(offset)
       await Promise.resolve()
+      if (offset + into.byteLength > here) throw new DarnerError('PIECE_ABSENT', `read at ${offset}: it is not here`)
       into.fill(Math.floor(offset / BLOCK))
     },
   }
@@ -52,6 +54,18 @@ describe('Blocks', () => {
     assert.equal(memory.size, 500)
     const all = lent.reduce((sum, { bytes }) => sum + bytes.byteLength, 0)
     assert.ok(all <= 128 * BLOCK + 372 * 32 * 1024, `${all} bytes`)
+  })
+
+  it('reads nothing behind the piece that is asked for, which may not be here yet, be there room or not', async () => {
+    const { stored } = aStored('a', 100 * PIECE, 65 * PIECE)
+    const blocks = new Blocks()
+    const held = []
+    for (let block = 0; block < 128; block++) held.push(await blocks.take(stored, block * BLOCK, stored.task.bytes))
+    using without = await blocks.take(stored, 65 * PIECE - 100, stored.task.bytes)
+    assert.equal(without.bytes.byteLength, 100)
+    held[0]?.[Symbol.dispose]()
+    using last = await blocks.take(stored, 65 * PIECE - 100, stored.task.bytes)
+    assert.equal(last.bytes.byteLength, 100)
   })
 
   it('uses memory again that nobody has', async () => {
