@@ -22,9 +22,12 @@ export function goneOf(response: { once(event: 'close', listener: () => void): u
   return gone
 }
 
-/** Rejects with the signal's reason when it aborts first; otherwise settles as `promise` does. */
+/** Rejects with the signal's reason when it aborts first; otherwise settles as `promise` does, whose failure is heard in any case. */
 export async function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted()
+  if (signal.aborted) {
+    promise.catch(() => {})
+    throw signal.reason
+  }
   const aborted = Promise.withResolvers<never>()
   const onAbort = () => aborted.reject(signal.reason)
   signal.addEventListener('abort', onAbort, { once: true })
