@@ -121,10 +121,19 @@ async function taken({ clock, signal }: Outlet, done: Promise<void>): Promise<vo
   }
 }
 
+const brokenOff = new WeakSet<ServerResponse>()
+
 /** Ends an answer that can't be finished: the connection breaks, so that nobody takes it for whole. */
 export function breakOff(response: ServerResponse): void {
-  response.socket?.destroy()
+  const { socket } = response
+  if (socket?.destroyed === false && socket.errored === null) brokenOff.add(response)
+  socket?.destroy()
   response.destroy()
+}
+
+/** Whether it was {@link breakOff} that ended it, and not its client. */
+export function wasBrokenOff(response: ServerResponse): boolean {
+  return brokenOff.has(response)
 }
 
 /** Says `text` and closes: the client has a moment to read it and to close its end too, and isn't waited for. */

@@ -74,7 +74,7 @@ export class Connects {
     const { target, upstream } = judged
     const { authority } = this.#parts
     if (upstream !== undefined && authority !== undefined) void this.#intercept(target, socket, upstream, authority)
-    else this.#tunnel(upstream === undefined ? target : hostOf(upstream), socket, refuse)
+    else this.#tunnel(upstream === undefined ? target : hostOf(upstream), { named, socket, refuse })
   }
 
   #judge(named: string): { target: HostPort; upstream: Upstream | undefined } | { status: string; why: string } {
@@ -116,8 +116,11 @@ export class Connects {
     }
   }
 
-  #tunnel({ host, port }: HostPort, socket: Socket, refuse: (status: string, why: string) => void): void {
-    const { allowAddress } = this.#parts
+  #tunnel(
+    { host, port }: HostPort,
+    { named, socket, refuse }: { named: string; socket: Socket; refuse: (status: string, why: string) => void },
+  ): void {
+    const { allowAddress, log } = this.#parts
     const far = dial({
       ...{ host, port, noDelay: true },
       ...(allowAddress === undefined ? {} : { lookup: guarded(allowAddress) }),
@@ -130,12 +133,18 @@ export class Connects {
       socket.write('HTTP/1.1 200 Connection Established\r\n\r\n')
       socket.pipe(far)
       far.pipe(socket)
-      for (const one of [socket, far]) one.setTimeout(IDLE_MS, () => one.destroy())
+      for (const one of [socket, far])
+        one.setTimeout(IDLE_MS, () => {
+          log.debug({ target: named, idleMs: IDLE_MS }, 'mirror ended an idle tunnel')
+          one.destroy()
+        })
     })
     far.on('error', (error) => {
       clearTimeout(timer)
-      if (open) socket.destroy()
-      else refuse('502 Bad Gateway', systemCode(error) ?? error.message)
+      const why = systemCode(error) ?? error.message
+      if (!open) return refuse('502 Bad Gateway', why)
+      log.warn({ target: named, why }, 'mirror tunnel broke')
+      socket.destroy()
     })
     far.once('close', () => {
       if (open) socket.destroy()

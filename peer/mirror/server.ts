@@ -15,7 +15,7 @@ import type { OriginHttp } from '../../src/oci/origin-http.ts'
 import type { Store } from '../../src/store/store.ts'
 import type { TaskId } from '../../src/task/task.ts'
 import type { Engine } from '../engine/engine.ts'
-import { breakOff, lastWords, sendWhole } from './answer.ts'
+import { breakOff, lastWords, sendWhole, wasBrokenOff } from './answer.ts'
 import { type Ask, credentialOf } from './ask.ts'
 import type { Authority } from './authority.ts'
 import { Blobs } from './blobs.ts'
@@ -236,7 +236,7 @@ class RunningMirror implements Mirror {
     this.#sending.set(response, () => socket.bytesWritten - writtenBefore)
     const gone = new AbortController()
     response.on('close', () => {
-      if (!response.writableFinished) gone.abort(new DarnerError('INTERRUPTED', 'the client left'))
+      if (!response.writableFinished && !wasBrokenOff(response)) gone.abort(clientLeft(socket.errored))
     })
     response.on('error', () => {})
     request.on('error', () => {})
@@ -266,9 +266,14 @@ class RunningMirror implements Mirror {
     } catch (error) {
       this.#failures++
       const known = asDarnerError(error, `${method} ${target}`)
-      const left = gone.signal.aborted
-      log[left || known.code === 'ORIGIN_NOT_FOUND' ? 'debug' : 'warn'](
-        { method, target, code: known.code, error: known.message, started: response.headersSent, left },
+      // a write may fail before the end is told of
+      const left = gone.signal.aborted || (socket.errored !== null && !wasBrokenOff(response))
+      const { headersSent: started } = response
+      const why = left ? clientLeft(socket.errored) : known
+      const quiet = left ? LEAVINGS.has(systemCode(why)) : why.code === 'ORIGIN_NOT_FOUND' && !started
+      const sent = socket.bytesWritten - writtenBefore
+      log[quiet ? 'debug' : 'warn'](
+        { method, target, code: why.code, error: why.message, started, sent, left },
         'mirror request failed',
       )
       fail(request, response, known, subject, head)
@@ -358,10 +363,14 @@ class RunningMirror implements Mirror {
   }
 
   #malformed(error: NodeJS.ErrnoException, socket: Socket): void {
+    // whose answers are told of where they end
     if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
     this.#requests++
     this.#failures++
     this.#parts.log.warn({ code: error.code, error: error.message }, 'mirror request malformed')
+    const begun = [...this.#sending.keys()].find((one) => one.socket === socket && one.headersSent)
+    // what is said here would be taken for bytes of that answer
+    if (begun !== undefined) return void socket.destroy()
     const large = error.code === 'HPE_HEADER_OVERFLOW'
     const late = error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
     const status = large ? '431 Request Header Fields Too Large' : late ? '408 Request Timeout' : '400 Bad Request'
@@ -372,6 +381,16 @@ class RunningMirror implements Mirror {
       large ? `more than ${MAX_HEADER_BYTES} bytes of headers` : 'no valid request',
     )
   }
+}
+
+/** How connections end when a client leaves: in order, with bytes unread, or under a write. Other ends are the network's doing. */
+const LEAVINGS = new Set([undefined, 'ECONNRESET', 'EPIPE'])
+
+function clientLeft(error: Error | null): DarnerError {
+  const how = systemCode(error)
+  return new DarnerError('INTERRUPTED', `the client left${how === undefined ? '' : ` (${how})`}`, {
+    cause: error ?? undefined,
+  })
 }
 
 function cannotListen(listen: string, error: Error): DarnerError {
