@@ -28,6 +28,11 @@ describe('the listing of a machine', () => {
     ])
   })
 
+  it('tells of what an engine left below /run, and not of what one took away', () => {
+    const listing = (...names: string[]) => new Map([['/run/darner-exits', names]])
+    assert.deepEqual(changesBetween(listing('old'), listing('new')), ['/run/darner-exits: + new'])
+  })
+
   it('finds a process that a run left, by its mark, also when its parent has gone; nobody else', async () => {
     const run = `test-${process.pid}`
     const before = await listMachine(run)

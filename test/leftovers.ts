@@ -19,14 +19,16 @@ const COMMANDS = [
 ] as const
 /** The processes of a run, by its mark: others come and go as they please. */
 const PROCESSES = 'ps'
-/** The engines' folders. One that goes is no change: an engine that stops takes away what a killed one left. */
+/** What engines have there. One that goes is no change: an engine that stops takes away what a killed one left. */
 const CGROUPS = 'cgroups'
+const ENGINE_FOLDERS = ['/run/darner-exits', '/run/darner-userns']
 
 /** What is here now; `run` is the value of {@link RUN_MARK}. Takes a tenth of a second. */
 export async function listMachine(run: string): Promise<Listing> {
   const listed = COMMANDS.map(async (command) => [command.join(' '), await linesOf(command)] as const)
   const ours = [[PROCESSES, await processesOf(run)] as const, [CGROUPS, await cgroupsOf(run)] as const]
-  return new Map([...(await Promise.all(listed)), ...ours])
+  const folders = ENGINE_FOLDERS.map(async (folder) => [folder, await namesBelow(folder)] as const)
+  return new Map([...(await Promise.all(listed)), ...ours, ...(await Promise.all(folders))])
 }
 
 /** Pure: one line for each thing that is there after (`+`) or was there before (`-`) only. */
@@ -35,7 +37,7 @@ export function changesBetween(before: Listing, after: Listing): string[] {
     const are = after.get(command)
     if (are === undefined) return []
     const more = without(are, were).map((line) => `${command}: + ${line}`)
-    if (command === CGROUPS) return more
+    if (command === CGROUPS || ENGINE_FOLDERS.includes(command)) return more
     return [...more, ...without(were, are).map((line) => `${command}: - ${line}`)]
   })
 }
@@ -102,6 +104,17 @@ async function cgroupsOf(run: string): Promise<readonly string[]> {
     return (await Promise.all(below)).flat()
   })
   return (await Promise.all(found)).flat().sort()
+}
+
+async function namesBelow(folder: string): Promise<readonly string[] | undefined> {
+  try {
+    return (await readdir(folder, { recursive: true })).sort()
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EACCES') return undefined
+    if (code === 'ENOENT') return []
+    throw error
+  }
 }
 
 async function isLocked(folder: string): Promise<boolean> {

@@ -6,7 +6,7 @@
  *
  * A file that says `// long: why` in its first lines runs when it is named, or with `--long`. `--vm` is for the virtual machine
  * (deploy/vm): only files that say `// vm: why` or are named whole, and nothing may skip. What the machine's mounts, network namespaces,
- * rules and the run's processes are is listed before and compared after: a difference counts as failed.
+ * rules, engines' folders and the run's processes are is listed before and compared after: a difference counts as failed.
  */
 import { spawn } from 'node:child_process'
 import { globSync, readFileSync, rmSync } from 'node:fs'

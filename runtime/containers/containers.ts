@@ -92,6 +92,7 @@ export class Containers implements AsyncDisposable {
   readonly #launcher: Launcher
   readonly #life: Lifecycle
   readonly #exits: Exits
+  readonly #staging: string
   readonly #runs: Runs
   readonly #upkeep: Upkeep
   readonly #admission: Admission
@@ -111,10 +112,11 @@ export class Containers implements AsyncDisposable {
     this.#fault = parts.fault ?? (() => {})
     this.#records = new Records(parts.records)
     this.#exits = new Exits(join(options.dir, 'exits'), (id) => this.#upkeep.checkExit(id))
+    this.#staging = stagingOf(options.dir)
     this.#events = parts.events ?? SILENT_EVENTS
     this.volumes = new Volumes(options.volumesDir ?? join(options.dir, 'volumes'), parts.rooms)
     this.#launcher = new Launcher(
-      { ...options, staging: stagingOf(options.dir) },
+      { ...options, staging: this.#staging },
       {
         ...parts,
         exits: this.#exits,
@@ -179,6 +181,8 @@ export class Containers implements AsyncDisposable {
     for (const record of records) this.#index.add(this.#life.entryOf(record))
     const mended = await recoverContainers({
       bundles,
+      staging: this.#staging,
+      exits: this.#exits,
       entries: this.#index.all(),
       rootfsIds: () => rootfsIdsOf(this.#index.all()),
       rootfs: this.#parts.rootfs,

@@ -3,7 +3,9 @@ import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { systemCode } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
+import type { Exits } from '../shim/exits.ts'
 import type { OciRuntime } from '../shim/oci-runtime.ts'
+import { unstage } from './mapped-run.ts'
 import type { RootfsStore } from './ports.ts'
 
 export interface RecoverParts<Entry extends { readonly id: string }> {
@@ -11,6 +13,9 @@ export interface RecoverParts<Entry extends { readonly id: string }> {
   readonly rootfsIds: () => ReadonlySet<string>
   /** Folder of the bundles. */
   readonly bundles: string
+  /** Folder of the mounts of runs in user namespaces. */
+  readonly staging: string
+  readonly exits: Pick<Exits, 'folders' | 'forget'>
   readonly entries: readonly Entry[]
   readonly rootfs: RootfsStore
   readonly runtimes: ReadonlyMap<string, OciRuntime>
@@ -51,7 +56,14 @@ export async function recoverContainers<Entry extends { readonly id: string }>(
 }
 
 async function orphans(
-  { bundles, runtimes, log, signal }: Omit<RecoverParts<{ readonly id: string }>, 'entries' | 'recoverOne'>,
+  {
+    bundles,
+    staging,
+    exits,
+    runtimes,
+    log,
+    signal,
+  }: Omit<RecoverParts<{ readonly id: string }>, 'entries' | 'recoverOne'>,
   ids: ReadonlySet<string>,
 ): Promise<string[]> {
   const mended: string[] = []
@@ -68,6 +80,16 @@ async function orphans(
   for (const id of await strangers(bundles, ids)) {
     await rm(join(bundles, id), { recursive: true, force: true })
     mended.push(`${id.slice(0, 12)}: bundle without a record`)
+  }
+  for (const id of await strangers(staging, ids)) {
+    await unstage(join(staging, id))
+    mended.push(`${id.slice(0, 12)}: mounts without a record`)
+  }
+  for (const folder of exits.folders) {
+    for (const id of await strangers(folder, ids)) {
+      await exits.forget(id)
+      mended.push(`${id.slice(0, 12)}: exit code without a record`)
+    }
   }
   return mended
 }

@@ -41,6 +41,11 @@ export class Exits implements AsyncDisposable {
     return join(this.#copies, id)
   }
 
+  /** Where there is a file or a folder by the name of each container that has an exit code, or is about to. */
+  get folders(): readonly string[] {
+    return [this.dir, this.#copies]
+  }
+
   /** Whether there is one, at the cost of two system calls at most. */
   has(id: string): boolean {
     return existsSync(join(this.dir, id)) || existsSync(this.#copyOf(id))

@@ -9,14 +9,13 @@ export function runFolder(name: string, dir: string): string {
   return join('/run', name, hexOf(digestOf(dir)).slice(0, 16))
 }
 
-/** Removes those that are empty, in this order. Those that aren't, or aren't there, are left. */
+/** Removes those that are empty, in this order. Those that aren't, or aren't there, are left, and so is a mount point. */
 export async function removeEmpty(...folders: readonly string[]): Promise<void> {
   for (const folder of folders) {
     try {
       await rmdir(folder)
     } catch (error) {
-      const code = systemCode(error)
-      if (code !== 'ENOTEMPTY' && code !== 'ENOENT') throw error
+      if (!['ENOTEMPTY', 'ENOENT', 'EBUSY'].includes(systemCode(error) ?? '')) throw error
     }
   }
 }

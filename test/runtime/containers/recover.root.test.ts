@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
-import { readdir } from 'node:fs/promises'
+import { existsSync, readFileSync } from 'node:fs'
+import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FAULT_POINTS } from '../../../runtime/containers/launch.ts'
+import { runFolder } from '../../../runtime/shim/run-folder.ts'
+import { MS, mount } from '../../../src/base/syscalls.ts'
 import { aDir } from '../../fixtures/a-dir.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
 import { anEngine, type EngineFixture } from '../../fixtures/an-engine.ts'
@@ -91,6 +93,32 @@ describe('kill -9 of the engine', function () {
   this.timeout(60_000)
   before(function () {
     onStage(this, { programs: ['crun', 'conmon', 'busybox'] })
+  })
+
+  it('leaves below /run what the next start takes away where no record is of it; never another engine’s', async () => {
+    await using dir = await aDir()
+    const own = join(dir.path, 'engine')
+    const gone = 'a'.repeat(64)
+    const copies = runFolder('darner-exits', join(own, 'exits'))
+    const mounts = runFolder('darner-userns', own)
+    const others = runFolder('darner-exits', join(dir.path, 'other/exits'))
+    await mkdir(join(mounts, gone, 'root'), { recursive: true, mode: 0o711 })
+    mount(dir.path, join(mounts, gone, 'root'), '', MS.BIND, '')
+    for (const folder of [copies, others]) {
+      await mkdir(join(folder, gone), { recursive: true })
+      await writeFile(join(folder, gone, 'exit'), '7')
+    }
+    await using first = await anEngineProcess({ dir: dir.path, runtime: 'crun' })
+    const { id } = await first.client.create({ image: 'busybox', command: ['sleep', '1000'] }, { signal: never })
+    await first.client.start(id, { signal: never })
+    assert.deepEqual(await readdir(copies), [id])
+    assert.equal(existsSync(mounts), false)
+    assert.deepEqual(await readdir(others), [gone])
+    await first.kill()
+    assert.deepEqual(await readdir(copies), [id])
+    await using engine = await anEngine({ dir: dir.path, defaultRuntime: 'crun' })
+    assert.deepEqual(await readdir(copies), [id], 'a container that is there keeps its own')
+    await engine.runtime.containers.remove(id, { force: true, signal: never })
   })
 
   for (const fault of FAULT_POINTS) {
