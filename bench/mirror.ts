@@ -170,9 +170,7 @@ async function atOnce(options: Options, signal: AbortSignal): Promise<Figure[]> 
   const image = await rig.push(pullMib * MIB)
   const agent = new Agent({ keepAlive: true, maxSockets: 4096 })
   try {
-    const began = performance.now()
-    await Promise.all(Array.from({ length: pulls }, () => pullAll(rig, image, agent)))
-    const tookSeconds = (performance.now() - began) / 1000
+    const tookSeconds = await rig.crowd(image, pulls)
     const copies = await rig.copies(image)
     const peak = await rig.peakBytes()
     signal.throwIfAborted()
@@ -196,11 +194,6 @@ async function atOnce(options: Options, signal: AbortSignal): Promise<Figure[]> 
   } finally {
     agent.destroy()
   }
-}
-
-async function pullAll(rig: Rig, image: Pushed, agent: Agent): Promise<void> {
-  await ask(rig, image, agent, 'GET', 'manifests/v1')
-  await Promise.all(image.blobs.map((digest) => ask(rig, image, agent, 'GET', `blobs/${digest}`)))
 }
 
 /** Requests on their times, whether or not earlier ones are answered; milliseconds each. */
@@ -234,16 +227,8 @@ async function ask(rig: Rig, image: Pushed, agent: Agent, method: string, path: 
     new DarnerError('COMMAND_FAILED', `${method} ${path}: ${why}`, { cause })
   await new Promise<void>((resolve, reject) => {
     request(url, { method, agent }, (answer) => {
-      const { socket, statusCode, headers } = answer
-      const { localPort } = socket
-      if (statusCode !== 200) reject(failed(`the mirror answered ${statusCode}`))
-      const before = socket.bytesRead
-      answer
-        .on('error', (error) => {
-          const got = `${socket.bytesRead - before} bytes of ${headers['content-length']}`
-          reject(failed(`after ${got}, from port ${localPort}: ${error.message}`, error))
-        })
-        .on('end', () => resolve())
+      if (answer.statusCode !== 200) reject(failed(`the mirror answered ${answer.statusCode}`))
+      answer.on('error', (error) => reject(failed(error.message, error))).on('end', () => resolve())
       answer.resume()
     })
       .on('error', (error) => reject(failed(error.message, error)))

@@ -7,11 +7,13 @@ import { aDir } from '../../test/fixtures/a-dir.ts'
 import { criPull, criReady } from '../../test/fixtures/cri-client.ts'
 import { builtDarner } from '../built.ts'
 import { cpuTime } from '../swarm/cpu.ts'
+import type { CrowdAnswer, CrowdAsk } from './crowd-host.ts'
 import type { Pushed, RegistryAsk } from './registry-host.ts'
 import { CLIENT, FIRST_OTHER, finished, type Program, REGISTRY, type Stand, SUPERNODE, start, stop } from './stand.ts'
 
 const NODE = [process.execPath, '--disable-warning=ExperimentalWarning']
 const REGISTRY_HOST = fileURLToPath(new URL('registry-host.ts', import.meta.url))
+const CROWD_HOST = fileURLToPath(new URL('crowd-host.ts', import.meta.url))
 const FORWARD = fileURLToPath(new URL('forward.ts', import.meta.url))
 const MIB = 1024 * 1024
 const WARM_BYTES = 64 * MIB
@@ -175,6 +177,21 @@ export class Rig implements AsyncDisposable {
     const argv = [...NODE, FORWARD, `http://${this.registryHost}`, mode, folder]
     const program = await start(this.#stand, CLIENT, argv, { signal: this.#signal })
     return { ...program, address: program.line }
+  }
+
+  /** Seconds for so many pulls at once through the mirror of the client's host. Throws what was wrong with the first bad answer. */
+  async crowd({ repository, blobs }: Pushed, pulls: number): Promise<number> {
+    await using program = await start(this.#stand, CLIENT, [...NODE, CROWD_HOST], { signal: this.#signal })
+    const { hostname: host, port } = new URL(`http://${this.mirror.address}`)
+    const path = (rest: string) => `/v2/${repository}/${rest}?ns=${this.registryHost}`
+    const ask: CrowdAsk = {
+      ...{ host, port: Number(port), pulls },
+      manifest: path('manifests/v1'),
+      blobs: blobs.map((digest) => path(`blobs/${digest}`)),
+    }
+    const answer = JSON.parse(await program.ask(JSON.stringify(ask))) as CrowdAnswer
+    if ('failed' in answer) throw new DarnerError('COMMAND_FAILED', answer.failed)
+    return answer.seconds
   }
 
   /** User and system seconds of the agent of the client's host and of the supernode, so far. */
