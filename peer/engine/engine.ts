@@ -464,7 +464,8 @@ export class Engine implements ContentSource, AsyncDisposable {
       demand: inOrder,
       describe: () => `reads the origin for all, at ${tail.end} of ${stored.task.bytes}`,
     })
-    const reports = new Reports({ registration, clock }, this.#options.reportPieces, from)
+    const heard = () => stored.heard
+    const reports = new Reports({ registration, clock, heard }, this.#options.reportPieces, from)
     try {
       const digest = await leadRead(
         { origin: request.origin, credential: request.credential, attempts: this.#options.originAttempts },

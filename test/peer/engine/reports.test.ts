@@ -4,11 +4,11 @@ import { Reports } from '../../../peer/engine/reports.ts'
 import { ManualClock } from '../../../src/base/clock.ts'
 import type { Progress, Registration } from '../../../src/contracts/scheduling.ts'
 
-function someReports() {
+function someReports(heard = () => true) {
   const clock = new ManualClock()
   const sent: Progress[] = []
   const registration = { report: (progress: Progress) => sent.push(progress) } as unknown as Registration
-  return { clock, sent, reports: new Reports({ registration, clock }, 4, { origin: 0, supernode: 0, peers: 0 }) }
+  return { clock, sent, reports: new Reports({ registration, clock, heard }, 4, { origin: 0, supernode: 0, peers: 0 }) }
 }
 
 describe('Reports', () => {
@@ -41,5 +41,22 @@ describe('Reports', () => {
     clock.advance(100)
     reports.gained(40, 1)
     assert.deepEqual(sent[1]?.runs, [[4, 37]])
+  })
+
+  it('tells seldom while nobody takes pieces from here, and what is owed once somebody does', () => {
+    let heard = false
+    const { clock, sent, reports } = someReports(() => heard)
+    reports.gained(0, 4)
+    for (let at = 1; at < 5; at++) {
+      clock.advance(100)
+      reports.gained(at * 4, 4)
+    }
+    assert.deepEqual(
+      sent.map(({ runs }) => runs),
+      [[[0, 4]]],
+    )
+    heard = true
+    reports.gained(20, 4)
+    assert.deepEqual(sent[1]?.runs, [[4, 20]])
   })
 })
