@@ -64,12 +64,12 @@ export class OpenContent implements Content {
     const { lend = false, buffer, least = 1 } = options
     const signal = this.unlessFailed(options.signal)
     const tail = fetching?.tail
-    using follower = options.pace === true ? tail?.follow(from) : undefined
+    using follower = tail?.follow(from, { pace: options.pace === true, signal })
     for (let at = from; at < to; follower?.moved(at)) {
       const piece = Math.floor(at / task.pieceBytes)
       const wanted = Math.min(at + least, to)
       if (tail?.growing && tail.end >= at && tail.end < wanted && !stored.have.has(piece)) {
-        await tail.reached(wanted, { signal })
+        await follower?.reached(wanted)
         continue
       }
       const fresh = tail?.from(at)

@@ -37,6 +37,8 @@ export interface Lent extends Disposable {
 export interface Follower extends Disposable {
   /** It wants nothing before `at` any more. */
   moved(at: number): void
+  /** Resolves when the stream is at `to`, or nothing more will come. Throws its signal's reason. One call at a time. */
+  reached(to: number): Promise<void>
 }
 
 interface OpenPage extends Page {
@@ -116,20 +118,37 @@ export class Tail {
     this.#settle(found)
   }
 
-  /** A reader that is at `at` now. */
-  follow(at: number): Follower {
+  /** A reader that is at `at` now; with `pace` the stream waits for it. One listener for all of its waits: a wait comes with each chunk. */
+  follow(at: number, { pace, signal }: { pace: boolean; signal: AbortSignal }): Follower {
+    let waiting: PromiseWithResolvers<void> | undefined
+    const wake = () => {
+      this.#waiting.delete(wake)
+      if (signal.aborted) waiting?.reject(signal.reason)
+      else waiting?.resolve()
+      waiting = undefined
+    }
+    signal.addEventListener('abort', wake, { once: true })
     const follower: Follower = {
       moved: (now) => {
+        if (!pace) return
         this.#followers.set(follower, now)
         this.#patient = this.#vain < MAX_VAIN
         this.#near()
       },
+      reached: async (to) => {
+        signal.throwIfAborted()
+        if (this.#closed || this.#end >= to) return
+        waiting = Promise.withResolvers()
+        this.#waiting.set(wake, to)
+        await waiting.promise
+      },
       [Symbol.dispose]: () => {
+        signal.removeEventListener('abort', wake)
         this.#followers.delete(follower)
         this.#near()
       },
     }
-    this.#followers.set(follower, at)
+    if (pace) this.#followers.set(follower, at)
     return follower
   }
 
@@ -199,22 +218,6 @@ export class Tail {
         this.#settle(page)
       },
     }
-  }
-
-  /** Resolves when the stream is at `to`, or nothing more will come. Throws the signal's reason. */
-  reached(to: number, { signal }: { signal: AbortSignal }): Promise<void> {
-    if (this.#closed || this.#end >= to) return Promise.resolve()
-    return new Promise((resolve, reject) => {
-      if (signal.aborted) return reject(signal.reason)
-      const over = () => {
-        this.#waiting.delete(over)
-        signal.removeEventListener('abort', over)
-        if (signal.aborted) reject(signal.reason)
-        else resolve()
-      }
-      this.#waiting.set(over, to)
-      signal.addEventListener('abort', over, { once: true })
-    })
   }
 
   #open(bytes: number): OpenPage {

@@ -205,7 +205,7 @@ describe('leadRead', () => {
 
   it('waits for no reader while another host is told of pieces', async () => {
     await using lead = await aLead()
-    const reader = lead.tail.follow(0)
+    const reader = lead.tail.follow(0, { pace: true, signal: new AbortController().signal })
     const stop = lead.stored.onPieces(() => {})
     assert.equal(await lead.run(), lead.blob.digest)
     stop()

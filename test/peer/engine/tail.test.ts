@@ -4,6 +4,8 @@ import { type Page, Tail } from '../../../peer/engine/tail.ts'
 import { PiecePool } from '../../../src/task/piece-pool.ts'
 
 const PAGE = 256 * 1024
+const PACED = { pace: true, signal: new AbortController().signal }
+const UNPACED = { ...PACED, pace: false }
 
 function bytesOf(value: number, length = PAGE): Uint8Array {
   return new Uint8Array(length).fill(value)
@@ -92,23 +94,28 @@ describe('Tail', () => {
 
   it('wakes who waits for more, and who waits when no more comes', async () => {
     const tail = new Tail(0, new PiecePool())
-    const { signal } = new AbortController()
-    const more = tail.reached(tail.end + 1, { signal })
+    using reader = tail.follow(0, UNPACED)
+    const more = reader.reached(tail.end + 1)
     page(tail, 1)
     await more
-    const last = tail.reached(tail.end + 1, { signal })
+    const last = reader.reached(tail.end + 1)
     tail.close()
     await last
     assert.equal(tail.growing, false)
-    await tail.reached(tail.end + 1, { signal })
+    await reader.reached(tail.end + 1)
   })
 
   it('wakes who waits for a place in it there, or at its end', async () => {
     const tail = new Tail(0, new PiecePool())
-    const { signal } = new AbortController()
     const woken: string[] = []
-    const near = tail.reached(2 * PAGE, { signal }).then(() => woken.push('near'))
-    const far = tail.reached(9 * PAGE, { signal }).then(() => woken.push('far'))
+    const near = tail
+      .follow(0, UNPACED)
+      .reached(2 * PAGE)
+      .then(() => woken.push('near'))
+    const far = tail
+      .follow(0, UNPACED)
+      .reached(9 * PAGE)
+      .then(() => woken.push('far'))
     page(tail, 1)
     await new Promise(setImmediate)
     assert.deepEqual(woken, [])
@@ -117,6 +124,24 @@ describe('Tail', () => {
     assert.deepEqual(woken, ['near'])
     tail.close()
     await far
+  })
+
+  it('wakes a reader whose signal aborts with its reason, and lets it wait no more', async () => {
+    const tail = new Tail(0, new PiecePool())
+    const leaving = new AbortController()
+    using reader = tail.follow(0, { pace: false, signal: leaving.signal })
+    const waiting = reader.reached(1)
+    leaving.abort(new Error('it left'))
+    await assert.rejects(waiting, /it left/)
+    await assert.rejects(reader.reached(1), /it left/)
+  })
+
+  it('waits for no reader that does not ask for it', () => {
+    const tail = new Tail(0, new PiecePool())
+    for (let more = 0; more < 8; more++) page(tail, 1)
+    using reader = tail.follow(0, UNPACED)
+    reader.moved(PAGE)
+    assert.equal(tail.ahead, false)
   })
 
   it('gives its memory to the next once it is closed', () => {
@@ -132,9 +157,9 @@ describe('Tail', () => {
     const tail = new Tail(0, new PiecePool())
     for (let more = 0; more < 8; more++) page(tail, 1)
     assert.equal(tail.ahead, false)
-    const slow = tail.follow(0)
+    const slow = tail.follow(0, PACED)
     assert.equal(tail.ahead, true)
-    const fast = tail.follow(0)
+    const fast = tail.follow(0, PACED)
     const paced = tail.paced()
     fast.moved(5 * PAGE)
     assert.equal(tail.ahead, true)
@@ -151,7 +176,7 @@ describe('Tail', () => {
 
   it('keeps in memory what a reader that it waits for needs next', () => {
     const tail = new Tail(0, new PiecePool())
-    const reader = tail.follow(0)
+    const reader = tail.follow(0, PACED)
     for (let at = 0; at < 40 * PAGE; at += PAGE) {
       while (!tail.ahead) tail.written(page(tail, 1))
       const lent = tail.from(at) ?? assert.fail(`byte ${at} is on the disk only`)
@@ -162,7 +187,7 @@ describe('Tail', () => {
 
   it('has little patience with readers that take nothing, and less each time', async () => {
     const tail = new Tail(0, new PiecePool(), { patienceMs: 1 })
-    const reader = tail.follow(0)
+    const reader = tail.follow(0, PACED)
     for (let more = 0; more < 80; more++) page(tail, 1)
     let waits = 0
     for (; tail.ahead; waits++) {
