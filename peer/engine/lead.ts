@@ -20,7 +20,7 @@ export interface LeadParts extends Omit<OriginReadParts, 'gained'> {
 /** Bytes on their way to the disk at most. */
 const WRITING_BYTES = 2 * 1024 * 1024
 /** Short pieces that come within this time are stored in runs as long as this. */
-const RUN_BYTES = 512 * 1024
+const RUN_BYTES = 1024 * 1024
 const RUN_MS = 20
 /**
  * While an origin is waited for, the disk begins with what has come, each time it is so much: at the end it would have all of it at once,

@@ -4,8 +4,8 @@
  */
 import type { PiecePool } from '../../src/task/piece-pool.ts'
 
-/** What is kept for those who are a little behind. */
-const KEPT_BYTES = 1024 * 1024
+/** What is kept for those who are a little behind: more than the stream goes beyond a reader that it waits for, whole pages counted. */
+const KEPT_BYTES = 2 * 1024 * 1024
 /** A stream whose full pages go so far beyond its foremost reader waits for it: more would push out of memory what that one needs next. */
 const AHEAD_BYTES = 512 * 1024
 /** It waits no longer than this while no reader takes anything, and so often in all; slow readers have the disk. */
