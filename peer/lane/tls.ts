@@ -4,12 +4,13 @@
  */
 import { constants } from 'node:crypto'
 import { createServer, isIP, type OnReadOpts, type Server, type Socket } from 'node:net'
-import { type ConnectionOptions, connect, createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
+import { type ConnectionOptions, connect, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls'
 import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
 import type { PeerAddress, PeerId } from '../../src/contracts/exchange.ts'
 import { type LaneCertificate, verifyLaneCertificate } from '../../src/net/lane-identity.ts'
 import { LANE_ALPN } from '../../src/wire/lane.ts'
+import { AcceptedSocket } from './accepted-socket.ts'
 import type { ByteStream, FrameTransport } from './byte-stream.ts'
 import { TlsStream } from './tls-stream.ts'
 
@@ -141,7 +142,7 @@ export class TlsTransport implements FrameTransport {
       socket.destroy()
     }, handshakeMs)
     socket.once('close', () => clearTimeout(timer))
-    const secure = new TLSSocket(socket, {
+    const secure = new AcceptedSocket(socket, {
       isServer: true,
       ...(this.#context === undefined ? {} : { secureContext: this.#context }),
       requestCert: true,
@@ -149,6 +150,7 @@ export class TlsTransport implements FrameTransport {
       ALPNProtocols: [LANE_ALPN],
     })
     const stream = new TlsStream(secure)
+    secure.onBytes((chunk) => stream.feed(chunk, false))
     secure.once('secure', () => {
       void this.#welcome(secure, stream).then(() => {
         clearTimeout(timer)
@@ -161,9 +163,6 @@ export class TlsTransport implements FrameTransport {
   async #welcome(socket: TLSSocket, stream: TlsStream): Promise<void> {
     try {
       stream.remote = await peerOf(socket)
-      socket.on('data', (chunk) => {
-        if (!stream.feed(chunk, false)) socket.pause()
-      })
       if (this.#handler === undefined) throw new DarnerError('CLOSED', 'lane: nobody takes connections')
       this.#handler(stream)
     } catch (error) {
