@@ -98,7 +98,7 @@ export class LaneLink {
 
   #small: Uint8Array[] = []
   #smallBytes = 0
-  /** Set while the handler has news that may wait for company: when they leave at the latest. */
+  /** Set while the handler has news: when they leave at the latest if nothing else does; 0 is now. */
   #newsDueMs: number | undefined
   #newsTimer: NodeJS.Timeout | undefined
   #bulk: Bulk[] = []
@@ -174,12 +174,17 @@ export class LaneLink {
    */
   later(waitMs: number): void {
     if (this.#failure !== undefined || this.#ending) return
-    const dueMs = this.#clock.monotonicMs() + waitMs
+    const dueMs = waitMs > 0 ? this.#clock.monotonicMs() + waitMs : 0
     if (this.#newsDueMs !== undefined && this.#newsDueMs <= dueMs) return
     this.#newsDueMs = dueMs
     clearTimeout(this.#newsTimer)
-    if (waitMs > 0) this.#newsTimer = setTimeout(() => this.#kick(), waitMs)
+    if (waitMs > 0) this.#newsTimer = setTimeout(this.#newsDue, waitMs)
     else this.#kick()
+  }
+
+  readonly #newsDue = (): void => {
+    this.#newsDueMs = 0
+    this.#kick()
   }
 
   /** Queues a small frame that must not overtake bulk bytes queued before it. */
@@ -322,7 +327,8 @@ export class LaneLink {
   }
 
   #collectNews(): void {
-    if (this.#newsDueMs === undefined) return
+    const alone = this.#small.length === 0 && this.#bulk.length === 0
+    if (this.#newsDueMs === undefined || (alone && this.#newsDueMs > 0)) return
     this.#newsDueMs = undefined
     clearTimeout(this.#newsTimer)
     // before what else waits: an answer to an offer says less than what was known when it was given

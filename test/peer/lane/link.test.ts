@@ -193,6 +193,25 @@ describe('LaneLink', () => {
     assert.equal(await nextType(rig.far), FRAME.HAVE)
   })
 
+  it('has news that came during a write wait for the next one, or for their time', async () => {
+    const rig = aLink({ onNews: () => rig.link.send(FRAME.HAVE, {}) })
+    const writes: number[] = []
+    const push = rig.far.push.bind(rig.far)
+    rig.far.push = (bytes) => {
+      writes.push(bytes.byteLength)
+      if (writes.length === 2) rig.link.later(60_000)
+      push(bytes)
+    }
+    await rig.far.write(preface())
+    await setImmediate()
+    rig.link.send(FRAME.ANY, {})
+    await setImmediate()
+    assert.deepEqual(writes, [PREFACE_BYTES, HEADER_BYTES])
+    rig.link.send(FRAME.ANY, {})
+    await setImmediate()
+    assert.deepEqual(writes, [PREFACE_BYTES, HEADER_BYTES, 2 * HEADER_BYTES])
+  })
+
   it('sends small frames in the room before bulk bytes, in one write, and first where they need more', async () => {
     const rig = aLink()
     const writes: number[] = []
