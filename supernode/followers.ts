@@ -26,7 +26,7 @@ export interface Follower {
  * A table that grows slowly is told in steps no closer than this; a fast one, every REPORT_PIECES pieces. Each telling is a message to
  * every follower, which costs both ends far more than its bytes. Whom the seed gives a piece hears of it at once.
  */
-const TABLE_STEP_MS = 100
+const TABLE_STEP_MS = 250
 
 /** What is known to the seed of a task's pieces, which grows in order. */
 export interface KnownTable {
