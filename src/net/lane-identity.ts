@@ -3,16 +3,17 @@
  * identity key (libp2p specs, tls/tls.md, "Peer Authentication").
  */
 import 'reflect-metadata'
-import { X509Certificate as NodeCertificate, webcrypto } from 'node:crypto'
+import { webcrypto, X509Certificate } from 'node:crypto'
 import { publicKeyFromProtobuf, publicKeyToProtobuf } from '@libp2p/crypto/keys'
 import type { PrivateKey } from '@libp2p/interface'
 import { peerIdFromPublicKey } from '@libp2p/peer-id'
-import { Extension, X509Certificate, X509CertificateGenerator } from '@peculiar/x509'
+import { Extension, X509CertificateGenerator } from '@peculiar/x509'
 import { asDarnerError, DarnerError } from '../base/errors.ts'
 import type { PeerId } from '../contracts/exchange.ts'
 
 /** The extension that holds the SignedKey (tls.md, "Wire format"). */
 export const SIGNED_KEY_OID = '1.3.6.1.4.1.53594.1.1'
+const SIGNED_KEY_OID_DER = Buffer.from('2b0601040183a25a0101', 'hex')
 const SIGNED_PREFIX = Buffer.from('libp2p-tls-handshake:')
 const MAX_CERTIFICATE_BYTES = 8192
 const DAY_MS = 86_400_000
@@ -60,18 +61,18 @@ export async function makeLaneCertificate(identity: PrivateKey, times?: Certific
 export async function verifyLaneCertificate(der: Uint8Array, nowMs: number): Promise<PeerId> {
   try {
     if (der.byteLength > MAX_CERTIFICATE_BYTES) throw refused(`${der.byteLength} bytes long`)
-    const outer = new NodeCertificate(der)
-    if (!outer.verify(outer.publicKey)) throw refused('not self-signed')
-    if (nowMs < outer.validFromDate.getTime() || nowMs > outer.validToDate.getTime()) {
-      throw refused(`valid from ${outer.validFromDate.toISOString()} to ${outer.validToDate.toISOString()} only`)
+    const certificate = new X509Certificate(der)
+    const { validFromDate, validToDate } = certificate
+    if (!certificate.verify(certificate.publicKey)) throw refused('not self-signed')
+    if (nowMs < validFromDate.getTime() || nowMs > validToDate.getTime()) {
+      throw refused(`valid from ${validFromDate.toISOString()} to ${validToDate.toISOString()} only`)
     }
-    const certificate = new X509Certificate(Buffer.from(der))
-    const extension = certificate.getExtension(SIGNED_KEY_OID)
-    if (extension === null) throw refused('without a signed key')
-    const [keyBytes, signature] = readSignedKey(Buffer.from(extension.value))
+    const { spki, signedKey } = readCertificate(certificate.raw)
+    if (signedKey === undefined) throw refused('without a signed key')
+    const [keyBytes, signature] = readSignedKey(signedKey)
     const key = publicKeyFromProtobuf(keyBytes)
     if (key.type !== 'Ed25519') throw refused(`with an identity key of type ${key.type}`)
-    if (!(await key.verify(Buffer.concat([SIGNED_PREFIX, Buffer.from(certificate.publicKey.rawData)]), signature))) {
+    if (!(await key.verify(Buffer.concat([SIGNED_PREFIX, spki]), signature))) {
       throw refused('whose signed key has a wrong signature')
     }
     return peerIdFromPublicKey(key).toString() as PeerId
@@ -85,21 +86,60 @@ export async function verifyLaneCertificate(der: Uint8Array, nowMs: number): Pro
 
 const refused = (what: string) => new DarnerError('PROTOCOL_VIOLATION', `lane certificate ${what}`)
 
+// tags of DER
+const BOOLEAN = 0x01
+const INTEGER = 0x02
+const OCTETS = 0x04
+const OID = 0x06
+const SEQUENCE = 0x30
+const CONTEXT = 0x80
+const CONTEXT_CONSTRUCTED = 0xa0
+
 function der(tag: number, body: Uint8Array): Buffer {
   const length =
     body.byteLength < 128 ? Buffer.of(body.byteLength) : Buffer.of(0x82, body.byteLength >> 8, body.byteLength & 255)
   return Buffer.concat([Buffer.of(tag), length, body])
 }
 
-const derOctets = (body: Uint8Array) => der(0x04, body)
-const derSequence = (...parts: Buffer[]) => der(0x30, Buffer.concat(parts))
+const derOctets = (body: Uint8Array) => der(OCTETS, body)
+const derSequence = (...parts: Buffer[]) => der(SEQUENCE, Buffer.concat(parts))
+
+/**
+ * Of a TBSCertificate (RFC 5280, 4.1) the SubjectPublicKeyInfo as it stands there, and the signed key, if it has one. Read here, since a
+ * host meets many peers at once, and a library that makes objects of the whole certificate takes longer than all the rest of the check.
+ */
+function readCertificate(bytes: Buffer): { spki: Buffer; signedKey: Buffer | undefined } {
+  const { body } = readDer(readDer(bytes, 0, SEQUENCE).body, 0, SEQUENCE)
+  // version, serial number, algorithm, issuer, validity, subject
+  let at = 0
+  for (const tag of [CONTEXT_CONSTRUCTED, INTEGER, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE])
+    at = readDer(body, at, tag).end
+  const { end } = readDer(body, at, SEQUENCE)
+  return { spki: body.subarray(at, end), signedKey: findSignedKey(body, end) }
+}
+
+/** Among the extensions, which come last, after the unique ids that a certificate may have. */
+function findSignedKey(body: Buffer, after: number): Buffer | undefined {
+  let at = after
+  for (const id of [CONTEXT | 1, CONTEXT | 2]) if (body[at] === id) at = readDer(body, at, id).end
+  if (at === body.byteLength) return undefined
+  const all = readDer(readDer(body, at, CONTEXT_CONSTRUCTED | 3).body, 0, SEQUENCE).body
+  for (let from = 0; from < all.byteLength; ) {
+    const extension = readDer(all, from, SEQUENCE)
+    const id = readDer(extension.body, 0, OID)
+    const critical = extension.body[id.end] === BOOLEAN ? readDer(extension.body, id.end, BOOLEAN) : id
+    if (id.body.equals(SIGNED_KEY_OID_DER)) return readDer(extension.body, critical.end, OCTETS).body
+    from = extension.end
+  }
+  return undefined
+}
 
 /** SignedKey ::= SEQUENCE { publicKey OCTET STRING, signature OCTET STRING }, nothing after it. */
 function readSignedKey(bytes: Buffer): [Buffer, Buffer] {
-  const outer = readDer(bytes, 0, 0x30)
+  const outer = readDer(bytes, 0, SEQUENCE)
   if (outer.end !== bytes.byteLength) throw refused('with bytes after its signed key')
-  const key = readDer(outer.body, 0, 0x04)
-  const signature = readDer(outer.body, key.end, 0x04)
+  const key = readDer(outer.body, 0, OCTETS)
+  const signature = readDer(outer.body, key.end, OCTETS)
   if (signature.end !== outer.body.byteLength) throw refused('with a third field in its signed key')
   return [key.body, signature.body]
 }
@@ -107,13 +147,13 @@ function readSignedKey(bytes: Buffer): [Buffer, Buffer] {
 function readDer(bytes: Buffer, at: number, tag: number): { body: Buffer; end: number } {
   let length = bytes[at + 1]
   let from = at + 2
-  if (bytes[at] !== tag || length === undefined) throw refused('with a malformed signed key')
+  if (bytes[at] !== tag || length === undefined) throw refused('with malformed DER')
   if (length >= 128) {
     const count = length & 127
-    if (count < 1 || count > 2 || from + count > bytes.byteLength) throw refused('with a malformed signed key')
+    if (count < 1 || count > 2 || from + count > bytes.byteLength) throw refused('with malformed DER')
     length = bytes.readUIntBE(from, count)
     from += count
   }
-  if (from + length > bytes.byteLength) throw refused('with a signed key cut short')
+  if (from + length > bytes.byteLength) throw refused('with DER cut short')
   return { body: bytes.subarray(from, from + length), end: from + length }
 }

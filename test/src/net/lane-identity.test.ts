@@ -1,7 +1,7 @@
 import 'reflect-metadata'
 import assert from 'node:assert/strict'
 import { webcrypto, X509Certificate } from 'node:crypto'
-import { Extension, X509CertificateGenerator } from '@peculiar/x509'
+import { BasicConstraintsExtension, Extension, X509CertificateGenerator } from '@peculiar/x509'
 import { DarnerError } from '../../../src/base/errors.ts'
 import { newIdentity } from '../../../src/net/identity.ts'
 import { makeLaneCertificate, SIGNED_KEY_OID, verifyLaneCertificate } from '../../../src/net/lane-identity.ts'
@@ -14,7 +14,7 @@ function refusedFor(pattern: RegExp) {
 }
 
 /** A fresh self-signed certificate with (or without) the given SignedKey. */
-async function withSignedKey(signedKey: Uint8Array | undefined): Promise<Buffer> {
+async function withSignedKey(signedKey: Uint8Array | undefined, others: Extension[] = []): Promise<Buffer> {
   const keys = await webcrypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, ['sign', 'verify'])
   const made = await X509CertificateGenerator.createSelfSigned({
     keys,
@@ -23,7 +23,7 @@ async function withSignedKey(signedKey: Uint8Array | undefined): Promise<Buffer>
     notBefore: new Date(Date.now() - 1000),
     notAfter: new Date(Date.now() + 60_000),
     signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' },
-    extensions: signedKey === undefined ? [] : [new Extension(SIGNED_KEY_OID, true, signedKey)],
+    extensions: signedKey === undefined ? others : [...others, new Extension(SIGNED_KEY_OID, false, signedKey)],
   })
   return Buffer.from(made.rawData)
 }
@@ -48,6 +48,19 @@ describe('verifyLaneCertificate', () => {
       verifyLaneCertificate(await withSignedKey(undefined), Date.now()),
       refusedFor(/without a signed key/),
     )
+  })
+
+  it('refuses one that has only other extensions', async () => {
+    const others = [
+      new BasicConstraintsExtension(true, 2, true),
+      new Extension('1.3.6.1.4.1.53594.1.2', false, new Uint8Array(2)),
+    ]
+    await assert.rejects(
+      verifyLaneCertificate(await withSignedKey(undefined, others), Date.now()),
+      refusedFor(/without a signed key/),
+    )
+    const last = await withSignedKey(Uint8Array.of(0x30, 0), others)
+    await assert.rejects(verifyLaneCertificate(last, Date.now()), refusedFor(/malformed/))
   })
 
   it('refuses a signed key taken from the certificate of another', async () => {
