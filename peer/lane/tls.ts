@@ -58,17 +58,24 @@ export function formatLane(host: string, port: number): string {
 
 export class TlsTransport implements FrameTransport {
   readonly #options: TlsTransportOptions
-  readonly #certificate: LaneCertificate
+  /** For both sides of every connection; making one takes 0.4 ms. */
+  readonly #context: SecureContext
   readonly #log: Log
   readonly #sockets = new Set<Socket>()
   readonly #perAddress = new Map<string, { open: number; shaking: number }>()
   #server: Server | undefined
-  #context: SecureContext | undefined
   #handler: ((stream: ByteStream) => void) | undefined
 
   constructor(options: TlsTransportOptions, parts: { certificate: LaneCertificate; log: Log }) {
     this.#options = options
-    this.#certificate = parts.certificate
+    this.#context = createSecureContext({
+      cert: parts.certificate.certPem,
+      key: parts.certificate.keyPem,
+      ciphers: LANE_CIPHERS,
+      minVersion: 'TLSv1.3',
+      // a resumed session would carry no certificate
+      secureOptions: constants.SSL_OP_NO_TICKET,
+    })
     this.#log = parts.log
   }
 
@@ -80,14 +87,6 @@ export class TlsTransport implements FrameTransport {
   async listen(): Promise<string[]> {
     const { listen } = this.#options
     if (listen === undefined) return []
-    this.#context = createSecureContext({
-      cert: this.#certificate.certPem,
-      key: this.#certificate.keyPem,
-      ciphers: LANE_CIPHERS,
-      minVersion: 'TLSv1.3',
-      // a resumed session would carry no certificate
-      secureOptions: constants.SSL_OP_NO_TICKET,
-    })
     const server = createServer({ noDelay: true }, (socket) => this.#accept(socket))
     server.maxConnections = this.#options.maxConnections
     this.#server = server
@@ -144,7 +143,7 @@ export class TlsTransport implements FrameTransport {
     socket.once('close', () => clearTimeout(timer))
     const secure = new AcceptedSocket(socket, {
       isServer: true,
-      ...(this.#context === undefined ? {} : { secureContext: this.#context }),
+      secureContext: this.#context,
       requestCert: true,
       rejectUnauthorized: false,
       ALPNProtocols: [LANE_ALPN],
@@ -203,10 +202,7 @@ export class TlsTransport implements FrameTransport {
     // the types of tls.connect leave out that it passes these two on to the socket
     const options: ConnectionOptions & { noDelay: boolean; onread: OnReadOpts } = {
       ...place,
-      cert: this.#certificate.certPem,
-      key: this.#certificate.keyPem,
-      ciphers: LANE_CIPHERS,
-      minVersion: 'TLSv1.3',
+      secureContext: this.#context,
       rejectUnauthorized: false,
       ALPNProtocols: [LANE_ALPN],
       noDelay: true,
