@@ -8,7 +8,7 @@ import { open, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { allOver } from '../../src/base/all-over.ts'
-import { DarnerError } from '../../src/base/errors.ts'
+import { DarnerError, isUnreadable } from '../../src/base/errors.ts'
 import { algorithmOf, type Digest, Digester } from '../../src/oci/digest.ts'
 import { ErofsIndex } from './erofs-index.ts'
 import { GrowingFile } from './growing-file.ts'
@@ -89,7 +89,11 @@ async function readParts(
   const part = new Uint8Array(SCRUB_BYTES)
   for (let at = from; at < to; ) {
     signal.throwIfAborted()
-    const { bytesRead } = await file.read(part, 0, Math.min(part.byteLength, to - at), at)
+    const { bytesRead } = await file.read(part, 0, Math.min(part.byteLength, to - at), at).catch((cause: Error) => {
+      throw isUnreadable(cause)
+        ? new DarnerError('STORE_CORRUPT', `layer file ${path}: ${cause.message}`, { cause })
+        : cause
+    })
     if (bytesRead === 0) throw new DarnerError('STORE_CORRUPT', `layer file ${path}: it ends at ${at} of ${to} bytes`)
     take(part.subarray(0, bytesRead))
     at += bytesRead

@@ -126,6 +126,11 @@ export function systemCode(error: unknown): string | undefined {
   return undefined
 }
 
+/** Whether a disk has a part of a file no more, by its own word or by a checksum of the file system's. */
+export function isUnreadable(error: unknown): boolean {
+  return ['EIO', 'EBADMSG', 'EUCLEAN'].includes(systemCode(error) ?? '')
+}
+
 /** Turns anything thrown into a DarnerError: one passes as it is, aborts and system errors get their code. */
 export function asDarnerError(error: unknown, what: string): DarnerError {
   if (error instanceof DarnerError) return error

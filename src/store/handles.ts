@@ -29,6 +29,8 @@ export interface HandlesParts {
   readonly room: Room
   readonly hasher: Hasher
   readonly log: Log
+  /** As `Keeper.suspect`. */
+  readonly suspect: (stored: StoredTask) => void
   /** Aborts when the store closes. */
   readonly signal: AbortSignal
 }
@@ -49,6 +51,7 @@ export class Handles {
       log: parts.log,
       touched: (stored) => this.#touch(stored),
       commit: (stored, digest) => this.#commit(stored, digest),
+      suspect: parts.suspect,
       purge: (stored) => parts.removal.stored(stored),
       tableOf: (digest) => parts.metadata.tableOf(digest),
     }

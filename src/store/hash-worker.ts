@@ -5,6 +5,7 @@
 import { createHash, type Hash } from 'node:crypto'
 import { closeSync, openSync, readSync } from 'node:fs'
 import { isMainThread, parentPort, workerData } from 'node:worker_threads'
+import { isUnreadable } from '../base/errors.ts'
 
 /** What the store asks. `key` names a running whole digest, `id` an answer that is waited for. */
 export type HashRequest =
@@ -14,11 +15,12 @@ export type HashRequest =
   | { readonly kind: 'drop'; readonly key: number }
   | { readonly kind: 'pieces'; readonly id: number; readonly path: string; readonly ranges: Float64Array }
 
-/** An answer: the hex digest, the 32-byte digests one after another, or the system's error. */
+/** An answer: the hex digest, the 32-byte digests one after another, with what the disk doesn't give by its place among them, or the system's error. */
 export type HashAnswer = {
   readonly id: number
   readonly hex?: string
   readonly digests?: Uint8Array
+  readonly unreadable?: ReadonlyMap<number, HashFault>
   readonly error?: HashFault
 }
 
@@ -54,8 +56,8 @@ function serve(port: NonNullable<typeof parentPort>): void {
   port.on('message', (request: HashRequest) => {
     if (request.kind === 'pieces') {
       try {
-        const digests = pieces(request.path, request.ranges, buffer)
-        port.postMessage({ id: request.id, digests } satisfies HashAnswer)
+        const hashed = pieces(request.path, request.ranges, buffer)
+        port.postMessage({ id: request.id, ...hashed } satisfies HashAnswer)
       } catch (error) {
         port.postMessage({ id: request.id, error: faultOf(error) } satisfies HashAnswer)
       }
@@ -117,23 +119,36 @@ function faultOf(error: unknown): HashFault {
 }
 
 /** `ranges` is from, to, from, to …; a range beyond the end of the file hashes to what there is of it. */
-function pieces(path: string, ranges: Float64Array, buffer: Uint8Array): Uint8Array {
+function pieces(
+  path: string,
+  ranges: Float64Array,
+  buffer: Uint8Array,
+): Required<Pick<HashAnswer, 'digests' | 'unreadable'>> {
   const digests = new Uint8Array((ranges.length / 2) * 32)
+  const unreadable = new Map<number, HashFault>()
   const fd = openSync(path, 'r')
   try {
     for (let one = 0; one * 2 < ranges.length; one++) {
-      const to = ranges[one * 2 + 1] ?? 0
-      const hash = createHash('sha256')
-      for (let at = ranges[one * 2] ?? 0; at < to; ) {
-        const got = readSync(fd, buffer, 0, Math.min(buffer.byteLength, to - at), at)
-        if (got === 0) break
-        hash.update(buffer.subarray(0, got))
-        at += got
+      try {
+        digests.set(digestOf(fd, ranges[one * 2] ?? 0, ranges[one * 2 + 1] ?? 0, buffer), one * 32)
+      } catch (error) {
+        if (!isUnreadable(error)) throw error
+        unreadable.set(one, faultOf(error))
       }
-      digests.set(hash.digest(), one * 32)
     }
   } finally {
     closeSync(fd)
   }
-  return digests
+  return { digests, unreadable }
+}
+
+function digestOf(fd: number, from: number, to: number, buffer: Uint8Array): Uint8Array {
+  const hash = createHash('sha256')
+  for (let at = from; at < to; ) {
+    const got = readSync(fd, buffer, 0, Math.min(buffer.byteLength, to - at), at)
+    if (got === 0) break
+    hash.update(buffer.subarray(0, got))
+    at += got
+  }
+  return hash.digest()
 }

@@ -4,7 +4,7 @@ import { Worker } from 'node:worker_threads'
 import { asDarnerError, DarnerError } from '../base/errors.ts'
 import { abortable } from '../base/signals.ts'
 import { pieceRange, type Task } from '../task/task.ts'
-import { HASH_WORKER_MARK, HASH_WORKER_URL, type HashAnswer, type HashRequest } from './hash-worker.ts'
+import { HASH_WORKER_MARK, HASH_WORKER_URL, type HashAnswer, type HashFault, type HashRequest } from './hash-worker.ts'
 import { DIGEST_BYTES } from './piece-table.ts'
 
 /**
@@ -36,6 +36,23 @@ export interface WholeHash {
   drop(): void
 }
 
+/** The digest of a piece, or why the disk doesn't give it. */
+type HashedPiece =
+  | { readonly piece: number; readonly digest: Uint8Array; readonly fault?: undefined }
+  | { readonly piece: number; readonly digest?: undefined; readonly fault: DarnerError }
+
+/** STORE_CORRUPT for a file that the disk doesn't give. */
+export function unreadableFile(path: string, cause: unknown): DarnerError {
+  return new DarnerError('STORE_CORRUPT', `read ${path}: ${(cause as Error).message}`, {
+    cause,
+    way: 'what is damaged is dropped and fetched again: ask once more; what ails the disk, the kernel log tells',
+  })
+}
+
+function systemErrorOf({ message, code }: HashFault): Error {
+  return Object.assign(new Error(message), { code })
+}
+
 export class Hasher implements AsyncDisposable {
   readonly #waiting = new Map<number, PromiseWithResolvers<HashAnswer>>()
   #worker: Worker | undefined
@@ -64,21 +81,23 @@ export class Hasher implements AsyncDisposable {
     }
   }
 
-  /** Digests of the given pieces of a file, 32 bytes each, in the order asked. Yields batches: bounded memory, abortable. */
+  /** Digests of the given pieces of a file, 32 bytes each, in the order asked. Made in batches: bounded memory, abortable. */
   async *pieces(
     path: string,
     task: Pick<Task, 'bytes' | 'pieceBytes'>,
     numbers: readonly number[],
     { signal }: { signal: AbortSignal },
-  ): AsyncIterable<{ piece: number; digest: Uint8Array }> {
+  ): AsyncIterable<HashedPiece> {
     const perBatch = Math.max(1, Math.min(BATCH_PIECES, Math.floor(BATCH_BYTES / task.pieceBytes)))
     for (let from = 0; from < numbers.length; from += perBatch) {
       const batch = numbers.slice(from, from + perBatch)
       const ranges = Float64Array.from(batch.flatMap((piece) => Object.values(pieceRange(task, piece))))
       const asked = this.#ask((id) => ({ kind: 'pieces', id, path, ranges }), path)
-      const { digests = new Uint8Array() } = await abortable(asked, signal)
+      const { digests = new Uint8Array(), unreadable } = await abortable(asked, signal)
       for (const [at, piece] of batch.entries()) {
-        yield { piece, digest: digests.subarray(at * DIGEST_BYTES, (at + 1) * DIGEST_BYTES) }
+        const fault = unreadable?.get(at)
+        if (fault) yield { piece, fault: unreadableFile(path, systemErrorOf(fault)) }
+        else yield { piece, digest: digests.subarray(at * DIGEST_BYTES, (at + 1) * DIGEST_BYTES) }
       }
     }
   }
@@ -92,10 +111,7 @@ export class Hasher implements AsyncDisposable {
     worker.postMessage(request(id))
     try {
       const got = await answer.promise
-      if (got.error) {
-        const { message, code } = got.error
-        throw asDarnerError(Object.assign(new Error(message), { code }), `hash ${path}`)
-      }
+      if (got.error) throw asDarnerError(systemErrorOf(got.error), `hash ${path}`)
       return got
     } finally {
       this.#waiting.delete(id)

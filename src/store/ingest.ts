@@ -85,7 +85,7 @@ async function tableOf(
   return cutFile(path, task, hasher, { signal })
 }
 
-/** The piece digests of a file, 32 bytes each. */
+/** The piece digests of a file, 32 bytes each. Throws STORE_CORRUPT. */
 export async function cutFile(
   path: string,
   task: { bytes: number; pieceBytes: number },
@@ -94,6 +94,9 @@ export async function cutFile(
 ): Promise<Uint8Array> {
   const numbers = Array.from({ length: pieceCount(task) }, (_, piece) => piece)
   const table = new Uint8Array(numbers.length * 32)
-  for await (const { piece, digest } of hasher.pieces(path, task, numbers, { signal })) table.set(digest, piece * 32)
+  for await (const { piece, digest, fault } of hasher.pieces(path, task, numbers, { signal })) {
+    if (fault) throw fault
+    table.set(digest, piece * 32)
+  }
   return table
 }

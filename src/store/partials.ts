@@ -34,8 +34,8 @@ export async function createPartial(task: Task, layout: Layout): Promise<Found> 
 }
 
 /**
- * Opens what an earlier run left. Each recorded piece is hashed again and counts only when it agrees with its record; the
- * journal is rewritten with those. Throws STORE_CORRUPT, DISK_FULL or the signal's reason; the files then stay.
+ * Opens what an earlier run left. Each recorded piece is hashed again and counts only when it can be read and agrees with its record;
+ * the journal is rewritten with those. Throws STORE_CORRUPT, DISK_FULL or the signal's reason; the files then stay.
  */
 export async function reopenPartial(
   task: Task,
@@ -51,7 +51,7 @@ export async function reopenPartial(
   const numbers = [...recorded.pieces.keys()].sort((a, b) => a - b)
   for await (const { piece, digest } of hasher.pieces(path, task, numbers, { signal })) {
     const check = recorded.pieces.get(piece)
-    if (check === undefined || !agrees(check, digest)) continue
+    if (check === undefined || digest === undefined || !agrees(check, digest)) continue
     table.setDigests(piece, digest)
     have.add(piece)
   }

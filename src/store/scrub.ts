@@ -1,6 +1,6 @@
 /** Looks for bit rot in complete blobs. */
 import type { Clock } from '../base/clock.ts'
-import { DarnerError, systemCode } from '../base/errors.ts'
+import { asDarnerError, DarnerError, systemCode } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import { algorithmOf, type Digest } from '../oci/digest.ts'
 import type { Task } from '../task/task.ts'
@@ -71,7 +71,7 @@ export async function scrubBlobs(
   return { blobs: blobs.length, bytes, damaged }
 }
 
-/** As {@link badPieces}, for a blob that may be deleted while it is read, or whose file is gone. */
+/** As {@link badPieces}, for a blob that may be deleted while it is read, or whose file is gone; one that can't be looked at is passed over. */
 async function checkedPieces(
   stored: StoredTask,
   digest: Digest,
@@ -82,8 +82,12 @@ async function checkedPieces(
   try {
     return await badPieces(stored, digest, options, parts)
   } catch (error) {
+    options.signal.throwIfAborted()
     if (stored.failure || !stored.complete) return []
-    if (systemCode(error) !== 'ENOENT') throw error
+    if (systemCode(error) !== 'ENOENT') {
+      parts.log.warn({ digest, error: asDarnerError(error, 'scrub').message }, 'blob not looked at')
+      return []
+    }
     const gone = new DarnerError('STORE_CORRUPT', `scrub ${digest}: its file is gone`, { cause: error })
     await parts.lost(stored, digest, gone)
     return Array.from({ length: stored.pieces }, (_, piece) => piece)
@@ -110,7 +114,7 @@ async function badPieces(
   }
   const bad: number[] = []
   for await (const { piece, digest: actual } of parts.hasher.pieces(parts.pathOf(digest), task, numbers, options)) {
-    if (!same(actual, table.digest(piece) ?? actual.subarray(1))) bad.push(piece)
+    if (actual === undefined || !same(actual, table.digest(piece) ?? actual.subarray(1))) bad.push(piece)
   }
   // it may have gone meanwhile
   if (bad.length > 0 && stored.complete && !stored.failure) await parts.demote(stored, bad)

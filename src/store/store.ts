@@ -91,6 +91,9 @@ export class Store implements AsyncDisposable {
   readonly #removal: Removal
   readonly #handles: Handles
   readonly #damage = new Set<(damage: Damage) => void>()
+  /** Blobs that are looked at since they could not be read. */
+  readonly #suspected = new Set<Digest>()
+  #demoting: Promise<unknown> = Promise.resolve()
   #closed: Promise<void> | undefined
 
   /** Use {@link openStore}. */
@@ -132,6 +135,7 @@ export class Store implements AsyncDisposable {
         removal: this.#removal,
         room: this.#room,
         hasher: this.#hasher,
+        suspect: (stored) => this.#suspect(stored),
         signal: this.#scope.signal,
       },
     )
@@ -283,6 +287,10 @@ export class Store implements AsyncDisposable {
       record,
       lastUsedMs,
     }))
+    return this.#scrub(blobs, options)
+  }
+
+  #scrub(blobs: Parameters<typeof scrubBlobs>[0], options: ScrubOptions): Promise<ScrubReport> {
     return scrubBlobs(blobs, options, {
       hasher: this.#hasher,
       clock: this.#clock,
@@ -297,6 +305,22 @@ export class Store implements AsyncDisposable {
         this.#tell({ task, digest, pieces: Array.from({ length: pieces }, (_, piece) => piece) })
       },
       log: this.#log,
+    })
+  }
+
+  /** A complete blob of which something could not be read is looked at as {@link scrub} does, once for all who say so. */
+  #suspect({ digest }: StoredTask): void {
+    const entry = digest && this.#inventory.complete.get(digest)
+    if (!entry || this.#suspected.has(digest)) return
+    this.#suspected.add(digest)
+    this.#scope.run(async (signal) => {
+      try {
+        await this.#scrub([{ digest, ...entry }], { signal })
+      } catch (error) {
+        if (!signal.aborted) this.#log.error({ digest, error }, 'blob not looked at')
+      } finally {
+        this.#suspected.delete(digest)
+      }
     })
   }
 
@@ -349,14 +373,20 @@ export class Store implements AsyncDisposable {
     }
   }
 
+  /** One after the other: two who looked at a blob would each make a journal of it. */
   async #demote(stored: StoredTask, bad: readonly number[]): Promise<void> {
-    const damage = await demote(stored, bad, {
-      layout: this.#layout,
-      inventory: this.#inventory,
-      names: this.#names,
-      run: (work) => this.#scope.run(work),
+    const demoting = this.#demoting.then(async () => {
+      if (!stored.complete || stored.failure) return
+      const damage = await demote(stored, bad, {
+        layout: this.#layout,
+        inventory: this.#inventory,
+        names: this.#names,
+        run: (work) => this.#scope.run(work),
+      })
+      if (damage) this.#tell(damage)
     })
-    if (damage) this.#tell(damage)
+    this.#demoting = demoting.catch(() => {})
+    await demoting
   }
 
   #tell(damage: Damage): void {

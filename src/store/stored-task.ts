@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto'
 import type { FileHandle } from 'node:fs/promises'
-import { asDarnerError, DarnerError, isDarnerError } from '../base/errors.ts'
+import { asDarnerError, DarnerError, isDarnerError, isUnreadable } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import { abortable } from '../base/signals.ts'
 import { algorithmOf, type Digest } from '../oci/digest.ts'
@@ -13,7 +13,7 @@ import { Bitmap, type ReadonlyBitmap } from '../task/bitmap.ts'
 import { pieceCount, pieceRange, type Task } from '../task/task.ts'
 import { DataFile, type FilePool } from './data-file.ts'
 import { BLOCK_BYTES, chains, FIRST_STATE, type Link, stateAfter, stateAfterAside } from './hash-chain.ts'
-import { type Hasher, POOL_FROM_BYTES, sha256, type WholeHash } from './hasher.ts'
+import { type Hasher, POOL_FROM_BYTES, sha256, unreadableFile, type WholeHash } from './hasher.ts'
 import type { Journal } from './journal.ts'
 import { readAll, writeAll } from './layout.ts'
 import { bootCheck } from './piece-check.ts'
@@ -34,6 +34,8 @@ export interface Keeper {
   touched(stored: StoredTask): void
   /** Records the blob and gives its file the final name; returns that. All or nothing. */
   commit(stored: StoredTask, digest: Digest): Promise<string>
+  /** Something of it could not be read. */
+  suspect(stored: StoredTask): void
   /** Takes it out of the index at once and deletes its files. */
   purge(stored: StoredTask): Promise<void>
   /** The piece table that was recorded with a complete blob, as `PieceTable.whole` gives it. */
@@ -239,8 +241,11 @@ export class StoredTask {
     const unknown: number[] = []
     for (let piece = this.#have.nextSet(0); piece >= 0; piece = this.#have.nextSet(piece + 1))
       if (!table.known.has(piece)) unknown.push(piece)
-    for await (const { piece, digest } of this.#keeper.hasher.pieces(this.path, this.task, unknown, { signal })) {
+    for await (const { piece, digest, fault } of this.#keeper.hasher.pieces(this.path, this.task, unknown, {
+      signal,
+    })) {
       this.#alive()
+      if (fault) throw fault
       table.setDigests(piece, digest)
     }
   }
@@ -278,15 +283,14 @@ export class StoredTask {
       into.set(kept.subarray(at, at + into.byteLength))
       return
     }
-    let got: number
     try {
-      got = await this.#file.use((handle) => readAll(handle, into, offset))
+      const got = await this.#file.use((handle) => readAll(handle, into, offset))
+      if (got < into.byteLength) throw new Error(`it ends at ${offset + got} instead of ${bytes}`)
     } catch (error) {
       if (isDarnerError(error)) throw this.#failure ?? error
-      throw new DarnerError('STORE_CORRUPT', `read ${this.#file.path}: ${(error as Error).message}`, { cause: error })
-    }
-    if (got < into.byteLength) {
-      throw new DarnerError('STORE_CORRUPT', `read ${this.#file.path}: ends at ${offset + got} instead of ${bytes}`)
+      const { path } = this.#file
+      this.#keeper.suspect(this)
+      throw unreadableFile(path, error)
     }
   }
 
@@ -327,7 +331,7 @@ export class StoredTask {
 
   /**
    * Verifies the whole digest, syncs the file and gives it its final name; single flight. Throws PIECE_ABSENT when pieces are
-   * missing, DISK_FULL, and DIGEST_MISMATCH, after which nothing of the task is left. `hashed`: see {@link hashedByCaller}.
+   * missing, DISK_FULL, and DIGEST_MISMATCH or STORE_CORRUPT, after which nothing of the task is left. `hashed`: see {@link hashedByCaller}.
    */
   finish({ expected, hashed, signal }: { expected?: Digest; hashed?: Digest; signal: AbortSignal }): Promise<Digest> {
     if (this.#digest !== undefined) return this.#agree(this.#digest, expected)
@@ -350,7 +354,7 @@ export class StoredTask {
         details: { piece: gap },
       })
     const algorithm = wanted === undefined ? 'sha256' : algorithmOf(wanted)
-    const actual = hashed ?? this.#proven(algorithm) ?? (await this.#wholeDigest(algorithm))
+    const actual = hashed ?? this.#proven(algorithm) ?? (await this.#readBack(algorithm))
     this.#alive()
     if (wanted !== undefined && actual !== wanted) {
       const error = new DarnerError(
@@ -452,6 +456,18 @@ export class StoredTask {
   #proven(algorithm: 'sha256' | 'sha512'): Digest | undefined {
     const digest = this.#linked.full && algorithm === 'sha256' ? this.table.state(this.pieces - 1) : undefined
     return digest && (`sha256:${Buffer.from(digest).toString('hex')}` as Digest)
+  }
+
+  /** The digest of the whole file. Throws STORE_CORRUPT where the disk doesn't give it back, after which nothing of the task is left. */
+  async #readBack(algorithm: 'sha256' | 'sha512'): Promise<Digest> {
+    try {
+      return await this.#wholeDigest(algorithm)
+    } catch (error) {
+      if (!isUnreadable(error)) throw this.#failure ?? asDarnerError(error, `verify ${this.task.id}`)
+      const reason = unreadableFile(this.path, error)
+      await this.discard(reason)
+      throw reason
+    }
   }
 
   /** The digest as hex of the whole file, along the prefix as it grows when the file is large. */

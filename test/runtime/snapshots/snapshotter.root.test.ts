@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import {
   appendFileSync,
@@ -22,10 +23,12 @@ import { silentLog } from '../../../src/base/log.ts'
 import { getXattr } from '../../../src/base/syscalls.ts'
 import { snapshotterContract } from '../../contract/snapshotter.ts'
 import { aDir } from '../../fixtures/a-dir.ts'
+import { aFailingDisk, FAILING_DISK_NEEDS } from '../../fixtures/a-failing-disk.ts'
 import { aSnapshotter, listing } from '../../fixtures/a-snapshotter.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
 import { aTar, type TarEntry } from '../../fixtures/a-tar.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
+import { needs } from '../../fixtures/needs.ts'
 
 const KINDS = ['erofs', 'directory'] as const
 for (const kind of KINDS) snapshotterContract(kind)
@@ -169,6 +172,20 @@ describe('openSnapshotter', function () {
       if (byte !== undefined) writeSync(fd, byte, at)
       closeSync(fd)
     }
+  })
+
+  it('takes for rot what the disk doesn’t give back', async function () {
+    needs(this, FAILING_DISK_NEEDS)
+    await using disk = await aFailingDisk()
+    await using held = await aSnapshotter('erofs', { directory: join(disk.path, 'layers') })
+    const body = randomBytes(64 * 1024)
+    const { diffId } = await held.add([{ name: 'a', body }])
+    await disk.lose(
+      join(held.directory, 'erofs/layers', diffId.replace(':', '-'), 'layer.tar'),
+      body.subarray(8192, 12288),
+    )
+    const scrubbed = held.snapshotter.scrub(diffId, { signal: AbortSignal.timeout(30_000) })
+    await assert.rejects(scrubbed, { code: 'STORE_CORRUPT', message: /layer\.tar: EIO/ })
   })
 
   it('knows by its checksum a data file that is no archive as it came', async () => {
