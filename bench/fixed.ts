@@ -17,9 +17,9 @@ import { AgentClient } from '../src/cli/client.ts'
 import { readGetStream } from '../src/wire/get-frames.ts'
 import { type Built, builtDarner } from './built.ts'
 import type { Figure } from './figure.ts'
+import { median } from './median.ts'
 import { type BenchOptions, numberOf, readOptions } from './options.ts'
 import { exited } from './swarm/arena.ts'
-import { median } from './swarm/options.ts'
 
 export const about = 'fixed cost of small blobs: by the socket, by the command, beside curl; cold and warm'
 export const options = {

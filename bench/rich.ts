@@ -15,10 +15,10 @@ import { aRichEngine, type RichEngine } from '../test/fixtures/a-rich-engine.ts'
 import { isOnStage } from '../test/fixtures/a-stage.ts'
 import { aSystemdImage } from '../test/fixtures/a-systemd-image.ts'
 import type { Figure } from './figure.ts'
+import { median } from './median.ts'
 import { type BenchOptions, numberOf, readOptions } from './options.ts'
 import { BOUND_BYTES, quotaCosts } from './rich/quota.ts'
 import { onAStage } from './stage/on-a-stage.ts'
-import { median } from './swarm/options.ts'
 
 export const tools = TOOLS
 export const about =

@@ -4,6 +4,7 @@
  */
 import { SWARM_BENCH_TOOLS } from '../deploy/setup.ts'
 import type { Figure } from './figure.ts'
+import { median } from './median.ts'
 import { Arena, type Round } from './swarm/arena.ts'
 import { aria2Round } from './swarm/aria2.ts'
 import { curlRound } from './swarm/curl.ts'
@@ -11,7 +12,6 @@ import { DarnerSwarm } from './swarm/darner.ts'
 import {
   boundSeconds,
   linkRates,
-  median,
   parseSwarmArgs,
   type Rival,
   SWARM_OPTIONS,

@@ -9,7 +9,7 @@ import { OciRuntime } from '../../runtime/shim/oci-runtime.ts'
 import { aBusyboxTree } from '../../test/fixtures/a-busybox-tree.ts'
 import { aDir } from '../../test/fixtures/a-dir.ts'
 import { programPath } from '../../test/fixtures/needs.ts'
-import { median } from './client.ts'
+import { medianMs } from './client.ts'
 
 /** Milliseconds of the middle of `runs`: create by conmon, start, the exit file, delete; a network namespace of its own, nothing in it. */
 export async function conmonAlone(runs: number, signal: AbortSignal): Promise<number> {
@@ -31,7 +31,7 @@ export async function conmonAlone(runs: number, signal: AbortSignal): Promise<nu
   const spec = JSON.parse(await readFile(bundle.config, 'utf8')) as Record<string, unknown>
   const process = { ...(spec.process as object), terminal: false, args: ['/bin/true'] }
   await writeFile(bundle.config, JSON.stringify({ ...spec, process, root: { path: rootfs, readonly: false } }))
-  return await median(runs, async () => {
+  return await medianMs(runs, async () => {
     await clearRun(bundle)
     const ended = Promise.withResolvers<void>()
     using _watcher = closing(watch(exitDir, (_event, name) => name === id && ended.resolve()))

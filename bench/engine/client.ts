@@ -1,5 +1,6 @@
 /** The docker socket asked by HTTP, and medians of what is asked. */
 import { request } from 'node:http'
+import { median } from '../median.ts'
 
 export function ask(socket: string, method: string, path: string, body?: unknown): Promise<unknown> {
   const text = body === undefined ? undefined : JSON.stringify(body)
@@ -27,7 +28,7 @@ export function ask(socket: string, method: string, path: string, body?: unknown
 }
 
 /** Milliseconds of the middle one of `runs`, after one that isn't counted. */
-export async function median(runs: number, work: () => Promise<unknown> | unknown): Promise<number> {
+export async function medianMs(runs: number, work: () => Promise<unknown> | unknown): Promise<number> {
   const [middle = Number.NaN] = await mediansInTurn(runs, [work])
   return middle
 }
@@ -45,5 +46,5 @@ export async function mediansInTurn(
       if (at > 0) times[index]?.push(performance.now() - from)
     }
   }
-  return times.map((of) => of.sort((a, b) => a - b)[runs >> 1] ?? Number.NaN)
+  return times.map(median)
 }

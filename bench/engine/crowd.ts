@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { aDockerAgent } from '../../test/fixtures/a-docker-agent.ts'
 import type { Figure } from '../figure.ts'
-import { ask, median } from './client.ts'
+import { ask, medianMs } from './client.ts'
 
 const AT_ONCE = 50
 /** One after the other and at once, in turns; what is told is the middle of each. */
@@ -79,7 +79,7 @@ export async function crowd(signal: AbortSignal): Promise<Figure[]> {
   await all(idle, remove)
 
   const listed = await created(LISTED, ['true'])
-  const list = await median(RUNS, () => ask(agent.socket, 'GET', '/containers/json?all=1'))
+  const list = await medianMs(RUNS, () => ask(agent.socket, 'GET', '/containers/json?all=1'))
   for (let at = 0; at < LISTED; at += AT_ONCE) await all(listed.slice(at, at + AT_ONCE), remove)
 
   const figure = (name: string, value: number, unit: string, goal: string): Figure => ({

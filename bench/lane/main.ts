@@ -10,6 +10,7 @@ import { mkdtemp, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Figure } from '../figure.ts'
+import { median } from '../median.ts'
 import { type BenchOptions, numberOf, readOptions } from '../options.ts'
 
 export const about = 'the bulk lane beside a bare control program, raw node:tls, and noise with yamux'
@@ -186,9 +187,4 @@ function sizeOf(text: string): number {
   const match = /^(\d+)([KMG]?)$/.exec(text)
   if (match === null) throw new RangeError(`--size ${text}: expected a number with K, M or G`)
   return Number(match[1]) * 1024 ** ['', 'K', 'M', 'G'].indexOf(match[2] ?? '')
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  return sorted[sorted.length >> 1] ?? Number.NaN
 }

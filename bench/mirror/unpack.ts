@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import type { Figure } from '../figure.ts'
-import { median } from './quantile.ts'
+import { median } from '../median.ts'
 import { Rig } from './rig.ts'
 import { onLoopback } from './stand.ts'
 

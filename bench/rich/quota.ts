@@ -6,7 +6,7 @@ import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import type { RichEngine } from '../../test/fixtures/a-rich-engine.ts'
 import type { Figure } from '../figure.ts'
-import { median } from '../swarm/options.ts'
+import { median } from '../median.ts'
 
 const exec = promisify(execFile)
 const MIB = 1 << 20

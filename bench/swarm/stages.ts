@@ -1,5 +1,5 @@
 /** Where the time of a round goes, by what agents log of each piece. Pure. */
-import { median } from './options.ts'
+import { median } from '../median.ts'
 
 export interface Stages {
   /** From the start of the commands: the first piece is at a host… */
