@@ -11,6 +11,7 @@ import type { Log } from '../../src/base/log.ts'
 import type { OriginPort } from '../../src/contracts/origin.ts'
 import type { SchedulerPort } from '../../src/contracts/scheduling.ts'
 import { formatHostPort, parseHostPort } from '../../src/net/address.ts'
+import { cannotListen } from '../../src/net/cannot-listen.ts'
 import type { OriginHttp } from '../../src/oci/origin-http.ts'
 import type { Store } from '../../src/store/store.ts'
 import type { TaskId } from '../../src/task/task.ts'
@@ -94,6 +95,8 @@ const MAX_CONNECTIONS = 8192
 const HEADERS_MS = 15_000
 /** Longer than containerd's idle connections, so that it is not us who closes under a request. */
 const KEEP_ALIVE_MS = 120_000
+const OTHER_WAY =
+  '--mirror IP:PORT takes another address (then run `darner mirror setup` again), --mirror off does without'
 const PULLS = new Set(['GET', 'HEAD'])
 const PUSHES = new Set(['POST', 'PUT', 'PATCH', 'DELETE'])
 
@@ -192,7 +195,9 @@ class RunningMirror implements Mirror {
   async listen(): Promise<void> {
     const { host, port } = parseHostPort(this.#options.listen)
     await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', (error) => reject(cannotListen(this.#options.listen, error)))
+      this.#server.once('error', (error) =>
+        reject(cannotListen('serve the mirror', this.#options.listen, error, OTHER_WAY)),
+      )
       this.#server.listen({ host, port, backlog: 1024 }, resolve)
     })
     const bound = this.#server.address() as AddressInfo
@@ -391,17 +396,6 @@ function clientLeft(error: Error | null): DarnerError {
   return new DarnerError('INTERRUPTED', `the client left${how === undefined ? '' : ` (${how})`}`, {
     cause: error ?? undefined,
   })
-}
-
-function cannotListen(listen: string, error: Error): DarnerError {
-  const code = systemCode(error)
-  const port = listen.slice(listen.lastIndexOf(':') + 1)
-  const why = code === 'EADDRINUSE' ? `another program has port ${port}` : (code ?? error.message)
-  const way =
-    code === 'EADDRINUSE'
-      ? `\`ss -ltnp 'sport = :${port}'\` names it; --mirror IP:PORT takes another port (then run \`darner mirror setup\` again), --mirror off does without`
-      : '--mirror IP:PORT takes another address, --mirror off does without'
-  return new DarnerError('HOST_UNABLE', `cannot serve the mirror at ${listen}: ${why}`, { cause: error, way })
 }
 
 function spelling(upstream: Upstream, ns: string | undefined) {

@@ -1,15 +1,17 @@
 /** The API by TCP, for clients that prove with a certificate that they may use it: whoever does is root on this host. */
 import type { Socket } from 'node:net'
 import { createServer, type Server, type TLSSocket } from 'node:tls'
-import { DarnerError, systemCode } from '../../src/base/errors.ts'
+import { DarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
 import { parseHostPort } from '../../src/net/address.ts'
+import { cannotListen } from '../../src/net/cannot-listen.ts'
 import { readPems } from '../../src/net/pem.ts'
 
 /** Strangers hold a connection no longer than this before they have proven who they are. */
 const HANDSHAKE_MS = 10_000
 /** Connections at once, strangers' among them. */
 const MOST_CONNECTIONS = 1000
+const OTHER_WAY = 'name another address with --docker-tcp IP:PORT, or off'
 
 export interface TcpFrontOptions {
   /** IP:PORT. */
@@ -51,7 +53,7 @@ export async function openTcpFront({ listen, folder, take, log }: TcpFrontOption
     socket.destroy()
   })
   await new Promise<void>((resolve, reject) => {
-    server.once('error', (error) => reject(cannotListen(listen, error)))
+    server.once('error', (error) => reject(cannotListen('answer docker clients', listen, error, OTHER_WAY)))
     server.listen({ host, port }, resolve)
   })
   return {
@@ -61,12 +63,4 @@ export async function openTcpFront({ listen, folder, take, log }: TcpFrontOption
       await closed
     },
   }
-}
-
-function cannotListen(listen: string, error: Error): DarnerError {
-  const why = systemCode(error) ?? error.message
-  return new DarnerError('HOST_UNABLE', `cannot answer docker clients at ${listen}: ${why}`, {
-    cause: error,
-    way: 'name another address with --docker-tcp IP:PORT, or off',
-  })
 }

@@ -6,6 +6,7 @@ import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
 import type { Metrics } from '../../src/base/metrics.ts'
 import { parseHostPort } from '../../src/net/address.ts'
+import { cannotListen } from '../../src/net/cannot-listen.ts'
 import { isTaskId, pieceCount, type TaskId } from '../../src/task/task.ts'
 import { errorBody } from '../../src/wire/error-body.ts'
 import type { Supernode } from '../supernode.ts'
@@ -92,9 +93,7 @@ export async function supernodeHttp(
     const address = await app.listen({ host, port })
     return { address, routes, [Symbol.asyncDispose]: async () => void (await app.close()) }
   } catch (error) {
-    throw new DarnerError('HOST_UNABLE', `cannot serve HTTP at ${listen}: ${asDarnerError(error, 'listen').message}`, {
-      cause: error,
-    })
+    throw cannotListen('serve HTTP', listen, error, 'name another address with --listen IP:PORT')
   }
 }
 

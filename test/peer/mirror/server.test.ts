@@ -34,7 +34,7 @@ describe('openMirror', () => {
       const { port } = other.address() as AddressInfo
       const opening = openMirror(options(`127.0.0.1:${port}`), parts)
       const error = await failsWith('HOST_UNABLE', opening, new RegExp(`another program has port ${port}$`))
-      assert.match(error.way ?? '', /--mirror IP:PORT takes another port/)
+      assert.match(error.way ?? '', /--mirror IP:PORT takes another address/)
       assert.match(error.way ?? '', new RegExp(`ss -ltnp 'sport = :${port}'`))
     } finally {
       other.close()
