@@ -1,6 +1,6 @@
 /** What the containers need from others: images by reference, root file systems, a place for records. */
 
-import type { IdMap, Rootfs } from '../../src/contracts/snapshots.ts'
+import type { Snapshotter } from '../../src/contracts/snapshots.ts'
 import type { Digest } from '../../src/oci/digest.ts'
 import type { CreateRequest } from '../../src/wire/local-api.ts'
 import type { NetworkingView } from '../../src/wire/networks-api.ts'
@@ -22,17 +22,8 @@ export interface ImageStore {
   resolve(reference: string): Promise<ResolvedImage>
 }
 
-/** The part of Snapshotter (src/contracts) that containers use. */
-export interface RootfsStore {
-  mount(
-    id: string,
-    layers: readonly Digest[],
-    options: { readonly: boolean; volatile?: boolean; idmap?: IdMap; signal: AbortSignal },
-  ): Promise<Rootfs>
-  unmount(id: string): Promise<void>
-  remove(id: string): Promise<void>
-  recover(ids: ReadonlySet<string>): Promise<string[]>
-}
+/** What containers use of it. */
+export type RootfsStore = Pick<Snapshotter, 'mount' | 'unmount' | 'remove' | 'recover'>
 
 /** A keyspace of texts: a `level` database or sublevel with utf8 values fits. */
 export interface RecordSpace {

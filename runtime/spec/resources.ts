@@ -99,8 +99,8 @@ function checkResources(asked: Resources, cgroups: CgroupLayout, cpus: number): 
   if (asked.cpuQuotaUs && asked.cpuQuotaUs > 0 && asked.cpuQuotaUs < 1000)
     refuse('CPU cfs quota cannot be less than 1ms (i.e. 1000)')
   if (asked.blkioWeight && asked.blkioWeight < 10) refuse('Range of blkio weight is from 10 to 1000')
-  for (const [name, set] of neededControllers(asked)) {
-    if (set && !hasController(cgroups, name))
+  for (const [name, limits] of Object.entries(CONTROLLED)) {
+    if (limits.some((one) => asksFor(asked, one)) && !hasController(cgroups, name))
       throw new DarnerError('HOST_UNABLE', `limit on ${name}: this host has no ${name} controller to enforce it`)
   }
   const highest = Math.max(-1, ...(asked.cpusetCpus ?? '').split(/[,-]/).filter(Boolean).map(Number))
@@ -119,14 +119,11 @@ export const CONTROLLED: Readonly<Record<string, readonly (keyof Resources)[]>> 
   blkio: ['blkioWeight', 'blkioRates'],
 }
 
-function neededControllers(asked: Resources): [name: string, set: boolean][] {
-  return [
-    ['memory', Boolean(asked.memoryBytes || asked.memoryReservationBytes || asked.memorySwapBytes)],
-    ['cpu', Boolean(asked.nanoCpus || asked.cpuShares || asked.cpuQuotaUs)],
-    ['cpuset', Boolean(asked.cpusetCpus || asked.cpusetMems)],
-    ['pids', (asked.pidsLimit ?? 0) > 0],
-    ['blkio', Boolean(asked.blkioWeight || asked.blkioRates?.length)],
-  ]
+/** Nothing and zero ask for no limit, nor does -1 of processes. */
+function asksFor(asked: Resources, name: keyof Resources): boolean {
+  const value = asked[name]
+  if (name === 'pidsLimit') return Number(value ?? 0) > 0
+  return Array.isArray(value) ? value.length > 0 : Boolean(value)
 }
 
 /** True when a v1 hierarchy or cgroup2 enforces it; cgroup2 calls blkio `io`. */

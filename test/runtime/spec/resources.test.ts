@@ -33,11 +33,13 @@ describe('resourcesOf', () => {
     for (const asked of [
       { memoryBytes: 1 << 26 },
       { nanoCpus: 1e9 },
+      { cpuPeriodUs: 50_000 },
       { pidsLimit: 5 },
       { cpusetCpus: '0' },
       { blkioWeight: 100 },
     ])
       throwsWith('HOST_UNABLE', () => resourcesOf(asked, bare, 2))
+    resourcesOf({ memoryBytes: 0, pidsLimit: -1, blkioRates: [] }, bare, 2)
     const v2 = { kind: 'v2' as const, v1: new Map<string, string>(), v2: { path: '/c', controllers: ['memory', 'io'] } }
     assert.deepEqual(resourcesOf({ blkioWeight: 100 }, v2, 2).blockIO, { weight: 100 })
   })
