@@ -7,10 +7,7 @@ import { expandByStreams } from './stream-decoders.ts'
 
 /** Each is handed to another thread and back. */
 const BLOCK_BYTES = 1024 * 1024
-/** Decoded, or being decoded, before they are asked for, so that neither side waits for the other at each. */
-const AHEAD = 2
 const MAGIC_BYTES = 4
-const NOTHING = new Uint8Array(0)
 
 /**
  * The uncompressed bytes of `source`, whose chunks are good until the next is asked for, with `lend` also these: until the next but one is. What
@@ -56,7 +53,7 @@ async function* expand(
   compression: string,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
-  let input: Uint8Array = NOTHING
+  let input: Uint8Array = new Uint8Array(0)
   let over = false
   /** What fills a block may have left more to come. */
   let pending = false
@@ -81,25 +78,23 @@ async function* expand(
     }
     return block.subarray(0, filled)
   }
-  const blocks = Array.from({ length: AHEAD + 2 }, () => Buffer.allocUnsafeSlow(BLOCK_BYTES))
-  let coming: Promise<Uint8Array>[] = []
+  // two that are decoded before they are asked for, so that neither side waits for the other, the one that was given, and the one before
+  const blocks = byTurns(Array.from({ length: 4 }, () => Buffer.allocUnsafeSlow(BLOCK_BYTES)))
   let last: Promise<unknown> = Promise.resolve()
   const more = () => {
-    const block = blocks.shift() ?? Buffer.allocUnsafeSlow(BLOCK_BYTES)
-    blocks.push(block)
+    const block = blocks.next().value
     const filled = last.then(() => fill(block))
     filled.catch(() => {}) // thrown where it is awaited
     last = filled
-    coming = [...coming, filled]
+    return filled
   }
   try {
-    for (let count = 0; count < AHEAD; count++) more()
+    let [first, second] = [more(), more()]
     for (;;) {
-      const [first = Promise.resolve(NOTHING), ...rest] = coming
       const block = await abortable(first, signal)
       if (block.byteLength === 0) return
-      coming = rest
-      more()
+      first = second
+      second = more()
       yield block
     }
   } finally {
@@ -107,6 +102,10 @@ async function* expand(
     await calling // a source that is stuck isn't waited for
     decoder[Symbol.dispose]()
   }
+}
+
+function* byTurns<T>(things: readonly T[]): Generator<T, never> {
+  for (;;) yield* things
 }
 
 async function readHead(bytes: AsyncIterator<Uint8Array>): Promise<Uint8Array> {
