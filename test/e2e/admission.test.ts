@@ -5,10 +5,9 @@ import { join } from 'node:path'
 import { describe, it } from 'mocha'
 import { request } from 'undici'
 import type { RunningAgent } from '../../src/cli/compose-agent.ts'
-import type { ContentSummary } from '../../src/contracts/content.ts'
 import type { PeerId } from '../../src/contracts/exchange.ts'
 import { openIdentity } from '../../src/net/identity.ts'
-import { type Digest, digestOf } from '../../src/oci/digest.ts'
+import { digestOf } from '../../src/oci/digest.ts'
 import { pieceBytesFor } from '../../src/task/task.ts'
 import { runDarner } from '../fixtures/a-daemon.ts'
 import { aDir } from '../fixtures/a-dir.ts'
@@ -16,19 +15,10 @@ import { aSwarm, type Swarm } from '../fixtures/a-swarm.ts'
 import { randomBody } from '../fixtures/an-image.ts'
 import { anOrigin } from '../fixtures/an-origin.ts'
 import { failsWith } from '../fixtures/fails-with.ts'
+import { fetchUrl } from '../fixtures/fetch-url.ts'
 import { until } from '../fixtures/until.ts'
 
 const MIB = 1024 * 1024
-
-async function fetch(agent: RunningAgent | undefined, url: string, digest: Digest): Promise<ContentSummary> {
-  assert.ok(agent)
-  const signal = AbortSignal.timeout(30_000)
-  await using content = await agent.peer.engine.open(
-    { origin: { kind: 'url', url }, digest, priority: 'interactive' },
-    { signal },
-  )
-  return await content.whole({ signal })
-}
 
 async function idOf(agent: RunningAgent | undefined): Promise<PeerId> {
   assert.ok(agent)
@@ -63,8 +53,8 @@ describe('admission', function () {
     origin.at('/blob', { body, pauseAfter: 8 * MIB, until: gate.promise })
     const digest = digestOf(body)
     const url = `${origin.url}/blob`
-    const going = [one, two].map((agent) => fetch(agent, url, digest))
-    const cut = fetch(out, url, digest).catch((error: unknown) => error)
+    const going = [one, two].map((agent) => fetchUrl(agent, url, digest))
+    const cut = fetchUrl(out, url, digest).catch((error: unknown) => error)
     const id = await idOf(out)
     await until(async () => ((await out?.peer.status())?.tasks[0]?.have ?? 0) > 20)
     const done = await admin(swarm, 'revoke', id)
@@ -126,14 +116,14 @@ describe('a liar', function () {
     const digest = digestOf(body)
     origin.at('/blob', { body })
     const url = `${origin.url}/blob`
-    await fetch(liar, url, digest)
+    await fetchUrl(liar, url, digest)
     // the pieces that it stored last are in its memory, too
     await liar?.[Symbol.asyncDispose]()
     await corrupt(join(swarm.directory, 'agent-0', 'store', 'blobs', 'sha256', digest.slice(7)), body)
     const again = await swarm.start(0)
     await again.peer.scheduler.ready({ signal: AbortSignal.timeout(10_000) })
     const id = await idOf(again)
-    assert.equal((await fetch(honest, url, digest)).digest, digest)
+    assert.equal((await fetchUrl(honest, url, digest)).digest, digest)
     await until(() => swarm.supernode.supernode.admission.expelled.has(id))
     const answer = await request(`${swarm.supernode.http}/v1/peers`)
     const { expelled } = (await answer.body.json()) as { expelled: { peer: string; kind: string; why: string }[] }
@@ -143,7 +133,7 @@ describe('a liar', function () {
     )
     assert.match(expelled[0]?.why ?? '', /corrupt piece/)
     assert.ok(!swarm.supernode.supernode.control.hosts.has(id))
-    assert.equal((await fetch(late, url, digest)).digest, digest)
+    assert.equal((await fetchUrl(late, url, digest)).digest, digest)
     assert.equal(origin.requests.filter(({ method }) => method === 'GET').length, 1)
   })
 
@@ -160,7 +150,7 @@ describe('a liar', function () {
       const body = randomBody(seed, 2 * MIB)
       origin.at(`/${seed}`, { body })
       const digest = digestOf(body)
-      await fetch(honest, `${origin.url}/${seed}`, digest)
+      await fetchUrl(honest, `${origin.url}/${seed}`, digest)
       const signal = AbortSignal.timeout(10_000)
       const request = {
         origin: { kind: 'url', url: `${origin.url}/${seed}` },

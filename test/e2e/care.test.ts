@@ -9,19 +9,10 @@ import { runDarner } from '../fixtures/a-daemon.ts'
 import { aSwarm, type Swarm } from '../fixtures/a-swarm.ts'
 import { randomBody } from '../fixtures/an-image.ts'
 import { anOrigin } from '../fixtures/an-origin.ts'
+import { fetchUrl } from '../fixtures/fetch-url.ts'
 import { until } from '../fixtures/until.ts'
 
 const MIB = 1024 * 1024
-
-async function fetch(agent: RunningAgent | undefined, url: string, digest: Digest) {
-  assert.ok(agent)
-  const signal = AbortSignal.timeout(60_000)
-  await using content = await agent.peer.engine.open(
-    { origin: { kind: 'url', url }, digest, priority: 'interactive' },
-    { signal },
-  )
-  return await content.whole({ signal })
-}
 
 /** A fetch ends at the digest; the blob is complete once it is safe on the disk. */
 async function complete(agent: RunningAgent | undefined, digest: Digest): Promise<void> {
@@ -44,7 +35,7 @@ describe('care of store and links', function () {
     const body = randomBody(1, 2 * MIB)
     const digest = digestOf(body)
     origin.at('/blob', [{ body, cutAfter: MIB }, { body }])
-    await fetch(swarm.agents[0], `${origin.url}/blob`, digest)
+    await fetchUrl(swarm.agents[0], `${origin.url}/blob`, digest)
     for (const number of [0, 1]) {
       const { reads } = await ask<WhyView>(swarm, number, 'why', digest)
       assert.deepEqual(
@@ -66,7 +57,7 @@ describe('care of store and links', function () {
     const body = randomBody(2, 3 * MIB)
     const digest = digestOf(body)
     origin.at('/blob', { body })
-    await fetch(swarm.agents[0], `${origin.url}/blob`, digest)
+    await fetchUrl(swarm.agents[0], `${origin.url}/blob`, digest)
     await complete(swarm.agents[0], digest)
     const held = await ask<StoreView>(swarm, 0, 'df')
     assert.deepEqual([held.blobs, held.completeBytes, held.reclaimableBytes], [1, body.byteLength, body.byteLength])
@@ -85,7 +76,7 @@ describe('care of store and links', function () {
     const { peer } = await first.peer.status()
     const { state } = swarm.supernode.supernode.loop
     await until(() => (state.peers.get(peer)?.members.length ?? 0) === 0)
-    const summary = await fetch(swarm.agents[1], `${origin.url}/blob`, digest)
+    const summary = await fetchUrl(swarm.agents[1], `${origin.url}/blob`, digest)
     assert.equal(summary.digest, digest)
   })
 
@@ -98,7 +89,7 @@ describe('care of store and links', function () {
     const socket = ['--socket', join(swarm.directory, 'agent-0.sock')]
     const atStart = await ask<LimitList['limits']>(swarm, 0, 'limit')
     assert.deepEqual(atStart, [{ scope: { on: 'direction', direction: 'in' }, limit: { bytesPerSec: 256 * 1024 } }])
-    const going = fetch(swarm.agents[0], `${origin.url}/blob`, digest)
+    const going = fetchUrl(swarm.agents[0], `${origin.url}/blob`, digest)
     await until(async () => ((await swarm.agents[0]?.peer.status())?.tasks[0]?.have ?? 0) > 0)
     // at this rate it would take a minute and a half more
     const lifted = await runDarner(['limit', 'set', 'in', 'off', ...socket])
@@ -116,7 +107,7 @@ describe('care of store and links', function () {
     const body = randomBody(4, 6 * MIB)
     const digest = digestOf(body)
     origin.at('/blob', { body })
-    for (const agent of swarm.agents) await fetch(agent, `${origin.url}/blob`, digest)
+    for (const agent of swarm.agents) await fetchUrl(agent, `${origin.url}/blob`, digest)
     await complete(swarm.agents[0], digest)
     const path = join(swarm.directory, 'agent-0', 'store', 'blobs', 'sha256', digest.slice(7))
     await using file = await open(path, 'r+')

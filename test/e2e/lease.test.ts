@@ -1,25 +1,16 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
 import { request } from 'undici'
-import type { RunningAgent } from '../../src/cli/compose-agent.ts'
-import { type Digest, digestOf } from '../../src/oci/digest.ts'
+import { digestOf } from '../../src/oci/digest.ts'
 import type { TaskId } from '../../src/task/task.ts'
 import { aSwarm, type Swarm } from '../fixtures/a-swarm.ts'
 import { randomBody } from '../fixtures/an-image.ts'
 import { anOrigin, type TestOrigin } from '../fixtures/an-origin.ts'
 import { failsWith } from '../fixtures/fails-with.ts'
+import { fetchUrl } from '../fixtures/fetch-url.ts'
 import { until } from '../fixtures/until.ts'
 
 const MIB = 1024 * 1024
-
-async function fetch(agent: RunningAgent, url: string, digest: Digest, bytes?: number) {
-  const signal = AbortSignal.timeout(60_000)
-  await using content = await agent.peer.engine.open(
-    { origin: { kind: 'url', url }, digest, priority: 'interactive', ...(bytes === undefined ? {} : { bytes }) },
-    { signal },
-  )
-  return await content.whole({ signal })
-}
 
 const gets = (origin: TestOrigin) => origin.requests.filter(({ method }) => method === 'GET')
 
@@ -41,7 +32,7 @@ describe('an origin lease', function () {
     const body = randomBody(1, 12 * MIB)
     const digest = digestOf(body)
     origin.at('/blob', [{ body, cutAfter: 5 * MIB }, { body }])
-    const all = await Promise.all(swarm.agents.map((agent) => fetch(agent, `${origin.url}/blob`, digest)))
+    const all = await Promise.all(swarm.agents.map((agent) => fetchUrl(agent, `${origin.url}/blob`, digest)))
     for (const summary of all) assert.equal(summary.digest, digest)
     assert.equal(gets(origin).length, 2)
     assert.match(gets(origin)[1]?.headers.range ?? '', /^bytes=[1-9]/, 'only what lacked was read')
@@ -60,7 +51,7 @@ describe('an origin lease', function () {
     // both of the supernode's tries end at the door
     origin.at('/blob', [{ hangUp: true }, { hangUp: true }, { body }])
     const all = await Promise.all(
-      swarm.agents.map((agent) => fetch(agent, `${origin.url}/blob`, digest, body.byteLength)),
+      swarm.agents.map((agent) => fetchUrl(agent, `${origin.url}/blob`, digest, body.byteLength)),
     )
     for (const summary of all) assert.equal(summary.digest, digest)
     assert.equal(gets(origin).length, 3)
@@ -75,7 +66,7 @@ describe('an origin lease', function () {
     const digest = digestOf(body)
     origin.at('/blob', [{ body, cutAfter: 2 * MIB }, { body: randomBody(4, 6 * MIB) }])
     await Promise.all(
-      swarm.agents.map((agent) => failsWith('DIGEST_MISMATCH', fetch(agent, `${origin.url}/blob`, digest))),
+      swarm.agents.map((agent) => failsWith('DIGEST_MISMATCH', fetchUrl(agent, `${origin.url}/blob`, digest))),
     )
     for (const agent of swarm.agents)
       assert.equal((await agent.peer.status()).tasks.filter(({ complete }) => complete).length, 0)
@@ -88,7 +79,7 @@ describe('an origin lease', function () {
     const body = randomBody(5, 6 * MIB)
     origin.at('/blob', [{ body, cutAfter: 2 * MIB }, { hangUp: true }])
     for (const done of await Promise.allSettled(
-      swarm.agents.map((agent) => fetch(agent, `${origin.url}/blob`, digestOf(body))),
+      swarm.agents.map((agent) => fetchUrl(agent, `${origin.url}/blob`, digestOf(body))),
     )) {
       assert.equal(done.status, 'rejected')
       assert.match(String(done.reason), /127\.0\.0\.1/)

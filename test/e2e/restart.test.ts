@@ -1,24 +1,15 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
 import type { RunningAgent } from '../../src/cli/compose-agent.ts'
-import { type Digest, digestOf } from '../../src/oci/digest.ts'
+import { digestOf } from '../../src/oci/digest.ts'
 import { pieceBytesFor, type TaskId } from '../../src/task/task.ts'
 import { aSwarm } from '../fixtures/a-swarm.ts'
 import { randomBody } from '../fixtures/an-image.ts'
 import { anOrigin, type TestOrigin } from '../fixtures/an-origin.ts'
+import { fetchUrl } from '../fixtures/fetch-url.ts'
 import { until } from '../fixtures/until.ts'
 
 const MIB = 1024 * 1024
-
-async function fetch(agent: RunningAgent | undefined, url: string, digest: Digest) {
-  assert.ok(agent)
-  const signal = AbortSignal.timeout(60_000)
-  await using content = await agent.peer.engine.open(
-    { origin: { kind: 'url', url }, digest, priority: 'interactive' },
-    { signal },
-  )
-  return await content.whole({ signal })
-}
 
 const haveOf = async (agent: RunningAgent) => (await agent.peer.status()).tasks[0]?.have ?? 0
 const gets = (origin: TestOrigin) => origin.requests.filter(({ method }) => method === 'GET')
@@ -32,7 +23,7 @@ describe('a restart of the supernode', function () {
     const body = randomBody(1, 20 * MIB)
     const digest = digestOf(body)
     origin.at('/blob', { body })
-    const going = swarm.agents.map((agent) => fetch(agent, `${origin.url}/blob`, digest))
+    const going = swarm.agents.map((agent) => fetchUrl(agent, `${origin.url}/blob`, digest))
     await until(() => swarm.supernode.supernode.seed.find(digest as string as TaskId)?.stored.complete === true)
     for (const agent of swarm.agents) assert.ok((await agent.peer.status()).tasks.every(({ complete }) => !complete))
     await swarm.stopSupernode()
@@ -55,7 +46,7 @@ describe('a restart of the supernode', function () {
     const digest = digestOf(body)
     const never = Promise.withResolvers<void>()
     origin.at('/blob', [{ body, pauseAfter: 8 * MIB, until: never.promise }, { body }])
-    const going = swarm.agents.map((agent) => fetch(agent, `${origin.url}/blob`, digest))
+    const going = swarm.agents.map((agent) => fetchUrl(agent, `${origin.url}/blob`, digest))
     const pieces = (8 * MIB) / pieceBytesFor(body.byteLength)
     const { seed } = swarm.supernode.supernode
     await until(() => (seed.find(digest as string as TaskId)?.known ?? 0) >= pieces - 1)
@@ -75,14 +66,14 @@ describe('a restart of the supernode', function () {
     const digest = digestOf(body)
     origin.at('/blob', { body })
     const [one, two, ...late] = swarm.agents
-    for (const agent of [one, two]) await fetch(agent, `${origin.url}/blob`, digest)
+    for (const agent of [one, two]) await fetchUrl(agent, `${origin.url}/blob`, digest)
     await swarm.stopSupernode()
     await swarm.wipeSupernode()
     await swarm.startSupernode()
     for (const agent of swarm.agents) await agent.peer.scheduler.ready({ signal: AbortSignal.timeout(10_000) })
     const { loop } = swarm.supernode.supernode
     assert.equal(loop.state.tasks.get(digest as string as TaskId)?.full.length, 2, 'it knows who holds the blob')
-    await Promise.all(late.map((agent) => fetch(agent, `${origin.url}/blob`, digest)))
+    await Promise.all(late.map((agent) => fetchUrl(agent, `${origin.url}/blob`, digest)))
     assert.equal(gets(origin).length, 2)
   })
 
@@ -96,7 +87,7 @@ describe('a restart of the supernode', function () {
     const [agent] = swarm.agents
     assert.ok(agent)
     await swarm.stopSupernode()
-    const going = fetch(agent, `${origin.url}/blob`, digest)
+    const going = fetchUrl(agent, `${origin.url}/blob`, digest)
     await until(async () => (await haveOf(agent)) >= (8 * MIB) / pieceBytesFor(body.byteLength))
     await swarm.startSupernode()
     const summary = await going
@@ -115,7 +106,7 @@ describe('a restart of the supernode', function () {
     const [agent] = swarm.agents
     assert.ok(agent)
     await swarm.stopSupernode()
-    const summary = await fetch(agent, `${origin.url}/blob`, digest)
+    const summary = await fetchUrl(agent, `${origin.url}/blob`, digest)
     assert.equal(summary.from.origin, body.byteLength)
     await swarm.startSupernode()
     await agent.peer.scheduler.ready({ signal: AbortSignal.timeout(10_000) })
@@ -136,7 +127,7 @@ describe('a restart of the supernode', function () {
     origin.at('/blob', { body, pauseAfter: 8 * MIB, until: never.promise })
     const [agent] = swarm.agents
     assert.ok(agent)
-    const cut = fetch(agent, `${origin.url}/blob`, digest).catch(() => {})
+    const cut = fetchUrl(agent, `${origin.url}/blob`, digest).catch(() => {})
     await until(async () => (await haveOf(agent)) > 40)
     await agent[Symbol.asyncDispose]()
     const again = await swarm.start(0)

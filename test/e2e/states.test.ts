@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import type { Worker } from 'node:worker_threads'
 import { silentLog } from '../../src/base/log.ts'
-import type { RunningAgent } from '../../src/cli/compose-agent.ts'
 import { openIdentity } from '../../src/net/identity.ts'
 import { openNode } from '../../src/net/node.ts'
 import { openSession } from '../../src/net/protocol.ts'
@@ -13,17 +12,10 @@ import { CONTROL, STATES_VERSION } from '../../src/wire/control.ts'
 import { aSwarm, type Swarm } from '../fixtures/a-swarm.ts'
 import { randomBody } from '../fixtures/an-image.ts'
 import { anOrigin } from '../fixtures/an-origin.ts'
+import { fetchUrl } from '../fixtures/fetch-url.ts'
 
 const MIB = 1024 * 1024
 const inTime = () => ({ signal: AbortSignal.timeout(30_000) })
-
-async function fetchBlob(agent: RunningAgent, url: string, digest: Digest): Promise<Digest> {
-  await using content = await agent.peer.engine.open(
-    { origin: { kind: 'url', url }, priority: 'interactive', digest },
-    inTime(),
-  )
-  return (await content.whole(inTime())).digest
-}
 
 /** What a host that speaks this version of the protocol is told of a blob when it registers. */
 async function registered(swarm: Swarm, version: number, blob: { url: string; digest: Digest }) {
@@ -46,8 +38,11 @@ describe('states between pieces', () => {
       const body = randomBody(1, 24 * MIB)
       origin.at('/blob', { body })
       const digest = digestOf(body)
-      const got = await Promise.all(swarm.agents.map((agent) => fetchBlob(agent, `${origin.url}/blob`, digest)))
-      assert.deepEqual(got, [digest, digest, digest])
+      const got = await Promise.all(swarm.agents.map((agent) => fetchUrl(agent, `${origin.url}/blob`, digest)))
+      assert.deepEqual(
+        got.map((one) => one.digest),
+        [digest, digest, digest],
+      )
       assert.deepEqual(
         threads.filter((name) => name === 'hash'),
         [],
@@ -65,7 +60,7 @@ describe('states between pieces', () => {
     const blob = { url: `${origin.url}/blob`, digest: digestOf(body) }
     const [agent] = swarm.agents
     assert.ok(agent)
-    await fetchBlob(agent, blob.url, blob.digest)
+    await fetchUrl(agent, blob.url, blob.digest)
     await swarm.stopSupernode()
     await swarm.startSupernode()
     const bytes = pieceCount(blobTask(blob.digest, body.byteLength)) * STATE_BYTES
