@@ -2,6 +2,9 @@
  * A layer may bring `etc/x` without stating `etc`. Alone it has a plain `etc` then, and overlayfs would show that one's mode and
  * owner over those that a lower layer states. For such stacks a small directory goes on top that repeats what the highest layer
  * to state each such directory says; most images need none.
+ *
+ * Nor does overlayfs take the whiteouts out of a directory that no other layer has: it lists their names, which nobody can open. Such a
+ * directory is repeated there too, so that there are two to stack.
  */
 import { chmodSync, chownSync, closeSync, existsSync, lstatSync, mkdirSync } from 'node:fs'
 import {
@@ -44,6 +47,9 @@ export async function fillImplied(options: {
     const from = stating(path, highest, folders, impliedBy)
     if (from !== undefined) fills.push({ path, from })
   }
+  for (const [index, { hiding = [] }] of records.entries())
+    for (const path of hiding)
+      if (isAlone(path, index, folders)) fills.push({ path, from: folders[index] ?? '' })
   if (fills.length === 0) return undefined
   if (existsSync(into)) await removeTree(into)
   mkdirSync(into, { mode: 0o755 })
@@ -88,6 +94,20 @@ function stating(
     if (parentsOf(path).some((parent) => isOpaque(folder, parent))) return undefined
   }
   return undefined
+}
+
+/** Whether a directory of a layer's is seen, and nothing of other layers in it. */
+function isAlone(path: string, index: number, folders: readonly string[]): boolean {
+  const hides = (folder = '') => parentsOf(path).some((parent) => isOpaque(folder, parent))
+  if (folders.slice(index + 1).some((above) => kindAt(above, path) !== 'absent' || hides(above))) return false
+  // a mark that came behind the whiteouts left them there
+  if (isOpaque(folders[index] ?? '', path) || hides(folders[index])) return true
+  for (const below of folders.slice(0, index).reverse()) {
+    const found = kindAt(below, path)
+    if (found !== 'absent') return found === 'other'
+    if (hides(below)) return true
+  }
+  return true
 }
 
 /** Whether nothing of lower layers shows in a directory of a layer's, if that is there. */

@@ -68,6 +68,8 @@ interface Dir extends PlanDir {
   readonly children: Map<string, Node>
   facts: DirFacts | undefined
   opaque: boolean
+  /** Has a whiteout, or had. */
+  hides: boolean
 }
 interface Leaf extends PlanLeaf {
   readonly link: Buffer
@@ -81,8 +83,8 @@ const MAX_ID = 0xffff_fffe
 /** Apparent size of all files of one layer: what 32-bit addresses of 512-byte blocks reach, with room to spare. */
 const MAX_APPARENT_BYTES = 2 ** 40
 const MAX_XATTR_BYTES = 65535
-/** Paths of all directories that only names imply: one name of four thousand bytes implies two thousand paths, each longer than the last. */
-const MAX_IMPLIED_BYTES = 64 * 1024 ** 2
+/** Of all paths that the record of a layer has: one name of four thousand bytes implies two thousand directories, each path longer than the last. */
+const MAX_RECORDED_BYTES = 64 * 1024 ** 2
 /** What is kept of entries until the layer ends: targets of symlinks, attributes of directories. */
 const MAX_KEPT_BYTES = 256 * 1024 ** 2
 /** Eleven octal digits. */
@@ -100,12 +102,13 @@ export class LayerPlan {
     children: new Map(),
     facts: undefined,
     opaque: false,
+    hides: false,
     mark: 0,
   }
   readonly #limits: PlanLimits
   #entries = 0
   #apparentBytes = 0
-  #impliedBytes = 0
+  #recordedBytes = 0
   #keptBytes = 0
 
   constructor(limits: PlanLimits) {
@@ -165,6 +168,11 @@ export class LayerPlan {
       .reverse()
   }
 
+  /** Paths of directories with names that are to be hidden from lower layers; not the root, which is always stacked on another. */
+  hiding(): Buffer[] {
+    return [...this.#dirs()].filter((dir) => dir.hides && dir.parent !== undefined).map((dir) => pathOf(dir))
+  }
+
   /** Directories that an entry implies count too: one name may imply two thousand. */
   #count(): void {
     if (++this.#entries > this.#limits.entries) {
@@ -188,10 +196,10 @@ export class LayerPlan {
     return { mode, uid, gid, mtime, xattrs: kept }
   }
 
-  #countImplied(path: Buffer): void {
-    this.#impliedBytes += path.length
-    if (this.#impliedBytes > MAX_IMPLIED_BYTES) {
-      const most = `paths of more than ${MAX_IMPLIED_BYTES} bytes in directories that no entry states`
+  #countRecorded(path: Buffer): void {
+    this.#recordedBytes += path.length
+    if (this.#recordedBytes > MAX_RECORDED_BYTES) {
+      const most = `paths of more than ${MAX_RECORDED_BYTES} bytes in directories that no entry states, or that have whiteouts`
       throw new DarnerError('LIMIT_EXCEEDED', `layer: ${most}`)
     }
   }
@@ -219,6 +227,7 @@ export class LayerPlan {
     if (this.#apparentBytes > MAX_APPARENT_BYTES) {
       throw new DarnerError('LIMIT_EXCEEDED', `layer: its files span more than ${MAX_APPARENT_BYTES} bytes`)
     }
+    // a time before 1970 is the epoch, as containerd and docker have it
     const seconds = Math.min(Math.max(entry.mtime.seconds, 0), MAX_TIME_SECONDS)
     const mtime = seconds === entry.mtime.seconds ? entry.mtime : { seconds, nanoseconds: 0 }
     // a symlink's mode means nothing to Linux, which shows 777
@@ -281,6 +290,7 @@ export class LayerPlan {
       children: new Map(),
       facts: undefined,
       opaque: before?.kind === 'whiteout',
+      hides: false,
       mark: 0,
     }
     parent.children.set(key(name), dir)
@@ -288,7 +298,7 @@ export class LayerPlan {
     const path = pathOf(dir)
     if (path.length > MAX_PATH_BYTES)
       throw new DarnerError('LAYER_INVALID', `layer: a path of ${path.length} bytes, more than ${MAX_PATH_BYTES}`)
-    if (!stated) this.#countImplied(path)
+    if (!stated) this.#countRecorded(path)
     steps.push({ do: 'mkdir', path, replaces })
     return dir
   }
@@ -348,6 +358,8 @@ export class LayerPlan {
     if (found !== undefined || isHiding(parent)) return
     const node: Leaf = { kind: 'whiteout', link: EMPTY, mark: 0 }
     parent.children.set(key(name), node)
+    if (!parent.hides) this.#countRecorded(pathOf(parent))
+    parent.hides = true
     steps.push({ do: 'whiteout', path: pathOf(parent, name), replaces: 'nothing', node })
   }
 }

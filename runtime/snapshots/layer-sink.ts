@@ -30,6 +30,7 @@ export interface LayerFacts {
   readonly tarBytes: number
   readonly entries: number
   readonly implied: readonly Buffer[]
+  readonly hiding: readonly Buffer[]
 }
 
 /**
@@ -94,5 +95,5 @@ export async function feed(
     }
     await sink.flush()
   }
-  return { tarBytes, entries: plan.entries, implied: plan.implied() }
+  return { tarBytes, entries: plan.entries, implied: plan.implied(), hiding: plan.hiding() }
 }

@@ -20,6 +20,8 @@ export interface LayerRecord extends StoredLayer {
   readonly tarBytes: number
   /** Directories that no entry of the layer stated, as latin1 text of their bytes; the root is empty. */
   readonly implied: readonly string[]
+  /** Those with whiteouts, but the root. Records that were made before there was such a list are without. */
+  readonly hiding?: readonly string[]
   readonly format: FormatRecord
 }
 

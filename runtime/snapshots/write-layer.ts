@@ -21,6 +21,7 @@ export interface WrittenLayer {
   readonly tarBytes: number
   /** As latin1 text of their bytes. */
   readonly implied: readonly string[]
+  readonly hiding: readonly string[]
   readonly written: Written
 }
 
@@ -35,7 +36,7 @@ export async function writeLayer(
   { signal }: { signal: AbortSignal },
 ): Promise<WrittenLayer> {
   await using layer = await formatOf(kind).open(staging)
-  const { tarBytes, entries, implied } = await feed(
+  const { implied, hiding, ...facts } = await feed(
     diffId,
     decompress(blob, { lend: true, judged: true, signal }),
     layer,
@@ -45,5 +46,8 @@ export async function writeLayer(
     },
   )
   const written = await layer.finish({ name: hexOf(diffId) })
-  return { tarBytes, entries, implied: implied.map((path) => path.toString('latin1')), written }
+  const [impliedText = [], hidingText = []] = [implied, hiding].map((paths) =>
+    paths.map((path) => path.toString('latin1')),
+  )
+  return { ...facts, implied: impliedText, hiding: hidingText, written }
 }

@@ -167,6 +167,46 @@ export function snapshotterContract(kind: 'erofs' | 'directory'): void {
       for (const name of ['opaque/in', 'again']) assert.deepEqual(readdirSync(join(root, name)), [], name)
     })
 
+    it('lists no names that are hidden where there is nothing to hide', async () => {
+      await using held = await aSnapshotter(kind)
+      const gone: TarEntry[] = [
+        { name: '.wh.gone', body: '' },
+        { name: 'stated/', mode: 0o1770, uid: 7, gid: 8, mtime: 1_000_000_000 },
+        { name: 'stated/.wh.gone', body: '' },
+        { name: 'stated/here', body: '' },
+        { name: 'implied/deep/.wh.gone', body: '' },
+        { name: 'implied/deep/here', body: '' },
+        { name: 'late/deep/.wh.gone', body: '' },
+        { name: 'late/deep/here', body: '' },
+        { name: 'late/.wh..wh..opq', body: '' },
+      ]
+      const other: TarEntry[] = [{ name: 'late/deep/old', body: '' }]
+      const [hiding, plain] = [await held.add(gone), await held.add(other)]
+      const cover = await held.add([
+        { name: 'stated/.wh.here', body: '' },
+        { name: '.wh.implied', body: '' },
+      ])
+      for (const readonly of [false, true]) {
+        for (const [name, layers] of [
+          ['alone', [hiding]],
+          ['lowest', [hiding, plain]],
+          ['highest', [plain, hiding]],
+        ] as const) {
+          const root = await held.stack(`${name}-${readonly}`, layers, { readonly })
+          assert.deepEqual(readdirSync(root).sort(), ['implied', 'late', 'stated'], name)
+          for (const folder of ['stated', 'implied/deep']) assert.deepEqual(readdirSync(join(root, folder)), ['here'])
+          const both = name === 'lowest' ? ['here', 'old'] : ['here']
+          assert.deepEqual(readdirSync(join(root, 'late/deep')).sort(), both, name)
+          const { mode, uid, gid, mtimeMs } = statSync(join(root, 'stated'))
+          assert.deepEqual([mode & 0o7777, uid, gid, mtimeMs], [0o1770, 7, 8, 1e12])
+          const { mode: plainMode, mtimeMs: plainTime } = statSync(join(root, 'implied/deep'))
+          assert.deepEqual([plainMode & 0o7777, plainTime], [0o755, 0])
+        }
+        const covered = await held.stack(`covered-${readonly}`, [hiding, cover], { readonly })
+        assert.deepEqual([readdirSync(covered).sort(), readdirSync(join(covered, 'stated'))], [['late', 'stated'], []])
+      }
+    })
+
     it('looks for what states a directory no further down than it is seen', async () => {
       await using held = await aSnapshotter(kind)
       const base = await held.add([
