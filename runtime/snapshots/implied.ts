@@ -10,6 +10,7 @@ import { chmodSync, chownSync, closeSync, existsSync, lstatSync, mkdirSync } fro
 import {
   AT_FDCWD,
   getXattr,
+  listXattrs,
   mkdirAt,
   O,
   openAt,
@@ -22,8 +23,6 @@ import {
 import type { LayerRecord } from './layers.ts'
 import { removeTree } from './layers.ts'
 import { OPAQUE_XATTR } from './overlay.ts'
-
-const KEPT_XATTRS = ['system.posix_acl_access', 'system.posix_acl_default', 'security.capability']
 
 /**
  * Makes the top directory at `into` if the stack needs one. `folders` are the layers' files, lowest first, as `records` are.
@@ -48,8 +47,7 @@ export async function fillImplied(options: {
     if (from !== undefined) fills.push({ path, from })
   }
   for (const [index, { hiding = [] }] of records.entries())
-    for (const path of hiding)
-      if (isAlone(path, index, folders)) fills.push({ path, from: folders[index] ?? '' })
+    for (const path of hiding) if (isAlone(path, index, folders)) fills.push({ path, from: folders[index] ?? '' })
   if (fills.length === 0) return undefined
   if (existsSync(into)) await removeTree(into)
   mkdirSync(into, { mode: 0o755 })
@@ -171,7 +169,9 @@ function copyFacts(from: string, into: string, path: string): void {
   const facts = lstatSync(source, { bigint: true })
   chownSync(target, Number(facts.uid), Number(facts.gid))
   chmodSync(target, Number(facts.mode) & 0o7777)
-  for (const name of KEPT_XATTRS) {
+  for (const name of listXattrs(source)) {
+    // overlayfs' own mean something else up here, and the host's labels are its own
+    if (name.startsWith('trusted.overlay.') || name === 'security.selinux') continue
     const value = getXattr(source, name)
     if (value !== undefined) setXattr(target, name, value)
   }

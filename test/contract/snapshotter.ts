@@ -128,7 +128,7 @@ export function snapshotterContract(kind: 'erofs' | 'directory'): void {
       await using held = await aSnapshotter(kind)
       const base = await held.add([
         { name: './', mode: 0o711 },
-        { name: 'tmp/', mode: 0o1777, gid: 9, mtime: 1_300_000_000 },
+        { name: 'tmp/', mode: 0o1777, gid: 9, mtime: 1_300_000_000, xattrs: { 'user.note': 'kept' } },
         { name: 'srv/', mode: 0o700 },
       ])
       const stated = await held.add([
@@ -143,6 +143,7 @@ export function snapshotterContract(kind: 'erofs' | 'directory'): void {
         const root = await held.stack(`r${readonly}`, [base, stated, implied], { readonly })
         const tmp = lstatSync(join(root, 'tmp'))
         assert.deepEqual([tmp.mode & 0o7777, tmp.gid, tmp.mtimeMs], [0o1777, 9, 1_300_000_000_000])
+        assert.equal(Buffer.from(getXattr(join(root, 'tmp'), 'user.note') ?? []).toString(), 'kept')
         assert.equal(lstatSync(join(root, 'srv')).mode & 0o7777, 0o750)
         assert.equal(lstatSync(root).mode & 0o7777, 0o711)
         assert.deepEqual(readdirSync(join(root, 'tmp')).sort(), ['deep', 'y'])
