@@ -47,6 +47,8 @@ export const TOOLS = [
   { debian: 'lxcfs', program: 'lxcfs', why: 'tells a container its own CPUs and memory' },
   { debian: 'e2fsprogs', program: 'mkfs.ext4', why: 'room with a quota, in a file' },
   { debian: 'btrfs-progs', program: 'mkfs.btrfs', why: 'a disk that tells of what it lost' },
+  { debian: 'zsh', program: 'zsh', why: 'completes command lines by our script' },
+  { debian: 'fish', program: 'fish', why: 'completes command lines by our script' },
   { debian: 'procps', program: 'ps', why: 'processes of a container, for top' },
   { debian: 'openssh-client', program: 'ssh', why: 'logs into a rich container' },
   { debian: 'zstd', program: 'zstd', why: 'makes zstd layers for tests' },

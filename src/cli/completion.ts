@@ -19,7 +19,7 @@ export function completionScript(shell: Shell): string {
     case 'bash':
       return bash()
     case 'zsh':
-      return `#compdef darner\nautoload -U +X bashcompinit && bashcompinit\n${bash()}`
+      return zsh()
     case 'fish':
       return fish()
   }
@@ -99,19 +99,65 @@ complete -o default -F _darner darner
 `
 }
 
+/** Bash's, in zsh's own frame. As a file on fpath it is read by its first call, which is to be answered, too. */
+function zsh(): string {
+  return `#compdef darner
+autoload -U +X bashcompinit && bashcompinit
+${bash()}if [[ $zsh_eval_context[-1] == loadautofunc ]]; then _bash_complete -o default -F _darner; fi
+`
+}
+
+const quote = (text: string) => `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`
+
 function fish(): string {
-  const quote = (text: string) => `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`
-  const lines = ['complete -c darner -f -n __fish_use_subcommand -l version -d "print the version"']
+  const lines = [
+    `# the command of the line so far, of one word or two
+function __darner_command
+    set -l seen
+    set -l rest (commandline -opc)
+    set -e rest[1]
+    while set -q rest[1]
+        switch $rest[1]
+            case --socket
+                set -e rest[1]
+            case '-*'
+            case '*'
+                set -a seen $rest[1]
+        end
+        set -q rest[1]; and set -e rest[1]
+    end
+    switch "$seen[1] $seen[2]"
+        case ${COMMANDS.filter((row) => row.name.includes(' '))
+          .map((row) => quote(row.name))
+          .join(' ')}
+            echo $seen[1..2]
+        case '*'
+            echo $seen[1]
+    end
+end
+function __darner_is
+    set -l command (__darner_command)
+    test "$command" = "$argv"
+end
+function __darner_follows
+    set -l last (commandline -opc)[-1]
+    __darner_is $argv; and test "$last" = "$argv"
+end`,
+    "complete -c darner -f -n '__darner_is'",
+    `complete -c darner -n '__darner_is' -l socket -r -d "the agent's socket"`,
+    `complete -c darner -n '__darner_is' -l version -d 'print the version'`,
+    `complete -c darner -n '__darner_is' -l debug -d 'print the chain of causes of an error'`,
+    `complete -c darner -n '__darner_is' -l help -s h -d 'show help'`,
+  ]
   for (const row of COMMANDS) {
     const words = row.name.split(' ')
-    const where = words.length > 1 ? quote(`__fish_seen_subcommand_from ${words[0]}`) : '__fish_use_subcommand'
+    const where = words.length > 1 ? quote(`__darner_follows ${words[0]}`) : "'__darner_is'"
     lines.push(`complete -c darner -f -n ${where} -a ${quote(words.at(-1) ?? '')} -d ${quote(row.summary)}`)
-    const seen = quote(words.map((word) => `__fish_seen_subcommand_from ${word}`).join('; and '))
     for (const { long, short, takesValue, summary } of flagsOf(row)) {
       const name = `-l ${long.slice(2)}${short ? ` -s ${short}` : ''}${takesValue ? ' -r' : ''}`
-      lines.push(`complete -c darner -n ${seen} ${name} -d ${quote(summary)}`)
+      lines.push(`complete -c darner -n ${quote(`__darner_is ${row.name}`)} ${name} -d ${quote(summary)}`)
     }
   }
-  lines.push(`complete -c darner -f -n '__fish_seen_subcommand_from completion' -a ${quote(SHELLS.join(' '))}`)
+  lines.push(`complete -c darner -f -n '__darner_follows completion' -a ${quote(SHELLS.join(' '))}`)
   return `${lines.join('\n')}\n`
 }
