@@ -1,6 +1,6 @@
 /** The file that an agent's answer names: opened with this process's own rights, and copied from as its ranges land. */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
-import { DarnerError } from '../../base/errors.ts'
+import { DarnerError, isUnreadable } from '../../base/errors.ts'
 import type { Target } from './target.ts'
 
 const COPY_BYTES = 1024 * 1024
@@ -25,7 +25,7 @@ export function openSame(path: string, id: string, owner: number | undefined): n
 
 /**
  * What takes ranges of the file, which has `bytes`, as they land. It copies them through one buffer: this process does nothing else, so it may
- * wait for the disk. Of much that is all there at once the blocks are shared where they can be.
+ * wait for the disk. Of much that is all there at once the blocks are shared where they can be. It throws STORE_CORRUPT for what isn't there.
  */
 export function taker(
   from: number,
@@ -36,10 +36,19 @@ export function taker(
   return (offset, length) => {
     if (length === bytes && bytes >= CLONE_BYTES && fstatSync(from).size === bytes && target.clone(from)) return
     for (let at = offset; at < offset + length; ) {
-      const got = readSync(from, buffer, 0, Math.min(buffer.byteLength, offset + length - at), at)
+      const got = readAt(from, buffer.subarray(0, offset + length - at), at)
       if (got === 0) throw new DarnerError('STORE_CORRUPT', `the agent's file ends at ${at}`)
       void target.write(buffer.subarray(0, got), at)
       at += got
     }
+  }
+}
+
+function readAt(from: number, into: Uint8Array, at: number): number {
+  try {
+    return readSync(from, into, 0, into.byteLength, at)
+  } catch (error) {
+    if (!isUnreadable(error)) throw error
+    throw new DarnerError('STORE_CORRUPT', `the agent's file at ${at}: ${(error as Error).message}`, { cause: error })
   }
 }

@@ -1,6 +1,6 @@
 /** One content through the agent: bytes over its socket, or out of its store's file where this process may open that. */
 import { closeSync } from 'node:fs'
-import { DarnerError, systemCode } from '../../base/errors.ts'
+import { DarnerError, isDarnerError, systemCode } from '../../base/errors.ts'
 import {
   GET_FILE_HEADER,
   GET_FILE_ID_HEADER,
@@ -23,9 +23,25 @@ export async function fetchFromAgent(
   order: Order,
   target: Target,
   ways: Ways,
-  { context, show }: { context: CommandContext; show: Show },
+  parts: { context: CommandContext; show: Show },
 ): Promise<GetSummary> {
-  using source = await ask(requestOf(order, target, ways), context)
+  const request = requestOf(order, target, ways)
+  try {
+    return await answered(request, target, parts, { byFile: request.order === 'landed' })
+  } catch (error) {
+    if (request.order !== 'landed' || !isDarnerError(error, 'STORE_CORRUPT')) throw error
+    // by the bytes the agent meets itself what its file doesn't give, and fetches that again
+    return await answered(request, target, parts, { byFile: false })
+  }
+}
+
+async function answered(
+  request: GetRequest,
+  target: Target,
+  { context, show }: { context: CommandContext; show: Show },
+  way: { byFile: boolean },
+): Promise<GetSummary> {
+  using source = await ask(request, context, way)
   await target.restart()
   const { fd: from } = source
   const bytes = Number(source.answer.headers.get('darner-bytes'))
@@ -81,14 +97,15 @@ interface Source extends Disposable {
 }
 
 /**
- * Asks by file where this process can open the agent's (it runs as root, or as the agent does, and sees the same files), so that
+ * Asks `byFile` where this process can open the agent's (it runs as root, or as the agent does, and sees the same files), so that
  * the bytes need not go through the socket; else by bytes. Whoever made the socket runs the agent.
  */
-async function ask(body: GetRequest, context: CommandContext): Promise<Source> {
+async function ask(body: GetRequest, context: CommandContext, { byFile }: { byFile: boolean }): Promise<Source> {
   const open = (more: Partial<GetRequest>) => askAgent('/v1/get', { ...body, ...more }, context)
   const [user, owner] = [process.geteuid?.(), seenAt(context.socket)?.uid]
-  const first = await open(body.order === 'landed' && (user === 0 || user === owner) ? { byFile: true } : {})
-  const path = first.headers.get(GET_FILE_HEADER)
+  const asked = byFile && (user === 0 || user === owner)
+  const first = await open(asked ? { byFile } : {})
+  const path = asked ? first.headers.get(GET_FILE_HEADER) : undefined
   if (path === undefined) return { answer: first, fd: undefined, [Symbol.dispose]: () => first[Symbol.dispose]() }
   const fd = openSame(path, first.headers.get(GET_FILE_ID_HEADER) ?? '', owner)
   if (fd !== undefined) {

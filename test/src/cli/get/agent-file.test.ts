@@ -9,6 +9,17 @@ import { aDir } from '../../../fixtures/a-dir.ts'
 const MIB = 1024 * 1024
 
 describe('taker', () => {
+  it('says so where the disk doesn’t give what the file has', async () => {
+    // nothing is at the lowest addresses of a process
+    const file = await open('/proc/self/mem', 'r')
+    try {
+      const take = taker(file.fd, MIB, { clone: () => false, write: () => {} })
+      assert.throws(() => take(0, 4096), { code: 'STORE_CORRUPT', message: /at 0: EIO/ })
+    } finally {
+      await file.close()
+    }
+  })
+
   const cases: [what: string, bytes: number, landed: number, can: boolean, cloned: boolean][] = [
     ['shares the blocks of much that is all there at once', 16 * MIB, 16 * MIB, true, true],
     ['copies where blocks cannot be shared', 16 * MIB, 16 * MIB, false, false],

@@ -207,7 +207,21 @@ describe('fetchFromAgent, by file', () => {
     }
   })
 
-  it('leaves nothing when the agent goes away, fails, or has less in its file than it says', async () => {
+  it('takes the bytes over the socket where the file has less than was said', async () => {
+    await using stand = await aStand(async (response, { byFile }, stored) => {
+      if (byFile !== true) return sendBytes(response)
+      await headByFile(response, stored)
+      response.write(landedFrame(0, bytes))
+      response.write(landedFrame(bytes - 1, 2))
+    })
+    assert.deepEqual(await stand.get(), Buffer.from(body))
+    assert.deepEqual(
+      stand.asked.map(({ byFile }) => byFile),
+      [true, undefined],
+    )
+  })
+
+  it('leaves nothing when the agent goes away, or fails', async () => {
     const ends = [
       ['CLOSED', (response: ServerResponse) => response.destroy()],
       [
@@ -215,7 +229,11 @@ describe('fetchFromAgent, by file', () => {
         (response: ServerResponse) =>
           response.end(jsonFrame('error', { code: 'DIGEST_MISMATCH', message: 'other bytes' })),
       ],
-      ['STORE_CORRUPT', (response: ServerResponse) => response.write(landedFrame(bytes - 1, 2))],
+      [
+        'STORE_CORRUPT',
+        (response: ServerResponse) =>
+          response.end(jsonFrame('error', { code: 'STORE_CORRUPT', message: 'read it: EIO' })),
+      ],
     ] as const
     for (const [code, end] of ends) {
       await using stand = await aStand(async (response, _asked, stored) => {
