@@ -31,6 +31,8 @@ export interface LayerFacts {
   readonly entries: number
   readonly implied: readonly Buffer[]
   readonly hiding: readonly Buffer[]
+  /** Its root hides all that is below it. */
+  readonly opaque: boolean
 }
 
 /**
@@ -95,5 +97,5 @@ export async function feed(
     }
     await sink.flush()
   }
-  return { tarBytes, entries: plan.entries, implied: plan.implied(), hiding: plan.hiding() }
+  return { tarBytes, entries: plan.entries, implied: plan.implied(), hiding: plan.hiding(), opaque: plan.root.opaque }
 }

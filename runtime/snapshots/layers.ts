@@ -20,8 +20,10 @@ export interface LayerRecord extends StoredLayer {
   readonly tarBytes: number
   /** Directories that no entry of the layer stated, as latin1 text of their bytes; the root is empty. */
   readonly implied: readonly string[]
-  /** Those with whiteouts, but the root. Records that were made before there was such a list are without. */
+  /** Those with whiteouts, but the root. Records that were made before there was such a list are without it and without the next. */
   readonly hiding?: readonly string[]
+  /** Its root hides all that is below it. */
+  readonly opaque?: boolean
   readonly format: FormatRecord
 }
 

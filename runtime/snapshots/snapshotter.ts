@@ -170,7 +170,7 @@ export class StackingSnapshotter implements Snapshotter {
         for (const { diffId } of records) reached.push(await this.#reach(diffId))
         // overlayfs stacks roots whatever they say
         const lowest = Math.max(
-          reached.findLastIndex((folder) => isOpaque(folder, '')),
+          reached.findLastIndex((folder, at) => records[at]?.opaque ?? isOpaque(folder, '')),
           0,
         )
         const folders = reached.slice(lowest)

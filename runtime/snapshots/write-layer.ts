@@ -22,6 +22,7 @@ export interface WrittenLayer {
   /** As latin1 text of their bytes. */
   readonly implied: readonly string[]
   readonly hiding: readonly string[]
+  readonly opaque: boolean
   readonly written: Written
 }
 

@@ -35,7 +35,13 @@ describe('LayerThread', () => {
       it(`writes a ${size} layer: ${what}, from chunks whose memory is used again`, async () => {
         await using dir = await aDir()
         const { written, ...facts } = await new LayerThread().write(order(tar, dir.path), lent(blob), { signal: never })
-        assert.deepEqual(facts, { tarBytes: tar.byteLength, entries: 3, implied: ['', 'folder'], hiding: [] })
+        assert.deepEqual(facts, {
+          tarBytes: tar.byteLength,
+          entries: 3,
+          implied: ['', 'folder'],
+          hiding: [],
+          opaque: false,
+        })
         const stored = await readFile(join(dir.path, 'layer.tar'))
         assert.equal(written.dataBytes, stored.byteLength)
         const file = size === 'large' ? randomBody(1, 9_000_000) : randomBody(3, 10_000)
