@@ -7,6 +7,7 @@
  * directory is repeated there too, so that there are two to stack.
  */
 import { chmodSync, chownSync, closeSync, existsSync, lstatSync, mkdirSync } from 'node:fs'
+import { setImmediate } from 'node:timers/promises'
 import {
   AT_FDCWD,
   getXattr,
@@ -24,51 +25,75 @@ import type { LayerRecord } from './layers.ts'
 import { removeTree } from './layers.ts'
 import { OPAQUE_XATTR } from './overlay.ts'
 
-/**
- * Makes the top directory at `into` if the stack needs one. `folders` are the layers' files, lowest first, as `records` are.
- * Opaque directories and whiteouts between two layers end the search, as they do for overlayfs.
- */
-export async function fillImplied(options: {
+/** A directory to make on top of a stack, and the layer, counted from the lowest, that has its attributes: one in the middle of a path may have none. */
+export interface Fill {
+  readonly path: string
+  readonly from: number | undefined
+}
+
+export interface Stack {
+  /** Lowest first, as `folders` are. */
   readonly records: readonly LayerRecord[]
+  /** The layers' files. */
   readonly folders: readonly string[]
-  readonly into: string
   /** Fill the root too; not needed under a writable layer, whose own root rules. */
   readonly root: boolean
-}): Promise<string | undefined> {
-  const { records, folders, into } = options
+}
+
+/** After so many paths other work has its turn: there may be ten thousands, each looked for in each layer. */
+const PATHS_AT_ONCE = 50
+/** Of each layer, until a stack is done. */
+const MAX_LOOKS_KEPT = 1000
+
+/**
+ * What the top directory of a stack has to hold, deepest first; mostly nothing. It follows from the layers alone. Opaque directories and
+ * whiteouts between two layers end the search, as they do for overlayfs.
+ */
+export async function fillsOf({ records, folders, root }: Stack): Promise<Fill[]> {
   const wanted = new Map<string, number>()
   for (const [index, record] of records.entries()) {
-    if (index > 0) for (const path of record.implied) if (path !== '' || options.root) wanted.set(path, index)
+    if (index > 0) for (const path of record.implied) if (path !== '' || root) wanted.set(path, index)
   }
   const impliedBy = records.map((record) => new Set(record.implied))
-  const fills: { path: string; from: string }[] = []
+  const looks = folders.map((folder) => new Looks(folder))
+  let paths = 0
+  const breathe = async () => {
+    if (++paths % PATHS_AT_ONCE === 0) await setImmediate()
+  }
+  const all = new Map<string, number | undefined>()
   for (const [path, highest] of [...wanted].sort(([a], [b]) => (a < b ? -1 : 1))) {
-    const from = stating(path, highest, folders, impliedBy)
-    if (from !== undefined) fills.push({ path, from })
+    await breathe()
+    const from = stating(path, highest, looks, impliedBy)
+    if (from !== undefined) all.set(path, from)
   }
   for (const [index, { hiding = [] }] of records.entries())
-    for (const path of hiding) if (isAlone(path, index, folders)) fills.push({ path, from: folders[index] ?? '' })
-  if (fills.length === 0) return undefined
+    for (const path of hiding) {
+      await breathe()
+      if (isAlone(path, index, looks)) all.set(path, index)
+    }
+  for (const path of [...all.keys()])
+    for (const parent of parentsOf(path))
+      if (!all.has(parent)) {
+        await breathe()
+        all.set(parent, stating(parent, folders.length, looks, impliedBy))
+      }
+  return [...all].map(([path, from]) => ({ path, from })).sort((a, b) => b.path.length - a.path.length)
+}
+
+/** Makes the top directory at `into`. */
+export async function makeFills(fills: readonly Fill[], folders: readonly string[], into: string): Promise<void> {
   if (existsSync(into)) await removeTree(into)
   mkdirSync(into, { mode: 0o755 })
   const root = openAt(AT_FDCWD, into, O.PATH | O.DIRECTORY)
   try {
     for (const { path } of fills) makeParents(root, Buffer.from(path, 'latin1'))
     // deepest first, since making a child changes its parent's time; the root is the shortest path of all
-    const all = new Map<string, string | undefined>(fills.map(({ path, from }) => [path, from]))
-    for (const { path } of fills)
-      for (const parent of parentsOf(path))
-        if (!all.has(parent)) {
-          const from = stating(parent, folders.length, folders, impliedBy)
-          all.set(parent, from)
-        }
-    for (const [path, from] of [...all].sort(([a], [b]) => b.length - a.length))
+    for (const { path, from } of fills)
       if (from === undefined) utimesAt(root, Buffer.from(path === '' ? '.' : path, 'latin1'), 0, 0)
-      else copyFacts(from, into, path)
+      else copyFacts(folders[from] ?? '', into, path)
   } finally {
     closeSync(root)
   }
-  return into
 }
 
 /** The folder of the highest layer that states its root directory. */
@@ -76,36 +101,63 @@ export function rootStatedBy(records: readonly LayerRecord[], folders: readonly 
   return folders.findLast((_, index) => records[index]?.implied.includes('') === false)
 }
 
-/** The folder of the highest layer that states `path` as a directory, unless one above `highest` does, which then rules anyway. */
+/** The highest layer that states `path` as a directory, unless one above `highest` does, which then rules anyway. */
 function stating(
   path: string,
   highest: number,
-  folders: readonly string[],
+  looks: readonly Looks[],
   impliedBy: readonly ReadonlySet<string>[],
-): string | undefined {
-  for (let index = folders.length - 1; index >= 0; index--) {
-    const folder = folders[index] ?? ''
-    const found = kindAt(folder, path)
+): number | undefined {
+  for (let index = looks.length - 1; index >= 0; index--) {
+    const layer = looks[index]
+    const found = layer?.kindAt(path)
     if (found === 'other') return undefined
-    if (found === 'dir' && impliedBy[index]?.has(path) !== true) return index > highest ? undefined : folder
+    if (found === 'dir' && impliedBy[index]?.has(path) !== true) return index > highest ? undefined : index
     // what is below one of these is not seen
-    if (parentsOf(path).some((parent) => isOpaque(folder, parent))) return undefined
+    if (layer?.hides(path)) return undefined
   }
   return undefined
 }
 
 /** Whether a directory of a layer's is seen, and nothing of other layers in it. */
-function isAlone(path: string, index: number, folders: readonly string[]): boolean {
-  const hides = (folder = '') => parentsOf(path).some((parent) => isOpaque(folder, parent))
-  if (folders.slice(index + 1).some((above) => kindAt(above, path) !== 'absent' || hides(above))) return false
+function isAlone(path: string, index: number, looks: readonly Looks[]): boolean {
+  const own = looks[index]
+  if (looks.slice(index + 1).some((above) => above.kindAt(path) !== 'absent' || above.hides(path))) return false
   // a mark that came behind the whiteouts left them there
-  if (isOpaque(folders[index] ?? '', path) || hides(folders[index])) return true
-  for (const below of folders.slice(0, index).reverse()) {
-    const found = kindAt(below, path)
+  if (own?.isOpaque(path) || own?.hides(path)) return true
+  for (const below of looks.slice(0, index).reverse()) {
+    const found = below.kindAt(path)
     if (found !== 'absent') return found === 'other'
-    if (hides(below)) return true
+    if (below.hides(path)) return true
   }
   return true
+}
+
+/** One layer. Each look takes some calls of the system, and whether a parent is opaque is asked for again with each child. */
+class Looks {
+  readonly #folder: string
+  readonly #opaque = new Map<string, boolean>()
+
+  constructor(folder: string) {
+    this.#folder = folder
+  }
+
+  kindAt(path: string): 'dir' | 'absent' | 'other' {
+    return kindAt(this.#folder, path)
+  }
+
+  isOpaque(path: string): boolean {
+    const known = this.#opaque.get(path)
+    if (known !== undefined) return known
+    const opaque = isOpaque(this.#folder, path)
+    if (this.#opaque.size < MAX_LOOKS_KEPT) this.#opaque.set(path, opaque)
+    return opaque
+  }
+
+  /** Whether a directory on the way to `path` hides what lower layers have there. */
+  hides(path: string): boolean {
+    return parentsOf(path).some((parent) => this.isOpaque(parent))
+  }
 }
 
 /** Whether nothing of lower layers shows in a directory of a layer's, if that is there. */

@@ -16,7 +16,7 @@ import { algorithmOf, type Digest, hexOf, isDigest } from '../../src/oci/digest.
 import { type ErofsRecord, erofsFormat, scrubErofs } from './erofs.ts'
 import { type ErofsWay, mountErofs, probeErofs } from './erofs-mount.ts'
 import { openUserns, showMapped } from './idmap.ts'
-import { fillImplied, isOpaque, rootStatedBy } from './implied.ts'
+import { type Fill, fillsOf, isOpaque, makeFills, rootStatedBy, type Stack } from './implied.ts'
 import type { LayerFormat } from './layer-format.ts'
 import { type LayerRecord, LayerStore, removeTree } from './layers.ts'
 import { isMountPoint, mountsBelow, removeMountPoints, unmountAll } from './mounts.ts'
@@ -33,6 +33,9 @@ export interface SnapshotterParts {
   readonly log: Log
 }
 
+/** What stacks need on top is found out once for so many of them; one that needs more than so much is looked at each time. */
+const MAX_STACKS_KEPT = 64
+const MAX_FILLS_KEPT = 1000
 const ID = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$/
 
 /** Opens the snapshotter in `options.directory`. Throws HOST_UNABLE when `erofs` is demanded of a host that can't. */
@@ -66,6 +69,8 @@ export class StackingSnapshotter implements Snapshotter {
   readonly #log: Log
   /** What this process put on the record of each root file system; of others the record is read. */
   readonly #stacks = new Map<string, readonly Digest[]>()
+  /** Of stacks that were mounted lately, oldest first: what their layers need on top. */
+  readonly #filled = new Map<string, readonly Fill[]>()
   /** Mounting is quick and its order matters: one at a time. */
   readonly #mounting = new PQueue({ concurrency: 1 })
 
@@ -175,8 +180,10 @@ export class StackingSnapshotter implements Snapshotter {
         )
         const folders = reached.slice(lowest)
         const seen = records.slice(lowest)
-        const fill = await fillImplied({ records: seen, folders, into: join(base, 'fill'), root: readonly })
-        const lowers = [...(fill === undefined ? [] : [fill]), ...folders.toReversed()]
+        const fills = await this.#fills({ records: seen, folders, root: readonly })
+        const fill = join(base, 'fill')
+        if (fills.length > 0) await makeFills(fills, folders, fill)
+        const lowers = [...(fills.length > 0 ? [fill] : []), ...folders.toReversed()]
         while (lowers.length < (readonly ? 2 : 1)) lowers.push(join(this.#directory, 'empty'))
         const stating = rootStatedBy(seen, folders) ?? lowers[0]
         if (fresh && stating !== undefined) await copyRootFacts(stating, upper, idmap?.base ?? 0)
@@ -190,6 +197,20 @@ export class StackingSnapshotter implements Snapshotter {
       }
       return { path: root, upper }
     })
+  }
+
+  async #fills(stack: Stack): Promise<readonly Fill[]> {
+    // a layer that is unpacked anew may have more on its record than it had
+    const layers = stack.records.map(({ diffId, hiding }) => `${diffId}${hiding === undefined ? '' : '+'}`)
+    const key = [String(stack.root), ...layers].join(' ')
+    const known = this.#filled.get(key)
+    const fills = known ?? (await fillsOf(stack))
+    this.#filled.delete(key)
+    if (fills.length > MAX_FILLS_KEPT) return fills
+    this.#filled.set(key, fills)
+    const [oldest] = this.#filled.keys()
+    if (this.#filled.size > MAX_STACKS_KEPT && oldest !== undefined) this.#filled.delete(oldest)
+    return fills
   }
 
   /** The writable layer's directory of a root file system, mounted or not. */
