@@ -43,8 +43,11 @@ export interface DownloadParts {
   readonly random: Random
   readonly log: Log
   /** Reads the origin for all, as the supernode leased it; `gained` is told of each piece, before it counts as ours. */
-  readonly readOrigin?: (open: boolean, gained: (piece: number) => void, signal: AbortSignal) => Promise<void>
+  readonly readOrigin?: (lease: Lease, gained: (piece: number) => void, signal: AbortSignal) => Promise<void>
 }
+
+/** From which piece on to read for all; `open`: without a credential. */
+export type Lease = Pick<Extract<TaskUpdate, { kind: 'lease' }>, 'from' | 'open'>
 
 interface ParentState {
   readonly parent: Parent
@@ -183,7 +186,7 @@ export class Download {
         this.#done.reject(update.error)
         return
       case 'lease':
-        this.#source(update.open, scope)
+        this.#source(update, scope)
         return
       case 'rejoined':
         return
@@ -191,14 +194,14 @@ export class Download {
   }
 
   /** Reads the origin under a lease, once at a time; others get the pieces from us. */
-  #source(open: boolean, scope: Scope): void {
+  #source(lease: Lease, scope: Scope): void {
     const { readOrigin, registration, clock, stored, log } = this.#parts
     if (readOrigin === undefined || this.#sourcing) return
     this.#sourcing = true
     scope.run(async (signal) => {
       try {
         await readOrigin(
-          open,
+          lease,
           (piece) => {
             this.#plan.have(piece, 1)
             this.#progressAtMs = clock.monotonicMs()

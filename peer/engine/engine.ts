@@ -27,7 +27,7 @@ import { blobTask, pieceBytesFor, pieceCount, pieceRange, type Task, type TaskId
 import type { Stray } from '../strays.ts'
 import { unlessAlone, untilBack } from './alone.ts'
 import { Blocks } from './blocks.ts'
-import { Download, type DownloadOptions } from './download.ts'
+import { Download, type DownloadOptions, type Lease } from './download.ts'
 import { fetchFromOrigin, readPieces } from './fallback.ts'
 import { leadRead } from './lead.ts'
 import { LeadOpener } from './lead-open.ts'
@@ -381,7 +381,7 @@ export class Engine implements ContentSource, AsyncDisposable {
         clock,
         random,
         log,
-        readOrigin: (open, gained, inner) => this.#leased(stored, request, { open, gained }, inner),
+        readOrigin: (lease, gained, inner) => this.#leased(stored, request, { ...lease, gained }, inner),
       },
     )
     running.use(download)
@@ -543,7 +543,7 @@ export class Engine implements ContentSource, AsyncDisposable {
   async #leased(
     stored: StoredTask,
     request: ContentRequest,
-    how: { open: boolean; gained: (piece: number) => void },
+    how: Lease & { gained: (piece: number) => void },
     signal: AbortSignal,
   ): Promise<void> {
     if (request.fromOrigin === 'never') {
@@ -557,7 +557,8 @@ export class Engine implements ContentSource, AsyncDisposable {
     await readPieces(
       { origin: request.origin, credential, attempts: this.#options.originAttempts },
       { stored, originPort, clock, random, log, retryMs, read, gained: how.gained },
-      { first: undefined, signal },
+      // the supernode has what is before
+      { first: undefined, from: how.from, signal },
     )
   }
 

@@ -47,16 +47,16 @@ export async function fetchFromOrigin(
 }
 
 /**
- * As {@link fetchFromOrigin}, without a word on the whole. Of content without a digest, only what `context.first` began is read
+ * As {@link fetchFromOrigin}, without a word on the whole, and from piece `from` on only. Of content without a digest, only what `context.first` began is read
  * on: throws ORIGIN_UNVERSIONED else, ORIGIN_CHANGED where it is another now.
  */
 export async function readPieces(
   options: OriginReadOptions,
   parts: OriginReadParts,
-  context: { first: OriginRead | undefined; signal: AbortSignal },
+  context: { first: OriginRead | undefined; from?: number; signal: AbortSignal },
 ): Promise<void> {
   const { stored, clock, random, retryMs, log } = parts
-  const { signal } = context
+  const { from = 0, signal } = context
   const { task } = stored
   // without a digest only its validator tells that what comes next belongs to what is here
   const version: Version | undefined = task.digest === undefined ? context.first : undefined
@@ -68,7 +68,7 @@ export async function readPieces(
   }
   const target = { origin: options.origin, ...(task.digest === undefined ? {} : { digest: task.digest }) }
   for (let attempt = 0, first = context.first; ; first = undefined) {
-    const gap = stored.have.nextClear(0)
+    const gap = stored.have.nextClear(from)
     if (gap < 0 || gap >= pieceCount(task)) break
     const at = pieceRange(task, gap).from
     try {
@@ -86,7 +86,7 @@ export async function readPieces(
       })
     } catch (error) {
       signal.throwIfAborted()
-      if (stored.have.nextClear(0) !== gap) attempt = 0
+      if (stored.have.nextClear(from) !== gap) attempt = 0
       const waitMs = ++attempt >= options.attempts ? undefined : retryMs(error, attempt, random)
       if (waitMs === undefined) throw error
       if (task.digest === undefined && !tellsApart(version) && stored.have.count > 0) {

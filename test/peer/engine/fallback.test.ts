@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { describe, it } from 'mocha'
-import { fetchFromOrigin } from '../../../peer/engine/fallback.ts'
+import { fetchFromOrigin, readPieces } from '../../../peer/engine/fallback.ts'
 import { systemClock } from '../../../src/base/clock.ts'
 import { silentLog } from '../../../src/base/log.ts'
 import { createOriginClient } from '../../../src/oci/registry-client.ts'
@@ -67,5 +67,33 @@ describe('fetchFromOrigin', () => {
   it('needs no validator where the digest says what is right', async () => {
     const { bytes } = await read([broken, { body }], { known: true, begun: false, pieces: [0] })
     assert.deepEqual(bytes, Buffer.from(body))
+  })
+})
+
+describe('readPieces', () => {
+  it('reads nothing that is before the piece from which on it is to read, though it lacks it', async () => {
+    await using origin = await anOrigin()
+    await using kept = await aStore()
+    await using client = createOriginClient({}, { log: silentLog(), clock: systemClock })
+    const blob = aBlob()
+    origin.at('/file', [{ body }])
+    const stored = await fill(kept.store, blob, [0])
+    const gained: number[] = []
+    await readPieces(
+      { origin: { kind: 'url', url: `${origin.url}/file` }, credential: undefined, attempts: 1 },
+      {
+        ...{ stored, originPort: client, clock: systemClock, random: Math.random, log: silentLog() },
+        retryMs: () => undefined,
+        read: () => {},
+        gained: (piece) => gained.push(piece),
+      },
+      { first: undefined, from: 2, signal: never() },
+    )
+    assert.deepEqual(
+      origin.requests.map(({ headers }) => headers.range),
+      ['bytes=8192-'],
+    )
+    assert.equal(gained[0], 2)
+    assert.equal(stored.have.has(1), false)
   })
 })
