@@ -47,8 +47,8 @@ export async function fetchFromOrigin(
 }
 
 /**
- * As {@link fetchFromOrigin}, without a word on the whole, and from piece `from` on only. Of content without a digest, only what `context.first` began is read
- * on: throws ORIGIN_UNVERSIONED else, ORIGIN_CHANGED where it is another now.
+ * As {@link fetchFromOrigin}, without a word on the whole, and from piece `context.from` on only. Of content without a digest, only what
+ * `context.first` began is read on: throws ORIGIN_UNVERSIONED else, ORIGIN_CHANGED where it is another now.
  */
 export async function readPieces(
   options: OriginReadOptions,

@@ -181,9 +181,12 @@ export class StackingSnapshotter implements Snapshotter {
         const folders = reached.slice(lowest)
         const seen = records.slice(lowest)
         const fills = await this.#fills({ records: seen, folders, root: readonly })
-        const fill = join(base, 'fill')
-        if (fills.length > 0) await makeFills(fills, folders, fill)
-        const lowers = [...(fills.length > 0 ? [fill] : []), ...folders.toReversed()]
+        const lowers = folders.toReversed()
+        if (fills.length > 0) {
+          const fill = join(base, 'fill')
+          await makeFills(fills, folders, fill)
+          lowers.unshift(fill)
+        }
         while (lowers.length < (readonly ? 2 : 1)) lowers.push(join(this.#directory, 'empty'))
         const stating = rootStatedBy(seen, folders) ?? lowers[0]
         if (fresh && stating !== undefined) await copyRootFacts(stating, upper, idmap?.base ?? 0)

@@ -116,7 +116,6 @@ async function badPieces(
   for await (const { piece, digest: actual } of parts.hasher.pieces(parts.pathOf(digest), task, numbers, options)) {
     if (actual === undefined || !same(actual, table.digest(piece) ?? actual.subarray(1))) bad.push(piece)
   }
-  // it may have gone meanwhile
-  if (bad.length > 0 && stored.complete && !stored.failure) await parts.demote(stored, bad)
+  if (bad.length > 0) await parts.demote(stored, bad)
   return stored.failure ? [] : bad
 }

@@ -373,7 +373,7 @@ export class Store implements AsyncDisposable {
     }
   }
 
-  /** One after the other: two who looked at a blob would each make a journal of it. */
+  /** One after the other: two who looked at a blob would each make a journal of it. One that has gone meanwhile is left alone. */
   async #demote(stored: StoredTask, bad: readonly number[]): Promise<void> {
     const demoting = this.#demoting.then(async () => {
       if (!stored.complete || stored.failure) return
