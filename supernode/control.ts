@@ -115,7 +115,7 @@ export class Control {
         if (host === undefined) return
         const { task, add, drop } = effect
         host.session
-          .tell('parents', { task, add: add.flatMap((one) => this.#hosts.parent(one)), drop: [...drop] })
+          .tell('parents', { task, add: add.flatMap((one) => this.#hosts.parent(effect.peer, one)), drop: [...drop] })
           .catch(() => {})
         return
       }

@@ -4,11 +4,17 @@ import { DarnerError } from '../src/base/errors.ts'
 import type { Log } from '../src/base/log.ts'
 import type { PeerId, PieceExchange } from '../src/contracts/exchange.ts'
 import type { Node } from '../src/net/node.ts'
-import { CONTROL_VERSION, type ControlAnswer, type ControlAsk, type ParentBody } from '../src/wire/control.ts'
+import {
+  CONTROL_VERSION,
+  type ControlAnswer,
+  type ControlAsk,
+  type ParentBody,
+  TURNS_VERSION,
+} from '../src/wire/control.ts'
 import type { Admission, Expulsion } from './admission.ts'
 import type { ControlSession, Followers } from './followers.ts'
 import type { Preheats } from './preheats.ts'
-import type { SchedulerEvent } from './scheduler/events.ts'
+import type { NewParent, SchedulerEvent } from './scheduler/events.ts'
 
 /** A host that has said hello. */
 export interface Host {
@@ -137,10 +143,13 @@ export class Hosts {
     await recorded
   }
 
-  /** A peer as others are told of it; none when it has left. */
-  parent({ peer, seed }: { peer: PeerId; seed: boolean }): ParentBody[] {
+  /** A parent as its child is told of it; none when it has left. */
+  parent(child: PeerId, { peer, seed, turn }: NewParent): ParentBody[] {
     const { node } = this.#parts
-    if (peer === node.peerId) return [{ peer, lanes: [...this.#lanes], multiaddrs: [...node.multiaddrs], seed: true }]
+    const knowsTurns = (this.#hosts.get(child)?.version ?? 1) >= TURNS_VERSION
+    const told = turn === undefined || !knowsTurns ? {} : { turn }
+    if (peer === node.peerId)
+      return [{ peer, lanes: [...this.#lanes], multiaddrs: [...node.multiaddrs], seed: true, ...told }]
     const host = this.#hosts.get(peer)
     if (host === undefined) return []
     return [
@@ -149,6 +158,7 @@ export class Hosts {
         lanes: [...host.lanes],
         multiaddrs: [...host.multiaddrs],
         seed,
+        ...told,
         ...(host.zone === undefined ? {} : { zone: host.zone }),
       },
     ]

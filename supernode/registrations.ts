@@ -123,7 +123,7 @@ export class Registrations {
       table: table.digests(0, first),
       ...(takesStates ? { states: table.states(0, first) } : {}),
       parents: effects.flatMap((effect) =>
-        effect.kind === 'parents' ? effect.add.flatMap((one) => this.#parts.hosts.parent(one)) : [],
+        effect.kind === 'parents' ? effect.add.flatMap((one) => this.#parts.hosts.parent(peer, one)) : [],
       ),
       ...(held.stored.verified && held.stored.digest !== undefined ? { sealed: held.stored.digest } : {}),
     }

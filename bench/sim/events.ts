@@ -23,7 +23,7 @@ export const CANCELLED = 9
 /** To a child `a` from a parent `b`: the channel is open (`c`: to the seed), or is broken… */
 export const OPENED = 10
 export const CLOSED = 11
-/** …an offer of piece `c`; the first bytes of piece `c`. */
+/** …an offer of piece `c`; the first bytes of a piece (`c`: twice the piece, and one where it wasn't offered). */
 export const OFFERED = 12
 export const STARTED = 13
 /** What child `a` told of a piece (`b`: four times the piece, and one of the words below) reaches its parents, or those `c` far away. */

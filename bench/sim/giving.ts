@@ -4,6 +4,10 @@ import type { Host, Waiting } from './host.ts'
 import type { Wire } from './wire.ts'
 import type { World } from './world.ts'
 
+/** In place of a piece: any, by an offer or without one. */
+export const ANY = -1
+export const SURE = -2
+
 export class Giving {
   readonly #world: World
   readonly #wire: Wire
@@ -13,8 +17,8 @@ export class Giving {
     this.#wire = wire
   }
 
-  /** A child's question is under way; without a piece, for any. */
-  ask(child: Host, parent: Host, piece = -1): void {
+  /** A child's question is under way, for a piece, {@link ANY} or {@link SURE}. */
+  ask(child: Host, parent: Host, piece: number): void {
     const { queue, nowMs } = this.#world
     queue.push(nowMs + this.#world.latency(child, parent), ASK, parent.index, child.index, piece)
   }
@@ -23,8 +27,10 @@ export class Giving {
     if (!parent.alive || !parent.children.has(child)) return
     const seat = this.#world.host(child).seats.find((one) => one.parent === parent)?.seat
     if (!seat) return
-    if (piece < 0) parent.asking.push(seat)
-    else parent.waiting.push({ seat, piece })
+    if (piece < 0) {
+      seat.sure = piece === SURE
+      parent.asking.push(seat)
+    } else parent.waiting.push({ seat, piece })
     this.pump(parent)
   }
 
@@ -98,6 +104,10 @@ export class Giving {
     const given = handout.give(asking, world.nowMs)
     const [seat] = given ? asking.splice(given.at, 1) : []
     if (!given || !seat) return false
+    if (seat.sure) {
+      parent.waiting.push({ seat, piece: given.piece })
+      return true
+    }
     const child = world.host(seat.child)
     world.queue.push(world.nowMs + world.latency(parent, child), OFFERED, child.index, parent.index, given.piece)
     return true

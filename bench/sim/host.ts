@@ -42,6 +42,8 @@ export interface Host {
   readonly children: Set<number>
   /** Parents with an open channel from here. */
   readonly parents: Set<number>
+  /** Turns of the parents that it was told of, with or without a channel. */
+  readonly turns: Map<number, number>
   readonly waiting: Waiting[]
   /** What its children have, and which of them wait for any piece, in the order they asked. */
   readonly handout: Handout<number>
@@ -87,6 +89,7 @@ export function newHost(
     doneMs: 0,
     children: new Set(),
     parents: new Set(),
+    turns: new Map(),
     waiting: [],
     handout,
     asking: [],

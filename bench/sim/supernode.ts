@@ -14,9 +14,9 @@ const TASK = 'sha256:00000000000000000000000000000000000000000000000000000000000
 const COALESCE_MS = 10
 const TICK_MS = 500
 
-/** Parent changes for a host: of those to add, whether it is the seed. */
+/** Parent changes for a host: of those to add, their turns. */
 export interface Mail {
-  readonly add: Map<number, boolean>
+  readonly add: Map<number, number>
   readonly drop: Set<number>
 }
 
@@ -97,7 +97,7 @@ export class Supernode {
       for (const peer of effect.drop) {
         if (!mail.add.delete(indexOf(peer))) mail.drop.add(indexOf(peer))
       }
-      for (const { peer, seed } of effect.add) mail.add.set(indexOf(peer), seed)
+      for (const { peer, turn = 0 } of effect.add) mail.add.set(indexOf(peer), turn)
     }
   }
 }

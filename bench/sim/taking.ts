@@ -1,7 +1,7 @@
 /** A child's side of its simulated channels: the real plan, what it makes of offers and pieces, and what it tells. */
 import type { Action } from '../../peer/engine/plan.ts'
 import { ANNOUNCE, ANSWERED, CANCELLED, CLOSED, COMING, HERE, LATE, LOST, OPENED, TICK, TOLD } from './events.ts'
-import type { Giving } from './giving.ts'
+import { ANY, type Giving, SURE } from './giving.ts'
 import type { Host } from './host.ts'
 import type { Supernode } from './supernode.ts'
 import type { Wire } from './wire.ts'
@@ -9,6 +9,9 @@ import { SEED, type World } from './world.ts'
 
 /** No host's number. */
 const NOBODY = -1
+/** Parents of later turns are only known of, until there is nobody else. */
+const LAST_OPEN_TURN = 2
+const LATER = Number.POSITIVE_INFINITY
 /** A peer reports its progress each so many pieces. */
 export const REPORT_PIECES = 16
 
@@ -32,16 +35,32 @@ export class Taking {
     const world = this.#world
     host.messages++
     for (const parent of mail.drop) this.close(host, world.host(parent))
-    for (const [parent, seed] of mail.add) {
-      const openMs = world.options.openMs + 2 * world.latency(host, world.host(parent))
-      world.queue.push(world.nowMs + openMs, OPENED, host.index, parent, seed ? 1 : 0)
+    for (const [parent, turn] of mail.add) {
+      const known = host.turns.get(parent)
+      host.turns.set(parent, turn)
+      if (host.parents.has(parent)) host.plan?.parentTurn(parent, turn)
+      else if (turn <= LAST_OPEN_TURN && (known ?? LATER) > LAST_OPEN_TURN) this.#open(host, parent)
     }
     this.#act(host)
   }
 
+  #open(host: Host, parent: number): void {
+    const world = this.#world
+    const openMs = world.options.openMs + 2 * world.latency(host, world.host(parent))
+    world.queue.push(world.nowMs + openMs, OPENED, host.index, parent)
+  }
+
+  /** Opens parents that were only known of, once there is none left to ask. */
+  #openKnown(host: Host): void {
+    for (const turn of host.turns.values()) if (turn <= LAST_OPEN_TURN) return
+    if (host.parents.size > 0) return
+    for (const parent of host.turns.keys()) this.#open(host, parent)
+  }
+
   opened(child: Host, parent: Host): void {
     const world = this.#world
-    if (!child.plan || child.doneMs > 0) return
+    const turn = child.turns.get(parent.index)
+    if (!child.plan || child.doneMs > 0 || turn === undefined || child.parents.has(parent.index)) return
     if (!world.connected(child, parent)) {
       world.queue.push(world.nowMs, CLOSED, child.index, parent.index)
       return
@@ -53,14 +72,16 @@ export class Taking {
     const seat = parent.handout.join(child.index, child.have)
     child.seats.push({ parent, seat })
     for (const piece of child.plan.underWay) parent.handout.coming(seat, piece)
-    child.plan.parentJoined(parent.index, parent.index === SEED ? undefined : parent.have)
+    child.plan.parentJoined(parent.index, parent.index === SEED ? undefined : parent.have, turn)
     this.#act(child)
   }
 
   /** A channel broke, or could not be opened. */
   broken(host: Host, parent: number): void {
     host.parents.delete(parent)
+    host.turns.delete(parent)
     host.plan?.parentLeft(parent)
+    this.#openKnown(host)
     this.#supernode.parentFailed(host, parent, 'unreachable')
     host.messages++
     this.#act(host)
@@ -69,9 +90,11 @@ export class Taking {
   /** The child closes its channel to a parent. */
   close(child: Host, parent: Host): void {
     child.parents.delete(parent.index)
+    child.turns.delete(parent.index)
     child.plan?.parentLeft(parent.index)
     parent.children.delete(child.index)
     this.#giving.released(parent, child.index)
+    if (child.doneMs === 0) this.#openKnown(child)
   }
 
   /** An offer reaches the child, which answers at once. */
@@ -85,9 +108,12 @@ export class Taking {
     world.queue.push(atMs, ANSWERED, parent.index, child.index, piece * 2 + (taken ? 1 : 0))
   }
 
-  started(child: Host, parent: number, piece: number): void {
+  /** The first bytes of a piece are here; `sure`: it comes without an offer. */
+  started(child: Host, parent: number, code: number): void {
     if (!child.plan) return
     if (!child.alive || child.doneMs > 0) return
+    const piece = code >> 1
+    if ((code & 1) === 1) child.plan.pieceOffered(parent, piece, this.#world.nowMs)
     child.plan.pieceStarted(parent, piece, this.#world.nowMs)
     this.#act(child)
   }
@@ -172,7 +198,7 @@ export class Taking {
         this.#giving.ask(host, parent, action.piece)
         return
       case 'askAny':
-        this.#giving.ask(host, parent)
+        this.#giving.ask(host, parent, action.sure ? SURE : ANY)
         return
       case 'cancel':
         this.#wire.drop(host, parent.index, action.piece)
@@ -191,7 +217,7 @@ export class Taking {
   #tell(child: Host, what: number, piece: number): void {
     const { queue, nowMs, options } = this.#world
     const { zones, zoneLatencyMs } = options
-    const waitMs = what === HERE ? (child.plan?.hereMs ?? 0) : 0
+    const waitMs = what === HERE ? (child.plan?.hereMs(NOBODY) ?? 0) : 0
     const code = piece * 4 + what
     const wayMs = this.#world.latency(child, child)
     for (let far = 0; far < Math.min(2, zones); far++)

@@ -55,7 +55,14 @@ export class Wire {
     parent.sendPiece = piece
     parent.sendEndMs = upEnd
     queue.push(upEnd, SENT, parent.index, ++parent.sendSerial)
-    queue.push(nowMs + latency, STARTED, child.index, parent.index, piece)
+    // pieces of one connection come one after the other; those of several side by side
+    queue.push(
+      seat.sure ? startMs : nowMs + latency,
+      STARTED,
+      child.index,
+      parent.index,
+      piece * 2 + (seat.sure ? 1 : 0),
+    )
   }
 
   /** Takes the piece that a parent sends off its uplink in the middle. `at`: its place among the child's arrivals, from {@link drop}. */

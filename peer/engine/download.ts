@@ -52,8 +52,15 @@ export type Lease = Pick<Extract<TaskUpdate, { kind: 'lease' }>, 'from' | 'open'
 interface ParentState {
   readonly parent: Parent
   readonly controller: AbortController
+  /** As {@link Plan} takes it. */
+  turn: number
+  /** Has its channel opened, if it isn't. */
+  readonly wake: () => void
   channel: ParentChannel | undefined
 }
+
+/** Parents of later turns are only known of, until there is nobody else. */
+const LAST_OPEN_TURN = 2
 
 export class Download {
   readonly #options: DownloadOptions
@@ -224,10 +231,35 @@ export class Download {
   }
 
   #take(parent: Parent, scope: Scope): void {
-    if (this.#parents.has(parent.peer)) return
-    const state: ParentState = { parent, controller: new AbortController(), channel: undefined }
+    const known = this.#parents.get(parent.peer)
+    if (known !== undefined) {
+      known.turn = parent.turn ?? 0
+      if (known.channel !== undefined) this.#plan.parentTurn(parent.peer, known.turn)
+      if (known.turn <= LAST_OPEN_TURN) known.wake()
+      return
+    }
+    const { promise, resolve: wake } = Promise.withResolvers<void>()
+    const state: ParentState = {
+      parent,
+      controller: new AbortController(),
+      turn: parent.turn ?? 0,
+      wake,
+      channel: undefined,
+    }
     this.#parents.set(parent.peer, state)
-    scope.run((signal) => this.#hold(state, AbortSignal.any([signal, state.controller.signal])))
+    if (state.turn <= LAST_OPEN_TURN) wake()
+    scope.run(async (signal) => {
+      const ending = AbortSignal.any([signal, state.controller.signal])
+      await abortable(promise, ending).catch(() => {})
+      await this.#hold(state, ending)
+    })
+  }
+
+  /** Opens parents that were only known of, once there is none left to ask. */
+  #wakeKnown(): void {
+    const states = [...this.#parents.values()]
+    if (states.some(({ turn, channel }) => turn <= LAST_OPEN_TURN || channel !== undefined)) return
+    for (const state of states) state.wake()
   }
 
   #letGo(id: PeerId): void {
@@ -235,6 +267,7 @@ export class Download {
     if (state === undefined) return
     this.#parents.delete(id)
     this.#plan.parentLeft(id)
+    this.#wakeKnown()
     state.controller.abort(new DOMException('parent let go', 'AbortError'))
   }
 
@@ -273,6 +306,7 @@ export class Download {
       if (waitMs === undefined) {
         registration.blame(parent.peer, 'PEER_UNREACHABLE')
         this.#parents.delete(parent.peer)
+        this.#wakeKnown()
         return
       }
       await clock.sleep(waitMs, { signal }).catch(() => {})
@@ -287,7 +321,7 @@ export class Download {
       if (!had.has(piece)) channel.tell(piece, 1)
     for (const piece of this.#plan.underWay) if (!had.has(piece)) channel.coming(piece)
     state.channel = channel
-    this.#plan.parentJoined(peer, channel.haves)
+    this.#plan.parentJoined(peer, channel.haves, state.turn)
     channel.onHaves((from, count) => {
       if (this.#plan.parentHaves(peer, from, count)) this.#pump()
     })
@@ -327,14 +361,15 @@ export class Download {
           return
         }
         const controller = new AbortController()
-        const fetch = this.#fetch(channel, piece, controller)
+        const fetch = this.#fetch(channel, piece, controller, action.kind === 'askAny' && action.sure)
         this.#fetches.set(controller, fetch)
         void fetch.finally(() => this.#fetches.delete(controller))
         return
       }
       case 'coming':
         for (const { channel, parent } of this.#parents.values())
-          channel?.coming(action.piece, { waitMs: this.#plan.comingMs(parent.peer, action.piece) })
+          if (parent.peer !== action.from)
+            channel?.coming(action.piece, { waitMs: this.#plan.comingMs(parent.peer, action.piece) })
         return
       case 'lost':
         for (const { channel } of this.#parents.values()) channel?.lost(action.piece)
@@ -357,7 +392,7 @@ export class Download {
   }
 
   /** One question and its answer. Never throws: failures are the plan's to weigh, but those of our own disk end the task. */
-  async #fetch(channel: ParentChannel, piece: number, controller: AbortController): Promise<void> {
+  async #fetch(channel: ParentChannel, piece: number, controller: AbortController, sure: boolean): Promise<void> {
     const { stored, clock, log, registration } = this.#parts
     const any = piece < 0
     const name = askName(channel.parent, piece)
@@ -383,7 +418,7 @@ export class Download {
     }
     try {
       const given = any
-        ? await channel.fetchAny({ signal: controller.signal, onOffer, onStart })
+        ? await channel.fetchAny({ signal: controller.signal, sure, onOffer, onStart })
         : { piece, body: await channel.fetch(piece, { signal: controller.signal, onStart }) }
       if (given === undefined) {
         this.#plan.parentDrained(channel.parent)
@@ -463,9 +498,9 @@ export class Download {
   /** Parents hear what we hold, so that they give us something else. */
   #tell(): void {
     if (this.#untold.length === 0) return
-    const waitMs = this.#plan.hereMs
     for (const [from, count] of this.#untold.splice(0)) {
-      for (const { channel } of this.#parents.values()) channel?.tell(from, count, { waitMs })
+      for (const { channel, parent } of this.#parents.values())
+        channel?.tell(from, count, { waitMs: this.#plan.hereMs(parent.peer) })
     }
   }
 }

@@ -5,6 +5,8 @@ import { type Words, wordsFor } from './plan-bits.ts'
 export interface Ask {
   piece: number
   readonly any: boolean
+  /** Of "any": it comes without an offer. */
+  readonly sure: boolean
   /** When it was asked, or the offer taken; once its first bytes are here, since then. */
   sinceMs: number
   /** Its first bytes are here. */
@@ -16,6 +18,10 @@ export interface PlanParent<P> {
   readonly has: Words
   /** It tells what it has; a seed doesn't, and may have anything. */
   readonly announces: boolean
+  /** Parents of the lowest turn are asked, those of the next once none of these will do. Above 0 hosts stand in a line. */
+  turn: number
+  /** How many pieces it is known to hold. */
+  held: number
   /** Pieces it sent wrongly: never asked of it again. Made on first need. */
   banned: Set<number> | undefined
   readonly asks: Ask[]
@@ -30,11 +36,13 @@ export interface PlanParent<P> {
   drained: boolean
 }
 
-export function newParent<P>(id: P, pieces: number, announces: boolean): PlanParent<P> {
+export function newParent<P>(id: P, pieces: number, announces: boolean, turn: number): PlanParent<P> {
   return {
     id,
     has: wordsFor(pieces),
     announces,
+    turn,
+    held: 0,
     banned: undefined,
     asks: [],
     pieceMs: 0,

@@ -2,7 +2,10 @@
  * The child's policy: what to ask of which parent next. A state machine without I/O: events come in by method with the instant
  * they happened at, {@link Plan.decide} says what to do about them. Same events and same chance give the same answer.
  *
- * Parents choose what they give: each is asked for "any" piece, one question at a time, and offers one. What is here or coming
+ * In a line ({@link PlanParent.turn}) one parent is asked for everything, and gives it in order, without offers. It is given up when others
+ * get pieces and it doesn't.
+ *
+ * Else parents choose what they give: each is asked for "any" piece, one question at a time, and offers one. What is here or coming
  * already is declined, so that nothing comes twice. All parents hear what is coming, what is here, and what isn't coming after all, so
  * that they offer something else, or that again. Pieces that a reader waits for are asked for by name, and in the end
  * those that take longer than usual, within a budget of waste. A parent that is late is routed round, then replaced.
@@ -43,6 +46,8 @@ export const PLAN_DEFAULTS = {
 
 /** Questions for "any" under way where parents are few: enough to hide the way there and back. */
 const LEAST_ANY = 4
+/** In a line half of them do where a piece takes so long: what is under way when another parent is asked may come twice. */
+const LONG_PIECE_MS = 100
 /** Named questions under way at one parent. */
 const NAMED_PER_PARENT = 2
 /** Parents that say so often that they lack what they announced are replaced. */
@@ -57,19 +62,45 @@ const MAX_HERE_MS = 50
 /** Where a quarter of the usual time is less than this, what is coming is told to all at once: they would offer it first. */
 const LATE_COMING_MS = 20
 
+/** Parents that aren't asked hear late what is here and coming: with the first question, or after this. */
+const UNASKED_WORD_MS = 1000
+/** In a line: what a parent got that is doubted, and one of a later turn meanwhile; what the two gave us, in pieces, to settle it. */
+const GETS_LESS = 1
+const GETS_MORE = 8
+const GIVES_LESS = 1
+const GIVES_MORE = 5
+/** Questions that are open beside a parent that is doubted; how often it is. */
+const BESIDE = 2
+const DOUBTS = 3
+/** How long that is compared before it begins anew. */
+const COMPARE_MS = 1000
+/** How long a parent may take at first before a seed is asked beside it. */
+const DOUBT_MS = 250
+/** A reader in a line has what is next anyway: by name it is asked for pieces so far ahead. */
+const NEXT_PIECES = 8
+
 /** Why a question failed, as the plan cares. */
 export type FailReason = 'corrupt' | 'short' | 'absent' | 'refused' | 'unreachable' | 'stalled' | 'cancelled'
 
 export type Action<P> =
   | { readonly kind: 'ask'; readonly parent: P; readonly piece: number }
-  | { readonly kind: 'askAny'; readonly parent: P }
-  /** Tell all parents that a piece is on its way to us, within {@link Plan.comingMs}, or isn't after all. */
-  | { readonly kind: 'coming'; readonly piece: number }
+  | { readonly kind: 'askAny'; readonly parent: P; readonly sure: boolean }
+  /** Tell all parents that a piece is on its way to us, within {@link Plan.comingMs}, or isn't after all; `from` knows it already. */
+  | { readonly kind: 'coming'; readonly piece: number; readonly from?: P }
   | { readonly kind: 'lost'; readonly piece: number }
   /** Abort this question; it counts as over, no event need follow. */
   | { readonly kind: 'cancel'; readonly parent: P; readonly piece: number }
   /** Close the channel and report the parent to the supernode; the plan has forgotten it already. */
   | { readonly kind: 'replace'; readonly parent: P; readonly reason: FailReason | 'slow' }
+
+interface Compared<P> {
+  readonly main: PlanParent<P>
+  readonly sinceMs: number
+  /** How often it may still be doubted. A time in which nobody got anything doesn't count. */
+  readonly doubts: number
+  /** What each held, and how many pieces it had given us. */
+  readonly of: ReadonlyMap<PlanParent<P>, readonly [held: number, gave: number]>
+}
 
 interface Demand {
   readonly from: number
@@ -90,7 +121,13 @@ export class Plan<P> {
   readonly #askedOf = new Map<number, PlanParent<P>[]>()
   readonly #demands: Demand[] = []
   readonly #pending: Action<P>[] = []
+  /** The turn whose parents are asked. */
+  #turn = 0
+  /** In a line: what the parent that is asked, and the others, held at an instant. */
+  #compared: Compared<P> | undefined
   #haveCount = 0
+  /** The first piece that lacks. */
+  #next = 0
   /** Questions to which no piece was offered yet. */
   #anyInFlight = 0
   /** Named questions for readers. */
@@ -124,8 +161,9 @@ export class Plan<P> {
     return this.#askedOf.size + this.#anyInFlight
   }
 
-  /** How long parents may wait to hear that a piece is here; shorter where pieces come fast. */
-  get hereMs(): number {
+  /** How long this parent may wait to hear that a piece is here; shorter where pieces come fast. */
+  hereMs(id: P): number {
+    if (this.#unasked(id)) return UNASKED_WORD_MS
     return Math.min(MAX_HERE_MS, Math.max(LEAST_HERE_MS, this.#usualMs * HERE_PART))
   }
 
@@ -134,6 +172,7 @@ export class Plan<P> {
    * at once; another has to get it first, which takes as long as a piece does.
    */
   comingMs(id: P, piece: number): number {
+    if (this.#unasked(id)) return UNASKED_WORD_MS
     const parent = this.#parents.get(id)
     if (parent && (!parent.announces || hasBit(parent.has, piece))) return 0
     return this.#usualMs * WORD_PART < LATE_COMING_MS ? 0 : LATE_COMING_MS
@@ -164,12 +203,20 @@ export class Plan<P> {
   }
 
   /** A channel is open to a parent. A seed announces nothing. Joining twice is a fresh start. */
-  parentJoined(id: P, haves: ReadonlyBitmap | undefined): void {
+  parentJoined(id: P, haves: ReadonlyBitmap | undefined, turn = 0): void {
     this.parentLeft(id)
-    const parent = newParent(id, this.#options.pieces, haves !== undefined)
+    const parent = newParent(id, this.#options.pieces, haves !== undefined, turn)
     this.#parents.set(id, parent)
     this.#order.push(parent)
-    if (haves) setFrom(parent.has, haves)
+    if (!haves) return
+    setFrom(parent.has, haves)
+    parent.held = haves.count
+  }
+
+  /** It is asked at another turn from now on. */
+  parentTurn(id: P, turn: number): void {
+    const parent = this.#parents.get(id)
+    if (parent) parent.turn = turn
   }
 
   /** The parent got more. True when {@link decide} has something to do about it now. */
@@ -189,7 +236,7 @@ export class Plan<P> {
   }
 
   #parentHas(parent: PlanParent<P>, piece: number): void {
-    if (!parent.banned?.has(piece)) setBit(parent.has, piece)
+    if (!parent.banned?.has(piece) && setBit(parent.has, piece)) parent.held++
   }
 
   /**
@@ -201,7 +248,7 @@ export class Plan<P> {
     const ask = parent?.asks.find((one) => one.piece < 0)
     if (!parent || !ask) return false
     const asked = this.#askedOf.get(piece) ?? []
-    if (hasBit(this.#have, piece) || asked.some((other) => other.suspectMs === 0) || this.#full) {
+    if (!ask.sure && (hasBit(this.#have, piece) || asked.some((other) => other.suspectMs === 0) || this.#full)) {
       this.#declined++
       return false
     }
@@ -209,7 +256,7 @@ export class Plan<P> {
     ask.sinceMs = nowMs
     this.#anyInFlight--
     this.#askedOf.set(piece, [...asked, parent])
-    this.#pending.push({ kind: 'coming', piece })
+    this.#pending.push(ask.sure ? { kind: 'coming', piece, from: id } : { kind: 'coming', piece })
     return true
   }
 
@@ -243,6 +290,7 @@ export class Plan<P> {
       const tookMs = nowMs - ask.sinceMs
       this.#usualMs = this.#usualMs === 0 ? tookMs : this.#usualMs + 0.1 * (tookMs - this.#usualMs)
       noteAnswer(parent, ask, nowMs)
+      if (setBit(parent.has, piece)) parent.held++
     }
     if (!fresh) this.#wasted++
     for (const other of [...(this.#askedOf.get(piece) ?? [])]) this.#cancel(other, piece)
@@ -310,6 +358,7 @@ export class Plan<P> {
 
   /** What to do now. Each action is taken as done: the plan counts its questions as under way from here on. */
   decide(nowMs: number): Action<P>[] {
+    if (this.#turn > 0 && !this.done) this.#compare(nowMs)
     const actions = this.#pending.splice(0)
     if (this.done) return actions
     this.#askAny(actions, nowMs)
@@ -338,15 +387,90 @@ export class Plan<P> {
     return this.#askedOf.size >= Math.max(1, Math.min(maxInFlight, Math.floor(inFlightBytes / pieceBytes)))
   }
 
+  /** Whether this parent's turn hasn't come. */
+  #unasked(id: P): boolean {
+    const turn = this.#parents.get(id)?.turn ?? 0
+    return turn > this.#turn
+  }
+
   #askAny(actions: Action<P>[], nowMs: number): void {
-    const most = Math.max(this.#options.perParent, Math.ceil(LEAST_ANY / this.#order.length))
+    let turn = Number.POSITIVE_INFINITY
+    let able = 0
     for (const parent of this.#order) {
-      if (parent.drained || parent.suspectMs > 0) continue
+      if (parent.drained || parent.suspectMs > 0 || parent.turn > turn) continue
+      able = parent.turn < turn ? 1 : able + 1
+      turn = parent.turn
+    }
+    this.#turn = turn
+    const sure = turn > 0 && able === 1
+    const few = turn > 0 && this.#usualMs >= LONG_PIECE_MS ? LEAST_ANY / 2 : LEAST_ANY
+    const most = Math.max(this.#options.perParent, Math.ceil(few / (turn === 0 ? this.#order.length : able)))
+    for (const parent of this.#order) {
+      if (parent.drained || parent.suspectMs > 0 || parent.turn !== turn) continue
       for (let open = parent.asks.length - named(parent); open < most; open++) {
-        parent.asks.push({ piece: -1, any: true, sinceMs: nowMs, started: false })
+        parent.asks.push({ piece: -1, any: true, sure, sinceMs: nowMs, started: false })
         this.#anyInFlight++
-        actions.push({ kind: 'askAny', parent: parent.id })
+        actions.push({ kind: 'askAny', parent: parent.id, sure })
       }
+    }
+  }
+
+  /**
+   * In a line, doubts the parent that is asked when one of a later turn tells that it gets far more, or when it got nothing at first and
+   * the other is a seed, which tells nothing. That one is asked beside it then, and in its place once it has given far more: who is slow
+   * oneself gets as little of either.
+   */
+  #compare(nowMs: number): void {
+    const main = this.#order.find(({ turn }) => turn === this.#turn)
+    if (!main?.announces) return
+    const before = this.#compared
+    if (before?.main !== main) {
+      this.#compareFrom(main, nowMs, DOUBTS)
+      return
+    }
+    const elapsedMs = nowMs - before.sinceMs
+    const [mainHeld = 0, mainGave = 0] = before.of.get(main) ?? []
+    const gained = main.held - mainHeld
+    let moved = gained > 0
+    for (const other of this.#order) {
+      const [held = other.held, gave = other.answers] = before.of.get(other) ?? []
+      moved ||= other.held > held
+      if (other === main || other.suspectMs > 0) continue
+      if (other.answers - gave >= GIVES_MORE && main.answers - mainGave <= GIVES_LESS) {
+        this.#replace(main, 'slow')
+        return
+      }
+      if (before.doubts === 0) continue
+      if (!other.announces) {
+        if (before.doubts === DOUBTS && elapsedMs >= DOUBT_MS && gained <= GIVES_LESS) this.#askBeside(other, nowMs)
+      } else if (gained <= GETS_LESS && other.held - held >= GETS_MORE && other.held > main.held)
+        this.#askBeside(other, nowMs)
+    }
+    if (elapsedMs > COMPARE_MS) this.#compareFrom(main, nowMs, moved ? Math.max(0, before.doubts - 1) : before.doubts)
+  }
+
+  #compareFrom(main: PlanParent<P>, sinceMs: number, doubts: number): void {
+    this.#compared = { main, sinceMs, doubts, of: new Map(this.#order.map((one) => [one, [one.held, one.answers]])) }
+  }
+
+  /** Asks a parent for what the one that is asked for everything would give last; a seed, which gives what nobody has, for any. */
+  #askBeside(parent: PlanParent<P>, nowMs: number): void {
+    for (let open = parent.asks.length; open < BESIDE; open++) {
+      if (!parent.announces) {
+        parent.asks.push({ piece: -1, any: true, sure: false, sinceMs: nowMs, started: false })
+        this.#anyInFlight++
+        this.#pending.push({ kind: 'askAny', parent: parent.id, sure: false })
+        continue
+      }
+      let piece = this.#options.pieces - 1
+      while (
+        piece >= this.#next &&
+        !(hasBit(parent.has, piece) && !hasBit(this.#have, piece) && !this.#askedOf.has(piece))
+      )
+        piece--
+      if (piece < this.#next) return
+      this.#ask(this.#pending, parent, piece, nowMs)
+      this.#pending.push({ kind: 'coming', piece })
     }
   }
 
@@ -355,6 +479,7 @@ export class Plan<P> {
     for (const { from, to } of this.#demands) {
       for (let piece = from; piece < to; piece++) {
         if (this.#named >= this.#options.maxNamed) return
+        if (this.#turn > 0 && piece < this.#next + NEXT_PIECES) continue
         if (hasBit(this.#have, piece) || !hasBit(this.#known, piece)) continue
         if (this.#askedOf.get(piece)?.some((parent) => parent.suspectMs === 0)) continue
         const parent = this.#soonest(piece, nowMs)
@@ -384,7 +509,7 @@ export class Plan<P> {
   }
 
   #ask(actions: Action<P>[], parent: PlanParent<P>, piece: number, nowMs: number): void {
-    parent.asks.push({ piece, any: false, sinceMs: nowMs, started: false })
+    parent.asks.push({ piece, any: false, sure: false, sinceMs: nowMs, started: false })
     this.#named++
     const asked = this.#askedOf.get(piece)
     if (asked) asked.push(parent)
@@ -395,7 +520,8 @@ export class Plan<P> {
   /** With little left, asks a second parent for what takes longer than usual. */
   #endgame(actions: Action<P>[], nowMs: number): void {
     const { pieces, endgame, waste } = this.#options
-    if (pieces - this.#haveCount > Math.max(2, Math.ceil(pieces * endgame))) return
+    // in a line the next piece leaves when this one is out: a second copy would only keep another host waiting
+    if (this.#turn > 0 || pieces - this.#haveCount > Math.max(2, Math.ceil(pieces * endgame))) return
     const patienceMs = this.#usualMs > 0 ? this.#usualMs : this.#options.lateMs
     let budget = Math.max(1, Math.floor(pieces * waste)) - this.#wasted
     for (const asked of this.#askedOf.values()) if (asked.length > 1) budget--
@@ -414,6 +540,7 @@ export class Plan<P> {
   #gained(piece: number): boolean {
     if (!setBit(this.#have, piece)) return false
     this.#haveCount++
+    while (this.#next < this.#options.pieces && hasBit(this.#have, this.#next)) this.#next++
     return true
   }
 

@@ -6,6 +6,7 @@ import type { OpenOptions } from '../../src/contracts/exchange.ts'
 import type { PiecePool } from '../../src/task/piece-pool.ts'
 import { pieceRange, type Task } from '../../src/task/task.ts'
 import {
+  ANY_SURE,
   creditFields,
   decodeOpened,
   decodeRuns,
@@ -163,7 +164,8 @@ export class FetchSide implements LinkHandler, ChannelHost {
 
   ask(wanted: Wanted): void {
     const { channel, id, piece } = wanted
-    if (piece === undefined) this.#link.send(FRAME.ANY, { channel: channel.number, request: id })
+    if (piece === undefined)
+      this.#link.send(FRAME.ANY, { channel: channel.number, request: id, flags: wanted.sure ? ANY_SURE : 0 })
     else this.#link.send(FRAME.ASK, { channel: channel.number, request: id, number: piece })
     this.meter(channel)
   }
@@ -296,6 +298,10 @@ export class FetchSide implements LinkHandler, ChannelHost {
         'PROTOCOL_VIOLATION',
         `piece ${header.number} as request ${header.request} of channel ${header.channel}, which was not asked for`,
       )
+    }
+    if (wanted.sure && wanted.piece === undefined && header.number < channel.pieces) {
+      wanted.piece = header.number
+      if (!wanted.dropped) wanted.onOffer?.(header.number)
     }
     const length = this.#lengthOf(wanted, header.number)
     const end = wanted.filled + header.bytes

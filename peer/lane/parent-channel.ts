@@ -20,6 +20,8 @@ export interface Wanted {
   filled: number
   /** Nobody waits any more; what still arrives is thrown away. */
   dropped: boolean
+  /** Of a piece of the parent's choice: it may come without an offer. */
+  readonly sure: boolean
   readonly onStart: ((piece: number) => void) | undefined
   /** Of a piece of the parent's choice: whether to take what it offers. */
   readonly onOffer: ((piece: number) => boolean) | undefined
@@ -123,7 +125,7 @@ export class LaneChannel implements ParentChannel {
 
   async #want(
     piece: number | undefined,
-    { signal, onStart, onOffer }: FetchAnyOptions,
+    { signal, onStart, onOffer, sure = false }: FetchAnyOptions,
   ): Promise<{ piece: number; body: Uint8Array } | undefined> {
     while (this.wanted.size >= this.#maxRequests) {
       signal.throwIfAborted()
@@ -153,6 +155,7 @@ export class LaneChannel implements ParentChannel {
       body: undefined,
       filled: 0,
       dropped: false,
+      sure,
       onStart,
       onOffer,
       resolve,

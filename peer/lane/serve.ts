@@ -5,6 +5,7 @@ import type { Log } from '../../src/base/log.ts'
 import type { Shelf } from '../../src/contracts/exchange.ts'
 import { pieceRange } from '../../src/task/task.ts'
 import {
+  ANY_SURE,
   creditOf,
   decodeOpen,
   decodeRuns,
@@ -270,8 +271,9 @@ export class ServeSide implements LinkHandler {
     this.#enqueue(channel, { id, piece, chosen: false, offset: 0, cancelled: false })
   }
 
-  #any(channel: ServedChannel, { request: id }: FrameHeader): void {
+  #any(channel: ServedChannel, { request: id, flags }: FrameHeader): void {
     this.#admitRequest(channel, id)
+    if ((flags & ANY_SURE) !== 0) channel.sure.add(id)
     channel.open.set(id, undefined)
     channel.undecided.push(id)
     this.#chooseNext(channel)
@@ -284,7 +286,8 @@ export class ServeSide implements LinkHandler {
     this.#link.run(async () => {
       let piece: number | undefined
       try {
-        piece = await channel.giving.choose({ signal: channel.signal })
+        const sure = channel.sure.has(channel.undecided[0] ?? -1)
+        piece = await channel.giving.choose({ signal: channel.signal, sure })
       } catch (error) {
         if (channel.signal.aborted) return
         this.#end(channel, refusalFor(asDarnerError(error, 'choosing')), asDarnerError(error, 'choosing').message)
@@ -298,6 +301,7 @@ export class ServeSide implements LinkHandler {
         for (const none of id === undefined ? [] : [id, ...channel.undecided.splice(0)])
           this.#gone(channel, none, 'NONE_LEFT')
       } else if (id === undefined) channel.giving.unsent(piece)
+      else if (channel.sure.has(id)) this.#enqueue(channel, { id, piece, chosen: true, offset: 0, cancelled: false })
       else {
         channel.offer(id, piece)
         this.#link.send(FRAME.OFFER, { channel: channel.number, request: id, number: piece })
@@ -340,6 +344,7 @@ export class ServeSide implements LinkHandler {
 
   #gone(channel: ServedChannel, id: number, refusal: Refusal): void {
     channel.open.delete(id)
+    channel.sure.delete(id)
     this.#link.sendOrdered(FRAME.GONE, { channel: channel.number, request: id, number: REFUSAL[refusal] })
   }
 
@@ -458,6 +463,7 @@ export class ServeSide implements LinkHandler {
     }
     // the slot goes on to the next piece while this one's end is written
     channel.open.delete(request.id)
+    channel.sure.delete(request.id)
   }
 }
 

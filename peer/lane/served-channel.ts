@@ -31,8 +31,10 @@ export class ServedChannel implements Disposable {
   readonly controller = new AbortController()
   /** Piece requests that wait for a slot. */
   readonly queue: ServedRequest[] = []
-  /** Requests for a piece of our choice that wait to be offered one. */
+  /** Requests for a piece of our choice that wait to be offered one, or to be sent one. */
   readonly undecided: number[] = []
+  /** Those of them that take whatever comes. */
+  readonly sure = new Set<number>()
   /** Pieces that were offered and neither taken nor declined yet, by request. */
   readonly #offered = new Map<number, { piece: number; late: boolean }>()
   /** Every request that has not been answered to its end, by id; undefined while its piece isn't chosen. */

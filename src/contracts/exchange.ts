@@ -47,6 +47,8 @@ export interface FetchOptions {
 
 /** How a piece of the parent's choice is asked for. */
 export interface FetchAnyOptions extends FetchOptions {
+  /** Whatever the parent chooses is taken: it may send it without an offer, and then calls `onOffer` all the same, at its first bytes. */
+  readonly sure?: boolean
   /** Called with each piece that the parent offers; false declines it. By default the first is taken. */
   readonly onOffer?: (piece: number) => boolean
 }

@@ -16,8 +16,11 @@ interface Waiting {
 
 /** One child's side of it: what a shelf's task needs. Dispose when the child closed the task. */
 export interface GivingTo extends Disposable {
-  /** A piece that the child lacks, once the uplink is free for it; undefined when it has everything. Throws the signal's reason. */
-  choose(options: { signal: AbortSignal }): Promise<number | undefined>
+  /**
+   * A piece that the child lacks, once the uplink is free for it; undefined when it has everything. `sure`: it takes whatever that is.
+   * Throws the signal's reason.
+   */
+  choose(options: { signal: AbortSignal; sure?: boolean }): Promise<number | undefined>
   /** The child told that a piece is on its way to it, or that it isn't after all. */
   coming(piece: number): void
   lost(piece: number): void
@@ -82,7 +85,10 @@ export class Giving implements Disposable {
       this.#pump()
     }
     return {
-      choose: ({ signal }) => this.#choose(seat, signal),
+      choose: ({ signal, sure = false }) => {
+        seat.sure = sure
+        return this.#choose(seat, signal)
+      },
       coming: (piece) => handout.coming(seat, piece),
       lost: (piece) => then(() => handout.lost(seat, piece)),
       told: (from, count) =>

@@ -50,6 +50,8 @@ export interface Seat<C> {
   held: number
   readonly grants: Grant[]
   granted: number
+  /** It takes whatever it is given, and asks nobody else: what has the lowest number is best. */
+  sure: boolean
 }
 
 /** The handout of one task. `C` names a child: a peer id, or a number in the simulator. */
@@ -96,7 +98,7 @@ export class Handout<C> {
   /** A child opened the task, holding `have`. */
   join(child: C, have: ReadonlyBitmap): Seat<C> {
     const words = new Uint32Array(2 * this.#known.length)
-    const seat: Seat<C> = { child, words, taken: 0, held: 0, grants: [], granted: 0 }
+    const seat: Seat<C> = { child, words, taken: 0, held: 0, grants: [], granted: 0, sure: false }
     this.#seats.add(seat)
     for (const [from, count] of have.ranges()) {
       for (let piece = from; piece < from + count; piece++) this.holds(seat, piece)
@@ -106,17 +108,19 @@ export class Handout<C> {
 
   /**
    * Which of the children that wait gets something now, by its place in the list, and what: the one with the fewest pieces
-   * on their way to it, who asked first among equals. Undefined when none can be given anything now.
+   * on their way to it, who asked first among equals. Undefined when none can be given anything now: all slots are taken, and
+   * those whose only parent this is have theirs.
    */
   give(asking: readonly Seat<C>[], nowMs: number): { at: number; piece: number } | undefined {
-    if (this.#busy >= this.slots) return undefined
+    const full = this.#busy >= this.slots
+    if (full && !asking.some(({ sure }) => sure)) return undefined
     let best: Seat<C> | undefined
     let bestAt = -1
     let bestPiece = -1
     let fewest = this.#options.incoming
     for (let at = 0; at < asking.length; at++) {
       const seat = asking[at]
-      if (!seat) continue
+      if (!seat || (full && !this.#ownRoom(seat))) continue
       const incoming = seat.taken - seat.held
       if (incoming >= fewest) continue
       const piece = this.#choose(seat)
@@ -128,7 +132,8 @@ export class Handout<C> {
       if (incoming === 0) break
     }
     if (!best) return undefined
-    this.#grant(best, { piece: bestPiece, sinceMs: nowMs, takenMs: 0, sending: true, coming: false })
+    const { sure } = best
+    this.#grant(best, { piece: bestPiece, sinceMs: nowMs, takenMs: sure ? nowMs : 0, sending: true, coming: sure })
     return { at: bestAt, piece: bestPiece }
   }
 
@@ -221,7 +226,7 @@ export class Handout<C> {
   }
 
   /** The fewest known holders first; among equals by chance, or lower numbers first: the order in which the origin is read. */
-  #choose({ words }: Seat<C>): number {
+  #choose({ words, sure }: Seat<C>): number {
     const known = this.#known
     const spread = this.#spread
     const { random } = this.#options
@@ -231,6 +236,7 @@ export class Handout<C> {
     for (let at = 0; at < known.length; at++) {
       for (let word = (known[at] ?? 0) & ~(words[at << 1] ?? 0); word !== 0; word &= word - 1) {
         const piece = (at << 5) + lowest(word)
+        if (sure) return piece
         const holders = spread[piece] ?? 0
         if (holders < fewest) {
           best = piece
@@ -241,6 +247,11 @@ export class Handout<C> {
       }
     }
     return best
+  }
+
+  /** A child that asks nobody else isn't kept waiting by pieces that others take long to read. */
+  #ownRoom({ sure, grants }: Seat<C>): boolean {
+    return sure && grants.reduce((sending, grant) => sending + (grant.sending ? 1 : 0), 0) < this.#options.slots
   }
 
   #free(grant: Grant): void {

@@ -11,11 +11,13 @@ import { Bytes, Count } from './schema.ts'
 
 export const CONTROL_ID = '/darner/control/1'
 /** Raised when an older side could no longer understand a newer one. */
-export const CONTROL_VERSION = 3
+export const CONTROL_VERSION = 4
 /** From this version on a host may ask to read an origin itself. */
 export const LEAD_VERSION = 2
 /** From this version on a host takes the states between the pieces beside their digests. */
 export const STATES_VERSION = 3
+/** From here on hosts know turns of parents. */
+export const TURNS_VERSION = 4
 export const MAX_CONTROL_FRAME_BYTES = 1024 * 1024
 /** Digests in one message: 8,192 pieces are 256 KiB, and as much with their states. */
 export const MAX_TABLE_RUN = 8192
@@ -57,6 +59,7 @@ const ParentBody = Type.Object(
     lanes: Type.Array(Address, { maxItems: 16 }),
     multiaddrs: Type.Array(Address, { maxItems: 16 }),
     seed: Type.Boolean(),
+    turn: Type.Optional(Type.Union([Type.Literal(1), Type.Literal(2), Type.Literal(3)])),
     zone: Type.Optional(Name),
   },
   closed,

@@ -38,7 +38,7 @@ export const FRAME = {
   OPEN: 1,
   /** child: wants piece `number` as `request`. */
   ASK: 2,
-  /** child: wants a piece of the parent's choice as `request`; the parent OFFERs one. */
+  /** child: wants a piece of the parent's choice as `request`; the parent OFFERs one, or, with ANY_SURE, sends one that it may. */
   ANY: 3,
   /** child: no longer wants `request`; the parent ends it with the last segment, or with GONE. */
   CANCEL: 4,
@@ -81,6 +81,8 @@ export type FrameType = (typeof FRAME)[keyof typeof FRAME]
 export const OPEN_BACKGROUND = 1
 /** The channel starts with no credit. */
 export const OPEN_METERED = 2
+/** The child asks nobody else and takes whatever comes: lower numbers first, without an offer. */
+export const ANY_SURE = 1
 export const TELL_COMING = 1
 export const TELL_LOST = 2
 /** This segment completes the piece. */

@@ -4,9 +4,12 @@
  */
 import type { PeerId } from '../../src/contracts/exchange.ts'
 import type { TaskId } from '../../src/task/task.ts'
+import { arrange } from './arrange.ts'
 import type { SchedulerEffect, SchedulerEvent } from './events.ts'
 import { endLease, ensureSource, failLease, renewLease } from './leases.ts'
-import { fillSeed, isolate, link, mendThin, mesh, noteThin, setChoosing, unlink } from './mesh.ts'
+import { complained, disband, endLate, linesUp, lineUp, stepOut, watchLine } from './line.ts'
+import { link, newParent, noteThin, unlink } from './links.ts'
+import { fillSeed, isolate, mendThin, mesh, setChoosing } from './mesh.ts'
 import { addMember, addPeer, addTask, markFull, removeMember, removeOne } from './peer-table.ts'
 import type { Member, PeerRow, SchedulerState } from './state.ts'
 import { sweep } from './sweep.ts'
@@ -72,6 +75,10 @@ export function decide(state: SchedulerState, event: SchedulerEvent, nowMs: numb
     }
     case 'tick':
       for (const silent of sweep(state, nowMs, effects)) removePeer(state, silent, nowMs, effects)
+      for (const task of state.tasks.values()) {
+        watchLine(state, task, nowMs)
+        endLate(state, task, nowMs)
+      }
       for (const task of state.tasks.values())
         if (task.thin.size > 0 || task.choosing.length > 0) mendThin(state, task, nowMs)
       break
@@ -112,17 +119,19 @@ function onRegistered(state: SchedulerState, event: Registered, nowMs: number, e
   const known = task.byPeer.get(peer)
   if (known && event.have < known.have) leave(state, known, nowMs, effects)
   const again = task.byPeer.get(peer)
+  if (!again && !peer.seed && !linesUp(task, peer, event.have)) disband(state, task, nowMs)
   const member = again ?? addMember(task, peer, event.priority)
   member.priority = event.priority
   member.invited = false
   if (again) {
     // It may have lost what it was told: it hears of all its parents again.
-    const add = member.parents.map((parent) => ({ peer: parent.peer.id, seed: parent.choosing }))
-    state.changes.set(member, { add, drop: [] })
+    const add = member.parents.map((parent) => newParent(member, parent))
+    state.changes.set(member, { add, drop: [], retold: new Set(add.map(({ peer: parent }) => parent)) })
   }
   if (event.have >= task.pieces) complete(state, member, nowMs, effects)
   else {
     member.have = event.have
+    if (!peer.seed) lineUp(state, member, nowMs)
     ensureSource(state, task, 'first reader', nowMs, effects)
     mesh(state, member, nowMs)
   }
@@ -148,8 +157,8 @@ function complete(state: SchedulerState, member: Member, nowMs: number, effects:
   state.changes.delete(member)
   const { lease } = member.task
   if (lease) endLease(state, lease.holder, nowMs, effects)
-  if (member.peer.seed) setChoosing(state, member, true)
-  for (const seed of member.task.choosing) fillSeed(state, seed)
+  if (member.peer.seed) setChoosing(state, member, true, nowMs)
+  for (const seed of member.task.choosing) fillSeed(state, seed, nowMs)
 }
 
 function onParentFailed(state: SchedulerState, event: ParentFailed, nowMs: number, effects: SchedulerEffect[]): void {
@@ -173,7 +182,9 @@ function onParentFailed(state: SchedulerState, event: ParentFailed, nowMs: numbe
     case 'none':
       break
   }
-  if (child.task.byPeer.has(child.peer)) replaceParent(state, child, event.parent, nowMs)
+  complained(state, child, parent, event.reason, nowMs)
+  if (child.task.line === undefined && child.task.byPeer.has(child.peer))
+    replaceParent(state, child, event.parent, nowMs)
 }
 
 /** New parents for a child, the one that it just gave up not among them unless there is nobody else. */
@@ -218,13 +229,15 @@ function removePeer(state: SchedulerState, row: PeerRow, nowMs: number, effects:
 /** One member leaves one task; its children get other parents at once, the origin another reader. */
 function leave(state: SchedulerState, member: Member, nowMs: number, effects: SchedulerEffect[]): void {
   const { task } = member
+  stepOut(member)
   const parents = [...member.parents]
   const children = isolate(state, member)
   const held = endLease(state, member, nowMs, effects)
   if (task.byPeer.get(member.peer) === member) removeMember(member, nowMs)
   state.changes.delete(member)
+  arrange(state, task, nowMs)
   for (const child of children) noteThin(state, child)
-  for (const parent of parents) if (parent.choosing) fillSeed(state, parent)
+  for (const parent of parents) if (parent.choosing) fillSeed(state, parent, nowMs)
   ensureSource(state, task, held ? 'holder left' : 'first reader', nowMs, effects)
   for (const child of children)
     if (task.thin.has(child) && child.parents.length < state.options.joinDegree / 2) mesh(state, child, nowMs)

@@ -48,10 +48,13 @@ export interface NewParent {
   readonly peer: PeerId
   /** It chooses the pieces itself. */
   readonly seed: boolean
+  /** In a line: 1 is asked for everything, 2 when 1 fails, 3 only when there is nobody else. Left out in a mesh: all are asked. */
+  readonly turn?: 1 | 2 | 3
 }
 
 export type SchedulerEffect =
-  /** `peer` is to close its channels to `drop`, then to open those to `add`; one that is in both turned into a seed, or back. */
+  /** `peer` is to close its channels to `drop`, then to open those to `add`; one that is in both turned into a
+   *  seed, or back; one that is a parent already has another turn. */
   | {
       readonly kind: 'parents'
       readonly task: TaskId

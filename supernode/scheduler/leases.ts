@@ -28,7 +28,7 @@ export function ensureSource(
   }
   const untilMs = nowMs + state.options.leaseMs
   task.lease = { holder, untilMs }
-  setChoosing(state, holder, true)
+  setChoosing(state, holder, true, nowMs)
   effects.push({ kind: 'lease', task: task.id, holder: holder.peer.id, untilMs, why })
 }
 
@@ -67,7 +67,7 @@ export function endLease(state: SchedulerState, member: Member, nowMs: number, e
   if (task.lease?.holder !== member) return false
   task.lease = undefined
   if (!member.complete) {
-    setChoosing(state, member, false)
+    setChoosing(state, member, false, nowMs)
     if (member.invited) removeMember(member, nowMs)
   }
   effects.push({ kind: 'leaseEnded', task: task.id, holder: member.peer.id })

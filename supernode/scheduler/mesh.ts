@@ -4,75 +4,25 @@
  * swarm fewer do as well, and spare work: a host tells each of its parents of every piece.
  */
 import { randomBelow } from '../../src/base/clock.ts'
-import type { PeerId } from '../../src/contracts/exchange.ts'
-import type { NewParent } from './events.ts'
+import { arrange } from './arrange.ts'
+import { degrees, link, noteThin, unlink } from './links.ts'
 import { eligible, score } from './parent-score.ts'
 import { removeOne } from './peer-table.ts'
-import type { Member, SchedulerOptions, SchedulerState, TaskRow } from './state.ts'
+import type { Member, SchedulerState, TaskRow } from './state.ts'
 
 /** Candidates looked at for each parent that is wanted. */
 const CHOICES = 3
 /** Parents that hold everything, for whoever can have them. */
 const FULL_PARENTS = 4
-/** With fewer, pieces spread later (docs/scheduling.md). */
-const LEAST_JOIN = 5
-const LEAST_MOST = 8
-
-/** Parents that a newcomer gets now, and up to how many later newcomers bring it. The seed is one of them. */
-function degrees(options: SchedulerOptions, task: TaskRow): { readonly join: number; readonly most: number } {
-  const others = task.members.length - 1
-  return {
-    join: Math.min(options.joinDegree, Math.max(LEAST_JOIN, Math.ceil(others / 3))),
-    most: Math.min(options.degree, Math.max(LEAST_MOST, Math.ceil(others / 2))),
-  }
-}
-
-function change(state: SchedulerState, member: Member): { add: NewParent[]; drop: PeerId[] } {
-  const known = state.changes.get(member)
-  if (known) return known
-  const fresh = { add: [], drop: [] }
-  state.changes.set(member, fresh)
-  return fresh
-}
-
-/** Makes `parent` a parent of `child`, and says so to the child. */
-export function link(state: SchedulerState, child: Member, parent: Member): void {
-  child.parents.push(parent)
-  parent.children.push(child)
-  parent.peer.load++
-  if (parent.choosing) child.seeds++
-  change(state, child).add.push({ peer: parent.peer.id, seed: parent.choosing })
-  if (child.parents.length >= degrees(state.options, child.task).join) child.task.thin.delete(child)
-}
-
-/** Undoes {@link link}; the child is told to drop it unless `tell` is false. */
-export function unlink(state: SchedulerState, child: Member, parent: Member, tell = true): void {
-  if (!removeOne(child.parents, parent)) return
-  removeOne(parent.children, child)
-  parent.peer.load--
-  if (parent.choosing) child.seeds--
-  if (tell) {
-    const one = change(state, child)
-    const at = one.add.findIndex((added) => added.peer === parent.peer.id)
-    if (at >= 0) one.add.splice(at, 1)
-    else one.drop.push(parent.peer.id)
-  }
-  noteThin(state, child)
-}
-
-/** Remembers a member that needs more parents than it has and could get some. */
-export function noteThin(state: SchedulerState, member: Member): void {
-  const { task } = member
-  if (member.complete || member.choosing) return
-  const reachable = Math.min(degrees(state.options, task).join, task.members.length - 1)
-  if (member.parents.length < reachable) task.thin.add(member)
-}
-
 /** Gives an incomplete member as many parents as it had better have now, and itself to them. */
 export function mesh(state: SchedulerState, member: Member, nowMs: number): void {
   if (member.complete || member.choosing) return
-  offerSeed(state, member)
   const { task } = member
+  if (task.line !== undefined) {
+    arrange(state, task, nowMs)
+    return
+  }
+  offerSeed(state, member)
   const { join } = degrees(state.options, task)
   linkSome(state, member, task.full, Math.min(FULL_PARENTS, join - member.parents.length), nowMs)
   const zone = task.zones.get(member.peer.zone)
@@ -96,8 +46,12 @@ function offerSeed(state: SchedulerState, member: Member): void {
 }
 
 /** A seed has room: passes it on to incomplete members that have no seed, drawn by chance. */
-export function fillSeed(state: SchedulerState, seed: Member): void {
+export function fillSeed(state: SchedulerState, seed: Member, nowMs: number): void {
   const { members, full } = seed.task
+  if (seed.task.line !== undefined) {
+    arrange(state, seed.task, nowMs)
+    return
+  }
   let tries = 4 * state.options.seedDegree
   while (seed.children.length < state.options.seedDegree && members.length > full.length && tries-- > 0) {
     const member = members[randomBelow(state.random, members.length)]
@@ -107,15 +61,18 @@ export function fillSeed(state: SchedulerState, seed: Member): void {
 }
 
 /** Turns a member into a seed, or back, and tells its children. */
-export function setChoosing(state: SchedulerState, member: Member, choosing: boolean): void {
+export function setChoosing(state: SchedulerState, member: Member, choosing: boolean, nowMs: number): void {
   if (member.choosing === choosing) return
   for (const child of [...member.children]) unlink(state, child, member)
   member.choosing = choosing
   if (choosing) {
     member.task.thin.delete(member)
     member.task.choosing.push(member)
-    fillSeed(state, member)
-  } else removeOne(member.task.choosing, member)
+    fillSeed(state, member, nowMs)
+  } else {
+    removeOne(member.task.choosing, member)
+    arrange(state, member.task, nowMs)
+  }
 }
 
 function linkSome(state: SchedulerState, member: Member, from: readonly Member[], count: number, nowMs: number): void {
@@ -159,5 +116,5 @@ export function isolate(state: SchedulerState, member: Member): Member[] {
 /** All members of a task that lack parents get some. */
 export function mendThin(state: SchedulerState, task: TaskRow, nowMs: number): void {
   for (const member of [...task.thin]) mesh(state, member, nowMs)
-  for (const seed of task.choosing) fillSeed(state, seed)
+  for (const seed of task.choosing) fillSeed(state, seed, nowMs)
 }

@@ -54,6 +54,8 @@ export interface PeerRow {
   /** Children it may have per task now: lowered when found slow, grows back. */
   capacity: number
   upBytesPerSec: number
+  /** It held up a line: until then it stands at the end of others. */
+  slowUntilMs: number
   /** Not handed out until this instant. */
   suspectUntilMs: number
   /** Who complained lately, by what about. */
@@ -80,6 +82,12 @@ export interface Member {
   /** It never registered: it is here only to read the origin under a lease. */
   invited: boolean
   readonly parents: Member[]
+  /** Turns of parents, where it has one (`NewParent.turn`). */
+  readonly turns: Map<Member, NewParent['turn']>
+  /** Parents that it gave up in its line. */
+  readonly avoids: Set<Member>
+  /** The fewest pieces that it lacked of what the one before it in its line had, since that one is before it. */
+  leastLag: number
   readonly children: Member[]
   /** Seeds among its parents. */
   seeds: number
@@ -105,11 +113,23 @@ export interface TaskRow {
   readonly choosing: Member[]
   /** Members that have too few parents, mended at each tick. */
   readonly thin: Set<Member>
+  /** The hosts that stand in a line, in its order; undefined once they are meshed. How many were sent to its end, when the first was done. */
+  line: Member[] | undefined
+  moved: number
+  lineDoneMs: number
   lease: Lease | undefined
   /** Peers that failed at the origin, until when. */
   readonly originFailed: Map<PeerRow, number>
   seedAskedMs: number
   emptySinceMs: number
+}
+
+/** What one child will be told: parents that are new or have another turn, and those that are over. */
+export interface ParentChange {
+  readonly add: NewParent[]
+  readonly drop: PeerId[]
+  /** Those of `add` that it has already. */
+  readonly retold: Set<PeerId>
 }
 
 export interface SchedulerState {
@@ -121,7 +141,7 @@ export interface SchedulerState {
   readonly seeds: PeerRow[]
   readonly banned: Set<PeerId>
   /** Changes of parents collected while one event is decided. */
-  readonly changes: Map<Member, { add: NewParent[]; drop: PeerId[] }>
+  readonly changes: Map<Member, ParentChange>
   sweptMs: number
 }
 

@@ -31,7 +31,7 @@ function tells(actions: Action<string>[]): string[] {
 }
 
 const cancel = (parent: string, piece: number) => ({ kind: 'cancel', parent, piece }) as const
-const askAny = (parent: string) => ({ kind: 'askAny', parent }) as const
+const askAny = (parent: string) => ({ kind: 'askAny', parent, sure: false }) as const
 
 /** A parent offers a piece, which is taken and begins to come. */
 function begin(plan: Plan<string>, parent: string, piece: number, nowMs: number): void {
@@ -90,10 +90,10 @@ describe('Plan', () => {
     plan.parentJoined('seed', undefined)
     begin(plan, 'a', 1, 0)
     plan.pieceArrived('a', 1, 8)
-    assert.deepEqual([plan.comingMs('a', 5), plan.comingMs('c', 5), plan.hereMs], [0, 0, 20])
+    assert.deepEqual([plan.comingMs('a', 5), plan.comingMs('c', 5), plan.hereMs('a')], [0, 0, 20])
     begin(plan, 'b', 2, 8)
     plan.pieceArrived('b', 2, 2000)
-    assert.deepEqual([plan.comingMs('a', 5), plan.comingMs('seed', 5), plan.hereMs], [0, 0, 50])
+    assert.deepEqual([plan.comingMs('a', 5), plan.comingMs('seed', 5), plan.hereMs('a')], [0, 0, 50])
     assert.ok(plan.comingMs('c', 5) > 0)
     plan.parentHaves('c', 5, 1)
     assert.equal(plan.comingMs('c', 5), 0)

@@ -7,6 +7,10 @@ import type { SchedulerEffect, SchedulerEvent } from '../../../supernode/schedul
 import { newScheduler, type SchedulerState } from '../../../supernode/scheduler/state.ts'
 
 const TASK = 't' as TaskId
+/** Too few for a line. */
+const PIECES = 60
+/** Enough for a line of as many hosts as there may be in one. */
+const MANY_PIECES = 400
 const id = (n: number) => `p${n}` as PeerId
 
 /** A scheduler with a seed host, and what each child believes its parents are. */
@@ -14,9 +18,11 @@ class Bench {
   readonly state: SchedulerState
   readonly parents = new Map<PeerId, Set<PeerId>>()
   readonly effects: SchedulerEffect[] = []
+  readonly pieces: number
   nowMs = 0
 
-  constructor(seed = 1) {
+  constructor(seed = 1, pieces = PIECES) {
+    this.pieces = pieces
     this.state = newScheduler(seededRandom(seed))
     this.tell({ kind: 'peerJoined', peer: 'super' as PeerId, seed: true })
   }
@@ -40,7 +46,7 @@ class Bench {
   }
 
   register(n: number, have = 0): void {
-    this.tell({ kind: 'registered', task: TASK, peer: id(n), pieces: 100, have, priority: 'interactive' })
+    this.tell({ kind: 'registered', task: TASK, peer: id(n), pieces: this.pieces, have, priority: 'interactive' })
   }
 
   /** What holds after every event. */
@@ -103,7 +109,7 @@ describe('decide', () => {
     const bench = new Bench()
     for (let n = 0; n < 50; n++) bench.join(n)
     assert.equal(bench.effects.filter((effect) => effect.kind === 'lease').length, 1)
-    bench.tell({ kind: 'progress', task: TASK, peer: 'super' as PeerId, have: 100 })
+    bench.tell({ kind: 'progress', task: TASK, peer: 'super' as PeerId, have: PIECES })
     assert.equal(bench.effects.filter((effect) => effect.kind === 'leaseEnded').length, 1)
     bench.nowMs = 60_000
     for (let n = 0; n < 50; n++) bench.tell({ kind: 'alive', peer: id(n) })
@@ -153,7 +159,7 @@ describe('decide', () => {
   it('gives a late joiner parents that hold everything although they are busy', () => {
     const bench = new Bench()
     for (let n = 0; n < 60; n++) bench.join(n)
-    for (let n = 0; n < 5; n++) bench.tell({ kind: 'progress', task: TASK, peer: id(n), have: 100 })
+    for (let n = 0; n < 5; n++) bench.tell({ kind: 'progress', task: TASK, peer: id(n), have: PIECES })
     bench.join(99)
     const own = bench.parents.get(id(99)) ?? new Set()
     assert.ok([0, 1, 2, 3, 4].filter((n) => own.has(id(n))).length >= 2)
@@ -238,26 +244,26 @@ describe('decide', () => {
   })
 
   it('keeps its books straight through any sequence of events', () => {
-    for (let seed = 1; seed <= 12; seed++) storm(seed)
+    for (let seed = 1; seed <= 12; seed++) storm(new Bench(seed), seed, (n) => String(n % 3))
+    for (let seed = 1; seed <= 12; seed++) storm(new Bench(seed, MANY_PIECES), seed, () => '')
   })
 })
 
-function storm(seed: number): void {
+function storm(bench: Bench, seed: number, zoneOf: (n: number) => string): void {
   const random = seededRandom(seed)
-  const bench = new Bench(seed)
   const reasons = ['slow', 'stalled', 'unreachable', 'corrupt', 'short'] as const
   for (let step = 0; step < 300; step++) {
     bench.nowMs += randomBelow(random, 100)
-    const n = randomBelow(random, 70)
+    const n = randomBelow(random, bench.pieces === PIECES ? 70 : 20)
     const member = bench.state.tasks.get(TASK)?.byPeer
     switch (randomBelow(random, 9)) {
       case 0:
       case 1:
       case 2:
-        bench.join(n, String(n % 3))
+        bench.join(n, zoneOf(n))
         break
       case 3:
-        bench.tell({ kind: 'progress', task: TASK, peer: id(n), have: randomBelow(random, 101) })
+        bench.tell({ kind: 'progress', task: TASK, peer: id(n), have: randomBelow(random, bench.pieces + 1) })
         break
       case 4:
         bench.tell({ kind: 'peerLeft', peer: id(n) })

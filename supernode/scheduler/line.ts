@@ -1,0 +1,123 @@
+/**
+ * Few hosts that begin together stand in a line: each takes all pieces, in order, from the one before it, and the first from the seed.
+ * Every uplink but the last carries the blob once, nobody has to tell anybody what it lacks, and what a line costs is one piece's
+ * time for each host (docs/scheduling.md). A line is for hosts alike: who holds it up goes to its end, and where that doesn't help, or more
+ * hosts come, the task goes over to the mesh for good.
+ */
+import { arrange } from './arrange.ts'
+import type { ParentFault } from './events.ts'
+import { link } from './links.ts'
+import { mesh } from './mesh.ts'
+import type { Member, SchedulerState, TaskRow } from './state.ts'
+
+/** More hosts than this, or fewer pieces for each, are better meshed. */
+export const LINE_MOST = 24
+export const LINE_PIECES = 12
+/** A host that falls so many pieces further behind the one before it holds up those behind it. */
+const LAG_PIECES = 32
+/** How long a host that held up a line stands at the end of others. */
+const SLOW_MS = 600_000
+/** How long those behind may take, once the first of a line has everything, before they get as many parents as there are. */
+const REST_MS = 2_000
+
+/** Whether a newcomer can stand in this task's line. */
+export function linesUp(task: TaskRow, peer: Member['peer'], have: number): boolean {
+  if (task.line === undefined || have > 0) return false
+  const hosts = task.line.length + 1
+  if (hosts > LINE_MOST || task.pieces < LINE_PIECES * Math.max(8, hosts)) return false
+  if (task.line.length > 0 && task.line.every((one) => one.complete)) return false
+  return task.line.every((one) => one.peer.zone === peer.zone)
+}
+
+/** A newcomer takes its place: behind all others, but before those that held up a line lately. */
+export function lineUp(state: SchedulerState, member: Member, nowMs: number): void {
+  const { line } = member.task
+  if (line === undefined || line.includes(member)) return
+  const slow = member.peer.slowUntilMs > nowMs
+  let at = line.length
+  while (!slow && at > 0 && (line[at - 1]?.peer.slowUntilMs ?? 0) > nowMs && line[at - 1]?.complete === false) at--
+  line.splice(at, 0, member)
+  arrange(state, member.task, nowMs)
+}
+
+/** A member leaves: those behind it move up at the next `arrange`. */
+export function stepOut(member: Member): void {
+  const { line } = member.task
+  const at = line?.indexOf(member) ?? -1
+  if (at >= 0) line?.splice(at, 1)
+}
+
+/**
+ * A child gave up a parent. That one goes to the end, where it keeps nobody waiting. The last of a line, or one
+ * that held up others itself, complains for itself alone; and who can't have the seed steps back, so that another comes first.
+ */
+export function complained(
+  state: SchedulerState,
+  child: Member,
+  parent: Member,
+  why: ParentFault,
+  nowMs: number,
+): void {
+  const { line } = child.task
+  if (line === undefined) return
+  child.avoids.add(parent)
+  if (parent.choosing) toTheEnd(state, child, nowMs)
+  else if (line.at(-1) === child || child.peer.slowUntilMs > nowMs) arrange(state, child.task, nowMs)
+  else {
+    if (why === 'slow') parent.peer.slowUntilMs = nowMs + SLOW_MS
+    toTheEnd(state, parent, nowMs)
+  }
+}
+
+/** A member goes to the end of its line. Too many such, and the line is over. */
+function toTheEnd(state: SchedulerState, member: Member, nowMs: number): void {
+  const { task } = member
+  const at = task.line?.indexOf(member) ?? -1
+  if (task.line === undefined || at < 0 || at === task.line.length - 1) return
+  if (++task.moved > Math.max(2, task.line.length / 4)) {
+    disband(state, task, nowMs)
+    return
+  }
+  task.line.splice(at, 1)
+  task.line.push(member)
+  arrange(state, task, nowMs)
+}
+
+/** Looks whether somebody falls behind the one before: with others behind it goes to the end. Call it at each tick. */
+export function watchLine(state: SchedulerState, task: TaskRow, nowMs: number): void {
+  for (const member of [...(task.line ?? [])]) watch(state, member, nowMs)
+}
+
+function watch(state: SchedulerState, member: Member, nowMs: number): void {
+  const { line } = member.task
+  const at = line?.indexOf(member) ?? -1
+  if (line === undefined || at < 1 || member.complete) return
+  const before = line[at - 1]
+  if (before === undefined || before.choosing) return
+  const lag = before.have - member.have
+  member.leastLag = Math.min(member.leastLag, lag)
+  if (lag - member.leastLag <= LAG_PIECES) return
+  member.peer.slowUntilMs = nowMs + SLOW_MS
+  toTheEnd(state, member, nowMs)
+}
+
+/** Ends a line whose last hosts take long after the first were done. Call it at each tick. */
+export function endLate(state: SchedulerState, task: TaskRow, nowMs: number): void {
+  if (task.line === undefined || task.full.length === 0) return
+  if (task.line.some((one) => one.complete)) task.lineDoneMs ||= nowMs
+  if (
+    task.lineDoneMs > 0 &&
+    nowMs - task.lineDoneMs > REST_MS &&
+    task.line.some((one) => !one.complete && !one.choosing)
+  )
+    disband(state, task, nowMs)
+}
+
+/** Makes a mesh of a line. */
+export function disband(state: SchedulerState, task: TaskRow, nowMs: number): void {
+  if (task.line === undefined) return
+  const members = task.line
+  task.line = undefined
+  for (const member of members) for (const parent of member.parents) link(state, member, parent)
+  for (const member of members) mesh(state, member, nowMs)
+}

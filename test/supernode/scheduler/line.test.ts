@@ -1,0 +1,203 @@
+import assert from 'node:assert/strict'
+import { seededRandom } from '../../../src/base/clock.ts'
+import type { PeerId } from '../../../src/contracts/exchange.ts'
+import type { TaskId } from '../../../src/task/task.ts'
+import { decide } from '../../../supernode/scheduler/decide.ts'
+import type { SchedulerEvent } from '../../../supernode/scheduler/events.ts'
+import { LINE_MOST } from '../../../supernode/scheduler/line.ts'
+import { newScheduler, type SchedulerState } from '../../../supernode/scheduler/state.ts'
+
+const TASK = 't' as TaskId
+const PIECES = 400
+const SEED = 'seed' as PeerId
+const id = (n: number) => `p${n}` as PeerId
+
+/** A scheduler with a seed, and what each host was told of its parents: their turns, none where it has nobody to wait for. */
+class Line {
+  readonly state: SchedulerState = newScheduler(seededRandom(1))
+  readonly told = new Map<PeerId, Map<PeerId, number | undefined>>()
+  nowMs = 0
+
+  constructor() {
+    this.tell({ kind: 'peerJoined', peer: SEED, seed: true })
+  }
+
+  tell(event: SchedulerEvent): void {
+    for (const effect of decide(this.state, event, this.nowMs)) {
+      if (effect.kind !== 'parents') continue
+      const known = this.told.get(effect.peer) ?? new Map()
+      for (const peer of effect.drop) known.delete(peer)
+      for (const { peer, turn } of effect.add) known.set(peer, turn)
+      this.told.set(effect.peer, known)
+    }
+  }
+
+  join(n: number, { zone = '', have = 0, pieces = PIECES } = {}): void {
+    this.tell({ kind: 'peerJoined', peer: id(n), zone })
+    this.tell({ kind: 'registered', task: TASK, peer: id(n), pieces, have, priority: 'interactive' })
+    this.tell({ kind: 'progress', task: TASK, peer: SEED, have: pieces })
+  }
+
+  has(n: number, have: number): void {
+    this.tell({ kind: 'progress', task: TASK, peer: id(n), have })
+  }
+
+  tick(nowMs: number): void {
+    this.nowMs = nowMs
+    for (const peer of this.state.peers.keys()) this.tell({ kind: 'alive', peer })
+    this.tell({ kind: 'tick' })
+  }
+
+  fails(child: number, parent: PeerId, reason: 'slow' | 'unreachable' | 'stalled' = 'slow'): void {
+    this.told.get(id(child))?.delete(parent)
+    this.tell({ kind: 'parentFailed', task: TASK, peer: id(child), parent, reason })
+  }
+
+  /** Whom a host asks, and whom then. */
+  turns(n: number): PeerId[] {
+    const told = [...(this.told.get(id(n)) ?? [])].filter(([, turn]) => turn !== undefined)
+    return told.sort(([, a = 0], [, b = 0]) => a - b).map(([peer]) => peer)
+  }
+
+  order(): PeerId[] {
+    return (this.state.tasks.get(TASK)?.line ?? []).map(({ peer }) => peer.id)
+  }
+
+  get meshed(): boolean {
+    return this.state.tasks.get(TASK)?.line === undefined
+  }
+}
+
+function lineOf(hosts: number): Line {
+  const line = new Line()
+  for (let n = 0; n < hosts; n++) line.join(n)
+  return line
+}
+
+describe('line', () => {
+  it('stands few hosts behind each other: each asks the one before it, then the one before that, and knows two more', () => {
+    const line = lineOf(6)
+    assert.deepEqual(line.order(), [0, 1, 2, 3, 4, 5].map(id))
+    assert.deepEqual(line.turns(0), [SEED])
+    assert.deepEqual(line.turns(1), [id(0), SEED])
+    assert.deepEqual(
+      [...(line.told.get(id(5)) ?? [])],
+      [
+        [id(4), 1],
+        [id(3), 2],
+        [id(2), 3],
+        [id(1), 3],
+      ],
+    )
+  })
+
+  it('lets those behind one that leaves move up', () => {
+    const line = lineOf(5)
+    line.tell({ kind: 'peerLeft', peer: id(2) })
+    assert.deepEqual(line.order(), [0, 1, 3, 4].map(id))
+    assert.deepEqual(line.turns(3).slice(0, 2), [id(1), id(0)])
+  })
+
+  it('keeps one that has everything where it is, without parents of its own', () => {
+    const line = lineOf(4)
+    line.has(0, PIECES)
+    assert.deepEqual(line.turns(1), [id(0), SEED])
+    assert.equal(line.state.tasks.get(TASK)?.byPeer.size, 5)
+    assert.equal(line.meshed, false)
+  })
+
+  it('sends one that is complained of to the end, and remembers the slow there for the next blob', () => {
+    const line = lineOf(6)
+    line.fails(3, id(2))
+    assert.deepEqual(line.order(), [0, 1, 3, 4, 5, 2].map(id))
+    assert.ok(!line.turns(3).includes(id(2)))
+    line.state.tasks.delete(TASK)
+    line.told.clear()
+    for (const row of line.state.peers.values()) row.members = []
+    for (let n = 0; n < 6; n++) line.join(n)
+    assert.deepEqual(line.order(), [0, 1, 3, 4, 5, 2].map(id))
+  })
+
+  it('does not put others behind a last one that complains, nor behind one that held up others', () => {
+    const line = lineOf(6)
+    line.fails(5, id(4))
+    assert.deepEqual(line.order().slice(0, 5), [0, 1, 2, 3, 4].map(id))
+    assert.deepEqual(line.turns(5).slice(0, 2), [id(3), id(2)])
+  })
+
+  it('puts another host first when the first one can’t reach the seed', () => {
+    const line = lineOf(4)
+    line.fails(0, SEED, 'unreachable')
+    assert.deepEqual(line.order(), [1, 2, 3, 0].map(id))
+  })
+
+  it('sends one that falls behind the one before it to the end, but not one that only began later', () => {
+    const line = lineOf(6)
+    for (const [n, have] of [40, 38, 36, 2, 1, 0].entries()) line.has(n, have)
+    line.tick(1000)
+    assert.deepEqual(line.order(), [0, 1, 2, 3, 4, 5].map(id))
+    for (const [n, have] of [80, 78, 76, 6, 5, 4].entries()) line.has(n, have)
+    line.tick(2000)
+    assert.deepEqual(line.order(), [0, 1, 2, 4, 5, 3].map(id))
+    const late = lineOf(4)
+    for (const [n, have] of [200, 198, 0, 0].entries()) late.has(n, have)
+    late.tick(1000)
+    for (const [n, have] of [240, 238, 40, 38].entries()) late.has(n, have)
+    late.tick(2000)
+    assert.deepEqual(late.order(), [0, 1, 2, 3].map(id))
+  })
+
+  it('goes over to the mesh when too many hosts hold it up, and gives each as many parents as it would have there', () => {
+    const line = lineOf(8)
+    for (const n of [2, 3, 4]) line.fails(line.order().indexOf(id(n)) + 1 < 8 ? n + 1 : 0, id(n))
+    assert.ok(line.meshed)
+    for (let n = 0; n < 8; n++) {
+      const told = [...(line.told.get(id(n)) ?? [])]
+      assert.ok(told.length >= 5, `${n} has ${told.length} parents`)
+      assert.deepEqual(
+        told.filter(([, turn]) => turn !== undefined),
+        [],
+        `turns of ${n}`,
+      )
+    }
+  })
+
+  it('is a mesh where there are many hosts, few pieces, several zones, or something is there already', () => {
+    assert.equal(lineOf(LINE_MOST).meshed, false)
+    assert.ok(lineOf(LINE_MOST + 1).meshed)
+    const few = new Line()
+    few.join(0, { pieces: 50 })
+    assert.ok(few.meshed)
+    const zones = lineOf(2)
+    zones.join(2, { zone: 'far' })
+    assert.ok(zones.meshed)
+    const resumed = lineOf(2)
+    resumed.join(2, { have: 10 })
+    assert.ok(resumed.meshed)
+    const held = lineOf(2)
+    for (const n of [0, 1]) held.has(n, PIECES)
+    held.join(2)
+    assert.ok(held.meshed)
+    assert.deepEqual([...(held.told.get(id(2))?.keys() ?? [])].sort(), [id(0), id(1), SEED].sort())
+  })
+
+  it('gives those that are late as many parents as there are, 2 s after the first has everything', () => {
+    const line = lineOf(4)
+    for (const n of [0, 1, 2]) line.has(n, PIECES)
+    line.tick(1000)
+    assert.equal(line.meshed, false)
+    line.tick(2500)
+    assert.equal(line.meshed, false)
+    line.tick(3500)
+    assert.ok(line.meshed)
+    assert.deepEqual([...(line.told.get(id(3))?.keys() ?? [])].sort(), [id(0), id(1), id(2), SEED].sort())
+  })
+
+  it('tells a host that asks again all its parents with their turns', () => {
+    const line = lineOf(4)
+    line.told.delete(id(3))
+    line.tell({ kind: 'registered', task: TASK, peer: id(3), pieces: PIECES, have: 4, priority: 'interactive' })
+    assert.deepEqual(line.turns(3).slice(0, 2), [id(2), id(1)])
+    assert.equal(line.meshed, false)
+  })
+})
