@@ -31,6 +31,7 @@ import { Download, type DownloadOptions, type Lease } from './download.ts'
 import { fetchFromOrigin, readPieces } from './fallback.ts'
 import { leadRead } from './lead.ts'
 import { LeadOpener } from './lead-open.ts'
+import { type LeadTurn, LeadTurns } from './lead-turns.ts'
 import { OpenContent } from './open-content.ts'
 import { Reports } from './reports.ts'
 import { Running } from './running.ts'
@@ -93,6 +94,7 @@ export class Engine implements ContentSource, AsyncDisposable {
   /** Reads at origins by this host alone. */
   readonly #straights = new PQueue({ concurrency: MAX_STRAIGHT })
   readonly #leads: LeadOpener
+  readonly #turns: LeadTurns
   readonly #blocks = new Blocks()
   readonly #pages = new PiecePool(PAGES_KEPT_BYTES)
   #closed = false
@@ -101,6 +103,7 @@ export class Engine implements ContentSource, AsyncDisposable {
     this.#options = options
     this.#parts = parts
     this.#leads = new LeadOpener(parts)
+    this.#turns = new LeadTurns({ clock: parts.clock, atWork: workShare() })
   }
 
   /** Fetches under way, for `status` and dumps. Those that still wait for the supernode are none yet, and keep nobody waiting. */
@@ -244,6 +247,8 @@ export class Engine implements ContentSource, AsyncDisposable {
     const aloneMs = supernodeMs === undefined ? this.#options.stallMs : Math.max(MIN_ALONE_MS, supernodeMs)
     let registration: Registration | DarnerError | undefined
     const place = this.#place(request)
+    // from here on: what comes of later layers keeps this thread from opening it, too
+    const turn = this.#turns.begin(request.order)
     try {
       const { digest } = request
       // what an earlier run left is told of, and not read again
@@ -256,8 +261,9 @@ export class Engine implements ContentSource, AsyncDisposable {
         registration instanceof DarnerError
           ? await this.#straight(request, registration, controller)
           : registration.lead
-            ? await this.#lead(request, registration, controller, aloneMs)
+            ? await this.#lead(request, registration, turn, controller, aloneMs)
             : await this.#swarm(request, registration, controller, aloneMs)
+      if (running.tail === undefined) turn[Symbol.dispose]()
       this.#parts.opened?.(running.stored.task.id, request.origin)
       const over = running.whole.then(
         () => {},
@@ -274,6 +280,7 @@ export class Engine implements ContentSource, AsyncDisposable {
       })
       return running
     } catch (error) {
+      turn[Symbol.dispose]()
       this.#enders.delete(controller)
       controller.abort(error)
       if (!(registration instanceof DarnerError)) await registration?.[Symbol.asyncDispose]()
@@ -408,6 +415,7 @@ export class Engine implements ContentSource, AsyncDisposable {
   async #lead(
     request: ContentRequest,
     registration: Registration,
+    turn: LeadTurn,
     controller: AbortController,
     aloneMs: number,
   ): Promise<Running> {
@@ -429,7 +437,7 @@ export class Engine implements ContentSource, AsyncDisposable {
       async (running, signal) => {
         try {
           await using followed = registration
-          return await this.#readForAll(running, request, followed, { first, tail }, signal)
+          return await this.#readForAll(running, request, followed, { first, tail, turn }, signal)
         } catch (error) {
           if (signal.aborted || !asDarnerError(error, task.id).facts.retry) throw error
           // the supernode may have another way there, and what is here is kept; a reader isn't kept waiting for long, though
@@ -452,7 +460,7 @@ export class Engine implements ContentSource, AsyncDisposable {
     running: Running,
     request: ContentRequest,
     registration: Registration,
-    { first, tail }: { first: OriginRead; tail: Tail },
+    { first, tail, turn }: { first: OriginRead; tail: Tail; turn: LeadTurn },
     signal: AbortSignal,
   ): Promise<Digest> {
     const { origin: originPort, clock, random, log, retryMs, straying } = this.#parts
@@ -477,12 +485,14 @@ export class Engine implements ContentSource, AsyncDisposable {
           },
           gained: (piece, count) => reports.gained(piece, count),
           atWork: workShare(),
+          turn,
         },
         { first, signal },
       )
       reports.send(true)
       return digest
     } finally {
+      turn[Symbol.dispose]()
       tail.close()
     }
   }

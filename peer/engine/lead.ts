@@ -6,6 +6,7 @@ import { DarnerError } from '../../src/base/errors.ts'
 import type { OriginRead } from '../../src/contracts/origin.ts'
 import { algorithmOf, type Digest, Digester } from '../../src/oci/digest.ts'
 import { checkRead, type OriginReadOptions, type OriginReadParts } from './fallback.ts'
+import type { LeadTurn } from './lead-turns.ts'
 import type { Page, Tail } from './tail.ts'
 
 export interface LeadParts extends Omit<OriginReadParts, 'gained'> {
@@ -15,6 +16,8 @@ export interface LeadParts extends Omit<OriginReadParts, 'gained'> {
   readonly tail: Tail
   /** Share of the time since it was asked last that this thread was at work. */
   readonly atWork: () => number
+  /** Its turn among other blobs that are read at once; over once all of it has come. */
+  readonly turn: LeadTurn
 }
 
 /** Bytes on their way to the disk at most. */
@@ -38,7 +41,7 @@ export async function leadRead(
   parts: LeadParts,
   context: { first: OriginRead; signal: AbortSignal },
 ): Promise<Digest> {
-  const { stored, tail, clock, random, retryMs, log } = parts
+  const { stored, tail, turn, clock, random, retryMs, log } = parts
   const { signal } = context
   const { task } = stored
   const digest = task.digest
@@ -65,7 +68,9 @@ export async function leadRead(
         await pieces.take(fresh)
         opened.done?.(chunk)
         // what other hosts wait for comes as fast as it can
-        if (tail.ahead && !stored.heard) await tail.paced()
+        if (stored.heard) continue
+        if (turn.waits && tail.end < task.bytes) await turn.come({ signal })
+        if (tail.ahead) await tail.paced()
       }
       if (tail.end < task.bytes) {
         const text = `${task.id}: expected ${task.bytes} bytes, the origin ended after ${tail.end}`
@@ -80,6 +85,7 @@ export async function leadRead(
       await clock.sleep(waitMs, { signal })
     }
   }
+  turn[Symbol.dispose]()
   const hashed = hash?.finish()
   // who has read along waits for no disk
   if (hashed === digest) tail.prove()

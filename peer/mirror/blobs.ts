@@ -171,7 +171,7 @@ export class Blobs {
           {
             ...{ origin, digest, priority: 'interactive' },
             ...(credential === undefined ? {} : { credential }),
-            ...(stated === undefined ? {} : { bytes: stated, lead: true }),
+            ...(stated === undefined ? {} : { ...stated, lead: true }),
           },
           { signal, supernodeMs: patienceMs() },
         )

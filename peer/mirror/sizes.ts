@@ -1,20 +1,26 @@
-/** Lengths of blobs as the manifests that passed by state them. A statement, not a fact: whoever reads the blob finds out. */
+/** Lengths of blobs, and their order, as the manifests that passed by state them. A statement, not a fact: whoever reads the blob finds out. */
 import { type Digest, isDigest } from '../../src/oci/digest.ts'
 
 const MAX_KEPT = 32_768
 const MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 const MAX_DESCRIPTORS = 4096
 
-export class Sizes {
-  readonly #bytes = new Map<Digest, number>()
+export interface Stated {
+  readonly bytes: number
+  /** Which blob of its image it is, the config first. */
+  readonly order: number
+}
 
-  of(digest: Digest): number | undefined {
-    return this.#bytes.get(digest)
+export class Sizes {
+  readonly #stated = new Map<Digest, Stated>()
+
+  of(digest: Digest): Stated | undefined {
+    return this.#stated.get(digest)
   }
 
   /** What was stated turned out to be wrong. */
   forget(digest: Digest): void {
-    this.#bytes.delete(digest)
+    this.#stated.delete(digest)
   }
 
   /** Takes note of a manifest's descriptors (image-spec, manifest.md). What is no manifest states nothing. */
@@ -30,17 +36,17 @@ export class Sizes {
     if (typeof manifest !== 'object' || manifest === null) return
     const { config, layers, blobs } = manifest as Record<string, unknown>
     const listed = [layers, blobs].flatMap((one) => (Array.isArray(one) ? one.slice(0, MAX_DESCRIPTORS) : []))
-    for (const one of [config, ...listed]) {
+    for (const [order, one] of [config, ...listed].entries()) {
       if (typeof one !== 'object' || one === null) continue
       const { digest, size } = one as Record<string, unknown>
       if (typeof digest !== 'string' || !isDigest(digest)) continue
       if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) continue
-      this.#bytes.delete(digest)
-      this.#bytes.set(digest, size)
+      this.#stated.delete(digest)
+      this.#stated.set(digest, { bytes: size, order })
     }
-    for (const oldest of this.#bytes.keys()) {
-      if (this.#bytes.size <= MAX_KEPT) return
-      this.#bytes.delete(oldest)
+    for (const oldest of this.#stated.keys()) {
+      if (this.#stated.size <= MAX_KEPT) return
+      this.#stated.delete(oldest)
     }
   }
 }

@@ -22,6 +22,8 @@ export interface ContentRequest {
   readonly preheat?: string
   /** If nobody holds or reads the blob, whose `bytes` are known, this host would read the origin itself. */
   readonly lead?: boolean
+  /** Which blob of its image it is, in the order in which they are unpacked. */
+  readonly order?: number
 }
 
 /** Bytes by where they came from. */

@@ -3,6 +3,7 @@ import { describe, it } from 'mocha'
 import type { Blocks } from '../../../peer/engine/blocks.ts'
 import type { Fetching } from '../../../peer/engine/fetching.ts'
 import { leadRead } from '../../../peer/engine/lead.ts'
+import { LeadTurns } from '../../../peer/engine/lead-turns.ts'
 import { OpenContent } from '../../../peer/engine/open-content.ts'
 import { Tail } from '../../../peer/engine/tail.ts'
 import { systemClock } from '../../../src/base/clock.ts'
@@ -28,6 +29,8 @@ async function aLead(
   const blob = aBlob({ pieces: PIECES, pieceBytes: 256 * KIB })
   const stored = await store.create(blob.task, { signal: never() })
   const tail = new Tail(0, new PiecePool(), { patienceMs: 60_000 })
+  const turns = new LeadTurns({ clock: systemClock, atWork: () => atWork })
+  const turn = turns.begin(2)
   let sent = 0
   const first: OriginRead = {
     from: 0,
@@ -59,10 +62,20 @@ async function aLead(
         read: () => {},
         gained: () => {},
         atWork: () => atWork,
+        turn,
       },
       { first, signal: never() },
     )
-  return { blob, stored, tail, content, run, sent: () => sent, [Symbol.asyncDispose]: () => stack.disposeAsync() }
+  return {
+    blob,
+    stored,
+    tail,
+    turns,
+    content,
+    run,
+    sent: () => sent,
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  }
 }
 
 describe('leadRead', () => {
@@ -203,9 +216,29 @@ describe('leadRead', () => {
     assert.deepEqual(lead.stored.have.ranges(), [[0, 7]])
   })
 
-  it('waits for no reader while another host is told of pieces', async () => {
+  it('lets an earlier layer come first, and what comes after it in its turn when all of it has come', async () => {
+    await using lead = await aLead()
+    const earlier = lead.turns.begin(1)
+    const later = lead.turns.begin(3)
+    const reading = lead.content.read({ lend: true, signal: never() })
+    const first = reading.next()
+    const running = lead.run()
+    await first
+    assert.equal(lead.sent(), 100 * KIB)
+    earlier[Symbol.dispose]()
+    const disk = Promise.withResolvers<void>()
+    lead.stored.flush = () => disk.promise
+    await lead.tail.whenProven
+    assert.equal(later.waits, false)
+    disk.resolve()
+    assert.equal(await running, lead.blob.digest)
+    await reading.return(undefined)
+  })
+
+  it('waits for no reader, and no earlier layer, while another host is told of pieces', async () => {
     await using lead = await aLead()
     const reader = lead.tail.follow(0, { pace: true, signal: new AbortController().signal })
+    using _earlier = lead.turns.begin(1)
     const stop = lead.stored.onPieces(() => {})
     assert.equal(await lead.run(), lead.blob.digest)
     stop()

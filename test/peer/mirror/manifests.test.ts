@@ -93,11 +93,11 @@ describe('MirrorManifests', () => {
     assert.deepEqual([kept.status, kept.headers.warning], [200, undefined])
   })
 
-  it('learns the lengths of blobs from what passes', async () => {
+  it('learns the lengths of blobs, and their order, from what passes', async () => {
     await using manifests = await someManifests(0)
     assert.equal(manifests.sizes.of(LAYER), undefined)
     await manifests.ask('v1')
-    assert.equal(manifests.sizes.of(LAYER), 77)
+    assert.deepEqual(manifests.sizes.of(LAYER), { bytes: 77, order: 1 })
   })
 })
 
@@ -117,7 +117,7 @@ describe('Sizes', () => {
       sizes.learn(Buffer.from(JSON.stringify({ layers: [{ digest: LAYER, size }] })))
     assert.equal(sizes.of(LAYER), undefined)
     sizes.learn(Buffer.from(JSON.stringify({ config: { digest: LAYER, size: 5 } })))
-    assert.equal(sizes.of(LAYER), 5)
+    assert.deepEqual(sizes.of(LAYER), { bytes: 5, order: 0 })
     sizes.forget(LAYER)
     assert.equal(sizes.of(LAYER), undefined)
   })
