@@ -76,6 +76,8 @@ const DOUBTS = 3
 const COMPARE_MS = 1000
 /** How long a parent may take at first before a seed is asked beside it. */
 const DOUBT_MS = 250
+/** How long one of a later turn isn't asked while that of the first may still open its channel: both would give the same. */
+const OPENING_MS = 100
 /** A reader in a line has what is next anyway: by name it is asked for pieces so far ahead. */
 const NEXT_PIECES = 8
 
@@ -123,6 +125,8 @@ export class Plan<P> {
   readonly #pending: Action<P>[] = []
   /** The turn whose parents are asked. */
   #turn = 0
+  /** In a line: since when there is a parent, but none of the first turn; long ago once that was there. */
+  #openingMs: number | undefined
   /** In a line: what the parent that is asked, and the others, held at an instant. */
   #compared: Compared<P> | undefined
   #haveCount = 0
@@ -393,6 +397,14 @@ export class Plan<P> {
     return turn > this.#turn
   }
 
+  /** Whether the parent of the first turn may still be opening its channel. */
+  #opening(turn: number, nowMs: number): boolean {
+    if (turn === Number.POSITIVE_INFINITY) return false
+    if (turn <= 1) this.#openingMs = Number.NEGATIVE_INFINITY
+    this.#openingMs ??= nowMs
+    return nowMs - this.#openingMs < OPENING_MS
+  }
+
   #askAny(actions: Action<P>[], nowMs: number): void {
     let turn = Number.POSITIVE_INFINITY
     let able = 0
@@ -401,6 +413,7 @@ export class Plan<P> {
       able = parent.turn < turn ? 1 : able + 1
       turn = parent.turn
     }
+    if (this.#opening(turn, nowMs)) return
     this.#turn = turn
     const sure = turn > 0 && able === 1
     const few = turn > 0 && this.#usualMs >= LONG_PIECE_MS ? LEAST_ANY / 2 : LEAST_ANY
