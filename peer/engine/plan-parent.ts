@@ -27,6 +27,8 @@ export interface PlanParent<P> {
   readonly asks: Ask[]
   /** Milliseconds that a piece takes from its first bytes on, smoothed. 0 = not known. */
   pieceMs: number
+  /** The least that a question to which no offer is made took until its first bytes were here. Infinite: not known. */
+  wayMs: number
   lastAnswerMs: number
   answers: number
   strikes: number
@@ -46,6 +48,7 @@ export function newParent<P>(id: P, pieces: number, announces: boolean, turn: nu
     banned: undefined,
     asks: [],
     pieceMs: 0,
+    wayMs: Number.POSITIVE_INFINITY,
     lastAnswerMs: 0,
     answers: 0,
     strikes: 0,

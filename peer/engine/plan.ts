@@ -256,6 +256,7 @@ export class Plan<P> {
       this.#declined++
       return false
     }
+    if (ask.sure) parent.wayMs = Math.min(parent.wayMs, nowMs - ask.sinceMs)
     ask.piece = piece
     ask.sinceMs = nowMs
     this.#anyInFlight--
@@ -397,6 +398,12 @@ export class Plan<P> {
     return turn > this.#turn
   }
 
+  /** How many questions hide the way to a parent and back, once it is known how long that is. */
+  #hiding({ wayMs }: PlanParent<P>): number {
+    if (this.#usualMs === 0 || wayMs === Number.POSITIVE_INFINITY) return 0
+    return Math.min(this.#options.maxInFlight, Math.floor(wayMs / this.#usualMs) + 1)
+  }
+
   /** Whether the parent of the first turn may still be opening its channel. */
   #opening(turn: number, nowMs: number): boolean {
     if (turn === Number.POSITIVE_INFINITY) return false
@@ -417,9 +424,10 @@ export class Plan<P> {
     this.#turn = turn
     const sure = turn > 0 && able === 1
     const few = turn > 0 && this.#usualMs >= LONG_PIECE_MS ? LEAST_ANY / 2 : LEAST_ANY
-    const most = Math.max(this.#options.perParent, Math.ceil(few / (turn === 0 ? this.#order.length : able)))
+    const least = Math.max(this.#options.perParent, Math.ceil(few / (turn === 0 ? this.#order.length : able)))
     for (const parent of this.#order) {
       if (parent.drained || parent.suspectMs > 0 || parent.turn !== turn) continue
+      const most = sure ? Math.max(least, this.#hiding(parent)) : least
       for (let open = parent.asks.length - named(parent); open < most; open++) {
         parent.asks.push({ piece: -1, any: true, sure, sinceMs: nowMs, started: false })
         this.#anyInFlight++

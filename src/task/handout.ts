@@ -121,7 +121,8 @@ export class Handout<C> {
     for (let at = 0; at < asking.length; at++) {
       const seat = asking[at]
       if (!seat || (full && !this.#ownRoom(seat))) continue
-      const incoming = seat.taken - seat.held
+      // what a child that asks nobody else is sent is bounded by its questions, not by how soon its words come
+      const incoming = Math.min(seat.taken - seat.held, seat.sure ? this.#options.incoming - 1 : Number.POSITIVE_INFINITY)
       if (incoming >= fewest) continue
       const piece = this.#choose(seat)
       if (piece < 0) continue
