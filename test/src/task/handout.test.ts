@@ -33,6 +33,23 @@ describe('Handout', () => {
     )
   })
 
+  it('does not wait for the words of a child that takes whatever it is given, unlike those of others', () => {
+    for (const [sure, expected] of [
+      [true, [0, 1, 2, 3, 4, 5]],
+      [false, [0, 1]],
+    ] as const) {
+      const handout = aHandout(6)
+      const seat = handout.join('a', new Bitmap(6))
+      seat.sure = sure
+      const pieces: number[] = []
+      for (let one = handout.give([seat], 0); one; one = handout.give([seat], 0)) {
+        pieces.push(one.piece)
+        handout.sent(seat, one.piece, 0)
+      }
+      assert.deepEqual(pieces, expected, sure ? 'sure' : 'offered')
+    }
+  })
+
   it('then gives the piece with the fewest known holders', () => {
     const handout = aHandout(3)
     const [a, b] = ['a', 'b'].map((child) => handout.join(child, new Bitmap(3)))
