@@ -33,6 +33,12 @@ export interface Logs {
   readonly directory: string | undefined
 }
 
+/** What a pull took, and containerd's own processor time in it, in seconds. */
+export interface PullTime {
+  readonly seconds: number
+  readonly processor: number
+}
+
 /** One that has nothing, with what to pull. */
 interface Containerd {
   readonly ref: string
@@ -226,11 +232,11 @@ export class Rig implements AsyncDisposable {
    * As {@link fetch}, of the PullImage by which kubelet asks: what is fetched is unpacked by overlayfs, too. Needs a stage. The files stay
    * until the rig is closed: for minutes, ext4 searches long for inodes that weren't freed lately, and makes files at half the rate.
    */
-  async pull(image: Pushed, mirror?: string): Promise<number> {
+  async pull(image: Pushed, mirror?: string): Promise<PullTime> {
     const work = async ({ ref, socket }: Containerd) => {
       await criPull(socket, ref)
     }
-    return (await this.#timed(image, mirror, { cri: true, work })).seconds
+    return await this.#timed(image, mirror, { cri: true, work })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -242,7 +248,7 @@ export class Rig implements AsyncDisposable {
     { repository }: Pushed,
     mirror: string | undefined,
     { cri, work }: { cri: boolean; work: (containerd: Containerd) => Promise<void> },
-  ): Promise<{ seconds: number; base: string }> {
+  ): Promise<PullTime & { base: string }> {
     const base = join(this.#directory, `pull${this.#pulls++}`)
     const hosts = join(base, 'hosts')
     await mkdir(join(hosts, this.registryHost), { recursive: true })
@@ -273,9 +279,11 @@ export class Rig implements AsyncDisposable {
       const late = AbortSignal.timeout(CONTAINERD_MS)
       while (!(await up())) late.throwIfAborted()
       if (cri) await criReady(socket)
+      const before = cpuTime(daemon.pid).own
       const began = performance.now()
       await work({ ref: `${this.registryHost}/${repository}:v1`, hosts, socket })
-      return { seconds: (performance.now() - began) / 1000, base }
+      const seconds = (performance.now() - began) / 1000
+      return { seconds, processor: cpuTime(daemon.pid).own - before, base }
     } finally {
       await stop(daemon)
     }
