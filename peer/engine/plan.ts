@@ -77,7 +77,7 @@ const COMPARE_MS = 1000
 /** How long a parent may take at first before a seed is asked beside it. */
 const DOUBT_MS = 250
 /** How long one of a later turn isn't asked while that of the first may still open its channel: both would give the same. */
-const OPENING_MS = 100
+const OPENING_MS = 250
 /** A reader in a line has what is next anyway: by name it is asked for pieces so far ahead. */
 const NEXT_PIECES = 8
 
