@@ -19,6 +19,8 @@ import type { OpenContent } from './engine/open-content.ts'
 import { LandedWords } from './landed-words.ts'
 
 const PROGRESS_MS = 200
+/** The same by file, where each word wakes a command that has nothing to do but to copy. */
+const FILE_PROGRESS_MS = 500
 
 /** How the blob is wanted: see {@link GetRequest}. */
 export interface GetWay extends Pick<GetRequest, 'order' | 'byFile'> {
@@ -44,7 +46,7 @@ export async function answerGet(
     response.write(Buffer.concat([...(words?.take() ?? []), jsonFrame('progress', body)]))
     timer.refresh()
   }
-  const timer = setInterval(progress, PROGRESS_MS)
+  const timer = setInterval(progress, file === undefined ? PROGRESS_MS : FILE_PROGRESS_MS)
   try {
     progress()
     if (part !== undefined) {

@@ -5,7 +5,7 @@ import { landedFrame } from '../src/wire/get-frames.ts'
 import type { OpenContent } from './engine/open-content.ts'
 
 /** What landed is told when it is so much; less waits for the next progress. */
-const WORD_BYTES = 4 * 1024 * 1024
+const WORD_BYTES = 8 * 1024 * 1024
 
 export class LandedWords {
   readonly #content: OpenContent

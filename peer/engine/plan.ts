@@ -64,6 +64,8 @@ const LATE_COMING_MS = 20
 
 /** Parents that aren't asked hear late what is here and coming: with the first question, or after this. */
 const UNASKED_WORD_MS = 1000
+/** How long, at most, the one parent of a line waits to hear that a piece is here. */
+const SURE_WORD_MS = 200
 /** In a line: what a parent got that is doubted, and one of a later turn meanwhile; what the two gave us, in pieces, to settle it. */
 const GETS_LESS = 1
 const GETS_MORE = 8
@@ -125,6 +127,8 @@ export class Plan<P> {
   readonly #pending: Action<P>[] = []
   /** The turn whose parents are asked. */
   #turn = 0
+  /** It is one parent, which gives whatever it chooses. */
+  #sure = false
   /** In a line: since when there is a parent, but none of the first turn; long ago once that was there. */
   #openingMs: number | undefined
   /** In a line: what the parent that is asked, and the others, held at an instant. */
@@ -168,6 +172,8 @@ export class Plan<P> {
   /** How long this parent may wait to hear that a piece is here; shorter where pieces come fast. */
   hereMs(id: P): number {
     if (this.#unasked(id)) return UNASKED_WORD_MS
+    // it leaves with the next question: such a parent gives nothing twice, and counts only what is on its way
+    if (this.#sure) return Math.min(SURE_WORD_MS, Math.max(MAX_HERE_MS, 2 * this.#usualMs))
     return Math.min(MAX_HERE_MS, Math.max(LEAST_HERE_MS, this.#usualMs * HERE_PART))
   }
 
@@ -423,6 +429,7 @@ export class Plan<P> {
     if (this.#opening(turn, nowMs)) return
     this.#turn = turn
     const sure = turn > 0 && able === 1
+    this.#sure = sure
     const few = turn > 0 && this.#usualMs >= LONG_PIECE_MS ? LEAST_ANY / 2 : LEAST_ANY
     const least = Math.max(this.#options.perParent, Math.ceil(few / (turn === 0 ? this.#order.length : able)))
     for (const parent of this.#order) {

@@ -40,6 +40,9 @@ export interface ServeOptions {
   /** The same of a child that leaves the choice to us and lacks more than `fewPieces`: what it will do doesn't depend on them. */
   readonly idleNewsMs: number
   readonly fewPieces: number
+  /** The same of a child that asks nothing now and only looks on, and of one that gets everything here, without an offer. */
+  readonly unaskedNewsMs: number
+  readonly sureNewsMs: number
 }
 
 export const SERVE_DEFAULTS: ServeOptions = {
@@ -50,6 +53,8 @@ export const SERVE_DEFAULTS: ServeOptions = {
   newsPieces: 64,
   idleNewsMs: 200,
   fewPieces: 32,
+  unaskedNewsMs: 400,
+  sureNewsMs: 1000,
 }
 
 export interface ServeParts {
@@ -237,10 +242,16 @@ export class ServeSide implements LinkHandler {
   }
 
   #gather(channel: ServedChannel): void {
-    const { newsMs, newsPieces, idleNewsMs, fewPieces } = this.#options
     this.#news.add(channel)
-    const waits = channel.names || channel.childLacks <= fewPieces
-    this.#link.later(channel.news.pieces >= newsPieces ? 0 : waits ? newsMs : idleNewsMs)
+    this.#link.later(channel.news.pieces >= this.#options.newsPieces ? 0 : this.#newsWaitMs(channel))
+  }
+
+  #newsWaitMs(channel: ServedChannel): number {
+    const { newsMs, idleNewsMs, fewPieces, unaskedNewsMs, sureNewsMs } = this.#options
+    if (channel.names) return newsMs
+    if (channel.sure.size > 0) return sureNewsMs
+    if (channel.open.size === 0) return unaskedNewsMs
+    return channel.childLacks <= fewPieces ? newsMs : idleNewsMs
   }
 
   onNews(): void {

@@ -5,7 +5,7 @@ import { LandedWords } from '../../peer/landed-words.ts'
 import { Bitmap } from '../../src/task/bitmap.ts'
 import { type GetFrame, jsonFrame, readGetStream } from '../../src/wire/get-frames.ts'
 
-const MIB = 1024 * 1024
+const PIECE = 2 * 1024 * 1024
 const never = new AbortController().signal
 const end = jsonFrame('error', { code: 'CLOSED', message: 'over' })
 
@@ -16,7 +16,7 @@ function aContent(...here: number[]) {
   let listener = (_from: number, _count: number) => {}
   const failing = new AbortController()
   const stored = {
-    task: { bytes: 10 * MIB - 7, pieceBytes: MIB },
+    task: { bytes: 10 * PIECE - 7, pieceBytes: PIECE },
     have,
     onPieces: (one: typeof listener) => {
       listener = one
@@ -57,8 +57,8 @@ describe('LandedWords', () => {
     land(2)
     assert.deepEqual(await Promise.all(told.map(rangesOf)), [
       [
-        [0, 3 * MIB],
-        [7 * MIB, MIB],
+        [0, 3 * PIECE],
+        [7 * PIECE, PIECE],
       ],
     ])
     land(9)
@@ -71,10 +71,10 @@ describe('LandedWords', () => {
     await all
     assert.deepEqual(await Promise.all(told.slice(1).map(rangesOf)), [
       [
-        [3 * MIB, 2 * MIB],
-        [8 * MIB, 2 * MIB - 7],
+        [3 * PIECE, 2 * PIECE],
+        [8 * PIECE, 2 * PIECE - 7],
       ],
-      [[5 * MIB, 2 * MIB]],
+      [[5 * PIECE, 2 * PIECE]],
     ])
   })
 
@@ -84,7 +84,7 @@ describe('LandedWords', () => {
     void words.all(() => assert.fail('a word'), never)
     assert.deepEqual(words.take(), [])
     land(3)
-    assert.deepEqual(await rangesOf(words.take()), [[3 * MIB, MIB]])
+    assert.deepEqual(await rangesOf(words.take()), [[3 * PIECE, PIECE]])
     assert.deepEqual(words.take(), [])
   })
 
@@ -93,7 +93,7 @@ describe('LandedWords', () => {
     const words = new LandedWords(content)
     const told: Uint8Array[][] = []
     await words.all(() => told.push(words.take()), never)
-    assert.deepEqual(await rangesOf(told.flat()), [[0, 10 * MIB - 7]])
+    assert.deepEqual(await rangesOf(told.flat()), [[0, 10 * PIECE - 7]])
   })
 
   it('throws what fails the fetch', async () => {

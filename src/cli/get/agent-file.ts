@@ -3,7 +3,8 @@ import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import { DarnerError, isUnreadable } from '../../base/errors.ts'
 import type { Target } from './target.ts'
 
-const COPY_BYTES = 1024 * 1024
+/** What is read is written while it is in the processor's cache. */
+const COPY_BYTES = 256 * 1024
 /** Less is copied as soon, and without a wait for what the agent has just written to be on the disk. */
 const CLONE_BYTES = 16 * 1024 * 1024
 

@@ -30,7 +30,7 @@ describe('Plan in a line', () => {
     const plan = aPlan()
     plan.parentJoined('second', new Bitmap(PIECES), 2)
     plan.decide(0)
-    assert.deepEqual(new Set(askedOf(plan.decide(100))), new Set(['second']))
+    assert.deepEqual(new Set(askedOf(plan.decide(250))), new Set(['second']))
     const left = aPlan()
     left.parentJoined('first', new Bitmap(PIECES), 1)
     left.parentJoined('second', new Bitmap(PIECES), 2)
