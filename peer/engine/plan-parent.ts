@@ -30,7 +30,9 @@ export interface PlanParent<P> {
   /** The least that a question to which no offer is made took until its first bytes were here. Infinite: not known. */
   wayMs: number
   lastAnswerMs: number
+  /** Pieces that it gave us; and those that were here already, without an offer. */
   answers: number
+  repeats: number
   strikes: number
   /** Overdue since this instant; 0 while it answers in time. */
   suspectMs: number
@@ -51,6 +53,7 @@ export function newParent<P>(id: P, pieces: number, announces: boolean, turn: nu
     wayMs: Number.POSITIVE_INFINITY,
     lastAnswerMs: 0,
     answers: 0,
+    repeats: 0,
     strikes: 0,
     suspectMs: 0,
     drained: false,
@@ -64,7 +67,6 @@ export function noteAnswer<P>(parent: PlanParent<P>, ask: Ask, nowMs: number): v
   const tookMs = Math.max(0.01, nowMs - Math.max(ask.sinceMs, parent.lastAnswerMs))
   parent.pieceMs = parent.pieceMs === 0 ? tookMs : parent.pieceMs + SMOOTHING * (tookMs - parent.pieceMs)
   parent.lastAnswerMs = nowMs
-  parent.answers++
   parent.suspectMs = 0
 }
 

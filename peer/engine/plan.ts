@@ -80,6 +80,11 @@ const COMPARE_MS = 1000
 const DOUBT_MS = 250
 /** How long one of a later turn isn't asked while that of the first may still open its channel: both would give the same. */
 const OPENING_MS = 250
+/**
+ * Pieces that a parent may send without an offer although they are here, beyond those that may have been on their way, in parts of
+ * what it gave.
+ */
+const REPEATS_PART = 0.25
 /** A reader in a line has what is next anyway: by name it is asked for pieces so far ahead. */
 const NEXT_PIECES = 8
 
@@ -125,7 +130,7 @@ export class Plan<P> {
   readonly #askedOf = new Map<number, PlanParent<P>[]>()
   readonly #demands: Demand[] = []
   readonly #pending: Action<P>[] = []
-  /** The turn whose parents are asked. */
+  /** The turn whose parents are asked; 0 while none can be. */
   #turn = 0
   /** It is one parent, which gives whatever it chooses. */
   #sure = false
@@ -251,14 +256,16 @@ export class Plan<P> {
 
   /**
    * A parent offers a piece of its choice. True: it shall send it; call {@link decide} then, and {@link pieceStarted} at its
-   * first bytes. False: that piece is here or coming already, or enough is; the parent will choose another.
+   * first bytes. False: that piece is here or coming already, or enough is; the parent will choose another. One that comes without an
+   * offer comes all the same, and {@link pieceArrived} holds it to the parent's account.
    */
   pieceOffered(id: P, piece: number, nowMs: number): boolean {
     const parent = this.#parents.get(id)
     const ask = parent?.asks.find((one) => one.piece < 0)
     if (!parent || !ask) return false
     const asked = this.#askedOf.get(piece) ?? []
-    if (!ask.sure && (hasBit(this.#have, piece) || asked.some((other) => other.suspectMs === 0) || this.#full)) {
+    const better = ask.sure ? asked.includes(parent) : asked.some((other) => other.suspectMs === 0) || this.#full
+    if (better || hasBit(this.#have, piece)) {
       this.#declined++
       return false
     }
@@ -301,9 +308,11 @@ export class Plan<P> {
       const tookMs = nowMs - ask.sinceMs
       this.#usualMs = this.#usualMs === 0 ? tookMs : this.#usualMs + 0.1 * (tookMs - this.#usualMs)
       noteAnswer(parent, ask, nowMs)
+      if (fresh) parent.answers++
       if (setBit(parent.has, piece)) parent.held++
     }
     if (!fresh) this.#wasted++
+    if (!fresh && parent && ask?.sure) this.#repeats(parent)
     for (const other of [...(this.#askedOf.get(piece) ?? [])]) this.#cancel(other, piece)
   }
 
@@ -394,8 +403,12 @@ export class Plan<P> {
 
   /** As many pieces are on their way as may be. */
   get #full(): boolean {
+    return this.#askedOf.size >= this.#mostInFlight
+  }
+
+  get #mostInFlight(): number {
     const { maxInFlight, inFlightBytes, pieceBytes } = this.#options
-    return this.#askedOf.size >= Math.max(1, Math.min(maxInFlight, Math.floor(inFlightBytes / pieceBytes)))
+    return Math.max(1, Math.min(maxInFlight, Math.floor(inFlightBytes / pieceBytes)))
   }
 
   /** Whether this parent's turn hasn't come. */
@@ -427,14 +440,17 @@ export class Plan<P> {
       turn = parent.turn
     }
     if (this.#opening(turn, nowMs)) return
-    this.#turn = turn
+    this.#turn = able === 0 ? 0 : turn
     const sure = turn > 0 && able === 1
     this.#sure = sure
     const few = turn > 0 && this.#usualMs >= LONG_PIECE_MS ? LEAST_ANY / 2 : LEAST_ANY
     const least = Math.max(this.#options.perParent, Math.ceil(few / (turn === 0 ? this.#order.length : able)))
     for (const parent of this.#order) {
       if (parent.drained || parent.suspectMs > 0 || parent.turn !== turn) continue
-      const most = sure ? Math.max(least, this.#hiding(parent)) : least
+      // nothing that comes without an offer can be declined
+      const most = sure
+        ? Math.min(Math.max(least, this.#hiding(parent)), this.#mostInFlight - this.#askedOf.size)
+        : least
       for (let open = parent.asks.length - named(parent); open < most; open++) {
         parent.asks.push({ piece: -1, any: true, sure, sinceMs: nowMs, started: false })
         this.#anyInFlight++
@@ -490,16 +506,20 @@ export class Plan<P> {
         this.#pending.push({ kind: 'askAny', parent: parent.id, sure: false })
         continue
       }
-      let piece = this.#options.pieces - 1
-      while (
-        piece >= this.#next &&
-        !(hasBit(parent.has, piece) && !hasBit(this.#have, piece) && !this.#askedOf.has(piece))
-      )
-        piece--
-      if (piece < this.#next) return
+      const piece = this.#lastToAsk(parent)
+      if (piece === undefined) return
       this.#ask(this.#pending, parent, piece, nowMs)
       this.#pending.push({ kind: 'coming', piece })
     }
+  }
+
+  /** The last piece that may be asked of a parent by name. */
+  #lastToAsk(parent: PlanParent<P>): number | undefined {
+    for (let piece = this.#options.pieces - 1; piece >= this.#next; piece--) {
+      if (!hasBit(parent.has, piece) || !hasBit(this.#known, piece)) continue
+      if (!hasBit(this.#have, piece) && !this.#askedOf.has(piece)) return piece
+    }
+    return undefined
   }
 
   /** Asks by name for what readers wait for, of the holders that are expected to answer first. */
@@ -599,6 +619,12 @@ export class Plan<P> {
     if (!ask) return
     this.#unask(parent, ask)
     this.#pending.push({ kind: 'cancel', parent: parent.id, piece })
+  }
+
+  /** A parent sent what was here. A few may have been under way when another brought them. */
+  #repeats(parent: PlanParent<P>): void {
+    const most = this.#options.maxInFlight + parent.answers * REPEATS_PART
+    if (parent.turn <= this.#turn && ++parent.repeats > most) this.#replace(parent, 'slow')
   }
 
   #replace(parent: PlanParent<P>, reason: FailReason | 'slow'): void {

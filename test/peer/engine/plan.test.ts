@@ -31,7 +31,7 @@ function tells(actions: Action<string>[]): string[] {
 }
 
 const cancel = (parent: string, piece: number) => ({ kind: 'cancel', parent, piece }) as const
-const askAny = (parent: string) => ({ kind: 'askAny', parent, sure: false }) as const
+const askAny = (parent: string, sure = false) => ({ kind: 'askAny', parent, sure }) as const
 
 /** A parent offers a piece, which is taken and begins to come. */
 function begin(plan: Plan<string>, parent: string, piece: number, nowMs: number): void {
@@ -243,6 +243,360 @@ describe('Plan', () => {
   })
 })
 
+/** A plan in a line whose parents, of these turns, hold everything; the first has been asked. */
+function aLine(
+  pieces: number,
+  turns: Readonly<Record<string, number>>,
+  options: Partial<PlanOptions> = {},
+): Plan<string> {
+  const plan = aPlan(pieces, options)
+  for (const [id, turn] of Object.entries(turns)) plan.parentJoined(id, Bitmap.full(pieces), turn)
+  plan.decide(0)
+  return plan
+}
+
+/** The parents that are asked for any piece, once for each question, with a mark where nothing is offered first. */
+function asked(actions: Action<string>[]): string[] {
+  return actions.flatMap((action) =>
+    action.kind === 'askAny' ? [action.sure ? `${action.parent}!` : action.parent] : [],
+  )
+}
+
+function replaced(actions: Action<string>[]): string[] {
+  return actions.flatMap((action) => (action.kind === 'replace' ? [`${action.parent} ${action.reason}`] : []))
+}
+
+/** A piece comes from a parent, which took `tookMs` for it. */
+function bring(plan: Plan<string>, parent: string, piece: number, nowMs: number, tookMs = 5): Action<string>[] {
+  begin(plan, parent, piece, nowMs - tookMs)
+  plan.pieceArrived(parent, piece, nowMs)
+  return plan.decide(nowMs)
+}
+
+describe('Plan in a line', () => {
+  it('asks only the parent whose turn it is, for whatever that gives', () => {
+    const plan = aPlan(100)
+    for (const [id, turn] of [
+      ['c', 3],
+      ['a', 1],
+      ['b', 2],
+    ] as const)
+      plan.parentJoined(id, Bitmap.full(100), turn)
+    assert.deepEqual(plan.decide(0), Array(4).fill(askAny('a', true)))
+    begin(plan, 'a', 0, 5)
+    assert.deepEqual(plan.decide(5), [{ kind: 'coming', piece: 0, from: 'a' }, askAny('a', true)])
+    plan.pieceArrived('a', 0, 9)
+    assert.deepEqual(plan.decide(9), [])
+  })
+
+  it('asks the next when the first leaves, has nothing left, or is late', () => {
+    const ways: Record<string, (plan: Plan<string>) => void> = {
+      leaves: (plan) => plan.parentLeft('a'),
+      drained: (plan) => plan.parentDrained('a'),
+      late: (plan) => {
+        begin(plan, 'a', 1, 10)
+        plan.decide(10)
+        plan.tick(500)
+      },
+    }
+    for (const [way, happens] of Object.entries(ways)) {
+      const plan = aLine(100, { a: 1, b: 2, c: 3 })
+      bring(plan, 'a', 0, 5)
+      happens(plan)
+      assert.deepEqual(asked(plan.decide(500)), Array(4).fill('b!'), way)
+    }
+  })
+
+  it('asks the first again, and the next no more, once that answers', () => {
+    const plan = aLine(100, { a: 1, b: 2 })
+    bring(plan, 'a', 0, 5)
+    begin(plan, 'a', 1, 10)
+    plan.decide(10)
+    plan.tick(500)
+    plan.decide(500)
+    begin(plan, 'b', 1, 505)
+    assert.deepEqual(asked(plan.decide(505)), ['b!'])
+    plan.pieceArrived('a', 1, 510)
+    assert.deepEqual(plan.decide(510), [cancel('b', 1)])
+    begin(plan, 'a', 2, 515)
+    begin(plan, 'b', 3, 515)
+    assert.deepEqual(asked(plan.decide(515)), ['a!'])
+  })
+
+  it('follows its parents to other turns, and out of the line', () => {
+    const plan = aLine(100, { a: 1, b: 2 })
+    plan.parentTurn('a', 2)
+    plan.parentTurn('b', 1)
+    assert.deepEqual(asked(plan.decide(1)), Array(4).fill('b!'))
+    const apart = aLine(100, { a: 1, b: 2 })
+    for (const id of ['a', 'b']) apart.parentTurn(id, 0)
+    assert.deepEqual(asked(apart.decide(1)), ['b', 'b'])
+  })
+
+  it('has pieces offered where more than one parent is asked', () => {
+    const plan = aPlan(100)
+    for (const id of ['a', 'b']) plan.parentJoined(id, Bitmap.full(100), 3)
+    plan.decide(0)
+    assert.deepEqual(asked(plan.decide(250)), ['a', 'a', 'b', 'b'])
+  })
+
+  it('takes what comes without an offer also where another was asked for it, and the first of the two', () => {
+    const plan = aLine(64, { a: 1, b: 2 })
+    bring(plan, 'a', 0, 5)
+    begin(plan, 'a', 1, 10)
+    plan.decide(10)
+    plan.tick(500)
+    plan.decide(500)
+    begin(plan, 'b', 1, 505)
+    plan.pieceArrived('b', 1, 510)
+    assert.deepEqual(
+      plan.decide(510).filter(({ kind }) => kind === 'cancel'),
+      [cancel('a', 1)],
+    )
+    assert.equal(plan.wasted, 0)
+  })
+
+  it('declines what is here when it is offered all the same', () => {
+    const plan = aLine(64, { a: 1 })
+    bring(plan, 'a', 0, 5)
+    assert.equal(plan.pieceOffered('a', 0, 6), false)
+    assert.equal(plan.pieceOffered('a', 1, 6), true)
+  })
+
+  it('asks half as much where pieces take long', () => {
+    const plan = aLine(64, { a: 1 })
+    assert.deepEqual(asked(bring(plan, 'a', 0, 200, 200)), [])
+    begin(plan, 'a', 1, 210)
+    assert.deepEqual(asked(plan.decide(210)), [])
+    begin(plan, 'a', 2, 220)
+    assert.deepEqual(asked(plan.decide(220)), ['a!'])
+  })
+
+  it('asks for no more than may be on its way, since it can decline nothing', () => {
+    for (const options of [{ maxInFlight: 2 }, { inFlightBytes: 2 * 65536 + 1 }]) {
+      const plan = aPlan(64, options)
+      plan.parentJoined('a', Bitmap.full(64), 1)
+      assert.deepEqual(asked(plan.decide(0)), ['a!', 'a!'])
+      begin(plan, 'a', 0, 1)
+      begin(plan, 'a', 1, 1)
+      assert.deepEqual(asked(plan.decide(1)), [])
+      plan.pieceArrived('a', 0, 2)
+      assert.deepEqual(asked(plan.decide(2)), ['a!'])
+    }
+  })
+
+  it('lets parents whose turn hasn’t come wait for its words', () => {
+    const plan = aLine(64, { a: 1, b: 2 })
+    assert.deepEqual([plan.comingMs('a', 5), plan.hereMs('a')], [0, 50])
+    assert.deepEqual([plan.comingMs('b', 5), plan.hereMs('b')], [1000, 1000])
+    plan.parentLeft('a')
+    plan.decide(1)
+    assert.deepEqual([plan.comingMs('b', 5), plan.hereMs('b')], [0, 50])
+  })
+
+  it('asks by name for what readers wait for, of any parent, only beyond the next pieces', () => {
+    const plan = aLine(64, { a: 1, b: 2 }, { maxNamed: 3 })
+    plan.demand(0, 64, 1)
+    assert.deepEqual(
+      asks(plan.decide(1)).map(([, piece]) => piece),
+      [8, 9, 10],
+    )
+    plan.undemand(0, 64)
+    const near = aLine(64, { a: 1, b: 2 })
+    near.demand(3, 8, 1)
+    assert.deepEqual(asks(near.decide(1)), [])
+  })
+
+  it('asks by name for the next pieces, too, when no parent is asked for any', () => {
+    const plan = aLine(64, { a: 1 })
+    plan.parentDrained('a')
+    plan.demand(0, 1, 1)
+    assert.deepEqual(asks(plan.decide(1)), [['a', 0]])
+  })
+
+  it('asks no second parent for the last pieces', () => {
+    const plan = aLine(100, { a: 1, b: 2 })
+    plan.have(0, 98)
+    bring(plan, 'a', 98, 10, 10)
+    begin(plan, 'a', 99, 10)
+    assert.deepEqual(asks(plan.decide(60)), [])
+  })
+
+  it('replaces a parent that sends what is here again and again, and bears a few', () => {
+    const again = (plan: Plan<string>, times: number): string[] => {
+      const gone: string[] = []
+      for (let n = 0; n < times; n++) {
+        assert.equal(plan.pieceOffered('a', 0, 10), false)
+        plan.pieceArrived('a', 0, 11)
+        gone.push(...replaced(plan.decide(11)))
+      }
+      return gone
+    }
+    const plan = aLine(100, { a: 1, b: 2 })
+    bring(plan, 'a', 0, 5)
+    assert.deepEqual(again(plan, 16), [])
+    assert.deepEqual(again(plan, 1), ['a slow'])
+    assert.equal(plan.wasted, 17)
+    const useful = aLine(100, { a: 1, b: 2 })
+    for (let piece = 0; piece < 40; piece++) bring(useful, 'a', piece, 5)
+    assert.deepEqual(again(useful, 26), [])
+    assert.deepEqual(again(useful, 1), ['a slow'])
+  })
+
+  it('knows what is under way after a parent sent one piece for two questions', () => {
+    const plan = aLine(100, { a: 1 })
+    begin(plan, 'a', 0, 1)
+    plan.decide(1)
+    assert.equal(plan.pieceOffered('a', 0, 1), false)
+    for (const nowMs of [2, 3]) plan.pieceArrived('a', 0, nowMs)
+    assert.deepEqual(asked(plan.decide(3)), ['a!'])
+    assert.deepEqual([plan.inFlight, plan.wasted], [4, 1])
+  })
+
+  it('finishes though turns change and parents stand still, leave and come', () => {
+    for (let seed = 1; seed <= 60; seed++) playOutInLine(seed)
+  })
+})
+
+/** A plan that has asked `a` in a line, and then `b`; both hold the first ten pieces of 200. */
+function aRivalry(turns: Readonly<Record<string, number>> = { a: 1, b: 2 }): Plan<string> {
+  const plan = aPlan(200)
+  const have = new Bitmap(200)
+  have.addRange(0, 10)
+  for (const [id, turn] of Object.entries(turns)) plan.parentJoined(id, id === 'seed' ? undefined : have, turn)
+  plan.decide(0)
+  plan.decide(0)
+  return plan
+}
+
+describe('Plan with a doubtful parent in a line', () => {
+  it('asks one that gets far more beside it, for its last pieces, and has that in its place once it gave far more', () => {
+    const plan = aRivalry()
+    plan.parentHaves('b', 10, 7)
+    assert.deepEqual(plan.decide(100), [])
+    plan.parentHaves('b', 17, 1)
+    const beside = plan.decide(100)
+    assert.deepEqual(asks(beside), [
+      ['b', 17],
+      ['b', 16],
+    ])
+    assert.deepEqual(tells(beside), ['coming 17', 'coming 16'])
+    for (const piece of [17, 16, 15, 14]) {
+      plan.pieceArrived('b', piece, 200)
+      assert.deepEqual(replaced(plan.decide(200)), [])
+    }
+    plan.pieceArrived('b', 13, 300)
+    const actions = plan.decide(300)
+    assert.deepEqual(replaced(actions), ['a slow'])
+    assert.deepEqual(asked(actions), Array(4).fill('b!'))
+  })
+
+  it('leaves one alone that gets pieces itself, or that is ahead', () => {
+    const plan = aRivalry()
+    plan.parentHaves('a', 10, 2)
+    plan.parentHaves('b', 10, 20)
+    assert.deepEqual(asks(plan.decide(100)), [])
+    const ahead = aPlan(200)
+    ahead.parentJoined('a', Bitmap.full(200), 1)
+    ahead.parentJoined('b', new Bitmap(200), 2)
+    for (const nowMs of [0, 0]) ahead.decide(nowMs)
+    ahead.parentHaves('b', 0, 100)
+    assert.deepEqual(asks(ahead.decide(100)), [])
+  })
+
+  it('leaves one alone that gives as much, and what a slow host gets little of', () => {
+    const plan = aRivalry()
+    plan.parentHaves('b', 10, 20)
+    assert.equal(asks(plan.decide(100)).length, 2)
+    for (const piece of [0, 1]) bring(plan, 'a', piece, 200)
+    for (const piece of [29, 28, 27, 26, 25]) {
+      plan.pieceArrived('b', piece, 300)
+      assert.deepEqual(replaced(plan.decide(300)), [])
+    }
+    const slow = aRivalry()
+    slow.parentHaves('b', 10, 20)
+    slow.decide(100)
+    for (const piece of [29, 28, 27, 26]) slow.pieceArrived('b', piece, 900)
+    assert.deepEqual(replaced(slow.decide(900)), [])
+  })
+
+  it('doubts it three times', () => {
+    const plan = aRivalry()
+    const doubts: number[] = []
+    let nowMs = 0
+    for (let from = 10; from < 60; from += 10) {
+      plan.parentHaves('b', from, 10)
+      const questions = asks(plan.decide(nowMs + 500))
+      doubts.push(questions.length)
+      for (const [, piece] of questions) plan.pieceArrived('b', piece, nowMs + 600)
+      nowMs += 1001
+      for (const [, piece] of asks(plan.decide(nowMs))) plan.pieceArrived('b', piece, nowMs)
+    }
+    assert.deepEqual(doubts, [2, 2, 2, 0, 0])
+  })
+
+  it('has no doubt less after a time in which nobody got anything', () => {
+    const plan = aRivalry()
+    let nowMs = 0
+    for (let quiet = 0; quiet < 5; quiet++) {
+      nowMs += 1001
+      plan.decide(nowMs)
+    }
+    plan.parentHaves('b', 10, 10)
+    assert.equal(asks(plan.decide(nowMs + 1)).length, 2)
+  })
+
+  it('asks a seed beside one that gets nothing at first', () => {
+    const plan = aRivalry({ a: 1, seed: 2 })
+    assert.deepEqual(asked(plan.decide(249)), [])
+    assert.deepEqual(asked(plan.decide(250)), ['seed', 'seed'])
+    for (const piece of [20, 21, 22, 23]) assert.deepEqual(replaced(bring(plan, 'seed', piece, 300)), [])
+    assert.deepEqual(replaced(bring(plan, 'seed', 24, 300)), ['a slow'])
+    const later = aRivalry({ a: 1, seed: 2 })
+    later.parentHaves('a', 10, 5)
+    later.decide(1001)
+    assert.deepEqual(asked(later.decide(1900)), [], 'it got pieces')
+  })
+
+  it('never doubts a seed', () => {
+    const plan = aRivalry({ seed: 1, b: 2 })
+    plan.parentHaves('b', 10, 20)
+    assert.deepEqual([asks(plan.decide(500)), replaced(plan.decide(5_000))], [[], []])
+  })
+
+  it('asks beside it only for pieces whose digest is known', () => {
+    const plan = new Plan<string>({ ...PLAN_DEFAULTS, pieces: 200, pieceBytes: 65536 }, seededRandom(1))
+    plan.pieceKnown(0, 12)
+    for (const [id, turn] of [
+      ['a', 1],
+      ['b', 2],
+    ] as const)
+      plan.parentJoined(id, new Bitmap(200), turn)
+    for (const nowMs of [0, 0]) plan.decide(nowMs)
+    plan.parentHaves('b', 0, 20)
+    assert.deepEqual(asks(plan.decide(100)), [
+      ['b', 11],
+      ['b', 10],
+    ])
+  })
+
+  it('doesn’t take what was here already for given', () => {
+    const plan = aRivalry()
+    plan.parentHaves('b', 10, 20)
+    plan.decide(100)
+    bring(plan, 'a', 0, 150)
+    for (let times = 0; times < 4; times++) {
+      plan.pieceOffered('a', 0, 200)
+      plan.pieceArrived('a', 0, 200)
+    }
+    for (const piece of [29, 28, 27, 26, 25]) {
+      plan.pieceArrived('b', piece, 300)
+      plan.decide(300)
+    }
+    assert.equal(plan.parents, 1)
+  })
+})
+
 interface Flying {
   readonly parent: string
   piece: number
@@ -324,4 +678,70 @@ function playOut(seed: number): void {
   }
   assert.ok(have.full)
   assert.ok(plan.wasted <= Math.max(2, pieces * 0.05), `seed ${seed}: wasted ${plan.wasted} of ${pieces}`)
+}
+
+/** Plays one download in a line whose parents give in order what they know to lack, stand still, leave, come, and change turns. */
+function playOutInLine(seed: number): void {
+  const random = seededRandom(seed)
+  const pieces = 20 + randomBelow(random, 200)
+  const plan = aPlan(pieces, {}, seed)
+  /** Questions in order, and what each parent knows to be here or coming. */
+  const parents = new Map<string, { asks: { piece: number; sure: boolean }[]; knows: Bitmap; still: boolean }>()
+  const have = new Bitmap(pieces)
+  let names = 0
+  const perform = (action: Action<string>) => {
+    const from = 'parent' in action ? parents.get(action.parent) : undefined
+    if (action.kind === 'ask') from?.asks.push({ piece: action.piece, sure: false })
+    else if (action.kind === 'askAny') from?.asks.push({ piece: -1, sure: action.sure })
+    else if (action.kind === 'replace') parents.delete(action.parent)
+    else if (action.kind === 'cancel') {
+      const at = from?.asks.findIndex(({ piece }) => piece === action.piece) ?? -1
+      if (at >= 0) from?.asks.splice(at, 1)
+    } else
+      for (const { knows } of parents.values())
+        if (action.kind === 'coming') knows.add(action.piece)
+        else knows.remove(action.piece)
+  }
+  for (let nowMs = 0; !plan.done; nowMs += 5) {
+    assert.ok(nowMs < 60_000, `seed ${seed}: not done after a minute: ${plan.describe()}`)
+    if (parents.size < 3) {
+      const id = `p${names++}`
+      const knows = Bitmap.fromBytes(pieces, have.toBytes())
+      for (const piece of plan.underWay) knows.add(piece)
+      parents.set(id, { asks: [], knows, still: random() < 0.2 })
+      plan.parentJoined(id, Bitmap.full(pieces), 1 + randomBelow(random, 3))
+    }
+    const ids = [...parents.keys()]
+    const id = ids[randomBelow(random, ids.length)] ?? ''
+    if (random() < 0.02) plan.parentTurn(id, randomBelow(random, 4))
+    if (random() < 0.01) plan.demand(randomBelow(random, pieces), pieces, 1)
+    if (random() < 0.005) {
+      plan.parentLeft(id)
+      parents.delete(id)
+    }
+    plan.tick(nowMs)
+    for (const action of plan.decide(nowMs)) perform(action)
+    for (const [giver, { asks, knows, still }] of parents) {
+      const ask = asks[0]
+      if (!ask || (still && random() < 0.99)) continue
+      const piece = ask.piece < 0 ? knows.nextClear(0) : ask.piece
+      if (piece < 0) continue
+      const any = ask.piece < 0
+      if (any && !plan.pieceOffered(giver, piece, nowMs) && !ask.sure) {
+        knows.add(piece)
+        continue
+      }
+      ask.piece = piece
+      knows.add(piece)
+      plan.pieceStarted(giver, piece, nowMs)
+      for (const action of plan.decide(nowMs)) perform(action)
+      if (asks[0] !== ask || random() < 0.3) continue
+      asks.shift()
+      plan.pieceArrived(giver, piece, nowMs + 3)
+      have.add(piece)
+      for (const other of parents.values()) other.knows.add(piece)
+      for (const action of plan.decide(nowMs + 3)) perform(action)
+    }
+  }
+  assert.ok(plan.wasted <= Math.max(8, pieces * 0.1), `seed ${seed}: wasted ${plan.wasted} of ${pieces}`)
 }
