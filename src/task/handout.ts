@@ -38,6 +38,8 @@ interface Grant {
   sending: boolean
   /** The child said that the piece is coming, from us or from elsewhere. */
   coming: boolean
+  /** It needn't say so: it takes whatever comes. */
+  sure: boolean
 }
 
 /** A child's place at a parent. Only a {@link Handout} looks inside. */
@@ -137,7 +139,14 @@ export class Handout<C> {
     }
     if (!best) return undefined
     const { sure } = best
-    this.#grant(best, { piece: bestPiece, sinceMs: nowMs, takenMs: sure ? nowMs : 0, sending: true, coming: sure })
+    this.#grant(best, {
+      piece: bestPiece,
+      sinceMs: nowMs,
+      takenMs: sure ? nowMs : 0,
+      sending: true,
+      coming: false,
+      sure,
+    })
     return { at: bestAt, piece: bestPiece }
   }
 
@@ -152,7 +161,7 @@ export class Handout<C> {
   /** A piece that the child asked for by name begins to be sent: the uplink is busy with it. */
   named(seat: Seat<C>, piece: number, nowMs: number): void {
     if (!seat.grants.some((grant) => grant.piece === piece))
-      this.#grant(seat, { piece, sinceMs: nowMs, takenMs: nowMs, sending: true, coming: true })
+      this.#grant(seat, { piece, sinceMs: nowMs, takenMs: nowMs, sending: true, coming: true, sure: false })
   }
 
   /** All bytes of a piece went out: its slot is free, the child still owes the confirmation. */
@@ -188,7 +197,7 @@ export class Handout<C> {
   /** The child told that a piece isn't coming after all: it may be given. What we are sending of it ourselves goes on. */
   lost(seat: Seat<C>, piece: number): void {
     const grant = seat.granted === 0 ? undefined : seat.grants.find((one) => one.piece === piece)
-    if (grant?.sending) grant.coming = false
+    if (grant?.sending) grant.coming = grant.sure = false
     else if (grant) this.#withdraw(seat, grant, false)
     else this.#untake(seat, piece)
   }
@@ -221,8 +230,9 @@ export class Handout<C> {
     for (const seat of this.#seats) {
       for (const grant of [...seat.grants]) {
         if (nowMs - grant.sinceMs < this.#options.confirmMs) continue
-        changed ||= grant.sending || !grant.coming
-        if (grant.coming) this.#free(grant)
+        const expected = grant.coming || grant.sure
+        changed ||= grant.sending || !expected
+        if (expected) this.#free(grant)
         else this.#withdraw(seat, grant, false)
       }
     }

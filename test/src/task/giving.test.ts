@@ -90,6 +90,32 @@ describe('Giving', () => {
     assert.equal(await waiting, 0)
   })
 
+  it('gives a child that takes whatever comes the lowest piece, and lets it wait for nobody', async () => {
+    const { giving } = aGiving(40)
+    const a = giving.open(new Bitmap(40))
+    const b = giving.open(new Bitmap(40))
+    const first = await a.choose({ signal })
+    assert.ok(first !== undefined)
+    assert.equal(await b.choose({ signal, sure: true }), 0)
+    const second = b.choose({ signal, sure: true })
+    b.sent(0)
+    assert.equal(await second, 1)
+    b.sent(1)
+    const waits = b.choose({ signal })
+    b.coming(2)
+    a.sent(first)
+    assert.ok(Number(await waits) > 2, 'asked like others it waits for the uplink, and hears of what it lacks')
+  })
+
+  it('chooses again what a child that takes whatever comes wasn’t sent', async () => {
+    const { giving } = aGiving(2)
+    const child = giving.open(new Bitmap(2))
+    for (const _ of [0, 1]) {
+      assert.equal(await child.choose({ signal, sure: true }), 0)
+      child.unsent(0)
+    }
+  })
+
   it('gives nothing while a named piece has the uplink', async () => {
     const { giving } = aGiving(2)
     const a = giving.open(new Bitmap(2))

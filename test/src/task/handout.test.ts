@@ -207,6 +207,67 @@ describe('Handout', () => {
     assert.equal(handout.give([a], 0)?.at, 0)
   })
 
+  it('gives a child that takes whatever comes the lowest first, though others hold them and it has chance', () => {
+    const handout = new Handout<string>(40, { ...OPTIONS, incoming: 40, random: seededRandom(3) })
+    handout.known(2, 38)
+    told(handout, handout.join('b', new Bitmap(40)), 2, 3, 4)
+    const a = handout.join('a', new Bitmap(40))
+    a.sure = true
+    handout.coming(a, 3)
+    assert.deepEqual([given(handout, a), given(handout, a)], [2, 4])
+    handout.known(0, 2)
+    assert.deepEqual([given(handout, a), given(handout, a), given(handout, a)], [0, 1, 5])
+  })
+
+  it('has room for a child that takes whatever comes though others take long, and no more than for one', () => {
+    const handout = aHandout(9, 9, { incoming: 9 })
+    const [a, b, c] = ['a', 'b', 'c'].map((child) => handout.join(child, new Bitmap(9)))
+    assert.ok(a && b && c)
+    for (const _ of [0, 1]) handout.give([a], 0)
+    b.sure = true
+    assert.equal(handout.give([a, c], 0), undefined)
+    assert.deepEqual(handout.give([a, c, b], 0), { at: 2, piece: 0 })
+    assert.deepEqual(handout.give([a, c, b], 0), { at: 2, piece: 1 })
+    assert.equal(handout.give([a, c, b], 0), undefined)
+    assert.equal(handout.busy, 4)
+    handout.sent(b, 0, 1)
+    assert.deepEqual(handout.give([a, c, b], 1), { at: 2, piece: 2 })
+    assert.equal(handout.give([a, c], 1), undefined, 'their slots are taken')
+    b.sure = false
+    handout.sent(b, 1, 2)
+    assert.equal(handout.give([b], 2), undefined)
+  })
+
+  it('gives nothing twice to a child that takes whatever comes and says nothing of it, however long that takes', () => {
+    const handout = aHandout(3, 3, { incoming: 3 })
+    const a = handout.join('a', new Bitmap(3))
+    a.sure = true
+    assert.equal(handout.give([a], 0)?.piece, 0)
+    assert.equal(given(handout, a), 1)
+    assert.equal(handout.expire(1000), true)
+    assert.deepEqual([handout.busy, given(handout, a, 1000)], [0, 2])
+    assert.equal(handout.give([a], 1000), undefined)
+    handout.sent(a, 0, 1001)
+    told(handout, a, 0, 1, 2)
+    assert.deepEqual([a.held, a.granted, handout.busy], [3, 0, 0])
+  })
+
+  it('gives a child that takes whatever comes again what it couldn’t be sent, or lost', () => {
+    const handout = aHandout(3)
+    const a = handout.join('a', new Bitmap(3))
+    a.sure = true
+    assert.equal(handout.give([a], 0)?.piece, 0)
+    handout.failed(a, 0)
+    assert.equal(handout.give([a], 0)?.piece, 0)
+    handout.lost(a, 0)
+    assert.equal(handout.give([a], 0)?.piece, 1, 'it is still being sent')
+    handout.failed(a, 0)
+    handout.coming(a, 1)
+    handout.failed(a, 1)
+    assert.equal(handout.give([a], 0)?.piece, 0)
+    assert.equal(handout.give([a], 0)?.piece, 2, 'it told that 1 comes from elsewhere')
+  })
+
   it('breaks ties by chance where it is given chance', () => {
     const firsts = new Set<unknown>()
     for (let seed = 1; seed <= 20; seed++) {
