@@ -173,6 +173,7 @@ export class Download {
       case 'parents':
         for (const id of update.drop) this.#letGo(id)
         for (const parent of update.add) this.#take(parent, scope)
+        this.#wakeKnown()
         return
       case 'table':
         stored.table.setDigests(update.from, update.digests)
@@ -267,7 +268,6 @@ export class Download {
     if (state === undefined) return
     this.#parents.delete(id)
     this.#plan.parentLeft(id)
-    this.#wakeKnown()
     state.controller.abort(new DOMException('parent let go', 'AbortError'))
   }
 
@@ -386,6 +386,7 @@ export class Download {
         )
         this.#parts.registration.blame(action.parent, blameCode(action.reason))
         this.#letGo(action.parent)
+        this.#wakeKnown()
         return
       }
     }

@@ -6,7 +6,7 @@ import { silentLog } from '../../../src/base/log.ts'
 import type { OpenOptions, ParentChannel, PeerId, PieceExchange } from '../../../src/contracts/exchange.ts'
 import type { Registration, TaskUpdate } from '../../../src/contracts/scheduling.ts'
 import { Bitmap } from '../../../src/task/bitmap.ts'
-import { aBlob, aStore } from '../../fixtures/a-store.ts'
+import { aBlob, aStore, type Blob } from '../../fixtures/a-store.ts'
 
 const PIECES = 8
 const text = (bytes: Uint8Array) => Buffer.from(bytes).toString()
@@ -146,5 +146,219 @@ describe('a download', () => {
     assert.deepEqual(late.shown, ['first', 'second', 'third'])
     over.abort(new Error('seen enough'))
     assert.match(String(await ended), /seen enough/)
+  })
+})
+
+interface Question {
+  readonly sure: boolean
+  give(piece: number): void
+}
+
+/** A parent whose answers are in the test's hands. */
+class AskedParent {
+  readonly #blob: Blob
+  readonly #told: () => void
+  opened = 0
+  readonly questions: Question[] = []
+  readonly coming: number[] = []
+  close: () => void = () => {}
+
+  constructor(blob: Blob, told: () => void) {
+    this.#blob = blob
+    this.#told = told
+  }
+
+  channel(parent: PeerId): ParentChannel {
+    const closed = Promise.withResolvers<Error>()
+    this.opened++
+    this.close = () => closed.resolve(new Error('closed'))
+    this.#told()
+    return {
+      parent,
+      haves: Bitmap.full(PIECES),
+      onHaves: () => () => {},
+      fetch: (_piece, { signal }) => pending(signal),
+      fetchAny: ({ signal, sure = false, onOffer, onStart }) => {
+        const { promise, resolve } = Promise.withResolvers<{ piece: number; body: Uint8Array }>()
+        const give = (piece: number) => {
+          if (onOffer?.(piece) === false && !sure) return
+          onStart?.(piece)
+          resolve({ piece, body: Uint8Array.from(this.#blob.piece(piece)) })
+        }
+        this.questions.push({ sure, give })
+        this.#told()
+        return Promise.race([promise, pending(signal)])
+      },
+      renew: () => {},
+      tell: () => {},
+      coming: (piece) => this.coming.push(piece),
+      lost: () => {},
+      closed: closed.promise,
+      [Symbol.asyncDispose]: async () => this.close(),
+    }
+  }
+}
+
+type Name = 'a' | 'b' | 'c' | 'd' | 'e'
+
+/** A download whose parents, of any turn, are named as the test goes. */
+async function aDownload() {
+  const place = await aStore()
+  const blob = aBlob({ pieces: PIECES })
+  const over = new AbortController()
+  const stored = await place.store.create(blob.task, { signal: over.signal })
+  stored.table.setDigests(0, blob.table)
+  const waiting = new Set<{ check: () => boolean; done: () => void }>()
+  const changed = () => {
+    for (const one of waiting) if (one.check() && waiting.delete(one)) one.done()
+  }
+  const parents = Object.fromEntries(
+    ['a', 'b', 'c', 'd', 'e'].map((name) => [name, new AskedParent(blob, changed)]),
+  ) as Record<Name, AskedParent>
+  const closed = new Set<Name>()
+  const blamed: string[] = []
+  const said = updates()
+  const registration: Registration = {
+    task: blob.task,
+    inline: undefined,
+    pass: Buffer.from('pass'),
+    updates: said,
+    report: () => {},
+    unsourced: () => {},
+    blame: (parent, code) => {
+      blamed.push(`${parent} ${code}`)
+      changed()
+    },
+    [Symbol.asyncDispose]: async () => {},
+  }
+  const exchange: PieceExchange = {
+    lanes: [],
+    open: async ({ peer }) => {
+      if (closed.has(peer as string as Name)) throw new Error('nobody there')
+      return parents[peer as string as Name].channel(peer)
+    },
+    drop: () => {},
+    [Symbol.asyncDispose]: async () => {},
+  }
+  const options = {
+    priority: 'interactive',
+    maxInFlight: 16,
+    inFlightBytes: 1024 ** 2,
+    tickMs: 100,
+    reportPieces: 16,
+    reportMs: 1_000,
+    digestMs: 10_000,
+    openRetryMs: [],
+    stallMs: 30_000,
+  } as const
+  const parts = { registration, stored, exchange, clock: systemClock, random: seededRandom(1), log: silentLog() }
+  const run = new Download(options, parts).run({ signal: over.signal })
+  run.catch(() => {})
+  return {
+    ...parents,
+    blob,
+    run,
+    blamed,
+    closed,
+    /** Names parents with their turns, and others no longer. */
+    name: (turns: Partial<Record<Name, 0 | 1 | 2 | 3>>, drop: readonly Name[] = []) =>
+      said.send({
+        kind: 'parents',
+        add: Object.entries(turns).map(([peer, turn]) => ({
+          peer: peer as PeerId,
+          lanes: [],
+          multiaddrs: [],
+          seed: false,
+          ...(turn === 0 ? {} : { turn }),
+        })),
+        drop: drop as readonly string[] as PeerId[],
+      }),
+    until: (check: () => boolean) => new Promise<void>((done) => (check() ? done() : waiting.add({ check, done }))),
+    [Symbol.asyncDispose]: async () => {
+      over.abort(new Error('seen enough'))
+      await run.catch(() => {})
+      await place[Symbol.asyncDispose]()
+    },
+  }
+}
+
+describe('a download in a line', () => {
+  it('takes everything from the first parent, in order, and says so to the others', async () => {
+    await using line = await aDownload()
+    const { a, b, c } = line
+    line.name({ a: 1, b: 2, c: 3 })
+    await line.until(() => b.opened === 1)
+    for (let piece = 0; piece < PIECES; piece++) {
+      await line.until(() => a.questions.length > piece)
+      assert.equal(a.questions[piece]?.sure, true)
+      a.questions[piece]?.give(piece)
+    }
+    assert.equal(await line.run, line.blob.digest)
+    assert.deepEqual([a.coming, b.coming], [[], [0, 1, 2, 3, 4, 5, 6, 7]])
+    assert.deepEqual([b.questions.length, c.opened, line.blamed], [0, 0, []])
+  })
+
+  it('opens parents that it only knows of when nobody else is left', async () => {
+    await using line = await aDownload()
+    const { a, b, c, d } = line
+    line.name({ a: 1, b: 2, c: 3, d: 3 })
+    await line.until(() => a.questions.length === 4 && b.opened === 1)
+    line.name({}, ['a'])
+    await line.until(() => b.questions.length === 4)
+    assert.deepEqual([c.opened, d.opened], [0, 0])
+    line.name({}, ['b'])
+    await line.until(() => c.questions.length > 0 && d.questions.length > 0)
+  })
+
+  it('opens them, too, when the others can’t be reached, or when it never heard of any', async () => {
+    await using line = await aDownload()
+    line.closed.add('a').add('b')
+    line.name({ a: 1, b: 2, c: 3 })
+    await line.until(() => line.c.questions.length > 0)
+    assert.deepEqual(line.blamed.sort(), ['a PEER_UNREACHABLE', 'b PEER_UNREACHABLE'])
+    await using alone = await aDownload()
+    alone.name({ c: 3 })
+    await alone.until(() => alone.c.questions.length > 0)
+  })
+
+  it('leaves them alone when others come with the word that the last one goes', async () => {
+    await using line = await aDownload()
+    line.name({ a: 1, c: 3 })
+    await line.until(() => line.a.questions.length > 0)
+    line.name({ b: 1 }, ['a'])
+    await line.until(() => line.b.questions.length > 0)
+    assert.equal(line.c.opened, 0)
+  })
+
+  it('asks parents at the turns that it was told last, by the channels that it has', async () => {
+    await using line = await aDownload()
+    const { a, b, c } = line
+    line.name({ a: 1, b: 2, c: 3 })
+    await line.until(() => a.questions.length === 4 && b.opened === 1)
+    line.name({ a: 2, b: 1 })
+    await line.until(() => b.questions.length === 4)
+    line.name({ c: 2 })
+    await line.until(() => c.opened === 1)
+    line.name({ a: 0, b: 0, c: 0 })
+    await line.until(() => c.questions.length > 0)
+    assert.equal(c.questions[0]?.sure, false)
+    assert.deepEqual([a.opened, b.opened, c.opened], [1, 1, 1])
+  })
+
+  it('has the next in place of one that only sends what is here, and blames it', async () => {
+    await using line = await aDownload()
+    const { a, b } = line
+    line.name({ a: 1, b: 2 })
+    for (let times = 0; line.blamed.length === 0; times++) {
+      assert.ok(times < 60)
+      await line.until(() => a.questions.length > times || line.blamed.length > 0)
+      a.questions[times]?.give(0)
+    }
+    assert.deepEqual(line.blamed, ['a PEER_STALLED'])
+    for (let piece = 1; piece < PIECES; piece++) {
+      await line.until(() => b.questions.length >= piece)
+      b.questions[piece - 1]?.give(piece)
+    }
+    assert.equal(await line.run, line.blob.digest)
   })
 })
