@@ -47,7 +47,10 @@ export interface FetchOptions {
 
 /** How a piece of the parent's choice is asked for. */
 export interface FetchAnyOptions extends FetchOptions {
-  /** Whatever the parent chooses is taken: it may send it without an offer, and then calls `onOffer` all the same, at its first bytes. */
+  /**
+   * Whatever the parent chooses is taken: it may send it without an offer. `onOffer` is called all the same, at the first bytes, and
+   * changes nothing then.
+   */
   readonly sure?: boolean
   /** Called with each piece that the parent offers; false declines it. By default the first is taken. */
   readonly onOffer?: (piece: number) => boolean

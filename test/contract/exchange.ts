@@ -259,6 +259,104 @@ export function exchangeContract(name: string, aPair: (shelf: Shelf) => Promise<
       assert.ok(given && shelf.piece(2).equals(given.body))
     })
 
+    it('takes without an offer what a parent chooses for it, in that order, and hears of each at its first bytes', async () => {
+      const sure: unknown[] = []
+      const shelf = aShelf({
+        choose: async (has, options) => {
+          sure.push(options.sure)
+          const piece = has.nextClear(0)
+          return piece < 0 ? undefined : piece
+        },
+      })
+      await using pair = await aPair(shelf)
+      await using channel = await pair.child.open(pair.parent, shelf.task, opening(5))
+      const heard: string[] = []
+      const ask = () =>
+        channel.fetchAny({
+          signal: soon(),
+          sure: true,
+          onOffer: (piece) => heard.push(`offered ${piece}`) === 0,
+          onStart: (piece) => heard.push(`started ${piece}`),
+        })
+      const given = await Promise.all(Array.from({ length: 6 }, ask))
+      assert.deepEqual(
+        given.map((one) => one?.piece),
+        [0, 1, 2, 3, 4, undefined],
+      )
+      for (const one of given) if (one) assert.ok(shelf.piece(one.piece).equals(one.body))
+      assert.deepEqual(
+        heard,
+        [0, 1, 2, 3, 4].flatMap((piece) => [`offered ${piece}`, `started ${piece}`]),
+      )
+      assert.deepEqual(sure, Array(6).fill(true))
+      await shelf.until(() => shelf.sent.length === 5)
+      assert.deepEqual([shelf.sent, shelf.unsent], [[0, 1, 2, 3, 4], []])
+    })
+
+    it('gives back what it chose for a child that no longer wants it, before and during its bytes', async () => {
+      const reading = Promise.withResolvers<void>()
+      const goOn = Promise.withResolvers<void>()
+      const first = Promise.withResolvers<void>()
+      const asked = Promise.withResolvers<void>()
+      const shelf = aShelf({
+        bytes: 2_000_000,
+        pieceBytes: 1_048_576,
+        choose: async (has) => {
+          asked.resolve()
+          await first.promise
+          return has.nextClear(0)
+        },
+        read: async (_piece, offset) => {
+          if (offset === 0) return
+          reading.resolve()
+          await goOn.promise
+        },
+      })
+      await using pair = await aPair(shelf)
+      await using channel = await pair.child.open(pair.parent, shelf.task, opening(2))
+      const absent = { ...shelf.task, id: `sha256:${'1'.repeat(64)}` as TaskId }
+      const early = new AbortController()
+      const unwanted = channel.fetchAny({ signal: early.signal, sure: true })
+      await asked.promise
+      early.abort(new Error('too early'))
+      await assert.rejects(unwanted, /too early/)
+      await assert.rejects(pair.child.open(pair.parent, absent, opening(5))) // a round trip: the cancellation has arrived
+      first.resolve()
+      await shelf.until(() => shelf.unsent.length === 1)
+      const late = new AbortController()
+      const cut = channel.fetchAny({ signal: late.signal, sure: true })
+      await reading.promise
+      late.abort(new Error('too late'))
+      await assert.rejects(cut, /too late/)
+      await assert.rejects(pair.child.open(pair.parent, absent, opening(5)))
+      goOn.resolve()
+      await shelf.until(() => shelf.unsent.length === 2)
+      const given = await Promise.all([0, 1].map(() => channel.fetchAny({ signal: soon(), sure: true })))
+      assert.deepEqual(
+        given.map((one) => one?.piece),
+        [0, 1],
+      )
+      assert.deepEqual(shelf.unsent, [0, 0])
+    })
+
+    it('ends what waits for whatever comes with the channel', async () => {
+      const asked = Promise.withResolvers<void>()
+      const shelf = aShelf({
+        choose: (_has, { signal }) => {
+          asked.resolve()
+          return new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+        },
+      })
+      await using pair = await aPair(shelf)
+      const channel = await pair.child.open(pair.parent, shelf.task, opening(5))
+      const waiting = [0, 1].map(() => channel.fetchAny({ signal: soon(), sure: true }))
+      await asked.promise
+      await channel[Symbol.asyncDispose]()
+      for (const one of waiting) await assert.rejects(one, (error) => isDarnerError(error, 'CLOSED'))
+      await shelf.until(() => shelf.opened === 0)
+      assert.deepEqual(shelf.sent, [])
+    })
+
     it('waits for a piece that the parent has yet to choose', async () => {
       const later = Promise.withResolvers<number>()
       const shelf = aShelf({ choose: () => later.promise })
