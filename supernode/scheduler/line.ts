@@ -62,11 +62,12 @@ export function complained(
   if (line === undefined) return
   child.avoids.add(parent)
   if (parent.choosing) toTheEnd(state, child, nowMs)
-  else if (line.at(-1) === child || child.peer.slowUntilMs > nowMs) arrange(state, child.task, nowMs)
-  else {
+  else if (line.at(-1) !== child && child.peer.slowUntilMs <= nowMs) {
     if (why === 'slow') parent.peer.slowUntilMs = nowMs + SLOW_MS
     toTheEnd(state, parent, nowMs)
   }
+  // also where nobody moved: the child has others from now on
+  arrange(state, child.task, nowMs)
 }
 
 /** A member goes to the end of its line. Too many such, and the line is over. */
@@ -83,9 +84,13 @@ function toTheEnd(state: SchedulerState, member: Member, nowMs: number): void {
   arrange(state, task, nowMs)
 }
 
-/** Looks whether somebody falls behind the one before: with others behind it goes to the end. Call it at each tick. */
+/**
+ * Looks whether somebody falls behind the one before: with others behind it goes to the end. Who has no parent may have one again,
+ * that rested. Call it at each tick.
+ */
 export function watchLine(state: SchedulerState, task: TaskRow, nowMs: number): void {
   for (const member of [...(task.line ?? [])]) watch(state, member, nowMs)
+  if (task.line?.some((one) => !one.complete && !one.choosing && one.parents.length === 0)) arrange(state, task, nowMs)
 }
 
 function watch(state: SchedulerState, member: Member, nowMs: number): void {
