@@ -48,7 +48,7 @@ export function stepOut(member: Member): void {
 }
 
 /**
- * A child gave up a parent. That one goes to the end, where it keeps nobody waiting. The last of a line, or one
+ * A child gave up the parent that it asked for everything. That one goes to the end, where it keeps nobody waiting. The last of a line, or one
  * that held up others itself, complains for itself alone; and who can't have the seed steps back, so that another comes first.
  */
 export function complained(
@@ -60,7 +60,6 @@ export function complained(
 ): void {
   const { line } = child.task
   if (line === undefined) return
-  child.avoids.add(parent)
   if (parent.choosing) toTheEnd(state, child, nowMs)
   else if (line.at(-1) !== child && child.peer.slowUntilMs <= nowMs) {
     if (why === 'slow') parent.peer.slowUntilMs = nowMs + SLOW_MS
@@ -70,7 +69,7 @@ export function complained(
   arrange(state, child.task, nowMs)
 }
 
-/** A member goes to the end of its line. Too many such, and the line is over. */
+/** A member goes to the end of its line, of which its links then have to be made. Too many such, and the line is over. */
 function toTheEnd(state: SchedulerState, member: Member, nowMs: number): void {
   const { task } = member
   const at = task.line?.indexOf(member) ?? -1
@@ -81,7 +80,6 @@ function toTheEnd(state: SchedulerState, member: Member, nowMs: number): void {
   }
   task.line.splice(at, 1)
   task.line.push(member)
-  arrange(state, task, nowMs)
 }
 
 /**
@@ -104,6 +102,7 @@ function watch(state: SchedulerState, member: Member, nowMs: number): void {
   if (lag - member.leastLag <= LAG_PIECES) return
   member.peer.slowUntilMs = nowMs + SLOW_MS
   toTheEnd(state, member, nowMs)
+  arrange(state, member.task, nowMs)
 }
 
 /** Ends a line whose last hosts take long after the first were done. Call it at each tick. */

@@ -131,6 +131,19 @@ describe('line', () => {
     assert.deepEqual(line.order(), [1, 2, 3, 0].map(id))
   })
 
+  it('leaves the only host of a line the seed that it couldn’t reach', () => {
+    const line = lineOf(1)
+    line.fails(0, SEED, 'unreachable')
+    assert.deepEqual(line.turns(0), [SEED])
+  })
+
+  it('does not move one that couldn’t be reached as a second parent, which that child then does without', () => {
+    const line = lineOf(6)
+    line.fails(4, id(2), 'unreachable')
+    assert.deepEqual(line.order(), [0, 1, 2, 3, 4, 5].map(id))
+    assert.deepEqual(line.turns(4).slice(0, 2), [id(3), id(1)])
+  })
+
   it('sends one that falls behind the one before it to the end, but not one that only began later', () => {
     const line = lineOf(6)
     for (const [n, have] of [40, 38, 36, 2, 1, 0].entries()) line.has(n, have)
