@@ -49,7 +49,8 @@ export function stepOut(member: Member): void {
 
 /**
  * A child gave up the parent that it asked for everything. That one goes to the end, where it keeps nobody waiting. The last of a line, or one
- * that held up others itself, complains for itself alone; and who can't have the seed steps back, so that another comes first.
+ * that held up others itself, complains for itself alone; and who can't have the seed steps back, so that another comes first. Its links then have
+ * to be made.
  */
 export function complained(
   state: SchedulerState,
@@ -65,8 +66,6 @@ export function complained(
     if (why === 'slow') parent.peer.slowUntilMs = nowMs + SLOW_MS
     toTheEnd(state, parent, nowMs)
   }
-  // also where nobody moved: the child has others from now on
-  arrange(state, child.task, nowMs)
 }
 
 /** A member goes to the end of its line, of which its links then have to be made. Too many such, and the line is over. */

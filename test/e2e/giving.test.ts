@@ -38,10 +38,8 @@ describe('agents that give each other pieces', () => {
     assert.ok(copies >= 4, `every host was sent everything: ${copies}`)
     // the last 2 % may be asked for twice, within 1 % of the pieces; a late parent's piece comes twice on a busy machine
     assert.ok(copies < 4 * 1.1, `sent ${copies.toFixed(2)} copies to 4 hosts`)
-    assert.ok(
-      sentByPeers.every((bytes) => bytes > 0),
-      'each of them gave something',
-    )
+    const gave = sentByPeers.filter((bytes) => bytes > 0).length
+    assert.ok(gave >= 3, `${gave} of them gave something, and one may be the last in a line`)
   })
 
   it('bring a reader that began in the middle its part before most of the rest', async () => {
