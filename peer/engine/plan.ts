@@ -66,18 +66,20 @@ const LATE_COMING_MS = 20
 const UNASKED_WORD_MS = 1000
 /** How long, at most, the one parent of a line waits to hear that a piece is here. */
 const SURE_WORD_MS = 200
-/** In a line: what a parent got that is doubted, and one of a later turn meanwhile; what the two gave us, in pieces, to settle it. */
-const GETS_LESS = 1
+/** In a line: so many pieces more than a parent that is doubted one of a later turn got meanwhile, and, to settle it, gave us. */
 const GETS_MORE = 8
-const GIVES_LESS = 1
 const GIVES_MORE = 5
+/** What it got at first is little. */
+const GETS_LITTLE = 1
 /** Questions that are open beside a parent that is doubted; how often it is. */
 const BESIDE = 2
 const DOUBTS = 3
 /** How long that is compared before it begins anew. */
 const COMPARE_MS = 1000
-/** How long a parent may take at first before a seed is asked beside it. */
+/** How long a parent may take at first before a seed is tried beside it. */
 const DOUBT_MS = 250
+/** One that gives so slowly that the rest takes longer than this for each host before ours is tried against a seed, too. */
+const LONG_REST_MS = 10_000
 /** How long one of a later turn isn't asked while that of the first may still open its channel: both would give the same. */
 const OPENING_MS = 250
 /**
@@ -107,6 +109,10 @@ interface Compared<P> {
   readonly sinceMs: number
   /** How often it may still be doubted. A time in which nobody got anything doesn't count. */
   readonly doubts: number
+  /** A seed was asked for a piece at its begin, to see how long that takes. */
+  readonly tried: boolean
+  /** How many pieces were here. */
+  readonly had: number
   /** What each held, and how many pieces it had given us. */
   readonly of: ReadonlyMap<PlanParent<P>, readonly [held: number, gave: number]>
 }
@@ -460,46 +466,67 @@ export class Plan<P> {
   }
 
   /**
-   * In a line, doubts the parent that is asked when one of a later turn tells that it gets far more, or when it got nothing at first and
-   * the other is a seed, which tells nothing. That one is asked beside it then, and in its place once it has given far more: who is slow
-   * oneself gets as little of either.
+   * In a line, doubts the parent that is asked when one of a later turn tells that it gets far more. A seed tells nothing: it is tried
+   * with one piece when the parent gets nothing at first, or gives so slowly that the rest takes long. The other is asked beside the parent
+   * then, and in its place once it has given far more: who is slow oneself gets as little of either.
    */
   #compare(nowMs: number): void {
     const main = this.#order.find(({ turn }) => turn === this.#turn)
     if (!main?.announces) return
     const before = this.#compared
-    if (before?.main !== main) {
+    if (before?.main !== main || this.#order.some((one) => !before.of.has(one))) {
       this.#compareFrom(main, nowMs, DOUBTS)
       return
     }
     const elapsedMs = nowMs - before.sinceMs
     const [mainHeld = 0, mainGave = 0] = before.of.get(main) ?? []
     const gained = main.held - mainHeld
+    const gave = main.answers - mainGave
     let moved = gained > 0
     for (const other of this.#order) {
-      const [held = other.held, gave = other.answers] = before.of.get(other) ?? []
-      moved ||= other.held > held
+      const [held = other.held, answers = other.answers] = before.of.get(other) ?? []
+      const otherGained = other.held - held
+      const otherGave = other.answers - answers
+      moved ||= otherGained > 0
       if (other === main || other.suspectMs > 0) continue
-      if (other.answers - gave >= GIVES_MORE && main.answers - mainGave <= GIVES_LESS) {
+      if (otherGave >= GIVES_MORE && gave * GIVES_MORE <= otherGave) {
         this.#replace(main, 'slow')
         return
       }
-      if (before.doubts === 0) continue
-      if (!other.announces) {
-        if (before.doubts === DOUBTS && elapsedMs >= DOUBT_MS && gained <= GIVES_LESS) this.#askBeside(other, nowMs)
-      } else if (gained <= GETS_LESS && other.held - held >= GETS_MORE && other.held > main.held)
-        this.#askBeside(other, nowMs)
+      if (other.announces) {
+        if (
+          before.doubts > 0 &&
+          otherGained >= GETS_MORE &&
+          gained * GETS_MORE <= otherGained &&
+          other.held > main.held
+        )
+          this.#askBeside(other, BESIDE, nowMs)
+      } else if (before.tried) {
+        if (otherGave > 0 && gave <= otherGave) this.#askBeside(other, BESIDE, nowMs)
+      } else if (before.doubts === DOUBTS && this.#trying(before, gained, elapsedMs)) {
+        this.#compareFrom(main, nowMs, DOUBTS, true)
+        this.#askBeside(other, 1, nowMs)
+        return
+      }
     }
     if (elapsedMs > COMPARE_MS) this.#compareFrom(main, nowMs, moved ? Math.max(0, before.doubts - 1) : before.doubts)
   }
 
-  #compareFrom(main: PlanParent<P>, sinceMs: number, doubts: number): void {
-    this.#compared = { main, sinceMs, doubts, of: new Map(this.#order.map((one) => [one, [one.held, one.answers]])) }
+  /** Whether a seed is to be tried beside the parent that is asked. */
+  #trying({ had }: Compared<P>, gained: number, elapsedMs: number): boolean {
+    if (elapsedMs <= COMPARE_MS) return elapsedMs >= DOUBT_MS && gained <= GETS_LITTLE
+    const restMs = ((this.#options.pieces - this.#haveCount) * elapsedMs) / Math.max(1, this.#haveCount - had)
+    return restMs > LONG_REST_MS * (this.#order.length - 1)
+  }
+
+  #compareFrom(main: PlanParent<P>, sinceMs: number, doubts: number, tried = false): void {
+    const of = new Map(this.#order.map((one) => [one, [one.held, one.answers] as const]))
+    this.#compared = { main, sinceMs, doubts, tried, had: this.#haveCount, of }
   }
 
   /** Asks a parent for what the one that is asked for everything would give last; a seed, which gives what nobody has, for any. */
-  #askBeside(parent: PlanParent<P>, nowMs: number): void {
-    for (let open = parent.asks.length; open < BESIDE; open++) {
+  #askBeside(parent: PlanParent<P>, count: number, nowMs: number): void {
+    for (let open = parent.asks.length; open < count; open++) {
       if (!parent.announces) {
         parent.asks.push({ piece: -1, any: true, sure: false, sinceMs: nowMs, started: false })
         this.#anyInFlight++

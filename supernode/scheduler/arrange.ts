@@ -5,6 +5,7 @@ import type { Member, SchedulerState, TaskRow } from './state.ts'
 
 /** Hosts before one's own that it is told of: it asks the first, has a channel to the second too, and knows others. */
 const KNOWN = 4
+const OPEN = 3
 
 /**
  * Links everybody to those before it, the nearest first, and says so where that changed. Who reads the origin comes first of all. Those who
@@ -19,13 +20,17 @@ export function arrange(state: SchedulerState, task: TaskRow, nowMs: number): vo
       const liked = before.filter((one) => !member.avoids.has(one))
       const parents = (liked.length > 0 ? liked : before).slice(-KNOWN).reverse()
       for (const parent of [...member.parents]) if (!parents.includes(parent)) unlink(state, member, parent)
-      for (const [at, parent] of parents.entries()) link(state, member, parent, turnAt(at))
+      for (const [at, parent] of parents.entries()) link(state, member, parent, turnAt(at, parent))
     }
     if (member.peer.suspectUntilMs <= nowMs) before.push(member)
   }
 }
 
-/** The nearest is asked, the next has its channel open, those further away are known. */
-function turnAt(place: number): NonNullable<NewParent['turn']> {
-  return place === 0 ? 1 : place === 1 ? 2 : 3
+/**
+ * The nearest is asked. Some more have their channels open, and the seed, with which the nearest is compared: one slow host may stand behind
+ * another. Those further away are known.
+ */
+function turnAt(place: number, parent: Member): NonNullable<NewParent['turn']> {
+  if (place === 0) return 1
+  return place < OPEN || parent.choosing ? 2 : 3
 }
