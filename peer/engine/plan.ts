@@ -76,10 +76,12 @@ const BESIDE = 2
 const DOUBTS = 3
 /** How long that is compared before it begins anew. */
 const COMPARE_MS = 1000
-/** How long a parent may take at first before a seed is tried beside it. */
+/** How long a parent may take at first before a seed is tried beside it, for each host from there to us. */
 const DOUBT_MS = 250
-/** One that gives so slowly that the rest takes longer than this for each host before ours is tried against a seed, too. */
+/** So is one that gives so slowly that the rest takes longer than this, for each. */
 const LONG_REST_MS = 10_000
+/** One that has so many pieces less than we has nothing for us, where others have. */
+const BEHIND_PIECES = 16
 /** How long one of a later turn isn't asked while that of the first may still open its channel: both would give the same. */
 const OPENING_MS = 250
 /**
@@ -432,7 +434,7 @@ export class Plan<P> {
   /** Whether the parent of the first turn may still be opening its channel. */
   #opening(turn: number, nowMs: number): boolean {
     if (turn === Number.POSITIVE_INFINITY) return false
-    if (turn <= 1) this.#openingMs = Number.NEGATIVE_INFINITY
+    if (this.#order.some((parent) => parent.turn <= 1)) this.#openingMs = Number.NEGATIVE_INFINITY
     this.#openingMs ??= nowMs
     return nowMs - this.#openingMs < OPENING_MS
   }
@@ -440,8 +442,10 @@ export class Plan<P> {
   #askAny(actions: Action<P>[], nowMs: number): void {
     let turn = Number.POSITIVE_INFINITY
     let able = 0
+    const behind = this.#order.some((parent) => parent.turn > 0 && parent.held > this.#haveCount)
     for (const parent of this.#order) {
       if (parent.drained || parent.suspectMs > 0 || parent.turn > turn) continue
+      if (behind && parent.turn > 0 && parent.announces && parent.held + BEHIND_PIECES < this.#haveCount) continue
       able = parent.turn < turn ? 1 : able + 1
       turn = parent.turn
     }
@@ -488,7 +492,7 @@ export class Plan<P> {
       const otherGained = other.held - held
       const otherGave = other.answers - answers
       moved ||= otherGained > 0
-      if (other === main || other.suspectMs > 0) continue
+      if (other.turn <= main.turn || other.suspectMs > 0) continue
       if (otherGave >= GIVES_MORE && gave * GIVES_MORE <= otherGave) {
         this.#replace(main, 'slow')
         return
@@ -502,7 +506,7 @@ export class Plan<P> {
         )
           this.#askBeside(other, BESIDE, nowMs)
       } else if (before.tried) {
-        if (otherGave > 0 && gave <= otherGave) this.#askBeside(other, BESIDE, nowMs)
+        if (otherGave > 0 && gave <= Math.max(1, otherGave / 2)) this.#askBeside(other, BESIDE, nowMs)
       } else if (before.doubts === DOUBTS && this.#trying(before, gained, elapsedMs)) {
         this.#compareFrom(main, nowMs, DOUBTS, true)
         this.#askBeside(other, 1, nowMs)
@@ -512,11 +516,12 @@ export class Plan<P> {
     if (elapsedMs > COMPARE_MS) this.#compareFrom(main, nowMs, moved ? Math.max(0, before.doubts - 1) : before.doubts)
   }
 
-  /** Whether a seed is to be tried beside the parent that is asked. */
+  /** Whether a seed is to be tried beside the parent that is asked. The more hosts stand between, the later that one gets its first. */
   #trying({ had }: Compared<P>, gained: number, elapsedMs: number): boolean {
-    if (elapsedMs <= COMPARE_MS) return elapsedMs >= DOUBT_MS && gained <= GETS_LITTLE
+    const between = this.#order.length - 1
+    if (elapsedMs <= COMPARE_MS) return elapsedMs >= DOUBT_MS * between && gained <= GETS_LITTLE
     const restMs = ((this.#options.pieces - this.#haveCount) * elapsedMs) / Math.max(1, this.#haveCount - had)
-    return restMs > LONG_REST_MS * (this.#order.length - 1)
+    return restMs > LONG_REST_MS * between
   }
 
   #compareFrom(main: PlanParent<P>, sinceMs: number, doubts: number, tried = false): void {

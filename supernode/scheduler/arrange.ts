@@ -5,7 +5,6 @@ import type { Member, SchedulerState, TaskRow } from './state.ts'
 
 /** Hosts before one's own that it is told of: it asks the first, has a channel to the second too, and knows others. */
 const KNOWN = 4
-const OPEN = 3
 
 /**
  * Links everybody to those before it, the nearest first, and says so where that changed. Who reads the origin comes first of all. Those who
@@ -27,10 +26,11 @@ export function arrange(state: SchedulerState, task: TaskRow, nowMs: number): vo
 }
 
 /**
- * The nearest is asked. Some more have their channels open, and the seed, with which the nearest is compared: one slow host may stand behind
- * another. Those further away are known.
+ * The nearest is asked, the next when that fails. With one more and the seed they are compared: one slow host may stand behind another. Those
+ * further away are known.
  */
 function turnAt(place: number, parent: Member): NonNullable<NewParent['turn']> {
   if (place === 0) return 1
-  return place < OPEN || parent.choosing ? 2 : 3
+  if (place === 1) return 2
+  return place === 2 || parent.choosing ? 3 : 4
 }

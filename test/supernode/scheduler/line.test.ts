@@ -75,7 +75,7 @@ function lineOf(hosts: number): Line {
 }
 
 describe('line', () => {
-  it('stands few hosts behind each other: each asks the one before it, then the one before that, and knows two more', () => {
+  it('stands few hosts behind each other: each asks the one before it, then the one before that, and knows others', () => {
     const line = lineOf(6)
     assert.deepEqual(line.order(), [0, 1, 2, 3, 4, 5].map(id))
     assert.deepEqual(line.turns(0), [SEED])
@@ -86,9 +86,10 @@ describe('line', () => {
         [id(4), 1],
         [id(3), 2],
         [id(2), 3],
-        [id(1), 3],
+        [id(1), 4],
       ],
     )
+    assert.equal(line.told.get(id(3))?.get(SEED), 3, 'the seed is there to compare with')
   })
 
   it('lets those behind one that leaves move up', () => {
@@ -158,6 +159,15 @@ describe('line', () => {
     for (const [n, have] of [240, 238, 40, 38].entries()) late.has(n, have)
     late.tick(2000)
     assert.deepEqual(late.order(), [0, 1, 2, 3].map(id))
+  })
+
+  it('leaves one where it is that stood still now and then', () => {
+    const line = lineOf(3)
+    for (let second = 1; second < 8; second++) {
+      for (const [n, have] of [50 * second, 48 * second, 40 * second].entries()) line.has(n, have)
+      line.tick(second * 1000)
+    }
+    assert.deepEqual(line.order(), [0, 1, 2].map(id))
   })
 
   it('goes over to the mesh when too many hosts hold it up, and gives each as many parents as it would have there', () => {
