@@ -493,7 +493,7 @@ describe('Plan with a doubtful parent in a line', () => {
 
   it('leaves one alone that gets pieces itself, or that is ahead', () => {
     const plan = aRivalry()
-    plan.parentHaves('a', 10, 2)
+    plan.parentHaves('a', 10, 3)
     plan.parentHaves('b', 10, 20)
     assert.deepEqual(asks(plan.decide(100)), [])
     const ahead = aPlan(200)
@@ -546,12 +546,13 @@ describe('Plan with a doubtful parent in a line', () => {
     assert.equal(asks(plan.decide(nowMs + 1)).length, 2)
   })
 
-  it('asks a seed beside one that gets nothing at first', () => {
+  it('tries a seed beside one that gets nothing at first, with one piece before others', () => {
     const plan = aRivalry({ a: 1, seed: 2 })
     assert.deepEqual(asked(plan.decide(249)), [])
-    assert.deepEqual(asked(plan.decide(250)), ['seed', 'seed'])
-    for (const piece of [20, 21, 22, 23]) assert.deepEqual(replaced(bring(plan, 'seed', piece, 300)), [])
-    assert.deepEqual(replaced(bring(plan, 'seed', 24, 300)), ['a slow'])
+    assert.deepEqual(asked(plan.decide(250)), ['seed'])
+    assert.deepEqual(asked(bring(plan, 'seed', 19, 300)), ['seed', 'seed'])
+    for (const piece of [20, 21, 22]) assert.deepEqual(replaced(bring(plan, 'seed', piece, 300)), [])
+    assert.deepEqual(replaced(bring(plan, 'seed', 23, 300)), ['a slow'])
     const later = aRivalry({ a: 1, seed: 2 })
     later.parentHaves('a', 10, 5)
     later.decide(1001)
