@@ -442,10 +442,11 @@ export class Plan<P> {
   #askAny(actions: Action<P>[], nowMs: number): void {
     let turn = Number.POSITIVE_INFINITY
     let able = 0
-    const behind = this.#order.some((parent) => parent.turn > 0 && parent.held > this.#haveCount)
+    const behind = this.#order.some((parent) => parent.turn > 0 && gives(parent) && parent.held > this.#haveCount)
+    const passed = (parent: PlanParent<P>) =>
+      behind && parent.turn > 0 && parent.announces && parent.held + BEHIND_PIECES < this.#haveCount
     for (const parent of this.#order) {
-      if (parent.drained || parent.suspectMs > 0 || parent.turn > turn) continue
-      if (behind && parent.turn > 0 && parent.announces && parent.held + BEHIND_PIECES < this.#haveCount) continue
+      if (!gives(parent) || parent.turn > turn || passed(parent)) continue
       able = parent.turn < turn ? 1 : able + 1
       turn = parent.turn
     }
@@ -456,7 +457,7 @@ export class Plan<P> {
     const few = turn > 0 && this.#usualMs >= LONG_PIECE_MS ? LEAST_ANY / 2 : LEAST_ANY
     const least = Math.max(this.#options.perParent, Math.ceil(few / (turn === 0 ? this.#order.length : able)))
     for (const parent of this.#order) {
-      if (parent.drained || parent.suspectMs > 0 || parent.turn !== turn) continue
+      if (!gives(parent) || parent.turn !== turn || passed(parent)) continue
       // nothing that comes without an offer can be declined
       const most = sure
         ? Math.min(Math.max(least, this.#hiding(parent)), this.#mostInFlight - this.#askedOf.size)
@@ -663,4 +664,9 @@ export class Plan<P> {
     this.parentLeft(parent.id)
     this.#pending.push({ kind: 'replace', parent: parent.id, reason })
   }
+}
+
+/** It has something left and isn't late. */
+function gives({ drained, suspectMs }: PlanParent<unknown>): boolean {
+  return !drained && suspectMs === 0
 }

@@ -307,6 +307,24 @@ describe('Plan in a line', () => {
     }
   })
 
+  it('asks one that has less than we where those that have more give nothing', () => {
+    const plan = aPlan(100)
+    const few = new Bitmap(100)
+    few.addRange(0, 10)
+    plan.parentJoined('a', few, 1)
+    plan.parentJoined('b', Bitmap.full(100), 2)
+    plan.have(0, 40)
+    assert.deepEqual(asked(plan.decide(0)), Array(4).fill('b!'))
+    plan.parentDrained('b')
+    assert.deepEqual(asked(plan.decide(1)), Array(4).fill('a!'))
+    const level = aPlan(100)
+    level.parentJoined('a', few, 3)
+    level.parentJoined('b', Bitmap.full(100), 3)
+    level.have(0, 40)
+    level.decide(0)
+    assert.deepEqual(asked(level.decide(250)), Array(4).fill('b!'))
+  })
+
   it('asks the first again, and the next no more, once that answers', () => {
     const plan = aLine(100, { a: 1, b: 2 })
     bring(plan, 'a', 0, 5)
