@@ -79,7 +79,7 @@ function toTheEnd(state: SchedulerState, member: Member, nowMs: number): void {
   const { task } = member
   const at = task.line?.indexOf(member) ?? -1
   if (task.line === undefined || at < 0 || at === task.line.length - 1) return
-  if (++task.moved > Math.max(2, task.line.length / 4)) {
+  if (++task.moved > Math.max(1, task.line.length / 8)) {
     disband(state, task, nowMs)
     return
   }
