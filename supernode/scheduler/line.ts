@@ -69,7 +69,8 @@ export function complained(
   if (line === undefined) return
   if (parent.choosing) toTheEnd(state, child, nowMs)
   else if (line.at(-1) !== child && child.peer.slowUntilMs <= nowMs) {
-    if (why === 'slow') parent.peer.slowUntilMs = nowMs + SLOW_MS
+    // an agent reports as stalled also what is slow
+    if (why === 'slow' || why === 'stalled') parent.peer.slowUntilMs = nowMs + SLOW_MS
     toTheEnd(state, parent, nowMs)
   }
 }

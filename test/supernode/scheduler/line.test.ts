@@ -109,7 +109,7 @@ describe('line', () => {
 
   it('sends one that is complained of to the end, and remembers the slow there for the next blob', () => {
     const line = lineOf(6)
-    line.fails(3, id(2))
+    line.fails(3, id(2), 'stalled')
     assert.deepEqual(line.order(), [0, 1, 3, 4, 5, 2].map(id))
     assert.ok(!line.turns(3).includes(id(2)))
     line.state.tasks.delete(TASK)
