@@ -76,9 +76,9 @@ const BESIDE = 2
 const DOUBTS = 3
 /** How long that is compared before it begins anew. */
 const COMPARE_MS = 1000
-/** How long a parent may take at first before a seed is tried beside it, for each host from there to us. */
+/** How long the first of a line may take at first before its child tries the seed beside it. */
 const DOUBT_MS = 250
-/** So is one that gives so slowly that the rest takes longer than this, for each. */
+/** One that gives so slowly that the rest takes longer than this, for each host from there to us, is compared with the seed, too. */
 const LONG_REST_MS = 10_000
 /** One that has so many pieces less than we has nothing for us, where others have. */
 const BEHIND_PIECES = 16
@@ -520,7 +520,7 @@ export class Plan<P> {
   /** Whether a seed is to be tried beside the parent that is asked. The more hosts stand between, the later that one gets its first. */
   #trying({ had }: Compared<P>, gained: number, elapsedMs: number): boolean {
     const between = this.#order.length - 1
-    if (elapsedMs <= COMPARE_MS) return elapsedMs >= DOUBT_MS * between && gained <= GETS_LITTLE
+    if (elapsedMs <= COMPARE_MS) return between === 1 && elapsedMs >= DOUBT_MS && gained <= GETS_LITTLE
     const restMs = ((this.#options.pieces - this.#haveCount) * elapsedMs) / Math.max(1, this.#haveCount - had)
     return restMs > LONG_REST_MS * between
   }

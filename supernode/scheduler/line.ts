@@ -17,7 +17,7 @@ export const LINE_PIECES = 12
  * A host holds up those behind it that got so many pieces less than the one before it, and such a part less, since it is looked at: for so
  * long at least, and until that one got so many.
  */
-const LAG_PIECES = 24
+const LAG_PIECES = 32
 const LAG_PART = 0.25
 const WATCH_MS = 1_000
 const WATCH_PIECES = 128
@@ -103,6 +103,8 @@ function watch(state: SchedulerState, member: Member, nowMs: number): void {
   if (line === undefined || at < 1 || member.complete) return
   const before = line[at - 1]
   if (before === undefined || before.choosing) return
+  // one that began later lacks what went by meanwhile, and falls no further behind
+  if (member.watched?.have === 0 && member.have > 0) member.watched = undefined
   member.watched ??= { sinceMs: nowMs, have: member.have, before: before.have }
   const { watched } = member
   const most = before.have - watched.before
