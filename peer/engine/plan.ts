@@ -69,6 +69,8 @@ const SURE_WORD_MS = 200
 /** In a line: so many pieces more than a parent that is doubted one of a later turn got meanwhile, and, to settle it, gave us. */
 const GETS_MORE = 8
 const GIVES_MORE = 5
+/** And so many times as much. */
+const GIVES_PART = 3
 /** What it got at first is little. */
 const GETS_LITTLE = 1
 /** Questions that are open beside a parent that is doubted; how often it is. */
@@ -76,6 +78,8 @@ const BESIDE = 2
 const DOUBTS = 3
 /** How long that is compared before it begins anew. */
 const COMPARE_MS = 1000
+/** How long once another is asked beside it: a slow host's words are slow, too. */
+const SETTLE_MS = 3000
 /** How long the first of a line may take at first before its child tries the seed beside it. */
 const DOUBT_MS = 250
 /** One that gives so slowly that the rest takes longer than this, for each host from there to us, is compared with the seed, too. */
@@ -111,8 +115,8 @@ interface Compared<P> {
   readonly sinceMs: number
   /** How often it may still be doubted. A time in which nobody got anything doesn't count. */
   readonly doubts: number
-  /** A seed was asked for a piece at its begin, to see how long that takes. */
-  readonly tried: boolean
+  /** Another was asked beside the parent at its begin. */
+  readonly beside: boolean
   /** How many pieces were here. */
   readonly had: number
   /** What each held, and how many pieces it had given us. */
@@ -494,40 +498,37 @@ export class Plan<P> {
       const otherGave = other.answers - answers
       moved ||= otherGained > 0
       if (other.turn <= main.turn || other.suspectMs > 0) continue
-      if (otherGave >= GIVES_MORE && gave * GIVES_MORE <= otherGave) {
+      if (otherGave >= GIVES_MORE && gave * GIVES_PART <= otherGave) {
         this.#replace(main, 'slow')
         return
       }
-      if (other.announces) {
-        if (
-          before.doubts > 0 &&
-          otherGained >= GETS_MORE &&
-          gained * GETS_MORE <= otherGained &&
-          other.held > main.held
-        )
-          this.#askBeside(other, BESIDE, nowMs)
-      } else if (before.tried) {
+      if (before.beside) {
         if (otherGave > 0 && gave <= Math.max(1, otherGave / 2)) this.#askBeside(other, BESIDE, nowMs)
-      } else if (before.doubts === DOUBTS && this.#trying(before, gained, elapsedMs)) {
-        this.#compareFrom(main, nowMs, DOUBTS, true)
-        this.#askBeside(other, 1, nowMs)
-        return
+        continue
       }
+      const far = otherGained >= GETS_MORE && gained * GETS_MORE <= otherGained && other.held > main.held
+      const doubted = other.announces ? before.doubts > 0 && far : this.#trying(before, gained, elapsedMs)
+      if (!doubted) continue
+      this.#compareFrom(main, nowMs, before.doubts, true)
+      this.#askBeside(other, other.announces ? BESIDE : 1, nowMs)
+      return
     }
-    if (elapsedMs > COMPARE_MS) this.#compareFrom(main, nowMs, moved ? Math.max(0, before.doubts - 1) : before.doubts)
+    if (elapsedMs > (before.beside ? SETTLE_MS : COMPARE_MS))
+      this.#compareFrom(main, nowMs, moved ? Math.max(0, before.doubts - 1) : before.doubts)
   }
 
   /** Whether a seed is to be tried beside the parent that is asked. The more hosts stand between, the later that one gets its first. */
-  #trying({ had }: Compared<P>, gained: number, elapsedMs: number): boolean {
+  #trying({ had, doubts }: Compared<P>, gained: number, elapsedMs: number): boolean {
+    if (doubts < DOUBTS) return false
     const between = this.#order.length - 1
     if (elapsedMs <= COMPARE_MS) return between === 1 && elapsedMs >= DOUBT_MS && gained <= GETS_LITTLE
     const restMs = ((this.#options.pieces - this.#haveCount) * elapsedMs) / Math.max(1, this.#haveCount - had)
     return restMs > LONG_REST_MS * between
   }
 
-  #compareFrom(main: PlanParent<P>, sinceMs: number, doubts: number, tried = false): void {
+  #compareFrom(main: PlanParent<P>, sinceMs: number, doubts: number, beside = false): void {
     const of = new Map(this.#order.map((one) => [one, [one.held, one.answers] as const]))
-    this.#compared = { main, sinceMs, doubts, tried, had: this.#haveCount, of }
+    this.#compared = { main, sinceMs, doubts, beside, had: this.#haveCount, of }
   }
 
   /** Asks a parent for what the one that is asked for everything would give last; a seed, which gives what nobody has, for any. */
