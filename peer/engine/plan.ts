@@ -514,7 +514,7 @@ export class Plan<P> {
       return
     }
     if (elapsedMs > (before.beside ? SETTLE_MS : COMPARE_MS))
-      this.#compareFrom(main, nowMs, moved ? Math.max(0, before.doubts - 1) : before.doubts)
+      this.#compareFrom(main, nowMs, moved || before.beside ? Math.max(0, before.doubts - 1) : before.doubts)
   }
 
   /** Whether a seed is to be tried beside the parent that is asked. The more hosts stand between, the later that one gets its first. */

@@ -547,7 +547,7 @@ describe('Plan with a doubtful parent in a line', () => {
       const questions = asks(plan.decide(nowMs + 500))
       doubts.push(questions.length)
       for (const [, piece] of questions) plan.pieceArrived('b', piece, nowMs + 600)
-      nowMs += 3001
+      nowMs += 3501
       for (const [, piece] of asks(plan.decide(nowMs))) plan.pieceArrived('b', piece, nowMs)
     }
     assert.deepEqual(doubts, [2, 2, 2, 0, 0])
