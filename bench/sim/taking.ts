@@ -10,7 +10,7 @@ import { SEED, type World } from './world.ts'
 /** No host's number. */
 const NOBODY = -1
 /** Parents of later turns are only known of, until there is nobody else. */
-const LAST_OPEN_TURN = 3
+const LAST_OPEN_TURN = 2
 const LATER = Number.POSITIVE_INFINITY
 /** A peer reports its progress each so many pieces. */
 export const REPORT_PIECES = 16

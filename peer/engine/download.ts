@@ -60,7 +60,7 @@ interface ParentState {
 }
 
 /** Parents of later turns are only known of, until there is nobody else. */
-const LAST_OPEN_TURN = 3
+const LAST_OPEN_TURN = 2
 
 export class Download {
   readonly #options: DownloadOptions

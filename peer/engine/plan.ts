@@ -66,26 +66,18 @@ const LATE_COMING_MS = 20
 const UNASKED_WORD_MS = 1000
 /** How long, at most, the one parent of a line waits to hear that a piece is here. */
 const SURE_WORD_MS = 200
-/** In a line: so many pieces more than a parent that is doubted one of a later turn got meanwhile, and, to settle it, gave us. */
+/** In a line: what a parent got that is doubted, and one of a later turn meanwhile; what the two gave us, in pieces, to settle it. */
+const GETS_LESS = 1
 const GETS_MORE = 8
+const GIVES_LESS = 1
 const GIVES_MORE = 5
-/** And so many times as much. */
-const GIVES_PART = 3
-/** What it got at first is little. */
-const GETS_LITTLE = 1
 /** Questions that are open beside a parent that is doubted; how often it is. */
 const BESIDE = 2
 const DOUBTS = 3
 /** How long that is compared before it begins anew. */
 const COMPARE_MS = 1000
-/** How long once another is asked beside it: a slow host's words are slow, too. */
-const SETTLE_MS = 3000
-/** How long the first of a line may take at first before its child tries the seed beside it. */
+/** How long a parent may take at first before a seed is asked beside it. */
 const DOUBT_MS = 250
-/** One that gives so slowly that the rest takes longer than this, for each host from there to us, is compared with the seed, too. */
-const LONG_REST_MS = 10_000
-/** One that has so many pieces less than we has nothing for us, where others have. */
-const BEHIND_PIECES = 16
 /** How long one of a later turn isn't asked while that of the first may still open its channel: both would give the same. */
 const OPENING_MS = 250
 /**
@@ -115,10 +107,6 @@ interface Compared<P> {
   readonly sinceMs: number
   /** How often it may still be doubted. A time in which nobody got anything doesn't count. */
   readonly doubts: number
-  /** Another was asked beside the parent at its begin. */
-  readonly beside: boolean
-  /** How many pieces were here. */
-  readonly had: number
   /** What each held, and how many pieces it had given us. */
   readonly of: ReadonlyMap<PlanParent<P>, readonly [held: number, gave: number]>
 }
@@ -438,7 +426,7 @@ export class Plan<P> {
   /** Whether the parent of the first turn may still be opening its channel. */
   #opening(turn: number, nowMs: number): boolean {
     if (turn === Number.POSITIVE_INFINITY) return false
-    if (this.#order.some((parent) => parent.turn <= 1)) this.#openingMs = Number.NEGATIVE_INFINITY
+    if (turn <= 1) this.#openingMs = Number.NEGATIVE_INFINITY
     this.#openingMs ??= nowMs
     return nowMs - this.#openingMs < OPENING_MS
   }
@@ -446,11 +434,8 @@ export class Plan<P> {
   #askAny(actions: Action<P>[], nowMs: number): void {
     let turn = Number.POSITIVE_INFINITY
     let able = 0
-    const behind = this.#order.some((parent) => parent.turn > 0 && gives(parent) && parent.held > this.#haveCount)
-    const passed = (parent: PlanParent<P>) =>
-      behind && parent.turn > 0 && parent.announces && parent.held + BEHIND_PIECES < this.#haveCount
     for (const parent of this.#order) {
-      if (!gives(parent) || parent.turn > turn || passed(parent)) continue
+      if (parent.drained || parent.suspectMs > 0 || parent.turn > turn) continue
       able = parent.turn < turn ? 1 : able + 1
       turn = parent.turn
     }
@@ -461,7 +446,7 @@ export class Plan<P> {
     const few = turn > 0 && this.#usualMs >= LONG_PIECE_MS ? LEAST_ANY / 2 : LEAST_ANY
     const least = Math.max(this.#options.perParent, Math.ceil(few / (turn === 0 ? this.#order.length : able)))
     for (const parent of this.#order) {
-      if (!gives(parent) || parent.turn !== turn || passed(parent)) continue
+      if (parent.drained || parent.suspectMs > 0 || parent.turn !== turn) continue
       // nothing that comes without an offer can be declined
       const most = sure
         ? Math.min(Math.max(least, this.#hiding(parent)), this.#mostInFlight - this.#askedOf.size)
@@ -475,65 +460,46 @@ export class Plan<P> {
   }
 
   /**
-   * In a line, doubts the parent that is asked when one of a later turn tells that it gets far more. A seed tells nothing: it is tried
-   * with one piece when the parent gets nothing at first, or gives so slowly that the rest takes long. The other is asked beside the parent
-   * then, and in its place once it has given far more: who is slow oneself gets as little of either.
+   * In a line, doubts the parent that is asked when one of a later turn tells that it gets far more, or when it got nothing at first and
+   * the other is a seed, which tells nothing. That one is asked beside it then, and in its place once it has given far more: who is slow
+   * oneself gets as little of either.
    */
   #compare(nowMs: number): void {
     const main = this.#order.find(({ turn }) => turn === this.#turn)
     if (!main?.announces) return
     const before = this.#compared
-    if (before?.main !== main || this.#order.some((one) => !before.of.has(one))) {
+    if (before?.main !== main) {
       this.#compareFrom(main, nowMs, DOUBTS)
       return
     }
     const elapsedMs = nowMs - before.sinceMs
     const [mainHeld = 0, mainGave = 0] = before.of.get(main) ?? []
     const gained = main.held - mainHeld
-    const gave = main.answers - mainGave
     let moved = gained > 0
     for (const other of this.#order) {
-      const [held = other.held, answers = other.answers] = before.of.get(other) ?? []
-      const otherGained = other.held - held
-      const otherGave = other.answers - answers
-      moved ||= otherGained > 0
-      if (other.turn <= main.turn || other.suspectMs > 0) continue
-      if (otherGave >= GIVES_MORE && gave * GIVES_PART <= otherGave) {
+      const [held = other.held, gave = other.answers] = before.of.get(other) ?? []
+      moved ||= other.held > held
+      if (other === main || other.suspectMs > 0) continue
+      if (other.answers - gave >= GIVES_MORE && main.answers - mainGave <= GIVES_LESS) {
         this.#replace(main, 'slow')
         return
       }
-      if (before.beside) {
-        if (otherGave > 0 && gave <= Math.max(1, otherGave / 2)) this.#askBeside(other, BESIDE, nowMs)
-        continue
-      }
-      const far = otherGained >= GETS_MORE && gained * GETS_MORE <= otherGained && other.held > main.held
-      const doubted = other.announces ? before.doubts > 0 && far : this.#trying(before, gained, elapsedMs)
-      if (!doubted) continue
-      this.#compareFrom(main, nowMs, before.doubts, true)
-      this.#askBeside(other, other.announces ? BESIDE : 1, nowMs)
-      return
+      if (before.doubts === 0) continue
+      if (!other.announces) {
+        if (before.doubts === DOUBTS && elapsedMs >= DOUBT_MS && gained <= GIVES_LESS) this.#askBeside(other, nowMs)
+      } else if (gained <= GETS_LESS && other.held - held >= GETS_MORE && other.held > main.held)
+        this.#askBeside(other, nowMs)
     }
-    if (elapsedMs > (before.beside ? SETTLE_MS : COMPARE_MS))
-      this.#compareFrom(main, nowMs, moved || before.beside ? Math.max(0, before.doubts - 1) : before.doubts)
+    if (elapsedMs > COMPARE_MS) this.#compareFrom(main, nowMs, moved ? Math.max(0, before.doubts - 1) : before.doubts)
   }
 
-  /** Whether a seed is to be tried beside the parent that is asked. The more hosts stand between, the later that one gets its first. */
-  #trying({ had, doubts }: Compared<P>, gained: number, elapsedMs: number): boolean {
-    if (doubts < DOUBTS) return false
-    const between = this.#order.length - 1
-    if (elapsedMs <= COMPARE_MS) return between === 1 && elapsedMs >= DOUBT_MS && gained <= GETS_LITTLE
-    const restMs = ((this.#options.pieces - this.#haveCount) * elapsedMs) / Math.max(1, this.#haveCount - had)
-    return restMs > LONG_REST_MS * between
-  }
-
-  #compareFrom(main: PlanParent<P>, sinceMs: number, doubts: number, beside = false): void {
-    const of = new Map(this.#order.map((one) => [one, [one.held, one.answers] as const]))
-    this.#compared = { main, sinceMs, doubts, beside, had: this.#haveCount, of }
+  #compareFrom(main: PlanParent<P>, sinceMs: number, doubts: number): void {
+    this.#compared = { main, sinceMs, doubts, of: new Map(this.#order.map((one) => [one, [one.held, one.answers]])) }
   }
 
   /** Asks a parent for what the one that is asked for everything would give last; a seed, which gives what nobody has, for any. */
-  #askBeside(parent: PlanParent<P>, count: number, nowMs: number): void {
-    for (let open = parent.asks.length; open < count; open++) {
+  #askBeside(parent: PlanParent<P>, nowMs: number): void {
+    for (let open = parent.asks.length; open < BESIDE; open++) {
       if (!parent.announces) {
         parent.asks.push({ piece: -1, any: true, sure: false, sinceMs: nowMs, started: false })
         this.#anyInFlight++
@@ -665,9 +631,4 @@ export class Plan<P> {
     this.parentLeft(parent.id)
     this.#pending.push({ kind: 'replace', parent: parent.id, reason })
   }
-}
-
-/** It has something left and isn't late. */
-function gives({ drained, suspectMs }: PlanParent<unknown>): boolean {
-  return !drained && suspectMs === 0
 }

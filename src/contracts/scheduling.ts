@@ -13,8 +13,8 @@ import type { PeerAddress, PeerId } from './exchange.ts'
 /** A parent as the scheduler names it. A seed chooses the pieces that it gives. */
 export interface Parent extends PeerAddress {
   readonly seed: boolean
-  /** Where hosts stand in a line: 1 is asked for everything, 2 when 1 fails, 3 when both do; 4 isn't even opened until there is nobody else. Left out: asked like all others. */
-  readonly turn?: 1 | 2 | 3 | 4
+  /** Where hosts stand in a line: 1 is asked for everything, 2 when 1 fails, 3 only when there is nobody else. Left out: asked like all others. */
+  readonly turn?: 1 | 2 | 3
   readonly zone?: string
 }
 

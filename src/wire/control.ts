@@ -59,7 +59,7 @@ const ParentBody = Type.Object(
     lanes: Type.Array(Address, { maxItems: 16 }),
     multiaddrs: Type.Array(Address, { maxItems: 16 }),
     seed: Type.Boolean(),
-    turn: Type.Optional(Type.Union([Type.Literal(1), Type.Literal(2), Type.Literal(3), Type.Literal(4)])),
+    turn: Type.Optional(Type.Union([Type.Literal(1), Type.Literal(2), Type.Literal(3)])),
     zone: Type.Optional(Name),
   },
   closed,

@@ -19,18 +19,13 @@ export function arrange(state: SchedulerState, task: TaskRow, nowMs: number): vo
       const liked = before.filter((one) => !member.avoids.has(one))
       const parents = (liked.length > 0 ? liked : before).slice(-KNOWN).reverse()
       for (const parent of [...member.parents]) if (!parents.includes(parent)) unlink(state, member, parent)
-      for (const [at, parent] of parents.entries()) link(state, member, parent, turnAt(at, parent))
+      for (const [at, parent] of parents.entries()) link(state, member, parent, turnAt(at))
     }
     if (member.peer.suspectUntilMs <= nowMs) before.push(member)
   }
 }
 
-/**
- * The nearest is asked, the next when that fails. With one more and the seed they are compared: one slow host may stand behind another. Those
- * further away are known.
- */
-function turnAt(place: number, parent: Member): NonNullable<NewParent['turn']> {
-  if (place === 0) return 1
-  if (place === 1) return 2
-  return place === 2 || parent.choosing ? 3 : 4
+/** The nearest is asked, the next has its channel open, those further away are known. */
+function turnAt(place: number): NonNullable<NewParent['turn']> {
+  return place === 0 ? 1 : place === 1 ? 2 : 3
 }

@@ -48,8 +48,8 @@ export interface NewParent {
   readonly peer: PeerId
   /** It chooses the pieces itself. */
   readonly seed: boolean
-  /** In a line: 1 is asked for everything, 2 when 1 fails, 3 when both do; 4 isn't even opened until there is nobody else. Left out in a mesh: all are asked. */
-  readonly turn?: 1 | 2 | 3 | 4
+  /** In a line: 1 is asked for everything, 2 when 1 fails, 3 only when there is nobody else. Left out in a mesh: all are asked. */
+  readonly turn?: 1 | 2 | 3
 }
 
 export type SchedulerEffect =

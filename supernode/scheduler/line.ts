@@ -13,14 +13,8 @@ import type { Member, SchedulerState, TaskRow } from './state.ts'
 /** More hosts than this, or fewer pieces for each, are better meshed. */
 export const LINE_MOST = 24
 export const LINE_PIECES = 12
-/**
- * A host holds up those behind it that got so many pieces less than the one before it, and such a part less, since it is looked at: for so
- * long at least, and until that one got so many.
- */
+/** A host that falls so many pieces further behind the one before it holds up those behind it. */
 const LAG_PIECES = 32
-const LAG_PART = 0.25
-const WATCH_MS = 1_000
-const WATCH_PIECES = 128
 /** How long a host that held up a line stands at the end of others. */
 const SLOW_MS = 600_000
 /** How long those behind may take, once the first of a line has everything, before they get as many parents as there are. */
@@ -80,7 +74,7 @@ function toTheEnd(state: SchedulerState, member: Member, nowMs: number): void {
   const { task } = member
   const at = task.line?.indexOf(member) ?? -1
   if (task.line === undefined || at < 0 || at === task.line.length - 1) return
-  if (++task.moved > Math.max(1, task.line.length / 8)) {
+  if (++task.moved > Math.max(2, task.line.length / 4)) {
     disband(state, task, nowMs)
     return
   }
@@ -103,17 +97,9 @@ function watch(state: SchedulerState, member: Member, nowMs: number): void {
   if (line === undefined || at < 1 || member.complete) return
   const before = line[at - 1]
   if (before === undefined || before.choosing) return
-  // one that began later lacks what went by meanwhile, and falls no further behind
-  if (member.watched?.have === 0 && member.have > 0) member.watched = undefined
-  member.watched ??= { sinceMs: nowMs, have: member.have, before: before.have }
-  const { watched } = member
-  const most = before.have - watched.before
-  const lag = most - (member.have - watched.have)
-  const longMs = nowMs - watched.sinceMs
-  if (longMs < WATCH_MS || lag <= Math.max(LAG_PIECES, most * LAG_PART)) {
-    if (longMs >= WATCH_MS && most >= WATCH_PIECES) member.watched = undefined
-    return
-  }
+  const lag = before.have - member.have
+  member.leastLag = Math.min(member.leastLag, lag)
+  if (lag - member.leastLag <= LAG_PIECES) return
   member.peer.slowUntilMs = nowMs + SLOW_MS
   toTheEnd(state, member, nowMs)
   arrange(state, member.task, nowMs)

@@ -31,7 +31,7 @@ export function link(state: SchedulerState, child: Member, parent: Member, turn?
   if (known && child.turns.get(parent) === turn) return
   if (turn === undefined) child.turns.delete(parent)
   else child.turns.set(parent, turn)
-  if (turn === 1) child.watched = undefined
+  if (turn === 1) child.leastLag = Number.POSITIVE_INFINITY
   const { add, retold } = change(state, child)
   if (known) retold.add(parent.peer.id)
   const told = add.findIndex((one) => one.peer === parent.peer.id)

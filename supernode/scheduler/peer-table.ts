@@ -66,7 +66,7 @@ export function addMember(task: TaskRow, peer: PeerRow, priority: Priority): Mem
     parents: [],
     turns: new Map(),
     avoids: new Set(),
-    watched: undefined,
+    leastLag: Number.POSITIVE_INFINITY,
     children: [],
     seeds: 0,
     at: task.members.length,

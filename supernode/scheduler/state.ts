@@ -86,8 +86,8 @@ export interface Member {
   readonly turns: Map<Member, NewParent['turn']>
   /** Parents that it gave up in its line. */
   readonly avoids: Set<Member>
-  /** In a line: what it and the one before it had, and since when that is looked at. */
-  watched: { readonly sinceMs: number; readonly have: number; readonly before: number } | undefined
+  /** The fewest pieces that it lacked of what the one before it in its line had, since that one is before it. */
+  leastLag: number
   readonly children: Member[]
   /** Seeds among its parents. */
   seeds: number

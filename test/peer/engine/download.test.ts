@@ -261,7 +261,7 @@ async function aDownload() {
     blamed,
     closed,
     /** Names parents with their turns, and others no longer. */
-    name: (turns: Partial<Record<Name, 0 | 1 | 2 | 3 | 4>>, drop: readonly Name[] = []) =>
+    name: (turns: Partial<Record<Name, 0 | 1 | 2 | 3>>, drop: readonly Name[] = []) =>
       said.send({
         kind: 'parents',
         add: Object.entries(turns).map(([peer, turn]) => ({
@@ -286,7 +286,7 @@ describe('a download in a line', () => {
   it('takes everything from the first parent, in order, and says so to the others', async () => {
     await using line = await aDownload()
     const { a, b, c } = line
-    line.name({ a: 1, b: 2, c: 4 })
+    line.name({ a: 1, b: 2, c: 3 })
     await line.until(() => b.opened === 1)
     for (let piece = 0; piece < PIECES; piece++) {
       await line.until(() => a.questions.length > piece)
@@ -301,7 +301,7 @@ describe('a download in a line', () => {
   it('opens parents that it only knows of when nobody else is left', async () => {
     await using line = await aDownload()
     const { a, b, c, d } = line
-    line.name({ a: 1, b: 2, c: 4, d: 4 })
+    line.name({ a: 1, b: 2, c: 3, d: 3 })
     await line.until(() => a.questions.length === 4 && b.opened === 1)
     line.name({}, ['a'])
     await line.until(() => b.questions.length === 4)
@@ -313,17 +313,17 @@ describe('a download in a line', () => {
   it('opens them, too, when the others can’t be reached, or when it never heard of any', async () => {
     await using line = await aDownload()
     line.closed.add('a').add('b')
-    line.name({ a: 1, b: 2, c: 4 })
+    line.name({ a: 1, b: 2, c: 3 })
     await line.until(() => line.c.questions.length > 0)
     assert.deepEqual(line.blamed.sort(), ['a PEER_UNREACHABLE', 'b PEER_UNREACHABLE'])
     await using alone = await aDownload()
-    alone.name({ c: 4 })
+    alone.name({ c: 3 })
     await alone.until(() => alone.c.questions.length > 0)
   })
 
   it('leaves them alone when others come with the word that the last one goes', async () => {
     await using line = await aDownload()
-    line.name({ a: 1, c: 4 })
+    line.name({ a: 1, c: 3 })
     await line.until(() => line.a.questions.length > 0)
     line.name({ b: 1 }, ['a'])
     await line.until(() => line.b.questions.length > 0)
@@ -333,7 +333,7 @@ describe('a download in a line', () => {
   it('asks parents at the turns that it was told last, by the channels that it has', async () => {
     await using line = await aDownload()
     const { a, b, c } = line
-    line.name({ a: 1, b: 2, c: 4 })
+    line.name({ a: 1, b: 2, c: 3 })
     await line.until(() => a.questions.length === 4 && b.opened === 1)
     line.name({ a: 2, b: 1 })
     await line.until(() => b.questions.length === 4)
