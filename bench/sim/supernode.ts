@@ -43,6 +43,9 @@ export class Supernode {
   joined(host: Host, place: { rack?: string } = {}): void {
     const peer = idOf(host.index)
     this.#tell({ kind: 'peerJoined', peer, zone: String(host.zone), ...place })
+    // as after an earlier blob, in which those at full rate kept up with each other
+    const row = this.#scheduler.peers.get(peer)
+    if (row) row[host.slow ? 'slowUntilMs' : 'alikeUntilMs'] = Number.POSITIVE_INFINITY
     const have = host.have.count
     this.#tell({ kind: 'registered', task: TASK, peer, pieces: this.#world.pieces, have, priority: 'interactive' })
     host.messages++

@@ -7,7 +7,7 @@ import type { TaskId } from '../../src/task/task.ts'
 import { arrange } from './arrange.ts'
 import type { SchedulerEffect, SchedulerEvent } from './events.ts'
 import { endLease, ensureSource, failLease, renewLease } from './leases.ts'
-import { complained, disband, endLate, linesUp, lineUp, stepOut, watchLine } from './line.ts'
+import { complained, disband, endLate, linesUp, lineUp, notePace, stepOut, watchLine } from './line.ts'
 import { link, newParent, noteThin, unlink } from './links.ts'
 import { fillSeed, isolate, mendThin, mesh, setChoosing } from './mesh.ts'
 import { addMember, addPeer, addTask, markFull, removeMember, removeOne } from './peer-table.ts'
@@ -119,8 +119,8 @@ function onRegistered(state: SchedulerState, event: Registered, nowMs: number, e
   const known = task.byPeer.get(peer)
   if (known && event.have < known.have) leave(state, known, nowMs, effects)
   const again = task.byPeer.get(peer)
-  if (!again && !peer.seed && !linesUp(task, peer, event.have)) disband(state, task, nowMs)
-  const member = again ?? addMember(task, peer, event.priority)
+  if (!again && !peer.seed && !linesUp(task, peer, event.have, nowMs)) disband(state, task, nowMs)
+  const member = again ?? addMember(task, peer, event.priority, nowMs)
   member.priority = event.priority
   member.invited = false
   if (again) {
@@ -151,6 +151,7 @@ function onProgress(
 
 /** It holds everything: needs no parents, and the origin no reader. */
 function complete(state: SchedulerState, member: Member, nowMs: number, effects: SchedulerEffect[]): void {
+  if (!member.complete) notePace(member, nowMs)
   member.have = member.task.pieces
   markFull(member)
   for (const parent of [...member.parents]) unlink(state, member, parent, false)

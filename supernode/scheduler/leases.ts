@@ -39,7 +39,7 @@ function chooseHolder(state: SchedulerState, task: TaskRow, nowMs: number): Memb
     if (!may(peer)) continue
     const member = task.byPeer.get(peer)
     if (member) return member
-    const invited = addMember(task, peer, 'interactive')
+    const invited = addMember(task, peer, 'interactive', nowMs)
     invited.invited = true
     return invited
   }

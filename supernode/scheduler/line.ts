@@ -8,25 +8,51 @@ import { arrange } from './arrange.ts'
 import type { ParentFault } from './events.ts'
 import { link } from './links.ts'
 import { mesh } from './mesh.ts'
-import type { Member, SchedulerState, TaskRow } from './state.ts'
+import type { Member, PeerRow, SchedulerState, TaskRow } from './state.ts'
 
 /** More hosts than this, or fewer pieces for each, are better meshed. */
 export const LINE_MOST = 24
 export const LINE_PIECES = 12
 /** A host that falls so many pieces further behind the one before it holds up those behind it. */
 const LAG_PIECES = 32
-/** How long a host that held up a line stands at the end of others. */
-const SLOW_MS = 600_000
+const LEAST_HOSTS = 8
+/** How long it is remembered of a host that it kept up with others, or didn't. */
+const KNOWN_MS = 600_000
+/** Who took no more than this times the best of its mesh, and so many milliseconds, kept up; what took less than `LEAST_MS` tells nothing. */
+const ALIKE = 1.2
+const ALIKE_MS = 500
+const LEAST_MS = 200
 /** How long those behind may take, once the first of a line has everything, before they get as many parents as there are. */
 const REST_MS = 2_000
 
-/** Whether a newcomer can stand in this task's line. */
-export function linesUp(task: TaskRow, peer: Member['peer'], have: number): boolean {
-  if (task.line === undefined || have > 0) return false
+/**
+ * Whether a newcomer can stand in this task's line. All move at the pace of the slowest of them but those at its end, so only hosts do whose
+ * pace is known from an earlier blob.
+ */
+export function linesUp(task: TaskRow, peer: PeerRow, have: number, nowMs: number): boolean {
+  if (task.line === undefined || have > 0 || Math.max(peer.alikeUntilMs, peer.slowUntilMs) <= nowMs) return false
   const hosts = task.line.length + 1
-  if (hosts > LINE_MOST || task.pieces < LINE_PIECES * Math.max(8, hosts)) return false
+  if (hosts > LINE_MOST || task.pieces < LINE_PIECES * Math.max(LEAST_HOSTS, hosts)) return false
   if (task.line.length > 0 && task.line.every((one) => one.complete)) return false
   return task.line.every((one) => one.peer.zone === peer.zone)
+}
+
+/** A member has everything: how it did beside the best of its mesh. In a line all do alike, and it is known of them already. */
+export function notePace({ peer, task, sinceMs }: Member, nowMs: number): void {
+  const tookMs = nowMs - sinceMs
+  if (peer.seed || task.pieces < LINE_PIECES * LEAST_HOSTS || tookMs < LEAST_MS) return
+  if (task.line !== undefined) {
+    if (peer.alikeUntilMs > nowMs) peer.alikeUntilMs = nowMs + KNOWN_MS
+    return
+  }
+  task.bestMs = Math.min(task.bestMs, tookMs)
+  if (tookMs <= task.bestMs * ALIKE + ALIKE_MS) {
+    peer.alikeUntilMs = nowMs + KNOWN_MS
+    peer.slowUntilMs = 0
+  } else {
+    peer.alikeUntilMs = 0
+    peer.slowUntilMs = nowMs + KNOWN_MS
+  }
 }
 
 /** A newcomer takes its place: behind all others, but before those that held up a line lately. */
@@ -64,7 +90,7 @@ export function complained(
   if (parent.choosing) toTheEnd(state, child, nowMs)
   else if (line.at(-1) !== child && child.peer.slowUntilMs <= nowMs) {
     // an agent reports as stalled also what is slow
-    if (why === 'slow' || why === 'stalled') parent.peer.slowUntilMs = nowMs + SLOW_MS
+    if (why === 'slow' || why === 'stalled') parent.peer.slowUntilMs = nowMs + KNOWN_MS
     toTheEnd(state, parent, nowMs)
   }
 }
@@ -100,7 +126,7 @@ function watch(state: SchedulerState, member: Member, nowMs: number): void {
   const lag = before.have - member.have
   member.leastLag = Math.min(member.leastLag, lag)
   if (lag - member.leastLag <= LAG_PIECES) return
-  member.peer.slowUntilMs = nowMs + SLOW_MS
+  member.peer.slowUntilMs = nowMs + KNOWN_MS
   toTheEnd(state, member, nowMs)
   arrange(state, member.task, nowMs)
 }

@@ -17,6 +17,7 @@ export function addPeer(state: SchedulerState, id: PeerId, nowMs: number): PeerR
     load: 0,
     capacity: state.options.degree,
     upBytesPerSec: 0,
+    alikeUntilMs: 0,
     slowUntilMs: 0,
     suspectUntilMs: 0,
     complaints: [],
@@ -43,6 +44,7 @@ export function addTask(state: SchedulerState, id: TaskId, pieces: number, nowMs
     choosing: [],
     thin: new Set(),
     line: [],
+    bestMs: Number.POSITIVE_INFINITY,
     moved: 0,
     lineDoneMs: 0,
     lease: undefined,
@@ -54,7 +56,7 @@ export function addTask(state: SchedulerState, id: TaskId, pieces: number, nowMs
   return row
 }
 
-export function addMember(task: TaskRow, peer: PeerRow, priority: Priority): Member {
+export function addMember(task: TaskRow, peer: PeerRow, priority: Priority, nowMs: number): Member {
   const member: Member = {
     peer,
     task,
@@ -64,6 +66,7 @@ export function addMember(task: TaskRow, peer: PeerRow, priority: Priority): Mem
     choosing: false,
     invited: false,
     parents: [],
+    sinceMs: nowMs,
     turns: new Map(),
     avoids: new Set(),
     leastLag: Number.POSITIVE_INFINITY,

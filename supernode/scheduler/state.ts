@@ -54,7 +54,9 @@ export interface PeerRow {
   /** Children it may have per task now: lowered when found slow, grows back. */
   capacity: number
   upBytesPerSec: number
-  /** It held up a line: until then it stands at the end of others. */
+  /** Until then it may stand in a line: it took a blob about as fast as the best of a mesh did. */
+  alikeUntilMs: number
+  /** It held up a line, or was far behind in a mesh: until then it stands at the end of lines. */
   slowUntilMs: number
   /** Not handed out until this instant. */
   suspectUntilMs: number
@@ -81,6 +83,8 @@ export interface Member {
   choosing: boolean
   /** It never registered: it is here only to read the origin under a lease. */
   invited: boolean
+  /** Since when it is a member. */
+  readonly sinceMs: number
   readonly parents: Member[]
   /** Turns of parents, where it has one (`NewParent.turn`). */
   readonly turns: Map<Member, NewParent['turn']>
@@ -115,6 +119,8 @@ export interface TaskRow {
   readonly thin: Set<Member>
   /** The hosts that stand in a line, in its order; undefined once they are meshed. How many were sent to its end, when the first was done. */
   line: Member[] | undefined
+  /** The least that a member took for all of it. */
+  bestMs: number
   moved: number
   lineDoneMs: number
   lease: Lease | undefined

@@ -42,6 +42,8 @@ class Bench {
 
   join(n: number, zone = ''): void {
     this.tell({ kind: 'peerJoined', peer: id(n), zone })
+    const row = this.state.peers.get(id(n))
+    if (row && this.pieces === MANY_PIECES) row.alikeUntilMs = Number.POSITIVE_INFINITY
     this.register(n)
   }
 

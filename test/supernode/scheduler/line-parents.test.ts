@@ -41,6 +41,8 @@ class Line {
   join(n: number): void {
     this.#known.delete(id(n))
     this.tell({ kind: 'peerJoined', peer: id(n) })
+    const row = this.state.peers.get(id(n))
+    if (row) row.alikeUntilMs = Number.POSITIVE_INFINITY
     this.tell({ kind: 'registered', task: TASK, peer: id(n), pieces: PIECES, have: 0, priority: 'interactive' })
   }
 

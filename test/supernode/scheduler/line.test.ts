@@ -16,9 +16,12 @@ const id = (n: number) => `p${n}` as PeerId
 class Line {
   readonly state: SchedulerState = newScheduler(seededRandom(1))
   readonly told = new Map<PeerId, Map<PeerId, number | undefined>>()
+  /** Whether hosts that join are known to be alike. */
+  readonly #known: boolean
   nowMs = 0
 
-  constructor() {
+  constructor({ known = true } = {}) {
+    this.#known = known
     this.tell({ kind: 'peerJoined', peer: SEED, seed: true })
   }
 
@@ -34,6 +37,8 @@ class Line {
 
   join(n: number, { zone = '', have = 0, pieces = PIECES } = {}): void {
     this.tell({ kind: 'peerJoined', peer: id(n), zone })
+    const row = this.state.peers.get(id(n))
+    if (row && this.#known) row.alikeUntilMs = Number.POSITIVE_INFINITY
     this.tell({ kind: 'registered', task: TASK, peer: id(n), pieces, have, priority: 'interactive' })
     this.tell({ kind: 'progress', task: TASK, peer: SEED, have: pieces })
   }
@@ -173,6 +178,31 @@ describe('line', () => {
         `turns of ${n}`,
       )
     }
+  })
+
+  it('is for hosts that are known to be alike: they kept up in a mesh lately, and who didn’t is last', () => {
+    const line = new Line({ known: false })
+    for (let n = 0; n < 5; n++) line.join(n)
+    assert.ok(line.meshed)
+    line.nowMs = 9000
+    for (const n of [0, 1, 3]) line.has(n, PIECES)
+    line.nowMs = 10_000
+    line.has(4, PIECES)
+    line.nowMs = 30_000
+    line.has(2, PIECES)
+    const again = () => {
+      line.state.tasks.delete(TASK)
+      line.told.clear()
+      for (const row of line.state.peers.values()) row.members = []
+      for (let n = 0; n < 5; n++) line.join(n)
+    }
+    again()
+    assert.deepEqual(line.order(), [0, 1, 3, 4, 2].map(id))
+    line.join(5)
+    assert.ok(line.meshed)
+    line.nowMs += 700_000
+    again()
+    assert.ok(line.meshed)
   })
 
   it('is a mesh where there are many hosts, few pieces, several zones, or something is there already', () => {
