@@ -20,7 +20,7 @@ export const ASK = 7
 export const ANSWERED = 8
 /** …piece `c` is not wanted any more. */
 export const CANCELLED = 9
-/** To a child `a` from a parent `b`: the channel is open (`c`: to the seed), or is broken… */
+/** To a child `a` from a parent `b`: the channel is open, or is broken… */
 export const OPENED = 10
 export const CLOSED = 11
 /** …an offer of piece `c`; the first bytes of a piece (`c`: twice the piece, and one where it wasn't offered). */

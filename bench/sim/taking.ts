@@ -1,5 +1,5 @@
 /** A child's side of its simulated channels: the real plan, what it makes of offers and pieces, and what it tells. */
-import type { Action } from '../../peer/engine/plan.ts'
+import { type Action, LAST_OPEN_TURN } from '../../peer/engine/plan.ts'
 import { ANNOUNCE, ANSWERED, CANCELLED, CLOSED, COMING, HERE, LATE, LOST, OPENED, TICK, TOLD } from './events.ts'
 import { ANY, type Giving, SURE } from './giving.ts'
 import type { Host } from './host.ts'
@@ -9,8 +9,6 @@ import { SEED, type World } from './world.ts'
 
 /** No host's number. */
 const NOBODY = -1
-/** Parents of later turns are only known of, until there is nobody else. */
-const LAST_OPEN_TURN = 2
 const LATER = Number.POSITIVE_INFINITY
 /** A peer reports its progress each so many pieces. */
 export const REPORT_PIECES = 16

@@ -15,7 +15,7 @@ import type { StoredTask } from '../../src/store/store.ts'
 import { Bitmap } from '../../src/task/bitmap.ts'
 import { pieceCount } from '../../src/task/task.ts'
 import { blameCode, failReason } from './fail-reason.ts'
-import { type Action, PLAN_DEFAULTS, Plan } from './plan.ts'
+import { type Action, LAST_OPEN_TURN, PLAN_DEFAULTS, Plan } from './plan.ts'
 
 export interface DownloadOptions {
   readonly priority: Priority
@@ -58,9 +58,6 @@ interface ParentState {
   readonly wake: () => void
   channel: ParentChannel | undefined
 }
-
-/** Parents of later turns are only known of, until there is nobody else. */
-const LAST_OPEN_TURN = 2
 
 export class Download {
   readonly #options: DownloadOptions

@@ -88,6 +88,9 @@ const REPEATS_PART = 0.25
 /** A reader in a line has what is next anyway: by name it is asked for pieces so far ahead. */
 const NEXT_PIECES = 8
 
+/** Parents of later turns are only known of, until there is nobody else: whoever holds the channels opens none to them before. */
+export const LAST_OPEN_TURN = 2
+
 /** Why a question failed, as the plan cares. */
 export type FailReason = 'corrupt' | 'short' | 'absent' | 'refused' | 'unreachable' | 'stalled' | 'cancelled'
 
@@ -452,11 +455,15 @@ export class Plan<P> {
         ? Math.min(Math.max(least, this.#hiding(parent)), this.#mostInFlight - this.#askedOf.size)
         : least
       for (let open = parent.asks.length - named(parent); open < most; open++) {
-        parent.asks.push({ piece: -1, any: true, sure, sinceMs: nowMs, started: false })
-        this.#anyInFlight++
-        actions.push({ kind: 'askAny', parent: parent.id, sure })
+        this.#askOneAny(actions, parent, sure, nowMs)
       }
     }
+  }
+
+  #askOneAny(actions: Action<P>[], parent: PlanParent<P>, sure: boolean, nowMs: number): void {
+    parent.asks.push({ piece: -1, any: true, sure, sinceMs: nowMs, started: false })
+    this.#anyInFlight++
+    actions.push({ kind: 'askAny', parent: parent.id, sure })
   }
 
   /**
@@ -501,9 +508,7 @@ export class Plan<P> {
   #askBeside(parent: PlanParent<P>, nowMs: number): void {
     for (let open = parent.asks.length; open < BESIDE; open++) {
       if (!parent.announces) {
-        parent.asks.push({ piece: -1, any: true, sure: false, sinceMs: nowMs, started: false })
-        this.#anyInFlight++
-        this.#pending.push({ kind: 'askAny', parent: parent.id, sure: false })
+        this.#askOneAny(this.#pending, parent, false, nowMs)
         continue
       }
       const piece = this.#lastToAsk(parent)

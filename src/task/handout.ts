@@ -124,10 +124,8 @@ export class Handout<C> {
       const seat = asking[at]
       if (!seat || (full && !this.#ownRoom(seat))) continue
       // what a child that asks nobody else is sent is bounded by its questions, not by how soon its words come
-      const incoming = Math.min(
-        seat.taken - seat.held,
-        seat.sure ? this.#options.incoming - 1 : Number.POSITIVE_INFINITY,
-      )
+      const owed = seat.taken - seat.held
+      const incoming = seat.sure ? Math.min(owed, this.#options.incoming - 1) : owed
       if (incoming >= fewest) continue
       const piece = this.#choose(seat)
       if (piece < 0) continue

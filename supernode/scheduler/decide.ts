@@ -78,9 +78,8 @@ export function decide(state: SchedulerState, event: SchedulerEvent, nowMs: numb
       for (const task of state.tasks.values()) {
         watchLine(state, task, nowMs)
         endLate(state, task, nowMs)
-      }
-      for (const task of state.tasks.values())
         if (task.thin.size > 0 || task.choosing.length > 0) mendThin(state, task, nowMs)
+      }
       break
   }
   for (const [member, { add, drop }] of state.changes) {
@@ -131,7 +130,7 @@ function onRegistered(state: SchedulerState, event: Registered, nowMs: number, e
   if (event.have >= task.pieces) complete(state, member, nowMs, effects)
   else {
     member.have = event.have
-    if (!peer.seed) lineUp(state, member, nowMs)
+    if (!peer.seed) lineUp(member, nowMs)
     ensureSource(state, task, 'first reader', nowMs, effects)
     mesh(state, member, nowMs)
   }

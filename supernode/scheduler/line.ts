@@ -12,7 +12,7 @@ import type { Member, PeerRow, SchedulerState, TaskRow } from './state.ts'
 
 /** More hosts than this, or fewer pieces for each, are better meshed. */
 export const LINE_MOST = 24
-export const LINE_PIECES = 12
+const LINE_PIECES = 12
 /** A host that falls so many pieces further behind the one before it holds up those behind it. */
 const LAG_PIECES = 32
 const LEAST_HOSTS = 8
@@ -55,15 +55,14 @@ export function notePace({ peer, task, sinceMs }: Member, nowMs: number): void {
   }
 }
 
-/** A newcomer takes its place: behind all others, but before those that held up a line lately. */
-export function lineUp(state: SchedulerState, member: Member, nowMs: number): void {
+/** A newcomer takes its place: behind all others, but before those that held up a line lately. Its links then have to be made. */
+export function lineUp(member: Member, nowMs: number): void {
   const { line } = member.task
   if (line === undefined || line.includes(member)) return
   const slow = member.peer.slowUntilMs > nowMs
   let at = line.length
   while (!slow && at > 0 && (line[at - 1]?.peer.slowUntilMs ?? 0) > nowMs && line[at - 1]?.complete === false) at--
   line.splice(at, 0, member)
-  arrange(state, member.task, nowMs)
 }
 
 /** A member leaves: those behind it move up at the next `arrange`. */

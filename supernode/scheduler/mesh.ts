@@ -14,6 +14,7 @@ import type { Member, SchedulerState, TaskRow } from './state.ts'
 const CHOICES = 3
 /** Parents that hold everything, for whoever can have them. */
 const FULL_PARENTS = 4
+
 /** Gives an incomplete member as many parents as it had better have now, and itself to them. */
 export function mesh(state: SchedulerState, member: Member, nowMs: number): void {
   if (member.complete || member.choosing) return

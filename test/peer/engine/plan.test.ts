@@ -31,6 +31,16 @@ function tells(actions: Action<string>[]): string[] {
 }
 
 const cancel = (parent: string, piece: number) => ({ kind: 'cancel', parent, piece }) as const
+/** In a line the first parent's piece 1 stands still, and begins to come from the second. */
+function firstIsLate(plan: Plan<string>): void {
+  bring(plan, 'a', 0, 5)
+  begin(plan, 'a', 1, 10)
+  plan.decide(10)
+  plan.tick(500)
+  plan.decide(500)
+  begin(plan, 'b', 1, 505)
+}
+
 const askAny = (parent: string, sure = false) => ({ kind: 'askAny', parent, sure }) as const
 
 /** A parent offers a piece, which is taken and begins to come. */
@@ -309,12 +319,7 @@ describe('Plan in a line', () => {
 
   it('asks the first again, and the next no more, once that answers', () => {
     const plan = aLine(100, { a: 1, b: 2 })
-    bring(plan, 'a', 0, 5)
-    begin(plan, 'a', 1, 10)
-    plan.decide(10)
-    plan.tick(500)
-    plan.decide(500)
-    begin(plan, 'b', 1, 505)
+    firstIsLate(plan)
     assert.deepEqual(asked(plan.decide(505)), ['b!'])
     plan.pieceArrived('a', 1, 510)
     assert.deepEqual(plan.decide(510), [cancel('b', 1)])
@@ -342,12 +347,7 @@ describe('Plan in a line', () => {
 
   it('takes what comes without an offer also where another was asked for it, and the first of the two', () => {
     const plan = aLine(64, { a: 1, b: 2 })
-    bring(plan, 'a', 0, 5)
-    begin(plan, 'a', 1, 10)
-    plan.decide(10)
-    plan.tick(500)
-    plan.decide(500)
-    begin(plan, 'b', 1, 505)
+    firstIsLate(plan)
     plan.pieceArrived('b', 1, 510)
     assert.deepEqual(
       plan.decide(510).filter(({ kind }) => kind === 'cancel'),
