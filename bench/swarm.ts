@@ -86,6 +86,7 @@ export function figuresOf(options: SwarmBenchOptions, rounds: ReadonlyMap<Rival,
       const spans = all.map((round) => Math.max(...fastEnds(round)))
       add(`makespan${who}, best round`, Math.min(...spans), 's', bound)
       add(`makespan${who}, worst round`, Math.max(...spans), 's', bound)
+      add(`makespan${who}, first round`, spans[0] ?? NaN, 's', bound)
     }
     add(
       `median host${who}`,

@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process'
 import { createHash, randomFillSync } from 'node:crypto'
 import { once } from 'node:events'
 import { constants, createReadStream, createWriteStream } from 'node:fs'
-import { access, mkdir, mkdtemp, open, readFile, rm } from 'node:fs/promises'
+import { access, mkdir, mkdtemp, open, readFile, rm, statfs } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface, type Interface } from 'node:readline'
@@ -60,7 +60,9 @@ export class Arena implements AsyncDisposable {
   static async open(options: SwarmBenchOptions, { signal }: { signal: AbortSignal }): Promise<Arena> {
     const { hosts, mtu, bitsPerSec, queueMs, congestion } = options
     const rates = new Map(linkRates(options).entries())
-    const folder = await mkdtemp(join(options.directory ?? (await memoryFolder()), 'darner-swarm-'))
+    const directory = options.directory ?? (await memoryFolder())
+    await checkRoom(directory, options)
+    const folder = await mkdtemp(join(directory, 'darner-swarm-'))
     const bed = await openBed(
       { hosts, mtu, bitsPerSec, rates, queueMs, ...(congestion !== undefined && { congestion }) },
       { signal },
@@ -196,6 +198,17 @@ export class Arena implements AsyncDisposable {
     const { process: origin, line, lines } = await this.daemon(this.seed, argv, { name: 'origin', signal })
     this.#origin = { process: origin, lines, url: line }
   }
+}
+
+/** Of a round each receiver has what it got in its store, and as a file; the seed and the origin have it too. Throws RangeError. */
+async function checkRoom(directory: string, { hosts, bytes }: SwarmBenchOptions): Promise<void> {
+  const needed = 2 * hosts * bytes
+  const { bavail, bsize } = await statfs(directory)
+  if (bavail * bsize >= needed) return
+  const gib = (count: number) => `${(count / 1024 ** 3).toFixed(1)} GiB`
+  throw new RangeError(
+    `${directory}: a round needs ${gib(needed)}, it has ${gib(bavail * bsize)}: name another with --dir`,
+  )
 }
 
 /** Memory, where there is such a file system: one disk of this machine can't stand for the disks of all hosts. */

@@ -2,6 +2,7 @@
 import type { ChildProcess } from 'node:child_process'
 import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { abortable } from '../../src/base/signals.ts'
 import { type Built, builtDarner } from '../built.ts'
 import type { BedHost } from '../network/bed.ts'
 import { type Arena, exited, type Round, verify } from './arena.ts'
@@ -60,13 +61,22 @@ export class DarnerSwarm {
       },
       { cpu: () => this.#cpu(), signal },
     )
-    for (const path of files.values()) {
+    for (const [host, path] of files) {
       await verify(path, blob)
       await rm(path)
+      await this.#forget(host, signal)
     }
+    await rm(blob.path)
     if (!this.#arena.options.stages) return round
     const logs = receivers.map((host) => readFile(this.#arena.log(host, 'agent'), 'utf8'))
     return { ...round, stages: stagesOf(await Promise.all(logs), { taskId: blob.digest, beganAtMs: round.beganAtMs }) }
+  }
+
+  /** What a host has of earlier rounds goes: all hosts share the memory of this machine. */
+  async #forget(host: BedHost, signal: AbortSignal): Promise<void> {
+    const env = { ...process.env, DARNER_SOCKET: this.#agents.get(host)?.socket ?? '' }
+    const child = this.#arena.bed.spawn(host, [...this.#darner('gc'), 'gc', '--to', '0'], { env })
+    await abortable(exited(child, `darner gc on host ${host.number}`), signal)
   }
 
   /** Stops the daemons in good order, so that profiles are written. */

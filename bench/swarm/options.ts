@@ -35,7 +35,7 @@ export const SWARM_OPTIONS = {
   size: { value: 'SIZE', summary: 'of the blob; 100M is 100 MiB', default: '100M' },
   mtu: { value: 'BYTES', summary: 'of the links', default: '1500' },
   slow: { value: 'N', summary: 'receivers at a tenth of the rate', default: '0' },
-  rounds: { value: 'N', summary: 'of each rival', default: '1' },
+  rounds: { value: 'N', summary: 'of each rival; the first is of fresh daemons', default: '3' },
   only: { value: 'RIVAL,…', summary: 'only these', default: RIVALS.join() },
   queue: { value: 'MS', summary: 'longest queue at a link', default: '50' },
   dir: { value: 'DIR', summary: "where the hosts' files are, in a folder that is removed again" },
