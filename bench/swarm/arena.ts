@@ -206,9 +206,8 @@ async function checkRoom(directory: string, { hosts, bytes }: SwarmBenchOptions)
   const { bavail, bsize } = await statfs(directory)
   if (bavail * bsize >= needed) return
   const gib = (count: number) => `${(count / 1024 ** 3).toFixed(1)} GiB`
-  throw new RangeError(
-    `${directory}: a round needs ${gib(needed)}, it has ${gib(bavail * bsize)}: name another with --dir`,
-  )
+  const has = bavail * bsize
+  throw new RangeError(`--dir ${directory}: a round needs ${gib(needed)}, and ${gib(has)} are free there`)
 }
 
 /** Memory, where there is such a file system: one disk of this machine can't stand for the disks of all hosts. */
