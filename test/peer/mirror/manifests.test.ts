@@ -14,7 +14,10 @@ import { MEDIA } from '../../../src/oci/media-types.ts'
 import { askMirror } from '../../fixtures/ask-mirror.ts'
 
 const LAYER = digestOf('layer')
-const BODY = Buffer.from(JSON.stringify({ schemaVersion: 2, layers: [{ digest: LAYER, size: 77 }] }))
+const CONFIG = digestOf('{}')
+const BODY = Buffer.from(
+  JSON.stringify({ schemaVersion: 2, config: { digest: CONFIG, size: 2 }, layers: [{ digest: LAYER, size: 77 }] }),
+)
 const ANSWER: ManifestAnswer = { digest: digestOf(BODY), mediaType: MEDIA.ociManifest, body: BODY }
 const PLACE = new Upstreams({ 'reg.test': 'http://reg.test' }).place(['app'], undefined)
 
@@ -23,6 +26,7 @@ async function someManifests(staleMs: number) {
   const clock = new ManualClock()
   const sizes = new Sizes()
   const origin = { down: false, asked: 0 }
+  const ahead: string[] = []
   const manifests = new MirrorManifests({ staleMs }, {
     clock,
     sizes,
@@ -34,6 +38,7 @@ async function someManifests(staleMs: number) {
         return ANSWER
       },
     },
+    ahead: ({ repository }: { repository: string }, config: string) => ahead.push(`${repository} ${config}`),
     patienceMs: () => 1000,
   } as unknown as ConstructorParameters<typeof MirrorManifests>[1])
   const server = createServer((request, response) => {
@@ -54,7 +59,7 @@ async function someManifests(staleMs: number) {
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
   return {
-    ...{ clock, origin, sizes },
+    ...{ ahead, clock, origin, sizes },
     ask: (reference: string) => askMirror(`127.0.0.1:${port}`, `/${reference}`),
     [Symbol.asyncDispose]: async () => {
       server.close()
@@ -98,6 +103,12 @@ describe('MirrorManifests', () => {
     assert.equal(manifests.sizes.of(LAYER), undefined)
     await manifests.ask('v1')
     assert.deepEqual(manifests.sizes.of(LAYER), { bytes: 77, order: 1 })
+  })
+
+  it('tells of the config of a manifest that a client had not seen, once', async () => {
+    await using manifests = await someManifests(0)
+    for (const reference of ['v1', ANSWER.digest, 'v1']) await manifests.ask(reference)
+    assert.deepEqual(manifests.ahead, [`app ${CONFIG}`])
   })
 })
 
