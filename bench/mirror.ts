@@ -25,7 +25,7 @@ export const options = {
   only: { value: 'PART,…', summary: 'only these', default: 'loopback,unpack,links,crowd' },
   mib: { value: 'N', summary: "the image of containerd's pulls, in MiB", default: '200' },
   rounds: { value: 'N', summary: 'of those pulls', default: '3' },
-  'unpack-rounds': { value: 'N', summary: 'of pulls that unpack, after one that is not counted', default: '5' },
+  'unpack-rounds': { value: 'N', summary: 'of pulls that unpack, after one that is not counted', default: '6' },
   links: { value: 'MBIT,…', summary: 'rates of the links', default: '1000,100' },
   pulls: { value: 'N', summary: 'pulls at once', default: '200' },
   'pull-mib': { value: 'N', summary: 'the image of those, in MiB', default: '200' },
