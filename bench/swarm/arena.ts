@@ -204,10 +204,10 @@ export class Arena implements AsyncDisposable {
 async function checkRoom(directory: string, { hosts, bytes }: SwarmBenchOptions): Promise<void> {
   const needed = 2 * hosts * bytes
   const { bavail, bsize } = await statfs(directory)
-  if (bavail * bsize >= needed) return
+  const free = bavail * bsize
+  if (free >= needed) return
   const gib = (count: number) => `${(count / 1024 ** 3).toFixed(1)} GiB`
-  const has = bavail * bsize
-  throw new RangeError(`--dir ${directory}: a round needs ${gib(needed)}, and ${gib(has)} are free there`)
+  throw new RangeError(`--dir ${directory}: a round needs ${gib(needed)}, and ${gib(free)} are free there`)
 }
 
 /** Memory, where there is such a file system: one disk of this machine can't stand for the disks of all hosts. */

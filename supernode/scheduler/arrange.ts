@@ -16,7 +16,7 @@ export function arrange(state: SchedulerState, task: TaskRow, nowMs: number): vo
   const before: Member[] = []
   for (const member of [...task.choosing, ...line.filter((one) => !one.choosing)]) {
     if (!member.complete && !member.choosing) {
-      const liked = before.filter((one) => !member.avoids.has(one))
+      const liked = before.filter((one) => !member.avoids?.has(one))
       const parents = (liked.length > 0 ? liked : before).slice(-KNOWN).reverse()
       for (const parent of [...member.parents]) if (!parents.includes(parent)) unlink(state, member, parent)
       for (const [at, parent] of parents.entries()) link(state, member, parent, turnAt(at))

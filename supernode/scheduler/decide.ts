@@ -166,7 +166,7 @@ function onParentFailed(state: SchedulerState, event: ParentFailed, nowMs: numbe
   const parent = memberOf(state, event.task, event.parent)
   // Only a child of this parent can complain of it.
   if (!child || !parent || !child.parents.includes(parent)) return
-  const main = child.turns.get(parent) === 1
+  const main = child.turns?.get(parent) === 1
   unlink(state, child, parent, false)
   switch (hear(state, child.task, child.peer, parent.peer, event.reason, nowMs, effects)) {
     case 'ban':
@@ -184,7 +184,10 @@ function onParentFailed(state: SchedulerState, event: ParentFailed, nowMs: numbe
       break
   }
   if (main) complained(state, child, parent, event.reason, nowMs)
-  child.avoids.add(parent)
+  if (child.task.line !== undefined) {
+    child.avoids ??= new Set()
+    child.avoids.add(parent)
+  }
   arrange(state, child.task, nowMs)
   if (child.task.line === undefined && child.task.byPeer.has(child.peer))
     replaceParent(state, child, event.parent, nowMs)

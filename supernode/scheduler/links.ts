@@ -1,5 +1,4 @@
 /** The links of a task, one by one: who is whose parent, at which turn, and what the children are told of it. No decision is taken here. */
-import type { PeerId } from '../../src/contracts/exchange.ts'
 import type { NewParent } from './events.ts'
 import { removeOne } from './peer-table.ts'
 import type { Member, ParentChange, SchedulerOptions, SchedulerState, TaskRow } from './state.ts'
@@ -20,7 +19,7 @@ export function degrees(options: SchedulerOptions, task: TaskRow): { readonly jo
 function change(state: SchedulerState, member: Member): ParentChange {
   const known = state.changes.get(member)
   if (known) return known
-  const fresh = { add: [], drop: [], retold: new Set<PeerId>() }
+  const fresh: ParentChange = { add: [], drop: [], retold: undefined }
   state.changes.set(member, fresh)
   return fresh
 }
@@ -28,14 +27,21 @@ function change(state: SchedulerState, member: Member): ParentChange {
 /** Makes `parent` a parent of `child`, of this turn in a line, and says so to the child; one that it has may change its turn. */
 export function link(state: SchedulerState, child: Member, parent: Member, turn?: NewParent['turn']): void {
   const known = child.parents.includes(parent)
-  if (known && child.turns.get(parent) === turn) return
-  if (turn === undefined) child.turns.delete(parent)
-  else child.turns.set(parent, turn)
+  if (known && child.turns?.get(parent) === turn) return
+  if (turn === undefined) child.turns?.delete(parent)
+  else {
+    child.turns ??= new Map()
+    child.turns.set(parent, turn)
+  }
   if (turn === 1) child.leastLag = Number.POSITIVE_INFINITY
-  const { add, retold } = change(state, child)
-  if (known) retold.add(parent.peer.id)
-  const told = add.findIndex((one) => one.peer === parent.peer.id)
-  if (told >= 0) add.splice(told, 1)
+  const told = change(state, child)
+  const { add } = told
+  if (known) {
+    told.retold ??= new Set()
+    told.retold.add(parent.peer.id)
+  }
+  const at = add.findIndex((one) => one.peer === parent.peer.id)
+  if (at >= 0) add.splice(at, 1)
   add.push(newParent(child, parent))
   if (known) return
   child.parents.push(parent)
@@ -47,22 +53,23 @@ export function link(state: SchedulerState, child: Member, parent: Member, turn?
 
 /** A parent as its child hears of it. */
 export function newParent(child: Member, parent: Member): NewParent {
-  const turn = child.turns.get(parent)
-  return { peer: parent.peer.id, seed: parent.choosing, ...(turn === undefined ? {} : { turn }) }
+  const turn = child.turns?.get(parent)
+  const told = { peer: parent.peer.id, seed: parent.choosing }
+  return turn === undefined ? told : { ...told, turn }
 }
 
 /** Undoes {@link link}; the child is told to drop it unless `tell` is false. */
 export function unlink(state: SchedulerState, child: Member, parent: Member, tell = true): void {
   if (!removeOne(child.parents, parent)) return
   removeOne(parent.children, child)
-  child.turns.delete(parent)
+  child.turns?.delete(parent)
   parent.peer.load--
   if (parent.choosing) child.seeds--
   if (tell) {
     const one = change(state, child)
     const at = one.add.findIndex((added) => added.peer === parent.peer.id)
     if (at >= 0) one.add.splice(at, 1)
-    if (at < 0 || one.retold.has(parent.peer.id)) one.drop.push(parent.peer.id)
+    if (at < 0 || one.retold?.has(parent.peer.id)) one.drop.push(parent.peer.id)
   }
   noteThin(state, child)
 }

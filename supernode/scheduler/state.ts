@@ -86,10 +86,10 @@ export interface Member {
   /** Since when it is a member. */
   readonly sinceMs: number
   readonly parents: Member[]
-  /** Turns of parents, where it has one (`NewParent.turn`). */
-  readonly turns: Map<Member, NewParent['turn']>
-  /** Parents that it gave up in its line. */
-  readonly avoids: Set<Member>
+  /** Turns of parents, where any has one (`NewParent.turn`): none in a mesh, whose members are many. */
+  turns: Map<Member, NewParent['turn']> | undefined
+  /** Parents that it gave up in its line, if any. */
+  avoids: Set<Member> | undefined
   /** The fewest pieces that it lacked of what the one before it in its line had, since that one is before it. */
   leastLag: number
   readonly children: Member[]
@@ -134,8 +134,8 @@ export interface TaskRow {
 export interface ParentChange {
   readonly add: NewParent[]
   readonly drop: PeerId[]
-  /** Those of `add` that it has already. */
-  readonly retold: Set<PeerId>
+  /** Those of `add` that it has already, if any. */
+  retold: Set<PeerId> | undefined
 }
 
 export interface SchedulerState {

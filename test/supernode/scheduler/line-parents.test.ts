@@ -62,7 +62,7 @@ class Line {
   check(note: string, fed = true): void {
     for (const member of this.state.tasks.get(TASK)?.members ?? []) {
       if (member.complete || member.choosing) continue
-      const parents = member.parents.map((parent) => [parent.peer.id, member.turns.get(parent)] as const)
+      const parents = member.parents.map((parent) => [parent.peer.id, member.turns?.get(parent)] as const)
       const told = [...this.known(member.peer.id)]
       assert.deepEqual(new Map(told), new Map(parents), `${note}: ${member.peer.id}`)
       if (fed) assert.ok(parents.length > 0, `${note}: ${member.peer.id} has no parent`)
