@@ -10,7 +10,6 @@ import type { Digest } from '../../src/oci/digest.ts'
 import type { OriginHttp } from '../../src/oci/origin-http.ts'
 import type { Store } from '../../src/store/store.ts'
 import type { Credential, RegistryOrigin } from '../../src/task/origin.ts'
-import { INLINE_BYTES } from '../../src/wire/control.ts'
 import type { Engine } from '../engine/engine.ts'
 import type { OpenContent } from '../engine/open-content.ts'
 import { Sending, send, sendWhole } from './answer.ts'
@@ -149,26 +148,6 @@ export class Blobs {
     }
   }
 
-  /** Brings a small blob here that this client is going to ask for. Never rejects: then it asks, and hears why. */
-  async bring(
-    origin: RegistryOrigin,
-    digest: Digest,
-    credential: Credential | undefined,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const { engine, scheduler, sizes } = this.#parts
-    // without a supernode each read is one more at the origin
-    if (!scheduler.connected || engine.knows(digest)) return
-    if ((sizes.of(digest)?.bytes ?? Number.POSITIVE_INFINITY) > INLINE_BYTES) return
-    try {
-      await using content = await this.#open(origin, digest, credential, signal)
-      // its manifest may have lied
-      if (content.bytes <= INLINE_BYTES) await content.whole({ signal })
-    } catch {
-      // the client's own question has the same answer
-    }
-  }
-
   /** The origin's own words to this very client, its challenge byte for byte. */
   async #pass(ask: Ask, place: Place, digest: Digest): Promise<void> {
     const answer = await askUpstream(this.#parts.http, ask, place.upstream, `${place.repository}/blobs/${digest}`)
@@ -197,12 +176,7 @@ export class Blobs {
           { signal, supernodeMs: patienceMs() },
         )
       } catch (error) {
-        // it may be another's who began it, too
-        if (
-          attempt < MAX_SHARED_REFUSALS &&
-          (stated !== undefined || shared) &&
-          isDarnerError(error, 'SIZE_MISMATCH')
-        ) {
+        if (stated !== undefined && isDarnerError(error, 'SIZE_MISMATCH')) {
           sizes.forget(digest)
           continue
         }

@@ -7,10 +7,9 @@ import { DarnerError, isDarnerError } from '../../src/base/errors.ts'
 import { abortable } from '../../src/base/signals.ts'
 import type { ManifestAnswer, ManifestRequest } from '../../src/contracts/content.ts'
 import type { OriginPort } from '../../src/contracts/origin.ts'
-import { algorithmOf, type Digest, Digester, isDigest } from '../../src/oci/digest.ts'
+import { algorithmOf, Digester, isDigest } from '../../src/oci/digest.ts'
 import { bareMediaType, MANIFEST_ACCEPT } from '../../src/oci/media-types.ts'
 import type { OriginHttp } from '../../src/oci/origin-http.ts'
-import type { Credential, RegistryOrigin } from '../../src/task/origin.ts'
 import type { Engine } from '../engine/engine.ts'
 import { sendWhole } from './answer.ts'
 import { type Ask, askKey } from './ask.ts'
@@ -32,12 +31,6 @@ export interface ManifestsParts {
   readonly rights: Rights
   readonly sizes: Sizes
   readonly clock: Clock
-  /** A manifest has come that this client had not asked for before: its config is asked for next. */
-  readonly ahead: (
-    place: Omit<RegistryOrigin, 'collection'>,
-    config: Digest,
-    credential: Credential | undefined,
-  ) => void
   readonly patienceMs: () => number
 }
 
@@ -117,11 +110,9 @@ export class MirrorManifests {
         (answer) => {
           if (answer.ageMs !== undefined) return
           rights.note(origin, answer.digest, credential)
-          const config = this.#parts.sizes.learn(answer.body)
-          const byDigest = askKey(origin, answer.digest, credential)
-          if (config !== undefined && !this.#kept.has(byDigest)) this.#parts.ahead(origin, config, credential)
+          this.#parts.sizes.learn(answer.body)
           this.#keep(key, answer)
-          this.#keep(byDigest, answer)
+          this.#keep(askKey(origin, answer.digest, credential), answer)
         },
         () => {},
       )

@@ -136,16 +136,7 @@ class RunningMirror implements Mirror {
     const rights = new Rights({ ...parts, patienceMs })
     const sizes = new Sizes()
     this.#blobs = new Blobs({ ...parts, rights, sizes, patienceMs })
-    this.#manifests = new MirrorManifests(
-      { staleMs: options.staleMs },
-      {
-        ...{ ...parts, rights, sizes, patienceMs },
-        ahead: (place, config, credential) => {
-          const origin = { ...place, collection: 'blobs' } as const
-          this.#track(this.#blobs.bring(origin, config, credential, this.#closed.signal))
-        },
-      },
-    )
+    this.#manifests = new MirrorManifests({ staleMs: options.staleMs }, { ...parts, rights, sizes, patienceMs })
     const headersMs = options.headersMs ?? HEADERS_MS
     const limits = {
       maxHeaderSize: MAX_HEADER_BYTES,
@@ -235,11 +226,7 @@ class RunningMirror implements Mirror {
   }
 
   #accept(request: IncomingMessage, response: ServerResponse): void {
-    this.#track(this.#serve(request, response))
-  }
-
-  /** What never rejects, and is waited for at the end. */
-  #track(work: Promise<void>): void {
+    const work = this.#serve(request, response)
     this.#work.add(work)
     void work.finally(() => this.#work.delete(work))
   }

@@ -23,20 +23,19 @@ export class Sizes {
     this.#stated.delete(digest)
   }
 
-  /** Takes note of a manifest's descriptors (image-spec, manifest.md), and tells its config. What is no manifest states nothing. */
-  learn(body: Uint8Array): Digest | undefined {
-    if (body.byteLength > MAX_MANIFEST_BYTES) return undefined
+  /** Takes note of a manifest's descriptors (image-spec, manifest.md). What is no manifest states nothing. */
+  learn(body: Uint8Array): void {
+    if (body.byteLength > MAX_MANIFEST_BYTES) return
     let manifest: unknown
     try {
       manifest = JSON.parse(Buffer.from(body).toString())
     } catch {
       // SyntaxError: another kind of thing
-      return undefined
+      return
     }
-    if (typeof manifest !== 'object' || manifest === null) return undefined
+    if (typeof manifest !== 'object' || manifest === null) return
     const { config, layers, blobs } = manifest as Record<string, unknown>
     const listed = [layers, blobs].flatMap((one) => (Array.isArray(one) ? one.slice(0, MAX_DESCRIPTORS) : []))
-    let first: Digest | undefined
     for (const [order, one] of [config, ...listed].entries()) {
       if (typeof one !== 'object' || one === null) continue
       const { digest, size } = one as Record<string, unknown>
@@ -44,12 +43,10 @@ export class Sizes {
       if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) continue
       this.#stated.delete(digest)
       this.#stated.set(digest, { bytes: size, order })
-      if (order === 0) first = digest
     }
     for (const oldest of this.#stated.keys()) {
-      if (this.#stated.size <= MAX_KEPT) break
+      if (this.#stated.size <= MAX_KEPT) return
       this.#stated.delete(oldest)
     }
-    return first
   }
 }

@@ -195,18 +195,6 @@ describe('a blob that the first host reads at its origin for all', function () {
     assert.ok(got.complete && got.body.equals(place.body))
   })
 
-  it('is had all the same when a manifest calls it a small config, which comes ahead', async () => {
-    const place = await aPlace()
-    await using _origin = place.origin
-    const config = { mediaType: MEDIA.ociConfig, digest: place.digest, size: 2 }
-    const body = JSON.stringify({ schemaVersion: 2, mediaType: MEDIA.ociManifest, config, layers: [] })
-    place.origin.at('/v2/app/manifests/lies', { body, headers: { 'content-type': MEDIA.ociManifest } })
-    await using swarm = await aMirroredSwarm(place, 1)
-    assert.equal((await askMirror(swarm.address(0), '/v2/app/manifests/lies')).status, 200)
-    const got = await askMirror(swarm.address(0), place.path)
-    assert.ok(got.complete && got.body.equals(place.body))
-  })
-
   it('is refused in the words of the origin, and leaves nothing behind', async () => {
     const challenge = { status: 401, headers: { 'www-authenticate': 'Basic realm="here"' }, body: 'no' }
     const place = await aPlace(challenge)

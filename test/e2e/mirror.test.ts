@@ -348,19 +348,6 @@ describe('the registry mirror', () => {
     for (const request of cdn.requests) assert.equal(request.headers.authorization, undefined)
   })
 
-  it('brings the config of an image that is new here before it is asked for, and once', async () => {
-    await using registry = await aRegistry()
-    const image = await anImageAt(registry)
-    const { digest, body } = image.config
-    await using mirror = await mirrored([`reg.test=${registry.url}`])
-    await mirror.ask('/v2/team/app/manifests/v1', { method: 'HEAD' })
-    await until(() => mirror.swarm.agents[0]?.peer.store.byDigest(digest)?.complete === true)
-    await mirror.ask(`/v2/team/app/manifests/${image.manifest.digest}`)
-    const got = await mirror.ask(`/v2/team/app/blobs/${digest}`)
-    assert.ok(got.complete && got.body.equals(body))
-    assert.equal(await registry.blobGets(digest), 1)
-  })
-
   it('names no single registry in /v2/ where a client could take one for another', async () => {
     await using one = await aRegistry({ auth: 'basic' })
     await using two = await aRegistry()

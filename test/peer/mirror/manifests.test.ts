@@ -14,10 +14,7 @@ import { MEDIA } from '../../../src/oci/media-types.ts'
 import { askMirror } from '../../fixtures/ask-mirror.ts'
 
 const LAYER = digestOf('layer')
-const CONFIG = digestOf('{}')
-const BODY = Buffer.from(
-  JSON.stringify({ schemaVersion: 2, config: { digest: CONFIG, size: 2 }, layers: [{ digest: LAYER, size: 77 }] }),
-)
+const BODY = Buffer.from(JSON.stringify({ schemaVersion: 2, layers: [{ digest: LAYER, size: 77 }] }))
 const ANSWER: ManifestAnswer = { digest: digestOf(BODY), mediaType: MEDIA.ociManifest, body: BODY }
 const PLACE = new Upstreams({ 'reg.test': 'http://reg.test' }).place(['app'], undefined)
 
@@ -26,7 +23,6 @@ async function someManifests(staleMs: number) {
   const clock = new ManualClock()
   const sizes = new Sizes()
   const origin = { down: false, asked: 0 }
-  const ahead: string[] = []
   const manifests = new MirrorManifests({ staleMs }, {
     clock,
     sizes,
@@ -38,7 +34,6 @@ async function someManifests(staleMs: number) {
         return ANSWER
       },
     },
-    ahead: ({ repository }: { repository: string }, config: string) => ahead.push(`${repository} ${config}`),
     patienceMs: () => 1000,
   } as unknown as ConstructorParameters<typeof MirrorManifests>[1])
   const server = createServer((request, response) => {
@@ -59,7 +54,7 @@ async function someManifests(staleMs: number) {
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
   return {
-    ...{ ahead, clock, origin, sizes },
+    ...{ clock, origin, sizes },
     ask: (reference: string) => askMirror(`127.0.0.1:${port}`, `/${reference}`),
     [Symbol.asyncDispose]: async () => {
       server.close()
@@ -103,12 +98,6 @@ describe('MirrorManifests', () => {
     assert.equal(manifests.sizes.of(LAYER), undefined)
     await manifests.ask('v1')
     assert.deepEqual(manifests.sizes.of(LAYER), { bytes: 77, order: 1 })
-  })
-
-  it('tells of the config of a manifest that a client had not seen, once', async () => {
-    await using manifests = await someManifests(0)
-    for (const reference of ['v1', ANSWER.digest, 'v1']) await manifests.ask(reference)
-    assert.deepEqual(manifests.ahead, [`app ${CONFIG}`])
   })
 })
 
