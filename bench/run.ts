@@ -22,7 +22,7 @@ export interface Bench {
   run(args: string[], options: { signal: AbortSignal }): Promise<Figure[]>
 }
 
-const OWN = new Set(['run.ts', 'figure.ts', 'options.ts', 'built.ts', 'median.ts'])
+const OWN = new Set(['run.ts', 'figure.ts', 'options.ts', 'built.ts', 'median.ts', 'room.ts'])
 const here = new URL('./', import.meta.url)
 
 /** Name → file of every bench. */

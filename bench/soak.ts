@@ -5,7 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createHash, randomFillSync } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdir, mkdtemp, open, readFile, rm, statfs } from 'node:fs/promises'
+import { mkdir, mkdtemp, open, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -14,8 +14,10 @@ import { abortable } from '../src/base/signals.ts'
 import { AgentClient } from '../src/cli/client.ts'
 import type { LimitRequest } from '../src/wire/care-api.ts'
 import { readGetStream } from '../src/wire/get-frames.ts'
+import { builtDarner } from './built.ts'
 import type { Figure } from './figure.ts'
 import { type BenchOptions, readOptions } from './options.ts'
+import { checkRoom } from './room.ts'
 import { parseSize } from './swarm/options.ts'
 
 export const about = 'memory of an agent that moves 10 GB in and out, figure by figure per GB'
@@ -23,14 +25,12 @@ export const options = {
   size: { value: 'SIZE', summary: 'bytes that go in and out', default: '10G' },
   blob: { value: 'SIZE', summary: 'of each blob', default: '256M' },
   dir: { value: 'DIR', summary: 'files of everybody (default: TMPDIR)' },
-  built: { summary: 'what `npm run build` made, without Node reading TypeScript in the process' },
 } as const satisfies BenchOptions
 
 const BENCH = 'soak'
 const MIB = 1024 ** 2
 const GIB = 1024 ** 3
 const SEED_BYTES_PER_SEC = 256 * 1024
-const path = (url: string) => fileURLToPath(new URL(url, import.meta.url))
 const NODE = [process.execPath, '--disable-warning=ExperimentalWarning']
 
 interface Site {
@@ -42,10 +42,7 @@ interface Site {
   readonly last: { readonly socket: string }
 }
 
-/**
- * `--size 10G`, `--blob 256M` (of each blob), `--dir DIR` (files of everybody; default TMPDIR), `--built` (what `npm run build` made: a
- * checkout's own files bring Node's TypeScript reader into the process, some 25 MiB that an installed darner doesn't have).
- */
+/** `--size 10G`, `--blob 256M` (of each blob), `--dir DIR` (files of everybody; default TMPDIR). */
 export async function run(args: string[], { signal }: { signal: AbortSignal }): Promise<Figure[]> {
   const { values } = readOptions(options, args)
   const bytes = parseSize(values.size)
@@ -53,9 +50,8 @@ export async function run(args: string[], { signal }: { signal: AbortSignal }): 
   const folder = await mkdtemp(join(values.dir ?? tmpdir(), 'darner-soak-'))
   const children: ChildProcess[] = []
   try {
-    await checkRoom(folder, blobBytes)
-    const main = values.built ? '../dist/src/cli/main.js' : '../src/cli/main.ts'
-    const site = await start({ folder, blobBytes, main: path(main) }, children, signal)
+    await checkRoom(folder, 10 * blobBytes)
+    const site = await start({ folder, blobBytes, main: (await builtDarner()).main }, children, signal)
     return await measure(site, bytes, blobBytes, signal)
   } finally {
     await Promise.all(children.map(ended))
@@ -163,7 +159,7 @@ async function start(
   const darner = (...words: string[]) => program([...NODE, main, ...words, ...loopback, ...quota])
   const { line: url } = await program([
     process.execPath,
-    path('swarm/origin-server.ts'),
+    fileURLToPath(new URL('swarm/origin-server.ts', import.meta.url)),
     '127.0.0.1',
     join(folder, 'origin'),
   ])
@@ -183,15 +179,6 @@ async function start(
 }
 
 /** Three stores of up to three blobs, and one at the origin. Throws when the file system has no room for them. */
-async function checkRoom(folder: string, blobBytes: number): Promise<void> {
-  const { bavail, bsize } = await statfs(folder)
-  const needed = 10 * blobBytes
-  if (bavail * bsize < needed)
-    throw new Error(
-      `${folder}: ${Math.round(needed / MIB)} MiB are needed, ${Math.round((bavail * bsize) / MIB)} are free`,
-    )
-}
-
 async function memory(pid: number): Promise<{ rss: number; peak: number }> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8')
   const bytes = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? NaN) * 1024

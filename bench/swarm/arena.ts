@@ -3,13 +3,14 @@ import type { ChildProcess } from 'node:child_process'
 import { createHash, randomFillSync } from 'node:crypto'
 import { once } from 'node:events'
 import { constants, createReadStream, createWriteStream } from 'node:fs'
-import { access, mkdir, mkdtemp, open, readFile, rm, statfs } from 'node:fs/promises'
+import { access, mkdir, mkdtemp, open, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface, type Interface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { abortable } from '../../src/base/signals.ts'
 import { type Bed, type BedHost, openBed } from '../network/bed.ts'
+import { checkRoom } from '../room.ts'
 import { linkRates, type SwarmBenchOptions } from './options.ts'
 import type { OriginCounters } from './origin-server.ts'
 import type { Stages } from './stages.ts'
@@ -61,7 +62,8 @@ export class Arena implements AsyncDisposable {
     const { hosts, mtu, bitsPerSec, queueMs, congestion } = options
     const rates = new Map(linkRates(options).entries())
     const directory = options.directory ?? (await memoryFolder())
-    await checkRoom(directory, options)
+    // of a round everybody has the blob in its store and beside it
+    await checkRoom(directory, 2 * hosts * options.bytes)
     const folder = await mkdtemp(join(directory, 'darner-swarm-'))
     const bed = await openBed(
       { hosts, mtu, bitsPerSec, rates, queueMs, ...(congestion !== undefined && { congestion }) },
@@ -198,16 +200,6 @@ export class Arena implements AsyncDisposable {
     const { process: origin, line, lines } = await this.daemon(this.seed, argv, { name: 'origin', signal })
     this.#origin = { process: origin, lines, url: line }
   }
-}
-
-/** Of a round each receiver has what it got in its store, and as a file; the seed and the origin have it too. Throws RangeError. */
-async function checkRoom(directory: string, { hosts, bytes }: SwarmBenchOptions): Promise<void> {
-  const needed = 2 * hosts * bytes
-  const { bavail, bsize } = await statfs(directory)
-  const free = bavail * bsize
-  if (free >= needed) return
-  const gib = (count: number) => `${(count / 1024 ** 3).toFixed(1)} GiB`
-  throw new RangeError(`--dir ${directory}: a round needs ${gib(needed)}, and ${gib(free)} are free there`)
 }
 
 /** Memory, where there is such a file system: one disk of this machine can't stand for the disks of all hosts. */
