@@ -438,7 +438,7 @@ export class Plan<P> {
     let turn = Number.POSITIVE_INFINITY
     let able = 0
     for (const parent of this.#order) {
-      if (parent.drained || parent.suspectMs > 0 || parent.turn > turn) continue
+      if (!gives(parent) || parent.turn > turn) continue
       able = parent.turn < turn ? 1 : able + 1
       turn = parent.turn
     }
@@ -449,7 +449,7 @@ export class Plan<P> {
     const few = turn > 0 && this.#usualMs >= LONG_PIECE_MS ? LEAST_ANY / 2 : LEAST_ANY
     const least = Math.max(this.#options.perParent, Math.ceil(few / (turn === 0 ? this.#order.length : able)))
     for (const parent of this.#order) {
-      if (parent.drained || parent.suspectMs > 0 || parent.turn !== turn) continue
+      if (!gives(parent) || parent.turn !== turn) continue
       // nothing that comes without an offer can be declined
       const most = sure
         ? Math.min(Math.max(least, this.#hiding(parent)), this.#mostInFlight - this.#askedOf.size)
@@ -636,4 +636,9 @@ export class Plan<P> {
     this.parentLeft(parent.id)
     this.#pending.push({ kind: 'replace', parent: parent.id, reason })
   }
+}
+
+/** It has something left and isn't late. */
+function gives({ drained, suspectMs }: PlanParent<unknown>): boolean {
+  return !drained && suspectMs === 0
 }
