@@ -31,7 +31,6 @@ const BENCH = 'soak'
 const MIB = 1024 ** 2
 const GIB = 1024 ** 3
 const SEED_BYTES_PER_SEC = 256 * 1024
-const NODE = [process.execPath, '--disable-warning=ExperimentalWarning']
 
 interface Site {
   readonly folder: string
@@ -47,11 +46,13 @@ export async function run(args: string[], { signal }: { signal: AbortSignal }): 
   const { values } = readOptions(options, args)
   const bytes = parseSize(values.size)
   const blobBytes = Math.min(bytes, parseSize(values.blob))
-  const folder = await mkdtemp(join(values.dir ?? tmpdir(), 'darner-soak-'))
+  const directory = values.dir ?? tmpdir()
+  // three stores of up to three blobs, and one at the origin
+  await checkRoom(directory, 10 * blobBytes)
+  const folder = await mkdtemp(join(directory, 'darner-soak-'))
   const children: ChildProcess[] = []
   try {
-    await checkRoom(folder, 10 * blobBytes)
-    const site = await start({ folder, blobBytes, main: (await builtDarner()).main }, children, signal)
+    const site = await start({ folder, blobBytes, launcher: (await builtDarner()).launcher }, children, signal)
     return await measure(site, bytes, blobBytes, signal)
   } finally {
     await Promise.all(children.map(ended))
@@ -138,7 +139,7 @@ async function fetched(
 }
 
 async function start(
-  { folder, blobBytes, main }: { folder: string; blobBytes: number; main: string },
+  { folder, blobBytes, launcher }: { folder: string; blobBytes: number; launcher: string },
   children: ChildProcess[],
   signal: AbortSignal,
 ): Promise<Site> {
@@ -156,7 +157,7 @@ async function start(
   }
   const loopback = ['--p2p-listen', '127.0.0.1:0', '--lane-listen', '127.0.0.1:0', '--log-level', 'warn']
   const quota = ['--store-quota', String(3 * blobBytes)]
-  const darner = (...words: string[]) => program([...NODE, main, ...words, ...loopback, ...quota])
+  const darner = (...words: string[]) => program([launcher, ...words, ...loopback, ...quota])
   const { line: url } = await program([
     process.execPath,
     fileURLToPath(new URL('swarm/origin-server.ts', import.meta.url)),
@@ -178,7 +179,6 @@ async function start(
   return { folder, url, middle, last }
 }
 
-/** Three stores of up to three blobs, and one at the origin. Throws when the file system has no room for them. */
 async function memory(pid: number): Promise<{ rss: number; peak: number }> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8')
   const bytes = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? NaN) * 1024

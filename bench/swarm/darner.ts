@@ -47,7 +47,7 @@ export class DarnerSwarm {
 
   /** One blob that nobody has yet. */
   async round({ signal }: { signal: AbortSignal }): Promise<Round> {
-    const { bed, receivers } = this.#arena
+    const { receivers } = this.#arena
     const blob = await this.#arena.blob()
     const files = new Map<BedHost, string>()
     for (const host of receivers) files.set(host, join(await this.#arena.place(host, 'out'), blob.name))
@@ -55,16 +55,15 @@ export class DarnerSwarm {
       receivers,
       async (host) => {
         const get = ['get', blob.url, '--digest', blob.digest, '-o', files.get(host) ?? '', '--json']
-        const env = { ...process.env, DARNER_SOCKET: this.#agents.get(host)?.socket ?? '' }
-        const child = bed.spawn(host, [...this.#darner(`get${host.number}`), ...get], { env })
-        await exited(child, `darner get on host ${host.number}`)
+        await this.#command(host, get)
       },
       { cpu: () => this.#cpu(), signal },
     )
     for (const [host, path] of files) {
       await verify(path, blob)
       await rm(path)
-      await this.#forget(host, signal)
+      // what it has of this round goes, too: all hosts share the memory of this machine
+      await abortable(this.#command(host, ['gc', '--to', '0']), signal)
     }
     await rm(blob.path)
     if (!this.#arena.options.stages) return round
@@ -72,11 +71,12 @@ export class DarnerSwarm {
     return { ...round, stages: stagesOf(await Promise.all(logs), { taskId: blob.digest, beganAtMs: round.beganAtMs }) }
   }
 
-  /** What a host has of earlier rounds goes: all hosts share the memory of this machine. */
-  async #forget(host: BedHost, signal: AbortSignal): Promise<void> {
+  /** One command of darner's to a host's agent, until it is done. Throws when it failed. */
+  async #command(host: BedHost, words: readonly string[]): Promise<void> {
+    const [verb = ''] = words
     const env = { ...process.env, DARNER_SOCKET: this.#agents.get(host)?.socket ?? '' }
-    const child = this.#arena.bed.spawn(host, [...this.#darner('gc'), 'gc', '--to', '0'], { env })
-    await abortable(exited(child, `darner gc on host ${host.number}`), signal)
+    const child = this.#arena.bed.spawn(host, [...this.#darner(`${verb}${host.number}`), ...words], { env })
+    await exited(child, `darner ${verb} on host ${host.number}`)
   }
 
   /** Stops the daemons in good order, so that profiles are written. */
