@@ -170,8 +170,9 @@ export class FollowedTasks {
 
   #deliver(followed: Followed, answer: ControlAnswer<'register'>): void {
     const { updates } = followed
-    const { table, states } = answer
-    if (table.byteLength > 0) updates.push({ kind: 'table', from: 0, digests: table, ...(states && { states }) })
+    const { table, states, steps } = answer
+    if (table.byteLength > 0)
+      updates.push({ kind: 'table', from: 0, digests: table, ...(states && { states }), ...(steps && { steps }) })
     if (answer.sealed !== undefined) updates.push({ kind: 'sealed', digest: answer.sealed as Digest })
     if (answer.parents.length > 0) updates.push({ kind: 'parents', add: answer.parents.map(parentOf), drop: [] })
   }

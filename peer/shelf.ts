@@ -72,7 +72,8 @@ export class PeerShelf implements Shelf {
       renew: (newer) => right.show(newer),
       announces: true,
       onPieces: (listener) => stored.onPieces(listener),
-      read: (piece, offset, into) => stored.read(piece * stored.task.pieceBytes + offset, into),
+      coming: stored.coming,
+      read: (piece, offset, into) => stored.readPart(piece, offset, into),
       give: (childHas) => {
         giving = open.giving.open(childHas)
         return giving
@@ -106,7 +107,14 @@ export class PeerShelf implements Shelf {
     if (open === undefined) {
       const { clock, random } = this.#parts
       const giving = new Giving(stored.have.size, stored.have, { clock, random })
-      open = { giving, unsubscribe: stored.onPieces((from, count) => giving.known(from, count)), holds: 0 }
+      const unsubscribe = [
+        stored.onPieces((from, count) => giving.known(from, count)),
+        stored.onArriving((piece, coming) => giving.arriving(piece, coming)),
+      ]
+      const end = () => {
+        for (const one of unsubscribe) one()
+      }
+      open = { giving, unsubscribe: end, holds: 0 }
       this.#open.set(stored, open)
     }
     open.holds++

@@ -4,7 +4,8 @@ import type { PeerId } from '../src/contracts/exchange.ts'
 import type { Session } from '../src/net/session.ts'
 import { Bitmap } from '../src/task/bitmap.ts'
 import { pieceCount, type Task, type TaskId } from '../src/task/task.ts'
-import { type CONTROL, MAX_TABLE_RUN, REPORT_PIECES } from '../src/wire/control.ts'
+import { type CONTROL, MAX_TABLE_RUN, REPORT_PIECES, STATES_VERSION, STEPS_VERSION } from '../src/wire/control.ts'
+import { LINE_MOST } from './scheduler/line.ts'
 
 export type ControlSession = Session<typeof CONTROL>
 
@@ -15,8 +16,8 @@ export interface Follower {
   /** The scope of its pass, for renewal. */
   scope: string
   readonly have: Bitmap
-  /** Whether it takes the states between the pieces too. */
-  readonly takesStates: boolean
+  /** Of the protocol: whether it takes the states between the pieces too, and those inside. */
+  readonly version: number
   /** Digests told: pieces [0, tableAt). */
   tableAt: number
   passUntilMs: number
@@ -28,12 +29,18 @@ export interface Follower {
  */
 const TABLE_STEP_MS = 250
 
+/** More hosts than this aren't told of the states inside pieces: they don't stand in a line, beside which there may be a few. */
+const STEPS_HOSTS = LINE_MOST + 8
+const NOTHING = new Uint8Array()
+
 /** What is known to the seed of a task's pieces, which grows in order. */
 export interface KnownTable {
   readonly known: () => number
   readonly digests: (from: number, count: number) => Uint8Array
   /** The states after these pieces, as far as they are known. */
   readonly states: (from: number, count: number) => Uint8Array
+  /** Those inside them. */
+  readonly steps: (from: number, count: number) => Uint8Array
 }
 
 export class Followers {
@@ -120,11 +127,23 @@ export class Followers {
         task: follower.task.id,
         from: follower.tableAt,
         digests: table.digests(follower.tableAt, count),
-        ...(follower.takesStates ? { states: table.states(follower.tableAt, count) } : {}),
+        ...this.states(follower, table, follower.tableAt, count),
       }
       follower.tableAt += count
       follower.session.tell('table', body).catch(() => {})
     }
+  }
+
+  /** What a follower is told of states beside digests. Those inside pieces are for hosts in a line, which are few. */
+  states(
+    { version, task }: Pick<Follower, 'version' | 'task'>,
+    table: KnownTable,
+    from: number,
+    count: number,
+  ): { states?: Uint8Array; steps?: Uint8Array } {
+    if (version < STATES_VERSION) return {}
+    const steps = version >= STEPS_VERSION && this.count(task.id) <= STEPS_HOSTS ? table.steps(from, count) : NOTHING
+    return { states: table.states(from, count), ...(steps.byteLength > 0 && { steps }) }
   }
 
   /** Nothing more will come that the last digests could wait for. */

@@ -7,13 +7,7 @@ import type { Identity } from '../src/net/identity.ts'
 import type { Digest } from '../src/oci/digest.ts'
 import { Bitmap } from '../src/task/bitmap.ts'
 import { MAX_TASK_BYTES, pieceCount, type Task, type TaskId } from '../src/task/task.ts'
-import {
-  type AgentNotice,
-  type ControlAnswer,
-  type ControlAsk,
-  INLINE_BYTES,
-  STATES_VERSION,
-} from '../src/wire/control.ts'
+import { type AgentNotice, type ControlAnswer, type ControlAsk, INLINE_BYTES } from '../src/wire/control.ts'
 import { PASS_MS, signPass } from '../src/wire/pass.ts'
 import { failureOf } from '../src/wire/session.ts'
 import type { ControlSession, Follower, Followers, KnownTable } from './followers.ts'
@@ -97,9 +91,8 @@ export class Registrations {
       body.have === undefined || body.have.byteLength !== Math.ceil(pieces / 8)
         ? undefined
         : Bitmap.fromBytes(pieces, body.have)
-    const takesStates = this.#takesStates(peer)
     const follower = followers.add(
-      { peer, session, task, scope, takesStates, tableAt: 0, passUntilMs: expiresMs },
+      { peer, session, task, scope, version: this.#version(peer), tableAt: 0, passUntilMs: expiresMs },
       have,
     )
     this.#parts.dispatch({
@@ -121,7 +114,7 @@ export class Registrations {
     return {
       ...answer,
       table: table.digests(0, first),
-      ...(takesStates ? { states: table.states(0, first) } : {}),
+      ...followers.states(follower, table, 0, first),
       parents: effects.flatMap((effect) =>
         effect.kind === 'parents' ? effect.add.flatMap((one) => this.#parts.hosts.parent(peer, one)) : [],
       ),
@@ -147,7 +140,7 @@ export class Registrations {
     const scope = unproven(scopeOf(origin))
     const pass = signPass({ task: task.id, reader: peer, scope, expiresMs }, identity.sign)
     const follower = followers.add(
-      { peer, session, task, scope, takesStates: this.#takesStates(peer), tableAt: 0, passUntilMs: expiresMs },
+      { peer, session, task, scope, version: this.#version(peer), tableAt: 0, passUntilMs: expiresMs },
       have?.byteLength === Math.ceil(pieces / 8) ? Bitmap.fromBytes(pieces, have) : undefined,
     )
     this.#parts.dispatch({ kind: 'registered', task: task.id, peer, pieces, have: follower.have.count, priority })
@@ -235,8 +228,8 @@ export class Registrations {
     }
   }
 
-  #takesStates(peer: PeerId): boolean {
-    return (this.#parts.hosts.get(peer)?.version ?? 1) >= STATES_VERSION
+  #version(peer: PeerId): number {
+    return this.#parts.hosts.get(peer)?.version ?? 1
   }
 
   #renewPass(follower: Follower, now: number): void {
@@ -259,6 +252,7 @@ function tableOf(seed: SeedTask): KnownTable {
     known: () => seed.known,
     digests: (from, count) => digestsOf(seed, from, count),
     states: (from, count) => seed.stored.table.states(from, count),
+    steps: (from, count) => seed.stored.table.stepsOf(from, count),
   }
 }
 

@@ -8,10 +8,10 @@ import type { Log } from '../../src/base/log.ts'
 import { Scope } from '../../src/base/scope.ts'
 import { abortable, untilAborted, withDeadline } from '../../src/base/signals.ts'
 import type { ByteSources, Priority } from '../../src/contracts/content.ts'
-import type { ParentChannel, PeerId, PieceExchange } from '../../src/contracts/exchange.ts'
+import type { FetchAnyOptions, ParentChannel, PeerId, PieceExchange } from '../../src/contracts/exchange.ts'
 import type { Parent, Registration, TaskUpdate } from '../../src/contracts/scheduling.ts'
 import type { Digest } from '../../src/oci/digest.ts'
-import type { StoredTask } from '../../src/store/store.ts'
+import type { Arrival, StoredTask } from '../../src/store/store.ts'
 import { Bitmap } from '../../src/task/bitmap.ts'
 import { pieceCount } from '../../src/task/task.ts'
 import { blameCode, failReason } from './fail-reason.ts'
@@ -175,6 +175,7 @@ export class Download {
       case 'table':
         stored.table.setDigests(update.from, update.digests)
         if (update.states !== undefined) stored.table.setStates(update.from, update.states)
+        if (update.steps !== undefined) stored.table.setSteps(update.from, update.steps)
         this.#plan.pieceKnown(update.from, update.digests.byteLength / 32)
         this.#tableGrew.resolve()
         this.#tableGrew = Promise.withResolvers<void>()
@@ -410,13 +411,21 @@ export class Download {
       this.#pump()
       return true
     }
+    let arrival: Arrival | undefined
+    let partly = false
+    const onPart: FetchAnyOptions['onPart'] = (part) => {
+      partly = part.waits
+      this.#plan.pieceWaits(channel.parent, part.piece, part.waits, clock.monotonicMs())
+      arrival ??= stored.arriving(part.piece, part.body)
+      arrival?.reached(part.bytes)
+    }
     const onStart = (started: number) => {
       startedMs = clock.monotonicMs()
       this.#plan.pieceStarted(channel.parent, started, startedMs)
     }
     try {
       const given = any
-        ? await channel.fetchAny({ signal: controller.signal, sure, onOffer, onStart })
+        ? await channel.fetchAny({ signal: controller.signal, sure, onOffer, onStart, ...(sure && { onPart }) })
         : { piece, body: await channel.fetch(piece, { signal: controller.signal, onStart }) }
       if (given === undefined) {
         this.#plan.parentDrained(channel.parent)
@@ -447,7 +456,8 @@ export class Download {
       }
       // a cancelled question is over for the plan, and a channel that ended has taken its questions with it
       if (controller.signal.aborted || this.#parents.get(channel.parent)?.channel !== channel) return
-      const reason = failReason(error)
+      const known = failReason(error)
+      const reason = known === 'absent' && partly ? 'withdrawn' : known
       if (reason === 'corrupt' || reason === 'short') {
         log.warn(
           { taskId: stored.task.id, parent: channel.parent, piece: got, error: asDarnerError(error, 'piece').message },
@@ -457,6 +467,7 @@ export class Download {
       }
       this.#plan.pieceFailed(channel.parent, got, reason)
     } finally {
+      arrival?.[Symbol.dispose]()
       if (body !== undefined) release(body)
       for (const one of [name, askName(channel.parent, got)])
         if (this.#asks.get(one) === controller) this.#asks.delete(one)

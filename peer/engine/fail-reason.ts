@@ -1,6 +1,6 @@
 /** What a failed question means to the plan, and what the supernode is told about the parent. */
 import { asDarnerError, type Code } from '../../src/base/errors.ts'
-import type { FailReason } from './plan.ts'
+import type { FailReason, ReplaceReason } from './plan.ts'
 
 const REASONS: Partial<Record<Code, FailReason>> = {
   PIECE_DIGEST: 'corrupt',
@@ -20,7 +20,7 @@ export function failReason(error: unknown): FailReason {
   return REASONS[asDarnerError(error, 'piece').code] ?? 'unreachable'
 }
 
-const CODES: Record<FailReason | 'slow', Code> = {
+const CODES: Record<ReplaceReason, Code> = {
   corrupt: 'PIECE_DIGEST',
   short: 'PIECE_SHORT',
   absent: 'PIECE_ABSENT',
@@ -32,6 +32,6 @@ const CODES: Record<FailReason | 'slow', Code> = {
 }
 
 /** The code that a parent is reported with. */
-export function blameCode(reason: FailReason | 'slow'): Code {
+export function blameCode(reason: ReplaceReason): Code {
   return CODES[reason]
 }

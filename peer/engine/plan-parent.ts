@@ -11,6 +11,9 @@ export interface Ask {
   sinceMs: number
   /** Its first bytes are here. */
   started: boolean
+  /** The parent waits for the rest itself; when it last sent some of it, or had the whole. */
+  waits: boolean
+  movedMs: number
 }
 
 export interface PlanParent<P> {
@@ -33,6 +36,8 @@ export interface PlanParent<P> {
   /** Pieces that it gave us; and those that were here already, without an offer. */
   answers: number
   repeats: number
+  /** Pieces that it passed on in part, and then didn't get itself. */
+  withdrawn: number
   strikes: number
   /** Overdue since this instant; 0 while it answers in time. */
   suspectMs: number
@@ -54,6 +59,7 @@ export function newParent<P>(id: P, pieces: number, announces: boolean, turn: nu
     lastAnswerMs: 0,
     answers: 0,
     repeats: 0,
+    withdrawn: 0,
     strikes: 0,
     suspectMs: 0,
     drained: false,

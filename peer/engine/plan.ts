@@ -44,6 +44,15 @@ export const PLAN_DEFAULTS = {
   lateMs: 250,
 } as const
 
+/**
+ * A parent that waits for its own is routed round after so long without a byte, and replaced so much later: by then whoever keeps all of
+ * them waiting was found by the one behind it.
+ */
+const WAITS_MS = 1000
+const WAITED_MS = 3000
+/** What a parent may pass on in part and withdraw, beyond so many pieces in parts of what it gave. */
+const WITHDRAWN_LEAST = 8
+const WITHDRAWN_PART = 0.1
 /** Questions for "any" under way where parents are few: enough to hide the way there and back. */
 const LEAST_ANY = 4
 /** In a line half of them do where a piece takes so long: what is under way when another parent is asked may come twice. */
@@ -92,7 +101,18 @@ const NEXT_PIECES = 8
 export const LAST_OPEN_TURN = 2
 
 /** Why a question failed, as the plan cares. */
-export type FailReason = 'corrupt' | 'short' | 'absent' | 'refused' | 'unreachable' | 'stalled' | 'cancelled'
+export type FailReason =
+  | 'corrupt'
+  | 'short'
+  | 'absent'
+  | 'withdrawn'
+  | 'refused'
+  | 'unreachable'
+  | 'stalled'
+  | 'cancelled'
+
+/** Why a parent is replaced. */
+export type ReplaceReason = Exclude<FailReason, 'withdrawn'> | 'slow'
 
 export type Action<P> =
   | { readonly kind: 'ask'; readonly parent: P; readonly piece: number }
@@ -103,7 +123,7 @@ export type Action<P> =
   /** Abort this question; it counts as over, no event need follow. */
   | { readonly kind: 'cancel'; readonly parent: P; readonly piece: number }
   /** Close the channel and report the parent to the supernode; the plan has forgotten it already. */
-  | { readonly kind: 'replace'; readonly parent: P; readonly reason: FailReason | 'slow' }
+  | { readonly kind: 'replace'; readonly parent: P; readonly reason: ReplaceReason }
 
 interface Compared<P> {
   readonly main: PlanParent<P>
@@ -289,6 +309,14 @@ export class Plan<P> {
     ask.sinceMs = nowMs
   }
 
+  /** More of an answer is here; `waits`: the parent waits for the rest itself, and isn't late as soon as one that has it. */
+  pieceWaits(id: P, piece: number, waits: boolean, nowMs: number): void {
+    const ask = this.#parents.get(id)?.asks.find((one) => one.piece === piece)
+    if (!ask) return
+    if (waits || ask.waits) ask.movedMs = nowMs
+    ask.waits = waits
+  }
+
   /** The channel ended: what was asked there may come from elsewhere. */
   parentLeft(id: P): void {
     const parent = this.#parents.get(id)
@@ -326,6 +354,10 @@ export class Plan<P> {
     const ask = takeAsk(parent, piece)
     if (ask) this.#unask(parent, ask)
     if (reason === 'cancelled') return
+    if (reason === 'withdrawn') {
+      if (++parent.withdrawn > WITHDRAWN_LEAST + parent.answers * WITHDRAWN_PART) this.#replace(parent, 'slow')
+      return
+    }
     if (reason === 'absent') {
       if (piece >= 0) clearBit(parent.has, piece)
       if (++parent.strikes >= ABSENT_STRIKES) this.#replace(parent, reason)
@@ -366,8 +398,9 @@ export class Plan<P> {
       // A parent may have nothing for us: late is only what it began, or was asked for by name, and doesn't end.
       const oldest = parent.asks.find((ask) => ask.piece >= 0)
       if (!oldest) continue
-      const waitedMs = nowMs - Math.max(oldest.sinceMs, parent.lastAnswerMs)
-      if (waitedMs < lateMs) continue
+      const { waits } = oldest
+      const waitedMs = nowMs - Math.max(oldest.sinceMs, oldest.movedMs, parent.lastAnswerMs)
+      if (waitedMs < (waits ? Math.max(WAITS_MS, 3 * lateMs) : lateMs)) continue
       if (parent.suspectMs === 0) {
         parent.suspectMs = nowMs
         // Routed round: what it owes may come from others, and the first answer wins.
@@ -375,7 +408,8 @@ export class Plan<P> {
           if (piece >= 0 && !hasBit(this.#have, piece)) this.#pending.push({ kind: 'lost', piece })
         continue
       }
-      if (nowMs - parent.suspectMs >= lateMs) this.#replace(parent, parent.answers > 0 ? 'slow' : 'stalled')
+      if (nowMs - parent.suspectMs >= (waits ? Math.max(WAITED_MS, lateMs) : lateMs))
+        this.#replace(parent, parent.answers > 0 ? 'slow' : 'stalled')
     }
   }
 
@@ -461,7 +495,7 @@ export class Plan<P> {
   }
 
   #askOneAny(actions: Action<P>[], parent: PlanParent<P>, sure: boolean, nowMs: number): void {
-    parent.asks.push({ piece: -1, any: true, sure, sinceMs: nowMs, started: false })
+    parent.asks.push({ piece: -1, any: true, sure, sinceMs: nowMs, started: false, waits: false, movedMs: 0 })
     this.#anyInFlight++
     actions.push({ kind: 'askAny', parent: parent.id, sure })
   }
@@ -562,7 +596,7 @@ export class Plan<P> {
   }
 
   #ask(actions: Action<P>[], parent: PlanParent<P>, piece: number, nowMs: number): void {
-    parent.asks.push({ piece, any: false, sure: false, sinceMs: nowMs, started: false })
+    parent.asks.push({ piece, any: false, sure: false, sinceMs: nowMs, started: false, waits: false, movedMs: 0 })
     this.#named++
     const asked = this.#askedOf.get(piece)
     if (asked) asked.push(parent)
@@ -632,7 +666,7 @@ export class Plan<P> {
     if (parent.turn <= this.#turn && ++parent.repeats > most) this.#replace(parent, 'slow')
   }
 
-  #replace(parent: PlanParent<P>, reason: FailReason | 'slow'): void {
+  #replace(parent: PlanParent<P>, reason: ReplaceReason): void {
     this.parentLeft(parent.id)
     this.#pending.push({ kind: 'replace', parent: parent.id, reason })
   }

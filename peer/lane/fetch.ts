@@ -4,8 +4,9 @@ import { type Code, DarnerError } from '../../src/base/errors.ts'
 import { abortable, withDeadline } from '../../src/base/signals.ts'
 import type { OpenOptions } from '../../src/contracts/exchange.ts'
 import type { PiecePool } from '../../src/task/piece-pool.ts'
-import { pieceRange, type Task } from '../../src/task/task.ts'
+import { pieceRange, stepBytesOf, type Task } from '../../src/task/task.ts'
 import {
+  ANY_EARLY,
   ANY_SURE,
   creditFields,
   decodeOpened,
@@ -19,6 +20,7 @@ import {
   OPEN_BACKGROUND,
   OPEN_METERED,
   PIECE_LAST,
+  PIECE_WAITS,
   type Refusal,
   type Run,
   refusalOf,
@@ -164,9 +166,10 @@ export class FetchSide implements LinkHandler, ChannelHost {
 
   ask(wanted: Wanted): void {
     const { channel, id, piece } = wanted
-    if (piece === undefined)
-      this.#link.send(FRAME.ANY, { channel: channel.number, request: id, flags: wanted.sure ? ANY_SURE : 0 })
-    else this.#link.send(FRAME.ASK, { channel: channel.number, request: id, number: piece })
+    if (piece === undefined) {
+      const flags = (wanted.sure ? ANY_SURE : 0) | (mayWait(wanted) ? ANY_EARLY : 0)
+      this.#link.send(FRAME.ANY, { channel: channel.number, request: id, flags })
+    } else this.#link.send(FRAME.ASK, { channel: channel.number, request: id, number: piece })
     this.meter(channel)
   }
 
@@ -284,7 +287,8 @@ export class FetchSide implements LinkHandler, ChannelHost {
     const refusal = refusalOf(header.number)
     channel.settled(wanted)
     if (refusal === 'NONE_LEFT' && wanted.piece === undefined) wanted.resolve(undefined)
-    else if (wanted.filled > 0) wanted.reject(this.#short(wanted, refusal))
+    else if (wanted.filled > 0 && !(refusal === 'WITHDRAWN' && wanted.waits && mayWait(wanted)))
+      wanted.reject(this.#short(wanted, refusal))
     else wanted.reject(this.#refusal(refusal, channel, `piece ${wanted.piece ?? 'of its choice'}`))
     wanted.body = undefined
     this.meter(channel)
@@ -316,9 +320,10 @@ export class FetchSide implements LinkHandler, ChannelHost {
       if (wanted.filled === 0) wanted.onStart?.(header.number)
       // exactly the piece, once its first bytes are here
       wanted.body ??= this.#parts.pieces.get(length)
-      await this.#link.body(wanted.body.subarray(wanted.filled, end))
+      await this.#fill(wanted, wanted.body, header)
     }
     wanted.filled = end
+    wanted.waits = (header.flags & PIECE_WAITS) !== 0
     channel.receivedBytes += header.bytes
     const last = (header.flags & PIECE_LAST) !== 0
     if (last && end < length) {
@@ -340,6 +345,19 @@ export class FetchSide implements LinkHandler, ChannelHost {
         wanted.resolve({ piece: wanted.piece, body: wanted.body })
     }
     this.meter(channel)
+  }
+
+  /** Reads a segment, and says how far it is where somebody wants to hear of it. */
+  async #fill(wanted: Wanted, body: Uint8Array, { number: piece, bytes, flags }: FrameHeader): Promise<void> {
+    const end = wanted.filled + bytes
+    const waits = (flags & PIECE_WAITS) !== 0
+    const stepBytes = stepBytesOf(wanted.channel.task) ?? body.byteLength
+    for (let at = wanted.filled; at < end; ) {
+      const to = wanted.onPart === undefined ? end : Math.min(end, at - (at % stepBytes) + stepBytes)
+      await this.#link.body(body.subarray(at, to))
+      at = to
+      if (!wanted.dropped) wanted.onPart?.({ piece, body, bytes: at, waits })
+    }
   }
 
   #lengthOf(wanted: Wanted, piece: number): number {
@@ -422,6 +440,11 @@ export class FetchSide implements LinkHandler, ChannelHost {
   }
 }
 
+/** What is still coming to the parent is wanted, too. */
+function mayWait({ sure, onPart }: Wanted): boolean {
+  return sure && onPart !== undefined
+}
+
 /** A task that isn't there refuses the channel; a piece that isn't refuses the piece. */
 function codeFor(refusal: Refusal, channel: LaneChannel): Code {
   switch (refusal) {
@@ -430,6 +453,7 @@ function codeFor(refusal: Refusal, channel: LaneChannel): Code {
       return refusal
     case 'PIECE_ABSENT':
     case 'NONE_LEFT':
+    case 'WITHDRAWN':
       return channel.opened ? 'PIECE_ABSENT' : 'PEER_REFUSED'
     case 'CLOSED':
       return 'CLOSED'

@@ -18,11 +18,15 @@ export interface Wanted {
   readonly bytes: number
   body: Uint8Array | undefined
   filled: number
+  /** The parent hadn't the rest when it sent the last of that. */
+  waits: boolean
   /** Nobody waits any more; what still arrives is thrown away. */
   dropped: boolean
   /** Of a piece of the parent's choice: it may come without an offer. */
   readonly sure: boolean
   readonly onStart: ((piece: number) => void) | undefined
+  /** Called as bytes come. */
+  readonly onPart: FetchAnyOptions['onPart']
   /** Of a piece of the parent's choice: whether to take what it offers. */
   readonly onOffer: ((piece: number) => boolean) | undefined
   readonly resolve: (got: { piece: number; body: Uint8Array } | undefined) => void
@@ -125,7 +129,7 @@ export class LaneChannel implements ParentChannel {
 
   async #want(
     piece: number | undefined,
-    { signal, onStart, onOffer, sure = false }: FetchAnyOptions,
+    { signal, onStart, onOffer, onPart, sure = false }: FetchAnyOptions,
   ): Promise<{ piece: number; body: Uint8Array } | undefined> {
     while (this.wanted.size >= this.#maxRequests) {
       signal.throwIfAborted()
@@ -154,9 +158,11 @@ export class LaneChannel implements ParentChannel {
       bytes,
       body: undefined,
       filled: 0,
+      waits: false,
       dropped: false,
       sure,
       onStart,
+      onPart,
       onOffer,
       resolve,
       reject,

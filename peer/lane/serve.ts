@@ -2,9 +2,11 @@
 import type { Clock } from '../../src/base/clock.ts'
 import { asDarnerError, DarnerError, isDarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
+import { abortable } from '../../src/base/signals.ts'
 import type { Shelf } from '../../src/contracts/exchange.ts'
 import { pieceRange } from '../../src/task/task.ts'
 import {
+  ANY_EARLY,
   ANY_SURE,
   creditOf,
   decodeOpen,
@@ -18,6 +20,7 @@ import {
   OPEN_BACKGROUND,
   OPEN_METERED,
   PIECE_LAST,
+  PIECE_WAITS,
   putHeader,
   REFUSAL,
   type Refusal,
@@ -285,6 +288,7 @@ export class ServeSide implements LinkHandler {
   #any(channel: ServedChannel, { request: id, flags }: FrameHeader): void {
     this.#admitRequest(channel, id)
     if ((flags & ANY_SURE) !== 0) channel.sure.add(id)
+    if ((flags & ANY_EARLY) !== 0) channel.early.add(id)
     channel.open.set(id, undefined)
     channel.undecided.push(id)
     this.#chooseNext(channel)
@@ -297,8 +301,9 @@ export class ServeSide implements LinkHandler {
     this.#link.run(async () => {
       let piece: number | undefined
       try {
-        const sure = channel.sure.has(channel.undecided[0] ?? -1)
-        piece = await channel.giving.choose({ signal: channel.signal, sure })
+        const next = channel.undecided[0] ?? -1
+        const [sure, early] = [channel.sure.has(next), channel.early.has(next)]
+        piece = await channel.giving.choose({ signal: channel.signal, sure, early })
       } catch (error) {
         if (channel.signal.aborted) return
         this.#end(channel, refusalFor(asDarnerError(error, 'choosing')), asDarnerError(error, 'choosing').message)
@@ -347,6 +352,7 @@ export class ServeSide implements LinkHandler {
       return
     }
     request.cancelled = true
+    channel.wake?.()
     const waiting = channel.queue.indexOf(request)
     if (waiting < 0) return // in service, which sees it at the next segment
     channel.queue.splice(waiting, 1)
@@ -354,9 +360,14 @@ export class ServeSide implements LinkHandler {
   }
 
   #gone(channel: ServedChannel, id: number, refusal: Refusal): void {
+    this.#forget(channel, id)
+    this.#link.sendOrdered(FRAME.GONE, { channel: channel.number, request: id, number: REFUSAL[refusal] })
+  }
+
+  #forget(channel: ServedChannel, id: number): void {
     channel.open.delete(id)
     channel.sure.delete(id)
-    this.#link.sendOrdered(FRAME.GONE, { channel: channel.number, request: id, number: REFUSAL[refusal] })
+    channel.early.delete(id)
   }
 
   /** Ends a request whose piece did not reach the child whole. */
@@ -365,8 +376,21 @@ export class ServeSide implements LinkHandler {
     this.#gone(channel, request.id, refusal)
   }
 
+  /** Ends a request whose piece isn't coming here any more. Of one of which nothing went out it may become that for another. */
+  #withdraw(channel: ServedChannel, request: ServedRequest): void {
+    if (request.offset > 0 || request.cancelled) {
+      this.#unsent(channel, request, request.cancelled ? 'CANCELLED' : 'WITHDRAWN')
+      return
+    }
+    channel.settle(request, undefined)
+    channel.open.set(request.id, undefined)
+    channel.undecided.push(request.id)
+    this.#chooseNext(channel)
+  }
+
   #enqueue(channel: ServedChannel, request: ServedRequest): void {
     channel.open.set(request.id, request)
+    channel.wake?.()
     if (request.chosen) {
       channel.owe(request)
       channel.queue.push(request)
@@ -394,7 +418,7 @@ export class ServeSide implements LinkHandler {
   }
 
   async #serve(channel: ServedChannel, slot: Slot): Promise<void> {
-    const request = channel.queue.shift()
+    const request = nextOf(channel)
     try {
       if (request !== undefined && !channel.signal.aborted) {
         channel.begin(request)
@@ -403,12 +427,12 @@ export class ServeSide implements LinkHandler {
     } catch (error) {
       if (channel.signal.aborted) return
       if (this.#link.failure !== undefined || request === undefined) throw error
-      const refusal = refusalFor(asDarnerError(error, 'serving'))
       this.#parts.log.debug(
         { peer: this.#link.peer, task: channel.shelf.task.id, piece: request.piece, error },
         'piece not served',
       )
-      this.#unsent(channel, request, refusal)
+      if (channel.early.has(request.id) && !channel.shelf.have.has(request.piece)) this.#withdraw(channel, request)
+      else this.#unsent(channel, request, refusalFor(asDarnerError(error, 'serving')))
     } finally {
       channel.scheduled = false
       // back in the queue before the slot is free, or another class would get its turn
@@ -442,7 +466,19 @@ export class ServeSide implements LinkHandler {
         slot.park(false)
         continue
       }
-      const bytes = Math.min(MAX_SEGMENT_BYTES, to - from - request.offset, credit, limits.chunkBytes(flow))
+      const checked = channel.shelf.coming?.checked(request.piece) ?? to - from
+      if (checked <= request.offset) {
+        if (channel.queue.some((other) => readable(channel, other))) {
+          channel.queue.unshift(request)
+          return
+        }
+        slot.park(true)
+        channel.giving.yields(request.piece)
+        await this.#more(channel, request)
+        slot.park(false)
+        continue
+      }
+      const bytes = Math.min(MAX_SEGMENT_BYTES, checked - request.offset, credit, limits.chunkBytes(flow))
       const leave = limits.take(Math.ceil(bytes * WIRE_FACTOR), { ...flow, signal: channel.signal })
       if (leave !== undefined) {
         slot.park(true)
@@ -459,7 +495,12 @@ export class ServeSide implements LinkHandler {
       putHeader(
         buffer.subarray(SMALL_FRAMES_BYTES),
         FRAME.PIECE,
-        { flags: last ? PIECE_LAST : 0, channel: channel.number, request: request.id, number: request.piece },
+        {
+          flags: last ? PIECE_LAST : checked < to - from ? PIECE_WAITS : 0,
+          channel: channel.number,
+          request: request.id,
+          number: request.piece,
+        },
         bytes,
       )
       request.offset += bytes
@@ -473,9 +514,28 @@ export class ServeSide implements LinkHandler {
       written.catch(() => undefined)
     }
     // the slot goes on to the next piece while this one's end is written
-    channel.open.delete(request.id)
-    channel.sure.delete(request.id)
+    this.#forget(channel, request.id)
   }
+
+  /** Waits for more of a piece that is still coming here: for bytes that can be read, or for something else to do. */
+  async #more(channel: ServedChannel, request: ServedRequest): Promise<void> {
+    const woken = Promise.withResolvers<void>()
+    channel.wake = woken.resolve
+    const beyond = channel.shelf.coming?.beyond(request.piece, request.offset)
+    await abortable(Promise.race([beyond, woken.promise]), channel.signal)
+    channel.wake = undefined
+  }
+}
+
+/** Whether some of it can be sent now. */
+function readable({ shelf }: ServedChannel, { piece, offset }: ServedRequest): boolean {
+  return (shelf.coming?.checked(piece) ?? Number.POSITIVE_INFINITY) > offset
+}
+
+/** Takes the request that is served next off the queue: the first of which some can be sent, else the first. */
+function nextOf(channel: ServedChannel): ServedRequest | undefined {
+  const ready = channel.queue.findIndex((request) => readable(channel, request))
+  return channel.queue.splice(Math.max(0, ready), 1)[0]
 }
 
 /** What a child is told of a failure here: no more than it needs. */

@@ -35,6 +35,8 @@ export class ServedChannel implements Disposable {
   readonly undecided: number[] = []
   /** Those of them that take whatever comes. */
   readonly sure = new Set<number>()
+  /** Those of these that take what is still coming here. */
+  readonly early = new Set<number>()
   /** Pieces that were offered and neither taken nor declined yet, by request. */
   readonly #offered = new Map<number, { piece: number; late: boolean }>()
   /** Every request that has not been answered to its end, by id; undefined while its piece isn't chosen. */
@@ -45,6 +47,8 @@ export class ServedChannel implements Disposable {
   /** True while a job of this channel waits for a slot or has one. */
   scheduled = false
   choosing = false
+  /** Ends the wait of what is in service for bytes that are still coming here. */
+  wake: (() => void) | undefined
   /** The child asks by name, so it needs to hear soon what is here. */
   names = false
   sentBytes = 0

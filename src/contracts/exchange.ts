@@ -54,6 +54,11 @@ export interface FetchAnyOptions extends FetchOptions {
   readonly sure?: boolean
   /** Called with each piece that the parent offers; false declines it. By default the first is taken. */
   readonly onOffer?: (piece: number) => boolean
+  /**
+   * With it and `sure` the parent may send what is still coming to itself. Called as bytes come: the piece, its memory and how many
+   * bytes of it are here; `waits` while the parent hasn't the rest.
+   */
+  readonly onPart?: (part: { piece: number; body: Uint8Array; bytes: number; waits: boolean }) => void
 }
 
 /** A child's view of one parent for one task. */
@@ -89,6 +94,14 @@ export interface Shelf {
   open(task: TaskId, reader: PeerId, pass: Uint8Array): Promise<ShelfTask>
 }
 
+/** Pieces that are still on their way here, and are passed on meanwhile. */
+export interface ComingPieces {
+  /** How many bytes of such a piece can be read now; undefined when it isn't coming: it is here, or won't be. */
+  checked(piece: number): number | undefined
+  /** Resolves once that is more than `bytes`, or undefined. */
+  beyond(piece: number, bytes: number): Promise<void>
+}
+
 /** One task on the shelf, opened for one child. */
 export interface ShelfTask extends Disposable {
   readonly task: Task
@@ -99,7 +112,9 @@ export interface ShelfTask extends Disposable {
   readonly have: ReadonlyBitmap
   /** Calls back for each run of pieces stored from now on. */
   onPieces(listener: (from: number, count: number) => void): () => void
-  /** Fills `into` with the piece's verified bytes from `offset` on. Throws PIECE_ABSENT. */
+  /** Left out where nothing is given before it is here whole. */
+  readonly coming?: ComingPieces
+  /** Fills `into` with verified bytes of a piece that is here or coming, from `offset` on. Throws PIECE_ABSENT. */
   read(piece: number, offset: number, into: Uint8Array, options: { signal: AbortSignal }): Promise<void>
   /** Whether children hear what is here, and so may ask for it by name. A seed keeps silent: it gives each piece once before any twice. */
   readonly announces: boolean

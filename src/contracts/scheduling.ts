@@ -35,8 +35,14 @@ export interface RegisterRequest {
 /** What a task's followers are told, in order, until the task is left. */
 export type TaskUpdate =
   | { readonly kind: 'parents'; readonly add: readonly Parent[]; readonly drop: readonly PeerId[] }
-  /** SHA-256 digests, 32 bytes each, of pieces from `from` on, and the states of the blob's own after the first of these. */
-  | { readonly kind: 'table'; readonly from: number; readonly digests: Uint8Array; readonly states?: Uint8Array }
+  /** SHA-256 digests, 32 bytes each, of pieces from `from` on, and the states of the blob's own after the first of these, and inside. */
+  | {
+      readonly kind: 'table'
+      readonly from: number
+      readonly digests: Uint8Array
+      readonly states?: Uint8Array
+      readonly steps?: Uint8Array
+    }
   /** The whole blob was verified: its digest. */
   | { readonly kind: 'sealed'; readonly digest: Digest }
   /** The right to read was renewed. */

@@ -1,28 +1,36 @@
 /**
  * The SHA-256 of each piece of a task, known for any subset of them, and the states of the blob's own SHA-256 after each
- * (hash-chain.ts), of as many as whoever hashed it in order has told. What is known never changes.
+ * (hash-chain.ts), of as many as whoever hashed it in order has told; of some tasks those inside each piece too, after each of its
+ * steps but the last. What is known never changes.
  */
 import { DarnerError } from '../base/errors.ts'
 import { Bitmap, type ReadonlyBitmap } from '../task/bitmap.ts'
+import { STEPS } from '../task/task.ts'
 
 export const DIGEST_BYTES = 32
+/** The states inside one piece. */
+export const STEPS_BYTES = (STEPS - 1) * DIGEST_BYTES
 
 export class PieceTable {
   readonly #digests: Entries
   readonly #states: Entries
+  readonly #steps: Entries
 
   constructor(pieces: number) {
     this.#digests = new Entries(pieces, 'digest')
     this.#states = new Entries(pieces, 'state after')
+    this.#steps = new Entries(pieces, 'states inside', STEPS_BYTES)
   }
 
   /** A table that is known whole, from what {@link whole} gave. Undefined when the length doesn't fit. */
   static fromBytes(pieces: number, bytes: Uint8Array): PieceTable | undefined {
     const length = pieces * DIGEST_BYTES
-    if (bytes.byteLength !== length && bytes.byteLength !== 2 * length) return undefined
+    const whole = 2 * length + pieces * STEPS_BYTES
+    if (bytes.byteLength !== length && bytes.byteLength !== 2 * length && bytes.byteLength !== whole) return undefined
     const table = new PieceTable(pieces)
     table.setDigests(0, bytes.subarray(0, length))
-    table.setStates(0, bytes.subarray(length))
+    table.setStates(0, bytes.subarray(length, 2 * length))
+    table.setSteps(0, bytes.subarray(2 * length))
     return table
   }
 
@@ -58,6 +66,16 @@ export class PieceTable {
     this.#states.set(from, states)
   }
 
+  /** A view of the states inside a piece, 32 bytes each, or undefined. Of a short one those that it has not are zeros. */
+  steps(piece: number): Uint8Array | undefined {
+    return this.#steps.get(piece)
+  }
+
+  /** The same for the states inside the pieces from `from` on. */
+  setSteps(from: number, steps: Uint8Array): void {
+    this.#steps.set(from, steps)
+  }
+
   /** A copy of the known run `[from, from + count)`, 32 bytes each, or undefined when one of them isn't known. */
   slice(from: number, count: number): Uint8Array | undefined {
     return this.#digests.run(from, count) < count ? undefined : this.#digests.copy(from, count)
@@ -68,21 +86,32 @@ export class PieceTable {
     return this.#states.copy(from, this.#states.run(from, count))
   }
 
-  /** All digests, and the states where all are known; undefined while a digest isn't. */
+  /** The same of the states inside them. */
+  stepsOf(from: number, count: number): Uint8Array {
+    return this.#steps.copy(from, this.#steps.run(from, count))
+  }
+
+  /** All digests, the states where all are known, and those inside pieces where these are too; undefined while a digest isn't. */
   whole(): Uint8Array | undefined {
-    const digests = this.slice(0, this.size)
-    return digests && Buffer.concat([digests, this.#states.known.full ? this.states(0, this.size) : new Uint8Array()])
+    const { size } = this
+    const digests = this.slice(0, size)
+    if (digests === undefined || !this.#states.known.full) return digests
+    return Buffer.concat([digests, this.states(0, size), this.#steps.known.full ? this.stepsOf(0, size) : NOTHING])
   }
 }
 
-/** 32 bytes of each piece, as far as they are known. */
+const NOTHING = new Uint8Array()
+
+/** As many bytes of each piece, as far as they are known. */
 class Entries {
   readonly #what: string
+  readonly #entryBytes: number
   readonly #known: Bitmap
   #bytes: Uint8Array | undefined
 
-  constructor(pieces: number, what: string) {
+  constructor(pieces: number, what: string, entryBytes = DIGEST_BYTES) {
     this.#what = what
+    this.#entryBytes = entryBytes
     this.#known = new Bitmap(pieces)
   }
 
@@ -91,12 +120,13 @@ class Entries {
   }
 
   get(piece: number): Uint8Array | undefined {
-    return this.#known.has(piece) ? this.#bytes?.subarray(piece * DIGEST_BYTES, (piece + 1) * DIGEST_BYTES) : undefined
+    if (!this.#known.has(piece)) return undefined
+    return this.#bytes?.subarray(piece * this.#entryBytes, (piece + 1) * this.#entryBytes)
   }
 
   set(from: number, entries: Uint8Array): void {
     const { size } = this.#known
-    const count = entries.byteLength / DIGEST_BYTES
+    const count = entries.byteLength / this.#entryBytes
     if (!Number.isInteger(count) || !Number.isInteger(from) || from < 0 || from + count > size) {
       throw new DarnerError(
         'PROTOCOL_VIOLATION',
@@ -105,7 +135,7 @@ class Entries {
     }
     for (let at = 0; at < count; at++) {
       const known = this.get(from + at)
-      if (known && !same(known, entries.subarray(at * DIGEST_BYTES, (at + 1) * DIGEST_BYTES))) {
+      if (known && !same(known, entries.subarray(at * this.#entryBytes, (at + 1) * this.#entryBytes))) {
         throw new DarnerError(
           'PROTOCOL_VIOLATION',
           `${this.#what} of piece ${from + at} contradicts the one known before`,
@@ -113,8 +143,8 @@ class Entries {
       }
     }
     if (count === 0) return
-    this.#bytes ??= new Uint8Array(size * DIGEST_BYTES)
-    this.#bytes.set(entries, from * DIGEST_BYTES)
+    this.#bytes ??= new Uint8Array(size * this.#entryBytes)
+    this.#bytes.set(entries, from * this.#entryBytes)
     this.#known.addRange(from, count)
   }
 
@@ -125,7 +155,7 @@ class Entries {
   }
 
   copy(from: number, count: number): Uint8Array {
-    return this.#bytes?.slice(from * DIGEST_BYTES, (from + count) * DIGEST_BYTES) ?? new Uint8Array()
+    return this.#bytes?.slice(from * this.#entryBytes, (from + count) * this.#entryBytes) ?? new Uint8Array()
   }
 }
 

@@ -28,6 +28,7 @@ import { Room } from './room.ts'
 import { type Damage, type ScrubOptions, type ScrubReport, scrubBlobs } from './scrub.ts'
 import type { StoredTask } from './stored-task.ts'
 
+export type { Arrival } from './arrivals.ts'
 export type { StoredTask } from './stored-task.ts'
 
 export interface StoreOptions {

@@ -8,16 +8,18 @@ import type { FileHandle } from 'node:fs/promises'
 import { asDarnerError, DarnerError, isDarnerError, isUnreadable } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import { abortable } from '../base/signals.ts'
+import type { ComingPieces } from '../contracts/exchange.ts'
 import { algorithmOf, type Digest } from '../oci/digest.ts'
 import { Bitmap, type ReadonlyBitmap } from '../task/bitmap.ts'
-import { pieceCount, pieceRange, type Task } from '../task/task.ts'
+import { pieceCount, pieceRange, stepBytesOf, type Task } from '../task/task.ts'
+import { type Arrival, type ArrivalListener, Arrivals } from './arrivals.ts'
 import { DataFile, type FilePool } from './data-file.ts'
-import { BLOCK_BYTES, chains, FIRST_STATE, type Link, stateAfter, stateAfterAside } from './hash-chain.ts'
+import { BLOCK_BYTES, chains, FIRST_STATE, type Link, STATE_BYTES, stateAfter, stateAfterAside } from './hash-chain.ts'
 import { type Hasher, POOL_FROM_BYTES, sha256, unreadableFile, type WholeHash } from './hasher.ts'
 import type { Journal } from './journal.ts'
 import { readAll, writeAll } from './layout.ts'
 import { bootCheck } from './piece-check.ts'
-import { PieceTable, same } from './piece-table.ts'
+import { PieceTable, STEPS_BYTES, same } from './piece-table.ts'
 import { PieceWatch } from './piece-watch.ts'
 import type { RecentOf, RecentPieces } from './recent-pieces.ts'
 
@@ -62,6 +64,7 @@ export class StoredTask {
   readonly #watch: PieceWatch
   readonly #writing = new Map<number, Promise<void>>()
   readonly #recent: RecentOf = new Map()
+  readonly #arrivals = new Arrivals()
   #have: Bitmap
   /** A half-done task's table lives here; a complete one's is in the metadata and may be dropped from memory. */
   #table: PieceTable | undefined
@@ -141,7 +144,8 @@ export class StoredTask {
 
   /** True while somebody reads, writes, waits or listens. */
   get busy(): boolean {
-    return this.#file.busy || this.#writing.size > 0 || this.#watch.busy || this.#finishing !== undefined
+    if (this.#watch.busy || this.#arrivals.busy || this.#finishing !== undefined) return true
+    return this.#file.busy || this.#writing.size > 0
   }
 
   /** True while somebody is told of pieces as they come. */
@@ -298,6 +302,36 @@ export class StoredTask {
     return this.#have.has(piece)
   }
 
+  /**
+   * A piece begins to come into `body`, and may be read while it does, as far as it is checked. Undefined where nobody would, where it can't be
+   * checked by parts, and where it comes from elsewhere already. Leave `body` alone until the arrival is over.
+   */
+  arriving(piece: number, body: Uint8Array): Arrival | undefined {
+    if (!this.#arrivals.heard || this.#failure !== undefined || this.#have.has(piece)) return undefined
+    const stepBytes = stepBytesOf(this.task)
+    const expected = this.table.steps(piece)
+    const link = this.#link(piece, body)
+    if (stepBytes === undefined || expected === undefined || link === undefined) return undefined
+    return this.#arrivals.begin(piece, link, { stepBytes, expected })
+  }
+
+  /** Calls back for each piece that begins to come from now on. Returns the unsubscriber. */
+  onArriving(listener: ArrivalListener): () => void {
+    return this.#arrivals.listen(listener)
+  }
+
+  /** Those of them that are coming now; {@link readPart} reads them. */
+  readonly coming: ComingPieces = {
+    checked: (piece) => (this.#have.has(piece) ? undefined : this.#arrivals.checked(piece)),
+    beyond: (piece, bytes) => this.#arrivals.beyond(piece, bytes),
+  }
+
+  /** Fills `into` with verified bytes of a piece that is here or {@link coming}, from `offset` on. Throws PIECE_ABSENT. */
+  async readPart(piece: number, offset: number, into: Uint8Array): Promise<void> {
+    if (!this.#have.has(piece) && this.#arrivals.read(piece, offset, into)) return
+    await this.read(piece * this.task.pieceBytes + offset, into)
+  }
+
   /** Calls back for each run of pieces stored from now on. Returns the unsubscriber. */
   onPieces(listener: (from: number, count: number) => void): () => void {
     return this.#watch.listen(listener)
@@ -392,6 +426,7 @@ export class StoredTask {
     if (this.#failure) return
     this.#failure = reason
     this.#keeper.recent.dropAll(this.#recent)
+    this.#arrivals.drop()
     this.#watch.fail(reason)
     this.#matched.reject(reason)
     this.#whole?.drop()
@@ -436,18 +471,30 @@ export class StoredTask {
   /** Whether a piece's bytes lead from a known state to a known state. */
   async #leads(piece: number, body: Uint8Array): Promise<boolean> {
     const known = this.table.state(piece)
-    const link = known && this.#link(piece, body)
+    const link = known && (this.#arrivals.rest(piece, body) ?? this.#link(piece, body))
     if (known === undefined || link === undefined) return false
-    return same(known, body.byteLength < POOL_FROM_BYTES ? stateAfter(link) : await stateAfterAside(link))
+    const state = link.body.byteLength < POOL_FROM_BYTES ? stateAfter(link) : await stateAfterAside(link)
+    if (!same(known, state)) return false
+    this.#arrivals.right(piece, body)
+    return true
   }
 
   /** As {@link #leads}, but that the state after is established if it isn't known. Undefined where the one before isn't. */
   async #extend(piece: number, body: Uint8Array): Promise<boolean | undefined> {
     const link = this.task.bytes > SMALL_BYTES ? this.#link(piece, body) : undefined
     if (link === undefined) return undefined
-    const state = await stateAfterAside(link)
+    const stepBytes = this.table.state(piece) === undefined ? stepBytesOf(this.task) : undefined
+    const inside = new Uint8Array(STEPS_BYTES)
+    let rest = link
+    for (let at = 0; stepBytes !== undefined && rest.body.byteLength > stepBytes; at += STATE_BYTES) {
+      const before = await stateAfterAside({ ...rest, body: rest.body.subarray(0, stepBytes), last: false })
+      inside.set(before, at)
+      rest = { ...rest, before, body: rest.body.subarray(stepBytes), at: rest.at + stepBytes }
+    }
+    const state = await stateAfterAside(rest)
     const known = this.table.state(piece)
     if (known !== undefined) return same(known, state)
+    if (stepBytes !== undefined) this.table.setSteps(piece, inside)
     this.table.setStates(piece, state)
     return true
   }
@@ -537,6 +584,7 @@ export class StoredTask {
     this.#advance()
     this.#keeper.touched(this)
     this.#watch.announce(piece, count)
+    for (let at = piece; at < piece + count; at++) this.#arrivals.stored(at)
   }
 
   #advance(): void {

@@ -17,10 +17,11 @@ interface Waiting {
 /** One child's side of it: what a shelf's task needs. Dispose when the child closed the task. */
 export interface GivingTo extends Disposable {
   /**
-   * A piece that the child lacks, once the uplink is free for it; undefined when it has everything. `sure`: it takes whatever that is.
+   * A piece that the child lacks, once the uplink is free for it; undefined when it has everything. `sure`: it takes whatever that is;
+   * `early`: it may be one that is still coming here.
    * Throws the signal's reason.
    */
-  choose(options: { signal: AbortSignal; sure?: boolean }): Promise<number | undefined>
+  choose(options: { signal: AbortSignal; sure?: boolean; early?: boolean }): Promise<number | undefined>
   /** The child told that a piece is on its way to it, or that it isn't after all. */
   coming(piece: number): void
   lost(piece: number): void
@@ -71,6 +72,12 @@ export class Giving implements Disposable {
     this.#pump()
   }
 
+  /** A piece begins to come here and may be passed on meanwhile, or isn't coming any more. */
+  arriving(piece: number, coming: boolean): void {
+    this.#handout.arriving(piece, coming)
+    if (coming) this.#pump()
+  }
+
   /** Takes back what children didn't confirm in time. Call it about once a second. */
   tick(): void {
     if (this.#handout.expire(this.#clock.monotonicMs())) this.#pump()
@@ -85,8 +92,9 @@ export class Giving implements Disposable {
       this.#pump()
     }
     return {
-      choose: ({ signal, sure = false }) => {
+      choose: ({ signal, sure = false, early = false }) => {
         seat.sure = sure
+        seat.early = early
         return this.#choose(seat, signal)
       },
       coming: (piece) => handout.coming(seat, piece),

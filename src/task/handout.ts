@@ -54,6 +54,8 @@ export interface Seat<C> {
   granted: number
   /** It takes whatever it is given, and asks nobody else: what has the lowest number is best. */
   sure: boolean
+  /** Such a one takes pieces that are still coming here, too. */
+  early: boolean
 }
 
 /** The handout of one task. `C` names a child: a peer id, or a number in the simulator. */
@@ -61,6 +63,8 @@ export class Handout<C> {
   readonly #options: HandoutOptions
   /** What may be given: piece `n` is bit `n & 31` of word `n >> 5`. */
   readonly #known: Uint32Array
+  /** What is coming and may be passed on meanwhile. */
+  readonly #coming: Uint32Array
   /** Children known to hold a piece, plus grants under way. */
   readonly #spread: Uint16Array
   readonly #seats = new Set<Seat<C>>()
@@ -73,6 +77,7 @@ export class Handout<C> {
   constructor(pieces: number, options: HandoutOptions = HANDOUT_DEFAULTS) {
     this.#options = options
     this.#known = new Uint32Array((pieces + 31) >>> 5)
+    this.#coming = new Uint32Array(this.#known.length)
     this.#spread = new Uint16Array(pieces)
   }
 
@@ -97,10 +102,16 @@ export class Handout<C> {
     for (let piece = from; piece < from + count; piece++) add(this.#known, piece >>> 5, piece)
   }
 
+  /** A piece begins to come here and may be passed on meanwhile, or isn't coming any more. */
+  arriving(piece: number, coming: boolean): void {
+    if (coming) add(this.#coming, piece >>> 5, piece)
+    else this.#coming[piece >>> 5] = (this.#coming[piece >>> 5] ?? 0) & ~(1 << (piece & 31))
+  }
+
   /** A child opened the task, holding `have`. */
   join(child: C, have: ReadonlyBitmap): Seat<C> {
     const words = new Uint32Array(2 * this.#known.length)
-    const seat: Seat<C> = { child, words, taken: 0, held: 0, grants: [], granted: 0, sure: false }
+    const seat: Seat<C> = { child, words, taken: 0, held: 0, grants: [], granted: 0, sure: false, early: false }
     this.#seats.add(seat)
     for (const [from, count] of have.ranges()) {
       for (let piece = from; piece < from + count; piece++) this.holds(seat, piece)
@@ -238,7 +249,7 @@ export class Handout<C> {
   }
 
   /** The fewest known holders first; among equals by chance, or lower numbers first: the order in which the origin is read. */
-  #choose({ words, sure }: Seat<C>): number {
+  #choose({ words, sure, early }: Seat<C>): number {
     const known = this.#known
     const spread = this.#spread
     const { random } = this.#options
@@ -246,7 +257,8 @@ export class Handout<C> {
     let fewest = 0x10000
     let ties = 0
     for (let at = 0; at < known.length; at++) {
-      for (let word = (known[at] ?? 0) & ~(words[at << 1] ?? 0); word !== 0; word &= word - 1) {
+      const here = (known[at] ?? 0) | (sure && early ? (this.#coming[at] ?? 0) : 0)
+      for (let word = here & ~(words[at << 1] ?? 0); word !== 0; word &= word - 1) {
         const piece = (at << 5) + lowest(word)
         if (sure) return piece
         const holders = spread[piece] ?? 0

@@ -26,7 +26,7 @@ export const MAX_TASK_BYTES = 2 ** 42
 /** So few pieces while they are short, since each costs its agent the same; then more, since the last to come is waited for. */
 const SHORT_PIECE_BYTES = 512 * 1024
 const MOST_SHORT_PIECES = 256
-const MOST_PIECES = 1024
+export const MOST_PIECES = 1024
 /** Above this length a blob has more than 2,048 pieces of 2 MiB, and takes the largest instead. */
 const LARGE_TASK_BYTES = 4 * 1024 ** 3
 
@@ -45,6 +45,19 @@ export function pieceBytesFor(bytes: number): number {
 /** How many pieces a task has; an empty blob has none. */
 export function pieceCount(task: Pick<Task, 'bytes' | 'pieceBytes'>): number {
   return Math.ceil(task.bytes / task.pieceBytes)
+}
+
+/** A piece may be passed on by so many steps while the rest of it comes. */
+export const STEPS = 4
+/** Pieces so short are whole soon enough, and longer ones would make tables longer than they are worth. */
+const LEAST_STEP_BYTES = 64 * 1024
+const MOST_STEP_BYTES = 256 * 1024
+
+/** The length of a step of this task's pieces; undefined where they have none. */
+export function stepBytesOf(task: Pick<Task, 'bytes' | 'pieceBytes'>): number | undefined {
+  const stepBytes = task.pieceBytes / STEPS
+  if (stepBytes < LEAST_STEP_BYTES || stepBytes > MOST_STEP_BYTES || stepBytes % 64 !== 0) return undefined
+  return pieceCount(task) <= MOST_PIECES ? stepBytes : undefined
 }
 
 /** The byte range of piece `number`, end excluded. */

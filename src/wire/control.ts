@@ -5,19 +5,21 @@
 import { type Static, Type } from 'typebox'
 import { defineProtocol } from '../net/protocol.ts'
 import { Credential, Origin } from '../task/origin.ts'
-import { MAX_TASK_BYTES } from '../task/task.ts'
+import { MAX_TASK_BYTES, MOST_PIECES, STEPS } from '../task/task.ts'
 import { MAX_PREHEAT_BLOBS, PreheatBlob, PreheatedNotice, PreheatId, PreheatNotice, PreheatState } from './preheat.ts'
 import { Bytes, Count } from './schema.ts'
 
 export const CONTROL_ID = '/darner/control/1'
 /** Raised when an older side could no longer understand a newer one. */
-export const CONTROL_VERSION = 4
+export const CONTROL_VERSION = 5
 /** From this version on a host may ask to read an origin itself. */
 export const LEAD_VERSION = 2
 /** From this version on a host takes the states between the pieces beside their digests. */
 export const STATES_VERSION = 3
 /** From here on hosts know turns of parents. */
 export const TURNS_VERSION = 4
+/** From here on a host takes the states inside the pieces of some tasks, too. */
+export const STEPS_VERSION = 5
 export const MAX_CONTROL_FRAME_BYTES = 1024 * 1024
 /** Digests in one message: 8,192 pieces are 256 KiB, and as much with their states. */
 export const MAX_TABLE_RUN = 8192
@@ -42,6 +44,8 @@ const Runs = Type.Array(Type.Tuple([Count(2 ** 21), Count(2 ** 21)]), { maxItems
 const PriorityText = Type.Union([Type.Literal('interactive'), Type.Literal('background')])
 const Sources = Type.Object({ origin: Count(2 ** 50), supernode: Count(2 ** 50), peers: Count(2 ** 50) }, closed)
 const Table = Bytes({ maxLength: MAX_TABLE_RUN * 32 })
+/** Of tasks whose pieces have steps. */
+const Steps = Bytes({ maxLength: MOST_PIECES * (STEPS - 1) * 32 })
 const Pass = Bytes({ maxLength: 4096 })
 const ErrorBody = Type.Object(
   {
@@ -124,6 +128,8 @@ export const CONTROL_ASKS = {
         table: Table,
         /** The states of the blob's SHA-256 after the first of these, as far as they are known; of version 3. */
         states: Type.Optional(Table),
+        /** The states inside the first of these, of tasks that have such; of version 5. */
+        steps: Type.Optional(Steps),
         sealed: Type.Optional(DigestText),
         parents: Type.Array(ParentBody, { maxItems: 256 }),
         pass: Pass,
@@ -232,8 +238,20 @@ export const SUPERNODE_NOTICES = {
     },
     closed,
   ),
-  /** `states`, of version 3: those of the blob's SHA-256 after the first of these pieces, as far as they are known. */
-  table: Type.Object({ task: TaskIdText, from: Count(2 ** 21), digests: Table, states: Type.Optional(Table) }, closed),
+  /**
+   * `states`, of version 3: those of the blob's SHA-256 after the first of these pieces, as far as they are known. `steps`, of version 5:
+   * those inside them.
+   */
+  table: Type.Object(
+    {
+      task: TaskIdText,
+      from: Count(2 ** 21),
+      digests: Table,
+      states: Type.Optional(Table),
+      steps: Type.Optional(Steps),
+    },
+    closed,
+  ),
   sealed: Type.Object({ task: TaskIdText, digest: DigestText }, closed),
   failed: Type.Object({ task: TaskIdText, error: ErrorBody }, closed),
   pass: Type.Object({ task: TaskIdText, pass: Pass }, closed),

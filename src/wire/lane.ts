@@ -83,10 +83,14 @@ export const OPEN_BACKGROUND = 1
 export const OPEN_METERED = 2
 /** The child asks nobody else and takes whatever comes: lower numbers first, without an offer. */
 export const ANY_SURE = 1
+/** Of such a question: it may be a piece that is still coming to the parent. */
+export const ANY_EARLY = 2
 export const TELL_COMING = 1
 export const TELL_LOST = 2
 /** This segment completes the piece. */
 export const PIECE_LAST = 1
+/** The parent hasn't the rest of the piece yet. */
+export const PIECE_WAITS = 2
 
 /** Why something was refused; the number is what travels. */
 export const REFUSAL = {
@@ -99,6 +103,8 @@ export const REFUSAL = {
   CANCELLED: 6,
   BUSY: 7,
   CLOSED: 8,
+  /** A piece that was passed on while it came isn't coming any more. */
+  WITHDRAWN: 9,
 } as const
 
 export type Refusal = keyof typeof REFUSAL

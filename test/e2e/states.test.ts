@@ -7,12 +7,13 @@ import { openNode } from '../../src/net/node.ts'
 import { openSession } from '../../src/net/protocol.ts'
 import { type Digest, digestOf } from '../../src/oci/digest.ts'
 import { STATE_BYTES } from '../../src/store/hash-chain.ts'
-import { blobTask, pieceCount } from '../../src/task/task.ts'
-import { CONTROL, STATES_VERSION } from '../../src/wire/control.ts'
+import { blobTask, pieceCount, STEPS } from '../../src/task/task.ts'
+import { CONTROL, STATES_VERSION, STEPS_VERSION } from '../../src/wire/control.ts'
 import { aSwarm, type Swarm } from '../fixtures/a-swarm.ts'
 import { randomBody } from '../fixtures/an-image.ts'
 import { anOrigin } from '../fixtures/an-origin.ts'
 import { fetchUrl } from '../fixtures/fetch-url.ts'
+import { until } from '../fixtures/until.ts'
 
 const MIB = 1024 * 1024
 const inTime = () => ({ signal: AbortSignal.timeout(30_000) })
@@ -55,19 +56,24 @@ describe('states between pieces', () => {
   it('are told to hosts that know of them, also when the supernode has had the blob for long', async () => {
     await using origin = await anOrigin()
     await using swarm = await aSwarm({ peers: 1 })
-    const body = randomBody(2, 4 * MIB)
+    const body = randomBody(2, 33 * MIB)
     origin.at('/blob', { body })
     const blob = { url: `${origin.url}/blob`, digest: digestOf(body) }
     const [agent] = swarm.agents
     assert.ok(agent)
     await fetchUrl(agent, blob.url, blob.digest)
+    await until(async () => (await registered(swarm, 1, blob)).sealed !== undefined)
     await swarm.stopSupernode()
     await swarm.startSupernode()
-    const bytes = pieceCount(blobTask(blob.digest, body.byteLength)) * STATE_BYTES
+    const pieces = pieceCount(blobTask(blob.digest, body.byteLength))
+    const bytes = pieces * STATE_BYTES
     const old = await registered(swarm, STATES_VERSION - 1, blob)
     assert.deepEqual([old.table.byteLength, old.states], [bytes, undefined])
     const now = await registered(swarm, STATES_VERSION, blob)
-    assert.equal(now.states?.byteLength, bytes)
+    assert.deepEqual([now.states?.byteLength, now.steps], [bytes, undefined])
+    assert.ok(now.states)
     assert.equal(Buffer.from(now.states.subarray(-STATE_BYTES)).toString('hex'), blob.digest.slice('sha256:'.length))
+    const { steps } = await registered(swarm, STEPS_VERSION, blob)
+    assert.equal(steps?.byteLength, pieces * (STEPS - 1) * STATE_BYTES)
   })
 })

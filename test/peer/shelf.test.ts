@@ -2,11 +2,13 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
 import { PeerShelf } from '../../peer/shelf.ts'
 import { type Clock, seededRandom, systemClock } from '../../src/base/clock.ts'
+import { Feed } from '../../src/base/feed.ts'
 import type { ParentChannel } from '../../src/contracts/exchange.ts'
 import { newIdentity } from '../../src/net/identity.ts'
-import type { TaskId } from '../../src/task/task.ts'
+import { STEPS, type TaskId } from '../../src/task/task.ts'
 import { PASS_MS, signPass } from '../../src/wire/pass.ts'
 import { aLanePair, opening } from '../fixtures/a-lane.ts'
+import { aSteppedBlob } from '../fixtures/a-stepped-blob.ts'
 import { aBlob, aStore, fill, never } from '../fixtures/a-store.ts'
 import { failsWith } from '../fixtures/fails-with.ts'
 
@@ -147,6 +149,73 @@ describe('a pass on a channel that stays open', () => {
       await failsWith('CAPABILITY_REFUSED', Promise.reject(await channel.closed))
       await failsWith('CAPABILITY_REFUSED', channel.fetch(1, { signal: AbortSignal.timeout(10_000) }))
     }
+  })
+})
+
+describe('a piece that is still coming here', () => {
+  const signal = AbortSignal.timeout(20_000)
+
+  /** A host to which the first piece of a blob begins to come, and a child that takes such. */
+  async function aRelay() {
+    const stack = new AsyncDisposableStack()
+    const { store } = stack.use(await aStore())
+    const blob = aSteppedBlob()
+    const stored = await store.create(blob.task, { signal })
+    blob.tell(stored)
+    const issuer = await newIdentity()
+    const parts = { store, clock: systemClock, random: seededRandom(1), admitted: () => true, sent: () => {} }
+    const shelf = new PeerShelf(
+      { issuer: () => issuer.peerId },
+      { ...parts, heldUnder: () => 'public', beginning: () => undefined },
+    )
+    const { parent, child } = stack.use(await aLanePair(shelf))
+    const right = { task: blob.task.id, reader: child.identity.peerId, scope: 'public' }
+    const pass = signPass({ ...right, expiresMs: systemClock.now() + PASS_MS }, issuer.sign)
+    const channel = await child.exchange.open(parent.address, blob.task, opening(3, { pass, signal }))
+    const body = Uint8Array.from(blob.piece(0))
+    const arrival = stored.arriving(0, body)
+    assert.ok(arrival)
+    return { blob, stored, channel, body, arrival, [Symbol.asyncDispose]: () => stack.disposeAsync() }
+  }
+
+  it('is passed on as it comes, each step once it is right, and whole once it is stored', async () => {
+    await using relay = await aRelay()
+    const { blob, stored, channel, body, arrival } = relay
+    const parts = new Feed<number>(STEPS)
+    const heard = parts[Symbol.asyncIterator]()
+    const onPart = ({ bytes }: { bytes: number }) => parts.push(bytes)
+    const given = channel.fetchAny({ signal, sure: true, onPart })
+    for (let step = 1; step < STEPS; step++) {
+      arrival.reached(step * blob.stepBytes)
+      assert.equal((await heard.next()).value, step * blob.stepBytes)
+    }
+    assert.equal(stored.has(0), false)
+    await stored.write(0, body, { signal })
+    arrival[Symbol.dispose]()
+    const got = await given
+    assert.equal(got?.piece, 0)
+    assert.deepEqual(Buffer.from(got.body), Buffer.from(blob.piece(0)))
+  })
+
+  it('is withdrawn when it turns out wrong, of which nothing left, and given once it is right', async () => {
+    await using relay = await aRelay()
+    const { blob, stored, channel, body, arrival } = relay
+    body[blob.stepBytes] = (body[blob.stepBytes] ?? 0) ^ 1
+    const parts = new Feed<number>(STEPS)
+    const heard = parts[Symbol.asyncIterator]()
+    const onPart = ({ bytes }: { bytes: number }) => parts.push(bytes)
+    const given = channel.fetchAny({ signal, sure: true, onPart })
+    arrival.reached(blob.stepBytes)
+    assert.equal((await heard.next()).value, blob.stepBytes)
+    arrival.reached(body.byteLength)
+    await assert.rejects(stored.write(0, body, { signal }), { code: 'PIECE_DIGEST' })
+    arrival[Symbol.dispose]()
+    await assert.rejects(given, { code: 'PIECE_ABSENT' })
+    parts.end()
+    assert.equal((await heard.next()).done, true)
+    const again = channel.fetchAny({ signal, sure: true, onPart: () => {} })
+    await stored.write(0, blob.piece(0), { signal })
+    assert.deepEqual(Buffer.from((await again)?.body ?? []), Buffer.from(blob.piece(0)))
   })
 })
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { ManualClock } from '../../src/base/clock.ts'
 import type { PeerId } from '../../src/contracts/exchange.ts'
 import { PieceTable } from '../../src/store/piece-table.ts'
+import { CONTROL_VERSION, STATES_VERSION, STEPS_VERSION } from '../../src/wire/control.ts'
 import { type ControlSession, Followers } from '../../supernode/followers.ts'
 import { Registrations, type RegistrationsParts } from '../../supernode/registrations.ts'
 import type { SeedTask } from '../../supernode/seed/seed-task.ts'
@@ -23,7 +24,10 @@ function aFollowedTask() {
       told.get(peer)?.push(...Array.from({ length: count }, (_, at) => body.from + at))
     }
     const session = { tell } as unknown as ControlSession
-    followers.add({ peer, session, task, scope: 'public', takesStates: true, tableAt: 0, passUntilMs: 0 }, undefined)
+    followers.add(
+      { peer, session, task, scope: 'public', version: CONTROL_VERSION, tableAt: 0, passUntilMs: 0 },
+      undefined,
+    )
   }
   return {
     told,
@@ -42,6 +46,29 @@ function aFollowedTask() {
   }
 }
 
+/** Tasks whose pieces have steps, followed by so many hosts of a version: what the first is told of. */
+function told(hosts: number, version: number) {
+  const followers = new Followers({ clock: new ManualClock(1000) })
+  const { task } = aBlob({ pieces: 3 })
+  const table = {
+    known: () => 2,
+    digests: (_from: number, count: number) => new Uint8Array(count * 32),
+    states: (_from: number, count: number) => new Uint8Array(count * 32),
+    steps: (_from: number, count: number) => new Uint8Array(count * 96),
+  }
+  const said: string[][] = []
+  for (let host = 0; host < hosts; host++) {
+    const tell = async (_notice: string, body: object) => void said.push(Object.keys(body))
+    const session = { tell } as unknown as ControlSession
+    const peer = `host ${host}` as PeerId
+    followers.add({ peer, session, task, scope: 'public', version, tableAt: 0, passUntilMs: 0 }, undefined)
+  }
+  const follower = followers.get(task.id, 'host 0' as PeerId)
+  assert.ok(follower)
+  followers.tell(follower, table)
+  return said[0]?.slice(2)
+}
+
 const upTo = (count: number) => Array.from({ length: count }, (_, piece) => piece)
 
 describe('Followers', () => {
@@ -53,6 +80,13 @@ describe('Followers', () => {
     assert.deepEqual([...followed.told.values()], [upTo(1), upTo(1)])
     followed.store(11)
     assert.deepEqual([...followed.told.values()], [upTo(17), upTo(17)])
+  })
+
+  it('are told of states as their version knows such, and of those inside pieces only where they are few', () => {
+    assert.deepEqual(told(1, STATES_VERSION - 1), ['digests'])
+    assert.deepEqual(told(32, STATES_VERSION), ['digests', 'states'])
+    assert.deepEqual(told(32, STEPS_VERSION), ['digests', 'states', 'steps'])
+    assert.deepEqual(told(33, STEPS_VERSION), ['digests', 'states'])
   })
 
   it('are told of the last piece at once', () => {

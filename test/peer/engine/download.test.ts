@@ -2,10 +2,12 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
 import { Download, type DownloadParts } from '../../../peer/engine/download.ts'
 import { seededRandom, systemClock } from '../../../src/base/clock.ts'
+import { DarnerError } from '../../../src/base/errors.ts'
 import { silentLog } from '../../../src/base/log.ts'
 import type { OpenOptions, ParentChannel, PeerId, PieceExchange } from '../../../src/contracts/exchange.ts'
 import type { Registration, TaskUpdate } from '../../../src/contracts/scheduling.ts'
 import { Bitmap } from '../../../src/task/bitmap.ts'
+import { aSteppedBlob } from '../../fixtures/a-stepped-blob.ts'
 import { aBlob, aStore, type Blob } from '../../fixtures/a-store.ts'
 
 const PIECES = 8
@@ -152,6 +154,9 @@ describe('a download', () => {
 interface Question {
   readonly sure: boolean
   give(piece: number): void
+  /** So many bytes of a piece came, for the rest of which the parent waits itself. */
+  begin(piece: number, bytes: number): void
+  fail(error: Error): void
 }
 
 /** A parent whose answers are in the test's hands. */
@@ -178,14 +183,19 @@ class AskedParent {
       haves: Bitmap.full(PIECES),
       onHaves: () => () => {},
       fetch: (_piece, { signal }) => pending(signal),
-      fetchAny: ({ signal, sure = false, onOffer, onStart }) => {
-        const { promise, resolve } = Promise.withResolvers<{ piece: number; body: Uint8Array }>()
+      fetchAny: ({ signal, sure = false, onOffer, onStart, onPart }) => {
+        const { promise, resolve, reject } = Promise.withResolvers<{ piece: number; body: Uint8Array }>()
         const give = (piece: number) => {
           if (onOffer?.(piece) === false && !sure) return
           onStart?.(piece)
           resolve({ piece, body: Uint8Array.from(this.#blob.piece(piece)) })
         }
-        this.questions.push({ sure, give })
+        const begin = (piece: number, bytes: number) => {
+          onOffer?.(piece)
+          onStart?.(piece)
+          onPart?.({ piece, body: Uint8Array.from(this.#blob.piece(piece)), bytes, waits: true })
+        }
+        this.questions.push({ sure, give, begin, fail: reject })
         this.#told()
         return Promise.race([promise, pending(signal)])
       },
@@ -202,9 +212,8 @@ class AskedParent {
 type Name = 'a' | 'b' | 'c' | 'd' | 'e'
 
 /** A download whose parents, of any turn, are named as the test goes. */
-async function aDownload() {
+async function aDownload(blob: Blob = aBlob({ pieces: PIECES })) {
   const place = await aStore()
-  const blob = aBlob({ pieces: PIECES })
   const over = new AbortController()
   const stored = await place.store.create(blob.task, { signal: over.signal })
   stored.table.setDigests(0, blob.table)
@@ -257,6 +266,7 @@ async function aDownload() {
   return {
     ...parents,
     blob,
+    stored,
     run,
     blamed,
     closed,
@@ -296,6 +306,29 @@ describe('a download in a line', () => {
     assert.equal(await line.run, line.blob.digest)
     assert.deepEqual([a.coming, b.coming], [[], [0, 1, 2, 3, 4, 5, 6, 7]])
     assert.deepEqual([b.questions.length, c.opened, line.blamed], [0, 0, []])
+  })
+
+  it('passes a piece on while it comes, and asks its parent again for one that this withdrew', async () => {
+    const blob = aSteppedBlob({ pieces: PIECES })
+    await using line = await aDownload(blob)
+    const { a, stored } = line
+    blob.tell(stored)
+    const heard: [number, boolean][] = []
+    stored.onArriving((piece, coming) => heard.push([piece, coming]))
+    line.name({ a: 1 })
+    await line.until(() => a.questions.length > 0)
+    a.questions[0]?.begin(0, blob.stepBytes)
+    assert.deepEqual([heard, stored.coming.checked(0)], [[[0, true]], blob.stepBytes])
+    const before = a.questions.length
+    a.questions[0]?.fail(new DarnerError('PIECE_ABSENT', 'withdrawn'))
+    await line.until(() => a.questions.length > before)
+    assert.deepEqual([heard.at(-1), stored.coming.checked(0)], [[0, false], undefined])
+    for (let piece = 0; piece < PIECES; piece++) {
+      await line.until(() => a.questions.length > piece + 1)
+      a.questions[piece + 1]?.give(piece)
+    }
+    assert.equal(await line.run, blob.digest)
+    assert.deepEqual(line.blamed, [])
   })
 
   it('opens parents that it only knows of when nobody else is left', async () => {

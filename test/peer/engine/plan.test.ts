@@ -317,6 +317,53 @@ describe('Plan in a line', () => {
     }
   })
 
+  it('doesn’t soon take a parent for late that waits for the rest of a piece itself, but once it has that', () => {
+    const begun = (waits: boolean) => {
+      const plan = aLine(100, { a: 1, b: 2 })
+      bring(plan, 'a', 0, 5)
+      begin(plan, 'a', 1, 10)
+      plan.pieceWaits('a', 1, true, 100)
+      plan.pieceWaits('a', 1, waits, 200)
+      plan.decide(200)
+      return plan
+    }
+    const late = (plan: Plan<string>, nowMs: number) => {
+      plan.tick(nowMs)
+      return asked(plan.decide(nowMs)).includes('b!')
+    }
+    assert.deepEqual([late(begun(false), 440), late(begun(false), 460)], [false, true])
+    assert.deepEqual([late(begun(true), 1190), late(begun(true), 1210)], [false, true])
+    const moving = begun(true)
+    moving.pieceWaits('a', 1, true, 1100)
+    assert.equal(late(moving, 2000), false)
+    assert.equal(late(moving, 2110), true)
+    moving.tick(5000)
+    assert.equal(moving.parents, 2)
+    moving.tick(5200)
+    assert.ok(moving.decide(5200).some(({ kind }) => kind === 'replace'))
+  })
+
+  it('learns how long a piece takes from its first bytes on, whatever its parent waited for', () => {
+    const plan = aLine(100, { a: 1, b: 2 })
+    begin(plan, 'a', 0, 100)
+    plan.pieceWaits('a', 0, true, 200)
+    plan.pieceWaits('a', 0, false, 299)
+    plan.pieceArrived('a', 0, 300)
+    assert.match(plan.describe(), /parent a asked \S+ 200 ms/)
+  })
+
+  it('replaces a parent that withdraws again and again, and bears a few', () => {
+    const plan = aLine(100, { a: 1, b: 2 })
+    bring(plan, 'a', 0, 5)
+    for (let time = 0; time < 9; time++) {
+      assert.equal(plan.parents, 2)
+      begin(plan, 'a', 1, 10)
+      plan.pieceFailed('a', 1, 'withdrawn')
+      if (time < 8) assert.deepEqual(asked(plan.decide(10)), ['a!'], 'the question is asked again')
+    }
+    assert.ok(plan.decide(10).some((action) => action.kind === 'replace' && action.reason === 'slow'))
+  })
+
   it('asks the first again, and the next no more, once that answers', () => {
     const plan = aLine(100, { a: 1, b: 2 })
     firstIsLate(plan)

@@ -1,8 +1,9 @@
 /** Questions whose child takes whatever comes (ANY_SURE), frame by frame. */
 import assert from 'node:assert/strict'
-import { isDarnerError } from '../../../src/base/errors.ts'
+import { DarnerError, isDarnerError } from '../../../src/base/errors.ts'
 import type { ParentChannel, Shelf } from '../../../src/contracts/exchange.ts'
 import {
+  ANY_EARLY,
   ANY_SURE,
   decodeText,
   encodeOpen,
@@ -12,6 +13,7 @@ import {
   frame,
   OPEN_METERED,
   PIECE_LAST,
+  PIECE_WAITS,
   REFUSAL,
 } from '../../../src/wire/lane.ts'
 import { anExchange, opening, type TestExchange } from '../../fixtures/a-lane.ts'
@@ -21,6 +23,7 @@ import { aShelf, type TestShelf } from '../../fixtures/a-shelf.ts'
 const soon = () => AbortSignal.timeout(10_000)
 const aChoosingShelf = () => aShelf({ bytes: 150_000, choose: async (has) => has.nextClear(0) })
 
+const early = (request: number) => frame(FRAME.ANY, { channel: 1, request, flags: ANY_SURE | ANY_EARLY })
 const sure = (request: number) => frame(FRAME.ANY, { channel: 1, request, flags: ANY_SURE })
 
 /** Runs `script` as a child that opened the task at a parent with `shelf`. */
@@ -94,6 +97,86 @@ describe('a parent whose child takes whatever comes', () => {
     })
   })
 
+  it('passes on what is still coming as far as that is here, and says that it waits itself', async () => {
+    const { shelf, grow } = aGrowingShelf()
+    await asChild(shelf, async (lane) => {
+      await lane.say(early(1))
+      for (const [checked, flags] of [
+        [20_000, PIECE_WAITS],
+        [30_000, PIECE_WAITS],
+        [65_536, PIECE_LAST],
+      ] as const) {
+        grow(checked)
+        const { bytes, flags: told, payload } = await lane.hear(FRAME.PIECE)
+        assert.deepEqual([told, payload], [flags, shelf.piece(0).subarray(checked - bytes, checked)])
+      }
+    })
+  })
+
+  it('withdraws what isn’t coming any more after a part of it went out, else gives something else', async () => {
+    for (const checked of [0, 20_000]) {
+      const { shelf, grow } = aGrowingShelf()
+      await asChild(shelf, async (lane) => {
+        await lane.say(early(1))
+        grow(checked)
+        if (checked > 0) await lane.hear(FRAME.PIECE)
+        grow(undefined)
+        const { type, request, number } = await lane.hear(FRAME.GONE, FRAME.PIECE)
+        assert.deepEqual(
+          [type, request, number],
+          checked > 0 ? [FRAME.GONE, 1, REFUSAL.WITHDRAWN] : [FRAME.PIECE, 1, 1],
+        )
+        if (checked > 0) assert.deepEqual(shelf.unsent, [0])
+      })
+    }
+  })
+
+  it('sends what it has while it waits for more of a piece, which then goes on', async () => {
+    const { shelf, grow } = aGrowingShelf()
+    await asChild(shelf, async (lane) => {
+      await lane.say(early(1))
+      grow(20_000)
+      assert.equal((await lane.hear(FRAME.PIECE)).number, 0)
+      await lane.say(early(2), frame(FRAME.ASK, { channel: 1, request: 3, number: 2 }))
+      const heard = [await lane.hear(FRAME.PIECE), await lane.hear(FRAME.PIECE)]
+      assert.deepEqual(heard.map(({ number }) => number).toSorted(), [1, 2])
+      grow(65_536)
+      const { request, number, bytes, flags } = await lane.hear(FRAME.PIECE)
+      assert.deepEqual([request, number, bytes, flags], [1, 0, 45_536, PIECE_LAST])
+    })
+  })
+
+  it('ends a wait for more of a piece when the child no longer wants it, and gives it the next', async () => {
+    const { shelf, grow } = aGrowingShelf()
+    await asChild(shelf, async (lane) => {
+      await lane.say(early(1))
+      grow(20_000)
+      await lane.hear(FRAME.PIECE)
+      await lane.say(frame(FRAME.CANCEL, { channel: 1, request: 1 }))
+      assert.deepEqual(seen(await lane.hear(FRAME.GONE)), [1, REFUSAL.CANCELLED])
+      grow(undefined)
+      await lane.say(early(2))
+      assert.deepEqual(seen(await lane.hear(FRAME.PIECE)), [2, 1])
+    })
+  })
+
+  it('doesn’t choose what is still coming for one that didn’t ask for such', async () => {
+    const asked: (boolean | undefined)[] = []
+    const one = aShelf({
+      bytes: 150_000,
+      choose: async (has, { early }) => {
+        asked.push(early)
+        return has.nextClear(0)
+      },
+    })
+    await asChild(one, async (lane) => {
+      await lane.say(sure(1), early(2))
+      await lane.hear(FRAME.PIECE)
+      await lane.hear(FRAME.PIECE)
+      assert.deepEqual(asked, [false, true])
+    })
+  })
+
   it('refuses a flood of such questions, one made twice, and an answer to what it didn’t offer', async () => {
     const stuck = () => aShelf({ bytes: 150_000 })
     const many = Array.from({ length: 65 }, (_, request) => sure(request))
@@ -113,6 +196,39 @@ describe('a parent whose child takes whatever comes', () => {
     }
   })
 })
+
+/** A shelf whose first piece is coming; `grow` says how far it is, or that it isn't any more. */
+function aGrowingShelf() {
+  let checked: number | undefined = 0
+  let grew = Promise.withResolvers<void>()
+  const shelf = aShelf({
+    bytes: 150_000,
+    have: [1, 2],
+    choose: async (has) => {
+      for (;;) {
+        const piece = [0, 1, 2].find((one) => !has.has(one) && (one > 0 || checked !== undefined))
+        if (piece !== undefined) return piece
+        await grew.promise
+      }
+    },
+    growing: {
+      checked: (piece) => (piece === 0 ? checked : undefined),
+      beyond: async (_piece, bytes) => {
+        while (checked !== undefined && checked <= bytes) await grew.promise
+      },
+    },
+    read: async (piece, offset, into) => {
+      if (piece === 0 && (checked === undefined || offset + into.byteLength > checked))
+        throw new DarnerError('PIECE_ABSENT', `piece ${piece} isn't here`)
+    },
+  })
+  const grow = (to: number | undefined) => {
+    checked = to
+    grew.resolve()
+    grew = Promise.withResolvers()
+  }
+  return { shelf, grow }
+}
 
 const shelf = aShelf({ bytes: 150_000 })
 const { task } = shelf
@@ -180,6 +296,63 @@ describe('a child that takes whatever comes', () => {
         await assert.rejects(channel.fetchAny({ signal: soon() }), /in place of one that was offered/)
       },
     )
+  })
+
+  it('hears how far a piece is, and that its parent waits for the rest, when it asks for such', async () => {
+    const body = shelf.piece(0)
+    await asParent(
+      async (lane) => {
+        const { request, flags } = await lane.hear(FRAME.ANY)
+        assert.equal(flags, ANY_SURE | ANY_EARLY)
+        await lane.say(
+          piece(request, 0, body.subarray(0, 20_000), PIECE_WAITS),
+          piece(request, 0, body.subarray(20_000, 30_000), 0),
+          piece(request, 0, body.subarray(30_000)),
+        )
+      },
+      async (_child, channel) => {
+        const parts: [number, boolean][] = []
+        const given = await channel.fetchAny({
+          signal: soon(),
+          sure: true,
+          onPart: ({ piece: number, body: memory, bytes, waits }) => {
+            assert.equal(number, 0)
+            assert.ok(body.subarray(0, bytes).equals(memory.subarray(0, bytes)))
+            parts.push([bytes, waits])
+          },
+        })
+        assert.ok(given && body.equals(given.body))
+        assert.deepEqual(parts, [
+          [20_000, true],
+          [30_000, false],
+          [65_536, false],
+        ])
+      },
+    )
+  })
+
+  it('takes a piece that was withdrawn for absent, and one that was cut short for short', async () => {
+    for (const [refusal, waits, code] of [
+      [REFUSAL.WITHDRAWN, PIECE_WAITS, 'PIECE_ABSENT'],
+      [REFUSAL.WITHDRAWN, 0, 'PIECE_SHORT'],
+      [REFUSAL.PEER_REFUSED, PIECE_WAITS, 'PIECE_SHORT'],
+    ] as const) {
+      await asParent(
+        async (lane) => {
+          const { request } = await lane.hear(FRAME.ANY)
+          await lane.say(piece(request, 0, Buffer.alloc(1000), waits))
+          await lane.say(frame(FRAME.GONE, { channel: 1, request, number: refusal }))
+          const next = await lane.hear(FRAME.ANY)
+          await lane.say(piece(next.request, 0))
+        },
+        async (child, channel) => {
+          const ask = () => channel.fetchAny({ signal: soon(), sure: true, onPart: () => {} })
+          await assert.rejects(ask(), { code })
+          assert.equal((await ask())?.piece, 0)
+          assert.deepEqual(child.violations, [])
+        },
+      )
+    }
   })
 
   it('throws away what still comes of a question that it took back', async () => {

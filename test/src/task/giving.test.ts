@@ -49,6 +49,16 @@ describe('Giving', () => {
     assert.equal(await waiting, 2)
   })
 
+  it('wakes a child that takes what is still coming, and no other', async () => {
+    const { giving } = aGiving(3, 2, new Bitmap(3))
+    const other = giving.open(new Bitmap(3)).choose({ signal, sure: true })
+    const early = giving.open(new Bitmap(3)).choose({ signal, sure: true, early: true })
+    giving.arriving(1, true)
+    assert.equal(await early, 1)
+    giving.known(2, 1)
+    assert.equal(await other, 2)
+  })
+
   it('chooses when the uplink is free, so that it knows what came meanwhile', async () => {
     const { giving } = aGiving(2)
     const a = giving.open(new Bitmap(2))

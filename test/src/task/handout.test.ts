@@ -50,6 +50,26 @@ describe('Handout', () => {
     }
   })
 
+  it('gives what is still coming, in order, to a child that takes such, until it isn’t coming any more', () => {
+    const handout = aHandout(6, 1)
+    const [early, other] = ['a', 'b'].map((child) => handout.join(child, new Bitmap(6)))
+    assert.ok(early && other)
+    for (const seat of [early, other]) seat.sure = true
+    early.early = true
+    for (const seat of [early, other]) assert.equal(given(handout, seat), 0)
+    handout.arriving(1, true)
+    handout.arriving(2, true)
+    assert.equal(handout.give([other], 0), undefined)
+    assert.equal(handout.give([other, early], 0)?.piece, 1)
+    handout.arriving(2, false)
+    assert.equal(handout.give([early], 0), undefined)
+    handout.failed(early, 1)
+    assert.equal(handout.give([early], 0)?.piece, 1, 'one that failed is given again while it comes')
+    handout.known(1, 1)
+    handout.arriving(1, false)
+    assert.equal(given(handout, other), 1)
+  })
+
   it('then gives the piece with the fewest known holders', () => {
     const handout = aHandout(3)
     const [a, b] = ['a', 'b'].map((child) => handout.join(child, new Bitmap(3)))
