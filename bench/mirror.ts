@@ -37,7 +37,10 @@ export const options = {
 
 const BENCH = 'mirror'
 const MIB = 1024 * 1024
-/** A link as slow as this, or slower, is measured once with half the image, and with hosts that hold an image which the client's has not. */
+/**
+ * A link as slow as this, or slower, is measured once with half the image, since it takes as long each time; and as often as others with
+ * hosts that hold an image which the client's has not.
+ */
 const SLOW_MBIT = 100
 const OTHERS = 3
 
@@ -154,12 +157,16 @@ async function overALink({ mib, rounds }: Options, mbit: number, signal: AbortSi
     },
   ]
   if (others === 0) return figures
-  const held = await rig.push(image.bytes)
-  for (const mirror of rig.mirrors.slice(1)) await rig.hold(mirror, held)
-  const value = await rig.fetch(held, rig.mirror.address)
+  const held: number[] = []
+  for (let round = 0; round < rounds; round++) {
+    signal.throwIfAborted()
+    const theirs = await rig.push(image.bytes)
+    for (const mirror of rig.mirrors.slice(1)) await rig.hold(mirror, theirs)
+    held.push(await rig.fetch(theirs, rig.mirror.address))
+  }
   figures.push({
-    ...{ bench: BENCH, figure: `${what}, ${others} other hosts hold it: through the mirror`, value, unit: 's' },
-    ...{ ...anchor, goal: '<=0.334' },
+    ...{ bench: BENCH, figure: `${what}, ${others} other hosts hold it: through the mirror`, value: median(held) },
+    ...{ unit: 's', ...anchor, goal: '<=0.334' },
   })
   return figures
 }

@@ -96,7 +96,7 @@ export class Engine implements ContentSource, AsyncDisposable {
   readonly #leads: LeadOpener
   readonly #turns: LeadTurns
   readonly #blocks = new Blocks()
-  readonly #pages = new PiecePool(PAGES_KEPT_BYTES)
+  readonly #pages = new PiecePool({ most: PAGES_KEPT_BYTES, aligned: true })
   #closed = false
 
   constructor(options: EngineOptions, parts: EngineParts) {

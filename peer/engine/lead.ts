@@ -182,7 +182,9 @@ class Pieces implements AsyncDisposable {
     const { pieceBytes } = stored.task
     const { page } = filling
     try {
-      await stored.lay(from / pieceBytes, page.body.subarray(from - page.at, to - page.at))
+      // whoever reads along has it from memory
+      const past = tail.onlyOne && !stored.heard
+      await stored.lay(from / pieceBytes, page.body.subarray(from - page.at, to - page.at), { past })
       gained(from / pieceBytes, Math.ceil((to - from) / pieceBytes))
       this.#stored(to - from)
     } catch (error) {

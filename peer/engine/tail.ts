@@ -152,6 +152,11 @@ export class Tail {
     return follower
   }
 
+  /** True while the stream waits for one reader, and for no other. */
+  get onlyOne(): boolean {
+    return this.#followers.size === 1
+  }
+
   /** True while the stream had better wait for its foremost reader, which would have to read from the disk what came meanwhile. */
   get ahead(): boolean {
     if (!this.#patient || this.#followers.size === 0) return false

@@ -1,6 +1,10 @@
 /** Open files of blobs: opened when first used, kept while the pool has room, closed once nobody is inside. */
+import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
-import { DarnerError } from '../base/errors.ts'
+import { DarnerError, systemCode } from '../base/errors.ts'
+
+/** What a file system answers that has no way past the kernel's cache. */
+const NO_SUCH_WAY = ['EINVAL', 'EOPNOTSUPP']
 
 /** Bounds how many idle files stay open, least recently used first out. */
 export class FilePool implements AsyncDisposable {
@@ -41,6 +45,8 @@ export class DataFile {
   readonly #pool: FilePool
   #path: string
   #handle: Promise<FileHandle> | undefined
+  #past: Promise<FileHandle> | undefined
+  #passable = true
   #inside = 0
   #closed = false
   #empty: PromiseWithResolvers<void> | undefined
@@ -87,12 +93,34 @@ export class DataFile {
     }
   }
 
-  /** Lets go of the descriptor when nobody is inside; undefined when somebody is. */
+  /** As {@link use}, past the kernel's cache; false where the file system has no such way: then nothing counts as written. */
+  async usePast(work: (handle: FileHandle) => Promise<void>): Promise<boolean> {
+    if (!this.#passable) return false
+    try {
+      await this.use(async () => {
+        this.#past ??= open(this.#path, constants.O_RDWR | constants.O_DIRECT).catch((error: unknown) => {
+          this.#past = undefined
+          throw error
+        })
+        await work(await this.#past)
+      })
+      return true
+    } catch (error) {
+      if (!NO_SUCH_WAY.includes(systemCode(error) ?? '')) throw error
+      this.#passable = false
+      return false
+    }
+  }
+
+  /** Lets go of the descriptors when nobody is inside; undefined when somebody is. */
   rest(): Promise<void> | undefined {
     if (this.#inside > 0) return undefined
-    const handle = this.#handle
+    const handles = [this.#handle, this.#past]
     this.#handle = undefined
-    return (async () => (await handle)?.close())()
+    this.#past = undefined
+    return (async () => {
+      for (const handle of handles) await (await handle)?.close()
+    })()
   }
 
   /** Waits for work under way, then closes for good. */

@@ -1,5 +1,6 @@
 /** The tasks in hand: one {@link StoredTask} for each task that is read or written, and the ways in which one comes to be. */
 import { rm } from 'node:fs/promises'
+import type { Clock } from '../base/clock.ts'
 import { asDarnerError, DarnerError } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import { abortable } from '../base/signals.ts'
@@ -12,6 +13,7 @@ import type { Inventory } from './inventory.ts'
 import type { Layout } from './layout.ts'
 import type { Metadata } from './metadata.ts'
 import { createPartial, reopenPartial } from './partials.ts'
+import { PastCache } from './past-cache.ts'
 import { RecentPieces } from './recent-pieces.ts'
 import type { Removal } from './removal.ts'
 import type { Room } from './room.ts'
@@ -29,6 +31,7 @@ export interface HandlesParts {
   readonly room: Room
   readonly hasher: Hasher
   readonly log: Log
+  readonly clock: Clock
   /** As `Keeper.suspect`. */
   readonly suspect: (stored: StoredTask) => void
   /** Aborts when the store closes. */
@@ -47,6 +50,7 @@ export class Handles {
     this.#keeper = {
       hasher: parts.hasher,
       pool: this.#pool,
+      past: new PastCache(parts),
       recent: new RecentPieces({ mostBytes: RECENT_BYTES }),
       log: parts.log,
       touched: (stored) => this.#touch(stored),

@@ -18,6 +18,7 @@ import { BLOCK_BYTES, chains, FIRST_STATE, type Link, STATE_BYTES, stateAfter, s
 import { type Hasher, POOL_FROM_BYTES, sha256, unreadableFile, type WholeHash } from './hasher.ts'
 import type { Journal } from './journal.ts'
 import { readAll, writeAll } from './layout.ts'
+import type { PastCache } from './past-cache.ts'
 import { bootCheck } from './piece-check.ts'
 import { PieceTable, STEPS_BYTES, same } from './piece-table.ts'
 import { PieceWatch } from './piece-watch.ts'
@@ -30,6 +31,7 @@ const SMALL_BYTES = 512 * 1024
 export interface Keeper {
   readonly hasher: Hasher
   readonly pool: FilePool
+  readonly past: PastCache
   readonly recent: RecentPieces
   readonly log: Log
   /** Somebody used it: it isn't the next to be collected. */
@@ -224,9 +226,10 @@ export class StoredTask {
   /**
    * Stores pieces from the origin, from `piece` on, without their digests: only the whole digest says whether they are right. They are
    * for this host's own readers, and for hosts that have the digests from elsewhere. Of a task whose digests others have told, it
-   * checks as {@link append} does. Throws PIECE_SHORT, PIECE_DIGEST, DISK_FULL.
+   * checks as {@link append} does. `past` the kernel's cache go bytes that nobody will read soon, if they can. Throws PIECE_SHORT,
+   * PIECE_DIGEST, DISK_FULL.
    */
-  async lay(piece: number, body: Uint8Array): Promise<void> {
+  async lay(piece: number, body: Uint8Array, { past = false }: { past?: boolean } = {}): Promise<void> {
     const { pieceBytes } = this.task
     const count = Math.max(1, Math.ceil(body.byteLength / pieceBytes))
     this.#check(piece, body, count)
@@ -235,7 +238,7 @@ export class StoredTask {
         await this.append(piece + at, body.subarray(at * pieceBytes, (at + 1) * pieceBytes))
       return
     }
-    await this.#once(piece, () => this.#store(piece, body, { count }), count)
+    await this.#once(piece, () => this.#store(piece, body, { count, past }), count)
   }
 
   /** Establishes the digests of pieces that are here without, which are read for it. Throws STORE_CORRUPT, the signal's reason. */
@@ -560,13 +563,18 @@ export class StoredTask {
   async #store(
     piece: number,
     body: Uint8Array,
-    { digest, linked = false, count = 1 }: { digest?: Uint8Array; linked?: boolean; count?: number },
+    {
+      digest,
+      linked = false,
+      count = 1,
+      past = false,
+    }: { digest?: Uint8Array; linked?: boolean; count?: number; past?: boolean },
   ): Promise<void> {
     this.#alive()
     const journal = this.#journal
     if (!journal) throw new DarnerError('STATE_INVALID', `store ${this.#name(piece)}: the task is not open for writing`)
     try {
-      const writing = this.#file.use((handle) => writeAll(handle, body, pieceRange(this.task, piece).from))
+      const writing = this.#bytes(body, pieceRange(this.task, piece).from, past)
       if (digest === undefined) {
         await writing
         await journal.append(piece, bootCheck(), count)
@@ -585,6 +593,11 @@ export class StoredTask {
     this.#keeper.touched(this)
     this.#watch.announce(piece, count)
     for (let at = piece; at < piece + count; at++) this.#arrivals.stored(at)
+  }
+
+  async #bytes(body: Uint8Array, at: number, past: boolean): Promise<void> {
+    if (past && (await this.#keeper.past.write(this.#file, body, at))) return
+    await this.#file.use((handle) => writeAll(handle, body, at))
   }
 
   #advance(): void {

@@ -28,7 +28,7 @@ async function aLead(
   const { store } = stack.use(await aStore())
   const blob = aBlob({ pieces: PIECES, pieceBytes: 256 * KIB })
   const stored = await store.create(blob.task, { signal: never() })
-  const tail = new Tail(0, new PiecePool(), { patienceMs: 60_000 })
+  const tail = new Tail(0, new PiecePool({ aligned: true }), { patienceMs: 60_000 })
   const turns = new LeadTurns({ clock: systemClock, atWork: () => atWork })
   const turn = turns.begin(2)
   let sent = 0
@@ -179,6 +179,30 @@ describe('leadRead', () => {
     await failsWith('DIGEST_MISMATCH', running)
     await failsWith('DIGEST_MISMATCH', matched)
     assert.equal(lead.tail.proven, false)
+  })
+
+  it('stores past the cache what its one reader has from memory, and nothing that another host is told of', async () => {
+    for (const [readers, heard, past] of [
+      [0, false, false],
+      [1, false, true],
+      [2, false, false],
+      [1, true, false],
+    ] as const) {
+      await using lead = await aLead()
+      const { stored, tail } = lead
+      const lay = stored.lay.bind(stored)
+      const ways = new Set<boolean | undefined>()
+      stored.lay = async (piece, body, options) => {
+        ways.add(options?.past)
+        await lay(piece, body, options)
+      }
+      const stop = heard ? stored.onPieces(() => {}) : () => {}
+      const followers = Array.from({ length: readers }, () => tail.follow(0, { pace: true, signal: never() }))
+      for (const follower of followers) follower.moved(lead.blob.body.byteLength)
+      assert.equal(await lead.run(), lead.blob.digest)
+      stop()
+      assert.deepEqual([...ways], [past])
+    }
   })
 
   it('stores what comes fast in runs of pieces, and each by itself while another host is told of them', async () => {

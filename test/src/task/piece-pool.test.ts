@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { isAligned } from '../../../src/base/aligned.ts'
 import { PiecePool } from '../../../src/task/piece-pool.ts'
 
 describe('PiecePool', () => {
@@ -34,5 +35,16 @@ describe('PiecePool', () => {
     const known = new Set(pieces.map(({ buffer }) => buffer))
     const again = Array.from({ length: 10 }, () => pool.get(4 * 1024 ** 2))
     assert.equal(again.filter(({ buffer }) => known.has(buffer)).length, 8)
+  })
+
+  it('gives aligned memory, and the same part of it again', () => {
+    const pool = new PiecePool({ aligned: true })
+    const piece = pool.get(8192)
+    assert.ok(isAligned(piece, 0))
+    pool.put(piece)
+    const again = pool.get(8192)
+    assert.deepEqual([again.buffer, again.byteOffset], [piece.buffer, piece.byteOffset])
+    pool.put(again.subarray(0, 4096))
+    assert.notEqual(pool.get(8192).buffer, piece.buffer)
   })
 })
