@@ -25,13 +25,23 @@ export interface Follower {
 
 /**
  * A table that grows slowly is told in steps no closer than this; a fast one, every REPORT_PIECES pieces. Each telling is a message to
- * every follower, which costs both ends far more than its bytes. Whom the seed gives a piece hears of it at once.
+ * every follower, which costs both ends far more than its bytes. Whom the seed gives a piece hears of it at once. At first the steps
+ * are as long as the blob is old, since a host of a line that waits for a digest keeps all behind it waiting.
  */
 const TABLE_STEP_MS = 250
+const LEAST_STEP_MS = 20
 
 /** More hosts than this aren't told of the states inside pieces: they don't stand in a line, beside which there may be a few. */
 const STEPS_HOSTS = LINE_MOST + 8
 const NOTHING = new Uint8Array()
+
+/** When a task's table was first told, when last, and how much of it was known then. */
+interface Told {
+  readonly sinceMs: number
+  atMs: number
+  known: number
+  timer: NodeJS.Timeout | undefined
+}
 
 /** What is known to the seed of a task's pieces, which grows in order. */
 export interface KnownTable {
@@ -46,7 +56,7 @@ export interface KnownTable {
 export class Followers {
   readonly #clock: Clock
   readonly #byTask = new Map<TaskId, Map<PeerId, Follower>>()
-  readonly #toldMs = new Map<TaskId, { atMs: number; known: number; timer: NodeJS.Timeout | undefined }>()
+  readonly #toldMs = new Map<TaskId, Told>()
 
   constructor(parts: { clock: Clock }) {
     this.#clock = parts.clock
@@ -105,11 +115,11 @@ export class Followers {
     if (this.count(task) === 0) return
     let told = this.#toldMs.get(task)
     if (told === undefined) {
-      told = { atMs: Number.NEGATIVE_INFINITY, known: 0, timer: undefined }
+      told = { sinceMs: this.#clock.monotonicMs(), atMs: Number.NEGATIVE_INFINITY, known: 0, timer: undefined }
       this.#toldMs.set(task, told)
     }
     const now = this.#clock.monotonicMs()
-    const due = told.atMs + TABLE_STEP_MS - now
+    const due = told.atMs + Math.min(TABLE_STEP_MS, Math.max(LEAST_STEP_MS, now - told.sinceMs)) - now
     if (table.known() - told.known >= REPORT_PIECES || due <= 0 || this.#whole(task, table))
       this.#flush(task, told, table)
     else if (told.timer === undefined) {
@@ -152,11 +162,7 @@ export class Followers {
     return false
   }
 
-  #flush(
-    task: TaskId,
-    told: { atMs: number; known: number; timer: NodeJS.Timeout | undefined },
-    table: KnownTable,
-  ): void {
+  #flush(task: TaskId, told: Told, table: KnownTable): void {
     clearTimeout(told.timer)
     told.timer = undefined
     told.atMs = this.#clock.monotonicMs()

@@ -95,10 +95,12 @@ export function parseSize(text: string): number {
   return bytes
 }
 
-/** The rate of each host's link, both ways, in bits per second. The last receivers are the slow ones. */
+/** The rate of each host's link, both ways, in bits per second. The slow ones are in the middle: neither the first nor the last to begin. */
 export function linkRates(options: Pick<SwarmBenchOptions, 'hosts' | 'bitsPerSec' | 'slow'>): number[] {
   const { hosts, bitsPerSec, slow } = options
-  return Array.from({ length: hosts }, (_, host) => (host >= hosts - slow ? bitsPerSec / 10 : bitsPerSec))
+  const first = Math.ceil((hosts - slow) / 2)
+  const isSlow = (host: number) => host >= first && host < first + slow
+  return Array.from({ length: hosts }, (_, host) => (isSlow(host) ? bitsPerSec / 10 : bitsPerSec))
 }
 
 /**

@@ -89,7 +89,10 @@ export class SeedShelf implements Shelf {
         place = giving
         const choose: GivingTo['choose'] = async (options) => {
           if (seed.error !== undefined) throw seed.error
-          return await giving.choose(options)
+          const piece = await giving.choose(options)
+          // it leaves without being offered first
+          if (options.sure && piece !== undefined) this.#parts.taken(seed, reader, piece)
+          return piece
         }
         const taken = (piece: number) => {
           giving.taken(piece)

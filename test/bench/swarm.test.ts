@@ -34,7 +34,10 @@ describe('parseSwarmArgs', () => {
     assert.equal(options.bitsPerSec, 200e6)
     assert.equal(options.bytes, 400 * MIB)
     assert.equal(options.mtu, 9000)
-    assert.deepEqual(linkRates(options).slice(-2), [200e6, 20e6])
+    assert.deepEqual(
+      linkRates(options).flatMap((rate, host) => (rate === 20e6 ? [host] : [])),
+      [8],
+    )
   })
 
   it('has agents log each piece where the stages are wanted', () => {
@@ -177,7 +180,7 @@ describe('figuresOf', () => {
 
   it('waits for the fast hosts only where some are slow', () => {
     const options = parseSwarmArgs(['--hosts', '4', '--size', '100M', '--slow', '1'])
-    const lines = figuresOf(options, new Map([['darner', [round([8.5, 9, 80])]]])).map(figureLine)
+    const lines = figuresOf(options, new Map([['darner', [round([8.5, 80, 9])]]])).map(figureLine)
     assert.equal(lines.find(({ figure }) => figure === 'darner makespan of the fast hosts')?.value, 9)
     assert.equal(lines.find(({ figure }) => figure === 'darner makespan of all hosts')?.value, 80)
   })

@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict'
+import { systemClock } from '../../../src/base/clock.ts'
+import { newIdentity } from '../../../src/net/identity.ts'
+import { Bitmap } from '../../../src/task/bitmap.ts'
+import { HANDOUT_DEFAULTS } from '../../../src/task/handout.ts'
+import { PASS_MS, signPass } from '../../../src/wire/pass.ts'
+import { SeedShelf } from '../../../supernode/seed/seed-shelf.ts'
+import type { SeedTask } from '../../../supernode/seed/seed-task.ts'
+import { aBlob } from '../../fixtures/a-store.ts'
+
+describe('a seed', () => {
+  it('tells whom it gives a piece about to leave, be it taken from an offer or sent without one', async () => {
+    const { task } = aBlob({ pieces: 4 })
+    const [issuer, reader] = [await newIdentity(), await newIdentity()]
+    const seed = { task, known: 4, readScope: 'public', stored: { have: new Bitmap(4) } } as unknown as SeedTask
+    const told: number[] = []
+    const shelf = new SeedShelf(
+      { issuer: issuer.peerId, handout: HANDOUT_DEFAULTS },
+      {
+        clock: systemClock,
+        find: () => seed,
+        admitted: () => true,
+        taken: (_seed, child, piece) => told.push(child === reader.peerId ? piece : -1),
+        sent: () => {},
+      },
+    )
+    const expiresMs = systemClock.now() + PASS_MS
+    const pass = signPass({ task: task.id, reader: reader.peerId, scope: 'public', expiresMs }, issuer.sign)
+    using open = await shelf.open(task.id, reader.peerId, pass)
+    const giving = open.give(new Bitmap(4))
+    const { signal } = new AbortController()
+    assert.equal(await giving.choose({ signal, sure: true }), 0)
+    assert.deepEqual(told, [0])
+    assert.equal(await giving.choose({ signal }), 1)
+    assert.deepEqual(told, [0])
+    giving.taken(1)
+    assert.deepEqual(told, [0, 1])
+  })
+})
