@@ -5,11 +5,9 @@
  */
 import { DarnerError } from '../base/errors.ts'
 import { Bitmap, type ReadonlyBitmap } from '../task/bitmap.ts'
-import { STEPS } from '../task/task.ts'
+import { STEPS_BYTES } from '../task/task.ts'
 
 export const DIGEST_BYTES = 32
-/** The states inside one piece. */
-export const STEPS_BYTES = (STEPS - 1) * DIGEST_BYTES
 
 export class PieceTable {
   readonly #digests: Entries

@@ -11,7 +11,7 @@ import { abortable } from '../base/signals.ts'
 import type { ComingPieces } from '../contracts/exchange.ts'
 import { algorithmOf, type Digest } from '../oci/digest.ts'
 import { Bitmap, type ReadonlyBitmap } from '../task/bitmap.ts'
-import { pieceCount, pieceRange, stepBytesOf, type Task } from '../task/task.ts'
+import { pieceCount, pieceRange, STEPS_BYTES, stepBytesOf, type Task } from '../task/task.ts'
 import { type Arrival, type ArrivalListener, Arrivals } from './arrivals.ts'
 import { DataFile, type FilePool } from './data-file.ts'
 import { BLOCK_BYTES, chains, FIRST_STATE, type Link, STATE_BYTES, stateAfter, stateAfterAside } from './hash-chain.ts'
@@ -20,7 +20,7 @@ import type { Journal } from './journal.ts'
 import { readAll, writeAll } from './layout.ts'
 import type { PastCache } from './past-cache.ts'
 import { bootCheck } from './piece-check.ts'
-import { PieceTable, STEPS_BYTES, same } from './piece-table.ts'
+import { PieceTable, same } from './piece-table.ts'
 import { PieceWatch } from './piece-watch.ts'
 import type { RecentOf, RecentPieces } from './recent-pieces.ts'
 
@@ -318,12 +318,12 @@ export class StoredTask {
     return this.#arrivals.begin(piece, link, { stepBytes, expected })
   }
 
-  /** Calls back for each piece that begins to come from now on. Returns the unsubscriber. */
+  /** Calls back for each piece that is coming, or begins to, of which a part may be read, and when it isn't coming any more. Returns the unsubscriber. */
   onArriving(listener: ArrivalListener): () => void {
     return this.#arrivals.listen(listener)
   }
 
-  /** Those of them that are coming now; {@link readPart} reads them. */
+  /** How far pieces are that are coming now; {@link readPart} reads them. */
   readonly coming: ComingPieces = {
     checked: (piece) => (this.#have.has(piece) ? undefined : this.#arrivals.checked(piece)),
     beyond: (piece, bytes) => this.#arrivals.beyond(piece, bytes),

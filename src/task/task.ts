@@ -49,6 +49,8 @@ export function pieceCount(task: Pick<Task, 'bytes' | 'pieceBytes'>): number {
 
 /** A piece may be passed on by so many steps while the rest of it comes. */
 export const STEPS = 4
+/** The states of SHA-256 inside one piece, after each of its steps but the last: 32 bytes each. */
+export const STEPS_BYTES = (STEPS - 1) * 32
 /** Pieces so short are whole soon enough, and longer ones would make tables longer than they are worth. */
 const LEAST_STEP_BYTES = 64 * 1024
 const MOST_STEP_BYTES = 256 * 1024

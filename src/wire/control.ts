@@ -5,7 +5,7 @@
 import { type Static, Type } from 'typebox'
 import { defineProtocol } from '../net/protocol.ts'
 import { Credential, Origin } from '../task/origin.ts'
-import { MAX_TASK_BYTES, MOST_PIECES, STEPS } from '../task/task.ts'
+import { MAX_TASK_BYTES, MOST_PIECES, STEPS_BYTES } from '../task/task.ts'
 import { MAX_PREHEAT_BLOBS, PreheatBlob, PreheatedNotice, PreheatId, PreheatNotice, PreheatState } from './preheat.ts'
 import { Bytes, Count } from './schema.ts'
 
@@ -45,7 +45,7 @@ const PriorityText = Type.Union([Type.Literal('interactive'), Type.Literal('back
 const Sources = Type.Object({ origin: Count(2 ** 50), supernode: Count(2 ** 50), peers: Count(2 ** 50) }, closed)
 const Table = Bytes({ maxLength: MAX_TABLE_RUN * 32 })
 /** Of tasks whose pieces have steps. */
-const Steps = Bytes({ maxLength: MOST_PIECES * (STEPS - 1) * 32 })
+const Steps = Bytes({ maxLength: MOST_PIECES * STEPS_BYTES })
 const Pass = Bytes({ maxLength: 4096 })
 const ErrorBody = Type.Object(
   {
