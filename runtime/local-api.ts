@@ -4,7 +4,7 @@ import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from '@fastify/typ
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
 import { DarnerError } from '../src/base/errors.ts'
-import { goneOf } from '../src/base/signals.ts'
+import { anySignal, goneOf } from '../src/base/signals.ts'
 import {
   ContainerList,
   ContainerView,
@@ -126,7 +126,7 @@ function containerRoutes(plain: App, { containers }: Runtime, { signal }: { sign
     async (request, reply) => {
       const gone = new AbortController()
       reply.raw.once('close', () => gone.abort(new DarnerError('INTERRUPTED', 'the client left')))
-      const either = AbortSignal.any([signal, gone.signal])
+      const either = anySignal([signal, gone.signal])
       return containers.wait(request.params.id, { nextExit: request.query.nextExit === true, signal: either })
     },
   )
@@ -141,7 +141,7 @@ function containerRoutes(plain: App, { containers }: Runtime, { signal }: { sign
   app.get('/v1/containers/:id/logs', { schema: { params: Id, querystring: LogsQuery } }, async (request, reply) => {
     const gone = goneOf(reply.raw)
     const entries = containers.logs(request.params.id, request.query, {
-      signal: AbortSignal.any([signal, gone.signal]),
+      signal: anySignal([signal, gone.signal]),
     })
     const frames = logFrames(entries, request.query.timestamps === true)
     return reply.type(STREAM_CONTENT_TYPE).send(Readable.from(frames, { objectMode: false }))

@@ -5,6 +5,7 @@
 import type { Clock } from '../src/base/clock.ts'
 import { asDarnerError, DarnerError, isDarnerError } from '../src/base/errors.ts'
 import type { Log } from '../src/base/log.ts'
+import { anySignal } from '../src/base/signals.ts'
 import type { PeerId, PieceExchange } from '../src/contracts/exchange.ts'
 import type { OriginPort, OriginRead, OriginTarget, Version } from '../src/contracts/origin.ts'
 import type { Identity } from '../src/net/identity.ts'
@@ -141,7 +142,7 @@ export class Leads {
 
   /** Whether anybody may have it, and that it is as long as its reader says: asked once, so that nobody waits for it later. */
   async #learn(key: string, lead: Lead, target: OriginTarget): Promise<void> {
-    const signal = AbortSignal.any([this.#parts.signal, lead.over.signal, AbortSignal.timeout(ASK_MS)])
+    const signal = anySignal([this.#parts.signal, lead.over.signal, AbortSignal.timeout(ASK_MS)])
     try {
       await this.#ask(lead, target, { signal })
       lead.open = true
@@ -172,7 +173,7 @@ export class Leads {
     const { node, identity, clock, exchange, log } = this.#parts
     const first = Math.floor(from / task.pieceBytes)
     const closed = new AbortController()
-    const signal = AbortSignal.any([outer, over.signal, closed.signal])
+    const signal = anySignal([outer, over.signal, closed.signal])
     const host = this.#parts.host(peer)
     const lending = this.#lending
     const gone = (error: unknown) => {

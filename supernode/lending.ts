@@ -1,7 +1,7 @@
 /** Origins that the supernode can't read: a host that can is chosen by the scheduler, told to, and read through. */
 import type { Clock } from '../src/base/clock.ts'
 import type { DarnerError } from '../src/base/errors.ts'
-import { abortable, withDeadline } from '../src/base/signals.ts'
+import { abortable, anySignal, withDeadline } from '../src/base/signals.ts'
 import type { PeerId, PieceExchange } from '../src/contracts/exchange.ts'
 import type { Identity } from '../src/net/identity.ts'
 import type { Node } from '../src/net/node.ts'
@@ -73,7 +73,7 @@ export class Lending {
     const expiresMs = clock.now() + PASS_MS
     const pass = signPass({ task: task.id, reader: peer, scope: 'public', expiresMs }, identity.sign)
     const address = { peer: host.peer, lanes: host.lanes, multiaddrs: host.multiaddrs }
-    const within = AbortSignal.any([signal, abort.signal])
+    const within = anySignal([signal, abort.signal])
     return {
       peer: host.peer,
       pieces: (from) => lentPieces({ task, from, pass }, { address, exchange, signal: within }),

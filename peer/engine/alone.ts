@@ -4,6 +4,7 @@
  */
 import type { Clock } from '../../src/base/clock.ts'
 import { DarnerError } from '../../src/base/errors.ts'
+import { anySignal } from '../../src/base/signals.ts'
 
 const LOOK_MS = 100
 
@@ -26,9 +27,9 @@ export async function unlessAlone<T>(
 ): Promise<T> {
   const alone = new AbortController()
   const over = new AbortController()
-  const watching = watch(patienceMs, parts, alone, AbortSignal.any([signal, over.signal]))
+  const watching = watch(patienceMs, parts, alone, anySignal([signal, over.signal]))
   try {
-    return await work(AbortSignal.any([signal, alone.signal]))
+    return await work(anySignal([signal, alone.signal]))
   } catch (error) {
     throw alone.signal.aborted && !signal.aborted ? alone.signal.reason : error
   } finally {
@@ -49,9 +50,9 @@ export async function untilBack<T>(
 ): Promise<{ readonly done: T } | 'handedBack'> {
   const back = new AbortController()
   const over = new AbortController()
-  const watching = watchForReturn(settleMs, { connected, clock }, back, AbortSignal.any([signal, over.signal]))
+  const watching = watchForReturn(settleMs, { connected, clock }, back, anySignal([signal, over.signal]))
   try {
-    return { done: await work(AbortSignal.any([signal, back.signal])) }
+    return { done: await work(anySignal([signal, back.signal])) }
   } catch (error) {
     if (signal.aborted || !back.signal.aborted) throw error
     return 'handedBack'

@@ -6,7 +6,7 @@ import type { Clock, Random } from '../../src/base/clock.ts'
 import { asDarnerError, DarnerError, isDarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
 import { Scope } from '../../src/base/scope.ts'
-import { abortable, untilAborted, withDeadline } from '../../src/base/signals.ts'
+import { abortable, anySignal, untilAborted, withDeadline } from '../../src/base/signals.ts'
 import type { ByteSources, Priority } from '../../src/contracts/content.ts'
 import type { FetchAnyOptions, ParentChannel, PeerId, PieceExchange } from '../../src/contracts/exchange.ts'
 import type { Parent, Registration, TaskUpdate } from '../../src/contracts/scheduling.ts'
@@ -248,7 +248,7 @@ export class Download {
     this.#parents.set(parent.peer, state)
     if (state.turn <= LAST_OPEN_TURN) wake()
     scope.run(async (signal) => {
-      const ending = AbortSignal.any([signal, state.controller.signal])
+      const ending = anySignal([signal, state.controller.signal])
       await abortable(promise, ending).catch(() => {})
       await this.#hold(state, ending)
     })

@@ -1,6 +1,7 @@
 /** Whether, and how, this host begins to read an origin for all. */
 import type { Clock } from '../../src/base/clock.ts'
 import { DarnerError, isDarnerError } from '../../src/base/errors.ts'
+import { anySignal } from '../../src/base/signals.ts'
 import type { ContentRequest } from '../../src/contracts/content.ts'
 import type { OriginPort, OriginRead } from '../../src/contracts/origin.ts'
 import type { Store } from '../../src/store/store.ts'
@@ -53,7 +54,7 @@ export class LeadOpener {
         {
           from: gap < 0 ? task.bytes : pieceRange(task, gap).from,
           credential: request.credential,
-          signal: AbortSignal.any([signal, late.signal]),
+          signal: anySignal([signal, late.signal]),
         },
       )
     } catch (error) {

@@ -4,6 +4,7 @@
  * this thread has no time to spare, and the others come while it is unpacked.
  */
 import type { Clock } from '../../src/base/clock.ts'
+import { anySignal } from '../../src/base/signals.ts'
 
 /** What one blob waits for others, in all. */
 const WAITS_MS = 3_000
@@ -92,7 +93,7 @@ export class LeadTurn implements Disposable {
       const woken = new AbortController()
       const beganMs = this.#clock.monotonicMs()
       this.#wake = () => woken.abort()
-      await this.#clock.sleep(LOOK_MS, { signal: AbortSignal.any([woken.signal, signal]) }).catch(() => {})
+      await this.#clock.sleep(LOOK_MS, { signal: anySignal([woken.signal, signal]) }).catch(() => {})
       signal.throwIfAborted()
       this.#leftMs -= this.#clock.monotonicMs() - beganMs
     }

@@ -1,6 +1,6 @@
 /** One reader's hold on a blob: bytes in order as they land, the whole once verified. */
 import { DarnerError } from '../../src/base/errors.ts'
-import { abortable } from '../../src/base/signals.ts'
+import { abortable, anySignal } from '../../src/base/signals.ts'
 import type { Content, ContentProgress, ContentSummary } from '../../src/contracts/content.ts'
 import type { StoredTask } from '../../src/store/store.ts'
 import { pieceRange } from '../../src/task/task.ts'
@@ -37,7 +37,7 @@ export class OpenContent implements Content {
   /** For waits: `signal`, or what fails the fetch. */
   unlessFailed(signal: AbortSignal): AbortSignal {
     const { fetching } = this.#parts
-    return fetching === undefined ? signal : AbortSignal.any([signal, fetching.failing])
+    return fetching === undefined ? signal : anySignal([signal, fetching.failing])
   }
 
   /**

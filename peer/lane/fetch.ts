@@ -1,7 +1,7 @@
 /** The child's half of a lane connection: opens tasks at one parent and receives their pieces. */
 import type { Clock } from '../../src/base/clock.ts'
 import { type Code, DarnerError } from '../../src/base/errors.ts'
-import { abortable, withDeadline } from '../../src/base/signals.ts'
+import { abortable, anySignal, withDeadline } from '../../src/base/signals.ts'
 import type { OpenOptions } from '../../src/contracts/exchange.ts'
 import type { PiecePool } from '../../src/task/piece-pool.ts'
 import { pieceRange, stepBytesOf, type Task } from '../../src/task/task.ts'
@@ -413,7 +413,7 @@ export class FetchSide implements LinkHandler, ChannelHost {
         if (bytes <= 0) return // called again when a piece is asked for or bytes arrive
         await limits.take(Math.ceil(bytes * WIRE_FACTOR), {
           ...flow,
-          signal: AbortSignal.any([channel.signal, this.#link.signal]),
+          signal: anySignal([channel.signal, this.#link.signal]),
         })
         channel.grantedBytes += bytes
         this.#link.send(FRAME.CREDIT, creditFields(channel.number, channel.grantedBytes))

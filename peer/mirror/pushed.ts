@@ -2,6 +2,7 @@
 import PQueue from 'p-queue'
 import { asDarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
+import { anySignal } from '../../src/base/signals.ts'
 import type { ContentSource } from '../../src/contracts/content.ts'
 import { type Digest, isDigest } from '../../src/oci/digest.ts'
 import type { Credential, RegistryOrigin } from '../../src/task/origin.ts'
@@ -40,7 +41,7 @@ export class Pushed {
   /** Never rejects. */
   async #seed(origin: RegistryOrigin, digest: Digest, credential: Credential | undefined): Promise<void> {
     const { content, log } = this.#parts
-    const signal = AbortSignal.any([this.#parts.signal, AbortSignal.timeout(READ_MS)])
+    const signal = anySignal([this.#parts.signal, AbortSignal.timeout(READ_MS)])
     if (signal.aborted) return
     try {
       const rights = credential === undefined ? {} : { credential }

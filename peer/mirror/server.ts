@@ -8,6 +8,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import type { Clock } from '../../src/base/clock.ts'
 import { asDarnerError, DarnerError, isDarnerError, systemCode } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
+import { anySignal } from '../../src/base/signals.ts'
 import type { OriginPort } from '../../src/contracts/origin.ts'
 import type { SchedulerPort } from '../../src/contracts/scheduling.ts'
 import { formatHostPort, parseHostPort } from '../../src/net/address.ts'
@@ -245,7 +246,7 @@ class RunningMirror implements Mirror {
     })
     response.on('error', () => {})
     request.on('error', () => {})
-    const signal = AbortSignal.any([gone.signal, this.#closed.signal])
+    const signal = anySignal([gone.signal, this.#closed.signal])
     const method = request.method ?? 'GET'
     const head = method === 'HEAD'
     const target = (request.url ?? '').slice(0, 400)

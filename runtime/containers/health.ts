@@ -2,6 +2,7 @@
 import type { Clock } from '../../src/base/clock.ts'
 import type { Log } from '../../src/base/log.ts'
 import { Scope } from '../../src/base/scope.ts'
+import { anySignal } from '../../src/base/signals.ts'
 import type { HealthCheck } from '../../src/wire/container-options.ts'
 import { readImageHealth } from '../spec/image-config.ts'
 import type { Containers } from './containers.ts'
@@ -56,7 +57,7 @@ export class HealthMonitor implements RunObserver, AsyncDisposable {
     this.#watched.set(entry.id, over)
     this.#scope.run(async (ending) => {
       try {
-        await this.#watch(entry, check, AbortSignal.any([over.signal, ending]))
+        await this.#watch(entry, check, anySignal([over.signal, ending]))
       } catch (error) {
         if (!over.signal.aborted && !ending.aborted)
           this.#parts.log.warn({ container: entry.id, error }, 'health checks of a container ended')
@@ -118,7 +119,7 @@ export class HealthMonitor implements RunObserver, AsyncDisposable {
       await using session = await execs.start(execId, { signal })
       const late = new AbortController()
       const output = collect(session.output())
-      const timer = clock.sleep(timeoutMs, { signal: AbortSignal.any([signal, late.signal]) })
+      const timer = clock.sleep(timeoutMs, { signal: anySignal([signal, late.signal]) })
       try {
         const end = await Promise.race([session.result, timer.then(() => undefined)])
         if (end === undefined) {

@@ -1,6 +1,7 @@
 /** Beginning and ending runs: start, stop, kill, pause. Each step is taken under the container's lock; waiting holds none. */
 import type { Clock } from '../../src/base/clock.ts'
 import { DarnerError } from '../../src/base/errors.ts'
+import { anySignal } from '../../src/base/signals.ts'
 import type { HookResult } from '../../src/wire/rich-api.ts'
 import type { RunExtension } from '../rich/extension.ts'
 import { readImageConfig } from '../spec/image-config.ts'
@@ -155,7 +156,7 @@ export class Runs {
 
   async #endsWithin(exited: Entry['ended'], ms: number, signal: AbortSignal): Promise<boolean> {
     const over = new AbortController()
-    const waits = { signal: AbortSignal.any([signal, over.signal]) }
+    const waits = { signal: anySignal([signal, over.signal]) }
     const sleep = this.#parts.clock.sleep(ms, waits)
     sleep.catch(() => {}) // the abort below
     try {

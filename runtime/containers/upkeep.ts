@@ -2,6 +2,7 @@
 import type { Clock } from '../../src/base/clock.ts'
 import type { Log } from '../../src/base/log.ts'
 import type { Scope } from '../../src/base/scope.ts'
+import { anySignal } from '../../src/base/signals.ts'
 import type { HookResult } from '../../src/wire/rich-api.ts'
 import type { RunExtension } from '../rich/extension.ts'
 import type { ContainerIndex } from './index-of.ts'
@@ -86,7 +87,7 @@ export class Upkeep implements RunObserver {
     entry.restartDue = due
     const restarts = (entry.record.restartCount ?? 0) + 1
     this.background(entry.id, async () => {
-      const signal = AbortSignal.any([due.signal, scope.signal])
+      const signal = anySignal([due.signal, scope.signal])
       try {
         await clock.sleep(delayMs, { signal })
       } catch {

@@ -4,6 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify'
 import type { Log } from '../../src/base/log.ts'
+import { anySignal } from '../../src/base/signals.ts'
 import type { Snapshotter } from '../../src/contracts/snapshots.ts'
 import type { RegistryPusher } from '../../src/oci/registry-push.ts'
 import type { Images } from '../images/images.ts'
@@ -49,5 +50,5 @@ export function whileThere(response: ServerResponse, signal: AbortSignal): Abort
   response.once('close', () => {
     if (!response.writableFinished) gone.abort(new DOMException('the client left', 'AbortError'))
   })
-  return AbortSignal.any([signal, gone.signal])
+  return anySignal([signal, gone.signal])
 }

@@ -4,6 +4,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock } from '../../src/base/clock.ts'
 import { systemCode } from '../../src/base/errors.ts'
+import { anySignal } from '../../src/base/signals.ts'
 import type { HookRequest, HookResult } from '../../src/wire/rich-api.ts'
 import type { RunFacts } from '../rich/extension.ts'
 import { writeWhole } from '../shim/bundle.ts'
@@ -86,7 +87,7 @@ async function capture(
     child.once('exit', (code, name) => setImmediate(() => resolve(code ?? 128 + signalCode(name))))
   })
   const timer = new AbortController()
-  const both = AbortSignal.any([signal, timer.signal])
+  const both = anySignal([signal, timer.signal])
   try {
     const late = clock.sleep(timeoutMs, { signal: both }).then(() => TIMED_OUT)
     late.catch(() => {}) // the race below hears of it

@@ -5,6 +5,7 @@
 import PQueue from 'p-queue'
 import type { Clock } from '../../src/base/clock.ts'
 import { DarnerError } from '../../src/base/errors.ts'
+import { anySignal } from '../../src/base/signals.ts'
 import type { ByteSources, Content, ContentSource, ContentSummary, Priority } from '../../src/contracts/content.ts'
 import type { Snapshotter, UnpackLimits } from '../../src/contracts/snapshots.ts'
 import { algorithmOf, type Digest, Digester } from '../../src/oci/digest.ts'
@@ -229,7 +230,7 @@ async function pullLayers(
   parts: LayerParts,
 ): Promise<ContentSummary[]> {
   const ending = new AbortController()
-  const signal = AbortSignal.any([request.signal, ending.signal])
+  const signal = anySignal([request.signal, ending.signal])
   const queue = new PQueue({ concurrency: request.parallel ?? DEFAULT_PARALLEL })
   // an image may list one layer twice
   const distinct = [...new Map(layers.map((layer) => [layer.diffId, layer])).values()]

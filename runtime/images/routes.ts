@@ -4,6 +4,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance } from 'fastify'
 import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
 import { Feed } from '../../src/base/feed.ts'
+import { anySignal } from '../../src/base/signals.ts'
 import type { ContentSummary } from '../../src/contracts/content.ts'
 import type { Snapshotter } from '../../src/contracts/snapshots.ts'
 import type { Digest } from '../../src/oci/digest.ts'
@@ -52,7 +53,7 @@ export function registerImageRoutes(
     const gone = new AbortController()
     const lines = new Feed<PullLine | ReturnType<typeof errorBody>>(MAX_LINES)
     reply.raw.once('close', () => gone.abort(new DarnerError('INTERRUPTED', 'the client of the pull left')))
-    void pull(request.body, parts, lines, AbortSignal.any([signal, gone.signal]))
+    void pull(request.body, parts, lines, anySignal([signal, gone.signal]))
     return reply.type('application/x-ndjson').send(Readable.from(textOf(lines)))
   })
 }

@@ -10,6 +10,7 @@ import { type Answer, AUTHORITATIVE_ANSWER, decode, encode, type Packet, RECURSI
 import type { Log } from '../../src/base/log.ts'
 import { put } from '../../src/base/outflow.ts'
 import { Scope } from '../../src/base/scope.ts'
+import { anySignal } from '../../src/base/signals.ts'
 import type { Names } from './names.ts'
 
 export interface DnsServerOptions {
@@ -170,7 +171,7 @@ export class DnsServer implements AsyncDisposable {
     this.#forwards++
     try {
       for (const server of await this.#upstreams()) {
-        const signal = AbortSignal.any([this.#scope.signal, AbortSignal.timeout(UPSTREAM_MS)])
+        const signal = anySignal([this.#scope.signal, AbortSignal.timeout(UPSTREAM_MS)])
         const upstream = { address: server, port: this.#options.upstreamPort ?? 53 }
         try {
           return await (by === 'udp' ? askUdp(bytes, upstream, { signal }) : askTcp(bytes, upstream, { signal }))

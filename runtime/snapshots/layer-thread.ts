@@ -1,7 +1,7 @@
 /** Has layers written: small ones here, others by a thread (layer-worker.ts), which ends when there was nothing to do for a while. */
 import { Worker } from 'node:worker_threads'
 import { DarnerError } from '../../src/base/errors.ts'
-import { abortable } from '../../src/base/signals.ts'
+import { abortable, anySignal } from '../../src/base/signals.ts'
 import { LAYER_WORKER_MARK, LAYER_WORKER_URL, type LayerAnswer, type LayerAsk } from './layer-worker.ts'
 import { type LayerOrder, type WrittenLayer, writeLayer } from './write-layer.ts'
 
@@ -68,7 +68,7 @@ export class LayerThread {
     const job = new Job((ask) => worker.postMessage(ask), id, memory)
     this.#running.set(id, job)
     const abort = () => job.ask({ kind: 'abort', id })
-    const either = AbortSignal.any([signal, job.failing])
+    const either = anySignal([signal, job.failing])
     try {
       job.ask({ kind: 'open', id, order, memory, slotBytes: SLOT_BYTES })
       signal.addEventListener('abort', abort, { once: true })

@@ -1,6 +1,7 @@
 /** Whether the new container may stay: its health check, or the word of its init, or, without both, that it does not end at once. */
 import type { Clock } from '../../src/base/clock.ts'
 import { DarnerError } from '../../src/base/errors.ts'
+import { anySignal } from '../../src/base/signals.ts'
 import { checkOf, type HealthResult } from '../containers/health.ts'
 import type { Entry } from '../containers/lifecycle.ts'
 import { ALIVE } from '../containers/states.ts'
@@ -38,7 +39,7 @@ export async function passGate(
     const passedMs = clock.monotonicMs() - startedMs
     const { rich } = entry.record.request
     if (checkOf(entry)) {
-      const probing = probe(entry, { signal: AbortSignal.any([signal, over.signal]) }).catch((error: unknown) => {
+      const probing = probe(entry, { signal: anySignal([signal, over.signal]) }).catch((error: unknown) => {
         if (!over.signal.aborted) throw error
       })
       last = (await Promise.race([probing, ended])) ?? last

@@ -1,8 +1,21 @@
 /** Deadlines and cancellation as abort signals. */
 
+/** What each joined signal follows: held as long as it is. */
+const followed = new WeakMap<AbortSignal, readonly AbortSignal[]>()
+
+/**
+ * Aborts with the first of `signals` that does. Node's own holds them weakly and listens only while it is listened to: one that aborts
+ * meanwhile and is collected, as a timeout is, was never heard of, and what had a deadline had none.
+ */
+export function anySignal(signals: readonly AbortSignal[]): AbortSignal {
+  const joined = AbortSignal.any([...signals])
+  followed.set(joined, signals)
+  return joined
+}
+
 /** `signal`, or a timeout of `ms`, whichever comes first. */
 export function withDeadline(signal: AbortSignal, ms: number): AbortSignal {
-  return AbortSignal.any([signal, AbortSignal.timeout(ms)])
+  return anySignal([signal, AbortSignal.timeout(ms)])
 }
 
 /**
@@ -12,7 +25,7 @@ export function withDeadline(signal: AbortSignal, ms: number): AbortSignal {
 export function endingDeadline(signal: AbortSignal, ms: number): Disposable & { readonly signal: AbortSignal } {
   const late = new AbortController()
   const timer = setTimeout(() => late.abort(new DOMException(`not done in ${ms} ms`, 'TimeoutError')), ms)
-  return { signal: AbortSignal.any([signal, late.signal]), [Symbol.dispose]: () => clearTimeout(timer) }
+  return { signal: anySignal([signal, late.signal]), [Symbol.dispose]: () => clearTimeout(timer) }
 }
 
 /** Aborts when the client of this answer leaves, or has all of it: its connection may be used again and again. */

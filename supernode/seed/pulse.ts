@@ -1,6 +1,6 @@
 /** Whether something is getting on: bytes that came, and those who wait to see some. */
 import type { Clock } from '../../src/base/clock.ts'
-import { abortable } from '../../src/base/signals.ts'
+import { abortable, anySignal } from '../../src/base/signals.ts'
 
 /** Fewer bytes than this within the time are as good as none. */
 const MIN_BYTES = 64 * 1024
@@ -27,7 +27,7 @@ export class Pulse {
     const waiter = { lack: MIN_BYTES, seen: () => seen.resolve(true) }
     this.#waiters.add(waiter)
     const over = new AbortController()
-    const late = this.#clock.sleep(withinMs, { signal: AbortSignal.any([signal, over.signal]) }).then(() => false)
+    const late = this.#clock.sleep(withinMs, { signal: anySignal([signal, over.signal]) }).then(() => false)
     late.catch(() => {})
     try {
       return await abortable(Promise.race([seen.promise, late]), signal)

@@ -7,6 +7,7 @@ import { pipe } from 'it-pipe'
 import type { Clock, Random } from '../../src/base/clock.ts'
 import { asDarnerError, type DarnerError, DarnerError as Failure, isDarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
+import { anySignal } from '../../src/base/signals.ts'
 import type { OriginPort, OriginRead, Version } from '../../src/contracts/origin.ts'
 import type { Digest } from '../../src/oci/digest.ts'
 import type { StoredTask } from '../../src/store/stored-task.ts'
@@ -133,7 +134,7 @@ export class SeedTask {
 
   /** Reads what is missing, to the end. `first`, when given, is a read already opened at `first.from`. Never throws: failure is an event. */
   async run(first: OriginRead | undefined, options: { signal: AbortSignal }): Promise<void> {
-    const signal = AbortSignal.any([options.signal, this.#given.signal])
+    const signal = anySignal([options.signal, this.#given.signal])
     try {
       await this.#fill(first, signal)
       const kept = this.stored.finish({
