@@ -412,9 +412,7 @@ export class Download {
       return true
     }
     let arrival: Arrival | undefined
-    let partly = false
     const onPart: FetchAnyOptions['onPart'] = (part) => {
-      partly = part.waits
       this.#plan.pieceWaits(channel.parent, part.piece, part.waits, clock.monotonicMs())
       arrival ??= stored.arriving(part.piece, part.body)
       arrival?.reached(part.bytes)
@@ -456,8 +454,7 @@ export class Download {
       }
       // a cancelled question is over for the plan, and a channel that ended has taken its questions with it
       if (controller.signal.aborted || this.#parents.get(channel.parent)?.channel !== channel) return
-      const known = failReason(error)
-      const reason = known === 'absent' && partly ? 'withdrawn' : known
+      const reason = failReason(error)
       if (reason === 'corrupt' || reason === 'short') {
         log.warn(
           { taskId: stored.task.id, parent: channel.parent, piece: got, error: asDarnerError(error, 'piece').message },

@@ -7,6 +7,7 @@ const REASONS: Partial<Record<Code, FailReason>> = {
   PROTOCOL_VIOLATION: 'corrupt',
   PIECE_SHORT: 'short',
   PIECE_ABSENT: 'absent',
+  PIECE_WITHDRAWN: 'withdrawn',
   PEER_REFUSED: 'refused',
   PEER_BANNED: 'refused',
   CAPABILITY_REFUSED: 'refused',

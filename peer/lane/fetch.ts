@@ -287,8 +287,10 @@ export class FetchSide implements LinkHandler, ChannelHost {
     const refusal = refusalOf(header.number)
     channel.settled(wanted)
     if (refusal === 'NONE_LEFT' && wanted.piece === undefined) wanted.resolve(undefined)
-    else if (wanted.filled > 0 && !(refusal === 'WITHDRAWN' && wanted.waits && mayWait(wanted)))
-      wanted.reject(this.#short(wanted, refusal))
+    else if (wanted.filled > 0)
+      wanted.reject(
+        this.#cut(wanted, refusal === 'WITHDRAWN' && wanted.waits ? 'PIECE_WITHDRAWN' : 'PIECE_SHORT', refusal),
+      )
     else wanted.reject(this.#refusal(refusal, channel, `piece ${wanted.piece ?? 'of its choice'}`))
     wanted.body = undefined
     this.meter(channel)
@@ -323,12 +325,12 @@ export class FetchSide implements LinkHandler, ChannelHost {
       await this.#fill(wanted, wanted.body, header)
     }
     wanted.filled = end
-    wanted.waits = (header.flags & PIECE_WAITS) !== 0
+    wanted.waits = waitsFor(wanted, header)
     channel.receivedBytes += header.bytes
     const last = (header.flags & PIECE_LAST) !== 0
     if (last && end < length) {
       channel.settled(wanted)
-      wanted.reject(this.#short(wanted, 'PEER_REFUSED'))
+      wanted.reject(this.#cut(wanted, 'PIECE_SHORT', 'PEER_REFUSED'))
       throw new DarnerError(
         'PROTOCOL_VIOLATION',
         `piece ${header.number} of ${channel.task.id}: expected ${length} bytes, peer sent ${end}`,
@@ -348,9 +350,10 @@ export class FetchSide implements LinkHandler, ChannelHost {
   }
 
   /** Reads a segment, and says how far it is where somebody wants to hear of it. */
-  async #fill(wanted: Wanted, body: Uint8Array, { number: piece, bytes, flags }: FrameHeader): Promise<void> {
-    const end = wanted.filled + bytes
-    const waits = (flags & PIECE_WAITS) !== 0
+  async #fill(wanted: Wanted, body: Uint8Array, header: FrameHeader): Promise<void> {
+    const { number: piece } = header
+    const end = wanted.filled + header.bytes
+    const waits = waitsFor(wanted, header)
     const stepBytes = stepBytesOf(wanted.channel.task) ?? body.byteLength
     for (let at = wanted.filled; at < end; ) {
       const to = wanted.onPart === undefined ? end : Math.min(end, at - (at % stepBytes) + stepBytes)
@@ -425,9 +428,10 @@ export class FetchSide implements LinkHandler, ChannelHost {
     }
   }
 
-  #short(wanted: Wanted, refusal: Refusal): DarnerError {
+  /** A piece of which only a part came. */
+  #cut(wanted: Wanted, code: Code, refusal: Refusal): DarnerError {
     const text = `piece ${wanted.piece} of ${wanted.channel.task.id}: expected ${wanted.bytes} bytes, peer ${this.#link.peer} sent ${wanted.filled} (${refusal})`
-    return new DarnerError('PIECE_SHORT', text, { details: { peer: this.#link.peer, piece: wanted.piece } })
+    return new DarnerError(code, text, { details: { peer: this.#link.peer, piece: wanted.piece } })
   }
 
   #refusal(refusal: Refusal, channel: LaneChannel, text: string): DarnerError {
@@ -443,6 +447,11 @@ export class FetchSide implements LinkHandler, ChannelHost {
 /** What is still coming to the parent is wanted, too. */
 function mayWait({ sure, onPart }: Wanted): boolean {
   return sure && onPart !== undefined
+}
+
+/** The parent may withdraw the piece: it said so, and was asked for such. */
+function waitsFor(wanted: Wanted, { flags }: FrameHeader): boolean {
+  return mayWait(wanted) && (flags & PIECE_WAITS) !== 0
 }
 
 /** A task that isn't there refuses the channel; a piece that isn't refuses the piece. */

@@ -57,6 +57,7 @@ export const CODES = {
   PIECE_SHORT: row(502, EXIT.failed, true),
   PIECE_DIGEST: row(502, EXIT.failed, true),
   PIECE_ABSENT: row(404, EXIT.failed, true),
+  PIECE_WITHDRAWN: row(404, EXIT.failed, true),
   CAPABILITY_REFUSED: row(403, EXIT.failed, false),
   TASK_FAILED: row(502, EXIT.failed, true),
   // the store

@@ -70,7 +70,10 @@ export interface ParentChannel extends AsyncDisposable {
   onHaves(listener: (from: number, count: number) => void): () => void
   /** Exactly the piece's bytes, not yet verified. Throws PIECE_ABSENT, PIECE_SHORT, PEER_REFUSED, PEER_UNREACHABLE, or the signal's reason. */
   fetch(piece: number, options: FetchOptions): Promise<Uint8Array>
-  /** A piece of the parent's choice that we lack; waits until it has one to offer. Undefined once it has none left for us. */
+  /**
+   * A piece of the parent's choice that we lack; waits until it has one to offer. Undefined once it has none left for us. Throws as {@link fetch}, and
+   * PIECE_WITHDRAWN of one that the parent sent in part and doesn't get itself.
+   */
   fetchAny(options: FetchAnyOptions): Promise<{ piece: number; body: Uint8Array } | undefined>
   /** Gives the memory of a body from {@link fetch} or {@link fetchAny} back, for pieces to come. The caller must not touch it again. */
   release?(body: Uint8Array): void

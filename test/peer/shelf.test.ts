@@ -210,7 +210,7 @@ describe('a piece that is still coming here', () => {
     arrival.reached(body.byteLength)
     await assert.rejects(stored.write(0, body, { signal }), { code: 'PIECE_DIGEST' })
     arrival[Symbol.dispose]()
-    await assert.rejects(given, { code: 'PIECE_ABSENT' })
+    await assert.rejects(given, { code: 'PIECE_WITHDRAWN' })
     parts.end()
     assert.equal((await heard.next()).done, true)
     const again = channel.fetchAny({ signal, sure: true, onPart: () => {} })

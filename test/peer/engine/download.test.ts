@@ -320,7 +320,7 @@ describe('a download in a line', () => {
     a.questions[0]?.begin(0, blob.stepBytes)
     assert.deepEqual([heard, stored.coming.checked(0)], [[[0, true]], blob.stepBytes])
     const before = a.questions.length
-    a.questions[0]?.fail(new DarnerError('PIECE_ABSENT', 'withdrawn'))
+    a.questions[0]?.fail(new DarnerError('PIECE_WITHDRAWN', 'withdrawn'))
     await line.until(() => a.questions.length > before)
     assert.deepEqual([heard.at(-1), stored.coming.checked(0)], [[0, false], undefined])
     for (let piece = 0; piece < PIECES; piece++) {

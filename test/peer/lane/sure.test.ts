@@ -331,9 +331,9 @@ describe('a child that takes whatever comes', () => {
     )
   })
 
-  it('takes a piece that was withdrawn for absent, and one that was cut short for short', async () => {
+  it('takes a piece that was withdrawn as such, and one that was cut short for short', async () => {
     for (const [refusal, waits, code] of [
-      [REFUSAL.WITHDRAWN, PIECE_WAITS, 'PIECE_ABSENT'],
+      [REFUSAL.WITHDRAWN, PIECE_WAITS, 'PIECE_WITHDRAWN'],
       [REFUSAL.WITHDRAWN, 0, 'PIECE_SHORT'],
       [REFUSAL.PEER_REFUSED, PIECE_WAITS, 'PIECE_SHORT'],
     ] as const) {
