@@ -359,7 +359,7 @@ export class Download {
           return
         }
         const controller = new AbortController()
-        const fetch = this.#fetch(channel, piece, controller, action.kind === 'askAny' && action.sure)
+        const fetch = this.#fetch(channel, piece, controller, action.kind === 'askAny' ? action : {})
         this.#fetches.set(controller, fetch)
         void fetch.finally(() => this.#fetches.delete(controller))
         return
@@ -391,7 +391,12 @@ export class Download {
   }
 
   /** One question and its answer. Never throws: failures are the plan's to weigh, but those of our own disk end the task. */
-  async #fetch(channel: ParentChannel, piece: number, controller: AbortController, sure: boolean): Promise<void> {
+  async #fetch(
+    channel: ParentChannel,
+    piece: number,
+    controller: AbortController,
+    { sure = false, early = false }: { sure?: boolean; early?: boolean },
+  ): Promise<void> {
     const { stored, clock, log, registration } = this.#parts
     const any = piece < 0
     const name = askName(channel.parent, piece)
@@ -423,7 +428,7 @@ export class Download {
     }
     try {
       const given = any
-        ? await channel.fetchAny({ signal: controller.signal, sure, onOffer, onStart, ...(sure && { onPart }) })
+        ? await channel.fetchAny({ signal: controller.signal, sure, early, onOffer, onStart, ...(sure && { onPart }) })
         : { piece, body: await channel.fetch(piece, { signal: controller.signal, onStart }) }
       if (given === undefined) {
         this.#plan.parentDrained(channel.parent)

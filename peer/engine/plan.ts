@@ -50,8 +50,11 @@ export const PLAN_DEFAULTS = {
  */
 const WAITS_MS = 1000
 const WAITED_MS = 3000
-/** What a parent may pass on in part and withdraw, beyond so many pieces in parts of what it gave. */
-const WITHDRAWN_LEAST = 8
+/**
+ * A parent that withdrew more than so many pieces, and than this part of what it gave, is asked for whole ones only. It isn't blamed: all behind
+ * one that withdraws have to do so, too.
+ */
+const WITHDRAWN_LEAST = 2
 const WITHDRAWN_PART = 0.1
 /** Questions for "any" under way where parents are few: enough to hide the way there and back. */
 const LEAST_ANY = 4
@@ -116,7 +119,8 @@ export type ReplaceReason = Exclude<FailReason, 'withdrawn'> | 'slow'
 
 export type Action<P> =
   | { readonly kind: 'ask'; readonly parent: P; readonly piece: number }
-  | { readonly kind: 'askAny'; readonly parent: P; readonly sure: boolean }
+  /** `sure`: whatever comes is taken, without an offer; `early`: it may be what is still coming to the parent. */
+  | { readonly kind: 'askAny'; readonly parent: P; readonly sure: boolean; readonly early: boolean }
   /** Tell all parents that a piece is on its way to us, within {@link Plan.comingMs}, or isn't after all; `from` knows it already. */
   | { readonly kind: 'coming'; readonly piece: number; readonly from?: P }
   | { readonly kind: 'lost'; readonly piece: number }
@@ -355,7 +359,7 @@ export class Plan<P> {
     if (ask) this.#unask(parent, ask)
     if (reason === 'cancelled') return
     if (reason === 'withdrawn') {
-      if (++parent.withdrawn > WITHDRAWN_LEAST + parent.answers * WITHDRAWN_PART) this.#replace(parent, 'slow')
+      parent.withdrawn++
       return
     }
     if (reason === 'absent') {
@@ -497,7 +501,7 @@ export class Plan<P> {
   #askOneAny(actions: Action<P>[], parent: PlanParent<P>, sure: boolean, nowMs: number): void {
     parent.asks.push({ piece: -1, any: true, sure, sinceMs: nowMs, started: false, waits: false, movedMs: 0 })
     this.#anyInFlight++
-    actions.push({ kind: 'askAny', parent: parent.id, sure })
+    actions.push({ kind: 'askAny', parent: parent.id, sure, early: sure && !withdraws(parent) })
   }
 
   /**
@@ -670,6 +674,11 @@ export class Plan<P> {
     this.parentLeft(parent.id)
     this.#pending.push({ kind: 'replace', parent: parent.id, reason })
   }
+}
+
+/** It has withdrawn too much to be given anything by it that it hasn't whole. */
+function withdraws({ withdrawn, answers }: PlanParent<unknown>): boolean {
+  return withdrawn > WITHDRAWN_LEAST + answers * WITHDRAWN_PART
 }
 
 /** It has something left and isn't late. */

@@ -167,7 +167,7 @@ export class FetchSide implements LinkHandler, ChannelHost {
   ask(wanted: Wanted): void {
     const { channel, id, piece } = wanted
     if (piece === undefined) {
-      const flags = (wanted.sure ? ANY_SURE : 0) | (mayWait(wanted) ? ANY_EARLY : 0)
+      const flags = (wanted.sure ? ANY_SURE : 0) | (wanted.early ? ANY_EARLY : 0)
       this.#link.send(FRAME.ANY, { channel: channel.number, request: id, flags })
     } else this.#link.send(FRAME.ASK, { channel: channel.number, request: id, number: piece })
     this.meter(channel)
@@ -444,14 +444,9 @@ export class FetchSide implements LinkHandler, ChannelHost {
   }
 }
 
-/** What is still coming to the parent is wanted, too. */
-function mayWait({ sure, onPart }: Wanted): boolean {
-  return sure && onPart !== undefined
-}
-
 /** The parent may withdraw the piece: it said so, and was asked for such. */
-function waitsFor(wanted: Wanted, { flags }: FrameHeader): boolean {
-  return mayWait(wanted) && (flags & PIECE_WAITS) !== 0
+function waitsFor({ early }: Wanted, { flags }: FrameHeader): boolean {
+  return early && (flags & PIECE_WAITS) !== 0
 }
 
 /** A task that isn't there refuses the channel; a piece that isn't refuses the piece. */

@@ -22,8 +22,9 @@ export interface Wanted {
   waits: boolean
   /** Nobody waits any more; what still arrives is thrown away. */
   dropped: boolean
-  /** Of a piece of the parent's choice: it may come without an offer. */
+  /** Of a piece of the parent's choice: it may come without an offer, and before the parent has it whole. */
   readonly sure: boolean
+  readonly early: boolean
   readonly onStart: ((piece: number) => void) | undefined
   /** Called as bytes come. */
   readonly onPart: FetchAnyOptions['onPart']
@@ -129,7 +130,7 @@ export class LaneChannel implements ParentChannel {
 
   async #want(
     piece: number | undefined,
-    { signal, onStart, onOffer, onPart, sure = false }: FetchAnyOptions,
+    { signal, onStart, onOffer, onPart, sure = false, early = false }: FetchAnyOptions,
   ): Promise<{ piece: number; body: Uint8Array } | undefined> {
     while (this.wanted.size >= this.#maxRequests) {
       signal.throwIfAborted()
@@ -161,6 +162,7 @@ export class LaneChannel implements ParentChannel {
       waits: false,
       dropped: false,
       sure,
+      early: sure && early,
       onStart,
       onPart,
       onOffer,

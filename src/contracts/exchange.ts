@@ -52,12 +52,11 @@ export interface FetchAnyOptions extends FetchOptions {
    * changes nothing then.
    */
   readonly sure?: boolean
+  /** With `sure`: the parent may also send what is still coming to itself, and withdraw it. */
+  readonly early?: boolean
   /** Called with each piece that the parent offers; false declines it. By default the first is taken. */
   readonly onOffer?: (piece: number) => boolean
-  /**
-   * With it and `sure` the parent may send what is still coming to itself. Called as bytes come: the piece, its memory and how many
-   * bytes of it are here; `waits` while the parent hasn't the rest.
-   */
+  /** Called as bytes come: the piece, its memory and how many bytes of it are here; `waits` while the parent hasn't the rest. */
   readonly onPart?: (part: { piece: number; body: Uint8Array; bytes: number; waits: boolean }) => void
 }
 

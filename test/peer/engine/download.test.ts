@@ -153,6 +153,7 @@ describe('a download', () => {
 
 interface Question {
   readonly sure: boolean
+  readonly early: boolean
   give(piece: number): void
   /** So many bytes of a piece came, for the rest of which the parent waits itself. */
   begin(piece: number, bytes: number): void
@@ -183,7 +184,7 @@ class AskedParent {
       haves: Bitmap.full(PIECES),
       onHaves: () => () => {},
       fetch: (_piece, { signal }) => pending(signal),
-      fetchAny: ({ signal, sure = false, onOffer, onStart, onPart }) => {
+      fetchAny: ({ signal, sure = false, early = false, onOffer, onStart, onPart }) => {
         const { promise, resolve, reject } = Promise.withResolvers<{ piece: number; body: Uint8Array }>()
         const give = (piece: number) => {
           if (onOffer?.(piece) === false && !sure) return
@@ -195,7 +196,7 @@ class AskedParent {
           onStart?.(piece)
           onPart?.({ piece, body: Uint8Array.from(this.#blob.piece(piece)), bytes, waits: true })
         }
-        this.questions.push({ sure, give, begin, fail: reject })
+        this.questions.push({ sure, early, give, begin, fail: reject })
         this.#told()
         return Promise.race([promise, pending(signal)])
       },
@@ -328,6 +329,28 @@ describe('a download in a line', () => {
       a.questions[piece + 1]?.give(piece)
     }
     assert.equal(await line.run, blob.digest)
+    assert.deepEqual(line.blamed, [])
+  })
+
+  it('has a parent that withdraws again and again send whole pieces, which it passes on while they come', async () => {
+    const blob = aSteppedBlob({ pieces: PIECES })
+    await using line = await aDownload(blob)
+    const { a, stored } = line
+    blob.tell(stored)
+    stored.onArriving(() => {})
+    line.name({ a: 1 })
+    await line.until(() => a.questions.length === 4)
+    for (let time = 0; time < 3; time++) {
+      a.questions[time]?.begin(0, blob.stepBytes)
+      a.questions[time]?.fail(new DarnerError('PIECE_WITHDRAWN', 'isn’t coming'))
+      await line.until(() => a.questions.length === 5 + time)
+    }
+    assert.deepEqual(
+      a.questions.map(({ sure, early }) => [sure, early]),
+      Array.from({ length: 7 }, (_, question) => [true, question < 6]),
+    )
+    a.questions[6]?.begin(0, blob.stepBytes)
+    assert.equal(stored.coming.checked(0), blob.stepBytes)
     assert.deepEqual(line.blamed, [])
   })
 

@@ -41,7 +41,7 @@ function firstIsLate(plan: Plan<string>): void {
   begin(plan, 'b', 1, 505)
 }
 
-const askAny = (parent: string, sure = false) => ({ kind: 'askAny', parent, sure }) as const
+const askAny = (parent: string, sure = false) => ({ kind: 'askAny', parent, sure, early: sure }) as const
 
 /** A parent offers a piece, which is taken and begins to come. */
 function begin(plan: Plan<string>, parent: string, piece: number, nowMs: number): void {
@@ -352,16 +352,25 @@ describe('Plan in a line', () => {
     assert.match(plan.describe(), /parent a asked \S+ 200 ms/)
   })
 
-  it('replaces a parent that withdraws again and again, and bears a few', () => {
+  it('asks a parent that withdraws again and again for whole pieces only, and blames it for nothing', () => {
     const plan = aLine(100, { a: 1, b: 2 })
     bring(plan, 'a', 0, 5)
-    for (let time = 0; time < 9; time++) {
-      assert.equal(plan.parents, 2)
+    plan.decide(5)
+    const again = () => plan.decide(10).filter(({ kind }) => kind !== 'coming' && kind !== 'lost')
+    for (const early of [true, true, false, false]) {
       begin(plan, 'a', 1, 10)
       plan.pieceFailed('a', 1, 'withdrawn')
-      if (time < 8) assert.deepEqual(asked(plan.decide(10)), ['a!'], 'the question is asked again')
+      assert.deepEqual(again(), [{ kind: 'askAny', parent: 'a', sure: true, early }])
     }
-    assert.ok(plan.decide(10).some((action) => action.kind === 'replace' && action.reason === 'slow'))
+    for (let piece = 1; piece < 32; piece++) {
+      begin(plan, 'a', piece, 10)
+      plan.pieceArrived('a', piece, 10)
+      assert.deepEqual(
+        again(),
+        [{ kind: 'askAny', parent: 'a', sure: true, early: piece > 18 }],
+        `${piece} whole ones later`,
+      )
+    }
   })
 
   it('asks the first again, and the next no more, once that answers', () => {

@@ -315,6 +315,7 @@ describe('a child that takes whatever comes', () => {
         const given = await channel.fetchAny({
           signal: soon(),
           sure: true,
+          early: true,
           onPart: ({ piece: number, body: memory, bytes, waits }) => {
             assert.equal(number, 0)
             assert.ok(body.subarray(0, bytes).equals(memory.subarray(0, bytes)))
@@ -346,7 +347,7 @@ describe('a child that takes whatever comes', () => {
           await lane.say(piece(next.request, 0))
         },
         async (child, channel) => {
-          const ask = () => channel.fetchAny({ signal: soon(), sure: true, onPart: () => {} })
+          const ask = () => channel.fetchAny({ signal: soon(), sure: true, early: true, onPart: () => {} })
           await assert.rejects(ask(), { code })
           assert.equal((await ask())?.piece, 0)
           assert.deepEqual(child.violations, [])
