@@ -13,7 +13,7 @@ import type { Parent, Registration, TaskUpdate } from '../../src/contracts/sched
 import type { Digest } from '../../src/oci/digest.ts'
 import type { Arrival, StoredTask } from '../../src/store/store.ts'
 import { Bitmap } from '../../src/task/bitmap.ts'
-import { pieceCount } from '../../src/task/task.ts'
+import { pieceCount, stepBytesOf } from '../../src/task/task.ts'
 import { blameCode, failReason } from './fail-reason.ts'
 import { type Action, LAST_OPEN_TURN, PLAN_DEFAULTS, Plan } from './plan.ts'
 
@@ -416,9 +416,11 @@ export class Download {
       this.#pump()
       return true
     }
+    const stepBytes = stepBytesOf(stored.task)
     let arrival: Arrival | undefined
     const onPart: FetchAnyOptions['onPart'] = (part) => {
-      this.#plan.pieceWaits(channel.parent, part.piece, part.waits, clock.monotonicMs())
+      const steps = Math.floor(part.bytes / (stepBytes ?? stored.task.pieceBytes))
+      this.#plan.pieceWaits(channel.parent, part.piece, { steps, waits: part.waits }, clock.monotonicMs())
       arrival ??= stored.arriving(part.piece, part.body)
       arrival?.reached(part.bytes)
     }

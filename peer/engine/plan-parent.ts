@@ -11,8 +11,10 @@ export interface Ask {
   sinceMs: number
   /** Its first bytes are here. */
   started: boolean
-  /** The parent waits for the rest itself; when it last sent some of it, or had the whole. */
+  /** The parent waits for the rest itself. */
   waits: boolean
+  /** Steps of it that came while the parent waited, or all of them once it has the whole; and when it was the last. */
+  reached: number
   movedMs: number
 }
 

@@ -12,6 +12,7 @@
  */
 import { type Random, randomBelow } from '../../src/base/clock.ts'
 import type { ReadonlyBitmap } from '../../src/task/bitmap.ts'
+import { STEPS } from '../../src/task/task.ts'
 import { clearBit, hasBit, setBit, setFrom, type Words, wordsFor } from './plan-bits.ts'
 import { type Ask, byName, expectedMs, named, newParent, noteAnswer, type PlanParent, takeAsk } from './plan-parent.ts'
 
@@ -45,7 +46,7 @@ export const PLAN_DEFAULTS = {
 } as const
 
 /**
- * A parent that waits for its own is routed round after so long without a byte, and replaced so much later: by then whoever keeps all of
+ * A parent that waits for its own is routed round after so long without a step, and replaced so much later: by then whoever keeps all of
  * them waiting was found by the one behind it.
  */
 const WAITS_MS = 1000
@@ -313,11 +314,18 @@ export class Plan<P> {
     ask.sinceMs = nowMs
   }
 
-  /** More of an answer is here; `waits`: the parent waits for the rest itself, and isn't late as soon as one that has it. */
-  pieceWaits(id: P, piece: number, waits: boolean, nowMs: number): void {
+  /**
+   * More of an answer is here: so many whole steps. `waits`: the parent waits for the rest itself, and isn't late as soon as one that has it. It
+   * has to bring a step at a time, though, since with less nobody behind us comes further, who would take us for late.
+   */
+  pieceWaits(id: P, piece: number, { steps, waits }: { steps: number; waits: boolean }, nowMs: number): void {
     const ask = this.#parents.get(id)?.asks.find((one) => one.piece === piece)
     if (!ask) return
-    if (waits || ask.waits) ask.movedMs = nowMs
+    const reached = waits ? steps : STEPS
+    if (reached > ask.reached) {
+      if (waits || ask.waits) ask.movedMs = nowMs
+      ask.reached = reached
+    }
     ask.waits = waits
   }
 
@@ -499,7 +507,16 @@ export class Plan<P> {
   }
 
   #askOneAny(actions: Action<P>[], parent: PlanParent<P>, sure: boolean, nowMs: number): void {
-    parent.asks.push({ piece: -1, any: true, sure, sinceMs: nowMs, started: false, waits: false, movedMs: 0 })
+    parent.asks.push({
+      piece: -1,
+      any: true,
+      sure,
+      sinceMs: nowMs,
+      started: false,
+      waits: false,
+      reached: 0,
+      movedMs: 0,
+    })
     this.#anyInFlight++
     actions.push({ kind: 'askAny', parent: parent.id, sure, early: sure && !withdraws(parent) })
   }
@@ -600,7 +617,10 @@ export class Plan<P> {
   }
 
   #ask(actions: Action<P>[], parent: PlanParent<P>, piece: number, nowMs: number): void {
-    parent.asks.push({ piece, any: false, sure: false, sinceMs: nowMs, started: false, waits: false, movedMs: 0 })
+    parent.asks.push({
+      ...{ piece, any: false, sure: false, sinceMs: nowMs },
+      ...{ started: false, waits: false, reached: 0, movedMs: 0 },
+    })
     this.#named++
     const asked = this.#askedOf.get(piece)
     if (asked) asked.push(parent)

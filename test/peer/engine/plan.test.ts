@@ -322,8 +322,8 @@ describe('Plan in a line', () => {
       const plan = aLine(100, { a: 1, b: 2 })
       bring(plan, 'a', 0, 5)
       begin(plan, 'a', 1, 10)
-      plan.pieceWaits('a', 1, true, 100)
-      plan.pieceWaits('a', 1, waits, 200)
+      plan.pieceWaits('a', 1, { steps: 1, waits: true }, 100)
+      plan.pieceWaits('a', 1, { steps: 2, waits }, 200)
       plan.decide(200)
       return plan
     }
@@ -334,7 +334,7 @@ describe('Plan in a line', () => {
     assert.deepEqual([late(begun(false), 440), late(begun(false), 460)], [false, true])
     assert.deepEqual([late(begun(true), 1190), late(begun(true), 1210)], [false, true])
     const moving = begun(true)
-    moving.pieceWaits('a', 1, true, 1100)
+    moving.pieceWaits('a', 1, { steps: 3, waits: true }, 1100)
     assert.equal(late(moving, 2000), false)
     assert.equal(late(moving, 2110), true)
     moving.tick(5000)
@@ -343,11 +343,26 @@ describe('Plan in a line', () => {
     assert.ok(moving.decide(5200).some(({ kind }) => kind === 'replace'))
   })
 
+  it('takes a parent for late that waits for the rest, it says, and brings less than a step, or says now this and now that', () => {
+    for (const waits of [() => true, (nowMs: number) => nowMs % 1000 === 0]) {
+      const plan = aLine(100, { a: 1, b: 2 })
+      bring(plan, 'a', 0, 5)
+      begin(plan, 'a', 1, 10)
+      plan.pieceWaits('a', 1, { steps: 1, waits: true }, 100)
+      plan.decide(100)
+      for (let nowMs = 500; plan.parents === 2; nowMs += 500) {
+        assert.ok(nowMs < 6000)
+        plan.pieceWaits('a', 1, { steps: 1, waits: waits(nowMs) }, nowMs)
+        plan.tick(nowMs)
+      }
+    }
+  })
+
   it('learns how long a piece takes from its first bytes on, whatever its parent waited for', () => {
     const plan = aLine(100, { a: 1, b: 2 })
     begin(plan, 'a', 0, 100)
-    plan.pieceWaits('a', 0, true, 200)
-    plan.pieceWaits('a', 0, false, 299)
+    plan.pieceWaits('a', 0, { steps: 1, waits: true }, 200)
+    plan.pieceWaits('a', 0, { steps: 2, waits: false }, 299)
     plan.pieceArrived('a', 0, 300)
     assert.match(plan.describe(), /parent a asked \S+ 200 ms/)
   })
