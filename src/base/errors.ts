@@ -149,7 +149,9 @@ export function asDarnerError(error: unknown, what: string): DarnerError {
 /** One line for a person: the message and the way out. */
 export function errorLine(error: unknown): string {
   const known = asDarnerError(error, 'failed')
-  return (known.way ? `${known.message}; ${known.way}` : known.message).replaceAll(/\s*\n\s*/g, ' ')
+  const line = (known.way ? `${known.message}; ${known.way}` : known.message).replaceAll(/\s*\n\s*/g, ' ')
+  // names of files and keys come from elsewhere, and a terminal obeys
+  return line.replaceAll(/\p{Cc}/gu, '\ufffd')
 }
 
 /** The chain of causes, outermost first, for `--debug`. */

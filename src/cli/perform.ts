@@ -57,12 +57,22 @@ export async function perform(call: Call, io: ProgramIo, load: () => Promise<Act
   } catch (error) {
     if (io.signal.aborted && io.signal.reason === OUTPUT_GONE) return EXIT.failed
     if (!signal.aborted) return report(error, row.name, io, debug)
-    const what = [row.name, ...args.slice(0, 1)].join(' ')
+    const what = [row.name, ...args.slice(0, 1).map(withoutSecrets)].join(' ')
     const ended = io.signal.aborted
       ? new DarnerError('INTERRUPTED', `${what}: interrupted`, { cause: error })
       : new DarnerError('TIMED_OUT', `${what}: not done within ${formatDuration(deadlineMs ?? 0)}`, { cause: error })
     return report(ended, row.name, io, debug)
   }
+}
+
+/** A URL without its name and password, and without its query, which may be a signature; any other word as it is. */
+function withoutSecrets(word: string): string {
+  const [scheme = '', rest] = word.split('://', 2)
+  if (rest === undefined || scheme.includes('/')) return word
+  const [path = ''] = rest.split('?', 1)
+  const slash = path.indexOf('/')
+  const host = slash < 0 ? path : path.slice(0, slash)
+  return `${scheme}://${host.slice(host.lastIndexOf('@') + 1)}${slash < 0 ? '' : path.slice(slash)}`
 }
 
 /** Prints what failed; the exit code of it. */

@@ -21,7 +21,14 @@ export async function lendProcess(run: (io: ProgramIo) => Promise<number>): Prom
     if (known !== undefined) return known
     const stream = process[name]
     stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE') throw error
+      if (error.code !== 'EPIPE')
+        throw new DarnerError(
+          'COMMAND_FAILED',
+          `cannot write standard ${name === 'stdout' ? 'output' : 'error'}: ${error.code}`,
+          {
+            cause: error,
+          },
+        )
       ending.abort(OUTPUT_GONE)
     })
     used.set(name, stream)

@@ -56,6 +56,8 @@ const HUB_HOSTS = new Set(['docker.io', 'index.docker.io', 'registry-1.docker.io
 const HELPER = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
 const MAX_CONFIG_BYTES = 4 * 1024 * 1024
 const MAX_HELPER_BYTES = 256 * 1024
+/** Longest words of a helper that failed. */
+const MAX_HELPER_WORDS = 256
 /** What helpers print when they hold nothing for a server; they exit 1 then. */
 const HOLDS_NOTHING = /credentials not found/i
 
@@ -184,7 +186,10 @@ async function askHelper(
     if (HOLDS_NOTHING.test(stdout)) return undefined
     throw new DarnerError(
       'COMMAND_FAILED',
-      overlong ? `${what}: printed more than ${MAX_HELPER_BYTES} bytes` : `${what}: ended with ${exit}`,
+      overlong
+        ? `${what}: printed more than ${MAX_HELPER_BYTES} bytes`
+        : `${what}: ended with ${exit}${saidBy(stdout)}`,
+      { way: `see to the helper, or take it out of ${options.dockerConfig}` },
     )
   }
   let json: unknown
@@ -200,6 +205,12 @@ async function askHelper(
     throw new DarnerError('COMMAND_FAILED', `${what}: printed no Username and Secret`)
   if (username === '' && secret === '') return undefined
   return username === '<token>' ? { kind: 'refresh', token: secret } : { kind: 'basic', username, password: secret }
+}
+
+/** A helper that fails says why where the credential would be. What looks like one, after all, isn't repeated. */
+function saidBy(stdout: string): string {
+  const text = stdout.includes('{') ? '' : stdout.replaceAll(/[\p{Cc}\s]+/gu, ' ').trim()
+  return text === '' ? '' : ` (${text.slice(0, MAX_HELPER_WORDS)})`
 }
 
 function runHelper(

@@ -15,7 +15,7 @@ export function parseDigest(text: string): Digest {
   if (!isDigest(text)) {
     throw new DarnerError(
       'DIGEST_INVALID',
-      `digest ${JSON.stringify(text.slice(0, 160))} is not sha256:<64 hex> or sha512:<128 hex>`,
+      `digest ${JSON.stringify(text.slice(0, 160))} is not sha256:<64 hex> or sha512:<128 hex>, in lower case`,
     )
   }
   return text

@@ -92,8 +92,18 @@ function wordsOf(body: string, contentType: string): string {
     return [error, description, details, message].filter((part) => typeof part === 'string').join(': ')
   } catch {
     // no JSON: a short plain text is worth showing, a page of HTML is not
-    return contentType.startsWith('text/plain') ? body.slice(0, 256) : ''
+    if (contentType.startsWith('text/plain')) return body.slice(0, 256)
+    return /^(application|text)\/xml/.test(contentType) ? s3Words(body) : ''
   }
+}
+
+/** S3's errors (API reference, "REST error responses"): `AccessDenied: Request has expired` says what a 403 does not. */
+function s3Words(xml: string): string {
+  if (!/<Error>/.test(xml)) return ''
+  const [code, message] = ['Code', 'Message'].map(
+    (name) => new RegExp(`<${name}>([^<]{1,256})</${name}>`).exec(xml)?.[1],
+  )
+  return [code, message].filter((part) => part !== undefined).join(': ')
 }
 
 /** The first error code found through causes: a system's (`ECONNREFUSED`), TLS's or the HTTP client's. */
@@ -113,6 +123,7 @@ export function darnerCause(error: unknown): DarnerError | undefined {
 }
 
 const UNVERIFIED = /^(CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|ERR_TLS_CERT)/
+const NO_ANSWER: ReadonlySet<string> = new Set(['UND_ERR_HEADERS_OVERFLOW', 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH'])
 const PLAIN_TO_TLS = /^(EPROTO|ERR_SSL_)/
 
 /** The error for a request that got no answer: `what` as in {@link Refusal}, `address` is host:port. */
@@ -137,8 +148,10 @@ export function unansweredError(error: unknown, what: string, address: string, f
   if (code === 'UND_ERR_INVALID_ARG' || code === 'ERR_INVALID_CHAR' || code === 'ERR_INVALID_HTTP_TOKEN') {
     return new DarnerError('BAD_ARGUMENT', `${what}: a request header or the URL is malformed`, { details })
   }
-  if (code?.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW') {
-    return new DarnerError('ORIGIN_FAILED', `${what}: ${address} sent no valid HTTP answer (${code})`, {
+  // undici's parser has no code for what is no HTTP at all
+  const unparsed = error instanceof Error && error.name === 'HTTPParserError' ? 'no HTTP' : undefined
+  if (unparsed !== undefined || code?.startsWith('HPE_') || (code !== undefined && NO_ANSWER.has(code))) {
+    return new DarnerError('ORIGIN_FAILED', `${what}: ${address} sent no valid HTTP answer (${code ?? unparsed})`, {
       cause: error,
       details,
     })

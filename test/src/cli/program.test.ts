@@ -82,6 +82,16 @@ describe('runProgram', () => {
     })
   }
 
+  it('names no secret of a URL when it ends early', async () => {
+    const signal = AbortSignal.abort(new DarnerError('INTERRUPTED', 'interrupted by SIGINT'))
+    for (const [url, shown] of [
+      ['https://me:p@ss@h:1/a/b?sig=x', 'https://h:1/a/b'],
+      ['https://h?sig=x', 'https://h'],
+      ['oci://h/a@sha256:0', 'oci://h/a@sha256:0'],
+    ] as const)
+      assert.equal((await darner(['get', url, '-o', 'x'], { signal })).err, `darner: get ${shown}: interrupted\n`)
+  })
+
   it('ends an interrupted command with 130 and one line', async () => {
     const signal = AbortSignal.abort(new DarnerError('INTERRUPTED', 'interrupted by SIGINT'))
     const { code, err } = await darner(['completion', 'bash'], { signal })

@@ -117,7 +117,7 @@ describe('createCredentials', () => {
       /docker-credential-missing get for a: the program is not on the PATH/,
     )
     assert.match(missing.way ?? '', /install docker-credential-missing/)
-    await failsWith('COMMAND_FAILED', home.forHost('b'), /docker-credential-fails get for b: ended with 3/)
+    await failsWith('COMMAND_FAILED', home.forHost('b'), /docker-credential-fails get for b: ended with 3 \(boom\)$/)
     for (const host of ['c', 'f']) {
       const error = await failsWith('COMMAND_FAILED', home.forHost(host))
       assert.doesNotMatch(`${error.message} ${String(error.cause)}`, /s3cret/)

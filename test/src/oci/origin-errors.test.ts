@@ -20,6 +20,10 @@ describe('originSaid', () => {
     assert.equal(originSaid('{"error":"invalid_grant","error_description":"gone"}', json, []), 'invalid_grant: gone')
     assert.equal(originSaid('{"details":"incorrect name"}', json, []), 'incorrect name')
     assert.equal(originSaid('try later\r\n', 'text/plain; charset=utf-8', []), 'try later')
+    const expired =
+      '<?xml version="1.0"?>\n<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>'
+    assert.equal(originSaid(expired, 'application/xml', []), 'AccessDenied: Request has expired')
+    assert.equal(originSaid('<rss><Message>x</Message></rss>', 'text/xml', []), '')
   })
 
   it('shows nothing that can do harm', () => {

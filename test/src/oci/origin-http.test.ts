@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import { systemClock } from '../../../src/base/clock.ts'
 import type { DarnerError } from '../../../src/base/errors.ts'
 import { silentLog } from '../../../src/base/log.ts'
@@ -339,6 +341,17 @@ describe('createOriginClient, with an origin that misbehaves', () => {
       )
       origin.at('/file', { headers: { 'x-long': 'x'.repeat(40_000) } })
       await failsWith('ORIGIN_FAILED', client.read(urlTarget(`${origin.url}/file`), { signal }), /no valid HTTP answer/)
+      for (const answer of [
+        'SSH-2.0-x\r\n',
+        'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello',
+      ]) {
+        const raw = createServer((socket) => socket.on('error', () => {}).once('data', () => socket.end(answer)))
+        await once(raw.listen(0, '127.0.0.1'), 'listening')
+        const { port } = raw.address() as AddressInfo
+        const reading = client.read(urlTarget(`http://127.0.0.1:${port}/file`), { signal })
+        await failsWith('ORIGIN_FAILED', reading, /sent no valid HTTP answer/)
+        raw.close()
+      }
     })
 
     it('refuses what can not be asked for', async () => {
