@@ -1,8 +1,10 @@
 /** From an origin to the request that reads it: its URL, and which of its headers are secret. */
 import { DarnerError } from '../base/errors.ts'
 import { type Credential, type Origin, originName, type RegistryOrigin } from '../task/origin.ts'
+import { decoded } from './decoded.ts'
 import { type Digest, isDigest } from './digest.ts'
 import { MANIFEST_ACCEPT } from './media-types.ts'
+import { isOwnHeader } from './own-header.ts'
 import { isRepository, isTag } from './reference.ts'
 
 /** What to read: a URL, or a blob or manifest of a repository by `digest`. */
@@ -32,9 +34,6 @@ export interface OriginAsk {
 
 /** Headers of a URL origin that tell nothing secret and may follow a redirect. */
 const OPEN_HEADER = /^(accept|accept-[a-z-]+|user-agent)$/
-/** Headers that are this client's own. */
-const OWN_HEADER =
-  /^(host|connection|content-length|transfer-encoding|te|trailer|upgrade|keep-alive|expect|range|if-range|if-match|if-none-match|if-modified-since|if-unmodified-since|proxy-.*)$/
 
 /** The request for a target. Throws BAD_ARGUMENT, REFERENCE_INVALID. */
 export function askOf(target: OriginTarget, { credential, signal }: AccessOptions): OriginAsk {
@@ -58,7 +57,7 @@ export function askOf(target: OriginTarget, { credential, signal }: AccessOption
     url.search = url.search === '' ? credential.value : `${url.search}&${credential.value}`
   const given = Object.entries(origin.headers ?? {}).map(([name, value]) => [name.toLowerCase(), value] as const)
   const open = given.filter(([name]) => OPEN_HEADER.test(name))
-  const secret = given.filter(([name]) => !OPEN_HEADER.test(name) && !OWN_HEADER.test(name))
+  const secret = given.filter(([name]) => !OPEN_HEADER.test(name) && !isOwnHeader(name))
   return {
     method: 'GET',
     url,
@@ -105,13 +104,5 @@ export function registryAsk(
     headers: { accept, 'accept-encoding': 'identity' },
     secretHeaders: {},
     signal,
-  }
-}
-
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    return text
   }
 }

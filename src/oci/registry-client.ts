@@ -60,6 +60,8 @@ export interface OriginRead extends Validator, AsyncDisposable {
   readonly from: number
   readonly mediaType?: string
   readonly acceptsRanges: boolean
+  /** Where they come from, after redirects. */
+  readonly url: URL
   /**
    * The bytes, to be read once; nothing is fetched ahead of the reader beyond socket buffers. Throws ORIGIN_TRUNCATED,
    * TIMED_OUT (silence), ORIGIN_FAILED (more bytes than promised), or the signal's reason.
@@ -162,6 +164,7 @@ class HttpOriginClient implements OriginClient {
       return {
         ...seen,
         from: plan.from,
+        url: answer.url,
         ...(plan.bytes === undefined ? {} : { bytes: plan.bytes }),
         stream: bodyStream(answer.body, plan, { what, idleMs, signal: options.signal }),
         done: (chunk) => answer.done(chunk),

@@ -7,6 +7,7 @@ import { runProgram } from '../../src/cli/program.ts'
 import { digestOf } from '../../src/oci/digest.ts'
 import { MEDIA } from '../../src/oci/media-types.ts'
 import { aDir } from '../fixtures/a-dir.ts'
+import { aProxy } from '../fixtures/a-proxy.ts'
 import { aRadosGateway, GATEWAY_PROGRAMS } from '../fixtures/a-rados-gateway.ts'
 import { aRegistry, REGISTRY_USER, type Registry } from '../fixtures/a-registry.ts'
 import { aSwarm } from '../fixtures/a-swarm.ts'
@@ -131,6 +132,7 @@ describe('darner get s3://', function () {
     'set/a b.bin': body,
     'set/deep/c+d.bin': randomBody(73, 70 * KIB),
     'set/é': randomBody(74, 10),
+    'set/100%#?': randomBody(75, 10),
     other: body,
   }
 
@@ -144,10 +146,19 @@ describe('darner get s3://', function () {
       const one = await get([`s3://${BUCKET}/set/a%20b.bin`, '-o', out, '-q'], env)
       assert.equal(one.code, 0, one.err)
       assert.deepEqual(await readFile(out), Buffer.from(body))
+      const odd = await get([`s3://${BUCKET}/set/100%#?`, '-o', out, '-q'], env)
+      assert.equal(odd.code, 0, odd.err)
+      assert.deepEqual(await readFile(out), Buffer.from(files['set/100%#?']))
       const tree = join(dir.path, `tree-${number}`)
       const all = await get([`s3://${BUCKET}/set/`, '--recursive', '-o', tree, '-q'], env)
       assert.equal(all.code, 0, all.err)
-      assert.deepEqual((await readdir(tree, { recursive: true })).sort(), ['a b.bin', 'deep', 'deep/c+d.bin', 'é'])
+      assert.deepEqual((await readdir(tree, { recursive: true })).sort(), [
+        '100%#?',
+        'a b.bin',
+        'deep',
+        'deep/c+d.bin',
+        'é',
+      ])
       assert.deepEqual(await readFile(join(tree, 'deep/c+d.bin')), Buffer.from(files['set/deep/c+d.bin']))
     }
     const absent = await get([`s3://${BUCKET}/absent`, '-o', join(dir.path, 'x')], s3.env)
@@ -277,6 +288,37 @@ describe('darner get --recursive', function () {
     assert.equal((await get([`${origin.url}/up`, '--recursive', '-o', join(dir.path, 'no')])).code, 1)
   })
 
+  it('brings what it can when a page below is refused, and says which', async () => {
+    await using origin = await anOrigin()
+    await using dir = await aDir()
+    site(origin)
+    origin.at('/set/sub/deep/', { status: 403 })
+    const tree = join(dir.path, 'tree')
+    const { code, err } = await get([`${origin.url}/set/`, '--recursive', '-o', tree])
+    assert.equal(code, 1)
+    assert.match(err, /darner: sub\/deep\/: GET [^\n]*403/)
+    assert.deepEqual((await readdir(tree)).sort(), ['a b.bin', 'a.bin', 'sub'])
+  })
+
+  it('begins at a folder whose slash was left out, and at no other host', async () => {
+    await using origin = await anOrigin()
+    await using elsewhere = await anOrigin()
+    await using dir = await aDir()
+    site(origin)
+    site(elsewhere)
+    origin.at('/set', { status: 301, redirect: '/set/' })
+    origin.at('/moved/', { redirect: `${elsewhere.url}/set/` })
+    const tree = join(dir.path, 'tree')
+    const { code, err } = await get([`${origin.url}/set`, '--recursive', '-o', tree, '-q'])
+    assert.equal(code, 0, err)
+    assert.deepEqual((await readdir(tree)).sort(), ['a b.bin', 'a.bin', 'sub'])
+    const moved = await get([`${origin.url}/moved/`, '--recursive', '-o', tree, '-q'])
+    assert.equal(moved.code, 1)
+    assert.ok(moved.err.endsWith(`another host, ${elsewhere.url}; name ${elsewhere.url}/set/ itself\n`), moved.err)
+    const file = await get([`${origin.url}/set`, '--recursive', '-o', join(tree, 'a.bin'), '-q'])
+    assert.deepEqual([file.code, file.err.endsWith('a.bin: it is no folder\n')], [2, true])
+  })
+
   it('goes through no link that stands in its folder', async () => {
     await using origin = await anOrigin()
     await using dir = await aDir()
@@ -285,10 +327,15 @@ describe('darner get --recursive', function () {
     await mkdir(outside)
     await mkdir(tree)
     await symlink(outside, join(tree, 'sub'))
+    const other = join(dir.path, 'other')
+    await writeFile(other, 'mine')
+    await symlink(other, join(tree, 'a.bin'))
     const { code, err } = await get([`${origin.url}/set/`, '--recursive', '-o', tree, '-q'])
     assert.equal(code, 1)
     assert.match(err, /sub: it is no folder/)
     assert.deepEqual(await readdir(outside), [])
+    assert.equal(String(await readFile(other)), 'mine')
+    assert.equal(String(await readFile(join(tree, 'a.bin'))), '/set/a.bin')
   })
 })
 
@@ -355,6 +402,26 @@ describe('darner get, as the swarm shares', function () {
     assert.deepEqual((JSON.parse(out) as { from: unknown }).from, { origin: body.byteLength, supernode: 0, peers: 0 })
     const { tasks } = (await swarm.agents[0]?.peer.status()) ?? { tasks: [] }
     assert.deepEqual(tasks, [])
+  })
+
+  it('reads by the proxy of who runs it what the daemons do not reach, and says so', async () => {
+    await using origin = await anOrigin()
+    origin.at('/data', { body, headers })
+    await using proxy = await aProxy({ far: origin.url })
+    await using swarm = await aSwarm({ peers: 1 })
+    await using dir = await aDir()
+    const out = join(dir.path, 'out')
+    const env = { ...socket(swarm, 0), http_proxy: proxy.url }
+    const args = ['http://far.invalid/data', '-o', out]
+    const { code, err } = await get(args, env)
+    assert.equal(code, 0, err)
+    assert.match(err, /cannot reach far\.invalid.*: read at the origin by this command alone\n/)
+    assert.deepEqual(await readFile(out), Buffer.from(body))
+    for (const other of [{ no_proxy: 'invalid' }, { http_proxy: '' }]) {
+      const refused = await get([...args, '--no-resume'], { ...env, ...other })
+      assert.equal(refused.code, 1, refused.err)
+    }
+    assert.equal((await get([...args, '--from-origin', 'never'], env)).code, 1)
   })
 
   it('reads the origin never, or only, as it is told', async () => {

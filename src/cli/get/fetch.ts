@@ -2,6 +2,7 @@
 import { type Code, DarnerError, isDarnerError } from '../../base/errors.ts'
 import type { GetSummary } from '../../wire/get-frames.ts'
 import type { CommandContext } from '../context.ts'
+import { isBehindProxy } from './behind-proxy.ts'
 import { fetchFromAgent } from './from-agent.ts'
 import { openTarget, seenAt } from './open-target.ts'
 import { aloneBecause, type Order, type Ways } from './order.ts'
@@ -11,6 +12,8 @@ import type { Target } from './target.ts'
 export interface FetchParts {
   readonly context: CommandContext
   readonly display: Display
+  /** False: a link under the output's name is replaced, not what it leads to. */
+  readonly throughLinks?: boolean
 }
 
 /** What the swarm can't bring, though the origin can: a failure of ours, or content that is nobody's to share. */
@@ -24,8 +27,8 @@ export async function fetchOne(order: Order, output: string, ways: Ways, parts: 
     throw new DarnerError('BAD_ARGUMENT', `${order.title} has no origin: it is the swarm's alone`)
   const here = await alreadyHere(order, output, ways)
   if (here !== undefined) return here
-  const { context, display } = parts
-  await using target = await openTarget(output, context)
+  const { context, display, throughLinks = true } = parts
+  await using target = await openTarget(output, context, { throughLinks })
   const show = display.row(order.name ?? order.title)
   const alone = aloneBecause(ways)
   if (alone !== undefined) display.say(`${order.title}: read at the origin by this command alone (${alone})`)
@@ -56,10 +59,14 @@ async function throughAgent(
       return { summary: await fetchFromAgent(order, target, ways, { context, show }), lastModified: undefined }
     } catch (error) {
       context.signal.throwIfAborted()
-      if (isDarnerError(error, ...ALONE) && ways.fromOrigin !== 'never' && order.swarmOnly !== true) {
+      if (
+        ways.fromOrigin !== 'never' &&
+        order.swarmOnly !== true &&
+        (isDarnerError(error, ...ALONE) || (await isBehindProxy(error, order.origin, context.env)))
+      ) {
         display.say(
           goingOn(
-            error.code === 'AGENT_UNREACHABLE' ? withoutWay(error) : error,
+            isDarnerError(error, 'AGENT_UNREACHABLE') ? withoutWay(error) : error,
             'read at the origin by this command alone',
           ),
         )

@@ -6,6 +6,7 @@
  */
 
 import {
+  accessSync,
   closeSync,
   constants,
   fchmodSync,
@@ -18,7 +19,6 @@ import {
   readFileSync,
   realpathSync,
   renameSync,
-  statSync,
   unlinkSync,
   writeSync,
 } from 'node:fs'
@@ -57,10 +57,17 @@ export class FileTarget implements Target {
     this.#draft = draft
   }
 
-  /** `name` must be no directory; a link is followed, and what it leads to replaced. Throws BAD_ARGUMENT where nothing can be written. */
-  static async open(name: string): Promise<FileTarget> {
-    const path = orElse(resolve(name), () => realpathSync.native(name))
-    return saying(name, 'BAD_ARGUMENT', () => new FileTarget(name, path, openDraft(path)))
+  /**
+   * `name` must be no directory; a link is followed, and what it leads to replaced, unless it is to be replaced itself. Throws BAD_ARGUMENT
+   * where nothing can be written.
+   */
+  static async open(name: string, { throughLinks = true }: { throughLinks?: boolean } = {}): Promise<FileTarget> {
+    const path = throughLinks ? orElse(resolve(name), () => realpathSync.native(name)) : resolve(name)
+    try {
+      return new FileTarget(name, path, openDraft(path))
+    } catch (error) {
+      throw unopened(name, path, error)
+    }
   }
 
   async kept(key: string, seen: (bytes: Uint8Array) => void): Promise<{ bytes: number; version: Version } | undefined> {
@@ -111,7 +118,7 @@ export class FileTarget implements Target {
   async finish({ mtimeMs }: { mtimeMs: number | undefined }): Promise<void> {
     const { fd, part } = this.#draft
     saying(this.name, 'COMMAND_FAILED', () => {
-      const old = orElse(undefined, () => statSync(this.#path, { throwIfNoEntry: false }))
+      const old = orElse(undefined, () => lstatSync(this.#path, { throwIfNoEntry: false }))
       if (old?.isFile()) takeAfter(fd, old)
       if (mtimeMs !== undefined) futimesSync(fd, new Date(), new Date(mtimeMs))
       renameSync(part, this.#path)
@@ -202,6 +209,21 @@ function saying<T>(name: string, code: 'BAD_ARGUMENT' | 'COMMAND_FAILED', work: 
   } catch (error) {
     throw written(name, code, error)
   }
+}
+
+/** A file that may be written where its folder may not: curl would write into it, here the draft has no place. */
+function unopened(name: string, path: string, error: unknown): DarnerError {
+  const failed = written(name, 'BAD_ARGUMENT', error)
+  if (!['EACCES', 'EROFS'].includes(systemCode(error) ?? '') || !orElse(false, () => isWritable(path))) return failed
+  return new DarnerError(failed.code, `${failed.message} for a draft beside it`, {
+    cause: error,
+    way: `write into it with -o - and a redirection`,
+  })
+}
+
+function isWritable(path: string): boolean {
+  accessSync(path, constants.W_OK)
+  return true
 }
 
 function written(name: string, code: 'BAD_ARGUMENT' | 'COMMAND_FAILED', error: unknown): DarnerError {

@@ -46,7 +46,7 @@ export async function fetchFromOrigin(
       'BAD_ARGUMENT',
       `${order.title}: a part can't be checked against the digest of the whole without an agent`,
       {
-        way: 'leave out --range or --digest',
+        way: origin.kind === 'registry' ? 'leave out --range' : 'leave out --range or --digest',
       },
     )
   }

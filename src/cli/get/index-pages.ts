@@ -5,7 +5,7 @@ import { bareMediaType } from '../../oci/media-types.ts'
 import type { OriginClient } from '../../oci/registry-client.ts'
 import type { UrlOrigin } from '../../task/origin.ts'
 import type { CommandContext } from '../context.ts'
-import { type Leaf, stepsOf, type TreeLimits, tooMany } from './leaf.ts'
+import { type Leaf, type Listing, stepsOf, type TreeLimits, tooMany } from './leaf.ts'
 import type { Order, Ways } from './order.ts'
 import { originClient } from './origin-client.ts'
 
@@ -13,22 +13,44 @@ import { originClient } from './origin-client.ts'
 const MAX_PAGE_BYTES = 4 * 1024 * 1024
 const MAX_PAGES = 10_000
 
-/** Every file below a page. Throws LIMIT_EXCEEDED where there is more than was allowed, ORIGIN_FAILED for what is no page. */
+/**
+ * Every file below a page, also one that the server adds a slash to. Throws LIMIT_EXCEEDED where there is more than was allowed, and what
+ * the first page fails with (ORIGIN_FAILED for what is no page, or one at another host); a page below it that fails is told of.
+ */
 export async function listPages(
   first: Order,
   origin: UrlOrigin,
   ways: Ways,
   limits: TreeLimits,
   context: CommandContext,
-): Promise<Leaf[]> {
+): Promise<Listing> {
   await using client = await originClient(ways, context)
-  const root = new URL(origin.url)
+  const linksAt = (url: URL) => linksOf({ ...first, origin: { ...origin, url: url.href } }, client, context.signal)
+  const start = await linksAt(new URL(origin.url))
+  const root = new URL(start.url)
+  if (root.origin !== new URL(origin.url).origin)
+    throw new DarnerError('ORIGIN_FAILED', `${first.title} leads to another host, ${root.origin}`, {
+      way: `name ${root.origin}${root.pathname} itself`,
+    })
+  root.search = ''
   if (!root.pathname.endsWith('/')) root.pathname = root.pathname.slice(0, root.pathname.lastIndexOf('/') + 1)
   const leaves = new Map<string, Leaf>()
-  const pages = [{ url: new URL(origin.url), depth: 0 }]
+  const failed: Listing['failed'][number][] = []
+  const pages = [{ url: start.url, depth: 0 }]
   const seen = new Set(pages.map(({ url }) => url.href))
   for (const { url, depth } of pages) {
-    for (const link of await linksOf({ ...first, origin: { ...origin, url: url.href } }, url, client, context.signal)) {
+    const links =
+      depth === 0
+        ? start.links
+        : await linksAt(url).then(
+            (page) => page.links,
+            (error: unknown) => {
+              context.signal.throwIfAborted()
+              failed.push({ path: below(root, url) ?? url.pathname, error })
+              return []
+            },
+          )
+    for (const link of links) {
       const path = below(root, link)
       if (path === undefined || seen.has(link.href)) continue
       seen.add(link.href)
@@ -53,7 +75,7 @@ export async function listPages(
       })
     }
   }
-  return [...leaves.values()]
+  return { leaves: [...leaves.values()], failed }
 }
 
 /** The path of a link below the root, decoded; undefined where it leads elsewhere, to the root itself, or has a query. */
@@ -66,8 +88,9 @@ function below(root: URL, link: URL): string | undefined {
   }
 }
 
-async function linksOf(order: Order, url: URL, client: OriginClient, signal: AbortSignal): Promise<URL[]> {
-  const text = await pageText(order, client, 'text/html', signal)
+/** A page's links, and where it is. */
+async function linksOf(order: Order, client: OriginClient, signal: AbortSignal): Promise<{ url: URL; links: URL[] }> {
+  const { text, url } = await readPage(order, client, 'text/html', signal)
   const links: URL[] = []
   const parser = new Parser({
     onopentag: (name, { href }) => {
@@ -80,11 +103,16 @@ async function linksOf(order: Order, url: URL, client: OriginClient, signal: Abo
     },
   })
   parser.end(text)
-  return links
+  return { url, links }
 }
 
-/** The text of a page of this type. Throws LIMIT_EXCEEDED, ORIGIN_FAILED. */
-export async function pageText(order: Order, client: OriginClient, type: string, signal: AbortSignal): Promise<string> {
+/** The text of a page of this type, and where it is after redirects. Throws LIMIT_EXCEEDED, ORIGIN_FAILED. */
+export async function readPage(
+  order: Order,
+  client: OriginClient,
+  type: string,
+  signal: AbortSignal,
+): Promise<{ text: string; url: URL }> {
   await using read = await client.read({ origin: order.origin }, { credential: order.credential, signal })
   const seen = bareMediaType(read.mediaType ?? '')
   if (seen !== type && !seen.endsWith('+xml') && !(type === 'application/xml' && seen === 'text/xml')) {
@@ -100,5 +128,5 @@ export async function pageText(order: Order, client: OriginClient, type: string,
       throw new DarnerError('LIMIT_EXCEEDED', `${order.title}: a page of more than ${MAX_PAGE_BYTES} bytes`)
     chunks.push(chunk)
   }
-  return Buffer.concat(chunks).toString('utf8')
+  return { text: Buffer.concat(chunks).toString('utf8'), url: read.url }
 }

@@ -9,6 +9,12 @@ export interface Leaf {
   readonly steps: readonly string[]
 }
 
+/** What a tree has, and what of it can't be brought: that is said, and the rest is brought. */
+export interface Listing {
+  readonly leaves: readonly Leaf[]
+  readonly failed: readonly { readonly path: string; readonly error: unknown }[]
+}
+
 export interface TreeLimits {
   readonly files: number
   readonly depth: number

@@ -3,6 +3,7 @@ import { homedir } from 'node:os'
 import { DarnerError, isDarnerError } from '../../base/errors.ts'
 import type { ManifestAnswer } from '../../contracts/content.ts'
 import { createCredentials, credentialOptions } from '../../oci/credentials.ts'
+import { decoded } from '../../oci/decoded.ts'
 import type { Digest } from '../../oci/digest.ts'
 import { type Descriptor, parseManifest } from '../../oci/manifest.ts'
 import { originOf, parseReference } from '../../oci/reference.ts'
@@ -10,6 +11,7 @@ import type { Credential, RegistryOrigin } from '../../task/origin.ts'
 import type { GetManifestReply } from '../../wire/get-stream.ts'
 import { AgentClient } from '../client.ts'
 import type { CommandContext } from '../context.ts'
+import { isBehindProxy } from './behind-proxy.ts'
 import { aloneBecause, type Order } from './order.ts'
 import { originClient } from './origin-client.ts'
 import { readWays } from './read-options.ts'
@@ -41,7 +43,7 @@ export async function ociOrder(
   // a digest may be a blob's as well as a manifest's, and registries answer 500 to a manifest that is a blob
   if (digest !== undefined && title === undefined && (await asking.isBlob(digest))) return blob(digest)
   const manifest = await asking.get(digest ?? reference.tag ?? 'latest')
-  const file = fileOf(manifest, decodeURIComponent(title ?? ''), text)
+  const file = fileOf(manifest, decoded(title ?? ''), text)
   const name = file.annotations?.[TITLE]
   return blob(file.digest, { bytes: file.size, ...(name === undefined ? {} : { name: name.split('/').at(-1) }) })
 }
@@ -113,7 +115,9 @@ class ManifestAsk {
         const { digest, mediaType } = answer
         return { digest: digest as Digest, mediaType, body: Buffer.from(answer.body, 'base64') }
       } catch (error) {
-        if (!isDarnerError(error, 'AGENT_UNREACHABLE') || ways.fromOrigin === 'never') throw error
+        const alone =
+          isDarnerError(error, 'AGENT_UNREACHABLE') || (await isBehindProxy(error, this.#origin, this.#context.env))
+        if (!alone || ways.fromOrigin === 'never') throw error
       }
     }
     await using client = await originClient(ways, this.#context)

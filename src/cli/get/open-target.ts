@@ -1,5 +1,5 @@
 /** From a name on the command line to where the bytes go. */
-import { type Stats, statSync } from 'node:fs'
+import { lstatSync, type Stats, statSync } from 'node:fs'
 import { DarnerError } from '../../base/errors.ts'
 import type { CommandContext } from '../context.ts'
 import { FileTarget } from './file-target.ts'
@@ -9,17 +9,27 @@ import type { Target } from './target.ts'
 export async function openTarget(
   name: string,
   { stdout, signal }: Pick<CommandContext, 'stdout' | 'signal'>,
+  { throughLinks }: { throughLinks: boolean } = { throughLinks: true },
 ): Promise<Target> {
   if (name === '-') {
     const { StreamTarget } = await import('./stream-target.ts')
     return new StreamTarget('standard output', stdout, { own: false, signal })
   }
+  if (!throughLinks && isLink(name)) return await FileTarget.open(name, { throughLinks })
   const seen = seenAt(name)
   if (seen?.isDirectory())
     throw new DarnerError('BAD_ARGUMENT', `cannot write ${name}: it is a directory`, { way: 'name a file in it' })
   if (seen === undefined || seen.isFile()) return await FileTarget.open(name)
   const { StreamTarget } = await import('./stream-target.ts')
   return StreamTarget.open(name, { signal })
+}
+
+function isLink(name: string): boolean {
+  try {
+    return lstatSync(name).isSymbolicLink()
+  } catch {
+    return false // ENOENT: it is made; EACCES: making it says so
+  }
 }
 
 /** What is under the name; undefined where nothing is, or nothing that may be looked at. */

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { DarnerError, systemCode } from '../../base/errors.ts'
 import { parseRate } from '../../config/units.ts'
+import { isOwnHeader } from '../../oci/own-header.ts'
 import type { Credential } from '../../task/origin.ts'
 import type { Range, Ways } from './order.ts'
 
@@ -84,6 +85,15 @@ export interface RequestHeaders {
   readonly credential: Credential | undefined
 }
 
+/** What a header that this command sends by itself is asked for by instead; silently left out it would bring something else. */
+const OWN_WAYS: Readonly<Record<string, string>> = {
+  range: 'use --range',
+  host: 'name the host in the URL',
+  'if-none-match': 'whether the content changed is asked anyway',
+  'if-modified-since': 'whether the content changed is asked anyway',
+  'proxy-authorization': 'give NAME:PASSWORD@ in the URL of --proxy',
+}
+
 /** `-H NAME: VALUE`, repeated; `Authorization` is the credential. */
 export function readHeaders(options: Options): RequestHeaders {
   const headers: Record<string, string> = {}
@@ -94,6 +104,12 @@ export function readHeaders(options: Options): RequestHeaders {
     const value = line.slice(at + 1).trim()
     if (at < 1 || !/^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(name))
       throw new DarnerError('BAD_ARGUMENT', `header ${JSON.stringify(line)} is not NAME: VALUE`)
+    if (isOwnHeader(name)) {
+      const way = OWN_WAYS[name]
+      throw new DarnerError('BAD_ARGUMENT', `header ${name} can't be given: darner sends its own`, {
+        ...(way === undefined ? {} : { way }),
+      })
+    }
     if (name === 'authorization') credential = { kind: 'header', value }
     else headers[name] = value
   }

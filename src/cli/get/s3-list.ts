@@ -2,27 +2,26 @@
 import { Parser } from 'htmlparser2'
 import { DarnerError } from '../../base/errors.ts'
 import type { CommandContext } from '../context.ts'
-import { pageText } from './index-pages.ts'
-import { type Leaf, stepsOf, type TreeLimits, tooMany } from './leaf.ts'
+import { readPage } from './index-pages.ts'
+import { type Leaf, type Listing, stepsOf, type TreeLimits, tooMany } from './leaf.ts'
 import type { Ways } from './order.ts'
 import { originClient } from './origin-client.ts'
-import { objectUrl, s3Access, s3Order, signedQuery } from './s3.ts'
+import { objectUrl, s3Access, s3Name, s3ObjectOrder, signedQuery } from './s3.ts'
 
 /** Throws LIMIT_EXCEEDED where there is more than was allowed, and the origin's refusals. */
 export async function listPrefix(
-  url: URL,
+  text: string,
   options: Readonly<Record<string, unknown>>,
   ways: Ways,
   limits: TreeLimits,
   context: CommandContext,
-): Promise<Leaf[]> {
-  const bucket = url.hostname
-  const prefix = decodeURIComponent(url.pathname.slice(1))
-  if (bucket === '') throw new DarnerError('BAD_ARGUMENT', `${url.href}: expected s3://BUCKET/PREFIX`)
+): Promise<Listing> {
+  const { bucket, key: prefix } = s3Name(text)
   const folder = prefix.slice(0, prefix.lastIndexOf('/') + 1)
   const access = await s3Access(context.env)
   await using client = await originClient(ways, context)
   const leaves: Leaf[] = []
+  const failed: Listing['failed'][number][] = []
   for (let after: string | undefined = ''; after !== undefined; ) {
     const list = objectUrl(access, bucket, '')
     list.searchParams.set('list-type', '2')
@@ -32,23 +31,26 @@ export async function listPrefix(
     const order = {
       origin: { kind: 'url', url: list.href },
       ...(credential === undefined ? {} : { credential }),
-      title: url.href,
+      title: text,
       name: undefined,
     } as const
-    const page = parsePage(await pageText(order, client, 'application/xml', context.signal))
+    const page = parsePage((await readPage(order, client, 'application/xml', context.signal)).text)
     for (const key of page.keys) {
-      const steps = stepsOf(key.slice(folder.length))
-      if (steps === undefined || steps.length > limits.depth + 1) continue
-      if (leaves.length >= limits.files) throw tooMany(url.href, limits.files)
-      const object = new URL('s3://x')
-      object.hostname = bucket
-      object.pathname = key.split('/').map(encodeURIComponent).join('/')
-      leaves.push({ steps, order: await s3Order(object, options, context) })
+      const path = key.slice(folder.length)
+      // what stands for a folder in some tools
+      if (key.endsWith('/') || path.split('/').length > limits.depth + 1) continue
+      const steps = stepsOf(path)
+      if (steps === undefined) {
+        failed.push({ path, error: new DarnerError('UNSUPPORTED', 'no file here may have this name') })
+        continue
+      }
+      if (leaves.length >= limits.files) throw tooMany(text, limits.files)
+      leaves.push({ steps, order: await s3ObjectOrder({ bucket, key }, options, context) })
     }
-    if (page.next === after) throw new DarnerError('ORIGIN_FAILED', `${url.href}: the listing goes in a circle`)
+    if (page.next === after) throw new DarnerError('ORIGIN_FAILED', `${text}: the listing goes in a circle`)
     after = page.next
   }
-  return leaves
+  return { leaves, failed }
 }
 
 function parsePage(text: string): { keys: string[]; next: string | undefined } {

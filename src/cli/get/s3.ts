@@ -4,6 +4,7 @@ import { homedir } from 'node:os'
 import { basename, join } from 'node:path'
 import { AwsV4Signer } from 'aws4fetch'
 import { DarnerError, systemCode } from '../../base/errors.ts'
+import { decoded } from '../../oci/decoded.ts'
 import type { Credential } from '../../task/origin.ts'
 import type { CommandContext } from '../context.ts'
 import type { Order } from './order.ts'
@@ -21,25 +22,41 @@ export interface S3Access {
 }
 
 export async function s3Order(
-  url: URL,
+  text: string,
   options: Readonly<Record<string, unknown>>,
   context: CommandContext,
 ): Promise<Order> {
+  const { bucket, key } = s3Name(text)
+  if (key === '' || key.endsWith('/'))
+    throw new DarnerError('BAD_ARGUMENT', `${text}: expected s3://BUCKET/KEY`, { way: 'use --recursive for a prefix' })
+  return await s3ObjectOrder({ bucket, key }, options, context)
+}
+
+/** What `s3://BUCKET/KEY` names; throws BAD_ARGUMENT. A key is text: `#` and `?` are letters of it, and percent-encoding is undone where there is some. */
+export function s3Name(text: string): { bucket: string; key: string } {
+  const [, bucket = '', key = ''] = /^s3:\/\/([A-Za-z0-9][A-Za-z0-9._-]{1,254})(?:\/(.*))?$/is.exec(text) ?? []
+  if (bucket === '') throw new DarnerError('BAD_ARGUMENT', `${text}: expected s3://BUCKET/KEY`)
+  return { bucket, key: decoded(key) }
+}
+
+export async function s3ObjectOrder(
+  { bucket, key }: { bucket: string; key: string },
+  options: Readonly<Record<string, unknown>>,
+  context: CommandContext,
+): Promise<Order> {
+  const title = `s3://${bucket}/${key}`
   const { headers, credential: given } = readHeaders(options)
   if (given !== undefined)
-    throw new DarnerError('BAD_ARGUMENT', `${url.href}: s3 takes keys from the environment, no Authorization`)
-  const key = decodeURIComponent(url.pathname.slice(1))
-  if (url.hostname === '' || key === '' || key.endsWith('/'))
-    throw new DarnerError('BAD_ARGUMENT', `${url.href}: expected s3://BUCKET/KEY`, {
-      way: 'use --recursive for a prefix',
-    })
+    throw new DarnerError('BAD_ARGUMENT', `${title}: s3 takes keys from the environment, no Authorization`)
+  if (key.split('/').some((step) => step === '.' || step === '..'))
+    throw new DarnerError('UNSUPPORTED', `${title}: no URL can name a key with a step . or ..`)
   const access = await s3Access(context.env)
-  const object = objectUrl(access, url.hostname, key)
+  const object = objectUrl(access, bucket, key)
   const credential = await signedQuery(access, object)
   return {
     origin: { kind: 'url', url: object.href, ...(Object.keys(headers).length === 0 ? {} : { headers }) },
     ...(credential === undefined ? {} : { credential }),
-    title: url.href,
+    title,
     name: basename(key) || undefined,
   }
 }

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { basename } from 'node:path'
 import { DarnerError } from '../../base/errors.ts'
+import { decoded } from '../../oci/decoded.ts'
 import type { Credential } from '../../task/origin.ts'
 import { PUT_ORIGIN } from '../../task/put-origin.ts'
 import type { CommandContext } from '../context.ts'
@@ -25,7 +26,7 @@ export async function orderOf(text: string, options: Options, context: CommandCo
       return withDigest(await webOrder(url, options, context), digest)
     case 's3:': {
       const { s3Order } = await import('./s3.ts')
-      return withDigest(await s3Order(url, options, context), digest)
+      return withDigest(await s3Order(text, options, context), digest)
     }
     case 'oci:': {
       const { ociOrder } = await import('./oci.ts')
@@ -66,7 +67,7 @@ async function webOrder(url: URL, options: Options, context: CommandContext): Pr
   const given = readHeaders(options)
   let { credential } = given
   if (url.username !== '') {
-    const [username, password] = [decodeURIComponent(url.username), decodeURIComponent(url.password)]
+    const [username, password] = [decoded(url.username), decoded(url.password)]
     credential ??= { kind: 'basic', username, password }
     url.username = ''
     url.password = ''

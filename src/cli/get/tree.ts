@@ -1,11 +1,12 @@
 /** `darner get --recursive`: all files that an index page names, or that lie below an s3 prefix, into a folder. */
 import { lstat, mkdir } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
-import { asDarnerError, DarnerError, errorLine } from '../../base/errors.ts'
+import { asDarnerError, DarnerError, errorLine, systemCode } from '../../base/errors.ts'
 import type { CommandContext } from '../context.ts'
+import { nameOf } from '../quick-parse.ts'
 import { fetchOne } from './fetch.ts'
 import { listPages } from './index-pages.ts'
-import type { Leaf, TreeLimits } from './leaf.ts'
+import type { Listing, TreeLimits } from './leaf.ts'
 import type { Ways } from './order.ts'
 import { openDisplay } from './show.ts'
 import { type Options, orderOf } from './sources.ts'
@@ -14,20 +15,36 @@ const CONCURRENT = 4
 
 /** Resolves with the exit code: 1 when a file failed, after all others were tried. Throws what the listing throws. */
 export async function getTree(text: string, options: Options, ways: Ways, context: CommandContext): Promise<number> {
-  for (const flag of ['digest', 'range', 'remoteName'])
-    if (options[flag] !== undefined)
+  for (const flag of ['--digest', '--range', '--remote-name', '--remote-header-name'])
+    if (options[nameOf(flag)] !== undefined)
       throw new DarnerError('BAD_ARGUMENT', `--recursive brings many files; ${flag} is of one`)
   if (typeof options.output !== 'string' || options.output === '-')
     throw new DarnerError('BAD_ARGUMENT', '--recursive writes to a folder', { way: 'name it with -o DIR' })
   const root = resolve(options.output)
   const limits = { files: Number(options.maxFiles ?? 1000), depth: Number(options.maxDepth ?? 5) }
-  const leaves = await leavesOf(text, options, ways, limits, context)
-  await mkdir(root, { recursive: true })
+  const { leaves, failed } = await listed(text, options, ways, limits, context)
+  await mkdir(root, { recursive: true }).catch((error: unknown) => {
+    const code = systemCode(error)
+    throw new DarnerError(
+      'BAD_ARGUMENT',
+      `cannot write into ${root}: ${code === 'EEXIST' ? 'it is no folder' : code}`,
+      {
+        cause: error,
+      },
+    )
+  })
   const display = await openDisplay({ quiet: options.quiet === true }, context)
   const { default: PQueue } = await import('p-queue')
   const queue = new PQueue({ concurrency: CONCURRENT })
   const sum = { files: 0, failed: 0, bytes: 0, from: { origin: 0, supernode: 0, peers: 0 } }
   const started = performance.now()
+  const fail = (path: string, error: unknown) => {
+    sum.failed++
+    context.stderr.write(
+      `darner: ${errorLine(new DarnerError('ORIGIN_FAILED', `${path}: ${errorLine(asDarnerError(error, 'get'))}`))}\n`,
+    )
+  }
+  for (const { path, error } of failed) fail(path, error)
   await Promise.all(
     leaves.map((leaf) =>
       queue.add(async () => {
@@ -35,7 +52,11 @@ export async function getTree(text: string, options: Options, ways: Ways, contex
         const output = join(root, ...leaf.steps)
         try {
           await makeFolders(root, leaf.steps.slice(0, -1))
-          const { bytes, digest, from } = await fetchOne(leaf.order, output, ways, { context, display })
+          const { bytes, digest, from } = await fetchOne(leaf.order, output, ways, {
+            context,
+            display,
+            throughLinks: false,
+          })
           sum.files++
           sum.bytes += bytes
           for (const source of ['origin', 'supernode', 'peers'] as const) sum.from[source] += from[source]
@@ -43,8 +64,7 @@ export async function getTree(text: string, options: Options, ways: Ways, contex
             context.stdout.write(`${JSON.stringify({ file: output, url: leaf.order.title, digest, bytes, from })}\n`)
         } catch (error) {
           context.signal.throwIfAborted()
-          sum.failed++
-          context.stderr.write(`darner: ${leaf.steps.join('/')}: ${errorLine(asDarnerError(error, 'get'))}\n`)
+          fail(leaf.steps.join('/'), error)
         }
       }),
     ),
@@ -59,16 +79,16 @@ export async function getTree(text: string, options: Options, ways: Ways, contex
   return sum.failed === 0 ? 0 : 1
 }
 
-async function leavesOf(
+async function listed(
   text: string,
   options: Options,
   ways: Ways,
   limits: TreeLimits,
   context: CommandContext,
-): Promise<Leaf[]> {
+): Promise<Listing> {
   if (/^s3:/i.test(text)) {
     const { listPrefix } = await import('./s3-list.ts')
-    return await listPrefix(new URL(text), options, ways, limits, context)
+    return await listPrefix(text, options, ways, limits, context)
   }
   const first = await orderOf(text, options, context)
   if (first.origin.kind !== 'url' || first.swarmOnly === true)

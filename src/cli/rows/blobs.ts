@@ -32,6 +32,7 @@ export const BLOBS: readonly CommandRow[] = [
         summary: 'try again so often what can pass (default: 5 at the origin, 0 with an agent)',
         kind: 'integer',
       },
+      { flags: '--resume', summary: 'go on where an earlier run ended, after checking what is there (the default)' },
       { flags: '--no-resume', summary: 'begin anew, whatever an earlier run left' },
       { flags: '-R, --remote-time', summary: "give the file the origin's time" },
       {

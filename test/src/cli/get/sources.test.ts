@@ -5,10 +5,12 @@ import { describe, it } from 'mocha'
 import { dispositionName } from '../../../../src/cli/get/header-name.ts'
 import { stepsOf } from '../../../../src/cli/get/leaf.ts'
 import { paced } from '../../../../src/cli/get/paced.ts'
-import { objectUrl, s3Access, signedQuery } from '../../../../src/cli/get/s3.ts'
+import { readHeaders } from '../../../../src/cli/get/read-options.ts'
+import { objectUrl, s3Access, s3Name, s3Order, signedQuery } from '../../../../src/cli/get/s3.ts'
 import { filtered } from '../../../../src/cli/get/sources.ts'
 import { proxyFromEnv } from '../../../../src/oci/proxy-env.ts'
 import { aDir } from '../../../fixtures/a-dir.ts'
+import { failsWith } from '../../../fixtures/fails-with.ts'
 
 describe('filtered', () => {
   const cases: [query: string, patterns: string[], left: string, taken: string | undefined][] = [
@@ -28,6 +30,38 @@ describe('filtered', () => {
       assert.deepEqual(credential, taken === undefined ? undefined : { kind: 'query', value: taken })
     })
   }
+})
+
+describe('readHeaders', () => {
+  it('refuses what the command sends by itself: left out, it would bring something else', () => {
+    for (const line of ['Host: other', 'range: bytes=0-9', 'If-None-Match: "1"', 'Transfer-Encoding: chunked'])
+      assert.throws(() => readHeaders({ header: [line] }), { code: 'BAD_ARGUMENT', message: /can't be given/ })
+    const { headers, credential } = readHeaders({ header: ['Accept: a/b', 'X-Key:  v ', 'Authorization: Bearer t'] })
+    assert.deepEqual(headers, { accept: 'a/b', 'x-key': 'v' })
+    assert.deepEqual(credential, { kind: 'header', value: 'Bearer t' })
+  })
+})
+
+describe('s3Name', () => {
+  const cases: [text: string, bucket: string, key: string][] = [
+    ['s3://b-1/a%20b', 'b-1', 'a b'],
+    ['s3://b-1/a b#c?d=e', 'b-1', 'a b#c?d=e'],
+    ['S3://b-1/100%', 'b-1', '100%'],
+    ['s3://b-1/x//y/', 'b-1', 'x//y/'],
+    ['s3://b-1', 'b-1', ''],
+  ]
+  for (const [text, bucket, key] of cases)
+    it(`takes ${text} apart`, () => assert.deepEqual(s3Name(text), { bucket, key }))
+
+  it('takes no bucket that would be another host', () => {
+    for (const text of ['s3://evil.example#/x', 's3://a@b/x', 's3:///x', 's3://-a/x'])
+      assert.throws(() => s3Name(text), { code: 'BAD_ARGUMENT' })
+  })
+
+  it('leads to no other object than the one that is named', async () => {
+    for (const key of ['a/../b', './a', '..'])
+      await failsWith('UNSUPPORTED', s3Order(`s3://b-1/${key}`, {}, { env: { HOME: '/nowhere' } } as never))
+  })
 })
 
 describe('signedQuery', () => {
@@ -116,6 +150,9 @@ describe('proxyFromEnv', () => {
     [{ all_proxy: 'p:1', no_proxy: 'example.org' }, 'http://badexample.org/', 'http://p:1'],
     [{ all_proxy: 'p:1', NO_PROXY: 'x, *' }, 'http://h/', undefined],
     [{ all_proxy: 'p:1', no_proxy: '[::1]' }, 'http://[::1]:80/', undefined],
+    [{ all_proxy: 'p:1', no_proxy: '10.1.0.0/16' }, 'http://10.1.2.3/', undefined],
+    [{ all_proxy: 'p:1', no_proxy: '10.1.0.0/16,fd00::/8' }, 'http://[fd00::7]/', undefined],
+    [{ all_proxy: 'p:1', no_proxy: '10.1.0.0/16,10.0.0.0/33,h/8' }, 'http://10.2.0.1/', 'http://p:1'],
     [{}, 'http://h/', undefined],
   ]
   for (const [env, url, proxy] of cases)
