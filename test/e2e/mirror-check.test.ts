@@ -47,6 +47,22 @@ describe('darner mirror check', function () {
     assert.equal(stranger.code, 1)
     assert.match(stranger.stdout, /FAILED other\.test is an upstream of the mirror: the mirror reaches reg\.test, /)
     assert.match(stranger.stdout, /add --upstream other\.test=URL to the agent/)
+    // set up for fewer registries than the mirror has, and for one that it has not
+    const root = join(dir.path, 'root')
+    await mkdir(join(root, 'var/lib'), { recursive: true })
+    const below = ['--root', root, '--socket', agent.socket]
+    const setup = (...args: string[]) => runDarner(['mirror', 'setup', 'podman', '--apply', ...args, ...below])
+    await setup('--upstream', `${registry.host}=${registry.url}`)
+    const fewer = await check('--root', root)
+    assert.equal(fewer.code, 0, fewer.stdout)
+    await setup('--upstream', 'gone.test')
+    const gone = await check('--root', root)
+    assert.match(
+      gone.stdout,
+      /FAILED podman's configuration .*: it was set up for gone\.test, which the mirror does not reach; add/,
+    )
+    await setup()
+    assert.equal((await check('--root', root)).code, 0)
     const off = await anAgentProcess(dir.path, 'other', supernode.line)
     await using _ = off
     const without = await runDarner(['mirror', 'check', '--socket', off.socket])

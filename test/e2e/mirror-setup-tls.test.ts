@@ -39,7 +39,7 @@ describe('darner mirror setup, check and status with a mirror that speaks TLS', 
       ['containerd', 'etc/containerd/certs.d/docker.io/hosts.toml', `ca = "${ca}"`],
       ['docker', 'etc/docker/daemon.json', `"https://${address}"`],
       ['docker', `etc/docker/certs.d/${address}/darner-mirror.crt`, pem],
-      ['podman', 'etc/containers/registries.conf.d/50-darner-mirror.conf', `location = "${address}"`],
+      ['podman', 'etc/containers/registries.conf.d/50-darner-mirror.conf', `location = "${address}/docker.io"`],
       ['podman', `etc/containers/certs.d/${address}/darner-mirror.crt`, pem],
     ] as const) {
       const applied = await darner('mirror', 'setup', client, '--apply', '--root', root)

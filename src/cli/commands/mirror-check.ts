@@ -12,7 +12,7 @@ import { familiarReference, manifestReference, parseReference } from '../../oci/
 import { createOriginClient, type OriginClient } from '../../oci/registry-client.ts'
 import type { Credential } from '../../task/origin.ts'
 import type { Action, CommandContext } from '../context.ts'
-import { isSetUp } from '../mirror-setup/apply.ts'
+import { chosenUpstreams, isSetUp } from '../mirror-setup/apply.ts'
 import { SETUPS } from '../mirror-setup/clients.ts'
 import { CLIENTS, type ClientName, pathName, type SetupUpstream } from '../mirror-setup/plan.ts'
 import { takenUp } from '../mirror-setup/taken-up.ts'
@@ -60,7 +60,7 @@ export const action: Action = async (args, options, context) => {
     { log: silentLog(), clock: systemClock },
   )
   await run('the mirror answers', () => ping(mirror, context.signal))
-  for (const one of await clientsOf(options)) await checkClient(one, { options, context, run })
+  for (const one of await clientsOf(options)) await checkClient(one, { options, mirror, context, run })
   const wanted = args[0]
   if (wanted !== undefined) {
     const { credential } = await credentialOf(wanted, context)
@@ -106,10 +106,22 @@ async function clientsOf(options: Readonly<Record<string, unknown>>): Promise<re
 
 async function checkClient(
   client: ClientName,
-  { options, context, run }: Pick<Pull, 'context' | 'run'> & { options: Readonly<Record<string, unknown>> },
+  {
+    options,
+    mirror,
+    context,
+    run,
+  }: Omit<Pull, 'client' | 'credential'> & { options: Readonly<Record<string, unknown>> },
 ): Promise<void> {
   const target = await run(`${client}'s configuration leads to the mirror`, async () => {
-    const wanted = await setupTarget(options, context)
+    const chosen = await chosenUpstreams(client, rootOf(options))
+    const stranger = chosen?.find(({ name }) => !mirror.upstreams.some((one) => one.name === name))
+    if (stranger !== undefined)
+      throw new DarnerError('NOT_FOUND', `it was set up for ${stranger.name}, which the mirror does not reach`, {
+        way: `add --upstream ${stranger.name}=${stranger.url} to the agent, or set ${client} up again`,
+      })
+    const upstream = chosen?.map(({ name, url }) => `${name}=${url}`)
+    const wanted = await setupTarget({ ...options, ...(upstream === undefined ? {} : { upstream }) }, context)
     const { edits } = await SETUPS[client].plan(wanted)
     const other = edits.find(({ before, after }) => before !== after)
     if (other !== undefined)
@@ -117,7 +129,9 @@ async function checkClient(
         'HOST_UNABLE',
         `${other.path} ${other.before === undefined ? 'is missing' : 'says otherwise'}`,
         {
-          way: `darner mirror setup ${client} --apply`,
+          way: ['darner mirror setup', client, '--apply', ...(upstream ?? []).map((one) => `--upstream ${one}`)].join(
+            ' ',
+          ),
         },
       )
     return [wanted, edits.map(({ path }) => path).join(', ')] as const

@@ -7,7 +7,15 @@ import { mkdir, rm, rmdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { DarnerError, systemCode } from '../../base/errors.ts'
 import { replaceFile } from '../../base/files.ts'
-import { CLIENTS, type ClientName, type ClientSetup, type Plan, readBelow } from './plan.ts'
+import {
+  CLIENTS,
+  type ClientName,
+  type ClientSetup,
+  type Plan,
+  readBelow,
+  type SetupTarget,
+  type SetupUpstream,
+} from './plan.ts'
 
 const RECORDS = '/var/lib/darner/mirror-setup'
 
@@ -21,6 +29,8 @@ interface FileRecord {
 
 interface SetupRecord {
   readonly mirror: string
+  /** Those that a person chose; absent where they are the agent's. */
+  readonly upstreams?: readonly SetupUpstream[]
   readonly files: readonly FileRecord[]
   /** Folders that were made, outermost first. */
   readonly folders: readonly string[]
@@ -39,7 +49,7 @@ const recordPath = (client: ClientName) => `${RECORDS}/${client}.json`
 export async function applyPlan(
   client: ClientName,
   plan: Plan,
-  { root, mirror }: { root: string; mirror: string },
+  { root, mirror, upstreams, chosen }: Pick<SetupTarget, 'root' | 'mirror' | 'upstreams' | 'chosen'>,
 ): Promise<string[]> {
   const old = await readRecord(root, client)
   const files = new Map((old?.files ?? []).map((one) => [one.path, one]))
@@ -49,7 +59,8 @@ export async function applyPlan(
   for (const other of others)
     if (plan.edits.some(({ path }) => other.files.some((file) => file.path === path)))
       for (const folder of other.folders) folders.add(folder)
-  const save = () => writeRecord(root, client, { mirror, files: [...files.values()], folders: [...folders] })
+  const choice = chosen ? { upstreams } : {}
+  const save = () => writeRecord(root, client, { mirror, ...choice, files: [...files.values()], folders: [...folders] })
   const written: string[] = []
   for (const { path, before, after } of plan.edits) {
     const known = files.get(path) ?? shared(path)
@@ -72,6 +83,7 @@ export async function applyPlan(
     await save()
     written.push(path)
   }
+  if (old !== undefined) await save()
   return written
 }
 
@@ -104,6 +116,11 @@ export async function undoPlan(client: ClientName, setup: ClientSetup, { root }:
   await removeEmpty(join(root, RECORDS))
   await removeEmpty(join(root, dirname(RECORDS)))
   return { restored, kept }
+}
+
+/** The upstreams that a client was set up for, where a person chose them. */
+export async function chosenUpstreams(client: ClientName, root: string): Promise<readonly SetupUpstream[] | undefined> {
+  return (await readRecord(root, client))?.upstreams
 }
 
 /** Whether a client was pointed at the mirror, and not taken back since. */

@@ -19,7 +19,9 @@ export const docker: ClientSetup = {
     const config = parse(before)
     const url = `${target.scheme}://${target.mirror}`
     const mirrors = mirrorsOf(config)
-    const after = mirrors.includes(url) ? (before ?? '') : write({ ...config, [KEY]: [url, ...mirrors] }, before)
+    const after = mirrors.some((one) => isAt(one, url))
+      ? (before ?? '')
+      : write({ ...config, [KEY]: [url, ...mirrors] }, before)
     return {
       edits: [{ path: CONFIG, before, after }, ...(await trustEdits('/etc/docker/certs.d', target))],
       notes: [
@@ -31,10 +33,15 @@ export const docker: ClientSetup = {
   remove: (path, text, mirror) => {
     if (path !== CONFIG) return undefined
     const config = parse(text)
-    const left = mirrorsOf(config).filter((one) => one !== `http://${mirror}` && one !== `https://${mirror}`)
+    const left = mirrorsOf(config).filter((one) => !isAt(one, `http://${mirror}`) && !isAt(one, `https://${mirror}`))
     const { [KEY]: _, ...rest } = config
     return write(left.length === 0 ? rest : { ...config, [KEY]: left }, text)
   },
+}
+
+/** docker takes a slash behind a mirror for none. */
+function isAt(mirror: string, url: string): boolean {
+  return mirror === url || mirror === `${url}/`
 }
 
 function parse(text: string | undefined): Record<string, unknown> {

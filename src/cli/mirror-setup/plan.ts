@@ -17,8 +17,9 @@ export interface SetupTarget {
   /** `http`, or `https` with the authority that signed the mirror's certificate, where clients have to be told of it. */
   readonly scheme: 'http' | 'https'
   readonly authority?: { readonly path: string; readonly pem: string } | undefined
-  /** The first is the mirror's default. */
   readonly upstreams: readonly SetupUpstream[]
+  /** A person named these upstreams; else they are all that the agent's mirror reaches. */
+  readonly chosen: boolean
   /** What stands for `/`: another folder for images and tests. */
   readonly root: string
 }

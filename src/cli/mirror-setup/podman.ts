@@ -3,6 +3,7 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DarnerError, systemCode } from '../../base/errors.ts'
 import { BEGIN, type ClientSetup, checkedName, END, pathName, readBelow, type SetupTarget, trustEdits } from './plan.ts'
+import { tomlLines } from './toml-lines.ts'
 
 const MAIN = '/etc/containers/registries.conf'
 const FOLDER = '/etc/containers/registries.conf.d'
@@ -52,9 +53,9 @@ function textOf(target: SetupTarget): string {
   return `${BEGIN}\n${tables.join('\n\n')}\n${END}\n`
 }
 
-/** These clients send no `ns`: the path names every upstream but the default. */
-function locationOf(name: string, { mirror, upstreams }: SetupTarget): string {
-  return name === upstreams[0]?.name ? mirror : `${mirror}/${pathName(name)}`
+/** These clients send no `ns`: the path names the upstream, also the default one, which an agent may change. */
+function locationOf(name: string, { mirror }: SetupTarget): string {
+  return `${mirror}/${pathName(name)}`
 }
 
 async function prefixesElsewhere(root: string): Promise<Map<string, string>> {
@@ -67,12 +68,14 @@ async function prefixesElsewhere(root: string): Promise<Map<string, string>> {
   const found = new Map<string, string>()
   for (const path of [MAIN, ...names.map((name) => join(FOLDER, name))]) {
     if (path === DROP_IN) continue
-    const text = (await readBelow(root, path)) ?? ''
-    for (const table of text.split(/^\s*\[\[registry\]\]\s*$/m).slice(1)) {
-      const own = table.split(/^\s*\[/m)[0] ?? ''
-      const name = /^\s*prefix\s*=\s*["']([^"']+)["']/m.exec(own) ?? /^\s*location\s*=\s*["']([^"']+)["']/m.exec(own)
-      if (name?.[1] !== undefined) found.set(name[1], path)
+    const entries: { prefix?: string; location?: string }[] = []
+    for (const { kind, path: name, value } of tomlLines((await readBelow(root, path)) ?? '')) {
+      if (name[0] !== 'registry' || name.length > 2) continue
+      if (kind === 'table' && name.length === 1) entries.push({})
+      const [entry, key = ''] = [entries.at(-1), name[1]]
+      if (kind === 'key' && entry !== undefined) Object.assign(entry, { [key]: value })
     }
+    for (const { location, prefix = location } of entries) if (prefix !== undefined) found.set(prefix, path)
   }
   return found
 }

@@ -78,6 +78,7 @@ export async function setupTarget(
     scheme,
     authority,
     upstreams: upstreams.map(({ name, url }) => ({ name: checkedName(name), url })),
+    chosen: given.length > 0,
     root: rootOf(options),
   }
 }

@@ -133,6 +133,69 @@ describe('darner mirror setup', () => {
     assert.match(await host.text('/srv/hosts/quay.io/hosts.toml'), /127\.0\.0\.1:65001/)
   })
 
+  const V2 = 'plugins."io.containerd.grpc.v1.cri".registry'
+  const V3 = "plugins.'io.containerd.cri.v1.images'.registry"
+  const OURS = '\n# darner mirror: begin\n  config_path = "/etc/containerd/certs.d"\n# darner mirror: end\n'
+  const table = (name: string) => OURS.replace('begin\n', `begin\n[${name}]\n`)
+  const edited: Readonly<Record<string, readonly [config: string, after: string]>> = {
+    "containerd 1.7's default": [
+      `version = 2\n[${V2}]\n  config_path = ""\n\n  [${V2}.mirrors]\n\n[plugins."io.containerd.transfer.v1.local"]\n  config_path = ""\n`,
+      `version = 2\n[${V2}]\n${OURS}\n  [${V2}.mirrors]\n\n[plugins."io.containerd.transfer.v1.local"]\n  config_path = ""\n`,
+    ],
+    "containerd 2's default": [
+      `version = 3\n[plugins]\n  [${V3}]\n    config_path = ''\n  [plugins.x]\n`,
+      `version = 3\n[plugins]\n  [${V3}]\n${OURS}  [plugins.x]\n`,
+    ],
+    'a registry section without a folder': [
+      `version = 3\n[${V3}] # mine\n[${V3}.headers]\nA = ["b"]\n`,
+      `version = 3\n[${V3}] # mine\n${OURS}[${V3}.headers]\nA = ["b"]\n`,
+    ],
+    'a section that is a comment': [
+      `version = 2\n# [${V2}]\n#   config_path = "/x"`,
+      `version = 2\n# [${V2}]\n#   config_path = "/x"\n${table(V2)}`,
+    ],
+    "another plugin's folder": [
+      'version = 2\n[plugins.y]\nconfig_path = "/x"\n',
+      `version = 2\n[plugins.y]\nconfig_path = "/x"\n${table(V2)}`,
+    ],
+    'nothing but a comment': ['# mine\n', `# mine\n${table(V2).replace('begin\n', 'begin\nversion = 2\n')}`],
+    'the CRI plugin off': ['disabled_plugins = ["cri"]\n', 'disabled_plugins = ["cri"]\n'],
+  }
+  for (const [what, [config, after]] of Object.entries(edited)) {
+    it(`finds its place in a containerd configuration that has ${what}, and leaves it`, async () => {
+      await using host = await aHost()
+      const path = '/etc/containerd/config.toml'
+      await host.put(path, config)
+      const before = await snapshotOf(host.root)
+      const applied = await host.setup('containerd', ...UPSTREAMS, '--apply')
+      assert.equal(applied.code, 0, applied.stderr)
+      assert.equal(await host.text(path), after)
+      assert.match(await host.text('/etc/containerd/certs.d/docker.io/hosts.toml'), /127\.0\.0\.1:65001/)
+      assert.equal((await host.setup('containerd', ...UPSTREAMS, '--apply')).stdout, 'nothing to change\n')
+      assert.equal((await host.setup('containerd', '--undo')).code, 0)
+      assert.deepEqual(await snapshotOf(host.root), before)
+    })
+  }
+
+  it('names what a folder of hosts can not be put beside', async () => {
+    await using host = await aHost()
+    for (const [config, message] of [
+      [
+        `version = 2\n[${V2}.mirrors."docker.io"]\nendpoint = ["https://m"]\n`,
+        /beside registry\.mirrors\.docker\.io\.endpoint/,
+      ],
+      [`version = 2\n[plugins."io.containerd.grpc.v1.cri"]\nregistry = { headers = {} }\n`, /beside registry;/],
+      ['[plugins.cri]\na = 1\n', /it has no version, which means version 1;/],
+      ['version = 4\n', /version 4 is neither 2 nor 3;/],
+    ] as const) {
+      await host.put('/etc/containerd/config.toml', config)
+      const refused = await host.setup('containerd', ...UPSTREAMS, '--apply')
+      assert.equal(refused.code, 1)
+      assert.match(refused.stderr, message)
+      assert.equal(await host.text('/etc/containerd/config.toml'), config)
+    }
+  })
+
   it("puts the mirror first among docker's, with the rest of daemon.json as it was", async () => {
     await using host = await aHost()
     await host.put('/etc/docker/daemon.json', STOCK.docker?.['/etc/docker/daemon.json'] ?? '')
@@ -162,12 +225,12 @@ describe('darner mirror setup', () => {
     assert.match(other.stderr, /docker\.io is no upstream/)
   })
 
-  it('names every registry but the default in the path for clients that send no ns', async () => {
+  it('names every registry in the path for clients that send no ns, whichever the agent has for its default', async () => {
     await using host = await aHost()
     const { stdout } = await host.setup('crio', ...UPSTREAMS)
     assert.match(
       stdout,
-      /prefix = "docker\.io"\nlocation = "docker\.io"\n\n\[\[registry\.mirror\]\]\nlocation = "127\.0\.0\.1:65001"\n/,
+      /prefix = "docker\.io"\nlocation = "docker\.io"\n\n\[\[registry\.mirror\]\]\nlocation = "127\.0\.0\.1:65001\/docker\.io"\n/,
     )
     assert.match(
       stdout,
@@ -184,6 +247,12 @@ describe('darner mirror setup', () => {
     const refused = await host.setup('podman', ...UPSTREAMS, '--apply')
     assert.equal(refused.code, 1)
     assert.match(refused.stderr, /10-own\.conf has a \[\[registry\]\] for docker\.io/)
+    await host.put(
+      '/etc/containers/registries.conf.d/10-own.conf',
+      '[[registry]] # mine\nlocation = \'corp.test:5000\' # there\n\n[[registry.mirror]]\nlocation = "cache.test"\n',
+    )
+    const other = await host.setup('podman', ...UPSTREAMS, '--apply')
+    assert.match(other.stderr, /10-own\.conf has a \[\[registry\]\] for corp\.test:5000/)
   })
 
   it('keeps the mode of a file', async () => {
