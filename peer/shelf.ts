@@ -68,7 +68,10 @@ export class PeerShelf implements Shelf {
     return {
       task: stored.task,
       have: stored.have,
-      check: () => right.check(),
+      check: () => {
+        if (stored.failure !== undefined) throw new DarnerError('PIECE_ABSENT', `${id}: no longer held here`)
+        right.check()
+      },
       renew: (newer) => right.show(newer),
       announces: true,
       onPieces: (listener) => stored.onPieces(listener),

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
 import { PeerShelf } from '../../peer/shelf.ts'
 import { type Clock, seededRandom, systemClock } from '../../src/base/clock.ts'
+import { DarnerError } from '../../src/base/errors.ts'
 import { Feed } from '../../src/base/feed.ts'
 import type { ParentChannel } from '../../src/contracts/exchange.ts'
 import { newIdentity } from '../../src/net/identity.ts'
@@ -216,6 +217,21 @@ describe('a piece that is still coming here', () => {
     const again = channel.fetchAny({ signal, sure: true, early: true, onPart: () => {} })
     await stored.write(0, blob.piece(0), { signal })
     assert.deepEqual(Buffer.from((await again)?.body ?? []), Buffer.from(blob.piece(0)))
+  })
+})
+
+describe('a child of a task that is discarded here', () => {
+  it('has its channel ended, so that it asks elsewhere', async () => {
+    await using a = await aBeginner()
+    const opening = a.open()
+    await a.asked
+    const stored = await a.begin()
+    await using channel = await opening
+    const given = channel.fetchAny({ signal: AbortSignal.timeout(10_000), sure: true, early: true })
+    const refused = failsWith('PIECE_ABSENT', given)
+    await stored.discard(new DarnerError('DISK_FULL', 'no room'))
+    await refused
+    assert.match(String(await channel.closed), /no longer held here/)
   })
 })
 
