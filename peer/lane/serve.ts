@@ -466,7 +466,8 @@ export class ServeSide implements LinkHandler {
         slot.park(false)
         continue
       }
-      const checked = channel.shelf.coming?.checked(request.piece) ?? to - from
+      const coming = channel.shelf.coming?.checked(request.piece)
+      const checked = coming ?? to - from
       if (checked <= request.offset) {
         if (channel.queue.some((other) => readable(channel, other))) {
           channel.queue.unshift(request)
@@ -496,7 +497,8 @@ export class ServeSide implements LinkHandler {
         buffer.subarray(SMALL_FRAMES_BYTES),
         FRAME.PIECE,
         {
-          flags: last ? PIECE_LAST : checked < to - from ? PIECE_WAITS : 0,
+          // also of what is checked whole: until it is stored it may have to be withdrawn
+          flags: last ? PIECE_LAST : coming === undefined ? 0 : PIECE_WAITS,
           channel: channel.number,
           request: request.id,
           number: request.piece,
@@ -517,12 +519,13 @@ export class ServeSide implements LinkHandler {
     this.#forget(channel, request.id)
   }
 
-  /** Waits for more of a piece that is still coming here: for bytes that can be read, or for something else to do. */
+  /** Waits for more of a piece that is still coming here: for bytes of it, or of another in the queue, or for something else to do. */
   async #more(channel: ServedChannel, request: ServedRequest): Promise<void> {
     const woken = Promise.withResolvers<void>()
     channel.wake = woken.resolve
-    const beyond = channel.shelf.coming?.beyond(request.piece, request.offset)
-    await abortable(Promise.race([beyond, woken.promise]), channel.signal)
+    const { coming } = channel.shelf
+    const more = [request, ...channel.queue].map(({ piece, offset }) => coming?.beyond(piece, offset))
+    await abortable(Promise.race([...more, woken.promise]), channel.signal)
     channel.wake = undefined
   }
 }

@@ -146,6 +146,46 @@ describe('a parent whose child takes whatever comes', () => {
     })
   })
 
+  it('goes on with whichever grows first of those that it waits for', async () => {
+    const { shelf, grow } = aGrowingShelf([0, 1])
+    await asChild(shelf, async (lane) => {
+      for (const [request, number] of [
+        [1, 0],
+        [2, 1],
+      ] as const) {
+        await lane.say(early(request))
+        grow(20_000, number)
+        assert.deepEqual(seen(await lane.hear(FRAME.PIECE)), [request, number])
+      }
+      for (const [number, to] of [
+        [0, 30_000],
+        [1, 30_000],
+        [0, 65_536],
+        [1, 65_536],
+      ] as const) {
+        grow(to, number)
+        const { number: sent, flags } = await lane.hear(FRAME.PIECE)
+        assert.deepEqual([sent, flags], [number, to === 65_536 ? PIECE_LAST : PIECE_WAITS])
+      }
+    })
+  })
+
+  it('says that it waits until the piece is stored, since it may have to withdraw it before', async () => {
+    const { shelf, grow } = aGrowingShelf()
+    await asChild(
+      shelf,
+      async (lane) => {
+        grow(65_536)
+        await lane.say(early(1), frame(FRAME.CREDIT, { channel: 1, number: 1000 }))
+        assert.equal((await lane.hear(FRAME.PIECE)).flags, PIECE_WAITS)
+        grow(undefined)
+        await lane.say(frame(FRAME.CREDIT, { channel: 1, number: 65_536 }))
+        assert.deepEqual(seen(await lane.hear(FRAME.GONE)), [1, REFUSAL.WITHDRAWN])
+      },
+      OPEN_METERED,
+    )
+  })
+
   it('ends a wait for more of a piece when the child no longer wants it, and gives it the next', async () => {
     const { shelf, grow } = aGrowingShelf()
     await asChild(shelf, async (lane) => {
@@ -197,33 +237,34 @@ describe('a parent whose child takes whatever comes', () => {
   })
 })
 
-/** A shelf whose first piece is coming; `grow` says how far it is, or that it isn't any more. */
-function aGrowingShelf() {
-  let checked: number | undefined = 0
+/** A shelf some of whose pieces are coming, the first by default; `grow` says how far one is, or that it isn't any more. */
+function aGrowingShelf(comingAtFirst: readonly number[] = [0]) {
+  const checked = new Map(comingAtFirst.map((piece) => [piece, 0]))
   let grew = Promise.withResolvers<void>()
   const shelf = aShelf({
     bytes: 150_000,
-    have: [1, 2],
+    have: [0, 1, 2].filter((piece) => !checked.has(piece)),
     choose: async (has) => {
       for (;;) {
-        const piece = [0, 1, 2].find((one) => !has.has(one) && (one > 0 || checked !== undefined))
+        const piece = [0, 1, 2].find((one) => !has.has(one) && (checked.has(one) || !comingAtFirst.includes(one)))
         if (piece !== undefined) return piece
         await grew.promise
       }
     },
     growing: {
-      checked: (piece) => (piece === 0 ? checked : undefined),
-      beyond: async (_piece, bytes) => {
-        while (checked !== undefined && checked <= bytes) await grew.promise
+      checked: (piece) => checked.get(piece),
+      beyond: async (piece, bytes) => {
+        while ((checked.get(piece) ?? bytes + 1) <= bytes) await grew.promise
       },
     },
     read: async (piece, offset, into) => {
-      if (piece === 0 && (checked === undefined || offset + into.byteLength > checked))
+      if (comingAtFirst.includes(piece) && offset + into.byteLength > (checked.get(piece) ?? 0))
         throw new DarnerError('PIECE_ABSENT', `piece ${piece} isn't here`)
     },
   })
-  const grow = (to: number | undefined) => {
-    checked = to
+  const grow = (to: number | undefined, piece = 0) => {
+    if (to === undefined) checked.delete(piece)
+    else checked.set(piece, to)
     grew.resolve()
     grew = Promise.withResolvers()
   }
