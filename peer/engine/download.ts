@@ -461,7 +461,9 @@ export class Download {
       }
       // a cancelled question is over for the plan, and a channel that ended has taken its questions with it
       if (controller.signal.aborted || this.#parents.get(channel.parent)?.channel !== channel) return
-      const reason = failReason(error)
+      const failed = failReason(error)
+      // who sends what is wrong, and says that it isn't coming before all of it is here, is to blame for it all the same
+      const reason = failed === 'withdrawn' && arrival?.wrong ? 'corrupt' : failed
       if (reason === 'corrupt' || reason === 'short') {
         log.warn(
           { taskId: stored.task.id, parent: channel.parent, piece: got, error: asDarnerError(error, 'piece').message },

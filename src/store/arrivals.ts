@@ -9,6 +9,8 @@ import { same } from './piece-table.ts'
 export interface Arrival extends Disposable {
   /** So many bytes of it are here. */
   reached(bytes: number): void
+  /** One of its steps was wrong. */
+  readonly wrong: boolean
 }
 
 /** Hears of each piece of which the first step is right, and again once it is here whole, or isn't coming from where it came. */
@@ -21,6 +23,7 @@ interface Coming {
   readonly expected: Uint8Array
   /** What was seen to be right: its length, and the state after it. */
   checked: number
+  wrong: boolean
   link: Link
   /** Resolves when more of it can be read, or none. */
   grew: PromiseWithResolvers<void> | undefined
@@ -59,12 +62,16 @@ export class Arrivals {
       stepBytes,
       expected,
       checked: 0,
+      wrong: false,
       link,
       grew: undefined,
     }
     this.#coming.set(piece, coming)
     return {
       reached: (bytes) => this.#reached(piece, coming, bytes),
+      get wrong() {
+        return coming.wrong
+      },
       [Symbol.dispose]: () => this.#over(piece, coming),
     }
   }
@@ -129,6 +136,7 @@ export class Arrivals {
       const nth = coming.checked / stepBytes
       // what is wrong is found so again with the piece, and is nothing to wait for
       if (!same(state, expected.subarray(nth * STATE_BYTES, (nth + 1) * STATE_BYTES))) {
+        coming.wrong = true
         this.#over(piece, coming, before)
         return
       }

@@ -156,7 +156,7 @@ interface Question {
   readonly early: boolean
   give(piece: number): void
   /** So many bytes of a piece came, for the rest of which the parent waits itself. */
-  begin(piece: number, bytes: number): void
+  begin(piece: number, bytes: number, body?: Uint8Array): void
   fail(error: Error): void
 }
 
@@ -191,10 +191,10 @@ class AskedParent {
           onStart?.(piece)
           resolve({ piece, body: Uint8Array.from(this.#blob.piece(piece)) })
         }
-        const begin = (piece: number, bytes: number) => {
+        const begin = (piece: number, bytes: number, body = Uint8Array.from(this.#blob.piece(piece))) => {
           onOffer?.(piece)
           onStart?.(piece)
-          onPart?.({ piece, body: Uint8Array.from(this.#blob.piece(piece)), bytes, waits: true })
+          onPart?.({ piece, body, bytes, waits: true })
         }
         this.questions.push({ sure, early, give, begin, fail: reject })
         this.#told()
@@ -330,6 +330,21 @@ describe('a download in a line', () => {
     }
     assert.equal(await line.run, blob.digest)
     assert.deepEqual(line.blamed, [])
+  })
+
+  it('blames a parent for a wrong step of a piece that it then withdraws, and passes nothing of that on', async () => {
+    const blob = aSteppedBlob({ pieces: PIECES })
+    await using line = await aDownload(blob)
+    const { a, b, stored } = line
+    blob.tell(stored)
+    const heard: number[] = []
+    stored.onArriving((piece) => heard.push(piece))
+    line.name({ a: 1, b: 2 })
+    await line.until(() => a.questions.length > 0)
+    a.questions[0]?.begin(0, blob.stepBytes, new Uint8Array(blob.piece(0).byteLength))
+    a.questions[0]?.fail(new DarnerError('PIECE_WITHDRAWN', 'isn’t coming'))
+    await line.until(() => b.questions.length > 0)
+    assert.deepEqual([heard, [...new Set(line.blamed)]], [[], ['a PIECE_DIGEST']])
   })
 
   it('has a parent that withdraws again and again send whole pieces, which it passes on while they come', async () => {
