@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
+import { randomBelow, seededRandom } from '../../../src/base/clock.ts'
 import { isDarnerError } from '../../../src/base/errors.ts'
-import type { TaskId } from '../../../src/task/task.ts'
+import { isTaskId, MAX_PIECE_BYTES, MAX_TASK_BYTES, type TaskId } from '../../../src/task/task.ts'
 import {
+  ANY_EARLY,
+  ANY_SURE,
   checkPreface,
   creditFields,
   creditOf,
@@ -18,10 +21,13 @@ import {
   HEADER_BYTES,
   LANE_VERSION,
   MAX_BITMAP_BYTES,
+  MAX_CHANNEL,
   MAX_PASS_BYTES,
   MAX_SEGMENT_BYTES,
   MAX_TEXT_BYTES,
+  PIECE_WAITS,
   preface,
+  REFUSAL,
   readHeader,
   refusalOf,
   UNMETERED,
@@ -138,5 +144,48 @@ describe('lane frames', () => {
     assert.equal(encodeText('x'.repeat(2000)).byteLength, MAX_TEXT_BYTES)
     assert.equal(decodeText(Buffer.from('a\n\u001b[31mb')), 'a  [31mb')
     assert.equal(refusalOf(250), 'PEER_REFUSED')
+  })
+
+  it('reads whatever a stranger sends within its bounds, or refuses it as a violation', () => {
+    const random = seededRandom(1)
+    const below = (most: number) => randomBelow(random, most)
+    const noise = (bytes: number) => Buffer.from(Array.from({ length: bytes }, () => below(256)))
+    const have = Buffer.of(0x80)
+    const whole = [
+      frame(FRAME.ANY, { flags: ANY_SURE | ANY_EARLY, channel: 1, request: 7 }),
+      frame(FRAME.PIECE, { flags: PIECE_WAITS, channel: 1, request: 7, number: 3 }, noise(40)),
+      frame(FRAME.GONE, { channel: 1, request: 7, number: REFUSAL.WITHDRAWN }),
+      frame(FRAME.OPEN, { channel: 1 }, encodeOpen({ task: TASK, pass: noise(20), have })),
+      frame(FRAME.OPENED, { channel: 1 }, encodeOpened({ bytes: 2 ** 20, pieceBytes: 2 ** 16, have })),
+      frame(FRAME.TELL, { channel: 1 }, encodeRuns([[2, 3]])),
+    ]
+    const outcomes = { read: 0, refused: 0 }
+    const pieces = 16
+    for (let round = 0; round < 20_000; round++) {
+      const bytes =
+        below(4) === 0 ? noise(HEADER_BYTES + below(64)) : Buffer.from(whole[below(whole.length)] ?? noise(16))
+      for (let times = below(4); times > 0; times--) bytes[below(bytes.byteLength)] = below(256)
+      try {
+        const header = readHeader(bytes)
+        assert.ok(header.bytes <= MAX_SEGMENT_BYTES && header.flags <= 255 && header.channel <= MAX_CHANNEL)
+        assert.ok(creditOf(header) <= UNMETERED)
+        assert.ok(refusalOf(header.number) in REFUSAL)
+        const payload = bytes.subarray(HEADER_BYTES, HEADER_BYTES + header.bytes)
+        if (header.type === FRAME.OPEN) {
+          const { task, pass, have } = decodeOpen(payload)
+          assert.ok(isTaskId(task) && pass.byteLength <= MAX_PASS_BYTES && have.byteLength <= MAX_BITMAP_BYTES)
+        } else if (header.type === FRAME.OPENED) {
+          const opened = decodeOpened(payload)
+          assert.ok(opened.bytes <= MAX_TASK_BYTES && opened.pieceBytes <= MAX_PIECE_BYTES)
+        } else if (header.type === FRAME.TELL || header.type === FRAME.HAVE)
+          for (const [from, count] of decodeRuns(payload, pieces)) assert.ok(count > 0 && from + count <= pieces)
+        else assert.ok([...decodeText(payload)].every((one) => one >= ' '))
+        outcomes.read++
+      } catch (error) {
+        assert.ok(violates(error), String(error))
+        outcomes.refused++
+      }
+    }
+    assert.ok(outcomes.read > 2000 && outcomes.refused > 2000, JSON.stringify(outcomes))
   })
 })
