@@ -183,7 +183,7 @@ class Pieces implements AsyncDisposable {
     const { page } = filling
     try {
       // whoever reads along has it from memory
-      const past = tail.onlyOne && !stored.heard
+      const past = tail.onlyOneNear && !stored.heard
       await stored.lay(from / pieceBytes, page.body.subarray(from - page.at, to - page.at), { past })
       gained(from / pieceBytes, Math.ceil((to - from) / pieceBytes))
       this.#stored(to - from)

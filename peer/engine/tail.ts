@@ -152,9 +152,10 @@ export class Tail {
     return follower
   }
 
-  /** True while the stream waits for one reader, and for no other. */
-  get onlyOne(): boolean {
-    return this.#followers.size === 1
+  /** True while the stream waits for one reader, and for no other, and that one is near enough to have from memory what comes. */
+  get onlyOneNear(): boolean {
+    const [at, ...others] = this.#followers.values()
+    return at !== undefined && others.length === 0 && this.#end - at <= KEPT_BYTES
   }
 
   /** True while the stream had better wait for its foremost reader, which would have to read from the disk what came meanwhile. */

@@ -22,13 +22,13 @@ const ORIGIN = { kind: 'url', url: 'http://origin.test/blob' } as const
 /** A lead read of a blob of 10 MiB that all lies in the kernel already, so to speak; `reached` is waited for at each place in it. */
 async function aLead(
   reached: (at: number, stored: StoredTask) => Promise<void> = async () => {},
-  { atWork = 1 }: { atWork?: number } = {},
+  { atWork = 1, patienceMs = 60_000 }: { atWork?: number; patienceMs?: number } = {},
 ) {
   const stack = new AsyncDisposableStack()
   const { store } = stack.use(await aStore())
   const blob = aBlob({ pieces: PIECES, pieceBytes: 256 * KIB })
   const stored = await store.create(blob.task, { signal: never() })
-  const tail = new Tail(0, new PiecePool({ aligned: true }), { patienceMs: 60_000 })
+  const tail = new Tail(0, new PiecePool({ aligned: true }), { patienceMs })
   const turns = new LeadTurns({ clock: systemClock, atWork: () => atWork })
   const turn = turns.begin(2)
   let sent = 0
@@ -203,6 +203,20 @@ describe('leadRead', () => {
       stop()
       assert.deepEqual([...ways], [past])
     }
+  })
+
+  it('leaves to the cache what a reader that is far behind will want from the disk', async () => {
+    await using lead = await aLead(undefined, { patienceMs: 1 })
+    const { stored, tail } = lead
+    const lay = stored.lay.bind(stored)
+    const past = new Map<number, boolean | undefined>()
+    stored.lay = async (piece, body, options) => {
+      past.set(piece, options?.past)
+      await lay(piece, body, options)
+    }
+    using _behind = tail.follow(0, { pace: true, signal: never() })
+    assert.equal(await lead.run(), lead.blob.digest)
+    assert.deepEqual([past.get(0), past.get(PIECES - 4)], [true, false])
   })
 
   it('stores what comes fast in runs of pieces, and each by itself while another host is told of them', async () => {
