@@ -175,7 +175,9 @@ export class Download {
       case 'table':
         stored.table.setDigests(update.from, update.digests)
         if (update.states !== undefined) stored.table.setStates(update.from, update.states)
-        if (update.steps !== undefined) stored.table.setSteps(update.from, update.steps)
+        // of other tasks they would be of no use, and there may be a million pieces of which memory is taken for them
+        if (update.steps !== undefined && stepBytesOf(stored.task) !== undefined)
+          stored.table.setSteps(update.from, update.steps)
         this.#plan.pieceKnown(update.from, update.digests.byteLength / 32)
         this.#tableGrew.resolve()
         this.#tableGrew = Promise.withResolvers<void>()

@@ -7,6 +7,7 @@ import { silentLog } from '../../../src/base/log.ts'
 import type { OpenOptions, ParentChannel, PeerId, PieceExchange } from '../../../src/contracts/exchange.ts'
 import type { Registration, TaskUpdate } from '../../../src/contracts/scheduling.ts'
 import { Bitmap } from '../../../src/task/bitmap.ts'
+import { STEPS_BYTES } from '../../../src/task/task.ts'
 import { aSteppedBlob } from '../../fixtures/a-stepped-blob.ts'
 import { aBlob, aStore, type Blob } from '../../fixtures/a-store.ts'
 
@@ -271,6 +272,7 @@ async function aDownload(blob: Blob = aBlob({ pieces: PIECES })) {
     run,
     blamed,
     closed,
+    say: said.send,
     /** Names parents with their turns, and others no longer. */
     name: (turns: Partial<Record<Name, 0 | 1 | 2 | 3>>, drop: readonly Name[] = []) =>
       said.send({
@@ -345,6 +347,16 @@ describe('a download in a line', () => {
     a.questions[0]?.fail(new DarnerError('PIECE_WITHDRAWN', 'isn’t coming'))
     await line.until(() => b.questions.length > 0)
     assert.deepEqual([heard, [...new Set(line.blamed)]], [[], ['a PIECE_DIGEST']])
+  })
+
+  it('takes no states inside pieces that have no steps', async () => {
+    await using line = await aDownload()
+    const { stored, blob } = line
+    const steps = new Uint8Array(PIECES * STEPS_BYTES)
+    line.say({ kind: 'table', from: 0, digests: blob.table, steps })
+    line.name({ a: 1 })
+    await line.until(() => line.a.questions.length > 0)
+    assert.equal(stored.table.steps(0), undefined)
   })
 
   it('has a parent that withdraws again and again send whole pieces, which it passes on while they come', async () => {
