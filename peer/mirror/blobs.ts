@@ -21,6 +21,11 @@ import type { Rights } from './rights.ts'
 import type { Sizes } from './sizes.ts'
 import { originAt, type Place } from './upstreams.ts'
 
+export interface BlobsOptions {
+  /** Clients push through the mirror: what is here need not be in the repository that they are about to fill. */
+  readonly pushes: boolean
+}
+
 export interface BlobsParts {
   readonly engine: Engine
   readonly scheduler: SchedulerPort
@@ -46,13 +51,15 @@ const HELD_BACK_BYTES = 1
 const MAX_LENGTHS = 4096
 
 export class Blobs {
+  readonly #options: BlobsOptions
   readonly #parts: BlobsParts
   /** HEAD answers by (place, digest, credential): a blob's length never changes. The right to know it is checked apart. */
   readonly #lengths = new Map<string, number>()
   #asked = 0
   #held = 0
 
-  constructor(parts: BlobsParts) {
+  constructor(options: BlobsOptions, parts: BlobsParts) {
+    this.#options = options
     this.#parts = parts
   }
 
@@ -66,7 +73,8 @@ export class Blobs {
     const origin: RegistryOrigin = { ...originAt(place), collection: 'blobs' }
     const { store, rights, http } = this.#parts
     const stored = store.byDigest(digest)
-    if (stored?.complete) {
+    const { pushes } = this.#options
+    if (stored?.complete && !pushes) {
       try {
         await abortable(rights.show(origin, digest, credential, stored), signal)
         return this.#headOnly(ask, digest, stored.task.bytes)
@@ -76,7 +84,7 @@ export class Blobs {
       }
     }
     const key = askKey(origin, digest, credential)
-    const known = rights.has(origin, digest, credential) ? this.#lengths.get(key) : undefined
+    const known = !pushes && rights.has(origin, digest, credential) ? this.#lengths.get(key) : undefined
     if (known !== undefined) return this.#headOnly(ask, digest, known)
     try {
       const answer = await askUpstream(http, ask, place.upstream, `${place.repository}/blobs/${digest}`)

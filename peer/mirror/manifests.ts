@@ -37,6 +37,8 @@ export interface ManifestsParts {
 const MAX_KEPT_BYTES = 32 * 1024 * 1024
 const MAX_KEPT = 10_000
 const ASK_MS = 120_000
+/** Longer than what a supernode has heard of a tag counts. */
+const CHANGED_MS = 10_000
 const DOWN = ['ORIGIN_UNREACHABLE', 'ORIGIN_FAILED', 'ORIGIN_BUSY', 'ORIGIN_TRUNCATED', 'TIMED_OUT'] as const
 
 interface Kept {
@@ -50,6 +52,8 @@ export class MirrorManifests {
   /** By (place, tag or digest, credential), oldest first. */
   readonly #kept = new Map<string, Kept>()
   readonly #asking = new Map<string, Promise<ManifestAnswer>>()
+  /** Pushed or deleted through us, until when: its registry alone knows of it. */
+  readonly #changed = new Map<string, number>()
   #bytes = 0
 
   constructor(options: ManifestsOptions, parts: ManifestsParts) {
@@ -57,7 +61,17 @@ export class MirrorManifests {
     this.#parts = parts
   }
 
+  /** A client of ours has pushed or deleted it, and may want to see that at once. */
+  changed(place: Place, reference: string): void {
+    const nowMs = this.#parts.clock.monotonicMs()
+    for (const [key, untilMs] of this.#changed) if (untilMs <= nowMs) this.#changed.delete(key)
+    this.#changed.set(askKey(originAt(place), reference, undefined), nowMs + CHANGED_MS)
+  }
+
   async serve(ask: Ask, place: Place, reference: string): Promise<void> {
+    const changedMs = this.#changed.get(askKey(originAt(place), reference, undefined))
+    if (changedMs !== undefined && changedMs > this.#parts.clock.monotonicMs())
+      return await this.#pass(ask, place, reference)
     let answer: ManifestAnswer
     try {
       answer = await this.#answer(ask, place, reference)

@@ -136,7 +136,7 @@ class RunningMirror implements Mirror {
     const patienceMs = () => this.#patienceMs()
     const rights = new Rights({ ...parts, patienceMs })
     const sizes = new Sizes()
-    this.#blobs = new Blobs({ ...parts, rights, sizes, patienceMs })
+    this.#blobs = new Blobs({ pushes: options.push === 'pass' }, { ...parts, rights, sizes, patienceMs })
     this.#manifests = new MirrorManifests({ staleMs: options.staleMs }, { ...parts, rights, sizes, patienceMs })
     const headersMs = options.headersMs ?? HEADERS_MS
     const limits = {
@@ -311,7 +311,7 @@ class RunningMirror implements Mirror {
         if (ask.head) return await this.#blobs.head(ask, route.place, route.digest)
         return await this.#blobs.get(ask, route.place, route.digest)
       case 'manifest':
-        if (!pull) return await this.#pass(ask, route.place, `manifests/${route.reference}`)
+        if (!pull) return await this.#pushManifest(ask, route.place, route.reference)
         return await this.#manifests.serve(ask, route.place, route.reference)
       case 'referrers':
         return await this.#pass(ask, route.place, `referrers/${route.digest}`)
@@ -321,6 +321,13 @@ class RunningMirror implements Mirror {
         if (pull && this.#options.push === 'refuse') throw notAllowed(method)
         return await this.#upload(ask, route.place, route.id ?? '')
     }
+  }
+
+  async #pushManifest(ask: Ask, place: Place, reference: string): Promise<void> {
+    const { http } = this.#parts
+    const answer = await askUpstream(http, ask, place.upstream, `${place.repository}/manifests/${reference}`)
+    if (answer.status < 300) this.#manifests.changed(place, reference)
+    await relay(ask, answer, place)
   }
 
   async #upload(ask: Ask, place: Place, id: string): Promise<void> {

@@ -482,6 +482,32 @@ describe('the registry mirror', () => {
     ])
   })
 
+  it('shows a client that pushes what its registry has, and not what the swarm does', async () => {
+    await using registry = await aRegistry()
+    const image = await anImageAt(registry)
+    const layer = bigLayer(image)
+    await using mirror = await mirrored([`reg.test=${registry.url}`], { agent: { mirrorPush: 'pass' } })
+    await mirror.ask(`/v2/team/app/blobs/${layer.digest}`)
+    // a client that hears that the layer is there doesn't send it, and then the manifest is refused
+    const head = (repository: string) => mirror.ask(`/v2/${repository}/blobs/${layer.digest}`, { method: 'HEAD' })
+    assert.deepEqual([(await head('team/app')).status, (await head('team/other')).status], [200, 404])
+    const tagged = async () => {
+      const answer = await mirror.ask('/v2/team/app/manifests/v1', { headers: { accept: MEDIA.ociManifest } })
+      return [answer.status, answer.headers['docker-content-digest']]
+    }
+    assert.deepEqual(await tagged(), [200, image.manifest.digest])
+    const next = Buffer.from(
+      JSON.stringify({ ...JSON.parse(Buffer.from(image.manifest.body).toString()), annotations: { next: '1' } }),
+    )
+    const put = await mirror.ask('/v2/team/app/manifests/v1', {
+      method: 'PUT',
+      body: next,
+      headers: { 'content-type': MEDIA.ociManifest, 'content-length': String(next.length) },
+    })
+    assert.equal(put.status, 201, put.body.toString())
+    assert.deepEqual(await tagged(), [200, digestOf(next)])
+  })
+
   it('asks the registry itself for a manifest of a kind that the client accepts and the swarm does not know', async () => {
     await using origin = await anOrigin()
     const strange = 'application/vnd.strange.thing.v9+json'
