@@ -39,7 +39,7 @@ const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 function userEnv(): NodeJS.ProcessEnv {
   const kept = /^npm_config_(registry|userconfig|globalconfig|cache|cafile|proxy|https_proxy|noproxy)$/i
   const own = Object.entries(process.env).filter(
-    ([name]) => kept.test(name) || !/^(npm_|NODE_V8_COVERAGE|DARNER_)/.test(name),
+    ([name]) => kept.test(name) || !/^(npm_|NODE_V8_COVERAGE|NODE_COMPILE_CACHE|DARNER_)/.test(name),
   )
   return { ...Object.fromEntries(own), PATH }
 }

@@ -1,10 +1,11 @@
 /**
- * What `npm test` does: installs what is missing, runs every test file in a process of its own (two at a time), those named
- * `*.root.test.ts` on a private stage, and ends with the line `N passed, N failed`.
+ * What `npm test` does: installs what is missing, runs every test file in a process of its own (two at a time), those
+ * named `*.root.test.ts` on a private stage, and ends with the line `N passed, N failed`.
  *
- *   npm test -- [--long] [--coverage] [--grep TEXT] [PATH…]      PATH: a file, a folder, or a part of a file's path
+ *   npm test -- [--long] [--coverage] [--times] [--grep TEXT] [PATH…]      PATH: a file, a folder, or a part of a file's path
  *
- * A file that says `// long: why` in its first lines runs when it is named, or with `--long`. `--vm` is for the virtual machine
+ * A file that says `// long: why` in its first lines runs when it is named, or with `--long`. `--times` lists every test with what it
+ * took; each file says how long it took and how much of the processors its processes did. `--vm` is for the virtual machine
  * (deploy/vm): only files that say `// vm: why` or are named whole, and nothing may skip. What the machine's mounts, network namespaces,
  * rules, engines' folders and the run's processes are is listed before and compared after: a difference counts as failed.
  */
@@ -17,6 +18,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { setUp, TOOLS } from '../deploy/setup.ts'
 import { aJavaImage, anOpenrcImage, aRedisImage, aSystemdImage, aSysvinitImage } from './fixtures/a-systemd-image.ts'
+import { compileDaemons } from './fixtures/compiled-daemons.ts'
 import { checkBundles, keepBundles } from './fixtures/kept-bundles.ts'
 import { changesSince, type Listing, listMachine, RUN_MARK } from './leftovers.ts'
 import type { TestRecord } from './run-file.ts'
@@ -27,6 +29,10 @@ const FILE_MS = 360_000
 const OUTPUT_TAIL = 16_384
 /** How long what a test has ended may take to be gone. */
 const GRACE_MS = 10_000
+/** The unit of times in /proc, on every Linux that Node runs on. */
+const TICK_MS = 10
+/** So many files at once. */
+const WIDTH = 2
 /** Marks the processes of this run. */
 const RUN = `${process.pid}-${Date.now()}`
 /** Files begun so far. */
@@ -39,6 +45,8 @@ interface FileResult {
   readonly records: readonly TestRecord[]
   readonly output: string
   readonly ms: number
+  /** Of the processors, by all its processes; what it took longer than this it waited. */
+  readonly busyMs: number
 }
 
 interface Options {
@@ -114,6 +122,7 @@ async function runFile(file: string, folder: string, { coverage, grep, signal }:
   child.on('error', (error) => exited.resolve(error.message))
   child.on('exit', (code, how) => exited.resolve(how === null ? `exit code ${code}` : `${how}`))
   const how = await exited.promise
+  const busyMs = busySinceLastAsked()
   clearTimeout(timer)
   signal.removeEventListener('abort', killGroup)
   killGroup()
@@ -126,7 +135,19 @@ async function runFile(file: string, folder: string, { coverage, grep, signal }:
       : [{ kind: 'fail', title: ended ? 'has a test' : 'comes to its end', ms: 0, text: ended ? 'no test ran' : why }]
   // With --grep most files have none.
   const failures = grep !== undefined && ended ? [] : broken
-  return { file, records: [...records, ...failures], output, ms: performance.now() - started }
+  return { file, records: [...records, ...failures], output, ms: performance.now() - started, busyMs }
+}
+
+let busyBefore = 0
+/** What those children took of the processors that have ended since this was asked last, in milliseconds. */
+function busySinceLastAsked(): number {
+  const fields = readFileSync('/proc/self/stat', 'latin1')
+    .replace(/^.*\) /, '')
+    .split(' ')
+  const busy = (Number(fields[13]) + Number(fields[14])) * TICK_MS // cutime and cstime of proc_pid_stat(5)
+  const since = busy - busyBefore
+  busyBefore = busy
+  return since
 }
 
 /** In the virtual machine nothing that the mark promises may skip. */
@@ -176,7 +197,8 @@ function print(result: FileResult, alone: boolean): void {
   const counts = [`${passed} passed`, failed ? `${failed} failed` : '', skipped ? `${skipped} skipped` : ''].filter(
     (text) => text !== '',
   )
-  console.log(`${failed ? 'FAIL' : 'ok  '} ${result.file}  ${counts.join(', ')}  (${(result.ms / 1000).toFixed(2)} s)`)
+  const [took, busy] = [result.ms, result.busyMs].map((ms) => (ms / 1000).toFixed(2))
+  console.log(`${failed ? 'FAIL' : 'ok  '} ${result.file}  ${counts.join(', ')}  (${took} s, processors ${busy} s)`)
   for (const record of result.records) {
     if (record.kind === 'end') {
       if (record.leftOpen.length > 0) console.log(`     left open: ${record.leftOpen.join(', ')}`)
@@ -194,10 +216,9 @@ function print(result: FileResult, alone: boolean): void {
 
 const indent = (text: string) => text.replaceAll(/^/gm, '     ')
 
-/** Runs `files` with at most `width` at once; hands over each result as it comes. */
+/** Runs `files`, some at once; prints each result as it comes. */
 async function runAll(
   files: readonly string[],
-  width: number,
   folder: string,
   options: Options,
   alone: boolean,
@@ -211,7 +232,7 @@ async function runAll(
       print(result, alone)
     }
   }
-  await Promise.all(Array.from({ length: width }, worker))
+  await Promise.all(Array.from({ length: WIDTH }, worker))
   return results
 }
 
@@ -223,7 +244,7 @@ async function checkMachine(before: Listing): Promise<FileResult> {
   const not = [...before].flatMap(([command, lines]) => (lines === undefined ? [command.split(' -')[0]] : []))
   const title = 'is after the tests as it was before them'
   const records: TestRecord[] = changes.length === 0 ? [] : [{ kind: 'fail', title, ms: 0, text: changes.join('\n') }]
-  const result = { file: 'this machine', records, output: '', ms: performance.now() - started }
+  const result = { file: 'this machine', records, output: '', ms: performance.now() - started, busyMs: 0 }
   if (changes.length > 0) print(result, false)
   else
     console.log(
@@ -240,7 +261,7 @@ function checkedBundles(folder: string): FileResult[] {
   const { count, faults } = checkBundles(bundlesIn(folder))
   const title = 'is a valid bundle of runtime-spec'
   const records = faults.map((text): TestRecord => ({ kind: 'fail', title, ms: 0, text }))
-  const result = { file: 'every config.json', records, output: '', ms: performance.now() - started }
+  const result = { file: 'every config.json', records, output: '', ms: performance.now() - started, busyMs: 0 }
   if (faults.length > 0) print(result, false)
   else if (count > 0) console.log(`each of ${count} config.json that were given to a runtime ${title}`)
   return [result]
@@ -274,6 +295,7 @@ async function main(): Promise<number> {
       coverage: { type: 'boolean' },
       grep: { type: 'string' },
       long: { type: 'boolean' },
+      times: { type: 'boolean' },
       vm: { type: 'boolean' },
     },
   })
@@ -290,18 +312,21 @@ async function main(): Promise<number> {
   const folder = await mkdtemp(join(tmpdir(), 'darner-test-'))
   const before = await listMachine(RUN)
   const prepared = prepare(files)
+  // code from a cache counts wrongly
+  if (!options.coverage) process.env.NODE_COMPILE_CACHE ??= join(ROOT, '.cache/compiled')
+  const compiled = files.length > 1 ? compileDaemons() : undefined
   keepBundles(bundlesIn(folder))
   try {
-    const alone = files.length === 1
+    const alone = files.length === 1 || values.times === true
     const plain = await runAll(
       files.filter((file) => !needsStage(file)),
-      2,
       folder,
       options,
       alone,
     )
-    await prepared
-    const staged = await runAll(files.filter(needsStage), 2, folder, options, alone)
+    await Promise.all([prepared, compiled])
+    busySinceLastAsked()
+    const staged = await runAll(files.filter(needsStage), folder, options, alone)
     const machine = ending.signal.aborted ? [] : [await checkMachine(before), ...checkedBundles(folder)]
     if (options.coverage) await reportCoverage()
     const long =
