@@ -26,7 +26,9 @@ async function statusOf({ socket }: AgentProcess): Promise<PeerStatus> {
   }
 }
 
-describe('hosts in a line', () => {
+describe('hosts in a line', function () {
+  this.timeout(240_000)
+
   it('all end with the right bytes, however one of them ends that passes pieces on', async () => {
     await using dir = await aDir()
     await using origin = await anOrigin()

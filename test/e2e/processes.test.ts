@@ -113,6 +113,8 @@ describe('daemons as processes', function () {
     const half = Math.floor((12 * MIB) / pieceBytesFor(body.byteLength))
     await hasPieces(agent.socket, half)
     await agent.kill('SIGKILL')
+    // what the command now reads on its own is on nobody's record
+    never.resolve()
     await cut
     await using second = await aSupernodeProcess(dir.path, place)
     await using again = await anAgentProcess(dir.path, 'a', second.line)
@@ -123,7 +125,6 @@ describe('daemons as processes', function () {
     })
     assert.match(row.reason, /SUPERNODE_UNREACHABLE/)
     assert.ok(row.bytes > 0 && row.bytes <= 12 * MIB, `${row.bytes} bytes are on record`)
-    never.resolve()
   })
 
   it('refuses a piece that another agent serves wrongly, gets it elsewhere, and says so', async () => {
@@ -147,7 +148,7 @@ describe('daemons as processes', function () {
     assert.equal(seeded.code, 0, seeded.stderr)
     // one byte in each piece of what the agent goes on serving; get ends at the digest, the file gets its name just after
     const held = join(dir.path, 'liar', 'store', 'blobs', 'sha256', digest.slice('sha256:'.length))
-    while (!existsSync(held)) await runDarner(['status', '--json', '--socket', liar.socket])
+    await until(() => existsSync(held))
     await using file = await open(held, 'r+')
     for (let at = 100; at < body.byteLength; at += pieceBytesFor(body.byteLength))
       await file.write(Buffer.from([~(body[at] ?? 0)]), 0, 1, at)

@@ -30,7 +30,8 @@ describe('upgrade on the docker socket', function () {
 
   it('exchanges the image, pulling it when it is not here, and rolls back', async () => {
     await using docker = await aDocker()
-    await docker.ok(['run', '-d', '--name', 'one', '-e', 'A=b', 'busybox', 'sleep', '1000'])
+    const ends = ['--stop-signal', 'KILL'] // it hears of no other
+    await docker.ok(['run', '-d', '--name', 'one', '-e', 'A=b', ...ends, 'busybox', 'sleep', '1000'])
     await docker.ok(['exec', 'one', 'touch', '/kept'])
     await docker.ok(['rmi', docker.image])
     const never = await post(docker.socket, '/v1.43/containers/one/upgrade', { image: docker.image, pull: 'never' })
