@@ -3,9 +3,9 @@ import { execFile } from 'node:child_process'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { describe, it } from 'mocha'
+import { after, before, describe, it } from 'mocha'
 import type { ClientName } from '../../src/cli/mirror-setup/plan.ts'
-import { anAgentProcess, aSupernodeProcess, runDarner } from '../fixtures/a-daemon.ts'
+import { type AgentProcess, anAgentProcess, aSupernodeProcess, runDarner } from '../fixtures/a-daemon.ts'
 import { aDir } from '../fixtures/a-dir.ts'
 import { aRegistry } from '../fixtures/a-registry.ts'
 import { anImage, pushIndex } from '../fixtures/an-image.ts'
@@ -83,6 +83,21 @@ const PACKAGES: Readonly<
 
 describe('darner mirror setup on the configuration that a package brings', function () {
   this.timeout(120_000)
+  /** One agent for all: what is set up is below each client's own root. */
+  const stack = new AsyncDisposableStack()
+  let agent: AgentProcess
+  before(async () => {
+    const dir = stack.use(await aDir())
+    const supernode = stack.use(await aSupernodeProcess(dir.path))
+    const upstreams = ['docker.io=https://registry-1.docker.io', 'reg.test:5000=http://reg.test:5000']
+    agent = stack.use(
+      await anAgentProcess(dir.path, 'agent', supernode.line, [
+        ...['--mirror', '127.0.0.1:0'],
+        ...upstreams.flatMap((one) => ['--upstream', one]),
+      ]),
+    )
+  })
+  after(() => stack.disposeAsync())
 
   for (const [client, { program, packages, folders }] of Object.entries(PACKAGES)) {
     it(`points ${client} at the mirror, is found right by check and by the client, and is undone without a trace`, async function () {
@@ -93,12 +108,6 @@ describe('darner mirror setup on the configuration that a package brings', funct
       const stock = await stockConfiguration(root, packages, folders)
       assert.ok(stock.length > 0)
       const before = await snapshotOf(root)
-      await using supernode = await aSupernodeProcess(dir.path)
-      const upstreams = ['docker.io=https://registry-1.docker.io', 'reg.test:5000=http://reg.test:5000']
-      await using agent = await anAgentProcess(dir.path, 'agent', supernode.line, [
-        ...['--mirror', '127.0.0.1:0'],
-        ...upstreams.flatMap((one) => ['--upstream', one]),
-      ])
       const mirror = (...args: string[]) =>
         runDarner(['mirror', ...args, '--root', root, '--socket', agent.socket], {
           DOCKER_HOST: `unix://${join(dir.path, 'none.sock')}`,
