@@ -11,6 +11,7 @@ import { randomBody } from '../fixtures/an-image.ts'
 import { anOrigin } from '../fixtures/an-origin.ts'
 import { failsWith } from '../fixtures/fails-with.ts'
 import { needs } from '../fixtures/needs.ts'
+import { until } from '../fixtures/until.ts'
 
 const MIB = 1024 * 1024
 
@@ -37,8 +38,7 @@ describe('a disk that fills up', function () {
     const before = await disk.freeBytes()
     const failed = fetch(agent).catch((error: unknown) => error)
     const half = async () => (await agent.peer.status()).tasks[0]?.have ?? 0
-    while ((await half()) < (8 * MIB) / pieceBytesFor(body.byteLength))
-      await new Promise((resolve) => setTimeout(resolve, 20))
+    await until(async () => (await half()) >= (8 * MIB) / pieceBytesFor(body.byteLength))
     await disk.fill(2 * MIB)
     more.resolve()
     await failsWith('DISK_FULL', Promise.reject(await failed))

@@ -23,6 +23,7 @@ import { randomBody } from '../fixtures/an-image.ts'
 import { anOrigin } from '../fixtures/an-origin.ts'
 import { failsWith } from '../fixtures/fails-with.ts'
 import { needs } from '../fixtures/needs.ts'
+import { until } from '../fixtures/until.ts'
 
 const MIB = 1024 * 1024
 const ALICE: Credential = { kind: 'basic', ...REGISTRY_USER }
@@ -255,7 +256,7 @@ describe('a private blob', function () {
     const signal = AbortSignal.timeout(30_000)
     const content = await stranger.peer.engine.open(registryRequest(own.url, digest), { signal })
     // its own bytes come; its neighbours, whom the supernode names to it as parents, give it none
-    while (content.progress().have < MIB / 2) await systemClock.sleep(20, { signal })
+    await until(() => content.progress().have >= MIB / 2)
     const after = await Promise.all([one, two].map(async (agent) => (await agent?.peer.status())?.bytes.sent ?? 0))
     assert.deepEqual(after, before)
     const done = content[Symbol.asyncDispose]()
@@ -290,7 +291,7 @@ describe('a private blob', function () {
       // all that the endless origin gives has come: a read that still got on would be shared
       const given = MIB / pieceBytesFor(body.byteLength)
       const { seed } = swarm.supernode.supernode
-      while ((seed.find(digest as string as TaskId)?.known ?? 0) < given) await systemClock.sleep(20, { signal })
+      await until(() => (seed.find(digest as string as TaskId)?.known ?? 0) >= given)
       assert.equal((await fetch(two, registryRequest(registry.url, digest, ALICE))).digest, digest)
       assert.match(String(await failure), /read anew through another place/)
       never.resolve()

@@ -9,6 +9,7 @@ import { onStage } from '../../fixtures/a-stage.ts'
 import { anEngine, type EngineFixture } from '../../fixtures/an-engine.ts'
 import { anEngineProcess } from '../../fixtures/an-engine-process.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
+import { until } from '../../fixtures/until.ts'
 
 const never = new AbortController().signal
 
@@ -202,13 +203,13 @@ describe('post-stop hooks and the end of the agent', function () {
       { signal: never },
     )
     await first.client.start(id, { signal: never })
-    while (!readLines(file)) await new Promise((resolve) => setTimeout(resolve, 10))
+    await until(() => readLines(file) !== '')
     await first.kill()
     await using engine = await anEngine({ dir: dir.path, defaultRuntime: 'crun' })
     await engine.runtime.containers.rename(id, 'later')
     const { writeFile } = await import('node:fs/promises')
     await writeFile(join(dir.path, 'go'), '')
-    while (!readLines(file).includes('finished')) await new Promise((resolve) => setTimeout(resolve, 10))
+    await until(() => readLines(file).includes('finished'))
     assert.deepEqual(await linesOf(file), ['post-stop host box pid= code=0', 'finished'])
   })
 })

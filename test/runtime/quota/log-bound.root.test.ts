@@ -6,6 +6,7 @@ import { aRichEngine, type RichEngine } from '../../fixtures/a-rich-engine.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
 import { aSystemdImage } from '../../fixtures/a-systemd-image.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
+import { until } from '../../fixtures/until.ts'
 
 const never = new AbortController().signal
 const MIB = 1 << 20
@@ -27,13 +28,12 @@ async function textOf({ runtime }: RichEngine, id: string, service?: string): Pr
   return Buffer.concat(parts).toString()
 }
 
-/** Looks again until the log says so; the test's own timeout is the deadline. */
+/** The log, once it says so. */
 async function untilSaid(engine: RichEngine, id: string, what: RegExp, service?: string): Promise<string> {
-  for (;;) {
+  return await until(async () => {
     const text = await textOf(engine, id, service)
-    if (what.test(text)) return text
-    await new Promise((resolve) => setTimeout(resolve, 50))
-  }
+    return what.test(text) && text
+  })
 }
 
 describe('disk quota of logs', function () {

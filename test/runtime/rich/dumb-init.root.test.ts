@@ -9,13 +9,9 @@ import { until } from '../../fixtures/until.ts'
 
 const never = new AbortController().signal
 
-/** Looks again until a service is as wanted; the test's own timeout is the deadline. */
+/** The service, once it is as wanted. */
 async function service(engine: RichEngine, name: string, is: (one: ServiceView) => boolean): Promise<ServiceView> {
-  for (;;) {
-    const found = engine.runtime.services.list().find((one) => one.name === name)
-    if (found && is(found)) return found
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
+  return await until(() => engine.runtime.services.list().find((one) => one.name === name && is(one)))
 }
 
 for (const runtime of ['runc', 'crun']) {

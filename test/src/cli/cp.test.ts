@@ -9,15 +9,12 @@ import { runProgram } from '../../../src/cli/program.ts'
 import { aDir } from '../../fixtures/a-dir.ts'
 import { aTar } from '../../fixtures/a-tar.ts'
 import { needs } from '../../fixtures/needs.ts'
+import { until } from '../../fixtures/until.ts'
 
 const FACTS = Buffer.from(JSON.stringify({ name: 'seed', mode: 0o644 })).toString('base64')
 
 /** Whether a program that this process started still runs, or was not waited for. */
 const hasChildren = () => readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').trim() !== ''
-
-async function turns(holds: () => boolean): Promise<void> {
-  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 5))
-}
 
 /** `darner cp c:/seed OUT` from an agent that sends `body` and ends, or breaks off, once tar has nothing more to read. */
 async function copied(directory: string, body: Buffer, end: 'end' | 'destroy') {
@@ -26,7 +23,7 @@ async function copied(directory: string, body: Buffer, end: 'end' | 'destroy') {
   const server = createServer(async (_request, response) => {
     response.writeHead(200, { 'content-type': 'application/x-tar', 'x-docker-container-path-stat': FACTS })
     await new Promise((resolve) => response.write(body, resolve))
-    if (end === 'end') await turns(() => existsSync(out) && !hasChildren())
+    if (end === 'end') await until(() => existsSync(out) && !hasChildren())
     response[end]()
   }).listen(socket)
   await once(server, 'listening')

@@ -8,6 +8,7 @@ import { runProgram } from '../../../src/cli/program.ts'
 import { aDir } from '../../fixtures/a-dir.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
 import { anEngineProcess } from '../../fixtures/an-engine-process.ts'
+import { until } from '../../fixtures/until.ts'
 
 interface Ran {
   readonly code: number
@@ -264,14 +265,13 @@ async function untilLogged(
   text: string,
 ): Promise<void> {
   const { signal } = new AbortController()
-  for (;;) {
+  await until(async () => {
     let seen = ''
     try {
       for await (const { bytes } of engine.client.logs(name, {}, { signal })) seen += Buffer.from(bytes).toString()
     } catch (error) {
       if ((error as { code?: string }).code !== 'NOT_FOUND') throw error // it isn't created yet
     }
-    if (seen.includes(text)) return
-    await new Promise((resolve) => setTimeout(resolve, 10))
-  }
+    return seen.includes(text)
+  })
 }
