@@ -77,8 +77,10 @@ export class MirrorManifests {
       answer = await this.#answer(ask, place, reference)
     } catch (error) {
       const refused = isDarnerError(error, 'ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_FORBIDDEN')
-      // the origin may know a kind of manifest that was not asked for on the client's behalf
-      const other = isDarnerError(error, 'ORIGIN_NOT_FOUND') && acceptsOthers(ask.request.headers.accept)
+      // the origin may know a kind of manifest that was not asked for on the client's behalf, or that only the client can check
+      const other =
+        (isDarnerError(error, 'ORIGIN_NOT_FOUND') && acceptsOthers(ask.request.headers.accept)) ||
+        isDarnerError(error, 'UNSUPPORTED')
       if (refused || other) return await this.#pass(ask, place, reference)
       throw error
     }

@@ -11,6 +11,9 @@ export const MEDIA = {
 } as const
 
 /** What a manifest request accepts, one header value. */
+/** docker's manifests of old, signed within: their digest is of the text without its signatures. */
+export const SIGNED_SCHEMA1 = 'application/vnd.docker.distribution.manifest.v1+prettyjws'
+
 export const MANIFEST_ACCEPT = [MEDIA.ociIndex, MEDIA.dockerIndex, MEDIA.ociManifest, MEDIA.dockerManifest].join(', ')
 
 export type Compression = 'none' | 'gzip' | 'zstd'

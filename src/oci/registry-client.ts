@@ -6,7 +6,7 @@ import type { ManifestAnswer } from '../contracts/content.ts'
 import { originName } from '../task/origin.ts'
 import { algorithmOf, type Digest, Digester, isDigest } from './digest.ts'
 import { MAX_MANIFEST_BYTES } from './manifest.ts'
-import { bareMediaType } from './media-types.ts'
+import { bareMediaType, SIGNED_SCHEMA1 } from './media-types.ts'
 import { type AccessOptions, askOf, type ManifestOrigin, manifestAsk, type OriginTarget } from './origin-ask.ts'
 import { type BodyPlan, bodyStream, planBody } from './origin-body.ts'
 import { askName, type HttpAnswer, type OriginHttpOptions } from './origin-http.ts'
@@ -86,7 +86,7 @@ export interface OriginClient extends AsyncDisposable {
   stat(target: OriginTarget, options: AccessOptions): Promise<OriginStat>
   /** Starts reading: one GET (and what authorisation takes). Also throws ORIGIN_CHANGED. */
   read(target: OriginTarget, options: ReadOptions): Promise<OriginRead>
-  /** A manifest's exact bytes by tag or digest, verified. Also throws DIGEST_MISMATCH, MANIFEST_INVALID (too long). */
+  /** A manifest's exact bytes by tag or digest, verified. Also throws DIGEST_MISMATCH, MANIFEST_INVALID (too long), UNSUPPORTED (schema 1). */
   manifest(origin: ManifestOrigin, reference: string, options: AccessOptions): Promise<ManifestAnswer>
   /** What a HEAD says of a manifest, unverified. */
   manifestHead(origin: ManifestOrigin, reference: string, options: AccessOptions): Promise<ManifestHead>
@@ -180,6 +180,9 @@ class HttpOriginClient implements OriginClient {
     const ask = manifestAsk(origin, reference, options)
     const what = askName('GET', ask.url)
     await using answer = await this.#sender.accept(ask, [200])
+    const mediaType = bareMediaType(answer.header('content-type') ?? '')
+    if (mediaType === SIGNED_SCHEMA1)
+      throw new DarnerError('UNSUPPORTED', `${what}: a signed manifest of schema 1, which no digest stands for`)
     const plan = planBody(answer, undefined, what)
     const tooLong = () =>
       new DarnerError('MANIFEST_INVALID', `${what}: the manifest has more than ${MAX_MANIFEST_BYTES} bytes`)
@@ -201,7 +204,6 @@ class HttpOriginClient implements OriginClient {
     const told = stated !== undefined && isDigest(stated) ? stated : undefined
     if (asked !== undefined) verify(body, asked, what, 'was asked for')
     if (told !== undefined && told !== asked) verify(body, told, what, 'is what the origin states')
-    const mediaType = bareMediaType(answer.header('content-type') ?? '')
     return { digest: asked ?? told ?? hash(body, 'sha256'), mediaType, body }
   }
 

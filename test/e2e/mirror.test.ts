@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { connect } from 'node:net'
 import { describe, it } from 'mocha'
 import { digestOf } from '../../src/oci/digest.ts'
-import { MEDIA } from '../../src/oci/media-types.ts'
+import { MEDIA, SIGNED_SCHEMA1 } from '../../src/oci/media-types.ts'
 import { aRegistry, REGISTRY_USER, type Registry } from '../fixtures/a-registry.ts'
 import { aSwarm, type Swarm } from '../fixtures/a-swarm.ts'
 import { aTokenServer } from '../fixtures/a-token-server.ts'
@@ -518,5 +518,14 @@ describe('the registry mirror', () => {
     const answer = await mirror.ask('/v2/app/manifests/odd', { headers: { accept: strange } })
     assert.deepEqual([answer.status, answer.headers['content-type']], [200, strange])
     assert.equal((await mirror.ask('/v2/app/manifests/odd', { headers: { accept: MEDIA.ociManifest } })).status, 404)
+    // of docker's schema 1 the digest is not that of the bytes
+    const old = { 'content-type': SIGNED_SCHEMA1, 'docker-content-digest': digestOf('{}') }
+    const body = '{"schemaVersion":1,"signatures":[]}'
+    for (const reference of ['old', old['docker-content-digest']]) {
+      origin.at(`/v2/app/manifests/${reference}`, { body, headers: old })
+      const { status, headers, body: got } = await mirror.ask(`/v2/app/manifests/${reference}`)
+      assert.deepEqual([status, headers['content-type'], got.toString()], [200, SIGNED_SCHEMA1, body])
+      assert.equal(headers['docker-content-digest'], old['docker-content-digest'])
+    }
   })
 })
