@@ -4,7 +4,7 @@ import { type Static, Type } from 'typebox'
 import type { Clock } from '../src/base/clock.ts'
 import { asDarnerError, DarnerError } from '../src/base/errors.ts'
 import { goneOf, withDeadline } from '../src/base/signals.ts'
-import { type Descriptor, parseManifest } from '../src/oci/manifest.ts'
+import { type Descriptor, type Manifest, parseManifest } from '../src/oci/manifest.ts'
 import { isForeignLayer } from '../src/oci/media-types.ts'
 import { choosePlatform, parsePlatform } from '../src/oci/platform.ts'
 import { manifestReference, originOf, parseReference } from '../src/oci/reference.ts'
@@ -32,6 +32,8 @@ type PreheatRequest = Static<typeof PreheatRequest>
 
 const POLL_MS = 500
 const MAX_PLATFORMS = 64
+/** Indexes within each other. */
+const MAX_DEPTH = 4
 
 /** The answer is NDJSON: a state a line, the last one no longer `running`; or `{ error }`. */
 export function registerPreheatRoutes(app: FastifyInstance, peer: Peer, { clock }: { clock: Clock }): void {
@@ -85,26 +87,27 @@ async function blobsOf(
     const answer = await peer.engine.manifest({ origin, reference, ...rights }, { signal })
     return parseManifest(answer.body, answer.mediaType)
   }
-  const first = await read(manifestReference(parseReference(body.reference)))
-  const wanted: Descriptor[] =
-    first.kind === 'manifest'
-      ? []
-      : body.platform === undefined
-        ? [...first.index.manifests]
-        : [choosePlatform(first.index, parsePlatform(body.platform))]
-  if (wanted.length > MAX_PLATFORMS)
-    throw new DarnerError(
-      'LIMIT_EXCEEDED',
-      `${body.reference}: ${wanted.length} platforms, more than ${MAX_PLATFORMS}`,
-      {
+  const platform = body.platform === undefined ? undefined : parsePlatform(body.platform)
+  const manifests: Manifest[] = []
+  let waiting = [await read(manifestReference(parseReference(body.reference)))]
+  // an index may hold others (image-spec, image-index.md)
+  for (let depth = 0, count = 0; waiting.length > 0; depth++) {
+    const wanted: Descriptor[] = []
+    for (const parsed of waiting) {
+      if (parsed.kind === 'manifest') manifests.push(parsed.manifest)
+      else wanted.push(...(platform === undefined ? parsed.index.manifests : [choosePlatform(parsed.index, platform)]))
+    }
+    count += wanted.length
+    if (count > MAX_PLATFORMS)
+      throw new DarnerError('LIMIT_EXCEEDED', `${body.reference}: ${count} platforms, more than ${MAX_PLATFORMS}`, {
         way: 'name one with --platform',
-      },
-    )
-  const manifests = [first, ...(await Promise.all(wanted.map(({ digest }) => read(digest))))]
+      })
+    if (depth === MAX_DEPTH && wanted.length > 0)
+      throw new DarnerError('LIMIT_EXCEEDED', `${body.reference}: more than ${MAX_DEPTH} indexes within each other`)
+    waiting = await Promise.all(wanted.map(({ digest }) => read(digest)))
+  }
   const blobs = new Map<string, number>()
-  for (const parsed of manifests) {
-    if (parsed.kind !== 'manifest') continue
-    const { config, layers } = parsed.manifest
+  for (const { config, layers } of manifests) {
     for (const { digest, size, mediaType } of [config, ...layers])
       if (!isForeignLayer(mediaType)) blobs.set(digest, size)
   }

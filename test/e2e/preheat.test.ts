@@ -8,7 +8,7 @@ import type { PeerStatus } from '../../src/wire/peer-status.ts'
 import { anAgentProcess, aSupernodeProcess, runDarner } from '../fixtures/a-daemon.ts'
 import { aDir } from '../fixtures/a-dir.ts'
 import { aRegistry, REGISTRY_USER } from '../fixtures/a-registry.ts'
-import { anImage, pushImage, pushIndex } from '../fixtures/an-image.ts'
+import { anImage, anIndex, pushImage, pushIndex } from '../fixtures/an-image.ts'
 import { until } from '../fixtures/until.ts'
 
 const never = new AbortController().signal
@@ -102,5 +102,12 @@ describe('darner preheat', function () {
     assert.equal(code, 0, stderr)
     for (const { digest } of other.layers) assert.equal(await registry.blobGets(digest), 0)
     assert.equal(await registry.blobGets(wanted.layers[0]?.digest ?? digestOf('')), 1)
+    // the same index within another
+    const { mediaType, digest, size } = anIndex([wanted, other])
+    const outer = JSON.stringify({ schemaVersion: 2, mediaType, manifests: [{ mediaType, digest, size }] })
+    await registry.putManifest('team/app', 'nested', mediaType, Buffer.from(outer))
+    const all = await runDarner(['preheat', `${registry.host}/team/app:nested`, ...args.slice(2), '--json'])
+    assert.equal(all.code, 0, all.stderr)
+    for (const layer of other.layers) assert.equal(await registry.blobGets(layer.digest), 1)
   })
 })
