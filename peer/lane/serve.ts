@@ -252,7 +252,7 @@ export class ServeSide implements LinkHandler {
   #newsWaitMs(channel: ServedChannel): number {
     const { newsMs, idleNewsMs, fewPieces, unaskedNewsMs, sureNewsMs } = this.#options
     if (channel.names) return newsMs
-    if (channel.sure.size > 0) return sureNewsMs
+    if (channel.sure) return sureNewsMs
     if (channel.open.size === 0) return unaskedNewsMs
     return channel.childLacks <= fewPieces ? newsMs : idleNewsMs
   }
@@ -287,10 +287,7 @@ export class ServeSide implements LinkHandler {
 
   #any(channel: ServedChannel, { request: id, flags }: FrameHeader): void {
     this.#admitRequest(channel, id)
-    if ((flags & ANY_SURE) !== 0) channel.sure.add(id)
-    if ((flags & ANY_EARLY) !== 0) channel.early.add(id)
-    channel.open.set(id, undefined)
-    channel.undecided.push(id)
+    channel.ask(id, { sure: (flags & ANY_SURE) !== 0, early: (flags & ANY_EARLY) !== 0 })
     this.#chooseNext(channel)
   }
 
@@ -301,9 +298,8 @@ export class ServeSide implements LinkHandler {
     this.#link.run(async () => {
       let piece: number | undefined
       try {
-        const next = channel.undecided[0] ?? -1
-        const [sure, early] = [channel.sure.has(next), channel.early.has(next)]
-        piece = await channel.giving.choose({ signal: channel.signal, sure, early })
+        const next = channel.question(channel.undecided[0] ?? -1)
+        piece = await channel.giving.choose({ signal: channel.signal, ...next })
       } catch (error) {
         if (channel.signal.aborted) return
         this.#end(channel, refusalFor(asDarnerError(error, 'choosing')), asDarnerError(error, 'choosing').message)
@@ -317,7 +313,8 @@ export class ServeSide implements LinkHandler {
         for (const none of id === undefined ? [] : [id, ...channel.undecided.splice(0)])
           this.#gone(channel, none, 'NONE_LEFT')
       } else if (id === undefined) channel.giving.unsent(piece)
-      else if (channel.sure.has(id)) this.#enqueue(channel, { id, piece, chosen: true, offset: 0, cancelled: false })
+      else if (channel.question(id)?.sure)
+        this.#enqueue(channel, { id, piece, chosen: true, offset: 0, cancelled: false })
       else {
         channel.offer(id, piece)
         this.#link.send(FRAME.OFFER, { channel: channel.number, request: id, number: piece })
@@ -360,14 +357,8 @@ export class ServeSide implements LinkHandler {
   }
 
   #gone(channel: ServedChannel, id: number, refusal: Refusal): void {
-    this.#forget(channel, id)
+    channel.forget(id)
     this.#link.sendOrdered(FRAME.GONE, { channel: channel.number, request: id, number: REFUSAL[refusal] })
-  }
-
-  #forget(channel: ServedChannel, id: number): void {
-    channel.open.delete(id)
-    channel.sure.delete(id)
-    channel.early.delete(id)
   }
 
   /** Ends a request whose piece did not reach the child whole. */
@@ -431,7 +422,8 @@ export class ServeSide implements LinkHandler {
         { peer: this.#link.peer, task: channel.shelf.task.id, piece: request.piece, error },
         'piece not served',
       )
-      if (channel.early.has(request.id) && !channel.shelf.have.has(request.piece)) this.#withdraw(channel, request)
+      if (channel.question(request.id)?.early && !channel.shelf.have.has(request.piece))
+        this.#withdraw(channel, request)
       else this.#unsent(channel, request, refusalFor(asDarnerError(error, 'serving')))
     } finally {
       channel.scheduled = false
@@ -516,7 +508,7 @@ export class ServeSide implements LinkHandler {
       written.catch(() => undefined)
     }
     // the slot goes on to the next piece while this one's end is written
-    this.#forget(channel, request.id)
+    channel.forget(request.id)
   }
 
   /** Waits for more of a piece that is still coming here: for bytes of it, or of another in the queue, or for something else to do. */

@@ -8,6 +8,14 @@ import { pieceCount } from '../../src/task/task.ts'
 import { type Run, TELL_COMING, TELL_LOST, UNMETERED } from '../../src/wire/lane.ts'
 import { PendingRuns } from './runs.ts'
 
+/** How a child asks for a piece of our choice. */
+export interface Question {
+  /** It takes whatever comes, without an offer; */
+  readonly sure: boolean
+  /** of that also what is still coming here. */
+  readonly early: boolean
+}
+
 /** A request that waits or is in service. `offset` is where a piece that stepped back goes on. */
 export interface ServedRequest {
   readonly id: number
@@ -33,10 +41,8 @@ export class ServedChannel implements Disposable {
   readonly queue: ServedRequest[] = []
   /** Requests for a piece of our choice that wait to be offered one, or to be sent one. */
   readonly undecided: number[] = []
-  /** Those of them that take whatever comes. */
-  readonly sure = new Set<number>()
-  /** Those of these that take what is still coming here. */
-  readonly early = new Set<number>()
+  /** Those, and what is sent for them, by request. */
+  readonly #questions = new Map<number, Question>()
   /** Pieces that were offered and neither taken nor declined yet, by request. */
   readonly #offered = new Map<number, { piece: number; late: boolean }>()
   /** Every request that has not been answered to its end, by id; undefined while its piece isn't chosen. */
@@ -78,6 +84,30 @@ export class ServedChannel implements Disposable {
           parts.onNews(this)
         })
       : () => undefined
+  }
+
+  /** The child asks for a piece of our choice. */
+  ask(id: number, question: Question): void {
+    this.#questions.set(id, question)
+    this.open.set(id, undefined)
+    this.undecided.push(id)
+  }
+
+  /** How it asked; undefined of what it asked for by name. */
+  question(id: number): Question | undefined {
+    return this.#questions.get(id)
+  }
+
+  /** It takes whatever comes of something that it asked for. */
+  get sure(): boolean {
+    for (const { sure } of this.#questions.values()) if (sure) return true
+    return false
+  }
+
+  /** A request is answered to its end. */
+  forget(id: number): void {
+    this.open.delete(id)
+    this.#questions.delete(id)
   }
 
   get signal(): AbortSignal {
