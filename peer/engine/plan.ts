@@ -14,6 +14,7 @@ import { type Random, randomBelow } from '../../src/base/clock.ts'
 import type { ReadonlyBitmap } from '../../src/task/bitmap.ts'
 import { STEPS } from '../../src/task/task.ts'
 import { clearBit, hasBit, setBit, setFrom, type Words, wordsFor } from './plan-bits.ts'
+import { Doubt } from './plan-doubt.ts'
 import { type Ask, byName, expectedMs, named, newParent, noteAnswer, type PlanParent, takeAsk } from './plan-parent.ts'
 
 export interface PlanOptions {
@@ -79,18 +80,8 @@ const LATE_COMING_MS = 20
 const UNASKED_WORD_MS = 1000
 /** How long, at most, the one parent of a line waits to hear that a piece is here. */
 const SURE_WORD_MS = 200
-/** In a line: what a parent got that is doubted, and one of a later turn meanwhile; what the two gave us, in pieces, to settle it. */
-const GETS_LESS = 1
-const GETS_MORE = 8
-const GIVES_LESS = 1
-const GIVES_MORE = 5
-/** Questions that are open beside a parent that is doubted; how often it is. */
+/** Questions that are open beside a parent that is doubted. */
 const BESIDE = 2
-const DOUBTS = 3
-/** How long that is compared before it begins anew. */
-const COMPARE_MS = 1000
-/** How long a parent may take at first before a seed is asked beside it. */
-const DOUBT_MS = 250
 /** How long one of a later turn isn't asked while that of the first may still open its channel: both would give the same. */
 const OPENING_MS = 250
 /**
@@ -130,15 +121,6 @@ export type Action<P> =
   /** Close the channel and report the parent to the supernode; the plan has forgotten it already. */
   | { readonly kind: 'replace'; readonly parent: P; readonly reason: ReplaceReason }
 
-interface Compared<P> {
-  readonly main: PlanParent<P>
-  readonly sinceMs: number
-  /** How often it may still be doubted. A time in which nobody got anything doesn't count. */
-  readonly doubts: number
-  /** What each held, and how many pieces it had given us. */
-  readonly of: ReadonlyMap<PlanParent<P>, readonly [held: number, gave: number]>
-}
-
 interface Demand {
   readonly from: number
   readonly to: number
@@ -164,8 +146,8 @@ export class Plan<P> {
   #sure = false
   /** In a line: since when there is a parent, but none of the first turn; long ago once that was there. */
   #openingMs: number | undefined
-  /** In a line: what the parent that is asked, and the others, held at an instant. */
-  #compared: Compared<P> | undefined
+  /** In a line: whether the parent that is asked is slow. */
+  readonly #doubt = new Doubt<P>()
   #haveCount = 0
   /** The first piece that lacks. */
   #next = 0
@@ -521,42 +503,13 @@ export class Plan<P> {
     actions.push({ kind: 'askAny', parent: parent.id, sure, early: sure && !withdraws(parent) })
   }
 
-  /**
-   * In a line, doubts the parent that is asked when one of a later turn tells that it gets far more, or when it got nothing at first and
-   * the other is a seed, which tells nothing. That one is asked beside it then, and in its place once it has given far more: who is slow
-   * oneself gets as little of either.
-   */
+  /** In a line, asks others beside the parent that is doubted, or in its place. */
   #compare(nowMs: number): void {
     const main = this.#order.find(({ turn }) => turn === this.#turn)
     if (!main?.announces) return
-    const before = this.#compared
-    if (before?.main !== main) {
-      this.#compareFrom(main, nowMs, DOUBTS)
-      return
-    }
-    const elapsedMs = nowMs - before.sinceMs
-    const [mainHeld = 0, mainGave = 0] = before.of.get(main) ?? []
-    const gained = main.held - mainHeld
-    let moved = gained > 0
-    for (const other of this.#order) {
-      const [held = other.held, gave = other.answers] = before.of.get(other) ?? []
-      moved ||= other.held > held
-      if (other === main || other.suspectMs > 0) continue
-      if (other.answers - gave >= GIVES_MORE && main.answers - mainGave <= GIVES_LESS) {
-        this.#replace(main, 'slow')
-        return
-      }
-      if (before.doubts === 0) continue
-      if (!other.announces) {
-        if (before.doubts === DOUBTS && elapsedMs >= DOUBT_MS && gained <= GIVES_LESS) this.#askBeside(other, nowMs)
-      } else if (gained <= GETS_LESS && other.held - held >= GETS_MORE && other.held > main.held)
-        this.#askBeside(other, nowMs)
-    }
-    if (elapsedMs > COMPARE_MS) this.#compareFrom(main, nowMs, moved ? Math.max(0, before.doubts - 1) : before.doubts)
-  }
-
-  #compareFrom(main: PlanParent<P>, sinceMs: number, doubts: number): void {
-    this.#compared = { main, sinceMs, doubts, of: new Map(this.#order.map((one) => [one, [one.held, one.answers]])) }
+    const { beside, slow } = this.#doubt.look(main, this.#order, nowMs)
+    for (const other of beside) this.#askBeside(other, nowMs)
+    if (slow) this.#replace(main, 'slow')
   }
 
   /** Asks a parent for what the one that is asked for everything would give last; a seed, which gives what nobody has, for any. */

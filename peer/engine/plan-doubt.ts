@@ -1,0 +1,70 @@
+/**
+ * In a line, whether the parent that is asked for everything is slow. It is doubted when one of a later turn tells that it gets far more, or
+ * when it got nothing at first and the other is a seed, which tells nothing. That one is asked beside it then, and in its place once it has given far
+ * more: who is slow oneself gets as little of either.
+ */
+import type { PlanParent } from './plan-parent.ts'
+
+/** What a parent got that is doubted, and one of a later turn meanwhile; what the two gave us, in pieces, to settle it. */
+const GETS_LESS = 1
+const GETS_MORE = 8
+const GIVES_LESS = 1
+const GIVES_MORE = 5
+/** How often a parent is doubted. */
+const DOUBTS = 3
+/** How long that is compared before it begins anew. */
+const COMPARE_MS = 1000
+/** How long a parent may take at first before a seed is asked beside it. */
+const DOUBT_MS = 250
+
+interface Compared<P> {
+  readonly main: PlanParent<P>
+  readonly sinceMs: number
+  /** How often it may still be doubted. A time in which nobody got anything doesn't count. */
+  readonly doubts: number
+  /** What each held, and how many pieces it had given us. */
+  readonly of: ReadonlyMap<PlanParent<P>, readonly [held: number, gave: number]>
+}
+
+export interface Doubted<P> {
+  /** Those to ask for something beside it. */
+  readonly beside: readonly PlanParent<P>[]
+  /** It is slow: others are to be asked in its place. */
+  readonly slow: boolean
+}
+
+const TRUSTED: Doubted<never> = { beside: [], slow: false }
+
+export class Doubt<P> {
+  #compared: Compared<P> | undefined
+
+  /** Compares the parent that is asked for everything with all others, as they are now. */
+  look(main: PlanParent<P>, all: readonly PlanParent<P>[], nowMs: number): Doubted<P> {
+    const before = this.#compared
+    if (before?.main !== main) {
+      this.#begin(main, all, nowMs, DOUBTS)
+      return TRUSTED
+    }
+    const elapsedMs = nowMs - before.sinceMs
+    const [mainHeld = 0, mainGave = 0] = before.of.get(main) ?? []
+    const gained = main.held - mainHeld
+    const beside: PlanParent<P>[] = []
+    let moved = gained > 0
+    for (const other of all) {
+      const [held = other.held, gave = other.answers] = before.of.get(other) ?? []
+      moved ||= other.held > held
+      if (other === main || other.suspectMs > 0) continue
+      if (other.answers - gave >= GIVES_MORE && main.answers - mainGave <= GIVES_LESS) return { beside, slow: true }
+      if (before.doubts === 0) continue
+      if (!other.announces) {
+        if (before.doubts === DOUBTS && elapsedMs >= DOUBT_MS && gained <= GIVES_LESS) beside.push(other)
+      } else if (gained <= GETS_LESS && other.held - held >= GETS_MORE && other.held > main.held) beside.push(other)
+    }
+    if (elapsedMs > COMPARE_MS) this.#begin(main, all, nowMs, moved ? Math.max(0, before.doubts - 1) : before.doubts)
+    return beside.length === 0 ? TRUSTED : { beside, slow: false }
+  }
+
+  #begin(main: PlanParent<P>, all: readonly PlanParent<P>[], sinceMs: number, doubts: number): void {
+    this.#compared = { main, sinceMs, doubts, of: new Map(all.map((one) => [one, [one.held, one.answers]])) }
+  }
+}
