@@ -11,13 +11,13 @@ import { abortable } from '../base/signals.ts'
 import type { ComingPieces } from '../contracts/exchange.ts'
 import { algorithmOf, type Digest } from '../oci/digest.ts'
 import { Bitmap, type ReadonlyBitmap } from '../task/bitmap.ts'
-import { pieceCount, pieceRange, STEPS_BYTES, stepBytesOf, type Task } from '../task/task.ts'
+import { pieceCount, pieceRange, stepBytesOf, type Task } from '../task/task.ts'
 import { type Arrival, type ArrivalListener, Arrivals } from './arrivals.ts'
 import { DataFile, type FilePool } from './data-file.ts'
-import { BLOCK_BYTES, chains, FIRST_STATE, type Link, STATE_BYTES, stateAfter, stateAfterAside } from './hash-chain.ts'
-import { type Hasher, POOL_FROM_BYTES, sha256, unreadableFile, type WholeHash } from './hasher.ts'
+import { type Hasher, sha256, unreadableFile, type WholeHash } from './hasher.ts'
 import type { Journal } from './journal.ts'
 import { readAll, writeAll } from './layout.ts'
+import { Links } from './links.ts'
 import type { PastCache } from './past-cache.ts'
 import { bootCheck } from './piece-check.ts'
 import { PieceTable, same } from './piece-table.ts'
@@ -77,10 +77,7 @@ export class StoredTask {
   #whole: WholeHash | undefined
   #prefix = 0
   #hashedByCaller = false
-  /** Pieces here that were seen to lead from the table's state before them to the one after. */
-  #linked: Bitmap
-  /** The end of the links that are being made, one after the other. */
-  #linking: Promise<unknown> = Promise.resolve()
+  #links: Links
   /** What the whole hashed to, once it matched. */
   #verified: Digest | undefined
   #matched = Promise.withResolvers<Digest>()
@@ -94,7 +91,7 @@ export class StoredTask {
     this.#file = new DataFile(found.path, keeper.pool, 'handle' in found ? found.handle : undefined)
     this.#watch = new PieceWatch(keeper.log)
     this.#matched.promise.catch(() => {})
-    this.#linked = new Bitmap(this.pieces)
+    this.#links = this.#freshLinks()
     if ('digest' in found) {
       this.#digest = found.digest
       this.#verified = found.digest
@@ -183,7 +180,7 @@ export class StoredTask {
     const expected = this.table.digest(piece)
     if (!expected) throw new DarnerError('STATE_INVALID', `store ${this.#name(piece)}: its digest is not known yet`)
     await this.#once(piece, async () => {
-      const linked = await this.#leads(piece, body)
+      const linked = await this.#links.leads(piece, body)
       const actual = linked ? expected : await sha256(body)
       signal.throwIfAborted()
       if (!same(actual, expected)) {
@@ -205,8 +202,7 @@ export class StoredTask {
   async append(piece: number, body: Uint8Array): Promise<Uint8Array> {
     this.#check(piece, body)
     await this.#writing.get(piece)?.catch(() => {})
-    const linking = this.#linking.then(() => this.#extend(piece, body))
-    this.#linking = linking.catch(() => {})
+    const linking = this.task.bytes > SMALL_BYTES ? this.#links.extend(piece, body) : undefined
     const [actual, linked] = await Promise.all([sha256(body), linking])
     this.#alive()
     const known = this.table.digest(piece)
@@ -313,7 +309,7 @@ export class StoredTask {
     if (!this.#arrivals.heard || this.#failure !== undefined || this.#have.has(piece)) return undefined
     const stepBytes = stepBytesOf(this.task)
     const expected = this.table.steps(piece)
-    const link = this.#link(piece, body)
+    const link = this.#links.of(piece, body)
     if (stepBytes === undefined || expected === undefined || link === undefined) return undefined
     return this.#arrivals.begin(piece, link, { stepBytes, expected })
   }
@@ -364,6 +360,7 @@ export class StoredTask {
   /** Whoever appends from the first byte on, in order, hashes the whole meanwhile and tells {@link finish}: the file isn't read for it. */
   hashedByCaller(): void {
     this.#hashedByCaller = true
+    this.#links.unneeded()
   }
 
   /**
@@ -391,7 +388,8 @@ export class StoredTask {
         details: { piece: gap },
       })
     const algorithm = wanted === undefined ? 'sha256' : algorithmOf(wanted)
-    const actual = hashed ?? this.#proven(algorithm) ?? (await this.#readBack(algorithm))
+    const actual =
+      hashed ?? (algorithm === 'sha256' ? this.#links.proven : undefined) ?? (await this.#readBack(algorithm))
     this.#alive()
     if (wanted !== undefined && actual !== wanted) {
       const error = new DarnerError(
@@ -455,57 +453,15 @@ export class StoredTask {
     this.#matched = Promise.withResolvers()
     this.#matched.promise.catch(() => {})
     this.#prefix = 0
-    this.#linked = new Bitmap(this.pieces)
+    this.#links = this.#freshLinks()
     this.#table = now.table
     this.#cachedTable = undefined
     this.#journal = now.journal
     this.#file.moved(now.path)
   }
 
-  /** The way that a piece's bytes lead; undefined where the state before isn't known, or of no use. */
-  #link(piece: number, body: Uint8Array): Link | undefined {
-    const { bytes, pieceBytes } = this.task
-    if (!chains || this.#hashedByCaller || pieceBytes % BLOCK_BYTES !== 0 || this.#wholeAlgorithm() !== 'sha256') return
-    const before = piece === 0 ? FIRST_STATE : this.table.state(piece - 1)
-    const at = piece * pieceBytes
-    return before && { before, body, at, last: at + body.byteLength === bytes }
-  }
-
-  /** Whether a piece's bytes lead from a known state to a known state. */
-  async #leads(piece: number, body: Uint8Array): Promise<boolean> {
-    const known = this.table.state(piece)
-    const link = known && (this.#arrivals.rest(piece, body) ?? this.#link(piece, body))
-    if (known === undefined || link === undefined) return false
-    const state = link.body.byteLength < POOL_FROM_BYTES ? stateAfter(link) : await stateAfterAside(link)
-    if (!same(known, state)) return false
-    this.#arrivals.right(piece, body)
-    return true
-  }
-
-  /** As {@link #leads}, but that the state after is established if it isn't known. Undefined where the one before isn't. */
-  async #extend(piece: number, body: Uint8Array): Promise<boolean | undefined> {
-    const link = this.task.bytes > SMALL_BYTES ? this.#link(piece, body) : undefined
-    if (link === undefined) return undefined
-    const stepBytes = this.table.state(piece) === undefined ? stepBytesOf(this.task) : undefined
-    const inside = new Uint8Array(STEPS_BYTES)
-    let rest = link
-    for (let at = 0; stepBytes !== undefined && rest.body.byteLength > stepBytes; at += STATE_BYTES) {
-      const before = await stateAfterAside({ ...rest, body: rest.body.subarray(0, stepBytes), last: false })
-      inside.set(before, at)
-      rest = { ...rest, before, body: rest.body.subarray(stepBytes), at: rest.at + stepBytes }
-    }
-    const state = await stateAfterAside(rest)
-    const known = this.table.state(piece)
-    if (known !== undefined) return same(known, state)
-    if (stepBytes !== undefined) this.table.setSteps(piece, inside)
-    this.table.setStates(piece, state)
-    return true
-  }
-
-  /** The digest of the whole, where each piece led from one state to the next. */
-  #proven(algorithm: 'sha256' | 'sha512'): Digest | undefined {
-    const digest = this.#linked.full && algorithm === 'sha256' ? this.table.state(this.pieces - 1) : undefined
-    return digest && (`sha256:${Buffer.from(digest).toString('hex')}` as Digest)
+  #freshLinks(): Links {
+    return new Links(this.task, { table: () => this.table, arrivals: this.#arrivals })
   }
 
   /** The digest of the whole file. Throws STORE_CORRUPT where the disk doesn't give it back, after which nothing of the task is left. */
@@ -588,7 +544,7 @@ export class StoredTask {
     this.#alive()
     if (digest !== undefined) this.table.setDigests(piece, digest)
     this.#have.addRange(piece, count)
-    if (linked) this.#linked.add(piece)
+    if (linked) this.#links.made(piece)
     this.#advance()
     this.#keeper.touched(this)
     this.#watch.announce(piece, count)
@@ -604,7 +560,7 @@ export class StoredTask {
     const { bytes, pieceBytes } = this.task
     if (this.#hashedByCaller || bytes <= SMALL_BYTES || !this.#have.has(this.#prefix)) return
     // the links may prove the whole without a further look at it
-    if (this.#linked.count === this.#have.count) return
+    if (this.#links.count === this.#have.count) return
     const gap = this.#have.nextClear(this.#prefix)
     this.#prefix = gap < 0 ? this.pieces : gap
     this.#whole ??= this.#keeper.hasher.whole(this.#file.path, this.#wholeAlgorithm())
