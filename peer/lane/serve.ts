@@ -2,9 +2,7 @@
 import type { Clock } from '../../src/base/clock.ts'
 import { asDarnerError, DarnerError, isDarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
-import { abortable } from '../../src/base/signals.ts'
 import type { Shelf } from '../../src/contracts/exchange.ts'
-import { pieceRange } from '../../src/task/task.ts'
 import {
   ANY_EARLY,
   ANY_SURE,
@@ -16,20 +14,17 @@ import {
   encodeText,
   FRAME,
   type FrameHeader,
-  MAX_SEGMENT_BYTES,
   OPEN_BACKGROUND,
   OPEN_METERED,
-  PIECE_LAST,
-  PIECE_WAITS,
-  putHeader,
   REFUSAL,
   type Refusal,
 } from '../../src/wire/lane.ts'
-import { type RateLimits, WIRE_FACTOR } from '../limits/limits.ts'
+import type { RateLimits } from '../limits/limits.ts'
 import type { LaneLink, LinkHandler } from './link.ts'
-import { SEGMENT_AT, type SegmentPool, SMALL_FRAMES_BYTES } from './segments.ts'
+import { PieceSender } from './piece-sender.ts'
+import type { SegmentPool } from './segments.ts'
 import { ServedChannel, type ServedRequest } from './served-channel.ts'
-import type { Slot, UploadSlots } from './slots.ts'
+import type { UploadSlots } from './slots.ts'
 
 export interface ServeOptions {
   readonly maxChannels: number
@@ -75,6 +70,7 @@ export class ServeSide implements LinkHandler {
   readonly #options: ServeOptions
   readonly #parts: ServeParts
   readonly #link: LaneLink
+  readonly #sender: PieceSender
   readonly #channels = new Map<number, ServedChannel>()
   readonly #opening = new Map<number, AbortController>()
   /** Channels that we ended and the child has not yet closed. */
@@ -85,6 +81,12 @@ export class ServeSide implements LinkHandler {
     this.#options = options
     this.#parts = parts
     this.#link = parts.link
+    this.#sender = new PieceSender({
+      ...parts,
+      mayRead: (channel) => this.#mayRead(channel),
+      cancelled: (channel, request) => this.#unsent(channel, request, 'CANCELLED'),
+      failed: (channel, request, error) => this.#failed(channel, request, error),
+    })
   }
 
   busy(): boolean {
@@ -99,7 +101,7 @@ export class ServeSide implements LinkHandler {
     for (const opening of this.#opening.values()) opening.abort(error)
     for (const channel of this.#channels.values()) channel[Symbol.dispose]()
     this.#channels.clear()
-    this.#parts.slots.drop(this)
+    this.#sender.stop()
     this.#parts.onClosed(error)
   }
 
@@ -282,7 +284,7 @@ export class ServeSide implements LinkHandler {
       this.#gone(channel, id, 'PIECE_ABSENT')
       return
     }
-    this.#enqueue(channel, { id, piece, chosen: false, offset: 0, cancelled: false })
+    this.#sender.enqueue(channel, { id, piece, chosen: false, offset: 0, cancelled: false })
   }
 
   #any(channel: ServedChannel, { request: id, flags }: FrameHeader): void {
@@ -314,7 +316,7 @@ export class ServeSide implements LinkHandler {
           this.#gone(channel, none, 'NONE_LEFT')
       } else if (id === undefined) channel.giving.unsent(piece)
       else if (channel.question(id)?.sure)
-        this.#enqueue(channel, { id, piece, chosen: true, offset: 0, cancelled: false })
+        this.#sender.enqueue(channel, { id, piece, chosen: true, offset: 0, cancelled: false })
       else {
         channel.offer(id, piece)
         this.#link.send(FRAME.OFFER, { channel: channel.number, request: id, number: piece })
@@ -329,7 +331,7 @@ export class ServeSide implements LinkHandler {
       throw new DarnerError('PROTOCOL_VIOLATION', `answers an offer for request ${id}, which was not made`)
     if (type === FRAME.TAKE) {
       channel.giving.taken(piece)
-      this.#enqueue(channel, { id, piece, chosen: true, offset: 0, cancelled: false })
+      this.#sender.enqueue(channel, { id, piece, chosen: true, offset: 0, cancelled: false })
     } else {
       channel.giving.unsent(piece)
       channel.undecided.push(id)
@@ -367,6 +369,16 @@ export class ServeSide implements LinkHandler {
     this.#gone(channel, request.id, refusal)
   }
 
+  /** A piece couldn't be read here. */
+  #failed(channel: ServedChannel, request: ServedRequest, error: unknown): void {
+    this.#parts.log.debug(
+      { peer: this.#link.peer, task: channel.shelf.task.id, piece: request.piece, error },
+      'piece not served',
+    )
+    if (channel.question(request.id)?.early && !channel.shelf.have.has(request.piece)) this.#withdraw(channel, request)
+    else this.#unsent(channel, request, refusalFor(asDarnerError(error, 'serving')))
+  }
+
   /** Ends a request whose piece isn't coming here any more. Of one of which nothing went out it may become that for another. */
   #withdraw(channel: ServedChannel, request: ServedRequest): void {
     if (request.offset > 0 || request.cancelled) {
@@ -378,159 +390,6 @@ export class ServeSide implements LinkHandler {
     channel.undecided.push(request.id)
     this.#chooseNext(channel)
   }
-
-  #enqueue(channel: ServedChannel, request: ServedRequest): void {
-    channel.open.set(request.id, request)
-    channel.wake?.()
-    if (request.chosen) {
-      channel.owe(request)
-      channel.queue.push(request)
-    } else {
-      // asked for by name: somebody waits for it
-      const chosen = channel.queue.findIndex((waiting) => waiting.chosen && waiting.offset === 0)
-      channel.queue.splice(chosen < 0 ? channel.queue.length : chosen, 0, request)
-    }
-    this.#schedule(channel)
-  }
-
-  #schedule(channel: ServedChannel): void {
-    if (channel.scheduled || channel.queue.length === 0 || channel.signal.aborted) return
-    channel.scheduled = true
-    this.#parts.slots.enqueue({
-      child: this,
-      priority: channel.priority,
-      start: (slot) => this.#link.run(() => this.#serve(channel, slot)),
-      stalled: () => channel.stalled(),
-      evict: () =>
-        this.#link.fail(
-          new DarnerError('PEER_STALLED', `lane with peer ${this.#link.peer}: reads too slowly while others wait`),
-        ),
-    })
-  }
-
-  async #serve(channel: ServedChannel, slot: Slot): Promise<void> {
-    const request = nextOf(channel)
-    try {
-      if (request !== undefined && !channel.signal.aborted) {
-        channel.begin(request)
-        await this.#sendPiece(channel, request, slot)
-      }
-    } catch (error) {
-      if (channel.signal.aborted) return
-      if (this.#link.failure !== undefined || request === undefined) throw error
-      this.#parts.log.debug(
-        { peer: this.#link.peer, task: channel.shelf.task.id, piece: request.piece, error },
-        'piece not served',
-      )
-      if (channel.question(request.id)?.early && !channel.shelf.have.has(request.piece))
-        this.#withdraw(channel, request)
-      else this.#unsent(channel, request, refusalFor(asDarnerError(error, 'serving')))
-    } finally {
-      channel.scheduled = false
-      // back in the queue before the slot is free, or another class would get its turn
-      this.#schedule(channel)
-      slot.release()
-    }
-  }
-
-  /** Sends segments until the piece is out, is cancelled, or steps back into the queue. One is read while one is written. */
-  async #sendPiece(channel: ServedChannel, request: ServedRequest, slot: Slot): Promise<void> {
-    const { limits, pool } = this.#parts
-    const { task } = channel.shelf
-    const { from, to } = pieceRange(task, request.piece)
-    const flow = { direction: 'out', priority: channel.priority, task: task.id, peer: this.#link.peer } as const
-    let written: Promise<void> = Promise.resolve()
-    while (request.offset < to - from) {
-      if (!this.#mayRead(channel)) return
-      if (request.cancelled) {
-        this.#unsent(channel, request, 'CANCELLED')
-        return
-      }
-      if (slot.shouldYield) {
-        channel.queue.unshift(request)
-        return
-      }
-      const credit = channel.creditLeft
-      if (credit === 0) {
-        slot.park(true)
-        channel.giving.yields(request.piece)
-        await channel.creditChange()
-        slot.park(false)
-        continue
-      }
-      const coming = channel.shelf.coming?.checked(request.piece)
-      const checked = coming ?? to - from
-      if (checked <= request.offset) {
-        if (channel.queue.some((other) => readable(channel, other))) {
-          channel.queue.unshift(request)
-          return
-        }
-        slot.park(true)
-        channel.giving.yields(request.piece)
-        await this.#more(channel, request)
-        slot.park(false)
-        continue
-      }
-      const bytes = Math.min(MAX_SEGMENT_BYTES, checked - request.offset, credit, limits.chunkBytes(flow))
-      const leave = limits.take(Math.ceil(bytes * WIRE_FACTOR), { ...flow, signal: channel.signal })
-      if (leave !== undefined) {
-        slot.park(true)
-        await leave
-        slot.park(false)
-      }
-      const buffer = pool.get()
-      await channel.shelf.read(request.piece, request.offset, buffer.subarray(SEGMENT_AT, SEGMENT_AT + bytes), {
-        signal: channel.signal,
-      })
-      await written
-      channel.signal.throwIfAborted()
-      const last = request.offset + bytes === to - from
-      putHeader(
-        buffer.subarray(SMALL_FRAMES_BYTES),
-        FRAME.PIECE,
-        {
-          // also of what is checked whole: until it is stored it may have to be withdrawn
-          flags: last ? PIECE_LAST : coming === undefined ? 0 : PIECE_WAITS,
-          channel: channel.number,
-          request: request.id,
-          number: request.piece,
-        },
-        bytes,
-      )
-      request.offset += bytes
-      channel.sentBytes += bytes
-      slot.moved(bytes)
-      written = this.#link.sendBulk(buffer.subarray(0, SEGMENT_AT + bytes), SMALL_FRAMES_BYTES).then(() => {
-        pool.put(buffer)
-        if (last) channel.settle(request, to - from)
-      })
-      // who fails is the link, and it says so to its owner
-      written.catch(() => undefined)
-    }
-    // the slot goes on to the next piece while this one's end is written
-    channel.forget(request.id)
-  }
-
-  /** Waits for more of a piece that is still coming here: for bytes of it, or of another in the queue, or for something else to do. */
-  async #more(channel: ServedChannel, request: ServedRequest): Promise<void> {
-    const woken = Promise.withResolvers<void>()
-    channel.wake = woken.resolve
-    const { coming } = channel.shelf
-    const more = [request, ...channel.queue].map(({ piece, offset }) => coming?.beyond(piece, offset))
-    await abortable(Promise.race([...more, woken.promise]), channel.signal)
-    channel.wake = undefined
-  }
-}
-
-/** Whether some of it can be sent now. */
-function readable({ shelf }: ServedChannel, { piece, offset }: ServedRequest): boolean {
-  return (shelf.coming?.checked(piece) ?? Number.POSITIVE_INFINITY) > offset
-}
-
-/** Takes the request that is served next off the queue: the first of which some can be sent, else the first. */
-function nextOf(channel: ServedChannel): ServedRequest | undefined {
-  const ready = channel.queue.findIndex((request) => readable(channel, request))
-  return channel.queue.splice(Math.max(0, ready), 1)[0]
 }
 
 /** What a child is told of a failure here: no more than it needs. */
