@@ -57,7 +57,11 @@ describe('ReadBuffers', () => {
     for (const { chunk, copy } of firsts) assert.ok(copy.equals(chunk))
   })
 
-  it('takes no notice of memory that is not its own', () => {
-    new ReadBuffers().done(new Uint8Array(10))
+  it('takes no notice of memory that is not its own', async () => {
+    const buffers = new ReadBuffers()
+    const foreign = Buffer.alloc(BYTES)
+    buffers.done(foreign)
+    await readAll(buffers, randomBody(5, BYTES), () => {})
+    assert.ok(foreign.equals(Buffer.alloc(BYTES)), 'nothing was read into it')
   })
 })
