@@ -6,6 +6,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { availableParallelism, cpus, release, totalmem } from 'node:os'
 import { setUp, type Tool } from '../deploy/setup.ts'
+import { endProcess } from '../src/base/end-process.ts'
 import { isDarnerError } from '../src/base/errors.ts'
 import { type Figure, figureLine, figureTable } from './figure.ts'
 import { type BenchOptions, optionLines, readOptions } from './options.ts'
@@ -124,4 +125,4 @@ function wrongUsage(name: string, error: unknown): number {
 
 const code = await main(process.argv.slice(2))
 await new Promise<void>((resolve) => process.stdout.write('', () => resolve()))
-process.exit(code)
+endProcess(code)

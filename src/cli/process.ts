@@ -1,10 +1,11 @@
 /** Lends a command line what belongs to the process: its streams, its signals, its exit code. */
 import type { Writable } from 'node:stream'
+import { endProcess } from '../base/end-process.ts'
 import { DarnerError, EXIT, errorLine } from '../base/errors.ts'
 import { OUTPUT_GONE, type ProgramIo } from './perform.ts'
 
 /** Runs it and ends the process with its exit code. */
-export async function lendProcess(run: (io: ProgramIo) => Promise<number>): Promise<never> {
+export async function lendProcess(run: (io: ProgramIo) => Promise<number>): Promise<void> {
   const ending = new AbortController()
   const onSignal = (name: string) => {
     if (ending.signal.aborted) process.exit(EXIT.interrupted)
@@ -48,5 +49,5 @@ export async function lendProcess(run: (io: ProgramIo) => Promise<number>): Prom
     signal: ending.signal,
   })
   for (const stream of used.values()) await new Promise<void>((resolve) => stream.write('', () => resolve()))
-  return process.exit(code)
+  endProcess(code)
 }
