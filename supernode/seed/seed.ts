@@ -260,9 +260,16 @@ export class Seed {
     const broken = read === undefined ? attempts - 1 : 0
     const task = this.#geometry(request, read)
     const stored = await this.#parts.store.create(task, { signal })
+    if (stored.complete) {
+      // an earlier run read all of it: what a URL's task is known by names the place, which so has served the whole
+      await read?.[Symbol.asyncDispose]()
+      await this.#parts.store.cut(stored, { signal })
+      if (digest === undefined) settle(access)
+    }
     await this.#parts.access.save(task.id, access)
     if (digest === undefined) this.#urls.believe(request.origin, task.id)
-    return { task: this.#adopt(stored, request, read, credential, access, broken), access }
+    const running = stored.complete ? undefined : read
+    return { task: this.#adopt(stored, request, running, credential, access, broken), access }
   }
 
   /** What an earlier run left of a blob, whole or half done, where it is known who may read it. */

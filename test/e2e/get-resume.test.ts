@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { fileURLToPath } from 'node:url'
@@ -241,6 +242,26 @@ describe('darner get, when its agent goes away', function () {
     assert.equal(code, 0, err)
     assert.match(err, /read at the origin by this command alone/)
     assert.deepEqual(await readFile(join(dir.path, 'out')), Buffer.from(one))
+  })
+})
+
+describe('darner get, when the swarm brings nothing', () => {
+  it('brings it from the origin by itself, and says so, unless it may not', async () => {
+    await using origin = await anOrigin()
+    await using dir = await aDir()
+    origin.at('/file', { body: one })
+    const socket = join(dir.path, 'agent.sock')
+    const error = { error: { code: 'TASK_FAILED', message: 'nothing came for 30 s' } }
+    const agent = createServer((_request, response) => response.writeHead(502).end(JSON.stringify(error)))
+    await once(agent.listen(socket), 'listening')
+    const [out, env] = [join(dir.path, 'out'), { DARNER_SOCKET: socket }]
+    const never = await get([`${origin.url}/file`, '-o', out, '--from-origin', 'never'], env)
+    assert.deepEqual([never.code, never.err], [1, 'darner: nothing came for 30 s\n'])
+    const { code, err } = await get([`${origin.url}/file`, '-o', out], env)
+    assert.equal(code, 0, err)
+    assert.match(err, /nothing came for 30 s: read at the origin by this command alone/)
+    assert.deepEqual(await readFile(out), Buffer.from(one))
+    agent.close()
   })
 })
 

@@ -6,6 +6,7 @@ import { pieceBytesFor, type TaskId } from '../../src/task/task.ts'
 import { aSwarm } from '../fixtures/a-swarm.ts'
 import { randomBody } from '../fixtures/an-image.ts'
 import { anOrigin, type TestOrigin } from '../fixtures/an-origin.ts'
+import { failsWith } from '../fixtures/fails-with.ts'
 import { fetchUrl } from '../fixtures/fetch-url.ts'
 import { until } from '../fixtures/until.ts'
 
@@ -37,6 +38,33 @@ describe('a restart of the supernode', function () {
     }
     assert.equal(gets(origin).length, 1)
     assert.equal(swarm.supernode.supernode.traffic.origin, 0)
+  })
+
+  it('gives a content that is known by its URL alone to hosts that come afterwards, without another read', async () => {
+    await using origin = await anOrigin()
+    await using swarm = await aSwarm({ peers: 1 })
+    const [body, other] = [randomBody(8, 3 * MIB), randomBody(9, 2 * MIB)]
+    const key = { authorization: 'Bearer right' }
+    origin.at('/open', { body, headers: { etag: '"1"' } })
+    origin.at('/private', ({ headers }) =>
+      headers.authorization === key.authorization ? { body: other, headers: { etag: '"1"' } } : { status: 401 },
+    )
+    const credential = { kind: 'header', value: key.authorization } as const
+    const all = async (agent: RunningAgent | undefined) => {
+      assert.equal((await fetchUrl(agent, `${origin.url}/open`)).digest, digestOf(body))
+      assert.equal((await fetchUrl(agent, `${origin.url}/private`, { credential })).digest, digestOf(other))
+    }
+    const [first] = swarm.agents
+    await all(first)
+    await first?.[Symbol.asyncDispose]()
+    swarm.agents.length = 0
+    await swarm.stopSupernode()
+    await swarm.startSupernode()
+    const late = await swarm.start(1)
+    await late.peer.scheduler.ready({ signal: AbortSignal.timeout(10_000) })
+    await all(late)
+    assert.equal(swarm.supernode.supernode.traffic.origin, 0)
+    await failsWith('ORIGIN_UNAUTHORIZED', fetchUrl(late, `${origin.url}/private`))
   })
 
   it('in the middle of its own read goes on where that was', async () => {

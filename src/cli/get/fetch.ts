@@ -17,7 +17,7 @@ export interface FetchParts {
 }
 
 /** What the swarm can't bring, though the origin can: a failure of ours, or content that is nobody's to share. */
-const ALONE: readonly Code[] = ['AGENT_UNREACHABLE', 'CLOSED', 'ORIGIN_UNVERSIONED', 'UNSUPPORTED']
+const ALONE: readonly Code[] = ['AGENT_UNREACHABLE', 'CLOSED', 'ORIGIN_UNVERSIONED', 'TASK_FAILED', 'UNSUPPORTED']
 const AGENT_TRIES = 3
 const AGENT_PAUSE_MS = 300
 
