@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { completionScript, SHELLS, type Shell } from '../../../src/cli/completion.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
+import { aDir, type Dir } from '../../fixtures/a-dir.ts'
 import { needs } from '../../fixtures/needs.ts'
 
 const ZSH_OFFERS = fileURLToPath(new URL('../../fixtures/zsh-offers.zsh', import.meta.url))
@@ -22,7 +22,8 @@ const ASK: Record<Shell, (folder: string, words: readonly string[]) => string[]>
     const said = execFileSync('bash', ['-c', ask, 'bash', ...words], { cwd: folder }).toString()
     return said.split(/\s+/).filter((one) => one !== '')
   },
-  zsh: (folder, words) => zsh(folder, 'compinit -u -D; source ./script', words.join(' ')),
+  // what compinit finds on the whole fpath is kept: looking there takes it a second
+  zsh: (folder, words) => zsh(folder, 'compinit -u -d ./found; source ./script', words.join(' ')),
   fish: (folder, words) => {
     const ask = `source ./script; complete -C '${words.join(' ')}'`
     const said = execFileSync('fish', ['--no-config', '-c', ask], {
@@ -64,16 +65,19 @@ const LINES: [line: string[], offers: string[]][] = [
 for (const shell of SHELLS) {
   describe(`completion in ${shell}`, function () {
     this.timeout(60_000)
-    before(function () {
+    let dir: Dir | undefined
+    before(async function () {
       needs(this, { programs: [shell] })
+      dir = await aDir()
+      writeFileSync(join(dir.path, 'script'), completionScript(shell))
     })
+    after(() => dir?.[Symbol.asyncDispose]())
 
     for (const [line, offers] of LINES) {
       // fish offers options only where one was begun
       const wanted = offers.filter((one) => shell !== 'fish' || line.at(-1) !== '' || !one.startsWith('-'))
-      it(`offers ${wanted.join(' ') || 'files alone'} after ${line.join(' ')}`, async () => {
-        await using dir = await aDir()
-        writeFileSync(join(dir.path, 'script'), completionScript(shell))
+      it(`offers ${wanted.join(' ') || 'files alone'} after ${line.join(' ')}`, () => {
+        assert.ok(dir)
         assert.deepEqual(ASK[shell](dir.path, ['darner', ...line]).sort(), wanted.sort())
       })
     }
