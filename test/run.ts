@@ -180,6 +180,8 @@ async function prepare(files: readonly string[]): Promise<void> {
   }
 }
 
+const startsDaemons = (file: string) => readFileSync(join(ROOT, file), 'utf8').includes('fixtures/a-daemon.ts')
+
 function readRecords(path: string): TestRecord[] {
   try {
     const lines = readFileSync(path, 'utf8').split('\n')
@@ -316,7 +318,7 @@ async function main(): Promise<number> {
   const prepared = prepare(files)
   // code from a cache counts wrongly
   if (!options.coverage) process.env.NODE_COMPILE_CACHE ??= join(ROOT, '.cache/compiled')
-  const compiled = files.length > 1 ? compileDaemons() : undefined
+  const compiled = files.length > 1 && !vm && files.some(startsDaemons) ? compileDaemons() : undefined
   keepBundles(bundlesIn(folder))
   try {
     const alone = files.length === 1 || values.times === true
