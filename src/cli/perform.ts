@@ -22,7 +22,8 @@ export const OUTPUT_GONE = new DarnerError('CLOSED', 'standard output was closed
 export async function perform(call: Call, io: ProgramIo, load: () => Promise<Action>): Promise<number> {
   const { row, args, options } = call
   const debug = options.debug === true || io.env.DARNER_DEBUG === '1'
-  const deadlineMs = typeof options.timeout === 'number' ? options.timeout : undefined
+  // 0 is no deadline, as with curl and wget
+  const deadlineMs = typeof options.timeout === 'number' && options.timeout > 0 ? options.timeout : undefined
   const signal = deadlineMs === undefined ? io.signal : withDeadline(io.signal, deadlineMs)
   const socket = typeof options.socket === 'string' ? options.socket : io.env.DARNER_SOCKET || DEFAULT_SOCKET
   const context: CommandContext = {

@@ -510,6 +510,17 @@ describe('darner get, as curl does it', function () {
     assert.deepEqual([(await curl(absent, [], site)).code, (await darner(absent, [], site, {})).code], [37, 1])
   })
 
+  it('takes a deadline of 0 for none', async () => {
+    await using origin = await anOrigin()
+    await using dir = await aDir()
+    origin.at('/file', whole)
+    const site = { origin, other: origin, folder: dir.path }
+    const url = `${origin.url}/file`
+    const a = await curl(url, ['-m', '0'], site)
+    const b = await darner(url, ['--timeout', '0'], site, {})
+    assert.deepEqual([a.code, b.code], [0, 0], b.stderr)
+  })
+
   it('ends in time when the connection is taken but nobody speaks', async () => {
     await using dir = await aDir()
     const taken: Socket[] = []

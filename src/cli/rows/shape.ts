@@ -54,7 +54,7 @@ export const PLATFORM: OptionRow = {
 }
 export const TIMEOUT: OptionRow = {
   flags: '--timeout <DURATION>',
-  summary: 'give up after this long with exit code 124: 30s, 5m',
+  summary: 'give up after this long with exit code 124: 30s, 5m; 0 never does',
   kind: 'duration',
 }
 export const QUIET: OptionRow = { flags: '-q, --quiet', summary: 'print no progress' }
