@@ -22,15 +22,10 @@ import { PreheatRates } from './preheat-rates.ts'
 import { SchedulerClient } from './scheduler-client.ts'
 import { PeerShelf } from './shelf.ts'
 import { type StrayRecords, Strays } from './strays.ts'
+import type { HostOptions } from './supernode-session.ts'
 import { startUpkeep } from './upkeep.ts'
 
-export interface PeerOptions {
-  readonly supernode: readonly string[]
-  readonly joinToken: string | undefined
-  readonly host: string
-  readonly software: string
-  readonly zone: string | undefined
-  readonly rack: string | undefined
+export interface PeerOptions extends HostOptions {
   /** Pieces in flight per task. */
   readonly concurrency: number
   readonly originAttempts: number

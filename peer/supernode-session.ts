@@ -14,7 +14,8 @@ import { CONTROL, CONTROL_VERSION } from '../src/wire/control.ts'
 
 export type ControlSession = Session<typeof CONTROL>
 
-export interface SupernodeSessionOptions {
+/** What a host says of itself, and to whom. */
+export interface HostOptions {
   /** Multiaddrs of the supernode, each ending in its `/p2p/ID`. */
   readonly supernode: readonly string[]
   readonly joinToken: string | undefined
@@ -22,6 +23,9 @@ export interface SupernodeSessionOptions {
   readonly software: string
   readonly zone: string | undefined
   readonly rack: string | undefined
+}
+
+export interface SupernodeSessionOptions extends HostOptions {
   /** First and longest wait between attempts to connect; doubled in between, with jitter. */
   readonly retryMs: readonly [first: number, most: number]
   readonly helloMs: number

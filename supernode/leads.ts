@@ -13,9 +13,9 @@ import type { Node } from '../src/net/node.ts'
 import type { Digest } from '../src/oci/digest.ts'
 import type { Credential, Origin } from '../src/task/origin.ts'
 import { blobTask, type Task, type TaskId } from '../src/task/task.ts'
-import { PASS_MS, signPass } from '../src/wire/pass.ts'
 import type { Host } from './hosts.ts'
 import { lentPieces } from './lent-read.ts'
+import { ownPass } from './own-pass.ts'
 import { scopeOf } from './seed/scope.ts'
 
 export interface LeadsParts {
@@ -170,7 +170,7 @@ export class Leads {
 
   #read(lead: Lead, from: number, outer: AbortSignal): OriginRead {
     const { task, peer, over } = lead
-    const { node, identity, clock, exchange, log } = this.#parts
+    const parts = this.#parts
     const first = Math.floor(from / task.pieceBytes)
     const closed = new AbortController()
     const signal = anySignal([outer, over.signal, closed.signal])
@@ -179,20 +179,18 @@ export class Leads {
     const gone = (error: unknown) => {
       this.left(task.id, peer, true)
       const why = asDarnerError(error, 'reading through a host').message
-      log.warn({ taskId: task.id, peer, error: why }, 'read through a host ended')
+      parts.log.warn({ taskId: task.id, peer, error: why }, 'read through a host ended')
       return new DarnerError('ORIGIN_TRUNCATED', `${task.id}: the host that read it for all is gone: ${why}`)
     }
     this.#lastFrom.set(task.id, peer)
-    log.debug({ taskId: task.id, peer, from }, 'read through the host that reads the origin')
+    parts.log.debug({ taskId: task.id, peer, from }, 'read through the host that reads the origin')
     async function* stream(): AsyncGenerator<Uint8Array> {
       lending.set(task.id, (lending.get(task.id) ?? 0) + 1)
       try {
         if (host === undefined) throw new DarnerError('PEER_UNREACHABLE', `${peer} has left`)
-        const expiresMs = clock.now() + PASS_MS
-        const pass = signPass({ task: task.id, reader: node.peerId, scope: 'public', expiresMs }, identity.sign)
-        const address = { peer, lanes: host.lanes, multiaddrs: host.multiaddrs }
-        for await (const { body } of lentPieces({ task, from: first, pass }, { address, exchange: exchange(), signal }))
-          yield body
+        const pass = ownPass(task.id, parts)
+        const reading = { address: host, exchange: parts.exchange(), signal }
+        for await (const { body } of lentPieces({ task, from: first, pass }, reading)) yield body
       } catch (error) {
         outer.throwIfAborted()
         throw gone(error)

@@ -6,10 +6,10 @@ import type { PeerId, PieceExchange } from '../src/contracts/exchange.ts'
 import type { Identity } from '../src/net/identity.ts'
 import type { Node } from '../src/net/node.ts'
 import { pieceCount, type TaskId } from '../src/task/task.ts'
-import { PASS_MS, signPass } from '../src/wire/pass.ts'
 import type { Followers } from './followers.ts'
 import type { Host } from './hosts.ts'
 import { lentPieces } from './lent-read.ts'
+import { ownPass } from './own-pass.ts'
 import type { SchedulerEvent } from './scheduler/events.ts'
 import type { LendOptions, Lent, SeedTask } from './seed/seed-task.ts'
 
@@ -52,7 +52,7 @@ export class Lending {
     { again, signal }: LendOptions,
   ): Promise<Lent | undefined> {
     const { task } = held
-    const { node, identity, exchange, clock, dispatch } = this.#parts
+    const { node, exchange, dispatch } = this.#parts
     const { peerId: peer } = node
     const pieces = pieceCount(task)
     const abort = new AbortController()
@@ -70,13 +70,11 @@ export class Lending {
       this.#lends.delete(task.id)
       return undefined
     }
-    const expiresMs = clock.now() + PASS_MS
-    const pass = signPass({ task: task.id, reader: peer, scope: 'public', expiresMs }, identity.sign)
-    const address = { peer: host.peer, lanes: host.lanes, multiaddrs: host.multiaddrs }
+    const pass = ownPass(task.id, this.#parts)
     const within = anySignal([signal, abort.signal])
     return {
       peer: host.peer,
-      pieces: (from) => lentPieces({ task, from, pass }, { address, exchange, signal: within }),
+      pieces: (from) => lentPieces({ task, from, pass }, { address: host, exchange, signal: within }),
     }
   }
 

@@ -11,9 +11,9 @@ import { algorithmOf, type Digest, Digester } from '../src/oci/digest.ts'
 import type { Store } from '../src/store/store.ts'
 import { PUT_ORIGIN } from '../src/task/put-origin.ts'
 import { blobTask, type TaskId } from '../src/task/task.ts'
-import { PASS_MS, signPass } from '../src/wire/pass.ts'
 import type { Host } from './hosts.ts'
 import { lentPieces } from './lent-read.ts'
+import { ownPass } from './own-pass.ts'
 import type { AccessBook } from './seed/access-book.ts'
 import { scopeOf } from './seed/scope.ts'
 import type { Seed } from './seed/seed.ts'
@@ -97,12 +97,10 @@ export class Puts {
   }
 
   async *#pieces(host: Host, digest: Digest, bytes: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-    const { node, identity, exchange, clock } = this.#parts
+    const { exchange } = this.#parts
     const task = blobTask(digest, bytes)
-    const expiresMs = clock.now() + PASS_MS
-    const pass = signPass({ task: task.id, reader: node.peerId, scope: 'public', expiresMs }, identity.sign)
-    const address = { peer: host.peer, lanes: host.lanes, multiaddrs: host.multiaddrs }
-    for await (const { body } of lentPieces({ task, from: 0, pass }, { address, exchange, signal })) yield body
+    const pass = ownPass(task.id, this.#parts)
+    for await (const { body } of lentPieces({ task, from: 0, pass }, { address: host, exchange, signal })) yield body
   }
 }
 

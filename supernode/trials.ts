@@ -6,9 +6,9 @@ import type { PeerId, PieceExchange } from '../src/contracts/exchange.ts'
 import type { Identity } from '../src/net/identity.ts'
 import type { Node } from '../src/net/node.ts'
 import type { TaskId } from '../src/task/task.ts'
-import { PASS_MS, signPass } from '../src/wire/pass.ts'
 import { checkPeer } from './check-peer.ts'
 import type { Host } from './hosts.ts'
+import { ownPass } from './own-pass.ts'
 import type { SchedulerEvent } from './scheduler/events.ts'
 import type { Seed } from './seed/seed.ts'
 
@@ -66,7 +66,7 @@ export class Trials {
 
   /** One host says that another sent it a corrupt piece: the supernode asks it for that piece, and for some others, itself. */
   check(task: TaskId, accused: PeerId, by: PeerId): void {
-    const { seed, log, exchange, node, identity, clock, random, dispatch } = this.#parts
+    const { seed, log, exchange, random, dispatch } = this.#parts
     const host = this.#parts.host(accused)
     const held = seed.find(task)
     if (host === undefined || held === undefined || this.#checking.has(accused) || this.#checking.size >= MAX_CHECKS)
@@ -74,13 +74,12 @@ export class Trials {
     this.#checking.add(accused)
     const last = this.#complaints.get(accused)
     const piece = last?.task === task ? last.piece : undefined
-    const expiresMs = clock.now() + PASS_MS
-    const pass = signPass({ task, reader: node.peerId, scope: 'public', expiresMs }, identity.sign)
+    const pass = ownPass(task, this.#parts)
     this.#scope?.run(async (signal) => {
       try {
         const verdict = await checkPeer(
           { task: held.task, table: held.stored.table, piece, pass },
-          { address: { peer: accused, lanes: host.lanes, multiaddrs: host.multiaddrs }, exchange, random, signal },
+          { address: host, exchange, random, signal },
         )
         log.info({ taskId: task, peer: accused, by, verdict }, 'accused peer checked')
         if (verdict === 'unknown') return
