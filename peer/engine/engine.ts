@@ -3,7 +3,6 @@
  * supernode can be asked, after a bounded wait and with the reason on record.
  */
 import { isDeepStrictEqual } from 'node:util'
-import PQueue from 'p-queue'
 import type { Clock, Random } from '../../src/base/clock.ts'
 import { asDarnerError, DarnerError, isDarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
@@ -27,14 +26,14 @@ import { blobTask, pieceBytesFor, pieceCount, pieceRange, type Task, type TaskId
 import type { Stray } from '../strays.ts'
 import { unlessAlone, untilBack } from './alone.ts'
 import { Blocks } from './blocks.ts'
-import { Download, type DownloadOptions, type Lease } from './download.ts'
-import { fetchFromOrigin, readPieces } from './fallback.ts'
+import { Download, type DownloadOptions } from './download.ts'
 import { leadRead } from './lead.ts'
 import { LeadOpener } from './lead-open.ts'
 import { type LeadTurn, LeadTurns } from './lead-turns.ts'
 import { OpenContent } from './open-content.ts'
+import { OwnReads } from './own-reads.ts'
 import { Reports } from './reports.ts'
-import { Running } from './running.ts'
+import { inOrder, Running } from './running.ts'
 import { PAGES_KEPT_BYTES, Tail } from './tail.ts'
 
 export interface EngineOptions extends Omit<DownloadOptions, 'priority'> {
@@ -79,9 +78,6 @@ const SECOND_WAY_MS = 10_000
 /** The scheduler can't be asked: what a fallback is for. The origin's own refusals are none. */
 const UNREACHABLE = ['SUPERNODE_UNREACHABLE', 'CLOSED', 'TIMED_OUT', 'PEER_UNREACHABLE'] as const
 
-/** Blobs that this host reads at origins at the same time when there is no supernode. */
-const MAX_STRAIGHT = 4
-
 export class Engine implements ContentSource, AsyncDisposable {
   readonly #options: EngineOptions
   readonly #parts: EngineParts
@@ -91,8 +87,7 @@ export class Engine implements ContentSource, AsyncDisposable {
   readonly #work = new Set<Promise<unknown>>()
   /** What ends each of them, also while it still waits for the supernode or its origin. */
   readonly #enders = new Set<AbortController>()
-  /** Reads at origins by this host alone. */
-  readonly #straights = new PQueue({ concurrency: MAX_STRAIGHT })
+  readonly #own: OwnReads
   readonly #leads: LeadOpener
   readonly #turns: LeadTurns
   readonly #blocks = new Blocks()
@@ -102,6 +97,7 @@ export class Engine implements ContentSource, AsyncDisposable {
   constructor(options: EngineOptions, parts: EngineParts) {
     this.#options = options
     this.#parts = parts
+    this.#own = new OwnReads({ attempts: options.originAttempts }, parts)
     this.#leads = new LeadOpener(parts)
     this.#turns = new LeadTurns({ clock: parts.clock, atWork: workShare() })
   }
@@ -388,7 +384,7 @@ export class Engine implements ContentSource, AsyncDisposable {
         clock,
         random,
         log,
-        readOrigin: (lease, gained, inner) => this.#leased(stored, request, { ...lease, gained }, inner),
+        readOrigin: (lease, gained, inner) => this.#own.leased(stored, request, { ...lease, gained }, inner),
       },
     )
     running.use(download)
@@ -549,29 +545,6 @@ export class Engine implements ContentSource, AsyncDisposable {
     )
   }
 
-  /** The supernode can't read the origin and asked us to, for all who wait. */
-  async #leased(
-    stored: StoredTask,
-    request: ContentRequest,
-    how: Lease & { gained: (piece: number) => void },
-    signal: AbortSignal,
-  ): Promise<void> {
-    if (request.fromOrigin === 'never') {
-      const text = `${stored.task.id}: this host was told to leave ${originName(request.origin)} alone`
-      throw new DarnerError('ORIGIN_FORBIDDEN', text)
-    }
-    const { origin: originPort, clock, random, log, retryMs, straying } = this.#parts
-    const credential = how.open ? undefined : request.credential
-    using stray = straying(stored.task.id, 'origin lease: the supernode could not read it')
-    const read = (bytes: number) => stray.read(bytes)
-    await readPieces(
-      { origin: request.origin, credential, attempts: this.#options.originAttempts },
-      { stored, originPort, clock, random, log, retryMs, read, gained: how.gained },
-      // the supernode has what is before
-      { first: undefined, from: how.from, signal },
-    )
-  }
-
   /** Reads the origin for this host alone, as long as there is no supernode: then the swarm has the rest. */
   async #fromOrigin(
     running: Running,
@@ -583,7 +556,7 @@ export class Engine implements ContentSource, AsyncDisposable {
     const { clock, scheduler, log } = this.#parts
     const { stored } = running
     const alone = (inner: AbortSignal, opened?: OriginRead) =>
-      this.#alone(running, request, { reason, first: opened }, inner)
+      this.#own.alone(running, request, { reason, first: opened }, inner)
     // what was read without a digest is known to this host only
     if (stored.task.digest === undefined) return await alone(signal, first)
     const connected = () => scheduler.connected && !stored.have.full
@@ -605,55 +578,12 @@ export class Engine implements ContentSource, AsyncDisposable {
     }
     return await alone(signal)
   }
-
-  async #alone(
-    running: Running,
-    request: ContentRequest,
-    { reason, first }: { reason: DarnerError; first: OriginRead | undefined },
-    signal: AbortSignal,
-  ): Promise<Digest> {
-    const { origin: originPort, clock, random, log, retryMs, straying } = this.#parts
-    const { stored } = running
-    const from = { origin: 0, supernode: 0, peers: 0 }
-    running.use({
-      from,
-      demand: inOrder,
-      describe: () => `from the origin: ${reason.message}`,
-    })
-    using stray = straying(stored.task.id, `${reason.code}: ${reason.message}`)
-    const read = (bytes: number) => {
-      from.origin += bytes
-      stray.read(bytes)
-    }
-    let begun = false
-    const reading = this.#straights.add(() => {
-      // its turn may come when nobody waits for it any more
-      signal.throwIfAborted()
-      begun = true
-      return fetchFromOrigin(
-        { origin: request.origin, credential: request.credential, attempts: this.#options.originAttempts },
-        { stored, originPort, clock, random, log, retryMs, read },
-        { first, signal },
-      )
-    })
-    reading.catch(() => {})
-    try {
-      return await abortable(reading, signal)
-    } finally {
-      if (begun) await reading.catch(() => {})
-    }
-  }
 }
 
 /** Those of them that are there. */
 async function began(all: readonly Promise<Running | undefined>[]): Promise<Running[]> {
   const settled = await Promise.allSettled(all)
   return settled.flatMap((one) => (one.status === 'fulfilled' && one.value !== undefined ? [one.value] : []))
-}
-
-/** Bytes that come in order whatever readers wait for. */
-function inOrder(): Disposable {
-  return { [Symbol.dispose]: () => {} }
 }
 
 function without({ lead: _lead, ...request }: ContentRequest): ContentRequest {

@@ -14,6 +14,11 @@ export interface Fetcher {
   describe(): string
 }
 
+/** {@link Fetcher.demand} of one that gives bytes in order, whatever readers wait for. */
+export function inOrder(): Disposable {
+  return { [Symbol.dispose]: () => {} }
+}
+
 const NOTHING: ByteSources = { origin: 0, supernode: 0, peers: 0 }
 
 export class Running implements Fetching {
