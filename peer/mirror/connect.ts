@@ -3,12 +3,13 @@
  * mirror answers in the registry's place with a certificate of its own authority (`intercept`), so that blobs come from the swarm.
  */
 
-import { lookup as systemLookup } from 'node:dns'
 import type { IncomingMessage } from 'node:http'
-import { connect as dial, type LookupFunction, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
 import { DarnerError, systemCode } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
+import { withDeadline } from '../../src/base/signals.ts'
 import type { HostPort } from '../../src/net/address.ts'
 import { lastWords } from './answer.ts'
 import type { Authority } from './authority.ts'
@@ -20,7 +21,8 @@ export interface ConnectsParts {
   readonly upstreams: Upstreams
   /** Present for `intercept`. */
   readonly authority: Authority | undefined
-  readonly allowAddress: ((address: string, hostname: string) => boolean) | undefined
+  /** Connects to a host as its requests are sent: through the proxy where there is one, under the guard of addresses. */
+  readonly connect: (target: HostPort, options: { signal: AbortSignal }) => Promise<Duplex>
   readonly log: Log
   /** Serves HTTP on a connection whose client takes us for that registry; its handshake may still be to come. */
   readonly serve: (socket: Socket, upstream: Upstream) => void
@@ -74,7 +76,7 @@ export class Connects {
     const { target, upstream } = judged
     const { authority } = this.#parts
     if (upstream !== undefined && authority !== undefined) void this.#intercept(target, socket, upstream, authority)
-    else this.#tunnel(upstream === undefined ? target : hostOf(upstream), { named, socket, refuse })
+    else void this.#tunnel(upstream === undefined ? target : hostOf(upstream), { named, socket, refuse })
   }
 
   #judge(named: string): { target: HostPort; upstream: Upstream | undefined } | { status: string; why: string } {
@@ -116,39 +118,37 @@ export class Connects {
     }
   }
 
-  #tunnel(
-    { host, port }: HostPort,
+  async #tunnel(
+    target: HostPort,
     { named, socket, refuse }: { named: string; socket: Socket; refuse: (status: string, why: string) => void },
-  ): void {
-    const { allowAddress, log } = this.#parts
-    const far = dial({
-      ...{ host, port, noDelay: true },
-      ...(allowAddress === undefined ? {} : { lookup: guarded(allowAddress) }),
-    })
-    const timer = setTimeout(() => far.destroy(new DarnerError('TIMED_OUT', `no connection in ${DIAL_MS} ms`)), DIAL_MS)
-    let open = false
-    far.once('connect', () => {
-      open = true
-      clearTimeout(timer)
-      socket.write('HTTP/1.1 200 Connection Established\r\n\r\n')
-      socket.pipe(far)
-      far.pipe(socket)
-      for (const one of [socket, far])
-        one.setTimeout(IDLE_MS, () => {
-          log.debug({ target: named, idleMs: IDLE_MS }, 'mirror ended an idle tunnel')
-          one.destroy()
-        })
-    })
-    far.on('error', (error) => {
-      clearTimeout(timer)
-      const why = systemCode(error) ?? error.message
-      if (!open) return refuse('502 Bad Gateway', why)
-      log.warn({ target: named, why }, 'mirror tunnel broke')
+  ): Promise<void> {
+    const { connect, log } = this.#parts
+    const gone = new AbortController()
+    socket.once('close', () => gone.abort(new DarnerError('CLOSED', 'the client left')))
+    let far: Duplex
+    try {
+      far = await connect(target, { signal: withDeadline(gone.signal, DIAL_MS) })
+    } catch (error) {
+      if (!socket.destroyed) refuse('502 Bad Gateway', error instanceof Error ? error.message : String(error))
+      return
+    }
+    if (socket.destroyed) {
+      far.destroy()
+      return
+    }
+    socket.write('HTTP/1.1 200 Connection Established\r\n\r\n')
+    socket.pipe(far)
+    far.pipe(socket)
+    // whatever passes, passes here
+    socket.setTimeout(IDLE_MS, () => {
+      log.debug({ target: named, idleMs: IDLE_MS }, 'mirror ended an idle tunnel')
       socket.destroy()
     })
-    far.once('close', () => {
-      if (open) socket.destroy()
+    far.on('error', (error) => {
+      log.warn({ target: named, why: systemCode(error) ?? error.message }, 'mirror tunnel broke')
+      socket.destroy()
     })
+    far.once('close', () => socket.destroy())
     socket.once('close', () => far.destroy())
   }
 }
@@ -163,20 +163,4 @@ function readTarget(text: string): HostPort | undefined {
 function hostOf({ url }: Upstream): HostPort {
   const { hostname, port } = new URL(url)
   return { host: hostname.replace(/^\[|\]$/g, ''), port: port === '' ? 443 : Number(port) }
-}
-
-/** Addresses that are never asked are not asked by name, either. */
-function guarded(allowAddress: (address: string, hostname: string) => boolean): LookupFunction {
-  return (hostname, options, done) => {
-    systemLookup(hostname, { ...options, all: true }, (error, found) => {
-      if (error) return done(error, [])
-      const bad = found.find((one) => !allowAddress(one.address, hostname))
-      if (bad !== undefined)
-        return done(new DarnerError('ORIGIN_FORBIDDEN', `${hostname} is ${bad.address}, which is not asked`), [])
-      const [first] = found
-      if (options.all) done(null, found)
-      else if (first === undefined) done(new DarnerError('ORIGIN_UNREACHABLE', `${hostname} has no address`), [])
-      else done(null, first.address, first.family)
-    })
-  }
 }

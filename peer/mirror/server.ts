@@ -59,10 +59,8 @@ export interface MirrorParts {
   readonly scheduler: SchedulerPort & { heldUnder(task: TaskId): string | undefined }
   readonly store: Store
   readonly origin: OriginPort
-  /** Sends requests on; its guard says which addresses may be asked. */
+  /** Sends requests on, and opens tunnels; its guard says which addresses may be asked, and which proxy asks them. */
   readonly http: OriginHttp
-  /** Which addresses may be reached for a client that uses us as its proxy. */
-  readonly allowAddress?: ((address: string, hostname: string) => boolean) | undefined
   readonly clock: Clock
   readonly log: Log
 }
@@ -159,7 +157,7 @@ class RunningMirror implements Mirror {
     this.#connects = new Connects(options.connect ?? 'off', {
       upstreams: this.#upstreams,
       authority: options.connect === 'intercept' ? options.authority : undefined,
-      allowAddress: parts.allowAddress,
+      connect: (target, { signal }) => parts.http.connect(target, { signal }),
       log: parts.log,
       serve: (socket, upstream) => {
         this.#taken.set(socket, upstream)

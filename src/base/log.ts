@@ -6,7 +6,16 @@ import { type DestinationStream, type Logger, pino } from 'pino'
 
 export type Log = Logger
 
-const REDACTED = ['authorization', 'credential', 'credentials', 'password', 'token', 'secret', 'joinToken']
+const REDACTED = [
+  'authorization',
+  'credential',
+  'credentials',
+  'password',
+  'token',
+  'secret',
+  'joinToken',
+  'originProxy',
+]
 
 /** Paths that never reach a line in clear, at the top of a record and one level below. */
 const redact = {

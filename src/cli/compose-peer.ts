@@ -108,7 +108,6 @@ async function composeMirror(
         {
           ...{ engine, scheduler, store, origin, clock, log },
           http: scope.own(new OriginHttp(originOptions)),
-          allowAddress: originOptions.allowAddress,
         },
       ),
     )

@@ -43,6 +43,22 @@ export function isMetadataAddress(address: string): boolean {
   return within(LINK_LOCAL, address)
 }
 
+/** Names that clouds give those addresses, for where somebody else resolves them. */
+const METADATA_NAMES = new Set([
+  'metadata',
+  'metadata.google.internal',
+  'metadata.goog',
+  'instance-data',
+  'instance-data.ec2.internal',
+  'metadata.azure.internal',
+  'metadata.tencentyun.com',
+])
+
+/** Whether a host name stands for a cloud's metadata service. */
+export function isMetadataName(hostname: string): boolean {
+  return METADATA_NAMES.has(hostname.toLowerCase().replace(/\.$/, ''))
+}
+
 function within(list: BlockList, address: string): boolean {
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1]
   if (mapped !== undefined) return list.check(mapped, 'ipv4')

@@ -2,7 +2,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DarnerError, systemCode } from '../base/errors.ts'
-import type { HostTls } from './origin-http.ts'
+import type { HostTls } from './origin-connect.ts'
 
 const MAX_PEM_BYTES = 1024 * 1024
 const MAX_HOSTS = 1024

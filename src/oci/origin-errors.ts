@@ -11,6 +11,8 @@ export interface Refusal {
   /** What was attempted: `GET https://host/v2/app/blobs/sha256:…`. */
   readonly what: string
   readonly host: string
+  /** HOST:PORT of the proxy that the answer came through, and may be of. */
+  readonly proxy?: string | undefined
   /** The repository, for a registry. */
   readonly repository?: string | undefined
   readonly status: number
@@ -37,17 +39,22 @@ const BY_STATUS: Readonly<Record<number, Code>> = {
 
 /** The error for an answer that is no success. `nowMs` is epoch milliseconds, for dates in `Retry-After`. */
 export function refusalError(refusal: Refusal, nowMs: number): DarnerError {
-  const { what, host, repository, status } = refusal
+  const { what, host, proxy, repository, status } = refusal
   const said = originSaid(refusal.body, refusal.contentType, refusal.secrets)
   const code = BY_STATUS[status] ?? 'ORIGIN_FAILED'
   const thing = repository === undefined ? '' : ` for repository ${repository}`
+  const through = proxy === undefined ? '' : ` through the proxy ${proxy}`
   const wait = parseRetryAfter(refusal.retryAfter, nowMs)
   const options: ErrorOptions = {
     details: { host, repository, status, ...(status === 401 ? { challenge: refusal.challenge } : {}) },
     ...(wait === undefined ? {} : { retryAfterMs: wait }),
     ...(status === 401 ? { way: loginWay(host, repository) } : {}),
   }
-  return new DarnerError(code, `${what}: ${host} answered ${status}${thing}${said === '' ? '' : ` (${said})`}`, options)
+  return new DarnerError(
+    code,
+    `${what}: ${host} answered ${status}${through}${thing}${said === '' ? '' : ` (${said})`}`,
+    options,
+  )
 }
 
 /** What a person can do about missing rights. */
@@ -126,12 +133,26 @@ const UNVERIFIED = /^(CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|ERR_TLS_CERT)/
 const NO_ANSWER: ReadonlySet<string> = new Set(['UND_ERR_HEADERS_OVERFLOW', 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH'])
 const PLAIN_TO_TLS = /^(EPROTO|ERR_SSL_)/
 
-/** The error for a request that got no answer: `what` as in {@link Refusal}, `address` is host:port. */
-export function unansweredError(error: unknown, what: string, address: string, firstByteMs: number): DarnerError {
+/** Whom a request that got no answer was for. */
+export interface Unanswered {
+  /** HOST:PORT. */
+  readonly address: string
+  readonly firstByteMs: number
+  /** HOST:PORT of the proxy that was to ask it, and what a person can do about that. */
+  readonly proxy?: { readonly name: string; readonly way: string | undefined } | undefined
+}
+
+/** The error for a request that got no answer: `what` as in {@link Refusal}. */
+export function unansweredError(
+  error: unknown,
+  what: string,
+  { address: host, firstByteMs, proxy }: Unanswered,
+): DarnerError {
   const below = darnerCause(error)
   if (below !== undefined) return below
+  const address = proxy === undefined ? host : `${host} through the proxy ${proxy.name}`
   const code = failureCode(error)
-  const details = { host: address, system: code }
+  const details = { host, system: code, ...(proxy === undefined ? {} : { proxy: proxy.name }) }
   if (error instanceof Error && /\b407\b/.test(error.message)) {
     return new DarnerError('ORIGIN_UNREACHABLE', `${what}: cannot reach ${address} (the proxy wants credentials)`, {
       cause: error,
@@ -156,22 +177,24 @@ export function unansweredError(error: unknown, what: string, address: string, f
       details,
     })
   }
-  const shown =
-    code === 'UND_ERR_CONNECT_TIMEOUT'
-      ? 'ETIMEDOUT'
-      : code === 'UND_ERR_SOCKET'
-        ? 'it closed the connection'
-        : (code ?? String(error))
+  const refused = error instanceof Error ? /^Proxy response \((\d+)\)/.exec(error.message)?.[1] : undefined
+  const shown = refused === undefined ? shownFailure(error, code) : `it answered ${refused}`
   const way = UNVERIFIED.test(shown)
-    ? `give the CA that signed the certificate of ${address}`
+    ? `give the CA that signed the certificate of ${host}`
     : PLAIN_TO_TLS.test(shown)
-      ? `if ${address} speaks plain HTTP, say so: --plain-http, or http:// in its URL`
-      : undefined
+      ? `if ${host} speaks plain HTTP, say so: --plain-http, or http:// in its URL`
+      : proxy?.way
   return new DarnerError('ORIGIN_UNREACHABLE', `${what}: cannot reach ${address} (${shown})`, {
     cause: error,
     details: { ...details, system: shown },
     ...(way === undefined ? {} : { way }),
   })
+}
+
+function shownFailure(error: unknown, code: string | undefined): string {
+  if (code === 'UND_ERR_CONNECT_TIMEOUT') return 'ETIMEDOUT'
+  if (code === 'UND_ERR_SOCKET' || code === 'UND_ERR_PRX_CONN') return 'it closed the connection'
+  return code ?? String(error)
 }
 
 /** The error for a body that broke off: `got` of `expected` bytes had come. */

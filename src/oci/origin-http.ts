@@ -1,23 +1,22 @@
 /** One HTTP request to an origin: deadlines, TLS per host, redirects under a guard, and secrets that stay with their host. */
-import { lookup as systemLookup } from 'node:dns'
 import { isIP } from 'node:net'
-import type { Readable } from 'node:stream'
-import { getCACertificates } from 'node:tls'
-import { Agent, type Dispatcher, ProxyAgent, request } from 'undici'
+import type { Duplex, Readable } from 'node:stream'
+import { Agent, type Dispatcher, request } from 'undici'
 import { DarnerError } from '../base/errors.ts'
 import { abortable } from '../base/signals.ts'
+import type { HostPort } from '../net/address.ts'
+import {
+  type AllowAddress,
+  connectOptions,
+  guardedLookup,
+  type HostTls,
+  openProxy,
+  openStraight,
+  openTunnel,
+  type ProxyWay,
+} from './origin-connect.ts'
 import { unansweredError } from './origin-errors.ts'
 import { ReadBuffers } from './read-buffers.ts'
-
-/** How to speak TLS with one host. All in PEM. */
-export interface HostTls {
-  /** Trusted besides the system's. */
-  readonly ca?: string
-  readonly cert?: string
-  readonly key?: string
-  /** Takes any certificate. */
-  readonly insecure?: boolean
-}
 
 /** Why a URL is about to be asked. */
 export type UrlPurpose = 'origin' | 'redirect' | 'token'
@@ -35,12 +34,16 @@ export interface OriginHttpOptions {
   readonly hosts: Readonly<Record<string, HostTls>>
   /** TLS of hosts that `hosts` doesn't name. */
   readonly tls?: HostTls
-  /** The proxy to ask a URL through, as a URL itself; then it is the proxy that resolves names, and only literal addresses are guarded. */
+  /** The proxy to ask a URL through, as a URL itself; then it is the proxy that resolves names, and only names and literal addresses are guarded. */
   readonly proxy?: (url: URL) => string | undefined
+  /** What a person can do where the proxy fails. */
+  readonly proxyWay?: string
   /** Guards every URL, each redirect and token server included. False ends the request with ORIGIN_FORBIDDEN. */
   readonly allow?: (url: URL, purpose: UrlPurpose) => boolean | Promise<boolean>
   /** Guards every address that is connected to, after names were resolved. False ends the request with ORIGIN_FORBIDDEN. */
-  readonly allowAddress?: (address: string, hostname: string) => boolean
+  readonly allowAddress?: AllowAddress
+  /** Guards names that a proxy would resolve. False ends the request with ORIGIN_FORBIDDEN. */
+  readonly allowName?: (hostname: string) => boolean
 }
 
 export interface HttpAsk {
@@ -61,6 +64,8 @@ export interface HttpAnswer extends AsyncDisposable {
   readonly url: URL
   /** True when a redirect left the host that was asked. */
   readonly crossed: boolean
+  /** HOST:PORT of the proxy that it came through. */
+  readonly proxy: string | undefined
   readonly body: Dispatcher.ResponseData['body']
   /** A chunk of the body isn't needed any more by anybody: its memory may be used again. Need not be said. */
   done(chunk: Uint8Array): void
@@ -138,6 +143,21 @@ export class OriginHttp implements AsyncDisposable {
     }
   }
 
+  /** A connection on which somebody else speaks with a host, under the same guard and through the same proxy. Throws as `ask` does. */
+  async connect({ host, port }: HostPort, { signal }: { signal: AbortSignal }): Promise<Duplex> {
+    const url = new URL(`https://${host.includes(':') ? `[${host}]` : host}:${port}`)
+    await this.#guard(url, 'origin', { method: 'CONNECT', url })
+    const proxy = this.#options.proxy?.(url)
+    try {
+      const { allowAddress } = this.#options
+      if (proxy === undefined) return await openStraight({ host, port }, allowAddress, { signal })
+      return await openTunnel(this.#proxyWay(proxy), addressOf(url), { signal })
+    } catch (error) {
+      signal.throwIfAborted()
+      throw this.#unanswered(error, 'CONNECT', url, proxy)
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     const agents = [...this.#agents.values()]
     this.#agents.clear()
@@ -146,8 +166,8 @@ export class OriginHttp implements AsyncDisposable {
     await abortable(over, AbortSignal.timeout(CLOSE_MS)).catch(() => {})
   }
 
-  async #guard(url: URL, purpose: UrlPurpose, ask: HttpAsk): Promise<void> {
-    const { allow, allowAddress } = this.#options
+  async #guard(url: URL, purpose: UrlPurpose, ask: { method: string; url: URL }): Promise<void> {
+    const { allow, allowAddress, allowName, proxy } = this.#options
     const from = purpose === 'redirect' ? `${askName(ask.method, ask.url)}: redirected to ` : ''
     const refuse = (why: string) =>
       new DarnerError('ORIGIN_FORBIDDEN', `${from}${askName(ask.method, url)}: ${why}`, {
@@ -158,6 +178,8 @@ export class OriginHttp implements AsyncDisposable {
     const literal = url.hostname.replace(/^\[|\]$/g, '')
     if (isIP(literal) !== 0 && allowAddress !== undefined && !allowAddress(literal, url.hostname))
       throw refuse('this address may not be asked')
+    if (allowName !== undefined && proxy?.(url) !== undefined && !allowName(url.hostname))
+      throw refuse('this name may not be asked')
   }
 
   async #once(ask: HttpAsk, url: URL, crossed: boolean): Promise<HttpAnswer> {
@@ -180,24 +202,40 @@ export class OriginHttp implements AsyncDisposable {
       })
       // whoever reads the body is told; while nobody does, a broken connection is no failure of ours
       data.body.on('error', () => {})
-      return new Answer(data, url, crossed, this.#buffers)
+      return new Answer(data, { url, crossed, proxy: proxyName(proxy), buffers: this.#buffers })
     } catch (error) {
       signal.throwIfAborted()
-      const through = proxy === undefined ? '' : ` through the proxy ${new URL(proxy).host}`
-      throw unansweredError(error, askName(method, url), `${addressOf(url)}${through}`, this.#options.firstByteMs)
+      throw this.#unanswered(error, method, url, proxy)
     }
   }
 
+  #unanswered(error: unknown, method: string, url: URL, proxy: string | undefined): DarnerError {
+    const { firstByteMs, proxyWay } = this.#options
+    const name = proxyName(proxy)
+    const through = name === undefined ? undefined : { name, way: proxyWay }
+    return unansweredError(error, askName(method, url), { address: addressOf(url), firstByteMs, proxy: through })
+  }
+
   #agentFor(url: URL, proxy: string | undefined): Dispatcher {
-    const { hosts, tls } = this.#options
-    const host = [url.host, addressOf(url), url.hostname].find((one) => Object.hasOwn(hosts, one))
+    const host = this.#hostOf(url)
     const key = `${host ?? ''} ${proxy ?? ''}`
     let agent = this.#agents.get(key)
     if (agent === undefined) {
-      agent = this.#open((host === undefined ? tls : hosts[host]) ?? {}, proxy)
+      agent = this.#open((host === undefined ? this.#options.tls : this.#options.hosts[host]) ?? {}, proxy)
       this.#agents.set(key, agent)
     }
     return agent
+  }
+
+  /** The name under which a host has TLS settings of its own. */
+  #hostOf(url: URL): string | undefined {
+    return [url.host, addressOf(url), url.hostname].find((one) => Object.hasOwn(this.#options.hosts, one))
+  }
+
+  #proxyWay(proxy: string): ProxyWay {
+    const host = this.#hostOf(new URL(proxy))
+    const tls = host === undefined ? undefined : this.#options.hosts[host]
+    return { url: proxy, tls: tls ?? {}, connectMs: this.#options.connectMs }
   }
 
   #open(tls: HostTls, proxy: string | undefined): Dispatcher {
@@ -208,61 +246,37 @@ export class OriginHttp implements AsyncDisposable {
       headersTimeout: firstByteMs,
       bodyTimeout: idleMs,
     }
-    const connect = {
-      timeout: connectMs,
-      ...(tls.ca === undefined ? {} : { ca: [...getCACertificates('default'), tls.ca] }),
-      ...(tls.cert === undefined ? {} : { cert: tls.cert }),
-      ...(tls.key === undefined ? {} : { key: tls.key }),
-      ...(tls.insecure === true ? { rejectUnauthorized: false } : {}),
-    }
-    if (proxy !== undefined)
-      return new ProxyAgent({
-        ...options,
-        uri: proxy,
-        proxyTunnel: false,
-        requestTls: connect,
-        connectTimeout: connectMs,
-      })
+    if (proxy !== undefined) return openProxy(this.#proxyWay(proxy), options, tls)
     const guard = allowAddress === undefined ? {} : { lookup: guardedLookup(allowAddress) }
     // not in undici's types, which hands it on to the socket
     const ahead = { highWaterMark: READ_AHEAD_BYTES, onread: this.#buffers.onread }
-    // HTTP/2 would hold a fast reader back by its windows, and put all reads of a host on one connection
-    return new Agent({ ...options, allowH2: false, connect: { ...connect, ...guard, ...ahead } })
+    const connect = { ...connectOptions(tls, connectMs), ...guard, ...ahead }
+    return new Agent({ ...options, allowH2: false, connect })
   }
 }
 
-/** Resolves as the system does, then refuses a name that leads to an address that may not be asked. */
-function guardedLookup(allowAddress: (address: string, hostname: string) => boolean): typeof systemLookup {
-  const lookup = (hostname: string, options: object, callback: (error: Error | null, ...found: unknown[]) => void) => {
-    systemLookup(hostname, { ...options, all: true }, (error, found) => {
-      if (error !== null) return callback(error)
-      const bad = found.find((one) => !allowAddress(one.address, hostname))
-      if (bad !== undefined) {
-        return callback(
-          new DarnerError('ORIGIN_FORBIDDEN', `connect to ${hostname}: its address ${bad.address} may not be asked`, {
-            details: { host: hostname },
-          }),
-        )
-      }
-      if ('all' in options && options.all === true) return callback(null, found)
-      callback(null, found[0]?.address, found[0]?.family)
-    })
-  }
-  return lookup as unknown as typeof systemLookup
+/** HOST:PORT: whatever is said about a proxy, its credentials are no part of it. */
+export function proxyName(proxy: string | undefined): string | undefined {
+  return proxy === undefined ? undefined : new URL(proxy).host
 }
 
 class Answer implements HttpAnswer {
   readonly status: number
   readonly url: URL
   readonly crossed: boolean
+  readonly proxy: string | undefined
   readonly body: Dispatcher.ResponseData['body']
   readonly #headers: Dispatcher.ResponseData['headers']
   readonly #buffers: ReadBuffers
 
-  constructor(data: Dispatcher.ResponseData, url: URL, crossed: boolean, buffers: ReadBuffers) {
+  constructor(
+    data: Dispatcher.ResponseData,
+    { url, crossed, proxy, buffers }: { url: URL; crossed: boolean; proxy: string | undefined; buffers: ReadBuffers },
+  ) {
     this.status = data.statusCode
     this.url = url
     this.crossed = crossed
+    this.proxy = proxy
     this.body = data.body
     this.#headers = data.headers
     this.#buffers = buffers

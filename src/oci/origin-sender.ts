@@ -88,6 +88,7 @@ export class OriginSender implements AsyncDisposable {
       {
         what: askName(ask.method, ask.url),
         host: refused.url.host,
+        proxy: refused.proxy,
         repository: ask.repository,
         status: refused.status,
         body,

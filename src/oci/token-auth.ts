@@ -225,6 +225,7 @@ export class TokenAuth {
         {
           what: `${what} for ${asker.url.host}`,
           host: asker.url.host,
+          proxy: answer.proxy,
           repository,
           status,
           body,

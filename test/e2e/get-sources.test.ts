@@ -407,7 +407,7 @@ describe('darner get, as the swarm shares', function () {
   it('reads by the proxy of who runs it what the daemons do not reach, and says so', async () => {
     await using origin = await anOrigin()
     origin.at('/data', { body, headers })
-    await using proxy = await aProxy({ far: origin.url })
+    await using proxy = await aProxy({ hosts: { 'far.invalid': origin.url } })
     await using swarm = await aSwarm({ peers: 1 })
     await using dir = await aDir()
     const out = join(dir.path, 'out')

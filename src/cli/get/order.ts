@@ -1,5 +1,5 @@
 /** What one `darner get` is to bring, and how: read from the arguments once, then passed inwards. */
-import type { HostTls } from '../../oci/origin-http.ts'
+import type { HostTls } from '../../oci/origin-connect.ts'
 import type { Credential, Origin } from '../../task/origin.ts'
 import type { GetRequest } from '../../wire/get-stream.ts'
 

@@ -10,6 +10,8 @@ import { madeTls } from '../../../peer/mirror/tls.ts'
 import { ManualClock, systemClock } from '../../../src/base/clock.ts'
 import { DarnerError } from '../../../src/base/errors.ts'
 import { openLog, silentLog } from '../../../src/base/log.ts'
+import { OriginHttp } from '../../../src/oci/origin-http.ts'
+import { ORIGIN_DEFAULTS } from '../../../src/oci/registry-client.ts'
 import { aDir } from '../../fixtures/a-dir.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
 import { until } from '../../fixtures/until.ts'
@@ -17,7 +19,10 @@ import { until } from '../../fixtures/until.ts'
 type Parts = Parameters<typeof openMirror>[1]
 
 /** For requests that get no further than the mirror's door. */
-const parts = { clock: new ManualClock(), log: silentLog(), scheduler: { connected: false } } as unknown as Parts
+const parts = {
+  ...{ clock: new ManualClock(), log: silentLog(), scheduler: { connected: false } },
+  http: new OriginHttp(ORIGIN_DEFAULTS),
+} as unknown as Parts
 
 /** Levels, as lines have them. */
 const [DEBUG, WARN] = [20, 40]
