@@ -8,8 +8,10 @@ import type { Scope } from '../base/scope.ts'
 import type { AgentSettings, SupernodeSettings } from '../config/schema.ts'
 import { openIdentity } from '../net/identity.ts'
 import { openNode } from '../net/node.ts'
-import { isMetadataAddress, isPrivateAddress } from '../net/special-address.ts'
+import { isMetadataAddress, isMetadataName, isPrivateAddress } from '../net/special-address.ts'
 import { readCertsDir } from '../oci/certs-dir.ts'
+import { proxyName } from '../oci/origin-http.ts'
+import { proxyOfDaemon } from '../oci/proxy-env.ts'
 import { createOriginClient, ORIGIN_DEFAULTS, type OriginClientOptions } from '../oci/registry-client.ts'
 import { RETRY_LIMITS, retryPlan } from '../oci/retry-plan.ts'
 import { openStore } from '../store/store.ts'
@@ -26,12 +28,22 @@ export async function openDaemonLog(settings: Settings): Promise<Log> {
 /** What a daemon is composed with. The signal ends its start only: between two steps, so that what was opened is closed again. */
 export interface ComposeParts {
   readonly log: Log
+  /** The daemon's environment, which may name proxies; default an empty one. */
+  readonly env?: Readonly<Record<string, string | undefined>>
   readonly signal?: AbortSignal
 }
 
+const PROXY_WAY =
+  'originProxy and originNoProxy, or HTTPS_PROXY, HTTP_PROXY and NO_PROXY of the daemon, say what goes through which proxy'
+
 /** Opens the shared parts; the scope closes them. Throws STORE_LOCKED when another daemon has the data directory. */
 export async function openShared(settings: Settings, parts: ComposeParts & { scope: Scope }) {
-  const { scope, log, signal } = parts
+  const { scope, log, signal, env = {} } = parts
+  const proxy = proxyOfDaemon(settings, env)
+  if (proxy !== undefined) {
+    const [https, http] = ['https', 'http'].map((scheme) => proxyName(proxy(new URL(`${scheme}://registry.invalid`))))
+    log.info({ https, http }, 'origins are asked through a proxy')
+  }
   const clock = systemClock
   const random: Random = Math.random
   await makeDataDirectory(settings.data)
@@ -58,6 +70,8 @@ export async function openShared(settings: Settings, parts: ComposeParts & { sco
     hosts: await readCertsDir(settings.certsDir),
     allowAddress: (address) =>
       !isMetadataAddress(address) && (settings.allowPrivateOrigins || !isPrivateAddress(address)),
+    allowName: (hostname) => !isMetadataName(hostname),
+    ...(proxy === undefined ? {} : { proxy, proxyWay: PROXY_WAY }),
   }
   const origin = scope.own(createOriginClient(originOptions, { log: roomLog(log, 'oci'), clock }))
   const limits = { ...RETRY_LIMITS, attempts: settings.originRetries + 1 }

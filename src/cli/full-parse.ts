@@ -184,6 +184,7 @@ export function valueName(setting: Setting): string {
     address: 'IP:PORT',
     path: 'PATH',
     secret: 'TOKEN',
+    proxy: 'URL',
     percent: 'PERCENT',
   }
   return setting.unit ? names[setting.unit] : setting.kind === 'integer' ? 'N' : 'TEXT'

@@ -105,20 +105,19 @@ async function complete(values: Record<string, unknown>, from: Record<string, st
       `defaultRuntime ${JSON.stringify(chosen)} (${from.defaultRuntime}) is none of ${Object.keys(runtimes).join(', ')}`,
     )
   }
-  if (typeof values.joinToken === 'string' && values.joinToken.startsWith('@')) {
-    values.joinToken = await readSecret(values.joinToken.slice(1), from.joinToken ?? 'joinToken')
+  for (const key of ['joinToken', 'originProxy']) {
+    const text = values[key]
+    if (typeof text === 'string' && text.startsWith('@')) values[key] = await readSecret(key, text.slice(1), from[key])
   }
 }
 
-async function readSecret(path: string, where: string): Promise<string> {
+async function readSecret(key: string, path: string, where = key): Promise<string> {
   try {
     return (await readFile(path, 'utf8')).trim()
   } catch (error) {
-    throw new DarnerError(
-      'CONFIG_INVALID',
-      `${where}: reading joinToken from ${path}: ${systemCode(error) ?? 'failed'}`,
-      { cause: error },
-    )
+    throw new DarnerError('CONFIG_INVALID', `${where}: reading ${key} from ${path}: ${systemCode(error) ?? 'failed'}`, {
+      cause: error,
+    })
   }
 }
 

@@ -73,7 +73,8 @@ function invalid(setting: Setting, value: unknown, where: string, wanted: string
   const detail = first?.instancePath ? ` at ${first.instancePath}` : ''
   const pattern =
     first?.keyword === 'pattern' ? ` matching ${String((first.params as { pattern?: unknown }).pattern)}` : ''
-  const seen = setting.unit === 'secret' ? 'something else' : (JSON.stringify(value) ?? 'nothing').slice(0, 160)
+  const hidden = setting.unit === 'secret' || setting.unit === 'proxy'
+  const seen = hidden ? 'something else' : (JSON.stringify(value) ?? 'nothing').slice(0, 160)
   return new DarnerError(
     'CONFIG_INVALID',
     `${where}: ${setting.key}${detail}: expected ${wanted}${pattern}, found ${seen}`,

@@ -6,7 +6,7 @@
 import { type Static, Type } from 'typebox'
 
 /** How a value is written by people; says which parser turns its text into the value. */
-export type Unit = 'bytes' | 'rate' | 'duration' | 'address' | 'path' | 'secret' | 'percent'
+export type Unit = 'bytes' | 'rate' | 'duration' | 'address' | 'path' | 'secret' | 'proxy' | 'percent'
 
 interface Facts {
   readonly description: string
@@ -63,10 +63,24 @@ const common = {
       'Read from origins on loopback and private addresses, where most registries of a company are. Off, they are refused, so that nobody can use this host to reach what only it can reach. Link-local and cloud metadata addresses are always refused.',
     off: 'Refuse origins on loopback and private addresses, so that nobody can use this host to reach what only it can reach. Link-local and cloud metadata addresses are always refused.',
   }),
+  originProxy: Type.String({
+    default: 'auto',
+    minLength: 1,
+    maxLength: 4096,
+    unit: 'proxy',
+    description:
+      "HTTP proxy that origins are read through: `[http|https://][NAME:PASSWORD@]HOST[:PORT]`, or @FILE that holds it. `auto` is HTTPS_PROXY and HTTP_PROXY of the daemon's environment, as dockerd and containerd have it; `off` none. Loopback is never asked through it.",
+  }),
+  originNoProxy: Type.Array(Type.String({ minLength: 1, maxLength: 255 }), {
+    default: [],
+    maxItems: 1024,
+    description:
+      'Hosts that are reached without the proxy: domains with all below them, addresses, networks (`10.0.0.0/8`), `HOST:PORT`, or `*`. None given, NO_PROXY of the environment.',
+  }),
   certsDir: path({
     default: '/etc/darner/certs.d',
     description:
-      "TLS per registry, in docker's layout: HOST[:PORT]/*.crt are trusted authorities, NAME.cert with NAME.key is shown to it. Read at the start.",
+      "TLS per registry, in docker's layout: HOST[:PORT]/*.crt are trusted authorities, NAME.cert with NAME.key is shown to it; likewise for a proxy with TLS. Read at the start.",
   }),
   maxTaskBytes: bytes({
     default: '64GiB',

@@ -19,7 +19,7 @@ export const action: Action = async (_args, options, context) => {
   const { signal } = context
   signal.throwIfAborted()
   const log = await openDaemonLog(settings)
-  await using running = await composeAgent(settings, { log, signal })
+  await using running = await composeAgent(settings, { log, signal, env: context.env })
   const { scheduler } = running.peer
   const joined = await joinedWithin(scheduler.ready({ signal: withDeadline(context.signal, JOIN_MS) }), context.signal)
   if (joined === undefined) {

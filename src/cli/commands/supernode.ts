@@ -10,7 +10,7 @@ export const action: Action = async (_args, options, context) => {
   const { signal } = context
   signal.throwIfAborted()
   const log = await openDaemonLog(settings)
-  await using running = await composeSupernode(settings, { log, signal })
+  await using running = await composeSupernode(settings, { log, signal, env: context.env })
   announce(running.supernode.multiaddrs, settings, running.http, context)
   log.info({ multiaddrs: running.supernode.multiaddrs, http: running.http, open: settings.open }, 'supernode ready')
   return await untilStopped(context.signal, running.supernode.failed, log)

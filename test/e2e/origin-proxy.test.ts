@@ -1,0 +1,191 @@
+import assert from 'node:assert/strict'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { request as httpRequest } from 'node:http'
+import { join } from 'node:path'
+import { connect as tlsConnect } from 'node:tls'
+import { describe, it } from 'mocha'
+import { openLog } from '../../src/base/log.ts'
+import { aCertificate } from '../fixtures/a-certificate.ts'
+import { runDarner } from '../fixtures/a-daemon.ts'
+import { aDir } from '../fixtures/a-dir.ts'
+import { aPort } from '../fixtures/a-port.ts'
+import { aProxy } from '../fixtures/a-proxy.ts'
+import { aRegistry } from '../fixtures/a-registry.ts'
+import { aSwarm, type Swarm } from '../fixtures/a-swarm.ts'
+import { aTokenServer } from '../fixtures/a-token-server.ts'
+import { anImage, type Image, pushImage } from '../fixtures/an-image.ts'
+import { anOrigin } from '../fixtures/an-origin.ts'
+import { askMirror } from '../fixtures/ask-mirror.ts'
+
+/** The tag, the manifest and each blob of team/app at an agent's mirror. */
+async function pull(swarm: Swarm, number: number, image: Image): Promise<void> {
+  const address = swarm.agents[number]?.mirror?.address ?? assert.fail('no mirror')
+  const accept = { accept: image.manifest.mediaType }
+  const tag = await askMirror(address, '/v2/team/app/manifests/v1', { headers: accept })
+  assert.ok(tag.body.equals(image.manifest.body), `${tag.status} ${tag.body}`)
+  for (const { digest, body } of [image.config, ...image.layers]) {
+    const blob = await askMirror(address, `/v2/team/app/blobs/${digest}`)
+    assert.ok(blob.complete && blob.body.equals(body), `${digest}: ${blob.status} ${blob.body.subarray(0, 200)}`)
+  }
+}
+
+describe('daemons that reach registries by a proxy only', function () {
+  this.timeout(60_000)
+  const layers = [{ compression: 'none' as const, bytes: 1_500_000 }, { compression: 'gzip' as const }]
+
+  it('pull by token, pass on, check a mirror and get a URL through it, and log no login', async () => {
+    await using tokens = await aTokenServer({ host: 'tokens.invalid', open: ['team/app'] })
+    await using registry = await aRegistry({ auth: tokens })
+    await using origin = await anOrigin()
+    const file = Buffer.from('a file')
+    origin.at('/file', { body: file, headers: { etag: '"1"' } })
+    const image = anImage({ layers })
+    await pushImage(registry, 'team/app', 'v1', image)
+    const hosts = {
+      'reg.invalid': registry.url,
+      'tokens.invalid': `http://127.0.0.1:${new URL(tokens.realm).port}`,
+      'files.invalid': origin.url,
+    }
+    const [byAgents, bySupernode] = ['agents:sesame', 'supernode:sesame']
+    await using agents = await aProxy({ hosts, login: byAgents })
+    await using supernode = await aProxy({ hosts, login: bySupernode })
+    const lines: string[] = []
+    const log = await openLog({ level: 'trace', pretty: false }, { write: (line) => void lines.push(line) })
+    await using swarm = await aSwarm({
+      peers: 2,
+      log,
+      supernode: { originProxy: supernode.url.replace('//', `//${bySupernode}@`) },
+      agent: {
+        originProxy: agents.url.replace('//', `//${byAgents}@`),
+        mirror: '127.0.0.1:0',
+        upstream: ['reg.invalid=http://reg.invalid'],
+      },
+    })
+    for (const number of [0, 1]) await pull(swarm, number, image)
+    for (const { digest } of image.layers) assert.equal(await registry.blobGets(digest), 1)
+    const asked = (by: typeof agents, text: string) => by.asked.some((line) => line.includes(text))
+    assert.ok(asked(agents, '/blobs/'), 'the first host reads')
+    assert.ok(asked(agents, '//tokens.invalid'), 'with a token of its own')
+    assert.ok(
+      asked(supernode, '//reg.invalid') && asked(supernode, '//tokens.invalid'),
+      'the supernode asks for rights',
+    )
+
+    const address = swarm.agents[0]?.mirror?.address ?? ''
+    const list = await askMirror(address, '/v2/team/app/tags/list')
+    assert.ok(list.status === 401 || list.status === 200, 'passed on')
+    assert.ok(asked(agents, '/tags/list'))
+
+    const socket = ['--socket', join(swarm.directory, 'agent-0.sock')]
+    const check = await runDarner(['mirror', 'check', 'reg.invalid/team/app:v1', ...socket])
+    assert.equal(check.code, 0, check.stdout + check.stderr)
+    const out = join(swarm.directory, 'file')
+    const got = await runDarner(['get', 'http://files.invalid/file', '-o', out, '--from-origin', 'never', ...socket])
+    assert.equal(got.code, 0, got.stderr)
+    assert.ok(asked(supernode, 'http://files.invalid/file'))
+    const preheat = ['preheat', 'reg.invalid/team/app:v1', '--plain-http', '--deadline', '30s', ...socket]
+    const heated = await runDarner(preheat)
+    assert.equal(heated.code, 0, heated.stderr)
+    const logged = lines.join('')
+    for (const login of [byAgents, bySupernode])
+      for (const text of ['sesame', Buffer.from(login).toString('base64')]) assert.ok(!logged.includes(text), text)
+  })
+
+  it('read registries with certificates of certs.d, tunnel, and leave out what NO_PROXY names, by their environment', async () => {
+    const authority = await aCertificate()
+    await using dir = await aDir()
+    const names = ['reg.invalid', '127.0.0.1']
+    const tls = await aCertificate({ by: authority, names })
+    await using registry = await aRegistry({ tls, clientCa: authority.cert })
+    const image = anImage({ layers })
+    await pushImage(registry, 'team/app', 'v1', image)
+    const own = await aCertificate({ by: authority, names: ['client'] })
+    const certsDir = join(dir.path, 'certs.d')
+    await mkdir(join(certsDir, 'reg.invalid'), { recursive: true })
+    for (const [name, text] of Object.entries({ 'ca.crt': authority.cert, 'c.cert': own.cert, 'c.key': own.key }))
+      await writeFile(join(certsDir, 'reg.invalid', name), text)
+    await using proxy = await aProxy({ hosts: { 'reg.invalid': registry.url } })
+    await using swarm = await aSwarm({
+      peers: 2,
+      env: { HTTPS_PROXY: proxy.url, NO_PROXY: 'near.invalid' },
+      supernode: { certsDir },
+      agent: {
+        ...{ certsDir, mirror: '127.0.0.1:0', mirrorConnect: 'tunnel' },
+        upstream: ['reg.invalid=https://reg.invalid', 'near.invalid=https://near.invalid'],
+      },
+    })
+    for (const number of [0, 1]) await pull(swarm, number, image)
+    for (const { digest } of image.layers) assert.equal(await registry.blobGets(digest), 1)
+    assert.deepEqual(new Set(proxy.asked), new Set(['CONNECT reg.invalid:443']))
+
+    const address = swarm.agents[0]?.mirror?.address ?? ''
+    const client = { ca: authority.cert, cert: own.cert, key: own.key }
+    assert.equal(await tunnelled(address, 'reg.invalid', client), 'HTTP/1.1 200 OK')
+    const before = proxy.asked.length
+    assert.equal(await tunnelled(address, 'near.invalid', client), 'CONNECT 502')
+    assert.equal(proxy.asked.length, before)
+  })
+
+  it('start with no proxy of the environment that is none, unless it is off', async () => {
+    await using dir = await aDir()
+    const file = join(dir.path, 'proxy')
+    await writeFile(file, 'socks5://me:sesame@p:1\n')
+    for (const [flags, env, seen] of [
+      [[], { HTTPS_PROXY: 'ftp://me:sesame@p' }, /environment HTTPS_PROXY: expected/],
+      [['--origin-proxy', `@${file}`], {}, /originProxy: expected/],
+    ] as const) {
+      const { code, stderr } = await runDarner(['supernode', '--data', join(dir.path, 'data'), ...flags], env)
+      assert.notEqual(code, 0)
+      assert.match(stderr, seen)
+      assert.doesNotMatch(stderr, /sesame/)
+    }
+    await using swarm = await aSwarm({
+      peers: 0,
+      env: { HTTPS_PROXY: 'ftp://me:sesame@p' },
+      supernode: { originProxy: 'off' },
+    })
+    assert.ok(swarm.supernode.http)
+  })
+
+  it('tell a client which proxy is down', async () => {
+    const host = `127.0.0.1:${await aPort()}`
+    await using swarm = await aSwarm({
+      peers: 1,
+      supernode: { originProxy: host, originRetries: 0 },
+      agent: {
+        ...{ originProxy: `me:sesame@${host}`, originRetries: 0, mirror: '127.0.0.1:0' },
+        upstream: ['reg.invalid=https://reg.invalid'],
+      },
+    })
+    const address = swarm.agents[0]?.mirror?.address ?? ''
+    const { status, body } = await askMirror(address, '/v2/team/app/manifests/v1')
+    assert.ok(status >= 500, `${status}`)
+    assert.match(body.toString(), new RegExp(`reg\\.invalid:443 through the proxy ${host} \\(ECONNREFUSED\\)`))
+    assert.doesNotMatch(body.toString(), /sesame/)
+  })
+})
+
+/** What `/v2/` says within a tunnel of the mirror's, or what CONNECT was answered. */
+async function tunnelled(address: string, name: string, client: object): Promise<string> {
+  const [host = '', port = ''] = address.split(':')
+  return await new Promise((resolve, reject) => {
+    const signal = AbortSignal.timeout(20_000)
+    httpRequest({ host, port, method: 'CONNECT', path: `${name}:443`, agent: false, signal })
+      .on('connect', (answer, socket) => {
+        if (answer.statusCode !== 200) {
+          socket.destroy()
+          resolve(`CONNECT ${answer.statusCode}`)
+          return
+        }
+        const secure = tlsConnect({ socket, host: name, servername: name, ...client })
+        secure.on('error', reject)
+        secure.once('data', (data: Buffer) => {
+          secure.destroy()
+          resolve(data.toString().split('\r\n')[0] ?? '')
+        })
+        secure.write(`GET /v2/ HTTP/1.1\r\nhost: ${name}\r\nconnection: close\r\n\r\n`)
+      })
+      .on('error', reject)
+      .end()
+  })
+}
