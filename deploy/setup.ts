@@ -73,6 +73,12 @@ export const SWARM_BENCH_TOOLS = [
   { debian: 'util-linux', program: 'setpriv', why: 'ends what the bench started with it' },
 ] as const satisfies readonly Tool[]
 
+/** What `npm run bench -- yield` runs beside darner. */
+export const YIELD_BENCH_TOOLS = [
+  ...SWARM_BENCH_TOOLS.filter(({ program }) => program !== 'aria2c'),
+  { debian: 'iputils-ping', program: 'ping', why: 'how long a packet waits' },
+] as const satisfies readonly Tool[]
+
 /** What `npm run test:vm` and `npm run vm` run on this host; no other script needs them. */
 export const VM_TOOLS = [
   { debian: 'qemu-system-x86', program: 'qemu-system-x86_64', why: 'emulates the virtual machine' },

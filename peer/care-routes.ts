@@ -4,7 +4,15 @@ import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
 import { DarnerError } from '../src/base/errors.ts'
 import { isTaskId } from '../src/task/task.ts'
-import { CollectRequest, CollectView, LimitList, LimitRequest, StoreView, WhyView } from '../src/wire/care-api.ts'
+import {
+  CollectRequest,
+  CollectView,
+  LimitList,
+  LimitRequest,
+  StoreView,
+  WhyView,
+  YieldRequest,
+} from '../src/wire/care-api.ts'
 import type { Limit, LimitScope } from './limits/buckets.ts'
 import type { Peer } from './peer.ts'
 
@@ -34,12 +42,16 @@ export function registerCareRoutes(app: FastifyInstance, { store, limits, schedu
       }
     },
   )
-  const list = () => ({ limits: limits.list() })
+  const list = () => ({ limits: limits.list(), uploadYield: limits.uploadYield })
   typed.get('/v1/limits', { schema: { response: { 200: LimitList } } }, async () => list())
   typed.put('/v1/limits', { schema: { body: LimitRequest, response: { 200: LimitList } } }, async ({ body }) => {
     if (body.limit !== undefined && limits.list().length >= MAX_LIMITS)
       throw new DarnerError('LIMIT_EXCEEDED', `${MAX_LIMITS} rate limits are set already`)
     limits.set(body.scope as LimitScope, body.limit as Limit | undefined)
+    return list()
+  })
+  typed.put('/v1/limits/yield', { schema: { body: YieldRequest, response: { 200: LimitList } } }, async ({ body }) => {
+    limits.uploadYield = body.uploadYield
     return list()
   })
   const params = Type.Object({ task: Type.String({ maxLength: 160 }) })

@@ -81,11 +81,10 @@ export class Arena implements AsyncDisposable {
   }
 
   /** A fresh blob at the origin, of random bytes. */
-  async blob(): Promise<Blob> {
+  async blob(bytes = this.options.bytes): Promise<Blob> {
     const name = `blob-${this.#blobs++}`
     const path = join(this.folder, 'origin', name)
     const hash = createHash('sha256')
-    const { bytes } = this.options
     const file = await open(path, 'wx')
     try {
       const buffer = Buffer.allocUnsafe(4 * 1024 * 1024)

@@ -19,11 +19,11 @@ export class DarnerSwarm {
     this.#arena = arena
   }
 
-  /** Starts the daemons; they have joined once this resolves. */
-  async start({ signal }: { signal: AbortSignal }): Promise<void> {
+  /** Starts the daemons, all with these settings; they have joined once this resolves. */
+  async start({ settings = [], signal }: { settings?: readonly string[]; signal: AbortSignal }): Promise<void> {
     const { seed, receivers, options } = this.#arena
     this.#built = await builtDarner()
-    const log = ['--log-level', options.logLevel, '--log-format', 'json']
+    const log = ['--log-level', options.logLevel, '--log-format', 'json', ...settings]
     const p2p = (host: BedHost) => ['--p2p-listen', `${host.address}:7071`]
     const data = await this.#arena.place(seed, 'supernode')
     const argv = ['supernode', '--open', ...p2p(seed), '--listen', '127.0.0.1:7070', '--data', data, ...log]
@@ -73,10 +73,13 @@ export class DarnerSwarm {
 
   /** One command of darner's to a host's agent, until it is done. Throws when it failed. */
   async #command(host: BedHost, words: readonly string[]): Promise<void> {
-    const [verb = ''] = words
+    await exited(this.begin(host, words), `darner ${words[0]} on host ${host.number}`)
+  }
+
+  /** The same, begun. */
+  begin(host: BedHost, words: readonly string[]): ChildProcess {
     const env = { ...process.env, DARNER_SOCKET: this.#agents.get(host)?.socket ?? '' }
-    const child = this.#arena.bed.spawn(host, [...this.#darner(`${verb}${host.number}`), ...words], { env })
-    await exited(child, `darner ${verb} on host ${host.number}`)
+    return this.#arena.bed.spawn(host, [...this.#darner(`${words[0]}${host.number}`), ...words], { env })
   }
 
   /** Stops the daemons in good order, so that profiles are written. */

@@ -1,5 +1,6 @@
 /** What the lane's frames run over: TLS sockets, or libp2p streams where no lane address answers. */
 import type { PeerAddress, PeerId } from '../../src/contracts/exchange.ts'
+import type { RoundTrip } from '../limits/pace.ts'
 
 /** An ordered, authenticated pair of byte streams. One reader and one writer at a time. */
 export interface ByteStream {
@@ -11,6 +12,8 @@ export interface ByteStream {
   fill(into: Uint8Array): boolean
   /** Fills `into`. Rejects with PEER_UNREACHABLE when the stream ends first, or with what aborted it. */
   readExactly(into: Uint8Array): Promise<void>
+  /** How long what is written takes to be confirmed by the other side; undefined where nobody can tell. */
+  roundTrip(): RoundTrip | undefined
   /** Resolves once the bytes are with the kernel (or the muxer) and the buffer may be used again. One call at a time. */
   write(bytes: Uint8Array): Promise<void>
   /** Sends what was written and closes. */

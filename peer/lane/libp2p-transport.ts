@@ -87,6 +87,11 @@ class Libp2pByteStream implements ByteStream {
     }
   }
 
+  /** The connection below is libp2p's, and carries more than this. */
+  roundTrip(): undefined {
+    return undefined
+  }
+
   /** Copies: the muxer keeps what it is given, and the lane uses its buffers again. */
   write(bytes: Uint8Array): Promise<void> {
     return this.#stream.write(new Uint8Array(bytes), { signal: this.#controller.signal })

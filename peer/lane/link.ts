@@ -23,6 +23,7 @@ import {
   readHeader,
   refusalOf,
 } from '../../src/wire/lane.ts'
+import type { RoundTrip } from '../limits/pace.ts'
 import type { ByteStream } from './byte-stream.ts'
 
 export interface LinkOptions {
@@ -140,6 +141,11 @@ export class LaneLink {
 
   get failure(): DarnerError | undefined {
     return this.#failure
+  }
+
+  /** How long what is sent takes to be confirmed; undefined where nobody can tell. */
+  roundTrip(): RoundTrip | undefined {
+    return this.#failure === undefined ? this.#stream.roundTrip() : undefined
   }
 
   /** Sends the preface and starts to read. */

@@ -2,11 +2,13 @@
  * The pieces of one connection on their way to its child: each waits in its channel's queue for an upload slot and leaves in segments. What is still
  * coming here leaves as far as it is checked, and goes behind what is here whole.
  */
+import type { Clock } from '../../src/base/clock.ts'
 import { DarnerError } from '../../src/base/errors.ts'
 import { abortable } from '../../src/base/signals.ts'
 import { pieceRange } from '../../src/task/task.ts'
 import { FRAME, MAX_SEGMENT_BYTES, PIECE_LAST, PIECE_WAITS, putHeader } from '../../src/wire/lane.ts'
 import { type RateLimits, WIRE_FACTOR } from '../limits/limits.ts'
+import { Pace } from '../limits/pace.ts'
 import type { LaneLink } from './link.ts'
 import { SEGMENT_AT, type SegmentPool, SMALL_FRAMES_BYTES } from './segments.ts'
 import type { ServedChannel, ServedRequest } from './served-channel.ts'
@@ -17,6 +19,7 @@ export interface PieceSenderParts {
   readonly slots: UploadSlots
   readonly limits: RateLimits
   readonly pool: SegmentPool
+  readonly clock: Clock
   /** Whether the channel's child may still read; it is ended where not. */
   readonly mayRead: (channel: ServedChannel) => boolean
   /** A request's piece did not leave whole: by the child's will, or because of a failure here. */
@@ -26,9 +29,12 @@ export interface PieceSenderParts {
 
 export class PieceSender {
   readonly #parts: PieceSenderParts
+  /** Of what gives way to other traffic. */
+  readonly #pace: Pace
 
   constructor(parts: PieceSenderParts) {
     this.#parts = parts
+    this.#pace = new Pace({ clock: parts.clock, roundTrip: () => parts.link.roundTrip() })
   }
 
   /** The connection is over: nothing of it gets a turn any more. */
@@ -122,13 +128,14 @@ export class PieceSender {
         slot.park(false)
         continue
       }
-      const bytes = Math.min(MAX_SEGMENT_BYTES, checked - request.offset, credit, limits.chunkBytes(flow))
-      const leave = limits.take(Math.ceil(bytes * WIRE_FACTOR), { ...flow, signal: channel.signal })
-      if (leave !== undefined) {
-        slot.park(true)
-        await leave
-        slot.park(false)
-      }
+      const { signal } = channel
+      const pace = limits.givesWay(channel.priority) ? this.#pace : undefined
+      const smooth = Math.min(limits.chunkBytes(flow), pace?.chunkBytes ?? Number.POSITIVE_INFINITY)
+      const bytes = Math.min(MAX_SEGMENT_BYTES, checked - request.offset, credit, smooth)
+      const leave = limits.take(Math.ceil(bytes * WIRE_FACTOR), { ...flow, signal })
+      if (leave !== undefined) await parked(slot, leave)
+      const turn = pace?.take(bytes, { signal })
+      if (turn !== undefined) await parked(slot, turn)
       const buffer = pool.get()
       await channel.shelf.read(request.piece, request.offset, buffer.subarray(SEGMENT_AT, SEGMENT_AT + bytes), {
         signal: channel.signal,
@@ -171,6 +178,13 @@ export class PieceSender {
     await abortable(Promise.race([...more, woken.promise]), channel.signal)
     channel.wake = undefined
   }
+}
+
+/** Waits without holding the uplink. */
+async function parked(slot: Slot, wait: Promise<void>): Promise<void> {
+  slot.park(true)
+  await wait
+  slot.park(false)
 }
 
 /** Whether some of it can be sent now. */

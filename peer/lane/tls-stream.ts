@@ -2,7 +2,9 @@
 import type { TLSSocket } from 'node:tls'
 import { DarnerError } from '../../src/base/errors.ts'
 import type { PeerId } from '../../src/contracts/exchange.ts'
+import type { RoundTrip } from '../limits/pace.ts'
 import type { ByteStream } from './byte-stream.ts'
+import { roundTripOf } from './tcp-round-trip.ts'
 
 /** Bytes that may wait unread before the socket is paused. */
 const MAX_HELD_BYTES = 64 * 1024
@@ -17,6 +19,7 @@ interface Reading {
 
 export class TlsStream implements ByteStream {
   readonly #socket: TLSSocket
+  readonly #descriptor: number | undefined
   #remote: PeerId | undefined
   #reading: Reading | undefined
   #held: Uint8Array[] = []
@@ -25,9 +28,10 @@ export class TlsStream implements ByteStream {
   #paused = false
   #failure: Error | undefined
 
-  /** Owns `socket`. Whoever made it passes what arrives to {@link feed}. */
-  constructor(socket: TLSSocket) {
+  /** Owns `socket`. Whoever made it passes what arrives to {@link feed}, and knows the descriptor of the connection below, if anybody. */
+  constructor(socket: TLSSocket, descriptor?: number) {
     this.#socket = socket
+    this.#descriptor = descriptor
     socket.on('error', (error) => this.#fail(unreachable(this, error)))
     socket.on('end', () => this.#fail(unreachable(this, undefined)))
     socket.on('close', () => this.#fail(unreachable(this, undefined)))
@@ -106,6 +110,12 @@ export class TlsStream implements ByteStream {
       else this.#held[0] = head.subarray(taken)
     }
     return filled
+  }
+
+  roundTrip(): RoundTrip | undefined {
+    // a closed descriptor may be somebody else's by now
+    if (this.#descriptor === undefined || this.#failure !== undefined || this.#socket.destroyed) return undefined
+    return roundTripOf(this.#descriptor)
   }
 
   write(bytes: Uint8Array): Promise<void> {

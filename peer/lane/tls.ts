@@ -12,6 +12,7 @@ import { type LaneCertificate, verifyLaneCertificate } from '../../src/net/lane-
 import { LANE_ALPN } from '../../src/wire/lane.ts'
 import { AcceptedSocket } from './accepted-socket.ts'
 import type { ByteStream, FrameTransport } from './byte-stream.ts'
+import { descriptorOf } from './tcp-round-trip.ts'
 import { TlsStream } from './tls-stream.ts'
 
 /** AES-128 first: the same strength for this purpose as AES-256 and a third cheaper; ChaCha for hosts without AES. */
@@ -141,6 +142,7 @@ export class TlsTransport implements FrameTransport {
       socket.destroy()
     }, handshakeMs)
     socket.once('close', () => clearTimeout(timer))
+    const descriptor = descriptorOf(socket)
     const secure = new AcceptedSocket(socket, {
       isServer: true,
       secureContext: this.#context,
@@ -148,7 +150,7 @@ export class TlsTransport implements FrameTransport {
       rejectUnauthorized: false,
       ALPNProtocols: [LANE_ALPN],
     })
-    const stream = new TlsStream(secure)
+    const stream = new TlsStream(secure, descriptor)
     secure.onBytes((chunk) => stream.feed(chunk, false))
     secure.once('secure', () => {
       void this.#welcome(secure, stream).then(() => {

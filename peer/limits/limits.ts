@@ -1,6 +1,8 @@
 /** The buckets with a clock and callers that wait: what every mover of bulk bytes asks before it moves them. */
 import type { Clock } from '../../src/base/clock.ts'
 import { Scope } from '../../src/base/scope.ts'
+import type { Priority } from '../../src/contracts/content.ts'
+import type { UploadYield } from '../../src/wire/care-api.ts'
 import { Buckets, type Claim, type Flow, type Limit, type LimitScope } from './buckets.ts'
 
 /**
@@ -24,6 +26,9 @@ export class RateLimits implements AsyncDisposable {
   readonly #listeners = new Set<() => void>()
   #wake: { atMs: number; cancel: AbortController } | undefined
 
+  /** What of what is served gives way to all other traffic on the way, by the pace of each connection (`pace.ts`). */
+  uploadYield: UploadYield = 'none'
+
   constructor(parts: { clock: Clock }) {
     this.#clock = parts.clock
   }
@@ -33,6 +38,11 @@ export class RateLimits implements AsyncDisposable {
     this.#buckets.set(scope, limit, this.#clock.monotonicMs())
     this.#pump()
     for (const listener of this.#listeners) listener()
+  }
+
+  /** Whether what is served at this priority gives way. */
+  givesWay(priority: Priority): boolean {
+    return this.uploadYield === 'all' || this.uploadYield === priority
   }
 
   list(): { scope: LimitScope; limit: Limit }[] {

@@ -42,6 +42,7 @@ export async function composePeer(
     ['out', settings.uploadRate] as const,
   ])
     if (bytesPerSec > 0) limits.set({ on: 'direction', direction }, { bytesPerSec })
+  limits.uploadYield = settings.uploadYield
   const database = new Database<unknown>(join(settings.data, 'peer'), { valueEncoding: 'json' })
   await database.open()
   scope.defer(() => database.close())

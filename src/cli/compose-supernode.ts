@@ -36,6 +36,7 @@ export async function composeSupernode(settings: SupernodeSettings, parts: Compo
     const shared = await openShared(settings, { ...parts, scope })
     const { store, identity, node, origin, clock, random, retryMs } = shared
     const limits = scope.own(new RateLimits({ clock }))
+    limits.uploadYield = settings.uploadYield
     const token = await joinToken(settings.data)
     const database = new Database<unknown>(join(settings.data, 'state'), { valueEncoding: 'json' })
     await database.open()

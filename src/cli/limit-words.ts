@@ -1,7 +1,7 @@
 /** How people write what a rate limit is on, and how it is shown to them. */
 import { DarnerError } from '../base/errors.ts'
 import { formatBytes, parseRate } from '../config/units.ts'
-import type { LimitList, LimitScope } from '../wire/care-api.ts'
+import type { LimitList, LimitScope, UploadYield } from '../wire/care-api.ts'
 
 /** `host`, `in`, `out`, `task:…`, `peer:…` or `origin:…`. Throws BAD_ARGUMENT. */
 export function scopeOf(text: string, direction: unknown): LimitScope {
@@ -18,7 +18,7 @@ export function scopeOf(text: string, direction: unknown): LimitScope {
   }
   throw new DarnerError(
     'BAD_ARGUMENT',
-    `limit set ${JSON.stringify(text)}: expected host, in, out, task:DIGEST, peer:PEERID or origin:HOST`,
+    `limit set ${JSON.stringify(text)}: expected host, in, out, task:DIGEST, peer:PEERID, origin:HOST or yield`,
   )
 }
 
@@ -34,8 +34,25 @@ export function limitOf(text: string, borrow: boolean): LimitList['limits'][numb
   return { bytesPerSec, ...(borrow ? { borrow } : {}) }
 }
 
+/** What `limit set yield WHAT` means. Throws BAD_ARGUMENT. */
+export function yieldOf(text: string): UploadYield {
+  if (text === 'off') return 'none'
+  if (text === 'none' || text === 'background' || text === 'all') return text
+  throw new DarnerError(
+    'BAD_ARGUMENT',
+    `limit set yield ${JSON.stringify(text)}: expected none, background (what goes to preheats) or all`,
+  )
+}
+
+/** The lines of `darner limit`. */
+export function limitLines({ limits, uploadYield }: LimitList): string[] {
+  const lines = limits.map(limitText)
+  if (uploadYield !== 'none') lines.push(`yield  ${uploadYield}`)
+  return lines.length === 0 ? ['no limits'] : lines
+}
+
 /** One line. */
-export function limitText({ scope, limit }: LimitList['limits'][number]): string {
+function limitText({ scope, limit }: LimitList['limits'][number]): string {
   const rate = `${formatBytes(limit.bytesPerSec)}/s${limit.borrow ? ', may borrow' : ''}`
   const way = 'direction' in scope && scope.on !== 'direction' && scope.direction ? ` ${scope.direction}` : ''
   switch (scope.on) {

@@ -82,6 +82,11 @@ const common = {
     description:
       "TLS per registry, in docker's layout: HOST[:PORT]/*.crt are trusted authorities, NAME.cert with NAME.key is shown to it; likewise for a proxy with TLS. Read at the start.",
   }),
+  uploadYield: Type.Union([Type.Literal('none'), Type.Literal('background'), Type.Literal('all')], {
+    default: 'none',
+    description:
+      'What of what this host serves to others gives way to all other traffic on the way, by the delay that it sees: nothing, what goes to preheats and other background downloads, or all of it.',
+  }),
   maxTaskBytes: bytes({
     default: '64GiB',
     description: 'A blob longer than this is refused.',

@@ -58,9 +58,18 @@ export type LimitScope = Static<typeof LimitScope>
 
 const Limit = Type.Object({ bytesPerSec: Type.Integer({ minimum: 1 }), borrow: Type.Optional(Type.Boolean()) }, closed)
 
+/** What of what this host serves gives way to all other traffic on its way: nothing, what goes to background downloads, or all of it. */
+export const UploadYield = Type.Union([Type.Literal('none'), Type.Literal('background'), Type.Literal('all')])
+export type UploadYield = Static<typeof UploadYield>
+
 /** `PUT /v1/limits`: without a limit the one there is lifted. `GET` lists them. */
 export const LimitRequest = Type.Object({ scope: LimitScope, limit: Type.Optional(Limit) }, closed)
-export const LimitList = Type.Object({ limits: Type.Array(Type.Object({ scope: LimitScope, limit: Limit }, closed)) })
+export const LimitList = Type.Object({
+  limits: Type.Array(Type.Object({ scope: LimitScope, limit: Limit }, closed)),
+  uploadYield: UploadYield,
+})
+/** `PUT /v1/limits/yield`. */
+export const YieldRequest = Type.Object({ uploadYield: UploadYield }, closed)
 export type LimitRequest = Static<typeof LimitRequest>
 export type LimitList = Static<typeof LimitList>
 

@@ -87,8 +87,9 @@ describe('care of store and links', function () {
     const digest = digestOf(body)
     origin.at('/blob', { body })
     const socket = ['--socket', join(swarm.directory, 'agent-0.sock')]
-    const atStart = await ask<LimitList['limits']>(swarm, 0, 'limit')
-    assert.deepEqual(atStart, [{ scope: { on: 'direction', direction: 'in' }, limit: { bytesPerSec: 256 * 1024 } }])
+    const atStart = await ask<LimitList>(swarm, 0, 'limit')
+    const limits = [{ scope: { on: 'direction', direction: 'in' }, limit: { bytesPerSec: 256 * 1024 } }]
+    assert.deepEqual(atStart, { limits, uploadYield: 'none' })
     const going = fetchUrl(swarm.agents[0], `${origin.url}/blob`, digest)
     await until(async () => ((await swarm.agents[0]?.peer.status())?.tasks[0]?.have ?? 0) > 0)
     // at this rate it would take a minute and a half more
@@ -99,6 +100,11 @@ describe('care of store and links', function () {
     assert.equal(task.stdout, `task:${digest} out  5 MiB/s\n`)
     const wrong = await runDarner(['limit', 'set', 'everything', '5MiB/s', ...socket])
     assert.deepEqual([wrong.code, /expected host, in, out/.test(wrong.stderr)], [2, true])
+    const polite = await runDarner(['limit', 'set', 'yield', 'background', ...socket])
+    assert.equal(polite.stdout, `task:${digest} out  5 MiB/s\nyield  background\n`)
+    assert.equal((await ask<LimitList>(swarm, 0, 'limit')).uploadYield, 'background')
+    const sometimes = await runDarner(['limit', 'set', 'yield', 'sometimes', ...socket])
+    assert.deepEqual([sometimes.code, /expected none, background/.test(sometimes.stderr)], [2, true])
   })
 
   it('a scrub finds bit rot and heals it from the swarm, without another read at the origin', async () => {

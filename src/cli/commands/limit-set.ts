@@ -1,15 +1,24 @@
-/** `darner limit set`: sets, changes or lifts one rate limit of this host, at once. */
+/** `darner limit set`: sets, changes or lifts one rate limit of this host, or says what gives way to other traffic, at once. */
+import { DarnerError } from '../../base/errors.ts'
 import type { LimitList } from '../../wire/care-api.ts'
 import { AgentClient } from '../client.ts'
 import type { Action } from '../context.ts'
-import { limitOf, limitText, scopeOf } from '../limit-words.ts'
+import { limitLines, limitOf, scopeOf, yieldOf } from '../limit-words.ts'
 
 export const action: Action = async ([what = '', rate = ''], options, context) => {
-  const scope = scopeOf(what, options.direction)
-  const limit = limitOf(rate, options.borrow === true)
   const client = new AgentClient({ socket: context.socket })
-  const body = { scope, ...(limit === undefined ? {} : { limit }) }
-  const { limits } = await client.json<LimitList>('PUT', '/v1/limits', { body, signal: context.signal })
-  for (const one of limits) context.stdout.write(`${limitText(one)}\n`)
+  const { signal } = context
+  let list: LimitList
+  if (what === 'yield') {
+    if (options.direction !== undefined || options.borrow === true)
+      throw new DarnerError('BAD_ARGUMENT', 'limit set yield: it has no --direction and no --borrow')
+    list = await client.json<LimitList>('PUT', '/v1/limits/yield', { body: { uploadYield: yieldOf(rate) }, signal })
+  } else {
+    const scope = scopeOf(what, options.direction)
+    const limit = limitOf(rate, options.borrow === true)
+    const body = { scope, ...(limit === undefined ? {} : { limit }) }
+    list = await client.json<LimitList>('PUT', '/v1/limits', { body, signal })
+  }
+  for (const line of limitLines(list)) context.stdout.write(`${line}\n`)
   return 0
 }

@@ -1,14 +1,13 @@
-/** `darner limit`: the rate limits of this host. */
+/** `darner limit`: the rate limits of this host, and what gives way to other traffic. */
 import type { LimitList } from '../../wire/care-api.ts'
 import { AgentClient } from '../client.ts'
 import type { Action } from '../context.ts'
-import { limitText } from '../limit-words.ts'
+import { limitLines } from '../limit-words.ts'
 
 export const action: Action = async (_args, _options, context) => {
   const client = new AgentClient({ socket: context.socket })
-  const { limits } = await client.json<LimitList>('GET', '/v1/limits', { signal: context.signal })
-  if (context.json) context.stdout.write(`${JSON.stringify(limits)}\n`)
-  else if (limits.length === 0) context.stdout.write('no limits\n')
-  else for (const one of limits) context.stdout.write(`${limitText(one)}\n`)
+  const list = await client.json<LimitList>('GET', '/v1/limits', { signal: context.signal })
+  if (context.json) context.stdout.write(`${JSON.stringify(list)}\n`)
+  else for (const line of limitLines(list)) context.stdout.write(`${line}\n`)
   return 0
 }

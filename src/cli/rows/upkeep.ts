@@ -98,16 +98,21 @@ export const UPKEEP: readonly CommandRow[] = [
   { name: 'limit', summary: 'show the rate limits of this host', client: true, options: [JSON_OPTION] },
   {
     name: 'limit set',
-    summary: 'set, change or lift a rate limit; it holds at once, until the agent ends',
+    summary:
+      'set, change or lift a rate limit, or say what gives way to other traffic; it holds at once, until the agent ends',
     client: true,
     args: [
-      { name: 'WHAT', summary: 'host, in, out, task:DIGEST, peer:PEERID or origin:HOST' },
-      { name: 'RATE', summary: 'bytes per second such as 20MiB/s, or off' },
+      { name: 'WHAT', summary: 'host, in, out, task:DIGEST, peer:PEERID or origin:HOST; or yield' },
+      { name: 'RATE', summary: 'bytes per second such as 20MiB/s, or off; of yield: none, background or all' },
     ],
     options: [
       { flags: '--direction <in|out>', summary: 'of a task or peer: only this way (default: both together)' },
       { flags: '--borrow', summary: 'an assured share that may use what others leave, instead of a cap' },
     ],
-    examples: ['darner limit set out 20MiB/s', 'darner limit set task:sha256:… 5MiB/s --direction in'],
+    examples: [
+      'darner limit set out 20MiB/s',
+      'darner limit set task:sha256:… 5MiB/s --direction in',
+      'darner limit set yield background   # preheats take what other traffic leaves of the links',
+    ],
   },
 ]
