@@ -25,7 +25,7 @@ export const options = {
 
 const BENCH = 'yield'
 /** The download that curl runs beside is so many times longer, and has run for so long when curl begins. */
-const LONGER = 6
+const LONGER = 3
 const AHEAD_MS = 1500
 
 interface Round {
