@@ -102,6 +102,16 @@ describe('Pace', () => {
     assert.ok((await sent(pace, clock, 1000)) > 8 * LEAST_BYTES_PER_SEC)
   })
 
+  it('begins anew after a pause, though the kernel still says what was before it', async () => {
+    const clock = new ManualClock()
+    const pace = new Pace({ clock, roundTrip: () => ({ nowMs: 40, leastMs: 1 }) })
+    await sent(pace, clock, 3000)
+    const before = await sent(pace, clock, 160)
+    clock.advance(5000)
+    const after = await sent(pace, clock, 160)
+    assert.ok(before < 2 * 0.16 * LEAST_BYTES_PER_SEC && after > 5 * 0.16 * LEAST_BYTES_PER_SEC, `${before}, ${after}`)
+  })
+
   it('holds nothing back where nobody can tell how long bytes take', () => {
     const pace = new Pace({ clock: new ManualClock(), roundTrip: () => undefined })
     assert.equal(pace.chunkBytes, Number.POSITIVE_INFINITY)
