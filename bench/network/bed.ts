@@ -83,7 +83,9 @@ export class Bed implements AsyncDisposable {
   /** Starts a program on a host. It ends with the bed. */
   spawn(host: BedHost, [program = '', ...args]: readonly string[], options: SpawnOptions = {}): ChildProcess {
     const inside = ['nsenter', '-t', String(host.pid), '--net', '--uts', '--', program, ...args]
-    return this.#keep(spawn('setpriv', [...BOUND, ...inside], { stdio: ['ignore', 'pipe', 'pipe'], ...options }))
+    // all that a host of the bed can reach is on the bed, whatever proxy this machine is behind
+    const env = { ...(options.env ?? process.env), NO_PROXY: '*', no_proxy: '*' }
+    return this.#keep(spawn('setpriv', [...BOUND, ...inside], { stdio: ['ignore', 'pipe', 'pipe'], ...options, env }))
   }
 
   /** What each host's link carried since the bed was made. */
