@@ -3,9 +3,7 @@
  * supernode can be asked, after a bounded wait and with the reason on record.
  */
 import { isDeepStrictEqual } from 'node:util'
-import type { Clock, Random } from '../../src/base/clock.ts'
 import { asDarnerError, DarnerError, isDarnerError } from '../../src/base/errors.ts'
-import type { Log } from '../../src/base/log.ts'
 import { abortable, withDeadline } from '../../src/base/signals.ts'
 import { workShare } from '../../src/base/work-share.ts'
 import type {
@@ -23,7 +21,6 @@ import type { Store, StoredTask } from '../../src/store/store.ts'
 import { type Origin, originName } from '../../src/task/origin.ts'
 import { PiecePool } from '../../src/task/piece-pool.ts'
 import { blobTask, pieceBytesFor, pieceCount, pieceRange, type Task, type TaskId } from '../../src/task/task.ts'
-import type { Stray } from '../strays.ts'
 import { unlessAlone, untilBack } from './alone.ts'
 import { Blocks } from './blocks.ts'
 import { Download, type DownloadOptions } from './download.ts'
@@ -31,7 +28,7 @@ import { leadRead } from './lead.ts'
 import { LeadOpener } from './lead-open.ts'
 import { type LeadTurn, LeadTurns } from './lead-turns.ts'
 import { OpenContent } from './open-content.ts'
-import { OwnReads } from './own-reads.ts'
+import { OwnReads, type OwnReadsParts } from './own-reads.ts'
 import { Reports } from './reports.ts'
 import { inOrder, Running } from './running.ts'
 import { PAGES_KEPT_BYTES, Tail } from './tail.ts'
@@ -46,17 +43,10 @@ export interface EngineOptions extends Omit<DownloadOptions, 'priority'> {
   readonly maxRunning: number
 }
 
-export interface EngineParts {
+export interface EngineParts extends OwnReadsParts {
   readonly store: Store
   readonly scheduler: SchedulerPort
   readonly exchange: PieceExchange
-  readonly origin: OriginPort
-  readonly clock: Clock
-  readonly random: Random
-  readonly log: Log
-  readonly retryMs: (error: unknown, attempt: number, random: Random) => number | undefined
-  /** This host begins to read at an origin on its own, with why. */
-  readonly straying: (task: TaskId, reason: string) => Stray
   /** A blob is being fetched from here. */
   readonly opened?: (task: TaskId, origin: Origin) => void
 }

@@ -18,6 +18,11 @@ export interface Ask {
   movedMs: number
 }
 
+/** A question that is asked now. */
+export function newAsk(asked: Pick<Ask, 'piece' | 'any' | 'sure'>, nowMs: number): Ask {
+  return { ...asked, sinceMs: nowMs, started: false, waits: false, reached: 0, movedMs: 0 }
+}
+
 export interface PlanParent<P> {
   readonly id: P
   readonly has: Words

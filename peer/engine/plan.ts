@@ -15,7 +15,17 @@ import type { ReadonlyBitmap } from '../../src/task/bitmap.ts'
 import { STEPS } from '../../src/task/task.ts'
 import { clearBit, hasBit, setBit, setFrom, type Words, wordsFor } from './plan-bits.ts'
 import { Doubt } from './plan-doubt.ts'
-import { type Ask, byName, expectedMs, named, newParent, noteAnswer, type PlanParent, takeAsk } from './plan-parent.ts'
+import {
+  type Ask,
+  byName,
+  expectedMs,
+  named,
+  newAsk,
+  newParent,
+  noteAnswer,
+  type PlanParent,
+  takeAsk,
+} from './plan-parent.ts'
 
 export interface PlanOptions {
   readonly pieces: number
@@ -489,16 +499,7 @@ export class Plan<P> {
   }
 
   #askOneAny(actions: Action<P>[], parent: PlanParent<P>, sure: boolean, nowMs: number): void {
-    parent.asks.push({
-      piece: -1,
-      any: true,
-      sure,
-      sinceMs: nowMs,
-      started: false,
-      waits: false,
-      reached: 0,
-      movedMs: 0,
-    })
+    parent.asks.push(newAsk({ piece: -1, any: true, sure }, nowMs))
     this.#anyInFlight++
     actions.push({ kind: 'askAny', parent: parent.id, sure, early: sure && !withdraws(parent) })
   }
@@ -570,10 +571,7 @@ export class Plan<P> {
   }
 
   #ask(actions: Action<P>[], parent: PlanParent<P>, piece: number, nowMs: number): void {
-    parent.asks.push({
-      ...{ piece, any: false, sure: false, sinceMs: nowMs },
-      ...{ started: false, waits: false, reached: 0, movedMs: 0 },
-    })
+    parent.asks.push(newAsk({ piece, any: false, sure: false }, nowMs))
     this.#named++
     const asked = this.#askedOf.get(piece)
     if (asked) asked.push(parent)

@@ -109,10 +109,8 @@ export class PieceSender {
       }
       const credit = channel.creditLeft
       if (credit === 0) {
-        slot.park(true)
         channel.giving.yields(request.piece)
-        await channel.creditChange()
-        slot.park(false)
+        await parked(slot, channel.creditChange())
         continue
       }
       const coming = channel.shelf.coming?.checked(request.piece)
@@ -122,10 +120,8 @@ export class PieceSender {
           channel.queue.unshift(request)
           return
         }
-        slot.park(true)
         channel.giving.yields(request.piece)
-        await this.#more(channel, request)
-        slot.park(false)
+        await parked(slot, this.#more(channel, request))
         continue
       }
       const { signal } = channel
@@ -138,10 +134,10 @@ export class PieceSender {
       if (turn !== undefined) await parked(slot, turn)
       const buffer = pool.get()
       await channel.shelf.read(request.piece, request.offset, buffer.subarray(SEGMENT_AT, SEGMENT_AT + bytes), {
-        signal: channel.signal,
+        signal,
       })
       await written
-      channel.signal.throwIfAborted()
+      signal.throwIfAborted()
       const last = request.offset + bytes === to - from
       putHeader(
         buffer.subarray(SMALL_FRAMES_BYTES),
