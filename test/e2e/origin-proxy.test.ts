@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { request as httpRequest } from 'node:http'
 import { join } from 'node:path'
@@ -10,12 +11,14 @@ import { runDarner } from '../fixtures/a-daemon.ts'
 import { aDir } from '../fixtures/a-dir.ts'
 import { aPort } from '../fixtures/a-port.ts'
 import { aProxy } from '../fixtures/a-proxy.ts'
-import { aRegistry } from '../fixtures/a-registry.ts'
+import { aRegistry, REGISTRY_USER } from '../fixtures/a-registry.ts'
 import { aSwarm, type Swarm } from '../fixtures/a-swarm.ts'
 import { aTokenServer } from '../fixtures/a-token-server.ts'
 import { anImage, type Image, pushImage } from '../fixtures/an-image.ts'
 import { anOrigin } from '../fixtures/an-origin.ts'
 import { askMirror } from '../fixtures/ask-mirror.ts'
+import { needs } from '../fixtures/needs.ts'
+import { until } from '../fixtures/until.ts'
 
 /** The tag, the manifest and each blob of team/app at an agent's mirror. */
 async function pull(swarm: Swarm, number: number, image: Image): Promise<void> {
@@ -126,6 +129,68 @@ describe('daemons that reach registries by a proxy only', function () {
     assert.equal(proxy.asked.length, before)
   })
 
+  for (const { way, secure } of [
+    { way: 'whole URLs', secure: false },
+    { way: 'CONNECT', secure: true },
+  ])
+    it(`pass pushes of a real client on by ${way}, bring them into the swarm, and name a proxy that takes none`, async function () {
+      needs(this, { programs: ['docker-registry', 'skopeo'] })
+      await using dir = await aDir()
+      await using tokens = await aTokenServer({
+        host: 'tokens.invalid',
+        users: { [REGISTRY_USER.username]: REGISTRY_USER.password },
+      })
+      const authority = await aCertificate()
+      const tls = await aCertificate({ by: authority, names: ['reg.invalid', '127.0.0.1'] })
+      await using registry = await aRegistry(secure ? { auth: 'basic', tls } : { auth: tokens })
+      const certsDir = join(dir.path, 'certs.d')
+      await mkdir(join(certsDir, 'reg.invalid'), { recursive: true })
+      await writeFile(join(certsDir, 'reg.invalid', 'ca.crt'), authority.cert)
+      const realm = `http://127.0.0.1:${new URL(tokens.realm).port}`
+      const hosts = { 'reg.invalid': registry.url, 'tokens.invalid': realm }
+      await using proxy = await aProxy({ hosts, login: 'me:sesame' })
+      const originProxy = proxy.url.replace('//', '//me:sesame@')
+      const upstream = [`reg.invalid=${secure ? 'https' : 'http'}://reg.invalid`]
+      const mirror = { mirror: '127.0.0.1:0', mirrorPush: 'pass', upstream }
+      await using swarm = await aSwarm({
+        peers: 2,
+        supernode: { certsDir, originProxy },
+        agent: { certsDir, originProxy, ...mirror },
+      })
+      const address = (number: number) => swarm.agents[number]?.mirror?.address ?? assert.fail('no mirror')
+      const image = anImage({ layers })
+      const from = join(dir.path, 'image')
+      await writeImageDir(from, image)
+      const { username, password } = REGISTRY_USER
+      const how = ['--dest-creds', `${username}:${password}`, '--dest-tls-verify=false', '--preserve-digests']
+      // the client gets its token through the proxy, too
+      const env = { HTTP_PROXY: originProxy }
+      const pushed = await skopeo(['copy', ...how, `dir:${from}`, `docker://${address(0)}/team/app:v1`], env)
+      assert.equal(pushed.code, 0, pushed.stderr)
+      for (const { digest } of [...image.layers, image.config])
+        await until(() => swarm.agents[0]?.peer.store.byDigest(digest)?.complete === true)
+      const rights = (await registry.pushRights('team/app')) ?? ''
+      for (const { digest, body } of [image.config, ...image.layers]) {
+        const path = `/v2/team/app/blobs/${digest}`
+        const blob = await askMirror(address(1), path, { headers: { authorization: rights } })
+        assert.ok(blob.complete && blob.body.equals(body), `${digest}: ${blob.status}`)
+        assert.equal(await registry.blobGets(digest), 1)
+      }
+      const uploads = (await registry.accesses()).filter(({ method }) => method === 'PATCH' || method === 'PUT')
+      assert.ok(uploads.length >= 4, 'it was the registry that took it')
+      assert.ok(proxy.asked.some((line) => (secure ? line === 'CONNECT reg.invalid:443' : line.startsWith('PATCH '))))
+
+      await using refusing = await aProxy({ refuse: 403 })
+      await swarm.start(2, { originProxy: refusing.url })
+      const refused = await askMirror(address(2), '/v2/team/app/blobs/uploads/', { method: 'POST' })
+      // of a whole URL the proxy's answer is the registry's, to all appearances
+      const [status, seen] = secure
+        ? [502, `through the proxy ${new URL(refusing.url).host}`]
+        : [403, 'so says the proxy']
+      assert.equal(refused.status, status)
+      assert.ok(refused.body.toString().includes(String(seen)), refused.body.toString())
+    })
+
   it('start with no proxy of the environment that is none, unless it is off', async () => {
     await using dir = await aDir()
     const file = join(dir.path, 'proxy')
@@ -164,6 +229,24 @@ describe('daemons that reach registries by a proxy only', function () {
     assert.doesNotMatch(body.toString(), /sesame/)
   })
 })
+
+/** An image as skopeo's `dir:` has it. */
+async function writeImageDir(path: string, { manifest, config, layers }: Image): Promise<void> {
+  await mkdir(path)
+  await writeFile(join(path, 'version'), 'Directory Transport Version: 1.1\n')
+  await writeFile(join(path, 'manifest.json'), manifest.body)
+  for (const { digest, body } of [config, ...layers]) await writeFile(join(path, digest.slice(7)), body)
+}
+
+async function skopeo(args: readonly string[], env: Readonly<Record<string, string>>) {
+  const { PATH = '', HOME = '/' } = process.env
+  const argv = ['--insecure-policy', '--command-timeout', '50s', ...args]
+  return await new Promise<{ code: number; stderr: string }>((resolve) => {
+    execFile('skopeo', argv, { env: { PATH, HOME, ...env } }, (error, _, stderr) =>
+      resolve({ code: error === null ? 0 : Number(error.code), stderr }),
+    )
+  })
+}
 
 /** What `/v2/` says within a tunnel of the mirror's, or what CONNECT was answered. */
 async function tunnelled(address: string, name: string, client: object): Promise<string> {
