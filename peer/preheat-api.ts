@@ -4,9 +4,17 @@ import { type Static, Type } from 'typebox'
 import type { Clock } from '../src/base/clock.ts'
 import { asDarnerError, DarnerError } from '../src/base/errors.ts'
 import { goneOf, withDeadline } from '../src/base/signals.ts'
-import { type Descriptor, type Manifest, parseManifest } from '../src/oci/manifest.ts'
-import { isForeignLayer } from '../src/oci/media-types.ts'
-import { choosePlatform, parsePlatform } from '../src/oci/platform.ts'
+import type { Digest } from '../src/oci/digest.ts'
+import { everyImage, findImage, type ReadDocument } from '../src/oci/image-in-index.ts'
+import {
+  MAX_MANIFEST_BYTES,
+  type Manifest,
+  type Platform,
+  parseImageConfig,
+  parseManifest,
+} from '../src/oci/manifest.ts'
+import { isForeignLayer, isImageConfigType } from '../src/oci/media-types.ts'
+import { formatPlatform, normalisePlatform, parsePlatform, suits } from '../src/oci/platform.ts'
 import { manifestReference, originOf, parseReference } from '../src/oci/reference.ts'
 import { Credential, type RegistryOrigin } from '../src/task/origin.ts'
 import { errorBody } from '../src/wire/error-body.ts'
@@ -32,8 +40,6 @@ type PreheatRequest = Static<typeof PreheatRequest>
 
 const POLL_MS = 500
 const MAX_PLATFORMS = 64
-/** Indexes within each other. */
-const MAX_DEPTH = 4
 
 /** The answer is NDJSON: a state a line, the last one no longer `running`; or `{ error }`. */
 export function registerPreheatRoutes(app: FastifyInstance, peer: Peer, { clock }: { clock: Clock }): void {
@@ -81,30 +87,21 @@ async function blobsOf(
   peer: Peer,
   signal: AbortSignal,
 ): Promise<PreheatBlob[]> {
-  const { credential } = body
-  const read = async (reference: string) => {
-    const rights = credential === undefined ? {} : { credential }
+  const rights = body.credential === undefined ? {} : { credential: body.credential }
+  const name = body.reference
+  const readAt = async (reference: string): Promise<ReadDocument> => {
     const answer = await peer.engine.manifest({ origin, reference, ...rights }, { signal })
-    return parseManifest(answer.body, answer.mediaType)
+    return { parsed: parseManifest(answer.body, answer.mediaType) }
   }
-  const platform = body.platform === undefined ? undefined : parsePlatform(body.platform)
-  const manifests: Manifest[] = []
-  let waiting = [await read(manifestReference(parseReference(body.reference)))]
-  // an index may hold others (image-spec, image-index.md)
-  for (let depth = 0, count = 0; waiting.length > 0; depth++) {
-    const wanted: Descriptor[] = []
-    for (const parsed of waiting) {
-      if (parsed.kind === 'manifest') manifests.push(parsed.manifest)
-      else wanted.push(...(platform === undefined ? parsed.index.manifests : [choosePlatform(parsed.index, platform)]))
-    }
-    count += wanted.length
-    if (count > MAX_PLATFORMS)
-      throw new DarnerError('LIMIT_EXCEEDED', `${body.reference}: ${count} platforms, more than ${MAX_PLATFORMS}`, {
-        way: 'name one with --platform',
-      })
-    if (depth === MAX_DEPTH && wanted.length > 0)
-      throw new DarnerError('LIMIT_EXCEEDED', `${body.reference}: more than ${MAX_DEPTH} indexes within each other`)
-    waiting = await Promise.all(wanted.map(({ digest }) => read(digest)))
+  const read = ({ digest }: { digest: Digest }) => readAt(digest)
+  const wanted = body.platform === undefined ? undefined : parsePlatform(body.platform)
+  const first = await readAt(manifestReference(parseReference(name)))
+  let manifests: Manifest[]
+  if (wanted === undefined) manifests = await everyImage(first, { name, read, most: MAX_PLATFORMS })
+  else {
+    const { manifest, stated } = await findImage(first, wanted, { name, read })
+    if (!stated) await checkPlatform({ manifest, wanted, name }, { origin, rights, peer, signal })
+    manifests = [manifest]
   }
   const blobs = new Map<string, number>()
   for (const { config, layers } of manifests) {
@@ -114,4 +111,47 @@ async function blobsOf(
   if (blobs.size > MAX_PREHEAT_BLOBS)
     throw new DarnerError('LIMIT_EXCEEDED', `${body.reference}: ${blobs.size} blobs, more than ${MAX_PREHEAT_BLOBS}`)
   return [...blobs].map(([digest, bytes]) => ({ digest, bytes }))
+}
+
+/** Where no index says what an image is for, its config does. Throws PLATFORM_MISSING. */
+async function checkPlatform(
+  { manifest: { config }, wanted, name }: { manifest: Manifest; wanted: Platform; name: string },
+  {
+    origin,
+    rights,
+    peer,
+    signal,
+  }: {
+    origin: Omit<RegistryOrigin, 'collection'>
+    rights: { credential?: Credential }
+    peer: Peer
+    signal: AbortSignal
+  },
+): Promise<void> {
+  // what is no image is for no platform
+  if (!isImageConfigType(config.mediaType)) return
+  if (config.size > MAX_MANIFEST_BYTES)
+    throw new DarnerError(
+      'LIMIT_EXCEEDED',
+      `${name}: a config of ${config.size} bytes, more than ${MAX_MANIFEST_BYTES}`,
+    )
+  const { digest, size } = config
+  const blob = {
+    origin: { ...origin, collection: 'blobs' as const },
+    digest,
+    bytes: size,
+    priority: 'interactive' as const,
+  }
+  await using content = await peer.engine.open({ ...blob, ...rights }, { signal })
+  const chunks: Uint8Array[] = []
+  for await (const chunk of content.read({ signal })) chunks.push(chunk)
+  await content.whole({ signal })
+  const { os, architecture, variant } = parseImageConfig(Buffer.concat(chunks))
+  const actual = normalisePlatform({ os, architecture, ...(variant ? { variant } : {}) })
+  if (suits(actual, wanted)) return
+  throw new DarnerError(
+    'PLATFORM_MISSING',
+    `${name} has no image for ${formatPlatform(wanted)}: it is one for ${formatPlatform(actual)}`,
+    { way: 'leave --platform out to bring it all the same' },
+  )
 }

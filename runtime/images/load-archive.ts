@@ -5,9 +5,10 @@ import { Value } from 'typebox/value'
 import { DarnerError } from '../../src/base/errors.ts'
 import type { UnpackLimits } from '../../src/contracts/snapshots.ts'
 import { algorithmOf, type Digest, digestOf, hexOf } from '../../src/oci/digest.ts'
+import { findImage } from '../../src/oci/image-in-index.ts'
 import { type Descriptor, MAX_LAYERS, type Manifest, parseImageConfig, parseManifest } from '../../src/oci/manifest.ts'
 import { isImageConfigType, isIndexType, layerCompression, MEDIA } from '../../src/oci/media-types.ts'
-import { choosePlatform, hostPlatform } from '../../src/oci/platform.ts'
+import { hostPlatform } from '../../src/oci/platform.ts'
 import { parseReference, type Reference } from '../../src/oci/reference.ts'
 import { type ArchiveFile, ArchiveFiles } from './archive-files.ts'
 import { compressionOf, decompress } from './decompress.ts'
@@ -128,16 +129,19 @@ async function indexAt(files: ArchiveFiles): Promise<readonly Descriptor[]> {
 
 /** Descriptors of image manifests for this host; of an index within, the one that fits. */
 async function imagesOf(descriptors: readonly Descriptor[], files: ArchiveFiles): Promise<Descriptor[]> {
+  const read = async (descriptor: Descriptor) => ({
+    descriptor,
+    parsed: parseManifest(await files.text(blobPath(descriptor.digest)), descriptor.mediaType),
+  })
   const found: Descriptor[] = []
   for (const one of descriptors) {
     if (!isIndexType(one.mediaType)) {
       found.push(one)
       continue
     }
-    const parsed = parseManifest(await files.text(blobPath(one.digest)), one.mediaType)
-    if (parsed.kind !== 'index') continue
-    const chosen = choosePlatform(parsed.index, hostPlatform())
-    found.push({ ...chosen, annotations: { ...chosen.annotations, ...one.annotations } })
+    const { document } = await findImage(await read(one), hostPlatform(), { name: 'image archive', read })
+    const { descriptor } = document
+    found.push({ ...descriptor, annotations: { ...descriptor.annotations, ...one.annotations } })
   }
   return found
 }

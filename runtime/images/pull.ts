@@ -9,6 +9,7 @@ import { anySignal } from '../../src/base/signals.ts'
 import type { ByteSources, Content, ContentSource, ContentSummary, Priority } from '../../src/contracts/content.ts'
 import type { Snapshotter, UnpackLimits } from '../../src/contracts/snapshots.ts'
 import { algorithmOf, type Digest, Digester } from '../../src/oci/digest.ts'
+import { findImage } from '../../src/oci/image-in-index.ts'
 import {
   type Descriptor,
   MAX_MANIFEST_BYTES,
@@ -18,8 +19,7 @@ import {
   parseManifest,
 } from '../../src/oci/manifest.ts'
 import { isImageConfigType, layerCompression } from '../../src/oci/media-types.ts'
-import { choosePlatform } from '../../src/oci/platform.ts'
-import { manifestReference, originOf, type Reference } from '../../src/oci/reference.ts'
+import { familiarReference, manifestReference, originOf, type Reference } from '../../src/oci/reference.ts'
 import type { Credential, Origin, RegistryOrigin } from '../../src/task/origin.ts'
 import { EarlyLayers } from './early-layers.ts'
 import type { ImageLayer, ImageRecord } from './image-record.ts'
@@ -135,19 +135,20 @@ async function resolveManifest(origin: Omit<RegistryOrigin, 'collection'>, reque
   const asked = request.reference.digest
   if (asked !== undefined && first.digest !== asked)
     throw new DarnerError('DIGEST_MISMATCH', `manifest ${asked}: what came hashes to ${first.digest}`)
-  if (first.parsed.kind === 'manifest') return { ...first, manifest: first.parsed.manifest }
-  const chosen = choosePlatform(first.parsed.index, request.platform)
-  const second = await fetchManifest(origin, chosen.digest, request, parts)
-  if (second.digest !== chosen.digest)
-    throw new DarnerError('DIGEST_MISMATCH', `manifest ${chosen.digest}: what came hashes to ${second.digest}`)
-  if (second.bytes !== chosen.size)
-    throw new DarnerError(
-      'SIZE_MISMATCH',
-      `manifest ${chosen.digest}: its index states ${chosen.size} bytes, it has ${second.bytes}`,
-    )
-  if (second.parsed.kind !== 'manifest')
-    throw new DarnerError('MANIFEST_INVALID', `manifest ${chosen.digest}: an index within an index`)
-  return { ...second, manifest: second.parsed.manifest }
+  const name = familiarReference(request.reference)
+  const read = async ({ digest, size }: Descriptor) => {
+    const found = await fetchManifest(origin, digest, request, parts)
+    if (found.digest !== digest)
+      throw new DarnerError('DIGEST_MISMATCH', `manifest ${digest}: what came hashes to ${found.digest}`)
+    if (found.bytes !== size)
+      throw new DarnerError(
+        'SIZE_MISMATCH',
+        `manifest ${digest}: its index states ${size} bytes, it has ${found.bytes}`,
+      )
+    return found
+  }
+  const { document, manifest } = await findImage(first, request.platform, { name, read })
+  return { ...document, manifest }
 }
 
 async function fetchManifest(

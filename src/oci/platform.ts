@@ -56,18 +56,18 @@ export function normalisePlatform(platform: Platform): Platform {
 }
 
 /**
- * The entry for `wanted`: the best variant the machine can run, the first of equals. Entries without a platform are taken when
- * nothing else fits; attestations never. Throws PLATFORM_MISSING, naming what the index has.
+ * The entry for `wanted`: the best variant the machine can run, the first of equals. When none fits, all those without a platform,
+ * in their order; attestations never. Throws PLATFORM_MISSING, naming what the index has.
  */
-export function choosePlatform(index: Index, wanted: Platform): Descriptor {
+export function entriesFor(index: Index, wanted: Platform): readonly Descriptor[] {
   const ladder = runnable(normalisePlatform(wanted)).map(formatPlatform)
   const images = index.manifests.filter((one) => one.annotations?.[REFERENCE_TYPE] === undefined)
   for (const rung of ladder) {
     const match = images.find((one) => one.platform && formatPlatform(normalisePlatform(one.platform)) === rung)
-    if (match !== undefined) return match
+    if (match !== undefined) return [match]
   }
-  const unnamed = images.find((one) => !one.platform)
-  if (unnamed !== undefined) return unnamed
+  const unnamed = images.filter((one) => !one.platform)
+  if (unnamed.length > 0) return unnamed
   const present = [
     ...new Set(images.flatMap((one) => (one.platform ? [formatPlatform(normalisePlatform(one.platform))] : []))),
   ]

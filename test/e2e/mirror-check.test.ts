@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdir } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { after, before, describe, it } from 'mocha'
@@ -8,7 +8,8 @@ import type { ClientName } from '../../src/cli/mirror-setup/plan.ts'
 import { type AgentProcess, anAgentProcess, aSupernodeProcess, runDarner } from '../fixtures/a-daemon.ts'
 import { aDir } from '../fixtures/a-dir.ts'
 import { aRegistry } from '../fixtures/a-registry.ts'
-import { anImage, pushIndex } from '../fixtures/an-image.ts'
+import { anImage, anIndex, anOuterIndex, pushIndex } from '../fixtures/an-image.ts'
+import { anOrigin } from '../fixtures/an-origin.ts'
 import { needs, programPath } from '../fixtures/needs.ts'
 import { snapshotOf } from '../fixtures/real-clients.ts'
 import { stockConfiguration } from '../fixtures/stock-configuration.ts'
@@ -47,6 +48,34 @@ describe('darner mirror check', function () {
     assert.equal(stranger.code, 1)
     assert.match(stranger.stdout, /FAILED other\.test is an upstream of the mirror: the mirror reaches reg\.test, /)
     assert.match(stranger.stdout, /add --upstream other\.test=URL to the agent/)
+    // an index within an index, and one that has nothing for this machine
+    const platform = { os: 'linux', architecture }
+    const nested = anOuterIndex([anIndex([anImage({ platform })])])
+    await registry.putManifest('team/app', 'nested', nested.mediaType, nested.body)
+    const within = await check('reg.test/team/app:nested')
+    assert.equal(within.code, 0, within.stdout)
+    await pushIndex(registry, 'team/app', 'other', [anImage({ platform: { os: 'linux', architecture: 's390x' } })])
+    const foreign = await check('reg.test/team/app:other')
+    assert.equal(foreign.code, 1)
+    assert.match(
+      foreign.stdout,
+      /^FAILED it serves its manifest for .*: index has no image for .*; it has linux\/s390x$/m,
+    )
+    // what the person's own files break
+    const docker = join(dir.path, 'docker')
+    await mkdir(docker)
+    await writeFile(join(docker, 'config.json'), '{')
+    const rights = await runDarner(['mirror', 'check', 'reg.test/team/app:v1', '--socket', agent.socket], {
+      DOCKER_CONFIG: docker,
+    })
+    assert.notEqual(rights.code, 0)
+    assert.match(rights.stdout, /^FAILED rights to reg\.test\/team\/app:v1 are looked up: /m)
+    const records = join(dir.path, 'torn/var/lib/darner/mirror-setup')
+    await mkdir(records, { recursive: true })
+    await writeFile(join(records, 'podman.json'), '{')
+    const torn = await check('--root', join(dir.path, 'torn'))
+    assert.equal(torn.code, 1)
+    assert.match(torn.stdout, /^FAILED which clients are set up is on record: .*podman\.json/m)
     // set up for fewer registries than the mirror has, and for one that it has not
     const root = join(dir.path, 'root')
     await mkdir(join(root, 'var/lib'), { recursive: true })
@@ -63,6 +92,14 @@ describe('darner mirror check', function () {
     )
     await setup()
     assert.equal((await check('--root', root)).code, 0)
+    await using silent = await anOrigin()
+    silent.at('/v2/', { silent: true })
+    await using waiting = await anAgentProcess(dir.path, 'waiting', supernode.line, [
+      ...['--mirror', '127.0.0.1:0', '--upstream', `silent.test=${silent.url}`],
+    ])
+    const late = await runDarner(['mirror', 'check', '--timeout', '5s', '--socket', waiting.socket])
+    assert.equal(late.code, 124)
+    assert.match(late.stdout, /^FAILED the mirror answers: .*timed out/m)
     const off = await anAgentProcess(dir.path, 'other', supernode.line)
     await using _ = off
     const without = await runDarner(['mirror', 'check', '--socket', off.socket])

@@ -8,7 +8,7 @@ import type { PeerStatus } from '../../src/wire/peer-status.ts'
 import { anAgentProcess, aSupernodeProcess, runDarner } from '../fixtures/a-daemon.ts'
 import { aDir } from '../fixtures/a-dir.ts'
 import { aRegistry, REGISTRY_USER } from '../fixtures/a-registry.ts'
-import { anImage, anIndex, pushImage, pushIndex } from '../fixtures/an-image.ts'
+import { anImage, anIndex, anOuterIndex, pushImage, pushIndex } from '../fixtures/an-image.ts'
 import { until } from '../fixtures/until.ts'
 
 const never = new AbortController().signal
@@ -103,11 +103,38 @@ describe('darner preheat', function () {
     for (const { digest } of other.layers) assert.equal(await registry.blobGets(digest), 0)
     assert.equal(await registry.blobGets(wanted.layers[0]?.digest ?? digestOf('')), 1)
     // the same index within another
-    const { mediaType, digest, size } = anIndex([wanted, other])
-    const outer = JSON.stringify({ schemaVersion: 2, mediaType, manifests: [{ mediaType, digest, size }] })
-    await registry.putManifest('team/app', 'nested', mediaType, Buffer.from(outer))
+    const outer = anOuterIndex([anIndex([wanted, other])])
+    await registry.putManifest('team/app', 'nested', outer.mediaType, outer.body)
+    const still = await runDarner(['preheat', `${registry.host}/team/app:nested`, ...args])
+    assert.equal(still.code, 0, still.stderr)
+    for (const { digest } of other.layers) assert.equal(await registry.blobGets(digest), 0)
     const all = await runDarner(['preheat', `${registry.host}/team/app:nested`, ...args.slice(2), '--json'])
     assert.equal(all.code, 0, all.stderr)
     for (const layer of other.layers) assert.equal(await registry.blobGets(layer.digest), 1)
+  })
+
+  it('brings one image that is no index only for the platform that its config names', async () => {
+    await using dir = await aDir()
+    await using registry = await aRegistry()
+    const image = anImage({ platform: { os: 'linux', architecture: 'arm64', variant: 'v8' } })
+    await pushImage(registry, 'team/app', 'v1', image)
+    const unnamed = anOuterIndex([image.manifest])
+    await registry.putManifest('team/app', 'unnamed', unnamed.mediaType, unnamed.body)
+    await using supernode = await aSupernodeProcess(dir.path)
+    await using one = await anAgentProcess(dir.path, 'one', supernode.line)
+    const preheat = (tag: string, platform: string) =>
+      runDarner([
+        ...['preheat', `${registry.host}/team/app:${tag}`, '--platform', platform],
+        ...['--plain-http', '--socket', one.socket],
+      ])
+    for (const tag of ['v1', 'unnamed']) {
+      const { code, stderr } = await preheat(tag, 'linux/amd64')
+      assert.equal(code, 1)
+      assert.match(stderr, /has no image for linux\/amd64: it is one for linux\/arm64; leave --platform out/)
+    }
+    for (const { digest } of image.layers) assert.equal(await registry.blobGets(digest), 0)
+    const right = await preheat('v1', 'arm64')
+    assert.equal(right.code, 0, right.stderr)
+    for (const { digest } of image.layers) assert.equal(await registry.blobGets(digest), 1)
   })
 })

@@ -6,11 +6,11 @@ import { systemClock } from '../../base/clock.ts'
 import { asDarnerError, DarnerError, errorLine } from '../../base/errors.ts'
 import { silentLog } from '../../base/log.ts'
 import { Digester } from '../../oci/digest.ts'
+import { findImage } from '../../oci/image-in-index.ts'
 import { parseManifest } from '../../oci/manifest.ts'
-import { choosePlatform, hostPlatform } from '../../oci/platform.ts'
-import { familiarReference, manifestReference, parseReference } from '../../oci/reference.ts'
+import { formatPlatform, hostPlatform } from '../../oci/platform.ts'
+import { familiarReference, manifestReference, parseReference, type Reference } from '../../oci/reference.ts'
 import { createOriginClient, type OriginClient } from '../../oci/registry-client.ts'
-import type { Credential } from '../../task/origin.ts'
 import type { Action, CommandContext } from '../context.ts'
 import { chosenUpstreams, isSetUp } from '../mirror-setup/apply.ts'
 import { SETUPS } from '../mirror-setup/clients.ts'
@@ -19,6 +19,9 @@ import { takenUp } from '../mirror-setup/taken-up.ts'
 import { mirrorState, reachable, rootOf, setupTarget } from '../mirror-setup/target.ts'
 import { texts } from '../option-values.ts'
 import { credentialOf } from '../pull-progress.ts'
+
+/** Does one step and tells of it, of one that saw `undefined` only when it fails. */
+type Run = <T>(step: string, work: () => Promise<readonly [T, string | undefined]>) => Promise<T>
 
 interface Step {
   readonly step: string
@@ -32,19 +35,22 @@ export const action: Action = async (args, options, context) => {
     steps.push(step)
     if (!context.json) context.stdout.write(`${step.ok ? 'ok    ' : 'FAILED'} ${step.step}: ${step.seen}\n`)
   }
-  const run = async <T>(step: string, work: () => Promise<readonly [T, string]>): Promise<T> => {
+  const run: Run = async (step, work) => {
     try {
       const [value, seen] = await work()
-      tell({ step, ok: true, seen })
+      if (seen !== undefined) tell({ step, ok: true, seen })
       return value
     } catch (error) {
-      context.signal.throwIfAborted()
-      const known = asDarnerError(error, step)
+      const { aborted, reason } = context.signal
+      if (aborted && (reason as Error).name !== 'TimeoutError') throw reason
+      const known = asDarnerError(aborted ? reason : error, step)
       tell({ step, ok: false, seen: errorLine(known) })
       if (context.json) context.stdout.write(`${JSON.stringify({ ok: false, steps })}\n`)
       throw new DarnerError(known.code, `mirror check failed at: ${step}`, { cause: error })
     }
   }
+  const named = namedClients(options)
+  const wanted = args[0] === undefined ? undefined : parseReference(args[0])
   const mirror = await run('the agent runs and its mirror listens', async () => {
     const { state, address: at, trouble, upstreams = [], scheme = 'http', authority } = await mirrorState(context)
     if (state !== 'on' || at === undefined)
@@ -60,12 +66,13 @@ export const action: Action = async (args, options, context) => {
     { log: silentLog(), clock: systemClock },
   )
   await run('the mirror answers', () => ping(mirror, context.signal))
-  for (const one of await clientsOf(options)) await checkClient(one, { options, mirror, context, run })
-  const wanted = args[0]
-  if (wanted !== undefined) {
-    const { credential } = await credentialOf(wanted, context)
-    await pullOne(wanted, { client, mirror, credential, context, run })
-  } else if (!context.json) context.stderr.write('note: name an image to prove a pull: darner mirror check REF\n')
+  const clients = await run('which clients are set up is on record', async () => [
+    named.length > 0 ? named : await setUpClients(options),
+    undefined,
+  ])
+  for (const one of clients) await checkClient(one, { options, mirror, context, run })
+  if (wanted !== undefined) await pullOne(wanted, { client, mirror, context, run })
+  else if (!context.json) context.stderr.write('note: name an image to prove a pull: darner mirror check REF\n')
   if (context.json) context.stdout.write(`${JSON.stringify({ ok: true, steps })}\n`)
   return 0
 }
@@ -93,25 +100,23 @@ async function ping({ base, ca }: MirrorAt, signal: AbortSignal): Promise<readon
   return [undefined, `GET /v2/ answered ${status}`]
 }
 
-/** Those named, or those that were set up. */
-async function clientsOf(options: Readonly<Record<string, unknown>>): Promise<readonly ClientName[]> {
+/** Throws BAD_ARGUMENT. */
+function namedClients(options: Readonly<Record<string, unknown>>): readonly ClientName[] {
   const named = texts(options, 'client')
   const unknown = named.find((one) => !CLIENTS.some((client) => client === one))
   if (unknown !== undefined)
     throw new DarnerError('BAD_ARGUMENT', `client ${JSON.stringify(unknown)} is none of ${CLIENTS.join(', ')}`)
-  if (named.length > 0) return CLIENTS.filter((one) => named.includes(one))
+  return CLIENTS.filter((one) => named.includes(one))
+}
+
+async function setUpClients(options: Readonly<Record<string, unknown>>): Promise<readonly ClientName[]> {
   const known = await Promise.all(CLIENTS.map(async (one) => ((await isSetUp(one, rootOf(options))) ? [one] : [])))
   return known.flat()
 }
 
 async function checkClient(
   client: ClientName,
-  {
-    options,
-    mirror,
-    context,
-    run,
-  }: Omit<Pull, 'client' | 'credential'> & { options: Readonly<Record<string, unknown>> },
+  { options, mirror, context, run }: Omit<Pull, 'client'> & { options: Readonly<Record<string, unknown>> },
 ): Promise<void> {
   const target = await run(`${client}'s configuration leads to the mirror`, async () => {
     const chosen = await chosenUpstreams(client, rootOf(options))
@@ -142,13 +147,11 @@ async function checkClient(
 interface Pull {
   readonly client: OriginClient
   readonly mirror: MirrorAt
-  readonly credential: Credential | undefined
   readonly context: CommandContext
-  readonly run: <T>(step: string, work: () => Promise<readonly [T, string]>) => Promise<T>
+  readonly run: Run
 }
 
-async function pullOne(wanted: string, { client, mirror, credential, context, run }: Pull): Promise<void> {
-  const reference = parseReference(wanted)
+async function pullOne(reference: Reference, { client, mirror, context, run }: Pull): Promise<void> {
   const { signal } = context
   const name = familiarReference(reference)
   await run(`${reference.registry} is an upstream of the mirror`, async () => {
@@ -165,22 +168,25 @@ async function pullOne(wanted: string, { client, mirror, credential, context, ru
     upstream: mirror.base,
     repository: `${pathName(reference.registry)}/${reference.repository}`,
   }
+  const { credential } = await run(`rights to ${name} are looked up`, async () => [
+    await credentialOf(name, context),
+    undefined,
+  ])
   const options = { credential, signal }
-  let answer = await run(`it resolves ${name}`, async () => {
-    const found = await client.manifest(origin, manifestReference(reference), options)
+  const read = async (what: string) => {
+    const { body, mediaType, digest } = await client.manifest(origin, what, options)
+    return { digest, parsed: parseManifest(body, mediaType) }
+  }
+  const first = await run(`it resolves ${name}`, async () => {
+    const found = await read(manifestReference(reference))
     return [found, found.digest] as const
   })
-  let parsed = parseManifest(answer.body, answer.mediaType)
-  if (parsed.kind === 'index') {
-    const { digest } = choosePlatform(parsed.index, hostPlatform())
-    answer = await run('it serves a manifest by digest', async () => {
-      const found = await client.manifest(origin, digest, options)
-      return [found, found.digest] as const
-    })
-    parsed = parseManifest(answer.body, answer.mediaType)
-  }
-  if (parsed.kind !== 'manifest') throw new DarnerError('MANIFEST_INVALID', `${name}: an index in an index`)
-  const { config } = parsed.manifest
+  const { manifest } = await run(`it serves its manifest for ${formatPlatform(hostPlatform())}`, async () => {
+    const found = await findImage(first, hostPlatform(), { name, read: ({ digest }) => read(digest) })
+    const { digest } = found.document
+    return [found, found.document === first ? undefined : digest] as const
+  })
+  const { config } = manifest
   await run('it serves a blob, whole', async () => {
     await using read = await client.read({ origin: { ...origin, collection: 'blobs' }, digest: config.digest }, options)
     const digester = new Digester()

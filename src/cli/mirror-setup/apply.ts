@@ -163,8 +163,17 @@ async function writeRecord(root: string, client: ClientName, record: SetupRecord
 }
 
 async function readRecord(root: string, client: ClientName): Promise<SetupRecord | undefined> {
-  const text = await readBelow(root, recordPath(client))
-  return text === undefined ? undefined : (JSON.parse(text) as SetupRecord)
+  const path = recordPath(client)
+  const text = await readBelow(root, path)
+  if (text === undefined) return undefined
+  try {
+    return JSON.parse(text) as SetupRecord
+  } catch (error) {
+    throw new DarnerError('HOST_UNABLE', `${path}: it is no JSON`, {
+      cause: error,
+      way: `remove it, then run darner mirror setup ${client} --apply again`,
+    })
+  }
 }
 
 async function recordsOfOthers(

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { before, describe, it } from 'mocha'
+import { MEDIA } from '../../../src/oci/media-types.ts'
 import { aDocker, type Docker } from '../../fixtures/a-docker.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
+import { aBlob, anOuterIndex, type Blob } from '../../fixtures/an-image.ts'
 
 const RUN = ['run', '--rm', '--network', 'none']
 
@@ -107,6 +109,29 @@ describe('images without a registry', function () {
       assert.match(await docker.ok(['load', '-i', from]), new RegExp(`Loaded image: example.org/by/${kind}:v2`))
       assert.equal(await docker.ok([...RUN, `example.org/by/${kind}:v2`, 'cat', '/data/seed']), 'seeded')
     }
+  })
+
+  it('are loaded out of an index within another', async () => {
+    await using docker = await aDocker()
+    const file = join(docker.directory, 'saved.tar')
+    await docker.ok(['save', '-o', file, 'busybox'])
+    const layout = join(docker.directory, 'layout')
+    await mkdir(layout)
+    execFileSync('tar', ['-xf', file, '-C', layout])
+    const into = async (one: Blob) => {
+      await writeFile(join(layout, 'blobs/sha256', one.digest.slice(7)), one.body)
+      return one
+    }
+    const inner = await into(aBlob(MEDIA.ociIndex, await readFile(join(layout, 'index.json'))))
+    const outer = await into(anOuterIndex([inner]))
+    const named = JSON.parse(Buffer.from(anOuterIndex([outer]).body).toString())
+    named.manifests[0].annotations = { 'io.containerd.image.name': 'example.org/nested:v1' }
+    await writeFile(join(layout, 'index.json'), JSON.stringify(named))
+    await rm(join(layout, 'manifest.json'))
+    const nested = join(docker.directory, 'nested.tar')
+    execFileSync('tar', ['-cf', nested, '-C', layout, '.'])
+    assert.match(await docker.ok(['load', '-i', nested]), /Loaded image: example.org\/nested:v1/)
+    assert.equal(await idOf(docker, 'example.org/nested:v1'), await idOf(docker, 'busybox'))
   })
 
   it('are imported from a root file system that was exported', async () => {

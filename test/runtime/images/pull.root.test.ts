@@ -12,7 +12,7 @@ import { aRecordSpace } from '../../fixtures/a-record-space.ts'
 import { aSnapshotter, type SnapshotterFixture } from '../../fixtures/a-snapshotter.ts'
 import { onStage } from '../../fixtures/a-stage.ts'
 import { aTar } from '../../fixtures/a-tar.ts'
-import { aBlob, anImage, type Image } from '../../fixtures/an-image.ts'
+import { aBlob, anImage, anIndex, anOuterIndex, type Image } from '../../fixtures/an-image.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
 import { until } from '../../fixtures/until.ts'
 
@@ -76,6 +76,20 @@ for (const kind of ['erofs', 'directory'] as const) {
       await failsWith(
         'PLATFORM_MISSING',
         pullImage(asking('index', { platform: { os: 'linux', architecture: 's390x' } }), all),
+      )
+    })
+
+    it('finds its platform in an index within another', async () => {
+      await using held = await aSnapshotter(kind)
+      const [one, two] = [anImage(), anImage({ seed: 2, platform: { os: 'linux', architecture: 'arm64' } })]
+      const inner = anIndex([one, two])
+      const nested = anOuterIndex([inner])
+      const content = aContentSource([one, two], { nested, [inner.digest]: inner })
+      const all = parts(held, content)
+      assert.equal((await pullImage(asking('nested'), all)).image.manifest, one.manifest.digest)
+      await failsWith(
+        'PLATFORM_MISSING',
+        pullImage(asking('nested', { platform: { os: 'linux', architecture: 's390x' } }), all),
       )
     })
 

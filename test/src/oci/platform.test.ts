@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { digestOf } from '../../../src/oci/digest.ts'
 import type { Index } from '../../../src/oci/manifest.ts'
 import { MEDIA } from '../../../src/oci/media-types.ts'
-import { choosePlatform, formatPlatform, hostPlatform, parsePlatform } from '../../../src/oci/platform.ts'
+import { entriesFor, formatPlatform, hostPlatform, parsePlatform } from '../../../src/oci/platform.ts'
 import { throwsWith } from '../../fixtures/fails-with.ts'
 
 function anIndexOf(...platforms: (string | undefined)[]): Index {
@@ -19,7 +19,7 @@ function anIndexOf(...platforms: (string | undefined)[]): Index {
   return { schemaVersion: 2, manifests }
 }
 
-describe('choosePlatform', () => {
+describe('entriesFor', () => {
   const cases: [wanted: string, has: (string | undefined)[], chosen: number][] = [
     ['linux/amd64', ['linux/arm64', 'linux/amd64'], 1],
     ['amd64', ['windows/amd64', 'linux/amd64'], 1],
@@ -39,23 +39,23 @@ describe('choosePlatform', () => {
   ]
   for (const [wanted, has, chosen] of cases) {
     it(`gives ${wanted} the entry ${chosen} of ${has.map((one) => one ?? 'unnamed').join(', ')}`, () => {
-      assert.equal(choosePlatform(anIndexOf(...has), parsePlatform(wanted)).digest, digestOf(String(chosen)))
+      assert.equal(entriesFor(anIndexOf(...has), parsePlatform(wanted))[0]?.digest, digestOf(String(chosen)))
     })
   }
 
   it('never takes a higher variant, and names what there is', () => {
     const index = anIndexOf('linux/arm/v7', 'linux/amd64/v3', 'windows/amd64', 'linux/amd64/v3')
-    const error = throwsWith('PLATFORM_MISSING', () => choosePlatform(index, parsePlatform('linux/amd64')))
+    const error = throwsWith('PLATFORM_MISSING', () => entriesFor(index, parsePlatform('linux/amd64')))
     assert.equal(
       error.message,
       'index has no image for linux/amd64; it has linux/arm/v7, linux/amd64/v3, windows/amd64',
     )
-    throwsWith('PLATFORM_MISSING', () => choosePlatform(index, parsePlatform('linux/arm/v6')))
-    throwsWith('PLATFORM_MISSING', () => choosePlatform(anIndexOf(), parsePlatform('amd64')), /it has nothing/)
+    throwsWith('PLATFORM_MISSING', () => entriesFor(index, parsePlatform('linux/arm/v6')))
+    throwsWith('PLATFORM_MISSING', () => entriesFor(anIndexOf(), parsePlatform('amd64')), /it has nothing/)
   })
 
   it('takes what a machine runs too when there is nothing better', () => {
-    const chosen = (...has: string[]) => choosePlatform(anIndexOf(...has), parsePlatform('linux/amd64')).digest
+    const chosen = (...has: string[]) => entriesFor(anIndexOf(...has), parsePlatform('linux/amd64'))[0]?.digest
     assert.equal(chosen('linux/arm64', 'linux/386'), digestOf('1'))
     assert.equal(chosen('linux/386', 'linux/amd64'), digestOf('1'))
   })
@@ -69,7 +69,7 @@ describe('choosePlatform', () => {
         annotations: { 'vnd.docker.reference.type': 'attestation-manifest' },
       })),
     }
-    throwsWith('PLATFORM_MISSING', () => choosePlatform(attested, parsePlatform('amd64')))
+    throwsWith('PLATFORM_MISSING', () => entriesFor(attested, parsePlatform('amd64')))
   })
 })
 

@@ -5,7 +5,7 @@ import { systemClock } from '../../../src/base/clock.ts'
 import { silentLog } from '../../../src/base/log.ts'
 import { parseImageConfig, parseManifest } from '../../../src/oci/manifest.ts'
 import { isImageConfigType } from '../../../src/oci/media-types.ts'
-import { choosePlatform, parsePlatform } from '../../../src/oci/platform.ts'
+import { entriesFor, parsePlatform } from '../../../src/oci/platform.ts'
 import { createOriginClient } from '../../../src/oci/registry-client.ts'
 import { aRegistry } from '../../fixtures/a-registry.ts'
 import { anImage, pushIndex } from '../../fixtures/an-image.ts'
@@ -39,7 +39,8 @@ describe('an image of several platforms', function () {
       const top = await client.manifest(origin, 'v1', { signal })
       const index = parseManifest(top.body, top.mediaType)
       assert.ok(index.kind === 'index')
-      const chosen = choosePlatform(index.index, parsePlatform(architecture))
+      const [chosen] = entriesFor(index.index, parsePlatform(architecture))
+      assert.ok(chosen)
       const answer = await client.manifest(origin, chosen.digest, { signal })
       const image = parseManifest(answer.body, answer.mediaType)
       assert.ok(image.kind === 'manifest')
