@@ -84,7 +84,16 @@ describe('darner mirror check', function () {
     await setup('--upstream', `${registry.host}=${registry.url}`)
     const fewer = await check('--root', root)
     assert.equal(fewer.code, 0, fewer.stdout)
-    await setup('--upstream', 'gone.test')
+    // a client of it would be sent to another registry
+    const strange = await setup('--upstream', 'gone.test')
+    assert.equal(strange.code, 1)
+    assert.match(strange.stderr, /does not reach gone\.test, but reg\.test, .*; start the agent with --upstream gone/)
+    assert.equal((await check('--root', root)).code, 0, 'what was set up stays')
+    const shown = await runDarner(['mirror', 'setup', 'podman', '--upstream', 'gone.test', ...below])
+    assert.equal(shown.code, 0)
+    assert.match(shown.stderr, /^note: the agent's mirror does not reach gone\.test/m)
+    // another agent's mirror, or this one's as it will be
+    await setup('--upstream', 'gone.test', '--mirror', '127.0.0.1:9')
     const gone = await check('--root', root)
     assert.match(
       gone.stdout,
@@ -104,6 +113,9 @@ describe('darner mirror check', function () {
     await using _ = off
     const without = await runDarner(['mirror', 'check', '--socket', off.socket])
     assert.match(without.stdout, /^FAILED the agent runs and its mirror listens: the mirror is off/)
+    const unserved = await runDarner(['mirror', 'setup', 'podman', '--apply', '--root', root, '--socket', off.socket])
+    assert.equal(unserved.code, 1)
+    assert.match(unserved.stderr, /the agent's mirror does not serve: it is off; start the agent with --mirror/)
   })
 })
 

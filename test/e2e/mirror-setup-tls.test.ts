@@ -42,7 +42,9 @@ describe('darner mirror setup, check and status with a mirror that speaks TLS', 
       ['podman', 'etc/containers/registries.conf.d/50-darner-mirror.conf', `location = "${address}/docker.io"`],
       ['podman', `etc/containers/certs.d/${address}/darner-mirror.crt`, pem],
     ] as const) {
-      const applied = await darner('mirror', 'setup', client, '--apply', '--root', root)
+      // who names the agent's own address means the same
+      const named = client === 'podman' ? ['--mirror', address] : []
+      const applied = await darner('mirror', 'setup', client, '--apply', '--root', root, ...named)
       assert.equal(applied.code, 0, applied.stderr)
       const text = await readFile(join(root, path), 'utf8')
       assert.ok(text.includes(told), `${client}: ${text}`)

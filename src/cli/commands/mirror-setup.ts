@@ -1,5 +1,5 @@
 /** `darner mirror setup`: prints, writes or takes back what points a container client of this host at the mirror. */
-import { DarnerError } from '../../base/errors.ts'
+import { DarnerError, errorLine } from '../../base/errors.ts'
 import type { Action } from '../context.ts'
 import { applyPlan, undoPlan } from '../mirror-setup/apply.ts'
 import { SETUPS } from '../mirror-setup/clients.ts'
@@ -26,7 +26,9 @@ export const action: Action = async (args, options, context) => {
   }
   const target = await setupTarget(options, context)
   const plan = await setup.plan(target)
+  const [trouble] = target.troubles
   if (options.apply === true) {
+    if (trouble !== undefined) throw trouble
     const paths = await applyPlan(client, plan, target)
     if (json) stdout.write(`${JSON.stringify({ client, mirror: target.mirror, written: paths, notes: plan.notes })}\n`)
     else {
@@ -35,11 +37,12 @@ export const action: Action = async (args, options, context) => {
     }
     return 0
   }
-  if (json) stdout.write(`${JSON.stringify({ client, mirror: target.mirror, ...plan })}\n`)
+  const notes = [...plan.notes, ...target.troubles.map(errorLine)]
+  if (json) stdout.write(`${JSON.stringify({ client, mirror: target.mirror, ...plan, notes })}\n`)
   else {
     for (const { path, before, after } of plan.edits)
       stdout.write(`# ${path}${before === undefined ? ' (new)' : before === after ? ' (as it is)' : ''}\n${after}\n`)
-    for (const note of plan.notes) context.stderr.write(`note: ${note}\n`)
+    for (const note of notes) context.stderr.write(`note: ${note}\n`)
   }
   return 0
 }

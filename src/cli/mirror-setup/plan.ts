@@ -20,6 +20,8 @@ export interface SetupTarget {
   readonly upstreams: readonly SetupUpstream[]
   /** A person named these upstreams; else they are all that the agent's mirror reaches. */
   readonly chosen: boolean
+  /** What a person has to know of the agent that serves it, before a client depends on it. */
+  readonly troubles: readonly DarnerError[]
   /** What stands for `/`: another folder for images and tests. */
   readonly root: string
 }

@@ -54,33 +54,45 @@ export async function setupTarget(
   context: CommandContext,
 ): Promise<SetupTarget> {
   const given = texts(options, 'upstream').map(readUpstream)
-  let mirror = text(options, 'mirror')
-  let known: readonly SetupUpstream[] = []
-  let scheme: 'http' | 'https' = 'http'
-  let authority: SetupTarget['authority']
-  if (mirror === undefined || given.length === 0) {
-    try {
-      const state = await mirrorState(context)
-      if (mirror === undefined) {
-        mirror = state.address
-        scheme = state.scheme ?? 'http'
-        if (state.authority !== undefined)
-          authority = { path: state.authority, pem: await readFile(state.authority, 'utf8') }
-      }
-      known = state.upstreams ?? []
-    } catch (error) {
-      if (!isDarnerError(error, 'AGENT_UNREACHABLE', 'NOT_FOUND')) throw error
-    }
-  }
+  const named = text(options, 'mirror')
+  const state = await mirrorState(context).catch((error: unknown) => {
+    if (!isDarnerError(error, 'AGENT_UNREACHABLE', 'NOT_FOUND')) throw error
+    return undefined
+  })
+  const address = state?.address
+  const isAgents = named === undefined || (address !== undefined && reachable(named) === reachable(address))
+  const agents = isAgents ? state : undefined
+  const authority = agents?.authority
+  const known = state?.upstreams ?? []
   const upstreams = given.length > 0 ? given : known.length > 0 ? known : [DOCKER_HUB]
   return {
-    mirror: reachable(mirror ?? DEFAULT_MIRROR),
-    scheme,
-    authority,
+    mirror: reachable(named ?? address ?? DEFAULT_MIRROR),
+    scheme: agents?.scheme ?? 'http',
+    authority: authority === undefined ? undefined : { path: authority, pem: await readFile(authority, 'utf8') },
     upstreams: upstreams.map(({ name, url }) => ({ name: checkedName(name), url })),
     chosen: given.length > 0,
+    troubles: agents === undefined ? [] : troublesOf(agents, given),
     root: rootOf(options),
   }
+}
+
+/** What would leave clients of the agent's mirror without it, or with another registry's images. */
+function troublesOf({ state, trouble, upstreams = [] }: MirrorState, wanted: readonly SetupUpstream[]): DarnerError[] {
+  if (state !== 'on')
+    return [
+      new DarnerError('HOST_UNABLE', `the agent's mirror does not serve: ${trouble ?? 'it is off'}`, {
+        way: 'start the agent with --mirror IP:PORT, or say here with --mirror which other one is meant',
+      }),
+    ]
+  const names = upstreams.map(({ name }) => name)
+  return wanted
+    .filter(({ name }) => !names.includes(name.toLowerCase()))
+    .map(
+      ({ name, url }) =>
+        new DarnerError('NOT_FOUND', `the agent's mirror does not reach ${name}, but ${names.join(', ')}`, {
+          way: `start the agent with --upstream ${name}=${url} first, or leave ${name} out here`,
+        }),
+    )
 }
 
 /** What stands for `/`. */
