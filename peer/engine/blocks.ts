@@ -14,6 +14,8 @@ const MAX_FREE = 256
 
 interface Block {
   readonly key: string
+  /** What it is of: a blob that turned out wrong is fetched anew under the same id, and none of it must be seen then. */
+  readonly stored: StoredTask
   readonly body: Uint8Array
   readonly ready: Promise<void>
   readers: number
@@ -30,6 +32,8 @@ export class Blocks {
     const blockBytes = Math.min(BLOCK_BYTES, task.pieceBytes)
     const from = Math.floor(at / blockBytes) * blockBytes
     const key = `${task.id} ${from}`
+    const known = this.#blocks.get(key)
+    if (known !== undefined && known.stored !== stored) this.#forget(known)
     const block = this.#blocks.get(key) ?? this.#read(stored, key, from, Math.min(task.bytes, from + blockBytes))
     if (block === undefined) return await this.#own(stored, at, Math.min(to, from + blockBytes))
     this.#blocks.delete(key)
@@ -83,7 +87,7 @@ export class Blocks {
       if (idle.body.byteLength === to - from) memory = idle.body
     }
     const body = memory ?? Buffer.allocUnsafeSlow(to - from)
-    const block: Block = { key, body, ready: stored.read(from, body), readers: 0 }
+    const block: Block = { key, stored, body, ready: stored.read(from, body), readers: 0 }
     block.ready.catch(() => this.#forget(block))
     this.#blocks.set(key, block)
     return block

@@ -34,6 +34,16 @@ describe('Blocks', () => {
     )
   })
 
+  it('hands out nothing of a blob that was fetched anew since', async () => {
+    const [wrong, right] = [aStored('a', PIECE), aStored('a', PIECE)]
+    const blocks = new Blocks()
+    using _held = await blocks.take(wrong.stored, 0, PIECE)
+    using _lent = await blocks.take(right.stored, 0, PIECE)
+    assert.deepEqual(right.reads, [0])
+    using _again = await blocks.take(right.stored, 0, PIECE)
+    assert.deepEqual(right.reads, [0])
+  })
+
   it('hands out no byte behind the end that was asked for, nor behind the blob', async () => {
     const { stored } = aStored('a', PIECE + 10)
     const blocks = new Blocks()
