@@ -12,9 +12,11 @@ import type { Task, TaskId } from '../src/task/task.ts'
 import {
   type ControlAnswer,
   LEAD_VERSION,
+  MAX_WRONG_AT,
   type ParentBody,
   REGISTER_MS,
   type SupernodeNotice,
+  WRONG_AT_VERSION,
 } from '../src/wire/control.ts'
 import { scopeOfPass } from '../src/wire/pass.ts'
 import { failureError, failureOf } from '../src/wire/session.ts'
@@ -151,7 +153,8 @@ export class FollowedTasks {
     request: RegisterRequest,
     signal: AbortSignal,
   ): Promise<ControlAnswer<'register'>> {
-    const { origin, digest, bytes, credential, priority, have, preheat, lead } = request
+    const { origin, digest, bytes, credential, priority, have, preheat, lead, wrongAt = [] } = request
+    const version = this.#parts.version()
     return await session.ask(
       'register',
       {
@@ -162,7 +165,8 @@ export class FollowedTasks {
         ...(credential === undefined ? {} : { credential }),
         ...(have === undefined ? {} : { have: have.toBytes() }),
         ...(preheat === undefined ? {} : { preheat }),
-        ...(lead === undefined || this.#parts.version() < LEAD_VERSION ? {} : { lead }),
+        ...(lead === undefined || version < LEAD_VERSION ? {} : { lead }),
+        ...(wrongAt.length === 0 || version < WRONG_AT_VERSION ? {} : { wrongAt: wrongAt.slice(-MAX_WRONG_AT) }),
       },
       { signal, timeoutMs: REGISTER_MS },
     )

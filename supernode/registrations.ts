@@ -72,7 +72,7 @@ export class Registrations {
     if (led !== undefined) return led
     const lent = body.preheat === undefined ? undefined : preheats.credentialFor(body.preheat, peer, digest)
     const { task: held, scope } = await seed.obtain(
-      { origin: body.origin, digest, bytes: body.bytes, credential: body.credential ?? lent },
+      { origin: body.origin, digest, bytes: body.bytes, credential: body.credential ?? lent, wrongAt: body.wrongAt },
       { signal },
     )
     const { task } = held

@@ -120,10 +120,10 @@ export class Engine implements ContentSource, AsyncDisposable {
    */
   async openStored(request: ContentRequest, { signal, supernodeMs }: AskOptions): Promise<OpenContent> {
     if (this.#closed) throw new DarnerError('CLOSED', `${originName(request.origin)}: the agent is stopping`)
-    const here = request.digest === undefined ? undefined : this.#parts.store.byDigest(request.digest)
-    if (here?.complete) return this.#held(here, request)
     const key = request.digest ?? `${request.origin.kind} ${JSON.stringify(request.origin)}`
     for (;;) {
+      const here = request.digest === undefined ? undefined : this.#parts.store.byDigest(request.digest)
+      if (here?.complete) return this.#held(here, request)
       const known = this.#running.get(key)
       if (known !== undefined) {
         const joins = await this.#mayJoin(known, request, signal)
@@ -189,15 +189,19 @@ export class Engine implements ContentSource, AsyncDisposable {
 
   /**
    * A URL's content has no digest that its reader could know: who asks with another credential than the running fetch is judged
-   * by the origin first, as it would be when it came alone. False once that fetch is over, for hosts that ask no origin. Throws
-   * the refusal.
+   * by the origin first, as it would be when it came alone. Nobody joins a fetch that may bring what came of a place which was wrong
+   * before. False once that fetch is over, for these and for hosts that ask no origin. Throws the refusal.
    */
   async #mayJoin(running: Promise<Running>, request: ContentRequest, signal: AbortSignal): Promise<boolean> {
-    const { origin, digest, credential, fromOrigin = this.#options.fromOrigin } = request
-    if (digest !== undefined || isDeepStrictEqual(this.#begunBy.get(running)?.credential, credential)) return true
-    if (fromOrigin !== 'never') {
-      await this.#parts.origin.stat({ origin }, { credential, signal })
-      return true
+    const { origin, digest, credential, fromOrigin = this.#options.fromOrigin, wrongAt = [] } = request
+    const begun = this.#begunBy.get(running)
+    const avoids = (place: Origin) => begun?.wrongAt?.some((one) => isDeepStrictEqual(one, place)) === true
+    if (wrongAt.every(avoids)) {
+      if (digest !== undefined || isDeepStrictEqual(begun?.credential, credential)) return true
+      if (fromOrigin !== 'never') {
+        await this.#parts.origin.stat({ origin }, { credential, signal })
+        return true
+      }
     }
     const over = running.then(({ whole }) => whole)
     await abortable(
@@ -238,8 +242,7 @@ export class Engine implements ContentSource, AsyncDisposable {
     try {
       const { digest } = request
       // what an earlier run left is told of, and not read again
-      if (digest !== undefined)
-        await this.#parts.store.reopen(digest as string as TaskId, { signal: controller.signal })
+      if (digest !== undefined) await this.#lookAtLeft(digest, request, controller.signal)
       registration = await this.#register(request, controller.signal, supernodeMs)
       if (!(registration instanceof DarnerError) && !fits(registration.task, request))
         await unmade(place, new DarnerError('CONFLICT', `${registration.task.id}: the swarm has it in other pieces`))
@@ -273,6 +276,13 @@ export class Engine implements ContentSource, AsyncDisposable {
       await unmade(place, asDarnerError(error, originName(request.origin)))
       throw error
     }
+  }
+
+  /** Looks at what an earlier fetch left: none of it is of use where that may be other bytes. */
+  async #lookAtLeft(digest: Digest, { wrongAt = [] }: ContentRequest, signal: AbortSignal): Promise<void> {
+    const left = await this.#parts.store.reopen(digest as string as TaskId, { signal })
+    if (wrongAt.length === 0 || left === undefined || left.verified || left.have.count === 0) return
+    await left.discard(new DarnerError('DIGEST_MISMATCH', `${digest}: a place it came from served other bytes`))
   }
 
   /**

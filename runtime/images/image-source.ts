@@ -38,7 +38,7 @@ export async function* layerBytes(
   yield* content.read({ signal: options.signal })
   await content.whole({ signal: options.signal })
 
-  async function open(origin: Origin): Promise<Content> {
+  async function open(origin: Origin, wrongAt: readonly Origin[]): Promise<Content> {
     // it is for the registry, whatever other places a manifest names
     const credential = origin.kind === 'registry' ? options.credential : undefined
     try {
@@ -48,6 +48,7 @@ export async function* layerBytes(
           digest: layer.digest,
           bytes: layer.bytes,
           priority: 'interactive',
+          wrongAt,
           ...(credential === undefined ? {} : { credential }),
         },
         { signal: options.signal },

@@ -16,6 +16,9 @@ const OUR_OWN: ReadonlySet<string> = new Set([
   'STORE_CORRUPT',
 ])
 
+/** That a place gave other bytes than the digest's, or what looks so. */
+const WRONG: ReadonlySet<string> = new Set(['DIGEST_MISMATCH', 'LAYER_INVALID'])
+
 /** The registry first (image-spec, layer.md, "Non-Distributable Layers": it need not have such a layer, but may). */
 export function placesOf(
   registry: Omit<RegistryOrigin, 'collection'>,
@@ -26,31 +29,34 @@ export function placesOf(
 }
 
 /**
- * What `take` gives at the first place where it doesn't throw. With one place only, its error is thrown; of several, all are told.
- * Throws the signal's reason.
+ * What `take` gives at the first place where it doesn't throw; it hears which places were wrong before. With one place only, its
+ * error is thrown; of several, all are told. Throws the signal's reason.
  */
 export async function fromFirst<T>(
   what: string,
   places: readonly Origin[],
-  take: (place: Origin) => Promise<T>,
+  take: (place: Origin, wrongAt: readonly Origin[]) => Promise<T>,
   { signal }: { signal: AbortSignal },
 ): Promise<T> {
-  const failures: DarnerError[] = []
+  let last: DarnerError | undefined
+  const told: string[] = []
+  const wrongAt: Origin[] = []
   for (const place of places) {
     try {
-      return await take(place)
+      return await take(place, [...wrongAt])
     } catch (error) {
       signal.throwIfAborted()
       const failure = asDarnerError(error, `${what} at ${originName(place)}`)
       if (places.length === 1 || OUR_OWN.has(failure.code)) throw failure
-      failures.push(failure)
+      if (WRONG.has(failure.code)) wrongAt.push(place)
+      last = failure
+      const { message } = failure
+      told.push(message.includes(originName(place)) ? message : `${originName(place)}: ${message}`)
     }
   }
-  const last = failures.at(-1)
-  const told = failures.map(({ message }) => message).join('; ')
   throw new DarnerError(
     last?.code ?? 'INTERNAL',
-    `${what}: neither its registry nor the URLs of its descriptor gave it: ${told}`,
+    `${what}: neither its registry nor the URLs of its descriptor gave it: ${told.join('; ')}`,
     { cause: last },
   )
 }

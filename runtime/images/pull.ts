@@ -4,7 +4,7 @@
  */
 import PQueue from 'p-queue'
 import type { Clock } from '../../src/base/clock.ts'
-import { DarnerError } from '../../src/base/errors.ts'
+import { asDarnerError, DarnerError, isDarnerError } from '../../src/base/errors.ts'
 import { anySignal } from '../../src/base/signals.ts'
 import type { ByteSources, Content, ContentSource, ContentSummary, Priority } from '../../src/contracts/content.ts'
 import type { Snapshotter, UnpackLimits } from '../../src/contracts/snapshots.ts'
@@ -35,6 +35,10 @@ const DEFAULT_PARALLEL = 4
 const PROGRESS_MS = 100
 /** Layers are read by as much at once, at least: each chunk is work for the event loop. */
 const RUN_BYTES = 128 * 1024
+/** How long is waited for the rest of what can't be unpacked, which says whether it is the layer at all. */
+const VERDICT_MS = 3_000
+/** What wrong bytes look like to who unpacks them. */
+const MAY_BE_WRONG = ['LAYER_INVALID', 'LIMIT_EXCEEDED', 'DIGEST_MISMATCH'] as const
 
 export interface PullRequest {
   readonly reference: Reference
@@ -201,6 +205,7 @@ async function openBlob(
   blob: Pick<Descriptor, 'digest' | 'size'>,
   request: PullRequest,
   parts: PullParts,
+  wrongAt: readonly Origin[] = [],
 ): Promise<Content> {
   // it is for the registry, whatever other places a manifest names
   const rights = origin.kind === 'registry' ? request.credential : undefined
@@ -212,6 +217,7 @@ async function openBlob(
       bytes: blob.size,
       priority: request.priority ?? 'interactive',
       lead: true,
+      wrongAt,
       ...credential,
     },
     { signal: request.signal },
@@ -265,22 +271,25 @@ async function pullLayer(
     request.onProgress?.({ kind: 'layer', layer, state: 'present', have: 0, from: NOWHERE })
     return undefined
   }
-  const take = (place: Origin) => pullFrom(place, layer, request, parts)
-  return await fromFirst(`layer ${layer.digest}`, places, take, { signal })
+  const take = (place: Origin, wrongAt: readonly Origin[]) => pullFrom({ place, wrongAt }, layer, request, parts)
+  const pulled = await fromFirst(`layer ${layer.digest}`, places, take, { signal })
+  if (pulled instanceof DarnerError) throw pulled
+  return pulled
 }
 
+/** Resolves with what is wrong with the layer itself, which is so wherever it comes from. */
 async function pullFrom(
-  place: Origin,
+  { place, wrongAt }: { place: Origin; wrongAt: readonly Origin[] },
   layer: ImageLayer,
   request: PullRequest,
   parts: LayerParts,
-): Promise<ContentSummary> {
+): Promise<ContentSummary | DarnerError> {
   const { signal, limits = DEFAULT_LAYER_LIMITS } = request
   const tell = (state: LayerState, have: number, from: ByteSources) =>
     request.onProgress?.({ kind: 'layer', layer, state, have, from })
   await using content =
     (await parts.early.take(layer.digest)) ??
-    (await openBlob(place, { digest: layer.digest, size: layer.bytes }, request, parts))
+    (await openBlob(place, { digest: layer.digest, size: layer.bytes }, request, parts, wrongAt))
   const watched = async function* (source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     let toldMs = Number.NEGATIVE_INFINITY
     for await (const chunk of source) {
@@ -296,8 +305,34 @@ async function pullFrom(
     tell('unpacking', have, from)
   }
   const blob = watched(content.read({ lend: true, least: RUN_BYTES, signal }))
-  await parts.snapshotter.unpack(layer.diffId, blob, { limits, signal })
+  try {
+    await parts.snapshotter.unpack(layer.diffId, blob, { limits, signal })
+  } catch (error) {
+    if (!isDarnerError(error, ...MAY_BE_WRONG)) throw error
+    await verdict(content, error, parts, signal)
+    return error
+  }
   const summary = await content.whole({ signal })
   tell('done', summary.bytes, summary.from)
   return summary
+}
+
+/** What came can't be unpacked. Resolves if it is the layer nevertheless. Throws DIGEST_MISMATCH, LAYER_INVALID where that can't be said. */
+async function verdict(content: Content, why: DarnerError, { clock }: PullParts, signal: AbortSignal): Promise<void> {
+  const known = new AbortController()
+  const late = clock.sleep(VERDICT_MS, { signal: anySignal([signal, known.signal]) }).then(() => {
+    throw new DarnerError('TIMED_OUT', `the rest did not come within ${VERDICT_MS / 1000} s`)
+  })
+  try {
+    await Promise.race([content.whole({ signal }), late])
+  } catch (error) {
+    signal.throwIfAborted()
+    if (isDarnerError(error, 'DIGEST_MISMATCH')) throw error
+    const { message } = asDarnerError(error, 'the rest')
+    const text = `${why.message}; whether it has its digest is not known: ${message}`
+    throw new DarnerError('LAYER_INVALID', text, { cause: why })
+  } finally {
+    known.abort()
+    late.catch(() => {})
+  }
 }

@@ -22,6 +22,8 @@ export interface ContentRequest {
   readonly preheat?: string
   /** If nobody holds or reads the blob, whose `bytes` are known, this host would read the origin itself. */
   readonly lead?: boolean
+  /** Places that have given this reader other bytes under this digest: it is given nothing that came there, unless the digest matched. */
+  readonly wrongAt?: readonly Origin[]
   /** Which blob of its image it is, in the order in which they are unpacked. */
   readonly order?: number
 }

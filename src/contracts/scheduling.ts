@@ -28,6 +28,8 @@ export interface RegisterRequest {
   readonly preheat?: string
   /** This host would read the origin itself, if nobody holds or reads the blob yet. */
   readonly lead?: boolean
+  /** Places that have given this host other bytes under this digest. */
+  readonly wrongAt?: readonly Origin[]
   /** Pieces held already, when the geometry is known from an earlier run. */
   readonly have?: ReadonlyBitmap
 }

@@ -11,7 +11,7 @@ import { Bytes, Count } from './schema.ts'
 
 export const CONTROL_ID = '/darner/control/1'
 /** Raised when an older side could no longer understand a newer one. */
-export const CONTROL_VERSION = 5
+export const CONTROL_VERSION = 6
 /** From this version on a host may ask to read an origin itself. */
 export const LEAD_VERSION = 2
 /** From this version on a host takes the states between the pieces beside their digests. */
@@ -20,6 +20,8 @@ export const STATES_VERSION = 3
 export const TURNS_VERSION = 4
 /** From here on a host takes the states inside the pieces of some tasks, too. */
 export const STEPS_VERSION = 5
+/** From here on a supernode hears at which places a host was given other bytes. */
+export const WRONG_AT_VERSION = 6
 export const MAX_CONTROL_FRAME_BYTES = 1024 * 1024
 /** Digests in one message: 8,192 pieces are 256 KiB, and as much with their states. */
 export const MAX_TABLE_RUN = 8192
@@ -27,6 +29,8 @@ export const MAX_TABLE_RUN = 8192
 export const INLINE_BYTES = 64 * 1024
 /** Tasks in one inventory message; a longer inventory is sent in several. */
 export const INVENTORY_RUN = 512
+/** Places that one host may call wrong: the registry of an image, and as many URLs of a layer as are tried. */
+export const MAX_WRONG_AT = 16
 /** How long the first answer on a task may take: the supernode may have to wait for a slow origin. */
 export const REGISTER_MS = 120_000
 /** How long the supernode may take to read a blob that a host puts into the swarm. */
@@ -115,6 +119,8 @@ export const CONTROL_ASKS = {
         preheat: Type.Optional(PreheatId),
         /** The asker would read the origin itself, if nobody holds or reads the blob; of version 2. */
         lead: Type.Optional(Type.Boolean()),
+        /** Places that have given the asker other bytes under this digest; of version 6. */
+        wrongAt: Type.Optional(Type.Array(Origin, { maxItems: MAX_WRONG_AT })),
       },
       closed,
     ),

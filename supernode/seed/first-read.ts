@@ -13,6 +13,8 @@ export interface SeedRequest {
   readonly digest?: Digest | undefined
   readonly bytes?: number | undefined
   readonly credential?: Credential | undefined
+  /** Places that have given the asker other bytes under this digest. */
+  readonly wrongAt?: readonly Origin[] | undefined
 }
 
 export interface FirstReadParts {

@@ -144,6 +144,11 @@ export class Seed {
         await this.#giveUp(opened, key)
         continue
       }
+      if (opened.task.error !== undefined && known !== undefined) {
+        // it failed while this asker waited for it, who has a read of its own due
+        if (this.#opening.get(key) === opening) this.#opening.delete(key)
+        continue
+      }
       if (request.bytes !== undefined && request.bytes !== task.bytes) {
         throw new Failure(
           'SIZE_MISMATCH',
@@ -156,7 +161,8 @@ export class Seed {
 
   /**
    * Whether an asker waits for the read under way. One through a place that has proven nothing is shared while it gets on; it
-   * makes way for a place that has served the whole blob before, and, once it stalls, for one that now does.
+   * makes way for a place that has served the whole blob before, and for one that now does once it stalls, or for an asker who
+   * was given wrong bytes through it: an asker's word alone ends nobody's read.
    */
   async #shares(opened: Opened, request: SeedRequest, signal: AbortSignal): Promise<boolean> {
     const { task, access } = opened
@@ -164,11 +170,18 @@ export class Seed {
     const elsewhere = () =>
       access.reading !== undefined &&
       access.reading.scope !== scope &&
-      !task.stored.complete &&
+      !task.stored.verified &&
       task.error === undefined
     const { reading } = access
     if (reading === undefined || !elsewhere()) return true
     if (access.scopes.has(scope)) return false
+    if (request.wrongAt?.some((place) => scopeOf(place) === reading.scope)) {
+      // what is wrong ends by itself as a rule, and the other place is read once then
+      await task.ends(this.#options.rivalMs, { signal })
+      if (!elsewhere()) return true
+      await this.#rights.prove(task.task, access, request, { signal })
+      return !elsewhere()
+    }
     const alive = !this.#doubted.has(reading.scope) && (await task.alive(this.#options.rivalMs, { signal }))
     if (!elsewhere() || (alive && reading.open)) return true
     await this.#rights.prove(task.task, access, request, { signal })

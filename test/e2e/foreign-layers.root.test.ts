@@ -9,6 +9,7 @@ import { aSwarm, type Swarm } from '../fixtures/a-swarm.ts'
 import { anImage, type Blob, type Image, pushImage } from '../fixtures/an-image.ts'
 import { anOrigin, type TestOrigin } from '../fixtures/an-origin.ts'
 
+const MIB = 1024 * 1024
 /** Always refused. */
 const METADATA = 'http://169.254.169.254/layer'
 
@@ -17,7 +18,10 @@ interface Stand extends AsyncDisposable {
   readonly elsewhere: TestOrigin
   readonly swarm: Swarm
   /** An image in the registry whose second layer is a foreign one, at the given URLs; with `docker`, of docker's own kind. */
-  push(urls: readonly string[], docker?: boolean): Promise<{ image: Image; foreign: Blob; reference: string }>
+  push(
+    urls: readonly string[],
+    options?: { docker?: boolean; bytes?: number },
+  ): Promise<{ image: Image; foreign: Blob; reference: string }>
   /** `darner pull` on a host. */
   pull(host: number, reference: string): ReturnType<typeof runDarner>
 }
@@ -37,8 +41,8 @@ async function aStand({ open = false } = {}): Promise<Stand> {
   let images = 0
   return {
     ...{ registry, elsewhere, swarm },
-    push: async (urls, docker = false) => {
-      const layers = [{ compression: 'gzip' as const }, { compression: 'gzip' as const, bytes: 200_000, urls }]
+    push: async (urls, { docker = false, bytes = 200_000 } = {}) => {
+      const layers = [{ compression: 'gzip' as const }, { compression: 'gzip' as const, bytes, urls }]
       const image = anImage({ seed: ++images, docker, layers })
       await pushImage(registry, 'team/app', `v${images}`, image)
       const foreign = image.layers[1] ?? assert.fail('no second layer')
@@ -66,7 +70,7 @@ describe('darner pull of a foreign layer', function () {
       const at = (path: string) => `${elsewhere.url}${path}`
       const { foreign, reference } = await stand.push(
         [METADATA, at('/gone'), at('/short'), at('/liar'), at('/layer'), at('/spare')],
-        docker,
+        { docker },
       )
       const { body } = foreign
       elsewhere.at('/short', { body: body.subarray(1) })
@@ -81,10 +85,29 @@ describe('darner pull of a foreign layer', function () {
       assert.equal(elsewhere.requests.filter(({ headers }) => headers.authorization !== undefined).length, 0)
     })
 
+  it('takes it from the next URL while one that lied still holds back the rest, on a host alone and beside others', async () => {
+    await using stand = await aStand()
+    const { elsewhere, pull } = stand
+    const at = (path: string) => `${elsewhere.url}${path}`
+    const { foreign, reference } = await stand.push([at('/liar'), at('/layer')], { bytes: 3 * MIB })
+    const end = Promise.withResolvers<void>()
+    const { body } = foreign
+    // more than is taken in before it is unpacked
+    elsewhere.at('/liar', { body: Buffer.from(body).reverse(), pauseAfter: 2 * MIB, until: end.promise })
+    elsewhere.at('/layer', { body })
+    for (const host of [0, 1]) {
+      const { code, stderr } = await pull(host, reference)
+      assert.equal(code, 0, stderr)
+    }
+    end.resolve()
+  })
+
   it('has it from its URLs again to save the image, when its blob was collected', async () => {
     await using stand = await aStand({ open: true })
     const { elsewhere, swarm, pull } = stand
-    const { foreign, reference } = await stand.push([`${elsewhere.url}/liar`, `${elsewhere.url}/layer`], true)
+    const { foreign, reference } = await stand.push([`${elsewhere.url}/liar`, `${elsewhere.url}/layer`], {
+      docker: true,
+    })
     elsewhere.at('/liar', { body: Buffer.from(foreign.body).reverse() })
     elsewhere.at('/layer', { body: foreign.body })
     assert.equal((await pull(0, reference)).code, 0)
@@ -111,10 +134,14 @@ describe('darner pull of a foreign layer', function () {
   it('says what each place answered when none has it', async () => {
     await using stand = await aStand()
     const { registry, elsewhere, pull } = stand
-    const { foreign, reference } = await stand.push([METADATA, `${elsewhere.url}/gone`])
+    const liar = `${elsewhere.url}/liar`
+    const { foreign, reference } = await stand.push([METADATA, `${elsewhere.url}/gone`, liar])
+    elsewhere.at('/liar', { body: Buffer.from(foreign.body).reverse() })
     const { code, stderr } = await pull(0, reference)
     assert.equal(code, 1)
     assert.match(stderr, new RegExp(`layer ${foreign.digest}: neither its registry nor the URLs of its descriptor`))
-    for (const place of [registry.host, '169.254.169.254', elsewhere.host]) assert.ok(stderr.includes(place), stderr)
+    for (const place of [registry.host, '169.254.169.254', elsewhere.host, liar])
+      assert.ok(stderr.includes(place), stderr)
+    assert.match(stderr, new RegExp(`${liar}: .*hash(es)? to sha256:`))
   })
 })

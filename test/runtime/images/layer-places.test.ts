@@ -53,7 +53,27 @@ describe('fromFirst', () => {
       },
       { signal },
     )
-    await failsWith('ORIGIN_FAILED', none, /^layer 1: .*: no 1; no 2; no 3$/)
+    const all =
+      /^layer 1: .*: https:\/\/registry.test\/app: no 1; https:\/\/far.test\/a: no 2; https:\/\/far.test\/b: no 3$/
+    await failsWith('ORIGIN_FAILED', none, all)
+  })
+
+  it('says at each place which ones before it gave wrong bytes, and not which had none', async () => {
+    const codes = ['ORIGIN_NOT_FOUND', 'DIGEST_MISMATCH', 'LAYER_INVALID'] as const
+    const four = [...places, { kind: 'url', url: 'https://far.test/c' } as const]
+    const told: unknown[] = []
+    const got = await fromFirst(
+      'layer 1',
+      four,
+      async (_place, wrongAt) => {
+        const code = codes[told.push(wrongAt) - 1]
+        if (code !== undefined) throw new DarnerError(code, 'no')
+        return 'got'
+      },
+      { signal },
+    )
+    assert.equal(got, 'got')
+    assert.deepEqual(told, [[], [], four.slice(1, 2), four.slice(1, 3)])
   })
 
   it('stops at a failure of this host, and at the signal', async () => {

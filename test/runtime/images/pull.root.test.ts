@@ -5,6 +5,7 @@ import { gzipSync } from 'node:zlib'
 import { Images } from '../../../runtime/images/images.ts'
 import { type PullEvent, type PullRequest, pullImage } from '../../../runtime/images/pull.ts'
 import { ManualClock, systemClock } from '../../../src/base/clock.ts'
+import { DarnerError } from '../../../src/base/errors.ts'
 import { type Digest, digestOf } from '../../../src/oci/digest.ts'
 import { parseReference } from '../../../src/oci/reference.ts'
 import { aContentSource, type MemorySource } from '../../fixtures/a-content-source.ts'
@@ -202,6 +203,33 @@ for (const kind of ['erofs', 'directory'] as const) {
         assert.deepEqual(readdirSync(join(held.directory, kind, 'ingest')), [])
       })
     }
+
+    it('names wrong bytes as the cause of a layer that is no tar, when they turn out wrong', async () => {
+      await using held = await aSnapshotter(kind)
+      const image = anImage()
+      const content = aContentSource([image])
+      content.spoil(layer(image), sized(image, gzipSync(Buffer.alloc(20_000, 'no tar'))))
+      content.judge = async (digest) => {
+        if (digest === layer(image)) throw new DarnerError('DIGEST_MISMATCH', 'other bytes')
+      }
+      await failsWith('DIGEST_MISMATCH', pullImage(asking('0'), parts(held, content)), /other bytes/)
+    })
+
+    it('waits a bounded time for what tells whether a layer that is no tar is the right one', async () => {
+      await using held = await aSnapshotter(kind)
+      const image = anImage()
+      const content = aContentSource([image])
+      content.spoil(layer(image), sized(image, gzipSync(Buffer.alloc(20_000, 'no tar'))))
+      const clock = new ManualClock()
+      content.judge = async (digest) => {
+        if (digest !== layer(image)) return
+        clock.advance(3_000)
+        await new Promise<never>(() => {})
+      }
+      const pulling = pullImage(asking('0'), { ...parts(held, content), clock })
+      await failsWith('LAYER_INVALID', pulling, /whether it has its digest is not known: .* within 3 s/)
+      assert.equal(content.stillOpen.count, 0)
+    })
 
     it('bounds a gzip bomb', async () => {
       await using held = await aSnapshotter(kind)

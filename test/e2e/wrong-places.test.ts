@@ -1,0 +1,144 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'mocha'
+import type { RunningAgent } from '../../src/cli/compose-agent.ts'
+import type { Content, ContentRequest } from '../../src/contracts/content.ts'
+import { digestOf } from '../../src/oci/digest.ts'
+import { blobTask, pieceCount, type TaskId } from '../../src/task/task.ts'
+import { aSwarm } from '../fixtures/a-swarm.ts'
+import { randomBody } from '../fixtures/an-image.ts'
+import { anOrigin } from '../fixtures/an-origin.ts'
+import { until } from '../fixtures/until.ts'
+
+const MIB = 1024 * 1024
+
+/** A blob at two URLs, one of which gives other bytes, and holds back all after the first `held` until it is told. */
+async function aStand({ peers, held = MIB }: { peers: number; held?: number }) {
+  const stack = new AsyncDisposableStack()
+  const origin = stack.use(await anOrigin())
+  const body = randomBody(1, 3 * MIB)
+  const digest = digestOf(body)
+  const end = Promise.withResolvers<void>()
+  // what is over waits for no origin
+  stack.defer(() => end.resolve())
+  origin.at('/liar', { body: randomBody(2, body.byteLength), pauseAfter: held, until: end.promise })
+  origin.at('/good', { body })
+  const swarm = stack.use(await aSwarm({ peers }))
+  const signal = AbortSignal.timeout(30_000)
+  const place = (path: string) => ({ kind: 'url', url: `${origin.url}${path}` }) as const
+  return {
+    ...{ origin, body, digest, swarm, end, place },
+    open: async (agent: RunningAgent | undefined, path: string, more: Partial<ContentRequest> = {}) => {
+      assert.ok(agent)
+      const request = { origin: place(path), digest, bytes: body.byteLength, priority: 'interactive', ...more } as const
+      return await agent.peer.engine.open(request, { signal })
+    },
+    /** Its first bytes. */
+    first: async (content: Content) => {
+      for await (const chunk of content.read({ signal })) return Buffer.from(chunk)
+      return assert.fail('nothing came')
+    },
+    read: async (content: Content) => Buffer.concat(await Array.fromAsync(content.read({ signal }))),
+    gets: (path: string) => origin.requests.filter((one) => one.method === 'GET' && one.path === path).length,
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  }
+}
+
+describe('a place that gives other bytes under a digest', function () {
+  this.timeout(60_000)
+
+  for (const lead of [true, false])
+    it(`leaves nothing to whoever called it wrong, ${lead ? 'on the host that reads it for all' : 'when the supernode reads it'}`, async () => {
+      await using stand = await aStand({ peers: 1 })
+      const [agent] = stand.swarm.agents
+      {
+        await using wrong = await stand.open(agent, '/liar', { lead })
+        const first = await stand.first(wrong)
+        assert.ok(!first.equals(stand.body.subarray(0, first.byteLength)))
+      }
+      await using right = await stand.open(agent, '/good', { lead, wrongAt: [stand.place('/liar')] })
+      assert.ok((await stand.read(right)).equals(stand.body))
+    })
+
+  it('is not waited for by a host that called it wrong, however many others still do', async () => {
+    await using stand = await aStand({ peers: 3 })
+    const [one, two, three] = stand.swarm.agents
+    await using waits = await stand.open(one, '/liar')
+    const failed = waits.whole({ signal: AbortSignal.timeout(30_000) }).then(
+      () => assert.fail('wrong bytes are whole'),
+      (error: Error) => error,
+    )
+    await stand.first(waits)
+    const wrongAt = [stand.place('/liar')]
+    const both = await Promise.all([two, three].map((agent) => stand.open(agent, '/good', { wrongAt })))
+    for (const content of both) {
+      assert.ok((await stand.read(content)).equals(stand.body))
+      await content[Symbol.asyncDispose]()
+    }
+    assert.match((await failed).message, /read anew through another place/)
+    assert.equal(stand.gets('/good'), 2, 'once to prove the place, and once for all')
+  })
+
+  it('is left for one that another host has read whole, without a further read there', async () => {
+    await using stand = await aStand({ peers: 2 })
+    const [one, two] = stand.swarm.agents
+    {
+      await using held = await stand.open(one, '/good', { lead: true })
+      await held.whole({ signal: AbortSignal.timeout(30_000) })
+    }
+    {
+      await using wrong = await stand.open(two, '/liar', { lead: true })
+      await stand.first(wrong)
+    }
+    await using right = await stand.open(two, '/good', { lead: true, wrongAt: [stand.place('/liar')] })
+    assert.ok((await stand.read(right)).equals(stand.body))
+    assert.equal(stand.gets('/good'), 1)
+  })
+
+  it('is not taken for wrong because a host says so: the other place has to give the whole', async () => {
+    await using stand = await aStand({ peers: 2 })
+    const [one, two] = stand.swarm.agents
+    stand.origin.at('/good', { body: stand.body, pauseAfter: MIB, until: stand.end.promise })
+    await using right = await stand.open(one, '/good')
+    await stand.first(right)
+    stand.origin.at('/liar', { body: randomBody(2, stand.body.byteLength) })
+    await assert.rejects(
+      stand.open(two, '/liar', { wrongAt: [stand.place('/good')] }),
+      /served other bytes under this digest/,
+    )
+    stand.end.resolve()
+    assert.ok((await stand.read(right)).equals(stand.body))
+    assert.equal(stand.gets('/good'), 1)
+  })
+
+  it('costs the other place one read where its own ends while a host that called it wrong waits', async () => {
+    await using stand = await aStand({ peers: 2, held: 3 * MIB - 1000 })
+    const [one, two] = stand.swarm.agents
+    await using _wrong = await stand.open(one, '/liar')
+    const { seed } = stand.swarm.supernode.supernode
+    const pieces = pieceCount(blobTask(stand.digest, stand.body.byteLength))
+    await until(() => seed.find(stand.digest as string as TaskId)?.known === pieces - 1)
+    const obtain = seed.obtain.bind(seed)
+    const asked = Promise.withResolvers<void>()
+    seed.obtain = (...args) => {
+      asked.resolve()
+      return obtain(...args)
+    }
+    const opening = stand.open(two, '/good', { wrongAt: [stand.place('/liar')] })
+    await asked.promise
+    stand.end.resolve()
+    await using right = await opening
+    assert.ok((await stand.read(right)).equals(stand.body))
+    assert.equal(stand.gets('/good'), 1)
+  })
+
+  it('brings nothing to a second reader on the host that called it wrong, who waits for the first to be done', async () => {
+    await using stand = await aStand({ peers: 1 })
+    const [agent] = stand.swarm.agents
+    await using wrong = await stand.open(agent, '/liar')
+    await stand.first(wrong)
+    const opening = stand.open(agent, '/good', { wrongAt: [stand.place('/liar')] })
+    await wrong[Symbol.asyncDispose]()
+    await using right = await opening
+    assert.ok((await stand.read(right)).equals(stand.body))
+  })
+})
