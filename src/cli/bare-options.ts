@@ -1,4 +1,7 @@
-/** Options that may stand without a value: spelled out before the line is parsed, so that they never take the argument after them. */
+/**
+ * Options as they are spelled out before the line is parsed: those that may stand without a value, so that they never take the argument
+ * after them, and other programs' spellings.
+ */
 import type { CommandRow } from './rows/shape.ts'
 
 /** `run --rich IMAGE` becomes `run --rich=systemd IMAGE`; what follows the first argument of the command is left alone. */
@@ -7,6 +10,7 @@ export function spellOut(argv: readonly string[], rows: readonly CommandRow[]): 
   const within = rows.find(({ name }) => name === `${argv[first]} ${argv[first + 1]}`)
   const row = within ?? rows.find(({ name }) => name === argv[first])
   const at = within === undefined ? first : first + 1
+  if (row?.respell !== undefined) return argv.flatMap((word) => row.respell?.(word) ?? [word])
   const bare = new Map(
     (row?.options ?? []).flatMap(({ flags, bare: value }) =>
       value === undefined ? [] : names(flags).map((name) => [name, `${long(flags)}=${value}`] as const),

@@ -8,8 +8,13 @@ import { readWays } from '../get/read-options.ts'
 import { openDisplay } from '../get/show.ts'
 import { orderOf } from '../get/sources.ts'
 
-export const action: Action = async (args, options, context) => {
+export const action: Action = async (args, given, context) => {
   const text = args[0] ?? ''
+  const options: Readonly<Record<string, unknown>> = { ...given, quiet: given.quiet === true || given.silent === true }
+  if (given.continueAt !== undefined && given.continueAt !== '-')
+    throw new DarnerError('BAD_ARGUMENT', `-C ${String(given.continueAt).slice(0, 40)}: only -C - goes on by itself`, {
+      way: 'use -r FIRST- for the bytes from there on',
+    })
   const ways = await readWays(options)
   if (options.recursive === true) {
     const { getTree } = await import('../get/tree.ts')

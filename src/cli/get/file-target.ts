@@ -232,5 +232,6 @@ function written(name: string, code: 'BAD_ARGUMENT' | 'COMMAND_FAILED', error: u
   const full = system === 'ENOSPC' || system === 'EDQUOT'
   return new DarnerError(full ? 'DISK_FULL' : code, `cannot write ${name}: ${system ?? String(error)}`, {
     cause: error,
+    ...(system === 'ENOENT' ? { way: `its folder is not there: mkdir -p ${dirname(name)}` } : {}),
   })
 }

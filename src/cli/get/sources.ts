@@ -36,6 +36,9 @@ export async function orderOf(text: string, options: Options, context: CommandCo
       throw new DarnerError(
         'BAD_ARGUMENT',
         `${JSON.stringify(text.slice(0, 200))} is no http, https, oci, s3 or file URL, and no digest`,
+        /^(([\w-]+\.)+\w+(:\d+)?|\w+:\d+)\//.test(text)
+          ? { way: `write the scheme: https://${text.slice(0, 200)}` }
+          : {},
       )
   }
 }

@@ -1,5 +1,21 @@
 /** Commands that move a file through the swarm. */
-import { type CommandRow, JSON_OPTION, PLAIN_HTTP, QUIET, TIMEOUT } from './shape.ts'
+import { type CommandRow, JSON_OPTION, type OptionRow, PLAIN_HTTP, QUIET, refused, TIMEOUT } from './shape.ts'
+
+/** What scripts tell curl and wget. */
+const HABITS: readonly OptionRow[] = [
+  { flags: '-L, --location', summary: "curl's: redirects are followed anyway", unoffered: true },
+  { flags: '-f, --fail', summary: "curl's: a status of 400 and above fails anyway", unoffered: true },
+  { flags: '-S, --show-error', summary: "curl's: errors are shown anyway", unoffered: true },
+  { flags: '-s, --silent', summary: "curl's: as --quiet", unoffered: true },
+  { flags: '-c, --continue', summary: "wget's: as --resume", unoffered: true },
+  { flags: '-C, --continue-at <OFFSET>', summary: "curl's: - is as --resume", unoffered: true },
+  refused('-u, --user <NAME:PASSWORD>', 'write it into the URL, https://NAME:PASSWORD@HOST/…, or into .netrc'),
+  refused('-A, --user-agent <NAME>', "use -H 'User-Agent: NAME'"),
+  refused('-P, --directory-prefix <DIR>', 'use -o DIR/NAME'),
+  refused('-X, --request <METHOD>', 'it only reads; curl can send'),
+  refused('-d, --data <DATA>', 'it only reads; curl can send'),
+  refused('-I, --head', 'it brings contents; curl shows headers'),
+]
 
 export const BLOBS: readonly CommandRow[] = [
   {
@@ -54,7 +70,13 @@ export const BLOBS: readonly CommandRow[] = [
       TIMEOUT,
       JSON_OPTION,
       QUIET,
+      ...HABITS,
     ],
+    // wget's -O- and -qO-: what follows curl's -O is no value
+    respell: (word) => {
+      if (!/^-[A-Za-z]*O-$/.test(word)) return undefined
+      return [...(word.length > 3 ? [word.slice(0, -2)] : []), '-o', '-']
+    },
     examples: [
       'darner get https://origin.example/big.tar -o big.tar --digest sha256:…',
       "darner get -O --filter 'X-Amz-*' 'https://bucket.example/model.bin?X-Amz-Signature=…'",

@@ -17,9 +17,9 @@ export interface OptionRow {
   readonly required?: boolean
   /** What it means without a value; the flag then names it as `[VALUE]`. */
   readonly bare?: string
-  /** docker's, and not offered: what to use instead. Help leaves it out. */
+  /** Another program's, and not offered: what to use instead. Help leaves it out. */
   readonly refused?: string
-  /** docker's, and passed on to the agent, which says what to use instead. Help leaves it out. */
+  /** Another program's, and taken: passed on to docker's API, which says what to use instead, or done anyway. Help leaves it out. */
   readonly unoffered?: boolean
 }
 
@@ -35,6 +35,8 @@ export interface CommandRow {
   readonly settings?: 'supernode' | 'agent'
   /** Only these of the role's settings. */
   readonly only?: readonly string[]
+  /** Another program's spelling of options, in this one's; undefined for a word that is fine. */
+  readonly respell?: (word: string) => readonly string[] | undefined
   /** Options stand before the first argument; whatever follows it is passed through. */
   readonly passThrough?: boolean
   /** Talks to an agent: takes `--socket`. */
@@ -76,7 +78,7 @@ export const SIG_PROXY: OptionRow = {
   summary: 'an interrupt goes to the process (default: true); false: it ends this command, and the container runs on',
   bare: 'true',
 }
-/** An option of docker's that is not offered here. */
+/** An option of docker's, curl's or wget's that is not offered here. */
 export const refused = (flags: string, way: string): OptionRow => ({
   flags,
   summary: `not offered: ${way}`,

@@ -4,7 +4,7 @@ import { inProcess } from '../../fixtures/in-process.ts'
 
 const at = { socket: '/absent', home: '/' }
 
-describe("docker's options that are not offered", () => {
+describe('options of other programs that are not offered', () => {
   for (const [args, line] of [
     [['pull', '-a', 'x'], /^darner: pull --all-tags is not offered by darner; pull each tag by its name/],
     [['image', 'pull', '--all-tags', 'x'], /is not offered by darner/],
@@ -19,6 +19,9 @@ describe("docker's options that are not offered", () => {
     [['network', 'create', '-o', 'a=b', 'n'], /network create --opt is not offered by darner; put a conflist/],
     [['network', 'create', '--aux-address', 'a=10.0.0.9', 'n'], /--aux-address is not offered .* --ip-range/],
     [['network', 'create', '--ipam-driver', 'dhcp', 'n'], /--ipam-driver dhcp is not offered: only default is/],
+    [['get', '-u', 'a:b', 'https://h/x'], /^darner: get --user is not offered by darner; write it into the URL/],
+    [['get', '-sX', 'POST', 'https://h/x'], /--request is not offered by darner; it only reads/],
+    [['get', '-P', 'dir', 'https://h/x'], /--directory-prefix is not offered by darner; use -o DIR/],
     [['network', 'create', '--scope', 'swarm', 'n'], /--scope swarm is not offered: only local is/],
   ] as const)
     it(`are known, and refused with what to use: ${args.join(' ')}`, async () => {
