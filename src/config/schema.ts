@@ -48,7 +48,8 @@ const common = {
   }),
   originTimeout: duration({
     default: '30s',
-    description: 'How long an origin may send no byte before the request counts as failed.',
+    description:
+      'How long an origin may send no byte before the request counts as failed; 15 minutes for one that takes in what was pushed.',
   }),
   originRetries: count({
     default: 4,

@@ -23,7 +23,7 @@ export type UrlPurpose = 'origin' | 'redirect' | 'token'
 
 export interface OriginHttpOptions {
   readonly connectMs: number
-  /** From sending a request to the answer's head. */
+  /** From sending a request to the answer's head; what is written may take longer. */
   readonly firstByteMs: number
   /** Longest silence within a body, while the reader is willing. */
   readonly idleMs: number
@@ -79,6 +79,11 @@ export interface HttpAnswer extends AsyncDisposable {
   discard(): Promise<void>
 }
 
+/**
+ * A registry may move and hash a whole layer before it says that it has it, object stores above all: as long as distribution's own recipe
+ * for nginx gives it.
+ */
+const STORED_MS = 900_000
 const REDIRECTS = new Set([301, 302, 303, 307, 308])
 /** What is read off a redirect's body to keep its connection. */
 const DUMP_BYTES = 16 * 1024
@@ -193,6 +198,7 @@ export class OriginHttp implements AsyncDisposable {
         method,
         headers,
         signal,
+        headersTimeout: this.#answerMs(method),
         ...(ask.body === undefined ? {} : { body: ask.body }),
       })
       // while a connection is being made, the client doesn't look at the signal
@@ -210,10 +216,16 @@ export class OriginHttp implements AsyncDisposable {
   }
 
   #unanswered(error: unknown, method: string, url: URL, proxy: string | undefined): DarnerError {
-    const { firstByteMs, proxyWay } = this.#options
+    const { proxyWay } = this.#options
+    const firstByteMs = this.#answerMs(method)
     const name = proxyName(proxy)
     const through = name === undefined ? undefined : { name, way: proxyWay }
     return unansweredError(error, askName(method, url), { address: addressOf(url), firstByteMs, proxy: through })
+  }
+
+  #answerMs(method: string): number {
+    const { firstByteMs } = this.#options
+    return method === 'PUT' || method === 'PATCH' ? Math.max(firstByteMs, STORED_MS) : firstByteMs
   }
 
   #agentFor(url: URL, proxy: string | undefined): Dispatcher {

@@ -482,6 +482,27 @@ describe('the registry mirror', () => {
     ])
   })
 
+  it('waits for a registry that takes its time with what was pushed, longer than for what is pulled', async () => {
+    await using origin = await anOrigin()
+    const late = Promise.withResolvers<void>()
+    origin.at('/v2/app/manifests/v1', { status: 201, after: late.promise })
+    origin.at('/v2/app/tags/list', { silent: true })
+    await using mirror = await mirrored([`reg.test=${origin.url}`], {
+      agent: { mirrorPush: 'pass', originTimeout: '500ms' },
+    })
+    const body = Buffer.from('{}')
+    const pushed = mirror.ask('/v2/app/manifests/v1', {
+      method: 'PUT',
+      body,
+      headers: { 'content-type': MEDIA.ociManifest, 'content-length': String(body.length) },
+    })
+    await until(() => origin.requests.some(({ method }) => method === 'PUT'))
+    // one that began later is given up before the registry answers
+    assert.equal((await mirror.ask('/v2/app/tags/list')).status, 504)
+    late.resolve()
+    assert.equal((await pushed).status, 201)
+  })
+
   it('shows a client that pushes what its registry has, and not what the swarm does', async () => {
     await using registry = await aRegistry()
     const image = await anImageAt(registry)
