@@ -6,6 +6,7 @@ import type { Platform } from '../../src/oci/manifest.ts'
 import { formatPlatform, hostPlatform, normalisePlatform, parsePlatform, suits } from '../../src/oci/platform.ts'
 import type { HealthCheck } from '../../src/wire/container-options.ts'
 import { CONTAINER_NAME, type CreateReply, CreateRequest } from '../../src/wire/local-api.ts'
+import { otherPlatform } from '../images/other-platform.ts'
 import { readImageConfig } from '../spec/image-config.ts'
 import type { DockerApp, DockerParts } from './context.ts'
 import { dockerError, StatusError } from './errors.ts'
@@ -138,13 +139,8 @@ function orNoImage(error: unknown): never {
 
 /** Throws 404 for an image of another platform, as docker does: clients then pull the image of that one. */
 async function checkPlatform(reference: string, text: string, { images }: DockerParts): Promise<void> {
-  const wanted = parsePlatform(text)
-  const actual = platformIn((await images.resolve(reference)).config)
-  if (suits(actual, wanted)) return
-  throw new StatusError(
-    404,
-    `image with reference ${reference} was found but does not match the specified platform: wanted ${formatPlatform(wanted)}, actual: ${formatPlatform(actual)}`,
-  )
+  const other = otherPlatform(reference, platformIn((await images.resolve(reference)).config), parsePlatform(text))
+  if (other !== undefined) throw new StatusError(404, other)
 }
 
 /** What docker warns of when nobody named a platform and the image is for another machine. */

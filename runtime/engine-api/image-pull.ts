@@ -1,9 +1,11 @@
 /** `POST /images/create?fromImage=`: a pull, told as docker tells it. */
 import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
 import type { Feed } from '../../src/base/feed.ts'
-import type { hostPlatform } from '../../src/oci/platform.ts'
+import type { Platform } from '../../src/oci/manifest.ts'
+import { hostPlatform, parsePlatform } from '../../src/oci/platform.ts'
 import { familiarReference, type Reference } from '../../src/oci/reference.ts'
 import type { Credential } from '../../src/task/origin.ts'
+import { otherPlatform } from '../images/other-platform.ts'
 import { type PullEvent, pullImage } from '../images/pull.ts'
 import type { DockerParts } from './context.ts'
 import { StatusError } from './errors.ts'
@@ -12,7 +14,8 @@ import { StatusError } from './errors.ts'
 export async function pull(
   request: {
     reference: Reference
-    platform: ReturnType<typeof hostPlatform>
+    /** Where a person named one. */
+    platform: Platform | undefined
     credential: Credential | undefined
     signal: AbortSignal
   },
@@ -42,13 +45,20 @@ export async function pull(
   }
   const once = (plainHttp: boolean) =>
     pullImage(
-      { reference, platform, plainHttp, onProgress, signal, ...(credential === undefined ? {} : { credential }) },
+      {
+        ...{ reference, plainHttp, onProgress, signal },
+        platform: platform ?? hostPlatform(),
+        ...(credential === undefined ? {} : { credential }),
+      },
       parts,
     )
   try {
     const before = await parts.images.find(familiarReference(reference)).catch(() => undefined)
     const { image } = await overHttpToo(reference.registry, signal, once)
     lines.push({ status: `Digest: ${image.manifest}` })
+    const actual = parsePlatform(image.platform)
+    const other = platform === undefined ? undefined : otherPlatform(familiarReference(reference), actual, platform)
+    if (other !== undefined) lines.push({ status: `WARNING: ${other}` })
     const what = before?.image.manifest === image.manifest ? 'Image is up to date for' : 'Downloaded newer image for'
     lines.push({ status: `Status: ${what} ${familiarReference(reference)}` })
     parts.runtime.events.emit({

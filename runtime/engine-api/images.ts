@@ -4,7 +4,7 @@ import { Type } from 'typebox'
 import { errorLine } from '../../src/base/errors.ts'
 import { Feed } from '../../src/base/feed.ts'
 import type { Digest } from '../../src/oci/digest.ts'
-import { hostPlatform, parsePlatform } from '../../src/oci/platform.ts'
+import { parsePlatform } from '../../src/oci/platform.ts'
 import { familiarReference, parseReference } from '../../src/oci/reference.ts'
 import type { ImageRecord } from '../images/image-record.ts'
 import { Query, untilMs } from './containers.ts'
@@ -44,7 +44,7 @@ export function imageRoutes(app: DockerApp, parts: DockerParts): void {
     }
     if (!query.fromImage) throw new StatusError(400, 'fromImage is missing')
     const reference = parseReference(joined(query.fromImage, query.tag))
-    const platform = query.platform ? parsePlatform(query.platform) : hostPlatform()
+    const platform = query.platform ? parsePlatform(query.platform) : undefined
     const credential = credentialOf(request.headers['x-registry-auth'])
     const signal = whileThere(reply.raw, parts.signal)
     const lines = new Feed<Record<string, unknown>>(MOST_LINES)

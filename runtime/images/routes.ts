@@ -20,6 +20,7 @@ import {
   RemoveImageQuery,
 } from '../../src/wire/images-api.ts'
 import type { Images, ListedImage } from './images.ts'
+import { otherPlatform } from './other-platform.ts'
 import { type PullEvent, type PulledImage, type PullParts, pullImage } from './pull.ts'
 
 /** Lines of one pull that a slow reader may leave unread. */
@@ -83,7 +84,12 @@ async function pull(
       },
       parts,
     )
-    lines.push({ kind: 'pulled', summary: summed(pulled, (parts.clock.monotonicMs() - startedMs) / 1000) })
+    const other =
+      platform === undefined
+        ? undefined
+        : otherPlatform(reference, parsePlatform(pulled.image.platform), parsePlatform(platform))
+    const summary = summed(pulled, (parts.clock.monotonicMs() - startedMs) / 1000)
+    lines.push({ kind: 'pulled', summary: other === undefined ? summary : { ...summary, warning: other } })
   } catch (error) {
     lines.push(errorBody(asDarnerError(error, `pull ${request.reference}`)))
   } finally {

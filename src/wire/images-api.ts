@@ -39,6 +39,8 @@ export interface PullSummary {
   readonly seconds: number
   readonly from: Static<typeof Sources>
   readonly pieces: number
+  /** That it is of another platform than was asked for: a reference that is no index has one only. */
+  readonly warning?: string
 }
 
 export const ImageView = Type.Object({

@@ -14,6 +14,7 @@ export const action: Action = async (args, options, context) => {
     context,
     { quiet: options.quiet === true },
   )
+  if (summary.warning !== undefined) context.stderr.write(`darner: warning: ${summary.warning}\n`)
   if (context.json) context.stdout.write(`${JSON.stringify(summary)}\n`)
   else context.stdout.write(`${summary.digest}\n`)
   return 0

@@ -47,4 +47,17 @@ describe('the platform of an image', function () {
     assert.equal(refused.code, 125)
     assert.match(refused.stderr, /does not match the specified platform/)
   })
+
+  it('is warned of by a pull that names another one for a lone image', async () => {
+    await using docker = await aDocker()
+    const alone = `${docker.image}:latest`
+    const line = new RegExp(`does not match the specified platform: wanted linux/${OTHER}, actual: linux/${HERE}`)
+    assert.match(await docker.ok(['pull', '--platform', `linux/${OTHER}`, alone]), line)
+    const pull = (...words: string[]) =>
+      runDarner(['pull', '--plain-http', '--socket', docker.agentSocket, ...words, alone])
+    const named = await pull('--platform', OTHER)
+    assert.equal(named.code, 0, named.stderr)
+    assert.match(named.stderr, line)
+    assert.equal((await pull()).stderr, '')
+  })
 })
