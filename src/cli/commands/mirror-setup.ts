@@ -3,7 +3,7 @@ import { DarnerError, errorLine } from '../../base/errors.ts'
 import type { Action } from '../context.ts'
 import { applyPlan, undoPlan } from '../mirror-setup/apply.ts'
 import { SETUPS } from '../mirror-setup/clients.ts'
-import { CLIENTS, type ClientName } from '../mirror-setup/plan.ts'
+import { CLIENTS, type ClientName, type SetupTarget } from '../mirror-setup/plan.ts'
 import { rootOf, setupTarget } from '../mirror-setup/target.ts'
 
 export const action: Action = async (args, options, context) => {
@@ -27,17 +27,21 @@ export const action: Action = async (args, options, context) => {
   const target = await setupTarget(options, context)
   const plan = await setup.plan(target)
   const [trouble] = target.troubles
+  const guess = target.guessed
+    ? [`no agent answers at ${context.socket}: taken to serve ${namesOf(target)} at ${target.mirror}`]
+    : []
   if (options.apply === true) {
     if (trouble !== undefined) throw trouble
     const paths = await applyPlan(client, plan, target)
-    if (json) stdout.write(`${JSON.stringify({ client, mirror: target.mirror, written: paths, notes: plan.notes })}\n`)
+    const notes = [...plan.notes, ...guess]
+    if (json) stdout.write(`${JSON.stringify({ client, mirror: target.mirror, written: paths, notes })}\n`)
     else {
       stdout.write(paths.length === 0 ? 'nothing to change\n' : paths.map((path) => `wrote ${path}\n`).join(''))
-      for (const note of plan.notes) context.stderr.write(`note: ${note}\n`)
+      for (const note of notes) context.stderr.write(`note: ${note}\n`)
     }
     return 0
   }
-  const notes = [...plan.notes, ...target.troubles.map(errorLine)]
+  const notes = [...plan.notes, ...guess, ...target.troubles.map(errorLine)]
   if (json) stdout.write(`${JSON.stringify({ client, mirror: target.mirror, ...plan, notes })}\n`)
   else {
     for (const { path, before, after } of plan.edits)
@@ -45,4 +49,8 @@ export const action: Action = async (args, options, context) => {
     for (const note of notes) context.stderr.write(`note: ${note}\n`)
   }
   return 0
+}
+
+function namesOf({ upstreams }: SetupTarget): string {
+  return upstreams.map(({ name }) => name).join(', ')
 }

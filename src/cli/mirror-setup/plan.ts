@@ -22,6 +22,8 @@ export interface SetupTarget {
   readonly chosen: boolean
   /** What a person has to know of the agent that serves it, before a client depends on it. */
   readonly troubles: readonly DarnerError[]
+  /** No agent answered, so that where the mirror is or what it reaches is what is usual. */
+  readonly guessed: boolean
   /** What stands for `/`: another folder for images and tests. */
   readonly root: string
 }

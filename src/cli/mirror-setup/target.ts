@@ -71,6 +71,7 @@ export async function setupTarget(
     authority: authority === undefined ? undefined : { path: authority, pem: await readFile(authority, 'utf8') },
     upstreams: upstreams.map(({ name, url }) => ({ name: checkedName(name), url })),
     chosen: given.length > 0,
+    guessed: state === undefined && (named === undefined || given.length === 0),
     troubles: agents === undefined ? [] : troublesOf(agents, given),
     root: rootOf(options),
   }

@@ -57,6 +57,14 @@ const STOCK: Readonly<Record<string, Readonly<Record<string, string>>>> = {
 }
 
 describe('darner mirror setup', () => {
+  it('says what it takes the mirror for where no agent answers, unless it was told', async () => {
+    await using host = await aHost()
+    const line = /^note: no agent answers at \S+none\.sock: taken to serve docker\.io at 127\.0\.0\.1:65001$/m
+    for (const words of [[], ['--apply']]) assert.match((await host.setup('podman', ...words)).stderr, line)
+    const told = await host.setup('podman', '--upstream', 'docker.io', '--mirror', '127.0.0.1:65001')
+    assert.doesNotMatch(told.stderr, /no agent/)
+  })
+
   for (const [client, files] of Object.entries(STOCK)) {
     it(`writes ${client}'s configuration, keeps what is there, and takes itself back without a trace`, async () => {
       await using host = await aHost()
