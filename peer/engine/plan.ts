@@ -152,6 +152,11 @@ export class Plan<P> {
   readonly #pending: Action<P>[] = []
   /** The turn whose parents are asked; 0 while none can be. */
   #turn = 0
+  /** In a mesh: whether each parent has its questions for "any", but perhaps the one that took an offer since. */
+  #settled = false
+  #lacking: PlanParent<P> | undefined
+  /** Parents of a line. */
+  #lined = 0
   /** It is one parent, which gives whatever it chooses. */
   #sure = false
   /** In a line: since when there is a parent, but none of the first turn; long ago once that was there. */
@@ -207,10 +212,12 @@ export class Plan<P> {
    * at once; another has to get it first, which takes as long as a piece does.
    */
   comingMs(id: P, piece: number): number {
+    const soon = this.#usualMs * WORD_PART < LATE_COMING_MS
+    if (soon && this.#lined === 0) return 0
     if (this.#unasked(id)) return UNASKED_WORD_MS
     const parent = this.#parents.get(id)
     if (parent && (!parent.announces || hasBit(parent.has, piece))) return 0
-    return this.#usualMs * WORD_PART < LATE_COMING_MS ? 0 : LATE_COMING_MS
+    return soon ? 0 : LATE_COMING_MS
   }
 
   /** Pieces on their way: a parent hears of them when its channel opens. */
@@ -243,6 +250,8 @@ export class Plan<P> {
     const parent = newParent(id, this.#options.pieces, haves !== undefined, turn)
     this.#parents.set(id, parent)
     this.#order.push(parent)
+    this.#settled = false
+    if (turn > 0) this.#lined++
     if (!haves) return
     setFrom(parent.has, haves)
     parent.held = haves.count
@@ -251,7 +260,10 @@ export class Plan<P> {
   /** It is asked at another turn from now on. */
   parentTurn(id: P, turn: number): void {
     const parent = this.#parents.get(id)
-    if (parent) parent.turn = turn
+    if (!parent) return
+    this.#lined += Number(turn > 0) - Number(parent.turn > 0)
+    parent.turn = turn
+    this.#settled = false
   }
 
   /** The parent got more. True when {@link decide} has something to do about it now. */
@@ -292,6 +304,7 @@ export class Plan<P> {
     if (ask.sure) parent.wayMs = Math.min(parent.wayMs, nowMs - ask.sinceMs)
     ask.piece = piece
     ask.sinceMs = nowMs
+    this.#lacks(parent)
     this.#anyInFlight--
     this.#askedOf.set(piece, [...asked, parent])
     this.#pending.push(ask.sure ? { kind: 'coming', piece, from: id } : { kind: 'coming', piece })
@@ -327,6 +340,8 @@ export class Plan<P> {
     if (!parent) return
     this.#parents.delete(id)
     this.#order.splice(this.#order.indexOf(parent), 1)
+    this.#settled = false
+    if (parent.turn > 0) this.#lined--
     for (const ask of parent.asks.splice(0)) this.#unask(parent, ask)
   }
 
@@ -340,6 +355,8 @@ export class Plan<P> {
     const fresh = this.#gained(piece)
     if (parent && ask) {
       this.#unask(parent, ask)
+      if (parent.suspectMs > 0) this.#settled = false
+      else if (ask.piece < 0) this.#lacks(parent)
       const tookMs = nowMs - ask.sinceMs
       this.#usualMs = this.#usualMs === 0 ? tookMs : this.#usualMs + 0.1 * (tookMs - this.#usualMs)
       noteAnswer(parent, ask, nowMs)
@@ -355,6 +372,7 @@ export class Plan<P> {
   pieceFailed(id: P, piece: number, reason: FailReason): void {
     const parent = this.#parents.get(id)
     if (!parent) return
+    this.#settled = false
     const ask = takeAsk(parent, piece)
     if (ask) this.#unask(parent, ask)
     if (reason === 'cancelled') return
@@ -379,6 +397,7 @@ export class Plan<P> {
     const ask = takeAsk(parent, -1)
     if (ask) this.#unask(parent, ask)
     parent.drained = true
+    this.#settled = false
   }
 
   /** A reader waits for pieces [from, to): they come first, in order, the higher `priority` before the lower. */
@@ -407,6 +426,7 @@ export class Plan<P> {
       if (waitedMs < (waits ? Math.max(WAITS_MS, 3 * lateMs) : lateMs)) continue
       if (parent.suspectMs === 0) {
         parent.suspectMs = nowMs
+        this.#settled = false
         // Routed round: what it owes may come from others, and the first answer wins.
         for (const { piece } of parent.asks)
           if (piece >= 0 && !hasBit(this.#have, piece)) this.#pending.push({ kind: 'lost', piece })
@@ -472,7 +492,28 @@ export class Plan<P> {
     return nowMs - this.#openingMs < OPENING_MS
   }
 
+  /** A parent may lack a question for "any". */
+  #lacks(parent: PlanParent<P>): void {
+    if (this.#lacking !== undefined && this.#lacking !== parent) this.#settled = false
+    this.#lacking = parent
+  }
+
+  /** Asks each parent for "any" whose turn it is. */
   #askAny(actions: Action<P>[], nowMs: number): void {
+    const lacking = this.#lacking
+    this.#lacking = undefined
+    if (!this.#settled) this.#askAll(actions, nowMs)
+    else if (lacking && gives(lacking) && lacking.turn === 0)
+      this.#askUpTo(actions, lacking, { most: this.#least(LEAST_ANY, this.#order.length), sure: false }, nowMs)
+  }
+
+  /** Questions for "any" at each of so many parents. */
+  #least(few: number, parents: number): number {
+    return Math.max(this.#options.perParent, Math.ceil(few / parents))
+  }
+
+  /** Looks at all parents, of which a mesh has some 36: not at each word of one. */
+  #askAll(actions: Action<P>[], nowMs: number): void {
     let turn = Number.POSITIVE_INFINITY
     let able = 0
     for (const parent of this.#order) {
@@ -485,17 +526,26 @@ export class Plan<P> {
     const sure = turn > 0 && able === 1
     this.#sure = sure
     const few = turn > 0 && this.#usualMs >= LONG_PIECE_MS ? LEAST_ANY / 2 : LEAST_ANY
-    const least = Math.max(this.#options.perParent, Math.ceil(few / (turn === 0 ? this.#order.length : able)))
+    const least = this.#least(few, turn === 0 ? this.#order.length : able)
     for (const parent of this.#order) {
       if (!gives(parent) || parent.turn !== turn) continue
       // nothing that comes without an offer can be declined
       const most = sure
         ? Math.min(Math.max(least, this.#hiding(parent)), this.#mostInFlight - this.#askedOf.size)
         : least
-      for (let open = parent.asks.length - named(parent); open < most; open++) {
-        this.#askOneAny(actions, parent, sure, nowMs)
-      }
+      this.#askUpTo(actions, parent, { most, sure }, nowMs)
     }
+    this.#settled = turn === 0 || able === 0
+  }
+
+  #askUpTo(
+    actions: Action<P>[],
+    parent: PlanParent<P>,
+    { most, sure }: { most: number; sure: boolean },
+    nowMs: number,
+  ): void {
+    for (let open = parent.asks.length - named(parent); open < most; open++)
+      this.#askOneAny(actions, parent, sure, nowMs)
   }
 
   #askOneAny(actions: Action<P>[], parent: PlanParent<P>, sure: boolean, nowMs: number): void {
