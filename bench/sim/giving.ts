@@ -28,7 +28,7 @@ export class Giving {
     const seat = this.#world.host(child).seats.find((one) => one.parent === parent)?.seat
     if (!seat) return
     if (piece < 0) {
-      seat.sure = piece === SURE
+      parent.handout.asks(seat, { sure: piece === SURE, early: false })
       parent.asking.push(seat)
     } else parent.waiting.push({ seat, piece })
     this.pump(parent)

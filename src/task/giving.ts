@@ -93,8 +93,7 @@ export class Giving implements Disposable {
     }
     return {
       choose: ({ signal, sure = false, early = false }) => {
-        seat.sure = sure
-        seat.early = early
+        handout.asks(seat, { sure, early })
         return this.#choose(seat, signal)
       },
       coming: (piece) => handout.coming(seat, piece),

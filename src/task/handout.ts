@@ -52,6 +52,10 @@ export interface Seat<C> {
   held: number
   readonly grants: Grant[]
   granted: number
+  /** False once it is released. */
+  open: boolean
+  /** How many of those that may be given it neither has nor is getting. */
+  lacks: number
   /** It takes whatever it is given, and asks nobody else: what has the lowest number is best. */
   sure: boolean
   /** Such a one takes pieces that are still coming here, too. */
@@ -69,6 +73,9 @@ export class Handout<C> {
   readonly #spread: Uint16Array
   readonly #seats = new Set<Seat<C>>()
   #busy = 0
+  /** Children that take whatever they are given; what all children lack together. */
+  #sure = 0
+  #lacks = 0
   /** Smoothed: from an offer to its answer, and from one piece out to the next. */
   #answerMs = 0
   #pieceMs = 0
@@ -97,9 +104,17 @@ export class Handout<C> {
     return Math.min(mostSlots, slots + Math.floor(this.#answerMs / this.#pieceMs))
   }
 
+  /** False: {@link give} gives nothing to anybody now. */
+  get gives(): boolean {
+    return this.#sure > 0 || (this.#lacks > 0 && this.#busy < this.slots)
+  }
+
   /** These pieces are here and may be given from now on. */
   known(from: number, count: number): void {
-    for (let piece = from; piece < from + count; piece++) add(this.#known, piece >>> 5, piece)
+    for (let piece = from; piece < from + count; piece++) {
+      if (!add(this.#known, piece >>> 5, piece)) continue
+      for (const seat of this.#seats) if (!isTaken(seat, piece)) this.#lack(seat, 1)
+    }
   }
 
   /** A piece begins to come here and may be passed on meanwhile, or isn't coming any more. */
@@ -111,12 +126,32 @@ export class Handout<C> {
   /** A child opened the task, holding `have`. */
   join(child: C, have: ReadonlyBitmap): Seat<C> {
     const words = new Uint32Array(2 * this.#known.length)
-    const seat: Seat<C> = { child, words, taken: 0, held: 0, grants: [], granted: 0, sure: false, early: false }
+    const lacks = this.#known.reduce((sum, word) => sum + bitsOf(word), 0)
+    const seat: Seat<C> = {
+      child,
+      words,
+      taken: 0,
+      held: 0,
+      grants: [],
+      granted: 0,
+      open: true,
+      lacks,
+      sure: false,
+      early: false,
+    }
     this.#seats.add(seat)
+    this.#lacks += lacks
     for (const [from, count] of have.ranges()) {
       for (let piece = from; piece < from + count; piece++) this.holds(seat, piece)
     }
     return seat
+  }
+
+  /** How a child asks from now on: see {@link Seat.sure} and {@link Seat.early}. */
+  asks(seat: Seat<C>, { sure, early }: { sure: boolean; early: boolean }): void {
+    if (seat.sure !== sure && seat.open) this.#sure += sure ? 1 : -1
+    seat.sure = sure
+    seat.early = early
   }
 
   /**
@@ -125,8 +160,8 @@ export class Handout<C> {
    * those whose only parent this is have theirs.
    */
   give(asking: readonly Seat<C>[], nowMs: number): { at: number; piece: number } | undefined {
+    if (!this.gives) return undefined
     const full = this.#busy >= this.slots
-    if (full && !asking.some(({ sure }) => sure)) return undefined
     let best: Seat<C> | undefined
     let bestAt = -1
     let bestPiece = -1
@@ -137,7 +172,7 @@ export class Handout<C> {
       // what a child that asks nobody else is sent is bounded by its questions, not by how soon its words come
       const owed = seat.taken - seat.held
       const incoming = seat.sure ? Math.min(owed, this.#options.incoming - 1) : owed
-      if (incoming >= fewest) continue
+      if (incoming >= fewest || (seat.lacks === 0 && !seat.early)) continue
       const piece = this.#choose(seat)
       if (piece < 0) continue
       best = seat
@@ -224,6 +259,9 @@ export class Handout<C> {
   /** The child is gone: what it was given and didn't confirm is free again, and it counts as a holder no more. */
   release(seat: Seat<C>): void {
     if (!this.#seats.delete(seat)) return
+    seat.open = false
+    if (seat.sure) this.#sure--
+    this.#lacks -= seat.lacks
     for (const grant of seat.grants) this.#free(grant)
     for (let at = 0; at < this.#known.length; at++) {
       for (let word = seat.words[at << 1] ?? 0; word !== 0; word &= word - 1) this.#lower((at << 5) + lowest(word))
@@ -298,15 +336,16 @@ export class Handout<C> {
   #take(seat: Seat<C>, piece: number): void {
     if (!add(seat.words, (piece >>> 5) << 1, piece)) return
     seat.taken++
+    if (hasBit(this.#known, piece >>> 5, piece)) this.#lack(seat, -1)
     this.#spread[piece] = (this.#spread[piece] ?? 0) + 1
   }
 
   #untake(seat: Seat<C>, piece: number): void {
+    if (isHeld(seat, piece) || !isTaken(seat, piece)) return
     const at = (piece >>> 5) << 1
-    const mask = 1 << (piece & 31)
-    if (isHeld(seat, piece) || ((seat.words[at] ?? 0) & mask) === 0) return
     seat.taken--
-    seat.words[at] = (seat.words[at] ?? 0) & ~mask
+    if (hasBit(this.#known, piece >>> 5, piece)) this.#lack(seat, 1)
+    seat.words[at] = (seat.words[at] ?? 0) & ~(1 << (piece & 31))
     this.#lower(piece)
   }
 
@@ -315,6 +354,11 @@ export class Handout<C> {
     seat.granted++
     this.#take(seat, grant.piece)
     this.#busy++
+  }
+
+  #lack(seat: Seat<C>, more: number): void {
+    seat.lacks += more
+    if (seat.open) this.#lacks += more
   }
 
   #lower(piece: number): void {
@@ -328,7 +372,16 @@ function smoothed(before: number, ms: number): number {
 }
 
 function isHeld({ words }: Seat<unknown>, piece: number): boolean {
-  return ((words[((piece >>> 5) << 1) + 1] ?? 0) & (1 << (piece & 31))) !== 0
+  return hasBit(words, ((piece >>> 5) << 1) + 1, piece)
+}
+
+function isTaken({ words }: Seat<unknown>, piece: number): boolean {
+  return hasBit(words, (piece >>> 5) << 1, piece)
+}
+
+/** Whether the bit of a piece in word `at` is set. */
+function hasBit(words: Uint32Array, at: number, piece: number): boolean {
+  return ((words[at] ?? 0) & (1 << (piece & 31))) !== 0
 }
 
 /** Sets the bit of a piece in word `at`; false when it was set. */
@@ -338,6 +391,13 @@ function add(words: Uint32Array, at: number, piece: number): boolean {
   if ((before & mask) !== 0) return false
   words[at] = before | mask
   return true
+}
+
+/** How many bits of a word are set. */
+function bitsOf(word: number): number {
+  let count = 0
+  for (let left = word; left !== 0; left &= left - 1) count++
+  return count
 }
 
 /** The number of the lowest set bit of a word that isn't 0. */

@@ -40,7 +40,7 @@ describe('Handout', () => {
     ] as const) {
       const handout = aHandout(6)
       const seat = handout.join('a', new Bitmap(6))
-      seat.sure = sure
+      handout.asks(seat, { sure, early: false })
       const pieces: number[] = []
       for (let one = handout.give([seat], 0); one; one = handout.give([seat], 0)) {
         pieces.push(one.piece)
@@ -54,8 +54,8 @@ describe('Handout', () => {
     const handout = aHandout(6, 1)
     const [early, other] = ['a', 'b'].map((child) => handout.join(child, new Bitmap(6)))
     assert.ok(early && other)
-    for (const seat of [early, other]) seat.sure = true
-    early.early = true
+    handout.asks(early, { sure: true, early: true })
+    handout.asks(other, { sure: true, early: false })
     for (const seat of [early, other]) assert.equal(given(handout, seat), 0)
     handout.arriving(1, true)
     handout.arriving(2, true)
@@ -232,7 +232,7 @@ describe('Handout', () => {
     handout.known(2, 38)
     told(handout, handout.join('b', new Bitmap(40)), 2, 3, 4)
     const a = handout.join('a', new Bitmap(40))
-    a.sure = true
+    handout.asks(a, { sure: true, early: false })
     handout.coming(a, 3)
     assert.deepEqual([given(handout, a), given(handout, a)], [2, 4])
     handout.known(0, 2)
@@ -244,7 +244,7 @@ describe('Handout', () => {
     const [a, b, c] = ['a', 'b', 'c'].map((child) => handout.join(child, new Bitmap(9)))
     assert.ok(a && b && c)
     for (const _ of [0, 1]) handout.give([a], 0)
-    b.sure = true
+    handout.asks(b, { sure: true, early: false })
     assert.equal(handout.give([a, c], 0), undefined)
     assert.deepEqual(handout.give([a, c, b], 0), { at: 2, piece: 0 })
     assert.deepEqual(handout.give([a, c, b], 0), { at: 2, piece: 1 })
@@ -253,15 +253,45 @@ describe('Handout', () => {
     handout.sent(b, 0, 1)
     assert.deepEqual(handout.give([a, c, b], 1), { at: 2, piece: 2 })
     assert.equal(handout.give([a, c], 1), undefined, 'their slots are taken')
-    b.sure = false
+    handout.asks(b, { sure: false, early: false })
     handout.sent(b, 1, 2)
     assert.equal(handout.give([b], 2), undefined)
+  })
+
+  it('knows before it looks at children that none can be given anything', () => {
+    const handout = aHandout(4, 3, { slots: 1, incoming: 9 })
+    assert.equal(handout.gives, false, 'there are none')
+    const [a, b] = ['a', 'b'].map((child) => handout.join(child, new Bitmap(4)))
+    assert.ok(a && b)
+    const gave: boolean[] = []
+    const say = () => gave.push(handout.gives)
+    for (const seat of [a, b]) for (const piece of [0, 1, 2]) handout.coming(seat, piece)
+    say()
+    handout.lost(a, 1)
+    say()
+    assert.equal(handout.give([a], 0)?.piece, 1)
+    handout.known(3, 1)
+    say()
+    handout.sent(a, 1, 1)
+    say()
+    handout.coming(a, 3)
+    handout.release(b)
+    handout.coming(b, 3)
+    say()
+    handout.lost(a, 0)
+    say()
+    handout.coming(a, 0)
+    handout.asks(a, { sure: true, early: false })
+    say()
+    handout.release(a)
+    say()
+    assert.deepEqual(gave, [false, true, false, true, false, true, true, false])
   })
 
   it('gives nothing twice to a child that takes whatever comes and says nothing of it, however long that takes', () => {
     const handout = aHandout(3, 3, { incoming: 3 })
     const a = handout.join('a', new Bitmap(3))
-    a.sure = true
+    handout.asks(a, { sure: true, early: false })
     assert.equal(handout.give([a], 0)?.piece, 0)
     assert.equal(given(handout, a), 1)
     assert.equal(handout.expire(1000), true)
@@ -275,7 +305,7 @@ describe('Handout', () => {
   it('gives a child that takes whatever comes again what it couldn’t be sent, or lost', () => {
     const handout = aHandout(3)
     const a = handout.join('a', new Bitmap(3))
-    a.sure = true
+    handout.asks(a, { sure: true, early: false })
     assert.equal(handout.give([a], 0)?.piece, 0)
     handout.failed(a, 0)
     assert.equal(handout.give([a], 0)?.piece, 0)
