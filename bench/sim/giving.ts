@@ -1,5 +1,6 @@
 /** A parent's side of a simulated channel: the real handout, what waits for the uplink, and offers of its own choice. */
 import { ASK, OFFERED } from './events.ts'
+import type { Hearing } from './hearing.ts'
 import type { Host, Waiting } from './host.ts'
 import type { Wire } from './wire.ts'
 import type { World } from './world.ts'
@@ -11,10 +12,12 @@ export const SURE = -2
 export class Giving {
   readonly #world: World
   readonly #wire: Wire
+  readonly #hearing: Hearing
 
   constructor(world: World, wire: Wire) {
     this.#world = world
     this.#wire = wire
+    this.#hearing = world.hearing
   }
 
   /** A child's question is under way, for a piece, {@link ANY} or {@link SURE}. */
@@ -25,10 +28,10 @@ export class Giving {
 
   asked(parent: Host, child: number, piece: number): void {
     if (!parent.alive || !parent.children.has(child)) return
-    const seat = this.#world.host(child).seats.find((one) => one.parent === parent)?.seat
+    const seat = this.#world.host(child).places.get(parent.index)?.seat
     if (!seat) return
     if (piece < 0) {
-      parent.handout.asks(seat, { sure: piece === SURE, early: false })
+      this.#hearing.handoutOf(parent).asks(seat, { sure: piece === SURE, early: false })
       parent.asking.push(seat)
     } else parent.waiting.push({ seat, piece })
     this.pump(parent)
@@ -37,26 +40,27 @@ export class Giving {
   /** Starts the next piece on an idle uplink, of those that children took or asked for, and offers more. */
   pump(parent: Host): void {
     while (this.#offer(parent));
+    this.#hearing.setReady(parent.index, parent.asking.length > 0 && this.#hearing.handoutOf(parent).gives)
     while (!parent.sending) {
       const next = parent.waiting.shift()
       if (!next) return
       const child = this.#world.host(next.seat.child)
       if (!this.#world.connected(parent, child)) continue
-      parent.handout.named(next.seat, next.piece, this.#world.nowMs)
+      this.#hearing.handoutOf(parent).named(next.seat, next.piece, this.#world.nowMs)
       this.#wire.send(parent, next.seat, next.piece)
     }
   }
 
   /** The child's answer to an offer: twice the piece, and one where it is taken. */
   answered(parent: Host, child: number, code: number): void {
-    const seat = this.#world.host(child).seats.find((one) => one.parent === parent)?.seat
+    const seat = this.#world.host(child).places.get(parent.index)?.seat
     if (!seat || !parent.alive) return
     const piece = code >> 1
     if ((code & 1) === 1) {
-      parent.handout.taken(seat, piece, this.#world.nowMs)
+      this.#hearing.handoutOf(parent).taken(seat, piece, this.#world.nowMs)
       parent.waiting.push({ seat, piece })
     } else {
-      parent.handout.failed(seat, piece)
+      this.#hearing.handoutOf(parent).failed(seat, piece)
       parent.asking.push(seat)
     }
     this.pump(parent)
@@ -65,7 +69,7 @@ export class Giving {
   sent(parent: Host, serial: number): void {
     if (parent.sendSerial !== serial) return
     parent.sending = false
-    if (parent.sendSeat) parent.handout.sent(parent.sendSeat, parent.sendPiece, this.#world.nowMs)
+    if (parent.sendSeat) this.#hearing.handoutOf(parent).sent(parent.sendSeat, parent.sendPiece, this.#world.nowMs)
     this.pump(parent)
   }
 
@@ -73,23 +77,26 @@ export class Giving {
   cancelled(parent: Host, child: Host, piece: number): void {
     const at = this.#wire.drop(child, parent.index, piece)
     const { sendSeat } = parent
-    const seat = child.seats.find((one) => one.parent === parent)?.seat
+    const seat = child.places.get(parent.index)?.seat
     if (seat && removeWaiting(parent.waiting, (one) => one.seat === seat && one.piece === piece)) {
-      parent.handout.failed(seat, piece)
+      this.#hearing.handoutOf(parent).failed(seat, piece)
       this.pump(parent)
     }
     if (!parent.sending || sendSeat?.child !== child.index || parent.sendPiece !== piece) return
-    parent.handout.failed(sendSeat, piece)
+    this.#hearing.handoutOf(parent).failed(sendSeat, piece)
     this.#wire.breakOff(parent, child, at)
     this.pump(parent)
   }
 
   /** A parent forgets a child. */
   released(parent: Host, child: number): void {
-    const { seats } = this.#world.host(child)
-    const seatAt = seats.findIndex((one) => one.parent === parent)
-    const [place] = seatAt < 0 ? [] : seats.splice(seatAt, 1)
-    if (place) parent.handout.release(place.seat)
+    const { places } = this.#world.host(child)
+    const place = places.get(parent.index)
+    places.delete(parent.index)
+    if (place) {
+      this.#hearing.handoutOf(parent).release(place.seat)
+      this.#hearing.giveBack(place)
+    }
     removeWaiting(parent.waiting, ({ seat }) => seat.child === child)
     for (let at = parent.asking.length - 1; at >= 0; at--)
       if (parent.asking[at]?.child === child) parent.asking.splice(at, 1)
@@ -98,10 +105,10 @@ export class Giving {
 
   /** Offers one of the waiting children a piece of the parent's choice. */
   #offer(parent: Host): boolean {
-    const { asking, handout } = parent
+    const { asking } = parent
     const world = this.#world
     if (asking.length === 0) return false
-    const given = handout.give(asking, world.nowMs)
+    const given = this.#hearing.handoutOf(parent).give(asking, world.nowMs)
     const [seat] = given ? asking.splice(given.at, 1) : []
     if (!given || !seat) return false
     if (seat.sure) {

@@ -25,6 +25,17 @@ export interface Arrival {
   dropped: boolean
 }
 
+/** A host's place at a parent, `index`. */
+export interface Place {
+  readonly number: number
+  readonly index: number
+  readonly parent: Host
+  readonly handout: Handout<number>
+  readonly seat: Seat<number>
+  /** In another zone. */
+  readonly far: boolean
+}
+
 export interface Host {
   readonly index: number
   readonly zone: number
@@ -45,11 +56,11 @@ export interface Host {
   /** Turns of the parents that it was told of, with or without a channel. */
   readonly turns: Map<number, number>
   readonly waiting: Waiting[]
-  /** What its children have, and which of them wait for any piece, in the order they asked. */
+  /** What its children have, but what {@link Hearing} keeps; and which of them wait for any piece, in the order they asked. */
   readonly handout: Handout<number>
   readonly asking: Seat<number>[]
-  /** Its own places at its parents. */
-  readonly seats: { readonly parent: Host; readonly seat: Seat<number> }[]
+  /** Its own places at its parents, by the numbers of those. */
+  readonly places: Map<number, Place>
   sending: boolean
   /** What its uplink sends now: to whom, which piece, until when, and a number that says whether that still holds. */
   sendSeat: Seat<number> | undefined
@@ -93,7 +104,7 @@ export function newHost(
     waiting: [],
     handout,
     asking: [],
-    seats: [],
+    places: new Map(),
     sending: false,
     sendSeat: undefined,
     sendPiece: 0,

@@ -97,7 +97,8 @@ export class Population {
   }
 
   #addHost(zone: number, slow: boolean): Host {
-    const { options, hosts, pieces } = this.#world
+    const { options, hosts, pieces, hearing } = this.#world
+    hearing.add(hosts.length)
     const rate = options.rate * (slow ? 0.1 : 1)
     const index = hosts.length
     const random = index === SEED ? {} : { random: this.#world.random }

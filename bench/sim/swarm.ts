@@ -151,7 +151,7 @@ export class Swarm {
   #originGave(piece: number): void {
     const seed = this.#world.host(SEED)
     seed.have.add(piece)
-    seed.handout.known(piece, 1)
+    this.#world.hearing.handoutOf(seed).known(piece, 1)
     if (piece % REPORT_PIECES === 0 || piece === this.#world.pieces - 1) this.#supernode.report(seed)
     this.#giving.pump(seed)
   }

@@ -67,9 +67,9 @@ export class Taking {
     child.parents.add(parent.index)
     world.maxParents = Math.max(world.maxParents, child.parents.size)
     if (parent.index !== SEED) world.maxChildren = Math.max(world.maxChildren, parent.children.size)
-    const seat = parent.handout.join(child.index, child.have)
-    child.seats.push({ parent, seat })
-    for (const piece of child.plan.underWay) parent.handout.coming(seat, piece)
+    const seat = this.#world.hearing.handoutOf(parent).join(child.index, child.have)
+    child.places.set(parent.index, this.#world.hearing.place(parent, seat, parent.zone !== child.zone))
+    for (const piece of child.plan.underWay) this.#world.hearing.handoutOf(parent).coming(seat, piece)
     child.plan.parentJoined(parent.index, parent.index === SEED ? undefined : parent.have, turn)
     this.#act(child)
   }
@@ -126,7 +126,7 @@ export class Taking {
     if (arrival.dropped || !host.alive || !host.plan || host.doneMs > 0) return
     host.plan.pieceArrived(parent, piece, world.nowMs)
     if (host.have.add(piece)) {
-      host.handout.known(piece, 1)
+      this.#world.hearing.handoutOf(host).known(piece, 1)
       this.#tell(host, HERE, piece)
       host.fresh.push(piece)
       if (!host.announcing) {
@@ -144,17 +144,13 @@ export class Taking {
   told(child: Host, code: number, far: boolean): void {
     const what = code & 3
     const piece = code >> 2
-    for (const { parent, seat } of child.seats) {
-      if ((parent.zone !== child.zone) !== far) continue
-      if (what === COMING) {
-        if (child.plan?.comingMs(parent.index, piece) === 0) parent.handout.coming(seat, piece)
-      } else if (what === LATE) {
-        if (child.have.has(piece) || child.plan?.isUnderWay(piece)) parent.handout.coming(seat, piece)
-      } else {
-        if (what === LOST) parent.handout.lost(seat, piece)
-        else parent.handout.holds(seat, piece)
-        this.#giving.pump(parent)
-      }
+    const { hearing } = this.#world
+    if (what === LATE && !child.have.has(piece) && !child.plan?.isUnderWay(piece)) return
+    for (const place of child.places.values()) {
+      if (place.far !== far) continue
+      if (what === COMING && child.plan?.comingMs(place.index, piece) !== 0) continue
+      hearing.tell(place, code)
+      if (what === LOST || (what === HERE && hearing.isReady(place.index))) this.#giving.pump(place.parent)
     }
   }
 

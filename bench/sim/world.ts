@@ -1,5 +1,6 @@
 /** What all parts of a simulated swarm share: the clock and its queue, the hosts, who reaches whom how fast, and what is counted. */
 import { type Random, seededRandom } from '../../src/base/clock.ts'
+import { Hearing } from './hearing.ts'
 import type { Host } from './host.ts'
 import type { SimOptions } from './options.ts'
 import { EventQueue } from './queue.ts'
@@ -11,6 +12,7 @@ export class World {
   readonly options: SimOptions
   readonly random: Random
   readonly queue = new EventQueue()
+  readonly hearing = new Hearing()
   readonly hosts: Host[] = []
   readonly pieces: number
   nowMs = 0
