@@ -16,6 +16,8 @@ export interface Follower {
   /** The scope of its pass, for renewal. */
   scope: string
   readonly have: Bitmap
+  /** It has all of it, and saw that it is the blob. */
+  complete: boolean
   /** Of the protocol: whether it takes the states between the pieces too, and those inside. */
   readonly version: number
   /** Digests told: pieces [0, tableAt). */
@@ -62,8 +64,12 @@ export class Followers {
     this.#clock = parts.clock
   }
 
-  add(follower: Omit<Follower, 'have'>, have: Bitmap | undefined): Follower {
-    const whole: Follower = { ...follower, have: have ?? new Bitmap(pieceCount(follower.task)) }
+  add(follower: Omit<Follower, 'have' | 'complete'>, have: Bitmap | undefined): Follower {
+    const whole: Follower = {
+      ...follower,
+      have: have ?? new Bitmap(pieceCount(follower.task)),
+      complete: false,
+    }
     let peers = this.#byTask.get(follower.task.id)
     if (peers === undefined) {
       peers = new Map()

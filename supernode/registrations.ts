@@ -54,6 +54,7 @@ export class Registrations {
         pieces,
         have,
         priority: 'background',
+        left: !holding.complete,
       })
     }
     return { known: body.holdings.length }
@@ -161,6 +162,7 @@ export class Registrations {
     }
     if (body.complete) {
       have.addRange(0, have.size)
+      follower.complete = true
       this.#parts.leads.completed(task, peer)
     }
     this.#parts.dispatch({ kind: 'progress', task, peer, have: have.count })
@@ -173,7 +175,7 @@ export class Registrations {
     const follower = followers.get(task, peer)
     followers.remove(task, peer, session)
     this.#parts.leads.left(task, peer, false)
-    if (follower !== undefined && !follower.have.full) dispatch({ kind: 'leftTask', task, peer })
+    if (follower?.complete === false) dispatch({ kind: 'leftTask', task, peer })
   }
 
   /** A host holds blobs no longer. */
@@ -214,9 +216,12 @@ export class Registrations {
     }
   }
 
+  /** What came of a read that failed may be wrong: those who read the blob anew have it from nobody who only has that. */
   failed(task: TaskId, error: DarnerError): void {
-    for (const follower of this.#parts.followers.of(task))
-      follower.session.tell('failed', { task, error: failureOf(error) }).catch(() => {})
+    for (const { session, peer, complete } of this.#parts.followers.of(task)) {
+      session.tell('failed', { task, error: failureOf(error) }).catch(() => {})
+      if (!complete) this.#parts.dispatch({ kind: 'leftTask', task, peer })
+    }
   }
 
   /** Followers get a new pass before the old one ends. */

@@ -116,12 +116,15 @@ function onRegistered(state: SchedulerState, event: Registered, nowMs: number, e
   const peer = addPeer(state, event.peer, nowMs)
   const task = addTask(state, event.task, event.pieces, nowMs)
   const known = task.byPeer.get(peer)
+  const follows = known !== undefined && !known.left
   if (known && event.have < known.have) leave(state, known, nowMs, effects)
   const again = task.byPeer.get(peer)
   if (!again && !peer.seed && !linesUp(task, peer, event.have, nowMs)) disband(state, task, nowMs)
   const member = again ?? addMember(task, peer, event.priority, nowMs)
   member.priority = event.priority
   member.invited = false
+  // whoever follows a task tells of it among all that it holds, too
+  member.left = event.left === true && !follows
   if (again) {
     // It may have lost what it was told: it hears of all its parents again.
     const add = member.parents.map((parent) => newParent(member, parent))
@@ -168,7 +171,9 @@ function onParentFailed(state: SchedulerState, event: ParentFailed, nowMs: numbe
   if (!child || !parent || !child.parents.includes(parent)) return
   const main = child.turns?.get(parent) === 1
   unlink(state, child, parent, false)
-  switch (hear(state, child.task, child.peer, parent.peer, event.reason, nowMs, effects)) {
+  const unknowing = parent.left && event.reason === 'corrupt'
+  if (unknowing) leave(state, parent, nowMs, effects)
+  switch (unknowing ? 'none' : hear(state, child.task, child.peer, parent.peer, event.reason, nowMs, effects)) {
     case 'ban':
       ban(state, parent.peer, nowMs, effects)
       break

@@ -18,7 +18,10 @@ export type SchedulerEvent =
   | { readonly kind: 'peerLeft'; readonly peer: PeerId }
   /** A sign of life that says nothing else; any other event from a peer is one too. */
   | { readonly kind: 'alive'; readonly peer: PeerId }
-  /** A peer wants the task, or holds it: `have` of `pieces`. Registering again (after a restart of either side) is fine. */
+  /**
+   * A peer wants the task, or holds it: `have` of `pieces`. Registering again (after a restart of either side) is fine. `left`: it doesn't
+   * follow it, and has on its disk what another read may have brought.
+   */
   | {
       readonly kind: 'registered'
       readonly task: TaskId
@@ -26,6 +29,7 @@ export type SchedulerEvent =
       readonly pieces: number
       readonly have: number
       readonly priority: Priority
+      readonly left?: boolean
     }
   | { readonly kind: 'progress'; readonly task: TaskId; readonly peer: PeerId; readonly have: number }
   /** What a peer's uplink was measured to do. */

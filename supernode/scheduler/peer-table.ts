@@ -65,6 +65,7 @@ export function addMember(task: TaskRow, peer: PeerRow, priority: Priority, nowM
     complete: false,
     choosing: false,
     invited: false,
+    left: false,
     parents: [],
     sinceMs: nowMs,
     turns: undefined,

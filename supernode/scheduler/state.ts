@@ -83,6 +83,8 @@ export interface Member {
   choosing: boolean
   /** It never registered: it is here only to read the origin under a lease. */
   invited: boolean
+  /** It has what an earlier fetch left, and was told no digest of it since: where that is wrong, it doesn't know. */
+  left: boolean
   /** Since when it is a member. */
   readonly sinceMs: number
   readonly parents: Member[]

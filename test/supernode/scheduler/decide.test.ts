@@ -204,6 +204,37 @@ describe('decide', () => {
     for (const liar of [1, 3]) assert.ok((bench.state.peers.get(id(liar))?.falseReports ?? 0) >= 3)
   })
 
+  it('accuses nobody of what it only has left on its disk, and has it from nobody there any more', () => {
+    const bench = new Bench()
+    bench.join(0)
+    bench.tell({ kind: 'peerJoined', peer: id(9) })
+    const left = {
+      kind: 'registered',
+      task: TASK,
+      peer: id(9),
+      pieces: PIECES,
+      have: 3,
+      priority: 'background',
+    } as const
+    bench.tell({ ...left, left: true })
+    for (let n = 1; n < 5; n++) bench.join(n)
+    for (let n = 0; n < 5; n++)
+      bench.tell({ kind: 'parentFailed', task: TASK, peer: id(n), parent: id(9), reason: 'corrupt' })
+    assert.equal(bench.state.banned.size, 0)
+    assert.ok(!bench.effects.some(({ kind }) => kind === 'check'))
+    for (let n = 1; n < 5; n++) assert.ok(!bench.parents.get(id(n))?.has(id(9)))
+    bench.register(9, 3)
+    bench.tell({ ...left, left: true })
+    bench.join(5)
+    assert.ok(bench.parents.get(id(5))?.has(id(9)))
+    bench.tell({ kind: 'parentFailed', task: TASK, peer: id(5), parent: id(9), reason: 'corrupt' })
+    assert.ok(
+      bench.effects.some(({ kind }) => kind === 'check'),
+      'who follows it was told what is right',
+    )
+    bench.check('after all')
+  })
+
   it('bans when most of its children are witnesses, tells the others, and hears the banned no more', () => {
     const bench = new Bench()
     for (let n = 0; n < 10; n++) bench.join(n)
