@@ -137,6 +137,7 @@ class Entries {
         throw new DarnerError(
           'PROTOCOL_VIOLATION',
           `${this.#what} of piece ${from + at} contradicts the one known before`,
+          { details: { contradicted: from + at } },
         )
       }
     }

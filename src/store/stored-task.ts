@@ -23,6 +23,7 @@ import { bootCheck } from './piece-check.ts'
 import { PieceTable, same } from './piece-table.ts'
 import { PieceWatch } from './piece-watch.ts'
 import type { RecentOf, RecentPieces } from './recent-pieces.ts'
+import { SetAside } from './set-aside.ts'
 
 /** Up to this length a whole blob is read and hashed in one go at the end; the thread isn't bothered. */
 const SMALL_BYTES = 512 * 1024
@@ -67,6 +68,8 @@ export class StoredTask {
   readonly #writing = new Map<number, Promise<void>>()
   readonly #recent: RecentOf = new Map()
   readonly #arrivals = new Arrivals()
+  readonly #aside = new SetAside()
+  #losses = 0
   #have: Bitmap
   /** A half-done task's table lives here; a complete one's is in the metadata and may be dropped from memory. */
   #table: PieceTable | undefined
@@ -77,6 +80,8 @@ export class StoredTask {
   #whole: WholeHash | undefined
   #prefix = 0
   #hashedByCaller = false
+  /** Its table is that of the blob, which was whole here once. */
+  #proven = false
   #links: Links
   /** What the whole hashed to, once it matched. */
   #verified: Digest | undefined
@@ -104,7 +109,7 @@ export class StoredTask {
     }
   }
 
-  /** Pieces that can be read now; grows, and shrinks only when {@link damaged}. */
+  /** Pieces that can be read now; grows, and shrinks only when {@link damaged} or in {@link doubt}. */
   get have(): ReadonlyBitmap {
     return this.#have
   }
@@ -134,11 +139,12 @@ export class StoredTask {
     return this.#file.path
   }
 
-  /** Bytes of those. */
+  /** Bytes of those, and of what is {@link doubted}. */
   get haveBytes(): number {
     const last = this.pieces - 1
-    const missingTail = last >= 0 && this.#have.has(last) ? this.pieces * this.task.pieceBytes - this.task.bytes : 0
-    return this.#have.count * this.task.pieceBytes - missingTail
+    const ends = this.#have.has(last) || this.#aside.has(last)
+    const missingTail = last >= 0 && ends ? this.pieces * this.task.pieceBytes - this.task.bytes : 0
+    return (this.#have.count + this.#aside.count) * this.task.pieceBytes - missingTail
   }
 
   /** True while somebody reads, writes, waits or listens. */
@@ -244,13 +250,72 @@ export class StoredTask {
     const unknown: number[] = []
     for (let piece = this.#have.nextSet(0); piece >= 0; piece = this.#have.nextSet(piece + 1))
       if (!table.known.has(piece)) unknown.push(piece)
+    unknown.push(...this.#aside.unknown())
     for await (const { piece, digest, fault } of this.#keeper.hasher.pieces(this.path, this.task, unknown, {
       signal,
     })) {
       this.#alive()
       if (fault) throw fault
-      table.setDigests(piece, digest)
+      if (this.#aside.has(piece)) this.#aside.put(piece, digest)
+      else table.setDigests(piece, digest)
     }
+  }
+
+  /**
+   * A fetch of it is over, and the next may be told other digests, be it that what was read for all was wrong: what is here counts, and can
+   * be read, again once {@link told} has it right. What was told before is forgotten. Not of a blob that was whole here once.
+   */
+  async doubt(): Promise<void> {
+    while (this.#writing.size > 0) await Promise.allSettled(this.#writing.values())
+    await this.#finishing?.catch(() => {})
+    if (this.#failure !== undefined || this.verified || this.#proven) return
+    for (let piece = this.#have.nextSet(0); piece >= 0; piece = this.#have.nextSet(piece + 1)) {
+      this.#aside.put(piece, this.table.digest(piece))
+      this.#have.remove(piece)
+    }
+    this.#table = new PieceTable(this.pieces)
+    this.#startOver()
+  }
+
+  /** Nobody can tell whether what {@link doubt} set aside is right, but the digest of the whole: it counts again. */
+  trust(): void {
+    if (this.#failure !== undefined) return
+    for (const [piece, digest] of this.#aside.takeAll()) {
+      if (digest !== undefined) this.table.setDigests(piece, digest)
+      this.#regain(piece)
+    }
+  }
+
+  /** How often pieces were here no longer. */
+  get losses(): number {
+    return this.#losses
+  }
+
+  /** Pieces that are set aside by {@link doubt}. */
+  get doubted(): number {
+    return this.#aside.count
+  }
+
+  /** How many of those have come to count again. */
+  get regained(): number {
+    return this.#aside.regained
+  }
+
+  /**
+   * Takes digests of the pieces from `from` on, as the supernode tells them. Pieces that were set aside count again where they agree; the
+   * others are as if they had never come. Throws PROTOCOL_VIOLATION, as the table does.
+   */
+  told(from: number, digests: Uint8Array): { right: readonly number[]; wrong: readonly number[] } {
+    this.table.setDigests(from, digests)
+    const judged = this.#aside.told(from, digests)
+    for (const piece of judged.right) this.#regain(piece)
+    return judged
+  }
+
+  #regain(piece: number): void {
+    this.#have.add(piece)
+    this.#advance()
+    this.#watch.announce(piece, 1)
   }
 
   /**
@@ -446,18 +511,27 @@ export class StoredTask {
   /** A scrub found `bad` pieces of a complete blob: it is half done again, in a file of another name. For the store. */
   damaged(bad: readonly number[], now: { path: string; table: PieceTable; journal: Journal }): void {
     for (const piece of bad) this.#have.remove(piece)
-    this.#keeper.recent.dropAll(this.#recent)
     this.#digest = undefined
-    this.#hashedByCaller = false
     this.#verified = undefined
     this.#matched = Promise.withResolvers()
     this.#matched.promise.catch(() => {})
-    this.#prefix = 0
-    this.#links = this.#freshLinks()
+    this.#proven = true
+    this.#startOver()
     this.#table = now.table
     this.#cachedTable = undefined
     this.#journal = now.journal
     this.#file.moved(now.path)
+  }
+
+  /** What was seen of the pieces on the way to the whole is of no use any more. */
+  #startOver(): void {
+    this.#losses++
+    this.#keeper.recent.dropAll(this.#recent)
+    this.#hashedByCaller = false
+    this.#prefix = 0
+    this.#whole?.drop()
+    this.#whole = undefined
+    this.#links = this.#freshLinks()
   }
 
   #freshLinks(): Links {
@@ -529,6 +603,7 @@ export class StoredTask {
     this.#alive()
     const journal = this.#journal
     if (!journal) throw new DarnerError('STATE_INVALID', `store ${this.#name(piece)}: the task is not open for writing`)
+    this.#aside.drop(piece, count)
     try {
       const writing = this.#bytes(body, pieceRange(this.task, piece).from, past)
       if (digest === undefined) {

@@ -33,6 +33,40 @@ describe('StoredTask', () => {
     await assert.rejects(stored.read(2 * 4096 + 4000, into), { code: 'PIECE_ABSENT' })
   })
 
+  it('counts what is in doubt again once it is told to be right, and takes the rest anew', async () => {
+    await using a = await aStore()
+    const [blob, wrong] = [aBlob(), aBlob({ seed: 9 })]
+    const stored = await a.store.create(blob.task, { signal })
+    await stored.append(0, blob.piece(0))
+    await stored.append(1, wrong.piece(1))
+    await stored.lay(2, blob.piece(2))
+    await stored.lay(3, wrong.piece(3))
+    await stored.doubt()
+    assert.deepEqual([stored.have.count, stored.doubted, stored.losses], [0, 4, 1])
+    assert.equal(stored.haveBytes, 4 * 4096)
+    await assert.rejects(stored.read(0, new Uint8Array(1)), { code: 'PIECE_ABSENT' })
+    await stored.learn({ signal })
+    const heard: number[] = []
+    stored.onPieces((from) => heard.push(from))
+    assert.deepEqual(stored.told(0, blob.table), { right: [0, 2], wrong: [1, 3] })
+    assert.deepEqual([heard, stored.regained, stored.doubted], [[0, 2], 2, 0])
+    await fill(a.store, blob)
+    assert.equal(await stored.finish({ signal }), blob.digest)
+  })
+
+  it('leaves what is in doubt to the digest of the whole where nobody can tell', async () => {
+    await using a = await aStore()
+    const blob = aBlob()
+    const stored = await a.store.create(blob.task, { signal })
+    await stored.append(0, blob.piece(0))
+    await stored.lay(1, blob.piece(1))
+    await stored.append(2, blob.piece(2))
+    await stored.doubt()
+    await stored.append(2, blob.piece(2))
+    stored.trust()
+    assert.deepEqual([stored.have.ranges(), stored.doubted], [[[0, 3]], 0])
+  })
+
   it('reads what it was given to keep from memory, for as long as it holds the piece', async () => {
     await using store = await aStore()
     const blob = aBlob()

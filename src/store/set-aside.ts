@@ -1,0 +1,63 @@
+/**
+ * Pieces of a half-done task that came by a fetch which is over. The next one may be told other digests, since what was read then was
+ * given up as wrong: each counts again once it is told to be right, and is nothing to anybody before.
+ */
+import { DIGEST_BYTES, same } from './piece-table.ts'
+
+export class SetAside {
+  /** What each hashes to; undefined where nobody has looked. */
+  readonly #digests = new Map<number, Uint8Array | undefined>()
+  #regained = 0
+
+  get count(): number {
+    return this.#digests.size
+  }
+
+  /** How many have come to count again. */
+  get regained(): number {
+    return this.#regained
+  }
+
+  has(piece: number): boolean {
+    return this.#digests.has(piece)
+  }
+
+  put(piece: number, digest: Uint8Array | undefined): void {
+    this.#digests.set(piece, digest?.slice())
+  }
+
+  /** Those that nobody has looked at. */
+  unknown(): number[] {
+    return [...this.#digests].flatMap(([piece, digest]) => (digest === undefined ? [piece] : []))
+  }
+
+  /** Others come in their place. */
+  drop(piece: number, count: number): void {
+    if (this.#digests.size === 0) return
+    for (let at = piece; at < piece + count; at++) this.#digests.delete(at)
+  }
+
+  /** Takes out those of which a digest is told, 32 bytes each from piece `from` on: those that agree, and those that don't. */
+  told(from: number, digests: Uint8Array): { right: number[]; wrong: number[] } {
+    const right: number[] = []
+    const wrong: number[] = []
+    for (let at = 0; at < digests.byteLength && this.#digests.size > 0; at += DIGEST_BYTES) {
+      const piece = from + at / DIGEST_BYTES
+      if (!this.#digests.has(piece)) continue
+      const digest = this.#digests.get(piece)
+      this.#digests.delete(piece)
+      const agrees = digest !== undefined && same(digest, digests.subarray(at, at + DIGEST_BYTES))
+      ;(agrees ? right : wrong).push(piece)
+    }
+    this.#regained += right.length
+    return { right, wrong }
+  }
+
+  /** Takes out all of them, to count again unasked. */
+  takeAll(): [piece: number, digest: Uint8Array | undefined][] {
+    const all = [...this.#digests]
+    this.#digests.clear()
+    this.#regained += all.length
+    return all
+  }
+}
