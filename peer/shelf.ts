@@ -34,6 +34,8 @@ export interface PeerShelfParts {
 /** One task that children have open. */
 interface Open {
   readonly giving: Giving
+  /** As the task's own: what was told of pieces that are here no longer ends with those who heard it. */
+  readonly losses: number
   readonly unsubscribe: () => void
   holds: number
 }
@@ -69,7 +71,8 @@ export class PeerShelf implements Shelf {
       task: stored.task,
       have: stored.have,
       check: () => {
-        if (stored.failure !== undefined) throw new DarnerError('PIECE_ABSENT', `${id}: no longer held here`)
+        if (stored.failure !== undefined || stored.losses !== open.losses)
+          throw new DarnerError('PIECE_ABSENT', `${id}: no longer held here`)
         right.check()
       },
       renew: (newer) => right.show(newer),
@@ -107,7 +110,7 @@ export class PeerShelf implements Shelf {
 
   #hold(stored: StoredTask): Open {
     let open = this.#open.get(stored)
-    if (open === undefined) {
+    if (open === undefined || open.losses !== stored.losses) {
       const { clock, random } = this.#parts
       const giving = new Giving(stored.have.size, stored.have, { clock, random })
       const unsubscribe = [
@@ -117,7 +120,7 @@ export class PeerShelf implements Shelf {
       const end = () => {
         for (const one of unsubscribe) one()
       }
-      open = { giving, unsubscribe: end, holds: 0 }
+      open = { giving, losses: stored.losses, unsubscribe: end, holds: 0 }
       this.#open.set(stored, open)
     }
     open.holds++
@@ -128,6 +131,6 @@ export class PeerShelf implements Shelf {
     if (--open.holds > 0) return
     open.unsubscribe()
     open.giving[Symbol.dispose]()
-    this.#open.delete(stored)
+    if (this.#open.get(stored) === open) this.#open.delete(stored)
   }
 }

@@ -18,7 +18,7 @@ async function aHolder() {
   const stack = new AsyncDisposableStack()
   const { store } = stack.use(await aStore())
   const blob = aBlob({ pieceBytes: 65_536 })
-  await fill(store, blob)
+  const stored = await fill(store, blob)
   const issuer = await newIdentity()
   let aheadMs = 0
   const clock: Clock = { ...systemClock, now: () => Date.now() + aheadMs }
@@ -51,6 +51,7 @@ async function aHolder() {
     )
   return {
     blob,
+    stored,
     pass,
     later: (ms: number) => {
       aheadMs += ms
@@ -221,6 +222,19 @@ describe('a piece that is still coming here', () => {
 })
 
 describe('a child of a task that is discarded here', () => {
+  it('hears anew what is here once pieces are in doubt', async () => {
+    await using holder = await aHolder()
+    const { stored, blob } = holder
+    await using channel = await holder.open(holder.pass())
+    await holder.piece(channel, 0)
+    await stored.doubt()
+    stored.told(0, blob.table.subarray(0, 2 * 32))
+    await failsWith('PIECE_ABSENT', Promise.reject(await channel.closed), /no longer held here/)
+    await using anew = await holder.open(holder.pass())
+    assert.deepEqual(anew.haves.ranges(), [[0, 2]])
+    await holder.piece(anew, 1)
+  })
+
   it('has its channel ended, so that it asks elsewhere', async () => {
     await using a = await aBeginner()
     const opening = a.open()
