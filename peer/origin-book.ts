@@ -7,6 +7,7 @@ import type { TaskId } from '../src/task/task.ts'
 export interface OriginRecords {
   get(key: string): Promise<unknown>
   put(key: string, value: unknown): Promise<void>
+  del(key: string): Promise<void>
 }
 
 export class OriginBook {
@@ -17,12 +18,9 @@ export class OriginBook {
   }
 
   async note(task: TaskId, origin: Origin): Promise<void> {
-    if (origin.kind === 'url') {
-      const url = new URL(origin.url)
-      if (url.search !== '' || url.username !== '' || Object.keys(origin.headers ?? {}).length > 0) return
-      if (origin.tag !== undefined) return
-    }
-    await this.#records.put(task, origin)
+    // what is on record is where it came from last
+    if (isSecret(origin)) await this.#records.del(task)
+    else await this.#records.put(task, origin)
   }
 
   /** Undefined when it isn't known. */
@@ -30,4 +28,10 @@ export class OriginBook {
     const record = await this.#records.get(task)
     return Value.Check(Origin, record) ? record : undefined
   }
+}
+
+function isSecret(origin: Origin): boolean {
+  if (origin.kind !== 'url') return false
+  const { search, username } = new URL(origin.url)
+  return search !== '' || username !== '' || Object.keys(origin.headers ?? {}).length > 0 || origin.tag !== undefined
 }

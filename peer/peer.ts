@@ -154,6 +154,7 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
           retryMs,
           straying: (task, reason) => strays.begin(task, reason),
           opened: (task, from) => scope.run(() => origins.note(task, from)),
+          openedAt: (task) => origins.of(task),
         },
       ),
     )

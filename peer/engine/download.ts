@@ -71,6 +71,10 @@ export class Download {
   #pass: Uint8Array
   #sealed: Digest | undefined
   #sourcing = false
+  /** Some of what an earlier fetch left was wrong. */
+  #dropped = false
+  /** The supernode has other digests than it, or the one before it, has told in this fetch. */
+  #contradicted = false
   #tableGrew = Promise.withResolvers<void>()
   #unreported: [from: number, count: number][] = []
   #unreportedPieces = 0
@@ -143,6 +147,7 @@ export class Download {
       if (!signal.aborted && isDarnerError(error, 'DIGEST_MISMATCH', 'SIZE_MISMATCH')) {
         for (const id of this.#parents.keys()) registration.blame(id, 'DIGEST_MISMATCH')
       }
+      if (!signal.aborted && this.#contradicted) throw await this.#mistaken(error)
       // the scheduler may have found the whole wrong before all of it was here: none of it is of use
       if (!signal.aborted && !stored.complete && error instanceof DarnerError && error.code === 'DIGEST_MISMATCH')
         await stored.discard(error)
@@ -155,6 +160,17 @@ export class Download {
       for (const controller of this.#fetches.keys()) controller.abort(new DOMException('download over', 'AbortError'))
       await Promise.all(this.#fetches.values())
     }
+  }
+
+  /** Nobody has, and gets, more of what was told otherwise until it is known which it is; readers may have had some of it. */
+  async #mistaken(error: unknown): Promise<DarnerError> {
+    const { stored, log } = this.#parts
+    const { id } = stored.task
+    const { message } = asDarnerError(error, id)
+    log.warn({ taskId: id, have: stored.have.count, error: message }, 'the blob is read otherwise now: fetch given up')
+    await stored.doubt()
+    const text = `${id}: the supernode has other bytes now than this fetch was given before (${message})`
+    return new DarnerError('TASK_FAILED', text, { cause: error, way: 'try again: what was wrong is fetched anew' })
   }
 
   async #follow(scope: Scope, signal: AbortSignal): Promise<void> {
@@ -173,7 +189,7 @@ export class Download {
         this.#wakeKnown()
         return
       case 'table':
-        stored.table.setDigests(update.from, update.digests)
+        this.#hear(update)
         if (update.states !== undefined) stored.table.setStates(update.from, update.states)
         // of other tasks they would be of no use, and there may be a million pieces of which memory is taken for them
         if (update.steps !== undefined && stepBytesOf(stored.task) !== undefined)
@@ -199,6 +215,35 @@ export class Download {
       case 'rejoined':
         return
     }
+  }
+
+  /** Digests are told: what an earlier fetch left counts where it agrees, and is fetched anew where it doesn't. */
+  #hear({ from, digests }: { from: number; digests: Uint8Array }): void {
+    const { stored, log, clock } = this.#parts
+    let judged: ReturnType<StoredTask['told']>
+    try {
+      judged = stored.told(from, digests)
+    } catch (error) {
+      if (isDarnerError(error, 'PROTOCOL_VIOLATION') && error.details.contradicted !== undefined)
+        this.#contradicted = true
+      throw error
+    }
+    const { right, wrong } = judged
+    if (wrong.length > 0 && !this.#dropped) {
+      this.#dropped = true
+      const about = { taskId: stored.task.id, piece: wrong[0] }
+      log.warn(about, 'what an earlier fetch left is not what the supernode has: fetched anew')
+    }
+    for (const piece of right) {
+      this.#plan.have(piece, 1)
+      addRun(this.#unreported, piece)
+      addRun(this.#untold, piece)
+    }
+    if (right.length === 0) return
+    this.#progressAtMs = clock.monotonicMs()
+    this.#unreportedPieces += right.length
+    this.#report(false)
+    this.#settle()
   }
 
   /** Reads the origin under a lease, once at a time; others get the pieces from us. */

@@ -49,6 +49,8 @@ export interface EngineParts extends OwnReadsParts {
   readonly exchange: PieceExchange
   /** A blob is being fetched from here. */
   readonly opened?: (task: TaskId, origin: Origin) => void
+  /** From where it was last, in any run; undefined where that isn't known. */
+  readonly openedAt?: (task: TaskId) => Promise<Origin | undefined>
 }
 
 interface AskOptions {
@@ -75,6 +77,8 @@ export class Engine implements ContentSource, AsyncDisposable {
   /** What began each of them: others with the same credential may have what it brings. */
   readonly #begunBy = new WeakMap<Promise<Running>, ContentRequest>()
   readonly #work = new Set<Promise<unknown>>()
+  /** What is being fetched, by how many. */
+  readonly #fetched = new Map<StoredTask, number>()
   /** What ends each of them, also while it still waits for the supernode or its origin. */
   readonly #enders = new Set<AbortController>()
   readonly #own: OwnReads
@@ -236,14 +240,21 @@ export class Engine implements ContentSource, AsyncDisposable {
     this.#enders.add(controller)
     const aloneMs = supernodeMs === undefined ? this.#options.stallMs : Math.max(MIN_ALONE_MS, supernodeMs)
     let registration: Registration | DarnerError | undefined
+    let left: StoredTask | undefined
     const place = this.#place(request)
     // from here on: what comes of later layers keeps this thread from opening it, too
     const turn = this.#turns.begin(request.order)
     try {
       const { digest } = request
       // what an earlier run left is told of, and not read again
-      if (digest !== undefined) await this.#lookAtLeft(digest, request, controller.signal)
-      registration = await this.#register(request, controller.signal, supernodeMs)
+      if (digest !== undefined) left = await this.#lookAtLeft(digest, request, controller.signal)
+      const leads = this.#mayLead(request) && (await this.#readsOn(left, request))
+      if (leads) left?.trust()
+      else await left?.doubt()
+      registration = await this.#register(leads ? request : without(request), controller.signal, supernodeMs)
+      if (registration instanceof DarnerError) left?.trust()
+      else if (leads && !registration.lead && left !== undefined)
+        registration = await this.#followAnew(registration, left, request, controller.signal)
       if (!(registration instanceof DarnerError) && !fits(registration.task, request))
         await unmade(place, new DarnerError('CONFLICT', `${registration.task.id}: the swarm has it in other pieces`))
       const running =
@@ -259,8 +270,13 @@ export class Engine implements ContentSource, AsyncDisposable {
         () => {},
       )
       this.#work.add(over)
+      const { stored } = running
+      this.#fetched.set(stored, (this.#fetched.get(stored) ?? 0) + 1)
       void over.then(() => {
         this.#work.delete(over)
+        const others = (this.#fetched.get(stored) ?? 1) - 1
+        if (others > 0) this.#fetched.set(stored, others)
+        else this.#fetched.delete(stored)
         this.#enders.delete(controller)
         void this.#running.get(key)?.then(
           (now) => now === running && this.#running.delete(key),
@@ -270,6 +286,7 @@ export class Engine implements ContentSource, AsyncDisposable {
       return running
     } catch (error) {
       turn[Symbol.dispose]()
+      left?.trust()
       this.#enders.delete(controller)
       controller.abort(error)
       if (!(registration instanceof DarnerError)) await registration?.[Symbol.asyncDispose]()
@@ -278,11 +295,38 @@ export class Engine implements ContentSource, AsyncDisposable {
     }
   }
 
-  /** Looks at what an earlier fetch left: none of it is of use where that may be other bytes. */
-  async #lookAtLeft(digest: Digest, { wrongAt = [] }: ContentRequest, signal: AbortSignal): Promise<void> {
+  /** What an earlier fetch left: none of it is of use where that may be other bytes. */
+  async #lookAtLeft(
+    digest: Digest,
+    { wrongAt = [] }: ContentRequest,
+    signal: AbortSignal,
+  ): Promise<StoredTask | undefined> {
     const left = await this.#parts.store.reopen(digest as string as TaskId, { signal })
-    if (wrongAt.length === 0 || left === undefined || left.verified || left.have.count === 0) return
+    if (wrongAt.length === 0 || left === undefined || left.verified || left.have.count + left.doubted === 0) return left
     await left.discard(new DarnerError('DIGEST_MISMATCH', `${digest}: a place it came from served other bytes`))
+    return undefined
+  }
+
+  /**
+   * Whether this host may read on from what an earlier fetch left, for all. It may be of a place that was wrong, which nobody could tell
+   * before the end, when others have it: so only for the origin that it was asked of before.
+   */
+  async #readsOn(left: StoredTask | undefined, { origin }: ContentRequest): Promise<boolean> {
+    if (left === undefined || left.have.count + left.doubted === 0) return true
+    return isDeepStrictEqual(await this.#parts.openedAt?.(left.task.id), origin)
+  }
+
+  /** Somebody has it, so that nothing is read on from here: what was left is in doubt, and nobody is to count on it. */
+  async #followAnew(
+    registration: Registration,
+    left: StoredTask,
+    request: ContentRequest,
+    signal: AbortSignal,
+  ): Promise<Registration> {
+    await left.doubt()
+    if (left.doubted === 0) return registration
+    await registration[Symbol.asyncDispose]()
+    return await this.#parts.scheduler.register(without(request), { signal })
   }
 
   /**
@@ -351,6 +395,8 @@ export class Engine implements ContentSource, AsyncDisposable {
     const { store, clock } = this.#parts
     checkSize(request, registration.task)
     const stored = await store.create(registration.task, { signal: controller.signal })
+    // of what has no digest nothing was looked at before
+    if (request.digest === undefined && !this.#fetched.has(stored)) await stored.doubt()
     return new Running(
       stored,
       () => clock.monotonicMs(),
@@ -421,6 +467,7 @@ export class Engine implements ContentSource, AsyncDisposable {
     const first = await this.#leads.open(request, task, { signal: controller.signal })
     if (first === undefined) {
       await registration[Symbol.asyncDispose]()
+      await store.find(task.id)?.doubt()
       const anew = await scheduler.register(without(request), { signal: controller.signal })
       return await this.#swarm(request, anew, controller, aloneMs)
     }
@@ -555,8 +602,10 @@ export class Engine implements ContentSource, AsyncDisposable {
   ): Promise<Digest> {
     const { clock, scheduler, log } = this.#parts
     const { stored } = running
-    const alone = (inner: AbortSignal, opened?: OriginRead) =>
-      this.#own.alone(running, request, { reason, first: opened }, inner)
+    const alone = (inner: AbortSignal, opened?: OriginRead) => {
+      stored.trust()
+      return this.#own.alone(running, request, { reason, first: opened }, inner)
+    }
     // what was read without a digest is known to this host only
     if (stored.task.digest === undefined) return await alone(signal, first)
     const connected = () => scheduler.connected && !stored.have.full
@@ -599,7 +648,14 @@ function fits(task: Task, { digest, bytes }: ContentRequest): boolean {
 /** Takes a place away in which nothing is, and which nobody uses. */
 async function unmade(place: Promise<StoredTask> | undefined, why: DarnerError): Promise<void> {
   const stored = await place?.catch(() => undefined)
-  if (stored === undefined || stored.complete || stored.failure || stored.busy || stored.have.count > 0) return
+  if (
+    stored === undefined ||
+    stored.complete ||
+    stored.failure ||
+    stored.busy ||
+    stored.have.count + stored.doubted > 0
+  )
+    return
   // what can't be deleted is collected later
   await stored.discard(why).catch(() => {})
 }

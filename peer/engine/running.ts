@@ -48,7 +48,7 @@ export class Running implements Fetching {
     this.stored = stored
     this.#now = now
     this.#startedMs = now()
-    this.#haveAtStart = stored.have.count
+    this.#haveAtStart = stored.have.count - stored.regained
     this.#controller = controller
     this.whole = this.#freed(work(this, controller.signal)).then((digest) => this.#summary(digest))
     // a failure comes by `whole`, whose error says how the fetch ended
@@ -110,7 +110,7 @@ export class Running implements Fetching {
     return {
       digest,
       bytes: this.stored.task.bytes,
-      pieces: pieceCount(this.stored.task) - this.#haveAtStart,
+      pieces: pieceCount(this.stored.task) - this.#haveAtStart - this.stored.regained,
       seconds: (this.#now() - this.#startedMs) / 1000,
       from: this.from,
     }

@@ -81,6 +81,7 @@ describe('Engine', () => {
     const { body, digest, task, piece } = aBlob({ pieces: 3, pieceBytes: 64 * 1024 })
     await (await kept.store.create(task, { signal: never() })).lay(0, piece(0))
     const store = await kept.restart()
+    const request = toLead(digest, body.byteLength)
     const told: (number | undefined)[] = []
     const scheduler = {
       connected: true,
@@ -104,8 +105,8 @@ describe('Engine', () => {
       store,
       scheduler: scheduler as unknown as SchedulerPort,
       origin: { read } as unknown as OriginPort,
+      openedAt: async () => request.origin,
     })
-    const request = toLead(digest, body.byteLength)
     await using content = await engine.openStored(request, { signal: never() })
     assert.equal((await content.whole({ signal: never() })).digest, digest)
     assert.deepEqual(told, [1, 64 * 1024])
