@@ -262,7 +262,8 @@ export class Handout<C> {
     seat.open = false
     if (seat.sure) this.#sure--
     this.#lacks -= seat.lacks
-    for (const grant of seat.grants) this.#free(grant)
+    for (const grant of seat.grants.splice(0)) this.#free(grant)
+    seat.granted = 0
     for (let at = 0; at < this.#known.length; at++) {
       for (let word = seat.words[at << 1] ?? 0; word !== 0; word &= word - 1) this.#lower((at << 5) + lowest(word))
     }

@@ -318,6 +318,18 @@ describe('Handout', () => {
     assert.equal(handout.give([a], 0)?.piece, 2, 'it told that 1 comes from elsewhere')
   })
 
+  it('counts once that a child is gone, though what it was sent fails after that', () => {
+    const handout = aHandout(2, 1)
+    told(handout, handout.join('b', new Bitmap(2)), 0)
+    const a = handout.join('a', new Bitmap(2))
+    assert.equal(handout.give([a], 0)?.piece, 0)
+    handout.release(a)
+    handout.failed(a, 0)
+    handout.known(1, 1)
+    assert.equal(given(handout, handout.join('c', new Bitmap(2))), 1)
+    assert.equal(handout.busy, 0)
+  })
+
   it('breaks ties by chance where it is given chance', () => {
     const firsts = new Set<unknown>()
     for (let seed = 1; seed <= 20; seed++) {
