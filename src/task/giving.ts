@@ -154,7 +154,7 @@ export class Giving implements Disposable {
 
   #pump(): void {
     if (this.#waiting.length === 0) return
-    for (const one of this.#waiting.filter(({ seat }) => seat.held >= this.#pieces)) this.#end(one)
+    for (const one of this.#waiting.filter(({ seat }) => this.#handout.held(seat) >= this.#pieces)) this.#end(one)
     for (;;) {
       const given = this.#handout.give(
         this.#waiting.map(({ seat }) => seat),

@@ -9,8 +9,9 @@
  * Pure: no clock, no I/O. The caller owns the waiting: it calls {@link Handout.give} with its waiting children in the order
  * they asked, again after each event.
  */
-import { type Random, randomBelow } from '../base/clock.ts'
+import type { Random } from '../base/clock.ts'
 import type { ReadonlyBitmap } from './bitmap.ts'
+import { Holdings } from './holdings.ts'
 
 export interface HandoutOptions {
   /**
@@ -45,17 +46,10 @@ interface Grant {
 /** A child's place at a parent. Only a {@link Handout} looks inside. */
 export interface Seat<C> {
   readonly child: C
-  /** Two words for each 32 pieces: what the child has or is getting, from us or from others; and what it told that it has. */
-  readonly words: Uint32Array
-  /** How many it has or is getting, and how many it has. */
-  taken: number
-  held: number
+  /** Its place among the {@link Holdings}; 0 once it is released. */
+  place: number
   readonly grants: Grant[]
   granted: number
-  /** False once it is released. */
-  open: boolean
-  /** How many of those that may be given it neither has nor is getting. */
-  lacks: number
   /** It takes whatever it is given, and asks nobody else: what has the lowest number is best. */
   sure: boolean
   /** Such a one takes pieces that are still coming here, too. */
@@ -65,17 +59,11 @@ export interface Seat<C> {
 /** The handout of one task. `C` names a child: a peer id, or a number in the simulator. */
 export class Handout<C> {
   readonly #options: HandoutOptions
-  /** What may be given: piece `n` is bit `n & 31` of word `n >> 5`. */
-  readonly #known: Uint32Array
-  /** What is coming and may be passed on meanwhile. */
-  readonly #coming: Uint32Array
-  /** Children known to hold a piece, plus grants under way. */
-  readonly #spread: Uint16Array
+  readonly #holdings: Holdings
   readonly #seats = new Set<Seat<C>>()
   #busy = 0
-  /** Children that take whatever they are given; what all children lack together. */
+  /** Children that take whatever they are given. */
   #sure = 0
-  #lacks = 0
   /** Smoothed: from an offer to its answer, and from one piece out to the next. */
   #answerMs = 0
   #pieceMs = 0
@@ -83,9 +71,7 @@ export class Handout<C> {
 
   constructor(pieces: number, options: HandoutOptions = HANDOUT_DEFAULTS) {
     this.#options = options
-    this.#known = new Uint32Array((pieces + 31) >>> 5)
-    this.#coming = new Uint32Array(this.#known.length)
-    this.#spread = new Uint16Array(pieces)
+    this.#holdings = new Holdings(pieces)
   }
 
   /** Pieces under way now. What is given never brings it above `slots`; pieces asked for by name may. */
@@ -106,41 +92,28 @@ export class Handout<C> {
 
   /** False: {@link give} gives nothing to anybody now. */
   get gives(): boolean {
-    return this.#sure > 0 || (this.#lacks > 0 && this.#busy < this.slots)
+    return this.#sure > 0 || (this.#holdings.lacks > 0 && this.#busy < this.slots)
   }
 
   /** These pieces are here and may be given from now on. */
   known(from: number, count: number): void {
-    for (let piece = from; piece < from + count; piece++) {
-      if (!add(this.#known, piece >>> 5, piece)) continue
-      for (const seat of this.#seats) if (!isTaken(seat, piece)) this.#lack(seat, 1)
-    }
+    for (let piece = from; piece < from + count; piece++) this.#holdings.known(piece)
   }
 
   /** A piece begins to come here and may be passed on meanwhile, or isn't coming any more. */
   arriving(piece: number, coming: boolean): void {
-    if (coming) add(this.#coming, piece >>> 5, piece)
-    else this.#coming[piece >>> 5] = (this.#coming[piece >>> 5] ?? 0) & ~(1 << (piece & 31))
+    this.#holdings.arriving(piece, coming)
+  }
+
+  /** How many pieces a child told that it has. */
+  held({ place }: Seat<C>): number {
+    return place === 0 ? 0 : this.#holdings.held(place)
   }
 
   /** A child opened the task, holding `have`. */
   join(child: C, have: ReadonlyBitmap): Seat<C> {
-    const words = new Uint32Array(2 * this.#known.length)
-    const lacks = this.#known.reduce((sum, word) => sum + bitsOf(word), 0)
-    const seat: Seat<C> = {
-      child,
-      words,
-      taken: 0,
-      held: 0,
-      grants: [],
-      granted: 0,
-      open: true,
-      lacks,
-      sure: false,
-      early: false,
-    }
+    const seat: Seat<C> = { child, place: this.#holdings.join(), grants: [], granted: 0, sure: false, early: false }
     this.#seats.add(seat)
-    this.#lacks += lacks
     for (const [from, count] of have.ranges()) {
       for (let piece = from; piece < from + count; piece++) this.holds(seat, piece)
     }
@@ -149,7 +122,7 @@ export class Handout<C> {
 
   /** How a child asks from now on: see {@link Seat.sure} and {@link Seat.early}. */
   asks(seat: Seat<C>, { sure, early }: { sure: boolean; early: boolean }): void {
-    if (seat.sure !== sure && seat.open) this.#sure += sure ? 1 : -1
+    if (seat.sure !== sure && seat.place > 0) this.#sure += sure ? 1 : -1
     seat.sure = sure
     seat.early = early
   }
@@ -168,11 +141,11 @@ export class Handout<C> {
     let fewest = this.#options.incoming
     for (let at = 0; at < asking.length; at++) {
       const seat = asking[at]
-      if (!seat || (full && !this.#ownRoom(seat))) continue
+      if (!seat || seat.place === 0 || (full && !this.#ownRoom(seat))) continue
       // what a child that asks nobody else is sent is bounded by its questions, not by how soon its words come
-      const owed = seat.taken - seat.held
+      const owed = this.#holdings.incoming(seat.place)
       const incoming = seat.sure ? Math.min(owed, this.#options.incoming - 1) : owed
-      if (incoming >= fewest || (seat.lacks === 0 && !seat.early)) continue
+      if (incoming >= fewest || (this.#holdings.lacking(seat.place) === 0 && !seat.early)) continue
       const piece = this.#choose(seat)
       if (piece < 0) continue
       best = seat
@@ -222,7 +195,7 @@ export class Handout<C> {
     const grant = seat.grants[at]
     if (!grant) return
     this.#free(grant)
-    if (isHeld(seat, piece)) this.#drop(seat, at)
+    if (this.#holdings.isHeld(seat.place, piece)) this.#drop(seat, at)
   }
 
   /** The child couldn't be sent the piece, or found it wrong: it may be given again, unless it told that it comes from elsewhere. */
@@ -233,7 +206,7 @@ export class Handout<C> {
 
   /** The child told that a piece is on its way to it, from us or from another parent. */
   coming(seat: Seat<C>, piece: number): void {
-    this.#take(seat, piece)
+    if (seat.place > 0) this.#holdings.take(seat.place, piece)
     if (seat.granted === 0) return
     for (const grant of seat.grants) if (grant.piece === piece) grant.coming = true
   }
@@ -243,15 +216,12 @@ export class Handout<C> {
     const grant = seat.granted === 0 ? undefined : seat.grants.find((one) => one.piece === piece)
     if (grant?.sending) grant.coming = grant.sure = false
     else if (grant) this.#withdraw(seat, grant, false)
-    else this.#untake(seat, piece)
+    else if (seat.place > 0) this.#holdings.untake(seat.place, piece)
   }
 
   /** The child told that it holds a piece. */
   holds(seat: Seat<C>, piece: number): void {
-    if (!add(seat.words, ((piece >>> 5) << 1) + 1, piece)) return
-    seat.held++
-    this.#take(seat, piece)
-    if (seat.granted === 0) return
+    if (seat.place === 0 || !this.#holdings.hold(seat.place, piece) || seat.granted === 0) return
     const at = seat.grants.findIndex((grant) => grant.piece === piece && !grant.sending)
     if (at >= 0) this.#drop(seat, at)
   }
@@ -259,14 +229,11 @@ export class Handout<C> {
   /** The child is gone: what it was given and didn't confirm is free again, and it counts as a holder no more. */
   release(seat: Seat<C>): void {
     if (!this.#seats.delete(seat)) return
-    seat.open = false
     if (seat.sure) this.#sure--
-    this.#lacks -= seat.lacks
     for (const grant of seat.grants.splice(0)) this.#free(grant)
     seat.granted = 0
-    for (let at = 0; at < this.#known.length; at++) {
-      for (let word = seat.words[at << 1] ?? 0; word !== 0; word &= word - 1) this.#lower((at << 5) + lowest(word))
-    }
+    this.#holdings.leave(seat.place)
+    seat.place = 0
   }
 
   /**
@@ -287,29 +254,8 @@ export class Handout<C> {
     return changed
   }
 
-  /** The fewest known holders first; among equals by chance, or lower numbers first: the order in which the origin is read. */
-  #choose({ words, sure, early }: Seat<C>): number {
-    const known = this.#known
-    const spread = this.#spread
-    const { random } = this.#options
-    let best = -1
-    let fewest = 0x10000
-    let ties = 0
-    for (let at = 0; at < known.length; at++) {
-      const here = (known[at] ?? 0) | (sure && early ? (this.#coming[at] ?? 0) : 0)
-      for (let word = here & ~(words[at << 1] ?? 0); word !== 0; word &= word - 1) {
-        const piece = (at << 5) + lowest(word)
-        if (sure) return piece
-        const holders = spread[piece] ?? 0
-        if (holders < fewest) {
-          best = piece
-          fewest = holders
-          ties = 1
-          if (holders === 0 && !random) return piece
-        } else if (holders === fewest && random && randomBelow(random, ++ties) === 0) best = piece
-      }
-    }
-    return best
+  #choose({ place, sure, early }: Seat<C>): number {
+    return this.#holdings.choose(place, { lowest: sure, early: sure && early, random: this.#options.random })
   }
 
   /** A child that asks nobody else isn't kept waiting by pieces that others take long to read. */
@@ -326,7 +272,7 @@ export class Handout<C> {
   #withdraw(seat: Seat<C>, grant: Grant, keep: boolean): void {
     this.#free(grant)
     this.#drop(seat, seat.grants.indexOf(grant))
-    if (!keep) this.#untake(seat, grant.piece)
+    if (!keep) this.#holdings.untake(seat.place, grant.piece)
   }
 
   #drop(seat: Seat<C>, at: number): void {
@@ -334,74 +280,16 @@ export class Handout<C> {
     seat.granted--
   }
 
-  #take(seat: Seat<C>, piece: number): void {
-    if (!add(seat.words, (piece >>> 5) << 1, piece)) return
-    seat.taken++
-    if (hasBit(this.#known, piece >>> 5, piece)) this.#lack(seat, -1)
-    this.#spread[piece] = (this.#spread[piece] ?? 0) + 1
-  }
-
-  #untake(seat: Seat<C>, piece: number): void {
-    if (isHeld(seat, piece) || !isTaken(seat, piece)) return
-    const at = (piece >>> 5) << 1
-    seat.taken--
-    if (hasBit(this.#known, piece >>> 5, piece)) this.#lack(seat, 1)
-    seat.words[at] = (seat.words[at] ?? 0) & ~(1 << (piece & 31))
-    this.#lower(piece)
-  }
-
   #grant(seat: Seat<C>, grant: Grant): void {
+    if (seat.place === 0) return
     seat.grants.push(grant)
     seat.granted++
-    this.#take(seat, grant.piece)
+    this.#holdings.take(seat.place, grant.piece)
     this.#busy++
-  }
-
-  #lack(seat: Seat<C>, more: number): void {
-    seat.lacks += more
-    if (seat.open) this.#lacks += more
-  }
-
-  #lower(piece: number): void {
-    this.#spread[piece] = Math.max(0, (this.#spread[piece] ?? 0) - 1)
   }
 }
 
 function smoothed(before: number, ms: number): number {
   const sample = Math.max(0.01, ms)
   return before === 0 ? sample : before + 0.1 * (sample - before)
-}
-
-function isHeld({ words }: Seat<unknown>, piece: number): boolean {
-  return hasBit(words, ((piece >>> 5) << 1) + 1, piece)
-}
-
-function isTaken({ words }: Seat<unknown>, piece: number): boolean {
-  return hasBit(words, (piece >>> 5) << 1, piece)
-}
-
-/** Whether the bit of a piece in word `at` is set. */
-function hasBit(words: Uint32Array, at: number, piece: number): boolean {
-  return ((words[at] ?? 0) & (1 << (piece & 31))) !== 0
-}
-
-/** Sets the bit of a piece in word `at`; false when it was set. */
-function add(words: Uint32Array, at: number, piece: number): boolean {
-  const before = words[at] ?? 0
-  const mask = 1 << (piece & 31)
-  if ((before & mask) !== 0) return false
-  words[at] = before | mask
-  return true
-}
-
-/** How many bits of a word are set. */
-function bitsOf(word: number): number {
-  let count = 0
-  for (let left = word; left !== 0; left &= left - 1) count++
-  return count
-}
-
-/** The number of the lowest set bit of a word that isn't 0. */
-function lowest(word: number): number {
-  return 31 - Math.clz32(word & -word)
 }
