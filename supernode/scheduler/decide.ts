@@ -21,6 +21,8 @@ type ParentFailed = Extract<SchedulerEvent, { kind: 'parentFailed' }>
 /** How long a parent that several children couldn't reach is rested. */
 const REST_MS = 5_000
 const LEAST_CAPACITY = 2
+/** Blobs of which a host may have wrong pieces left, and not know it: each once. */
+const MOST_FORGIVEN = 64
 
 /** Decides one event. Events about unknown peers or tasks decide nothing: they were overtaken by a leave. */
 export function decide(state: SchedulerState, event: SchedulerEvent, nowMs: number): SchedulerEffect[] {
@@ -171,7 +173,7 @@ function onParentFailed(state: SchedulerState, event: ParentFailed, nowMs: numbe
   if (!child || !parent || !child.parents.includes(parent)) return
   const main = child.turns?.get(parent) === 1
   unlink(state, child, parent, false)
-  const unknowing = parent.left && event.reason === 'corrupt'
+  const unknowing = parent.left && event.reason === 'corrupt' && forgive(parent.peer, event.task)
   if (unknowing) leave(state, parent, nowMs, effects)
   switch (unknowing ? 'none' : hear(state, child.task, child.peer, parent.peer, event.reason, nowMs, effects)) {
     case 'ban':
@@ -196,6 +198,13 @@ function onParentFailed(state: SchedulerState, event: ParentFailed, nowMs: numbe
   arrange(state, child.task, nowMs)
   if (child.task.line === undefined && child.task.byPeer.has(child.peer))
     replaceParent(state, child, event.parent, nowMs)
+}
+
+/** Whether wrong pieces that it only had left say nothing of a host: a second time of the same blob they do. */
+function forgive({ forgiven }: PeerRow, task: TaskId): boolean {
+  if (forgiven.has(task) || forgiven.size >= MOST_FORGIVEN) return false
+  forgiven.add(task)
+  return true
 }
 
 /** New parents for a child, the one that it just gave up not among them unless there is nobody else. */

@@ -23,6 +23,7 @@ export function addPeer(state: SchedulerState, id: PeerId, nowMs: number): PeerR
     complaints: [],
     falseReports: 0,
     voice: VOICE,
+    forgiven: new Set(),
   }
   state.peers.set(id, row)
   return row

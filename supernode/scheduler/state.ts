@@ -65,6 +65,8 @@ export interface PeerRow {
   /** Accusations of its own that proved wrong, and complaints it may still be heard with. */
   falseReports: number
   voice: number
+  /** Of these it gave wrong pieces that it only had left, which it was forgiven once. */
+  readonly forgiven: Set<TaskId>
 }
 
 export interface Complaint {

@@ -235,6 +235,29 @@ describe('decide', () => {
     bench.check('after all')
   })
 
+  it('forgives a host what it had left of a blob once, and of few blobs', () => {
+    const bench = new Bench()
+    bench.join(0)
+    bench.tell({ kind: 'peerJoined', peer: id(9) })
+    const checks = () => bench.effects.filter(({ kind }) => kind === 'check').length
+    const givesWrong = (task: TaskId) => {
+      bench.tell({ kind: 'registered', task, peer: id(0), pieces: PIECES, have: 0, priority: 'interactive' })
+      const left = { kind: 'registered', task, peer: id(9), pieces: PIECES, have: 3, priority: 'background' } as const
+      bench.tell({ ...left, left: true })
+      bench.tell({ kind: 'registered', task, peer: id(1), pieces: PIECES, have: 0, priority: 'interactive' })
+      bench.tell({ kind: 'parentFailed', task, peer: id(1), parent: id(9), reason: 'corrupt' })
+      bench.tell({ kind: 'leftTask', task, peer: id(1) })
+    }
+    bench.tell({ kind: 'peerJoined', peer: id(1) })
+    const names = Array.from({ length: 65 }, (_, n) => `sha256:${n.toString(16).padStart(64, '0')}` as TaskId)
+    for (const name of names.slice(0, 64)) givesWrong(name)
+    assert.equal(checks(), 0)
+    givesWrong(names[0] as TaskId)
+    assert.equal(checks(), 1, 'the same blob again')
+    givesWrong(names[64] as TaskId)
+    assert.equal(checks(), 2, 'one blob too many')
+  })
+
   it('bans when most of its children are witnesses, tells the others, and hears the banned no more', () => {
     const bench = new Bench()
     for (let n = 0; n < 10; n++) bench.join(n)
