@@ -42,9 +42,19 @@ interface Lead {
   complete: boolean
 }
 
+/** What the seed reads, or read last, of a blob through a host. */
+interface Lent {
+  readonly lead: Lead
+  /** All of the blob came from there. */
+  whole: boolean
+}
+
 const MAX_LEADS = 16_384
 const MAX_ACCUSED = 1024
 const ASK_MS = 30_000
+/** Who handed over other bytes than the blob's reads for nobody for so long, and twice as long each next time. */
+const REST_MS = 600_000
+const MOST_REST_MS = 86_400_000
 
 export class Leads {
   readonly #parts: LeadsParts
@@ -52,9 +62,11 @@ export class Leads {
   readonly #leads = new Map<string, Lead>()
   /** From whom the seed reads a blob now, and read it last. */
   readonly #lending = new Map<TaskId, number>()
-  readonly #lastFrom = new Map<TaskId, PeerId>()
-  /** Who handed over a wrong blob, until another read says whether the origin serves the right one. */
+  readonly #lastFrom = new Map<TaskId, Lent>()
+  /** Who handed over a wrong blob as the right one, until another read says whether the origin serves that. */
   readonly #accused = new Map<TaskId, PeerId>()
+  /** Who reads for nobody until when, and for how long it was. */
+  readonly #resting = new Map<PeerId, { untilMs: number; forMs: number }>()
 
   constructor(parts: LeadsParts) {
     this.#parts = parts
@@ -65,7 +77,7 @@ export class Leads {
     const key = keyOf(origin, digest)
     const before = this.#leads.get(key)
     if (before !== undefined && before.peer !== peer && this.#parts.host(before.peer) !== undefined) return undefined
-    if (this.#accused.get(digest as string as TaskId) === peer) return undefined
+    if (this.#parts.clock.monotonicMs() < (this.#resting.get(peer)?.untilMs ?? 0)) return undefined
     before?.over.abort()
     const task = blobTask(digest, bytes)
     const lead: Lead = { task, peer, over: new AbortController(), open: undefined, complete: false }
@@ -98,19 +110,25 @@ export class Leads {
 
   /** The seed's read ended: `error` is undefined where the whole digest matched. */
   ended(task: TaskId, error: DarnerError | undefined): void {
-    const from = this.#lastFrom.get(task)
+    const lent = this.#lastFrom.get(task)
     this.#lastFrom.delete(task)
     const accused = this.#accused.get(task)
-    if (error === undefined && accused !== undefined && from === undefined) {
+    if (error === undefined && accused !== undefined && lent === undefined) {
       this.#accused.delete(task)
       this.#parts.liar(accused, task)
     }
-    if (from === undefined || !isDarnerError(error, 'DIGEST_MISMATCH')) return
-    this.#parts.log.warn({ taskId: task, peer: from, error: error.message }, 'what a host read at the origin is wrong')
-    this.#accused.set(task, from)
-    const [oldest] = this.#accused.keys()
-    if (this.#accused.size > MAX_ACCUSED && oldest !== undefined) this.#accused.delete(oldest)
-    this.left(task, from, true)
+    if (lent === undefined || !isDarnerError(error, 'DIGEST_MISMATCH')) return
+    const { peer, complete } = lent.lead
+    this.#parts.log.warn({ taskId: task, peer, error: error.message }, 'what a host read at the origin is wrong')
+    this.#rest(peer)
+    // its origin may have served it so; but that the digest matched, it can't have seen
+    if (lent.whole && complete) keep(this.#accused, task, peer)
+    this.left(task, peer, true)
+  }
+
+  #rest(peer: PeerId): void {
+    const forMs = Math.min(MOST_REST_MS, 2 * (this.#resting.get(peer)?.forMs ?? REST_MS / 2))
+    keep(this.#resting, peer, { untilMs: this.#parts.clock.monotonicMs() + forMs, forMs })
   }
 
   /** The origin as the seed is to see it. */
@@ -182,7 +200,8 @@ export class Leads {
       parts.log.warn({ taskId: task.id, peer, error: why }, 'read through a host ended')
       return new DarnerError('ORIGIN_TRUNCATED', `${task.id}: the host that read it for all is gone: ${why}`)
     }
-    this.#lastFrom.set(task.id, peer)
+    const lent: Lent = { lead, whole: false }
+    this.#lastFrom.set(task.id, lent)
     parts.log.debug({ taskId: task.id, peer, from }, 'read through the host that reads the origin')
     async function* stream(): AsyncGenerator<Uint8Array> {
       lending.set(task.id, (lending.get(task.id) ?? 0) + 1)
@@ -191,6 +210,7 @@ export class Leads {
         const pass = ownPass(task.id, parts)
         const reading = { address: host, exchange: parts.exchange(), signal }
         for await (const { body } of lentPieces({ task, from: first, pass }, reading)) yield body
+        lent.whole = first === 0
       } catch (error) {
         outer.throwIfAborted()
         throw gone(error)
@@ -207,6 +227,14 @@ export class Leads {
       [Symbol.asyncDispose]: async () => closed.abort(new DarnerError('CLOSED', 'the read was closed')),
     }
   }
+}
+
+/** Remembers it as the newest of a bounded number. */
+function keep<K, V>(map: Map<K, V>, key: K, value: V): void {
+  map.delete(key)
+  map.set(key, value)
+  const [oldest] = map.keys()
+  if (map.size > MAX_ACCUSED && oldest !== undefined) map.delete(oldest)
 }
 
 function keyOf(origin: Origin, digest: Digest): string {

@@ -131,6 +131,25 @@ describe('a place that gives other bytes under a digest', function () {
     assert.equal(stand.gets('/good'), 1)
   })
 
+  it('gets no host banned that read it for all, once another place served the right bytes', async () => {
+    await using stand = await aStand({ peers: 2 })
+    const [one, two] = stand.swarm.agents
+    const { loop } = stand.swarm.supernode.supernode
+    await using leads = await stand.open(one, '/liar', { lead: true })
+    await stand.first(leads)
+    await using follows = await stand.open(two, '/liar')
+    await stand.first(follows)
+    stand.end.resolve()
+    for (const content of [leads, follows])
+      await assert.rejects(content.whole({ signal: AbortSignal.timeout(30_000) }), /hash to/)
+    const wrongAt = [stand.place('/liar')]
+    for (const agent of [two, one]) {
+      await using right = await stand.open(agent, '/good', { lead: true, wrongAt })
+      assert.ok((await stand.read(right)).equals(stand.body))
+    }
+    assert.deepEqual([...loop.state.banned], [])
+  })
+
   it('brings nothing to a second reader on the host that called it wrong, who waits for the first to be done', async () => {
     await using stand = await aStand({ peers: 1 })
     const [agent] = stand.swarm.agents

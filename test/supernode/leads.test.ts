@@ -28,6 +28,7 @@ function someLeads() {
   const asked: string[] = []
   const liars: PeerId[] = []
   const here = new Set<PeerId>([ONE, TWO])
+  const clock = new ManualClock()
   const told = { refuses: false, bytes: BODY.byteLength as number | undefined }
   const leads = new Leads({
     origin: {
@@ -50,7 +51,7 @@ function someLeads() {
     },
     node: { peerId: 'supernode' },
     identity: { sign: () => new Uint8Array(64) },
-    clock: new ManualClock(),
+    clock,
     log: silentLog(),
     signal: AbortSignal.timeout(20_000),
     exchange: () => ({
@@ -69,7 +70,7 @@ function someLeads() {
     host: (peer: PeerId) => (here.has(peer) ? ({ peer, lanes: [], multiaddrs: [] } as unknown as Host) : undefined),
     liar: (peer: PeerId) => liars.push(peer),
   } as unknown as ConstructorParameters<typeof Leads>[0])
-  return { leads, asked, liars, here, told }
+  return { leads, asked, liars, here, told, clock }
 }
 
 const options = () => ({ signal: AbortSignal.timeout(10_000) })
@@ -137,15 +138,42 @@ describe('Leads', () => {
     assert.ok(leads.grant(TWO, HERE, DIGEST, BODY.byteLength))
   })
 
-  it('calls a host a liar once the origin itself served the right bytes, and not before', async () => {
+  it('calls a host a liar that says it has the blob, once the origin itself served the right bytes, and not before', async () => {
     const { leads, liars } = someLeads()
     leads.grant(ONE, HERE, DIGEST, BODY.byteLength)
     await settled()
     await bytesOf((await leads.origin.read({ origin: HERE, digest: DIGEST }, options())).stream)
+    leads.completed(TASK.id, ONE)
     leads.ended(TASK.id, new DarnerError('DIGEST_MISMATCH', 'other bytes'))
     assert.deepEqual(liars, [])
-    assert.equal(leads.grant(ONE, HERE, DIGEST, BODY.byteLength), undefined, 'not that one again')
     leads.ended(TASK.id, undefined)
     assert.deepEqual(liars, [ONE])
+  })
+
+  it('calls nobody a liar whose origin may have served it so: it reads for nobody for a while, longer each time', async () => {
+    const { leads, liars, clock } = someLeads()
+    for (const minutes of [10, 20, 40]) {
+      assert.ok(leads.grant(ONE, HERE, DIGEST, BODY.byteLength))
+      await settled()
+      await bytesOf((await leads.origin.read({ origin: HERE, digest: DIGEST }, options())).stream)
+      leads.ended(TASK.id, new DarnerError('DIGEST_MISMATCH', 'other bytes'))
+      leads.ended(TASK.id, undefined)
+      assert.equal(leads.grant(ONE, place('other/app'), DIGEST, BODY.byteLength), undefined)
+      clock.advance(minutes * 60_000 - 1)
+      assert.equal(leads.grant(ONE, HERE, DIGEST, BODY.byteLength), undefined)
+      clock.advance(1)
+    }
+    assert.deepEqual(liars, [])
+  })
+
+  it('calls nobody a liar of whom a part came', async () => {
+    const { leads, liars } = someLeads()
+    leads.grant(ONE, HERE, DIGEST, BODY.byteLength)
+    await settled()
+    await bytesOf((await leads.origin.read({ origin: HERE, digest: DIGEST }, { ...options(), from: 70_000 })).stream)
+    leads.completed(TASK.id, ONE)
+    leads.ended(TASK.id, new DarnerError('DIGEST_MISMATCH', 'other bytes'))
+    leads.ended(TASK.id, undefined)
+    assert.deepEqual(liars, [])
   })
 })
