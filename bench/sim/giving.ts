@@ -90,12 +90,11 @@ export class Giving {
 
   /** A parent forgets a child. */
   released(parent: Host, child: number): void {
-    const { places } = this.#world.host(child)
-    const place = places.get(parent.index)
-    places.delete(parent.index)
+    const leaver = this.#world.host(child)
+    const place = leaver.places.get(parent.index)
     if (place) {
       this.#hearing.handoutOf(parent).release(place.seat)
-      this.#hearing.giveBack(place)
+      this.#hearing.leave(leaver, place)
     }
     removeWaiting(parent.waiting, ({ seat }) => seat.child === child)
     for (let at = parent.asking.length - 1; at >= 0; at--)

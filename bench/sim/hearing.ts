@@ -9,6 +9,8 @@ import type { Host, Place } from './host.ts'
 
 /** Words kept for a parent. */
 const MOST = 64
+/** Numbers of each place in a host's `tells`. */
+export const TELLS = 3
 
 export class Hearing {
   /** For each parent its words, each the number of a place and a code: four times the piece, and what is told. */
@@ -17,19 +19,29 @@ export class Hearing {
   /** Parents that would offer something as soon as a child they wait for is ready. */
   #ready = new Uint8Array(0)
   readonly #places: (Place | undefined)[] = []
+  readonly #seats: (Seat<number> | undefined)[] = []
   readonly #free: number[] = []
 
   /** A child took a place at a parent. */
-  place(parent: Host, seat: Seat<number>, far: boolean): Place {
+  join(child: Host, parent: Host, seat: Seat<number>): void {
     const number = this.#free.pop() ?? this.#places.length
-    const place = { number, index: parent.index, parent, handout: parent.handout, seat, far }
+    const place = { number, parent, seat }
     this.#places[number] = place
-    return place
+    this.#seats[number] = seat
+    child.places.set(parent.index, place)
+    child.tells.push(parent.index, number, parent.zone === child.zone ? 0 : 1)
   }
 
   /** It left it. */
-  giveBack({ number }: Place): void {
+  leave(child: Host, { number, parent }: Place): void {
+    child.places.delete(parent.index)
+    for (let at = 0; at < child.tells.length; at += TELLS) {
+      if (child.tells[at + 1] !== number) continue
+      child.tells.splice(at, TELLS)
+      break
+    }
     this.#places[number] = undefined
+    this.#seats[number] = undefined
     this.#free.push(number)
   }
 
@@ -55,17 +67,16 @@ export class Hearing {
   }
 
   /** What a child told is kept for the parent that it has a place at. */
-  tell(place: Place, code: number): void {
-    const { index } = place
-    let count = this.#counts[index] ?? 0
-    if (count === MOST) {
-      this.#catchUp(index, place.handout)
-      count = 0
+  tell(parent: number, place: number, code: number): void {
+    if (this.#counts[parent] === MOST) {
+      const full = this.#places[place]
+      if (full) this.handoutOf(full.parent)
     }
-    const at = 2 * (index * MOST + count)
-    this.#words[at] = place.number
+    const count = this.#counts[parent] ?? 0
+    const at = 2 * (parent * MOST + count)
+    this.#words[at] = place
     this.#words[at + 1] = code
-    this.#counts[index] = count + 1
+    this.#counts[parent] = count + 1
   }
 
   /** A parent's handout, once it heard all that was told to it. */
@@ -80,7 +91,7 @@ export class Hearing {
     const words = this.#words
     const end = 2 * (parent * MOST + count)
     for (let at = 2 * parent * MOST; at < end; at += 2) {
-      const seat = this.#places[words[at] ?? 0]?.seat
+      const seat = this.#seats[words[at] ?? 0]
       if (!seat) continue
       const code = words[at + 1] ?? 0
       const what = code & 3

@@ -25,15 +25,11 @@ export interface Arrival {
   dropped: boolean
 }
 
-/** A host's place at a parent, `index`. */
+/** A host's place at a parent. */
 export interface Place {
   readonly number: number
-  readonly index: number
   readonly parent: Host
-  readonly handout: Handout<number>
   readonly seat: Seat<number>
-  /** In another zone. */
-  readonly far: boolean
 }
 
 export interface Host {
@@ -61,6 +57,8 @@ export interface Host {
   readonly asking: Seat<number>[]
   /** Its own places at its parents, by the numbers of those. */
   readonly places: Map<number, Place>
+  /** Whom it tells: three numbers for each of {@link places}, of the parent, of the place, and 1 where that is in another zone. */
+  readonly tells: number[]
   sending: boolean
   /** What its uplink sends now: to whom, which piece, until when, and a number that says whether that still holds. */
   sendSeat: Seat<number> | undefined
@@ -105,6 +103,7 @@ export function newHost(
     handout,
     asking: [],
     places: new Map(),
+    tells: [],
     sending: false,
     sendSeat: undefined,
     sendPiece: 0,

@@ -2,6 +2,7 @@
 import { type Action, LAST_OPEN_TURN } from '../../peer/engine/plan.ts'
 import { ANNOUNCE, ANSWERED, CANCELLED, CLOSED, COMING, HERE, LATE, LOST, OPENED, TICK, TOLD } from './events.ts'
 import { ANY, type Giving, SURE } from './giving.ts'
+import { TELLS } from './hearing.ts'
 import type { Host } from './host.ts'
 import type { Supernode } from './supernode.ts'
 import type { Wire } from './wire.ts'
@@ -68,7 +69,7 @@ export class Taking {
     world.maxParents = Math.max(world.maxParents, child.parents.size)
     if (parent.index !== SEED) world.maxChildren = Math.max(world.maxChildren, parent.children.size)
     const seat = this.#world.hearing.handoutOf(parent).join(child.index, child.have)
-    child.places.set(parent.index, this.#world.hearing.place(parent, seat, parent.zone !== child.zone))
+    this.#world.hearing.join(child, parent, seat)
     for (const piece of child.plan.underWay) this.#world.hearing.handoutOf(parent).coming(seat, piece)
     child.plan.parentJoined(parent.index, parent.index === SEED ? undefined : parent.have, turn)
     this.#act(child)
@@ -146,11 +147,13 @@ export class Taking {
     const piece = code >> 2
     const { hearing } = this.#world
     if (what === LATE && !child.have.has(piece) && !child.plan?.isUnderWay(piece)) return
-    for (const place of child.places.values()) {
-      if (place.far !== far) continue
-      if (what === COMING && child.plan?.comingMs(place.index, piece) !== 0) continue
-      hearing.tell(place, code)
-      if (what === LOST || (what === HERE && hearing.isReady(place.index))) this.#giving.pump(place.parent)
+    const { tells } = child
+    for (let at = 0; at < tells.length; at += TELLS) {
+      const parent = tells[at] ?? 0
+      if ((tells[at + 2] === 1) !== far) continue
+      if (what === COMING && child.plan?.comingMs(parent, piece) !== 0) continue
+      hearing.tell(parent, tells[at + 1] ?? 0, code)
+      if (what === LOST || (what === HERE && hearing.isReady(parent))) this.#giving.pump(this.#world.host(parent))
     }
   }
 
