@@ -1,32 +1,27 @@
 /**
  * One task's bytes in the store: half done, with the pieces that are here, or complete. A piece from another host counts, is told to
- * others and can be read only after it was checked by the table; the blob is complete only after its whole digest matched, which the
- * pieces' own checks prove where the table has the states between them (hash-chain.ts).
+ * others and can be read only after it was checked by the table; the blob is complete only after its whole digest matched. How pieces get
+ * in is piece-writes.ts, how they become the whole is whole.ts.
  */
-import { createHash } from 'node:crypto'
 import type { FileHandle } from 'node:fs/promises'
-import { asDarnerError, DarnerError, isDarnerError, isUnreadable } from '../base/errors.ts'
+import { asDarnerError, DarnerError, isDarnerError } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
-import { abortable } from '../base/signals.ts'
 import type { ComingPieces } from '../contracts/exchange.ts'
-import { algorithmOf, type Digest } from '../oci/digest.ts'
+import type { Digest } from '../oci/digest.ts'
 import { Bitmap, type ReadonlyBitmap } from '../task/bitmap.ts'
-import { pieceCount, pieceRange, stepBytesOf, type Task } from '../task/task.ts'
+import { pieceCount, stepBytesOf, type Task } from '../task/task.ts'
 import { type Arrival, type ArrivalListener, Arrivals } from './arrivals.ts'
 import { DataFile, type FilePool } from './data-file.ts'
-import { type Hasher, sha256, unreadableFile, type WholeHash } from './hasher.ts'
+import { type Hasher, unreadableFile } from './hasher.ts'
 import type { Journal } from './journal.ts'
-import { readAll, writeAll } from './layout.ts'
-import { Links } from './links.ts'
+import { readAll } from './layout.ts'
 import type { PastCache } from './past-cache.ts'
-import { bootCheck } from './piece-check.ts'
-import { PieceTable, same } from './piece-table.ts'
+import { PieceTable } from './piece-table.ts'
 import { PieceWatch } from './piece-watch.ts'
+import { checkPiece, PieceWrites, pieceName } from './piece-writes.ts'
 import type { RecentOf, RecentPieces } from './recent-pieces.ts'
 import { SetAside } from './set-aside.ts'
-
-/** Up to this length a whole blob is read and hashed in one go at the end; the thread isn't bothered. */
-const SMALL_BYTES = 512 * 1024
+import { Whole } from './whole.ts'
 
 /** What a stored task asks of its store. */
 export interface Keeper {
@@ -65,28 +60,21 @@ export class StoredTask {
   readonly #keeper: Keeper
   readonly #file: DataFile
   readonly #watch: PieceWatch
-  readonly #writing = new Map<number, Promise<void>>()
   readonly #recent: RecentOf = new Map()
   readonly #arrivals = new Arrivals()
   readonly #aside = new SetAside()
+  readonly #have: Bitmap
+  readonly #whole: Whole
+  readonly #writes: PieceWrites
   #losses = 0
-  #have: Bitmap
   /** A half-done task's table lives here; a complete one's is in the metadata and may be dropped from memory. */
   #table: PieceTable | undefined
   #cachedTable: WeakRef<PieceTable> | undefined
   #journal: Journal | undefined
   #digest: Digest | undefined
   #failure: DarnerError | undefined
-  #whole: WholeHash | undefined
-  #prefix = 0
-  #hashedByCaller = false
   /** Its table is that of the blob, which was whole here once. */
   #proven = false
-  #links: Links
-  /** What the whole hashed to, once it matched. */
-  #verified: Digest | undefined
-  #matched = Promise.withResolvers<Digest>()
-  #finishing: Promise<Digest> | undefined
 
   constructor(options: { task: Task; found: Found }, keeper: Keeper) {
     const { task, found } = options
@@ -95,18 +83,38 @@ export class StoredTask {
     this.#keeper = keeper
     this.#file = new DataFile(found.path, keeper.pool, 'handle' in found ? found.handle : undefined)
     this.#watch = new PieceWatch(keeper.log)
-    this.#matched.promise.catch(() => {})
-    this.#links = this.#freshLinks()
     if ('digest' in found) {
       this.#digest = found.digest
-      this.#verified = found.digest
-      this.#matched.resolve(found.digest)
       this.#have = Bitmap.full(this.pieces)
     } else {
       this.#have = found.have
       this.#table = found.table
       this.#journal = found.journal
     }
+    const shared = {
+      file: this.#file,
+      have: this.#have,
+      table: () => this.table,
+      failure: () => this.#failure,
+    }
+    this.#whole = new Whole(
+      { task, verified: this.#digest },
+      {
+        ...shared,
+        hasher: keeper.hasher,
+        arrivals: this.#arrivals,
+        commit: (digest) => this.#commit(digest),
+        discard: (reason) => this.discard(reason),
+      },
+    )
+    this.#writes = new PieceWrites(task, {
+      ...shared,
+      past: keeper.past,
+      aside: this.#aside,
+      whole: this.#whole,
+      journal: () => this.#journal,
+      stored: (from, count) => this.#stored(from, count),
+    })
   }
 
   /** Pieces that can be read now; grows, and shrinks only when {@link damaged} or in {@link doubt}. */
@@ -121,12 +129,12 @@ export class StoredTask {
 
   /** True once the whole digest matched; {@link complete} follows soon. */
   get verified(): boolean {
-    return this.#verified !== undefined
+    return this.#whole.verified !== undefined
   }
 
   /** The whole digest: of a verified blob what it hashed to, else what it must hash to, if known. */
   get digest(): Digest | undefined {
-    return this.#digest ?? this.#verified ?? this.task.digest
+    return this.#digest ?? this.#whole.verified ?? this.task.digest
   }
 
   /** Why nothing more can be had from this: discarded, collected, or the store was closed. */
@@ -149,8 +157,8 @@ export class StoredTask {
 
   /** True while somebody reads, writes, waits or listens. */
   get busy(): boolean {
-    if (this.#watch.busy || this.#arrivals.busy || this.#finishing !== undefined) return true
-    return this.#file.busy || this.#writing.size > 0
+    if (this.#watch.busy || this.#arrivals.busy || this.#whole.busy) return true
+    return this.#file.busy || this.#writes.busy
   }
 
   /** True while somebody is told of pieces as they come. */
@@ -169,78 +177,26 @@ export class StoredTask {
     return table
   }
 
-  /**
-   * Stores a piece whose digest the table knows; false when it was there. Leave `body` alone until this settles. Throws
-   * PIECE_SHORT (another length), PIECE_DIGEST, DISK_FULL, STATE_INVALID (digest not known yet); then nothing is visible.
-   */
-  async write(piece: number, body: Uint8Array, { signal }: { signal: AbortSignal }): Promise<boolean> {
-    this.#check(piece, body)
-    for (let other = this.#writing.get(piece); other; other = this.#writing.get(piece)) {
-      await abortable(
-        other.catch(() => {}),
-        signal,
-      )
-    }
-    this.#alive()
-    if (this.#have.has(piece)) return false
-    const expected = this.table.digest(piece)
-    if (!expected) throw new DarnerError('STATE_INVALID', `store ${this.#name(piece)}: its digest is not known yet`)
-    await this.#once(piece, async () => {
-      const linked = await this.#links.leads(piece, body)
-      const actual = linked ? expected : await sha256(body)
-      signal.throwIfAborted()
-      if (!same(actual, expected)) {
-        const seen = Buffer.from(actual).toString('hex')
-        throw new DarnerError('PIECE_DIGEST', `${this.#name(piece)}: its bytes hash to sha256:${seen}`, {
-          details: { piece },
-        })
-      }
-      await this.#store(piece, body, { digest: expected, linked })
-    })
-    return true
+  /** Stores a piece from another host: {@link PieceWrites.write}. */
+  write(piece: number, body: Uint8Array, options: { signal: AbortSignal }): Promise<boolean> {
+    return this.#writes.write(piece, body, options)
   }
 
-  /**
-   * Stores a piece from the origin and establishes its digest, which is returned. A digest known before must agree
-   * (PIECE_DIGEST). For a piece that is here already its digest is returned. Of pieces that are appended in order from the first on, the
-   * table gets the states too. Throws PIECE_SHORT, DISK_FULL.
-   */
-  async append(piece: number, body: Uint8Array): Promise<Uint8Array> {
-    this.#check(piece, body)
-    await this.#writing.get(piece)?.catch(() => {})
-    const linking = this.task.bytes > SMALL_BYTES ? this.#links.extend(piece, body) : undefined
-    const [actual, linked] = await Promise.all([sha256(body), linking])
-    this.#alive()
-    const known = this.table.digest(piece)
-    if (known ? !same(known, actual) : linked === false) {
-      throw new DarnerError('PIECE_DIGEST', `${this.#name(piece)}: the origin sent other bytes than before`, {
-        details: { piece },
-      })
-    }
-    if (!this.#have.has(piece) && !this.#writing.has(piece)) {
-      await this.#once(piece, async () => {
-        await this.#store(piece, body, { digest: actual, linked: linked === true })
-      })
-    } else await this.#writing.get(piece)
-    return actual
+  /** Stores a piece from the origin, with its digest: {@link PieceWrites.append}. */
+  append(piece: number, body: Uint8Array): Promise<Uint8Array> {
+    return this.#writes.append(piece, body)
   }
 
-  /**
-   * Stores pieces from the origin, from `piece` on, without their digests: only the whole digest says whether they are right. They are
-   * for this host's own readers, and for hosts that have the digests from elsewhere. Of a task whose digests others have told, it
-   * checks as {@link append} does. `past` the kernel's cache go bytes that nobody will read soon, if they can. Throws PIECE_SHORT,
-   * PIECE_DIGEST, DISK_FULL.
-   */
-  async lay(piece: number, body: Uint8Array, { past = false }: { past?: boolean } = {}): Promise<void> {
-    const { pieceBytes } = this.task
-    const count = Math.max(1, Math.ceil(body.byteLength / pieceBytes))
-    this.#check(piece, body, count)
-    if (!this.#untouched(piece, count)) {
-      for (let at = 0; at < count; at++)
-        await this.append(piece + at, body.subarray(at * pieceBytes, (at + 1) * pieceBytes))
-      return
-    }
-    await this.#once(piece, () => this.#store(piece, body, { count, past }), count)
+  /** Stores pieces from the origin without: {@link PieceWrites.lay}. */
+  lay(piece: number, body: Uint8Array, options?: { past?: boolean }): Promise<void> {
+    return this.#writes.lay(piece, body, options)
+  }
+
+  #stored(from: number, count: number): void {
+    this.#whole.advance()
+    this.#keeper.touched(this)
+    this.#watch.announce(from, count)
+    for (let piece = from; piece < from + count; piece++) this.#arrivals.stored(piece)
   }
 
   /** Establishes the digests of pieces that are here without, which are read for it. Throws STORE_CORRUPT, the signal's reason. */
@@ -266,15 +222,16 @@ export class StoredTask {
    * be read, again once {@link told} has it right. What was told before is forgotten. Not of a blob that was whole here once.
    */
   async doubt(): Promise<void> {
-    while (this.#writing.size > 0) await Promise.allSettled(this.#writing.values())
-    await this.#finishing?.catch(() => {})
+    await this.#writes.settled()
+    await this.#whole.settled()
     if (this.#failure !== undefined || this.verified || this.#proven) return
     for (let piece = this.#have.nextSet(0); piece >= 0; piece = this.#have.nextSet(piece + 1)) {
       this.#aside.put(piece, this.table.digest(piece))
       this.#have.remove(piece)
     }
     this.#table = new PieceTable(this.pieces)
-    this.#startOver()
+    this.#lost()
+    this.#whole.startOver()
   }
 
   /** Nobody can tell whether what {@link doubt} set aside is right, but the digest of the whole: it counts again. */
@@ -314,7 +271,7 @@ export class StoredTask {
 
   #regain(piece: number): void {
     this.#have.add(piece)
-    this.#advance()
+    this.#whole.advance()
     this.#watch.announce(piece, 1)
   }
 
@@ -342,7 +299,9 @@ export class StoredTask {
     const first = Math.floor(offset / pieceBytes)
     const gap = this.#have.nextClear(first)
     if (gap >= 0 && gap * pieceBytes < offset + into.byteLength) {
-      throw new DarnerError('PIECE_ABSENT', `read ${this.#name(gap)}: it is not here`, { details: { piece: gap } })
+      throw new DarnerError('PIECE_ABSENT', `read ${pieceName(this.task, gap)}: it is not here`, {
+        details: { piece: gap },
+      })
     }
     this.#keeper.touched(this)
     const at = offset - first * pieceBytes
@@ -374,7 +333,7 @@ export class StoredTask {
     if (!this.#arrivals.heard || this.#failure !== undefined || this.#have.has(piece)) return undefined
     const stepBytes = stepBytesOf(this.task)
     const expected = this.table.steps(piece)
-    const link = this.#links.of(piece, body)
+    const link = this.#whole.links.of(piece, body)
     if (stepBytes === undefined || expected === undefined || link === undefined) return undefined
     return this.#arrivals.begin(piece, link, { stepBytes, expected })
   }
@@ -404,13 +363,13 @@ export class StoredTask {
   /** Resolves once the piece can be read. Rejects with {@link failure} or the signal's reason. */
   async waitFor(piece: number, { signal }: { signal: AbortSignal }): Promise<void> {
     this.#alive()
-    this.#bounds(piece)
+    checkPiece(this.task, piece)
     if (!this.#have.has(piece)) await this.#watch.wait(piece, signal)
   }
 
   /** Resolves once the whole digest matched, be the file safe from a power cut yet or not. Rejects with {@link failure}. */
-  async matched({ signal }: { signal: AbortSignal }): Promise<Digest> {
-    return await abortable(this.#matched.promise, signal)
+  matched(options: { signal: AbortSignal }): Promise<Digest> {
+    return this.#whole.matched(options)
   }
 
   /** Brings to the disk what is stored so far, of which {@link finish} then has less to wait for. Throws DISK_FULL, INTERNAL. */
@@ -424,61 +383,31 @@ export class StoredTask {
 
   /** Whoever appends from the first byte on, in order, hashes the whole meanwhile and tells {@link finish}: the file isn't read for it. */
   hashedByCaller(): void {
-    this.#hashedByCaller = true
-    this.#links.unneeded()
+    this.#whole.hashedByCaller()
   }
 
   /**
    * Verifies the whole digest, syncs the file and gives it its final name; single flight. Throws PIECE_ABSENT when pieces are
    * missing, DISK_FULL, and DIGEST_MISMATCH or STORE_CORRUPT, after which nothing of the task is left. `hashed`: see {@link hashedByCaller}.
    */
-  finish({ expected, hashed, signal }: { expected?: Digest; hashed?: Digest; signal: AbortSignal }): Promise<Digest> {
-    if (this.#digest !== undefined) return this.#agree(this.#digest, expected)
-    if (!this.#finishing) {
-      this.#finishing = this.#finish(expected, hashed).finally(() => {
-        this.#finishing = undefined
-      })
-      // whoever asked may have gone by abort; the outcome is also in `complete` and `failure`
-      this.#finishing.catch(() => {})
-    }
-    return abortable(this.#finishing, signal)
+  finish(options: { expected?: Digest; hashed?: Digest; signal: AbortSignal }): Promise<Digest> {
+    return this.#digest === undefined ? this.#whole.finish(options) : this.#agree(this.#digest, options.expected)
   }
 
-  async #finish(expected: Digest | undefined, hashed: Digest | undefined): Promise<Digest> {
-    this.#alive()
-    const wanted = expected ?? this.task.digest
-    const gap = this.#have.nextClear(0)
-    if (gap >= 0)
-      throw new DarnerError('PIECE_ABSENT', `finish ${this.task.id}: piece ${gap} is not here`, {
-        details: { piece: gap },
-      })
-    const algorithm = wanted === undefined ? 'sha256' : algorithmOf(wanted)
-    const actual =
-      hashed ?? (algorithm === 'sha256' ? this.#links.proven : undefined) ?? (await this.#readBack(algorithm))
-    this.#alive()
-    if (wanted !== undefined && actual !== wanted) {
-      const error = new DarnerError(
-        'DIGEST_MISMATCH',
-        `verify ${wanted}: the ${this.task.bytes} bytes hash to ${actual}`,
-      )
-      await this.discard(error)
-      throw error
-    }
-    this.#verified = actual
-    this.#matched.resolve(actual)
+  /** Syncs the file, and has it named and recorded as the blob. */
+  async #commit(digest: Digest): Promise<void> {
     try {
       await this.#file.use((handle) => handle.sync())
-      this.#file.moved(await this.#keeper.commit(this, actual))
+      this.#file.moved(await this.#keeper.commit(this, digest))
     } catch (error) {
       throw this.#failure ?? asDarnerError(error, `finish ${this.task.id}`)
     }
     const journal = this.#journal
-    this.#digest = actual
+    this.#digest = digest
     this.#journal = undefined
     this.#cachedTable = this.#table && new WeakRef(this.#table)
     this.#table = undefined
     await journal?.close()
-    return actual
   }
 
   /** Fails whoever waits with `reason` and deletes everything of this task; its space is free when this resolves. */
@@ -494,14 +423,12 @@ export class StoredTask {
     this.#keeper.recent.dropAll(this.#recent)
     this.#arrivals.drop()
     this.#watch.fail(reason)
-    this.#matched.reject(reason)
-    this.#whole?.drop()
-    this.#whole = undefined
+    this.#whole.fail(reason)
   }
 
   /** Waits for writes under way and closes the files; call after {@link fail}. For the store. */
   async close(): Promise<void> {
-    await Promise.allSettled(this.#writing.values())
+    await this.#writes.settled()
     await this.#file.close()
     const journal = this.#journal
     this.#journal = undefined
@@ -512,134 +439,19 @@ export class StoredTask {
   damaged(bad: readonly number[], now: { path: string; table: PieceTable; journal: Journal }): void {
     for (const piece of bad) this.#have.remove(piece)
     this.#digest = undefined
-    this.#verified = undefined
-    this.#matched = Promise.withResolvers()
-    this.#matched.promise.catch(() => {})
     this.#proven = true
-    this.#startOver()
+    this.#lost()
+    this.#whole.damaged()
     this.#table = now.table
     this.#cachedTable = undefined
     this.#journal = now.journal
     this.#file.moved(now.path)
   }
 
-  /** What was seen of the pieces on the way to the whole is of no use any more. */
-  #startOver(): void {
+  /** Pieces that were here are so no longer. */
+  #lost(): void {
     this.#losses++
     this.#keeper.recent.dropAll(this.#recent)
-    this.#hashedByCaller = false
-    this.#prefix = 0
-    this.#whole?.drop()
-    this.#whole = undefined
-    this.#links = this.#freshLinks()
-  }
-
-  #freshLinks(): Links {
-    return new Links(this.task, { table: () => this.table, arrivals: this.#arrivals })
-  }
-
-  /** The digest of the whole file. Throws STORE_CORRUPT where the disk doesn't give it back, after which nothing of the task is left. */
-  async #readBack(algorithm: 'sha256' | 'sha512'): Promise<Digest> {
-    try {
-      return await this.#wholeDigest(algorithm)
-    } catch (error) {
-      if (!isUnreadable(error)) throw this.#failure ?? asDarnerError(error, `verify ${this.task.id}`)
-      const reason = unreadableFile(this.path, error)
-      await this.discard(reason)
-      throw reason
-    }
-  }
-
-  /** The digest as hex of the whole file, along the prefix as it grows when the file is large. */
-  async #wholeDigest(algorithm: 'sha256' | 'sha512'): Promise<Digest> {
-    const { bytes } = this.task
-    if (bytes <= SMALL_BYTES) {
-      const body = new Uint8Array(bytes)
-      await this.#file.use((handle) => readAll(handle, body, 0))
-      return `${algorithm}:${createHash(algorithm).update(body).digest('hex')}` as Digest
-    }
-    let whole = this.#whole
-    this.#whole = undefined
-    if (algorithm !== this.#wholeAlgorithm()) {
-      whole?.drop()
-      whole = undefined
-    }
-    whole ??= this.#keeper.hasher.whole(this.#file.path, algorithm)
-    return `${algorithm}:${await whole.finish(bytes)}` as Digest
-  }
-
-  #wholeAlgorithm(): 'sha256' | 'sha512' {
-    return this.task.digest === undefined ? 'sha256' : algorithmOf(this.task.digest)
-  }
-
-  /** True while nothing is here of these pieces, on its way here, or known of them. */
-  #untouched(piece: number, count: number): boolean {
-    for (let at = piece; at < piece + count; at++)
-      if (this.#have.has(at) || this.#writing.has(at) || this.table.known.has(at)) return false
-    return true
-  }
-
-  async #once(piece: number, work: () => Promise<void>, count = 1): Promise<void> {
-    const running = work()
-    for (let at = piece; at < piece + count; at++) this.#writing.set(at, running)
-    try {
-      await running
-    } finally {
-      for (let at = piece; at < piece + count; at++) this.#writing.delete(at)
-    }
-  }
-
-  /** One piece, or `count` from `piece` on that weren't checked. */
-  async #store(
-    piece: number,
-    body: Uint8Array,
-    {
-      digest,
-      linked = false,
-      count = 1,
-      past = false,
-    }: { digest?: Uint8Array; linked?: boolean; count?: number; past?: boolean },
-  ): Promise<void> {
-    this.#alive()
-    const journal = this.#journal
-    if (!journal) throw new DarnerError('STATE_INVALID', `store ${this.#name(piece)}: the task is not open for writing`)
-    this.#aside.drop(piece, count)
-    try {
-      const writing = this.#bytes(body, pieceRange(this.task, piece).from, past)
-      if (digest === undefined) {
-        await writing
-        await journal.append(piece, bootCheck(), count)
-      } else {
-        // side by side: a record without its bytes is found out when the piece is hashed again at the next start
-        await Promise.all([writing, journal.append(piece, digest)])
-      }
-    } catch (error) {
-      throw this.#failure ?? asDarnerError(error, `store ${this.#name(piece)}`)
-    }
-    this.#alive()
-    if (digest !== undefined) this.table.setDigests(piece, digest)
-    this.#have.addRange(piece, count)
-    if (linked) this.#links.made(piece)
-    this.#advance()
-    this.#keeper.touched(this)
-    this.#watch.announce(piece, count)
-    for (let at = piece; at < piece + count; at++) this.#arrivals.stored(at)
-  }
-
-  async #bytes(body: Uint8Array, at: number, past: boolean): Promise<void> {
-    if (past && (await this.#keeper.past.write(this.#file, body, at))) return
-    await this.#file.use((handle) => writeAll(handle, body, at))
-  }
-
-  #advance(): void {
-    const { bytes, pieceBytes } = this.task
-    if (this.#hashedByCaller || bytes <= SMALL_BYTES || !this.#have.has(this.#prefix)) return
-    // the links may prove the whole without a further look at it
-    if (this.#links.count === this.#have.count) return
-    const gap = this.#have.nextClear(this.#prefix)
-    this.#prefix = gap < 0 ? this.pieces : gap
-    this.#whole ??= this.#keeper.hasher.whole(this.#file.path, this.#wholeAlgorithm())
-    this.#whole.advance(Math.min(bytes, this.#prefix * pieceBytes))
   }
 
   async #agree(actual: Digest, expected: Digest | undefined): Promise<Digest> {
@@ -647,29 +459,7 @@ export class StoredTask {
     throw new DarnerError('DIGEST_MISMATCH', `verify ${expected}: the stored blob is ${actual}`)
   }
 
-  #check(piece: number, body: Uint8Array, count = 1): void {
-    this.#alive()
-    this.#bounds(piece)
-    this.#bounds(piece + count - 1)
-    const { from } = pieceRange(this.task, piece)
-    const { to } = pieceRange(this.task, piece + count - 1)
-    if (body.byteLength !== to - from) {
-      const text = `${this.#name(piece)}: expected ${to - from} bytes, got ${body.byteLength}`
-      throw new DarnerError('PIECE_SHORT', text, { details: { piece, bytes: body.byteLength } })
-    }
-  }
-
-  #bounds(piece: number): void {
-    if (!Number.isInteger(piece) || piece < 0 || piece >= this.pieces) {
-      throw new DarnerError('BAD_ARGUMENT', `${this.#name(piece)}: it has ${this.pieces} pieces`)
-    }
-  }
-
   #alive(): void {
     if (this.#failure) throw this.#failure
-  }
-
-  #name(piece: number): string {
-    return `piece ${piece} of ${this.task.id}`
   }
 }
