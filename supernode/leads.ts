@@ -208,7 +208,7 @@ export class Leads {
       try {
         if (host === undefined) throw new DarnerError('PEER_UNREACHABLE', `${peer} has left`)
         const pass = ownPass(task.id, parts)
-        const reading = { address: host, exchange: parts.exchange(), signal }
+        const reading = { address: host, exchange: parts.exchange(), clock: parts.clock, signal }
         for await (const { body } of lentPieces({ task, from: first, pass }, reading)) yield body
         lent.whole = first === 0
       } catch (error) {

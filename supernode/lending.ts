@@ -52,7 +52,7 @@ export class Lending {
     { again, signal }: LendOptions,
   ): Promise<Lent | undefined> {
     const { task } = held
-    const { node, exchange, dispatch } = this.#parts
+    const { node, exchange, clock, dispatch } = this.#parts
     const { peerId: peer } = node
     const pieces = pieceCount(task)
     const abort = new AbortController()
@@ -74,7 +74,7 @@ export class Lending {
     const within = anySignal([signal, abort.signal])
     return {
       peer: host.peer,
-      pieces: (from) => lentPieces({ task, from, pass }, { address: host, exchange, signal: within }),
+      pieces: (from) => lentPieces({ task, from, pass }, { address: host, exchange, clock, signal: within }),
     }
   }
 

@@ -1,5 +1,5 @@
 /** The supernode as the child of a peer that reads an origin for it: pieces in order, as that peer gets them. */
-import { setTimeout } from 'node:timers/promises'
+import type { Clock } from '../src/base/clock.ts'
 import { DarnerError, isDarnerError } from '../src/base/errors.ts'
 import { abortable, withDeadline } from '../src/base/signals.ts'
 import type { ParentChannel, PeerAddress, PieceExchange } from '../src/contracts/exchange.ts'
@@ -9,21 +9,24 @@ import { pieceCount, type Task } from '../src/task/task.ts'
 
 /** A peer that gets no further piece for this long is given up. */
 const STALL_MS = 15_000
-const OPEN_TRIES = 20
 const OPEN_PAUSE_MS = 100
+/** One that is busy makes its place for the blob later than others hear of it; one that refuses has its reasons. */
+const MOST_ABSENT = STALL_MS / OPEN_PAUSE_MS
+const MOST_REFUSED = 20
 /** Pieces asked for ahead of the one that is due. */
 const AHEAD = 4
 
 /** Throws PEER_STALLED, PEER_UNREACHABLE and what fetching throws; the bytes are as true as the peer. */
 export async function* lentPieces(
   read: { task: Task; from: number; pass: Uint8Array },
-  parts: { address: PeerAddress; exchange: PieceExchange; signal: AbortSignal },
+  parts: { address: PeerAddress; exchange: PieceExchange; clock: Clock; signal: AbortSignal },
 ): AsyncGenerator<CutPiece> {
   const { task, from, pass } = read
-  const { address, exchange, signal } = parts
+  const { address, exchange, clock, signal } = parts
   const pieces = pieceCount(task)
-  await using channel = await opened(() =>
-    exchange.open(address, task, { pass, have: new Bitmap(pieces), priority: 'interactive', signal }),
+  await using channel = await opened(
+    () => exchange.open(address, task, { pass, have: new Bitmap(pieces), priority: 'interactive', signal }),
+    () => clock.sleep(OPEN_PAUSE_MS, { signal }),
   )
   const asked = new Map<number, Promise<Uint8Array>>()
   for (let number = from; number < pieces; number++) {
@@ -41,13 +44,14 @@ export async function* lentPieces(
 }
 
 /** The peer may hear of the lease a moment before it has a place for the blob. */
-async function opened(open: () => Promise<ParentChannel>): Promise<ParentChannel> {
+async function opened(open: () => Promise<ParentChannel>, pause: () => Promise<void>): Promise<ParentChannel> {
   for (let tries = 1; ; tries++) {
     try {
       return await open()
     } catch (error) {
-      if (!isDarnerError(error, 'PIECE_ABSENT', 'PEER_REFUSED') || tries >= OPEN_TRIES) throw error
-      await setTimeout(OPEN_PAUSE_MS)
+      if (!isDarnerError(error, 'PIECE_ABSENT', 'PEER_REFUSED')) throw error
+      if (tries >= (error.code === 'PIECE_ABSENT' ? MOST_ABSENT : MOST_REFUSED)) throw error
+      await pause()
     }
   }
 }

@@ -97,10 +97,11 @@ export class Puts {
   }
 
   async *#pieces(host: Host, digest: Digest, bytes: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-    const { exchange } = this.#parts
+    const { exchange, clock } = this.#parts
     const task = blobTask(digest, bytes)
     const pass = ownPass(task.id, this.#parts)
-    for await (const { body } of lentPieces({ task, from: 0, pass }, { address: host, exchange, signal })) yield body
+    for await (const { body } of lentPieces({ task, from: 0, pass }, { address: host, exchange, clock, signal }))
+      yield body
   }
 }
 
