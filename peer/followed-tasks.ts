@@ -2,8 +2,10 @@
  * The tasks that this host follows at its supernode: what is told of each reaches all who follow it here, and after a new session
  * each is registered again, so that a restart of the supernode loses no download.
  */
+
 import { asDarnerError, DarnerError } from '../src/base/errors.ts'
 import { Feed } from '../src/base/feed.ts'
+import { keepNewest } from '../src/base/keep-newest.ts'
 import type { PeerId } from '../src/contracts/exchange.ts'
 import type { Parent, Progress, RegisterRequest, Registration, TaskUpdate } from '../src/contracts/scheduling.ts'
 import type { Digest } from '../src/oci/digest.ts'
@@ -214,10 +216,7 @@ export class FollowedTasks {
   }
 
   #noteScope(task: TaskId, pass: Uint8Array): void {
-    this.#scopes.delete(task)
-    this.#scopes.set(task, scopeOfPass(pass))
-    const [oldest] = this.#scopes.keys()
-    if (this.#scopes.size > MAX_SCOPES && oldest !== undefined) this.#scopes.delete(oldest)
+    keepNewest(this.#scopes, task, scopeOfPass(pass), MAX_SCOPES)
   }
 }
 

@@ -2,8 +2,10 @@
  * Blobs that a host reads at its origin itself, since nobody else held or read them when it asked. When others come, the seed
  * reads from that host in the place of the origin, which goes on having one reader.
  */
+
 import type { Clock } from '../src/base/clock.ts'
 import { asDarnerError, DarnerError, isDarnerError } from '../src/base/errors.ts'
+import { keepNewest } from '../src/base/keep-newest.ts'
 import type { Log } from '../src/base/log.ts'
 import { anySignal } from '../src/base/signals.ts'
 import type { PeerId, PieceExchange } from '../src/contracts/exchange.ts'
@@ -81,10 +83,7 @@ export class Leads {
     before?.over.abort()
     const task = blobTask(digest, bytes)
     const lead: Lead = { task, peer, over: new AbortController(), open: undefined, complete: false }
-    this.#leads.delete(key)
-    this.#leads.set(key, lead)
-    const [oldest] = this.#leads.keys()
-    if (this.#leads.size > MAX_LEADS && oldest !== undefined) this.#leads.delete(oldest)
+    keepNewest(this.#leads, key, lead, MAX_LEADS)
     void this.#learn(key, lead, { origin, digest })
     return task
   }
@@ -122,13 +121,13 @@ export class Leads {
     this.#parts.log.warn({ taskId: task, peer, error: error.message }, 'what a host read at the origin is wrong')
     this.#rest(peer)
     // its origin may have served it so; but that the digest matched, it can't have seen
-    if (lent.whole && complete) keep(this.#accused, task, peer)
+    if (lent.whole && complete) keepNewest(this.#accused, task, peer, MAX_ACCUSED)
     this.left(task, peer, true)
   }
 
   #rest(peer: PeerId): void {
     const forMs = Math.min(MOST_REST_MS, 2 * (this.#resting.get(peer)?.forMs ?? REST_MS / 2))
-    keep(this.#resting, peer, { untilMs: this.#parts.clock.monotonicMs() + forMs, forMs })
+    keepNewest(this.#resting, peer, { untilMs: this.#parts.clock.monotonicMs() + forMs, forMs }, MAX_ACCUSED)
   }
 
   /** The origin as the seed is to see it. */
@@ -227,14 +226,6 @@ export class Leads {
       [Symbol.asyncDispose]: async () => closed.abort(new DarnerError('CLOSED', 'the read was closed')),
     }
   }
-}
-
-/** Remembers it as the newest of a bounded number. */
-function keep<K, V>(map: Map<K, V>, key: K, value: V): void {
-  map.delete(key)
-  map.set(key, value)
-  const [oldest] = map.keys()
-  if (map.size > MAX_ACCUSED && oldest !== undefined) map.delete(oldest)
 }
 
 function keyOf(origin: Origin, digest: Digest): string {

@@ -1,5 +1,7 @@
 /** Accused peers: the supernode looks at them itself, and remembers what it saw. */
+
 import type { Clock, Random } from '../src/base/clock.ts'
+import { keepNewest } from '../src/base/keep-newest.ts'
 import type { Log } from '../src/base/log.ts'
 import type { Scope } from '../src/base/scope.ts'
 import type { PeerId, PieceExchange } from '../src/contracts/exchange.ts'
@@ -58,10 +60,7 @@ export class Trials {
   /** Somebody says that `accused` sent it this piece wrongly. */
   complaint(task: TaskId, accused: PeerId, piece: number): void {
     if (this.#parts.host(accused) === undefined) return
-    this.#complaints.delete(accused)
-    this.#complaints.set(accused, { task, piece })
-    const [oldest] = this.#complaints.keys()
-    if (this.#complaints.size > MAX_REMEMBERED && oldest !== undefined) this.#complaints.delete(oldest)
+    keepNewest(this.#complaints, accused, { task, piece }, MAX_REMEMBERED)
   }
 
   /** One host says that another sent it a corrupt piece: the supernode asks it for that piece, and for some others, itself. */

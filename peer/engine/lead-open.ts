@@ -1,6 +1,8 @@
 /** Whether, and how, this host begins to read an origin for all. */
+
 import type { Clock } from '../../src/base/clock.ts'
 import { DarnerError, isDarnerError } from '../../src/base/errors.ts'
+import { keepNewest } from '../../src/base/keep-newest.ts'
 import { anySignal } from '../../src/base/signals.ts'
 import type { ContentRequest } from '../../src/contracts/content.ts'
 import type { OriginPort, OriginRead } from '../../src/contracts/origin.ts'
@@ -72,10 +74,7 @@ export class LeadOpener {
   }
 
   #avoid(place: string): void {
-    this.#avoided.delete(place)
-    this.#avoided.set(place, this.#parts.clock.monotonicMs() + AVOID_MS)
-    const [oldest] = this.#avoided.keys()
-    if (this.#avoided.size > MAX_AVOIDED && oldest !== undefined) this.#avoided.delete(oldest)
+    keepNewest(this.#avoided, place, this.#parts.clock.monotonicMs() + AVOID_MS, MAX_AVOIDED)
   }
 }
 

@@ -2,8 +2,10 @@
  * Blobs (distribution-spec, "Pulling blobs"): streamed while their pieces arrive, ranges from the pieces that cover them, and the
  * last bytes of a whole blob only when its digest has matched.
  */
+
 import { randomUUID } from 'node:crypto'
 import { asDarnerError, type DarnerError, isDarnerError } from '../../src/base/errors.ts'
+import { keepNewest } from '../../src/base/keep-newest.ts'
 import { abortable, withDeadline } from '../../src/base/signals.ts'
 import type { SchedulerPort } from '../../src/contracts/scheduling.ts'
 import type { Digest } from '../../src/oci/digest.ts'
@@ -235,10 +237,7 @@ export class Blobs {
   }
 
   #noteLength(key: string, bytes: number): void {
-    this.#lengths.delete(key)
-    this.#lengths.set(key, bytes)
-    const [oldest] = this.#lengths.keys()
-    if (this.#lengths.size > MAX_LENGTHS && oldest !== undefined) this.#lengths.delete(oldest)
+    keepNewest(this.#lengths, key, bytes, MAX_LENGTHS)
   }
 }
 

@@ -2,8 +2,10 @@
  * Whether a client may have what is already on this host. Holding a blob gives nobody a right to it: the supernode says who may
  * read (it knows what is public, and asks the origin with the reader's own credential otherwise), or the origin itself does.
  */
+
 import type { Clock } from '../../src/base/clock.ts'
 import { isDarnerError } from '../../src/base/errors.ts'
+import { keepNewest } from '../../src/base/keep-newest.ts'
 import { withDeadline } from '../../src/base/signals.ts'
 import type { OriginPort } from '../../src/contracts/origin.ts'
 import type { SchedulerPort } from '../../src/contracts/scheduling.ts'
@@ -40,10 +42,7 @@ export class Rights {
   /** The origin or the supernode has just served this content to this credential. */
   note(origin: Omit<RegistryOrigin, 'collection'>, reference: string, credential: Credential | undefined): void {
     const key = askKey(origin, reference, credential)
-    this.#proven.delete(key)
-    this.#proven.set(key, this.#parts.clock.monotonicMs() + RIGHT_MS)
-    const [oldest] = this.#proven.keys()
-    if (this.#proven.size > MAX_RIGHTS && oldest !== undefined) this.#proven.delete(oldest)
+    keepNewest(this.#proven, key, this.#parts.clock.monotonicMs() + RIGHT_MS, MAX_RIGHTS)
   }
 
   has(origin: Omit<RegistryOrigin, 'collection'>, reference: string, credential: Credential | undefined): boolean {
