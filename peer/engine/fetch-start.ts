@@ -102,7 +102,7 @@ export class FetchStarter {
     signal: AbortSignal,
   ): Promise<StoredTask | undefined> {
     const left = await this.#parts.store.reopen(digest as string as TaskId, { signal })
-    if (wrongAt.length === 0 || left === undefined || left.verified || left.have.count + left.doubted === 0) return left
+    if (wrongAt.length === 0 || left === undefined || left.verified || left.empty) return left
     await left.discard(new DarnerError('DIGEST_MISMATCH', `${digest}: a place it came from served other bytes`))
     return undefined
   }
@@ -112,7 +112,7 @@ export class FetchStarter {
    * before the end, when others have it: so only for the origin that it was asked of before.
    */
   async #readsOn(left: StoredTask | undefined, { origin }: ContentRequest): Promise<boolean> {
-    if (left === undefined || left.have.count + left.doubted === 0) return true
+    if (left === undefined || left.empty) return true
     return isDeepStrictEqual(await this.#parts.openedAt?.(left.task.id), origin)
   }
 
@@ -188,14 +188,7 @@ function fits(task: Task, { digest, bytes }: ContentRequest): boolean {
 /** Takes a place away in which nothing is, and which nobody uses. */
 async function unmade(place: Promise<StoredTask> | undefined, why: DarnerError): Promise<void> {
   const stored = await place?.catch(() => undefined)
-  if (
-    stored === undefined ||
-    stored.complete ||
-    stored.failure ||
-    stored.busy ||
-    stored.have.count + stored.doubted > 0
-  )
-    return
+  if (stored === undefined || stored.complete || stored.failure || stored.busy || !stored.empty) return
   // what can't be deleted is collected later
   await stored.discard(why).catch(() => {})
 }

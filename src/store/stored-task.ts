@@ -253,6 +253,11 @@ export class StoredTask {
     return this.#aside.count
   }
 
+  /** Nothing is here of it, nor set aside. */
+  get empty(): boolean {
+    return this.#have.count + this.#aside.count === 0
+  }
+
   /** How many of those have come to count again. */
   get regained(): number {
     return this.#aside.regained
