@@ -56,8 +56,7 @@ export async function pull(
     const before = await parts.images.find(familiarReference(reference)).catch(() => undefined)
     const { image } = await overHttpToo(reference.registry, signal, once)
     lines.push({ status: `Digest: ${image.manifest}` })
-    const actual = parsePlatform(image.platform)
-    const other = platform === undefined ? undefined : otherPlatform(familiarReference(reference), actual, platform)
+    const other = otherPlatform(familiarReference(reference), parsePlatform(image.platform), platform)
     if (other !== undefined) lines.push({ status: `WARNING: ${other}` })
     const what = before?.image.manifest === image.manifest ? 'Image is up to date for' : 'Downloaded newer image for'
     lines.push({ status: `Status: ${what} ${familiarReference(reference)}` })

@@ -73,10 +73,11 @@ async function pull(
   const startedMs = parts.clock.monotonicMs()
   try {
     const { reference, plainHttp, platform, credential } = request
+    const wanted = platform === undefined ? undefined : parsePlatform(platform)
     const pulled = await pullImage(
       {
         reference: parseReference(reference),
-        platform: platform === undefined ? hostPlatform() : parsePlatform(platform),
+        platform: wanted ?? hostPlatform(),
         plainHttp: plainHttp === true,
         onProgress: (event) => lines.push(lineOf(event)),
         signal,
@@ -84,10 +85,7 @@ async function pull(
       },
       parts,
     )
-    const other =
-      platform === undefined
-        ? undefined
-        : otherPlatform(reference, parsePlatform(pulled.image.platform), parsePlatform(platform))
+    const other = otherPlatform(reference, parsePlatform(pulled.image.platform), wanted)
     const summary = summed(pulled, (parts.clock.monotonicMs() - startedMs) / 1000)
     lines.push({ kind: 'pulled', summary: other === undefined ? summary : { ...summary, warning: other } })
   } catch (error) {
