@@ -10,25 +10,26 @@ export function spellOut(argv: readonly string[], rows: readonly CommandRow[]): 
   const within = rows.find(({ name }) => name === `${argv[first]} ${argv[first + 1]}`)
   const row = within ?? rows.find(({ name }) => name === argv[first])
   const at = within === undefined ? first : first + 1
-  if (row?.respell !== undefined) return argv.flatMap((word) => row.respell?.(word) ?? [word])
+  const command = argv.slice(0, at + 1)
+  const words = argv.slice(at + 1).flatMap((word) => row?.respell?.(word) ?? [word])
   const bare = new Map(
     (row?.options ?? []).flatMap(({ flags, bare: value }) =>
       value === undefined ? [] : names(flags).map((name) => [name, `${long(flags)}=${value}`] as const),
     ),
   )
-  if (bare.size === 0) return [...argv]
+  if (bare.size === 0) return [...command, ...words]
   const valued = new Set(
     (row?.options ?? []).filter(({ flags }) => flags.includes('<')).flatMap(({ flags }) => names(flags)),
   )
-  const out = argv.slice(0, at + 1)
-  let index = at + 1
-  for (; index < argv.length; index++) {
-    const word = argv[index] ?? ''
+  const out: string[] = []
+  let index = 0
+  for (; index < words.length; index++) {
+    const word = words[index] ?? ''
     if (!word.startsWith('-') || word === '--') break
     out.push(bare.get(word) ?? word)
-    if (valued.has(word) || word === '--socket') out.push(...argv.slice(index + 1, ++index + 1))
+    if (valued.has(word) || word === '--socket') out.push(...words.slice(index + 1, ++index + 1))
   }
-  return [...out, ...argv.slice(index)]
+  return [...command, ...out, ...words.slice(index)]
 }
 
 const names = (flags: string) => flags.split(/[ ,]+/).filter((one) => one.startsWith('-'))
