@@ -1,6 +1,6 @@
 /** Whether something is getting on: bytes that came, and those who wait to see some. */
 import type { Clock } from '../../src/base/clock.ts'
-import { abortable, anySignal } from '../../src/base/signals.ts'
+import { settles } from '../../src/base/settles.ts'
 
 /** Fewer bytes than this within the time are as good as none. */
 const MIN_BYTES = 64 * 1024
@@ -23,17 +23,13 @@ export class Pulse {
 
   /** True once 64 KiB have come from now on, false when they don't within `withinMs`. */
   async beats(withinMs: number, { signal }: { signal: AbortSignal }): Promise<boolean> {
-    const seen = Promise.withResolvers<boolean>()
-    const waiter = { lack: MIN_BYTES, seen: () => seen.resolve(true) }
+    const seen = Promise.withResolvers<void>()
+    const waiter = { lack: MIN_BYTES, seen: seen.resolve }
     this.#waiters.add(waiter)
-    const over = new AbortController()
-    const late = this.#clock.sleep(withinMs, { signal: anySignal([signal, over.signal]) }).then(() => false)
-    late.catch(() => {})
     try {
-      return await abortable(Promise.race([seen.promise, late]), signal)
+      return await settles(seen.promise, withinMs, { clock: this.#clock, signal })
     } finally {
       this.#waiters.delete(waiter)
-      over.abort()
     }
   }
 }

@@ -7,7 +7,8 @@ import { pipe } from 'it-pipe'
 import type { Clock, Random } from '../../src/base/clock.ts'
 import { asDarnerError, type DarnerError, DarnerError as Failure, isDarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
-import { abortable, anySignal } from '../../src/base/signals.ts'
+import { settles } from '../../src/base/settles.ts'
+import { anySignal } from '../../src/base/signals.ts'
 import type { OriginPort, OriginRead, Version } from '../../src/contracts/origin.ts'
 import type { Digest } from '../../src/oci/digest.ts'
 import type { StoredTask } from '../../src/store/stored-task.ts'
@@ -126,15 +127,7 @@ export class SeedTask {
 
   /** True once the read is over, well or not; false when it goes on for `withinMs`. */
   async ends(withinMs: number, { signal }: { signal: AbortSignal }): Promise<boolean> {
-    const over = () => true
-    const ended = new AbortController()
-    const late = this.#parts.clock.sleep(withinMs, { signal: anySignal([signal, ended.signal]) }).then(() => false)
-    late.catch(() => {})
-    try {
-      return await abortable(Promise.race([this.#whole.promise.then(over, over), late]), signal)
-    } finally {
-      ended.abort()
-    }
+    return await settles(this.#whole.promise, withinMs, { clock: this.#parts.clock, signal })
   }
 
   /** Ends the read, to make way for another of the same blob: nothing of it is kept, and `failed` isn't told. */
