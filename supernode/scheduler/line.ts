@@ -37,15 +37,18 @@ export function linesUp(task: TaskRow, peer: PeerRow, have: number, nowMs: numbe
   return task.line.every((one) => one.peer.zone === peer.zone)
 }
 
-/** A member has everything: how it did beside the best of its mesh. In a line all do alike, and it is known of them already. */
+/**
+ * A member has everything: how it did beside the best of its task. Those of a line do alike, and it is known of them already; not so one that was left
+ * behind when it went over to the mesh.
+ */
 export function notePace({ peer, task, sinceMs }: Member, nowMs: number): void {
   const tookMs = nowMs - sinceMs
   if (peer.seed || task.pieces < LINE_PIECES * LEAST_HOSTS || tookMs < LEAST_MS) return
+  task.bestMs = Math.min(task.bestMs, tookMs)
   if (task.line !== undefined) {
     if (peer.alikeUntilMs > nowMs) peer.alikeUntilMs = nowMs + KNOWN_MS
     return
   }
-  task.bestMs = Math.min(task.bestMs, tookMs)
   if (tookMs <= task.bestMs * ALIKE + ALIKE_MS) {
     peer.alikeUntilMs = nowMs + KNOWN_MS
     peer.slowUntilMs = 0

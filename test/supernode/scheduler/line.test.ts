@@ -198,6 +198,14 @@ describe('line', () => {
     }
     again()
     assert.deepEqual(line.order(), [0, 1, 3, 4, 2].map(id))
+    line.nowMs += 9000
+    for (const n of [0, 1, 3, 4]) line.has(n, PIECES)
+    for (const nowMs of [40_000, 42_500]) line.tick(nowMs)
+    assert.ok(line.meshed)
+    line.nowMs += 80_000
+    line.has(2, PIECES)
+    again()
+    assert.deepEqual(line.order(), [0, 1, 3, 4, 2].map(id), 'the one that was left behind is last again')
     line.join(5)
     assert.ok(line.meshed)
     line.nowMs += 700_000
