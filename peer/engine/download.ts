@@ -366,7 +366,7 @@ export class Download {
       if (!had.has(piece)) channel.tell(piece, 1)
     for (const piece of this.#plan.underWay) if (!had.has(piece)) channel.coming(piece)
     state.channel = channel
-    this.#plan.parentJoined(peer, channel.haves, state.turn)
+    this.#plan.parentJoined(peer, channel.announces ? channel.haves : undefined, state.turn)
     channel.onHaves((from, count) => {
       if (this.#plan.parentHaves(peer, from, count)) this.#pump()
     })

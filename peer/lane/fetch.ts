@@ -19,6 +19,7 @@ import {
   MAX_CHANNEL,
   OPEN_BACKGROUND,
   OPEN_METERED,
+  OPENED_SILENT,
   PIECE_LAST,
   PIECE_WAITS,
   type Refusal,
@@ -224,7 +225,7 @@ export class FetchSide implements LinkHandler, ChannelHost {
     switch (header.type) {
       case FRAME.OPENED: {
         if (closing) return
-        channel.begin(decodeOpened(payload))
+        channel.begin(decodeOpened(payload), (header.flags & OPENED_SILENT) === 0)
         this.#opening.get(channel.number)?.resolve()
         return
       }

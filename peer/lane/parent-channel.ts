@@ -65,6 +65,7 @@ export class LaneChannel implements ParentChannel {
   readonly #queue: (() => void)[] = []
   #staleTold = 0
   #opened = false
+  #announces = true
   /** What metering needs: body bytes that came, and that the parent may have sent. Infinite while it isn't metered. */
   receivedBytes = 0
   grantedBytes: number
@@ -87,6 +88,10 @@ export class LaneChannel implements ParentChannel {
 
   get haves(): ReadonlyBitmap {
     return this.#haves
+  }
+
+  get announces(): boolean {
+    return this.#announces
   }
 
   get opened(): boolean {
@@ -219,7 +224,7 @@ export class LaneChannel implements ParentChannel {
   }
 
   /** The parent opened the task. Throws PROTOCOL_VIOLATION when its geometry or its bitmap isn't that of our task. */
-  begin(opened: { bytes: number; pieceBytes: number; have: Uint8Array }): void {
+  begin(opened: { bytes: number; pieceBytes: number; have: Uint8Array }, announces: boolean): void {
     if (this.#opened) throw new DarnerError('PROTOCOL_VIOLATION', `channel ${this.number} opened twice`)
     if (opened.bytes !== this.task.bytes || opened.pieceBytes !== this.task.pieceBytes) {
       const seen = `${opened.bytes} bytes in pieces of ${opened.pieceBytes}`
@@ -231,6 +236,7 @@ export class LaneChannel implements ParentChannel {
     if (opened.have.byteLength > 0) {
       for (const [from, count] of Bitmap.fromBytes(this.pieces, opened.have).ranges()) this.#haves.addRange(from, count)
     }
+    this.#announces = announces
     this.#opened = true
   }
 

@@ -16,6 +16,7 @@ import {
   type FrameHeader,
   OPEN_BACKGROUND,
   OPEN_METERED,
+  OPENED_SILENT,
   REFUSAL,
   type Refusal,
 } from '../../src/wire/lane.ts'
@@ -183,7 +184,11 @@ export class ServeSide implements LinkHandler {
       const channel = this.#begin(shelf, { number, flags, childHas: message.have })
       const { bytes, pieceBytes } = shelf.task
       const have = shelf.announces && shelf.have.count > 0 ? shelf.have.toBytes() : new Uint8Array(0)
-      this.#link.send(FRAME.OPENED, { channel: channel.number }, encodeOpened({ bytes, pieceBytes, have }))
+      this.#link.send(
+        FRAME.OPENED,
+        { channel: channel.number, flags: shelf.announces ? 0 : OPENED_SILENT },
+        encodeOpened({ bytes, pieceBytes, have }),
+      )
     })
   }
 

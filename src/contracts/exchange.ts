@@ -63,8 +63,10 @@ export interface FetchAnyOptions extends FetchOptions {
 /** A child's view of one parent for one task. */
 export interface ParentChannel extends AsyncDisposable {
   readonly parent: PeerId
-  /** What the parent said it holds; grows. A seed says nothing. */
+  /** What the parent said it holds; grows. */
   readonly haves: ReadonlyBitmap
+  /** Whether it says so: a seed doesn't, and may have anything. */
+  readonly announces: boolean
   /** Calls back after `haves` grew, with the new run. Returns the unsubscriber. */
   onHaves(listener: (from: number, count: number) => void): () => void
   /** Exactly the piece's bytes, not yet verified. Throws PIECE_ABSENT, PIECE_SHORT, PEER_REFUSED, PEER_UNREACHABLE, or the signal's reason. */

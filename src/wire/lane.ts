@@ -54,7 +54,7 @@ export const FRAME = {
   PASS: 9,
   /** child: shows a newer right to read the channel's task, before the one that it showed ends. Payload: the pass. */
   RENEW: 10,
-  /** parent: the task is open. Payload: task bytes (8), piece bytes (4), bitmap of what the parent has (or nothing). */
+  /** parent: the task is open, flags OPENED_*. Payload: task bytes (8), piece bytes (4), bitmap of what the parent has (or nothing). */
   OPENED: 16,
   /** parent: it is not. `number` is a refusal from {@link REFUSAL}; payload: text. */
   REFUSED: 17,
@@ -81,6 +81,8 @@ export type FrameType = (typeof FRAME)[keyof typeof FRAME]
 export const OPEN_BACKGROUND = 1
 /** The channel starts with no credit. */
 export const OPEN_METERED = 2
+/** The parent never tells what it has. */
+export const OPENED_SILENT = 1
 /** The child asks nobody else and takes whatever comes: lower numbers first, without an offer. */
 export const ANY_SURE = 1
 /** Of such a question: it may be a piece that is still coming to the parent. */
@@ -245,7 +247,7 @@ export function decodeOpen(payload: Buffer): OpenMessage {
 export interface OpenedMessage {
   readonly bytes: number
   readonly pieceBytes: number
-  /** Empty when the parent has nothing or announces nothing. */
+  /** Empty when the parent has nothing or is silent. */
   readonly have: Uint8Array
 }
 

@@ -58,7 +58,7 @@ export function exchangeContract(name: string, aPair: (shelf: Shelf) => Promise<
       const shelf = aShelf({ have: [1] })
       await using pair = await aPair(shelf)
       await using channel = await pair.child.open(pair.parent, shelf.task, opening(5))
-      assert.deepEqual(channel.haves.ranges(), [[1, 1]])
+      assert.deepEqual([channel.haves.ranges(), channel.announces], [[[1, 1]], true])
       const heard: [number, number][] = []
       const all = Promise.withResolvers<void>()
       const silent = channel.onHaves(() => assert.fail('was unsubscribed'))
@@ -183,7 +183,7 @@ export function exchangeContract(name: string, aPair: (shelf: Shelf) => Promise<
       const shelf = aShelf({ silent: true, choose: async (has) => order.find((piece) => !has.has(piece)) })
       await using pair = await aPair(shelf)
       await using channel = await pair.child.open(pair.parent, shelf.task, opening(5))
-      assert.equal(channel.haves.count, 0)
+      assert.deepEqual([channel.haves.count, channel.announces], [0, false])
       const got: number[] = []
       for (;;) {
         const given = await channel.fetchAny({ signal: soon() })

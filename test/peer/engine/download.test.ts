@@ -41,6 +41,7 @@ class SilentParent {
     return {
       parent,
       haves: Bitmap.full(PIECES),
+      announces: true,
       onHaves: () => () => {},
       fetch: (_piece, { signal }) => pending(signal),
       fetchAny: ({ signal }) => pending(signal),
@@ -183,6 +184,7 @@ class AskedParent {
     return {
       parent,
       haves: Bitmap.full(PIECES),
+      announces: true,
       onHaves: () => () => {},
       fetch: (_piece, { signal }) => pending(signal),
       fetchAny: ({ signal, sure = false, early = false, onOffer, onStart, onPart }) => {
