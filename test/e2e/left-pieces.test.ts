@@ -1,55 +1,18 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
-import type { RunningAgent } from '../../src/cli/compose-agent.ts'
-import type { Content, ContentRequest } from '../../src/contracts/content.ts'
-import { digestOf } from '../../src/oci/digest.ts'
 import type { TaskId } from '../../src/task/task.ts'
-import { aSwarm } from '../fixtures/a-swarm.ts'
-import { randomBody } from '../fixtures/an-image.ts'
-import { anOrigin } from '../fixtures/an-origin.ts'
 import { failsWith } from '../fixtures/fails-with.ts'
+import { twoPlaces } from '../fixtures/two-places.ts'
 import { until } from '../fixtures/until.ts'
 
 const MIB = 1024 * 1024
-
-/** A blob at two URLs, one of which gives other bytes, and holds back all after the first MiB. */
-async function aStand({ peers }: { peers: number }) {
-  const stack = new AsyncDisposableStack()
-  const origin = stack.use(await anOrigin())
-  const body = randomBody(1, 3 * MIB)
-  const digest = digestOf(body)
-  const end = Promise.withResolvers<void>()
-  // what is over waits for no origin
-  stack.defer(() => end.resolve())
-  origin.at('/liar', { body: randomBody(2, body.byteLength), pauseAfter: MIB, until: end.promise })
-  origin.at('/good', { body })
-  const swarm = stack.use(await aSwarm({ peers }))
-  const signal = AbortSignal.timeout(30_000)
-  const place = (path: string) => ({ kind: 'url', url: `${origin.url}${path}` }) as const
-  const open = async (agent: RunningAgent | undefined, path: string, more: Partial<ContentRequest> = {}) => {
-    assert.ok(agent)
-    const request = { origin: place(path), digest, bytes: body.byteLength, priority: 'interactive', ...more } as const
-    return await agent.peer.engine.open(request, { signal })
-  }
-  const read = async (content: Content) => Buffer.concat(await Array.fromAsync(content.read({ signal })))
-  return {
-    ...{ origin, body, digest, swarm, end, place, open, read },
-    /** Leaves this host with pieces of the wrong read. */
-    left: async (agent: RunningAgent | undefined, more: Partial<ContentRequest> = {}) => {
-      await using wrong = await open(agent, '/liar', more)
-      await until(() => wrong.progress().have >= MIB / 2)
-    },
-    gets: (path: string) => origin.requests.filter((one) => one.method === 'GET' && one.path === path).length,
-    [Symbol.asyncDispose]: () => stack.disposeAsync(),
-  }
-}
 
 describe('what is left of a read that was wrong', function () {
   this.timeout(60_000)
 
   for (const restarted of [false, true])
     it(`is fetched anew by a host that knows nothing of it${restarted ? ', which was started again meanwhile' : ''}`, async () => {
-      await using stand = await aStand({ peers: 2 })
+      await using stand = await twoPlaces({ peers: 2 })
       await stand.left(stand.swarm.agents[0])
       {
         await using other = await stand.open(stand.swarm.agents[1], '/good', { wrongAt: [stand.place('/liar')] })
@@ -66,7 +29,7 @@ describe('what is left of a read that was wrong', function () {
     })
 
   it('leads nobody astray when a host that was started again tells of it', async () => {
-    await using stand = await aStand({ peers: 3 })
+    await using stand = await twoPlaces({ peers: 3 })
     const [one, two, three] = stand.swarm.agents
     await stand.left(one)
     await one?.[Symbol.asyncDispose]()
@@ -84,7 +47,7 @@ describe('what is left of a read that was wrong', function () {
   })
 
   it('is had from nobody whose read was given up, also before that one has left', async () => {
-    await using stand = await aStand({ peers: 2 })
+    await using stand = await twoPlaces({ peers: 2 })
     const [one, two] = stand.swarm.agents
     const signal = AbortSignal.timeout(30_000)
     const { digest, body, place } = stand
@@ -107,7 +70,7 @@ describe('what is left of a read that was wrong', function () {
   })
 
   it('ends a fetch during which the supernode came to read other bytes, and none of it is in the next', async () => {
-    await using stand = await aStand({ peers: 1 })
+    await using stand = await twoPlaces({ peers: 1 })
     const [one] = stand.swarm.agents
     const wrong = await stand.open(one, '/liar')
     await until(() => wrong.progress().have >= MIB / 2)
@@ -126,7 +89,7 @@ describe('what is left of a read that was wrong', function () {
   })
 
   it('contradicts a supernode that started anew', async () => {
-    await using stand = await aStand({ peers: 2 })
+    await using stand = await twoPlaces({ peers: 2 })
     const [one, two] = stand.swarm.agents
     await stand.left(one)
     await stand.swarm.stopSupernode()
@@ -141,7 +104,7 @@ describe('what is left of a read that was wrong', function () {
   })
 
   it('is not read on for all at another place', async () => {
-    await using stand = await aStand({ peers: 2 })
+    await using stand = await twoPlaces({ peers: 2 })
     const [one] = stand.swarm.agents
     await stand.left(one, { lead: true })
     await using content = await stand.open(one, '/good', { lead: true })

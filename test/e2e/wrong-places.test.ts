@@ -1,54 +1,18 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
-import type { RunningAgent } from '../../src/cli/compose-agent.ts'
-import type { Content, ContentRequest } from '../../src/contracts/content.ts'
-import { digestOf } from '../../src/oci/digest.ts'
 import { blobTask, pieceCount, type TaskId } from '../../src/task/task.ts'
-import { aSwarm } from '../fixtures/a-swarm.ts'
 import { randomBody } from '../fixtures/an-image.ts'
-import { anOrigin } from '../fixtures/an-origin.ts'
+import { twoPlaces } from '../fixtures/two-places.ts'
 import { until } from '../fixtures/until.ts'
 
 const MIB = 1024 * 1024
-
-/** A blob at two URLs, one of which gives other bytes, and holds back all after the first `held` until it is told. */
-async function aStand({ peers, held = MIB }: { peers: number; held?: number }) {
-  const stack = new AsyncDisposableStack()
-  const origin = stack.use(await anOrigin())
-  const body = randomBody(1, 3 * MIB)
-  const digest = digestOf(body)
-  const end = Promise.withResolvers<void>()
-  // what is over waits for no origin
-  stack.defer(() => end.resolve())
-  origin.at('/liar', { body: randomBody(2, body.byteLength), pauseAfter: held, until: end.promise })
-  origin.at('/good', { body })
-  const swarm = stack.use(await aSwarm({ peers }))
-  const signal = AbortSignal.timeout(30_000)
-  const place = (path: string) => ({ kind: 'url', url: `${origin.url}${path}` }) as const
-  return {
-    ...{ origin, body, digest, swarm, end, place },
-    open: async (agent: RunningAgent | undefined, path: string, more: Partial<ContentRequest> = {}) => {
-      assert.ok(agent)
-      const request = { origin: place(path), digest, bytes: body.byteLength, priority: 'interactive', ...more } as const
-      return await agent.peer.engine.open(request, { signal })
-    },
-    /** Its first bytes. */
-    first: async (content: Content) => {
-      for await (const chunk of content.read({ signal })) return Buffer.from(chunk)
-      return assert.fail('nothing came')
-    },
-    read: async (content: Content) => Buffer.concat(await Array.fromAsync(content.read({ signal }))),
-    gets: (path: string) => origin.requests.filter((one) => one.method === 'GET' && one.path === path).length,
-    [Symbol.asyncDispose]: () => stack.disposeAsync(),
-  }
-}
 
 describe('a place that gives other bytes under a digest', function () {
   this.timeout(60_000)
 
   for (const lead of [true, false])
     it(`leaves nothing to whoever called it wrong, ${lead ? 'on the host that reads it for all' : 'when the supernode reads it'}`, async () => {
-      await using stand = await aStand({ peers: 1 })
+      await using stand = await twoPlaces({ peers: 1 })
       const [agent] = stand.swarm.agents
       {
         await using wrong = await stand.open(agent, '/liar', { lead })
@@ -60,7 +24,7 @@ describe('a place that gives other bytes under a digest', function () {
     })
 
   it('is not waited for by a host that called it wrong, however many others still do', async () => {
-    await using stand = await aStand({ peers: 3 })
+    await using stand = await twoPlaces({ peers: 3 })
     const [one, two, three] = stand.swarm.agents
     await using waits = await stand.open(one, '/liar')
     const failed = waits.whole({ signal: AbortSignal.timeout(30_000) }).then(
@@ -79,7 +43,7 @@ describe('a place that gives other bytes under a digest', function () {
   })
 
   it('is left for one that another host has read whole, without a further read there', async () => {
-    await using stand = await aStand({ peers: 2 })
+    await using stand = await twoPlaces({ peers: 2 })
     const [one, two] = stand.swarm.agents
     {
       await using held = await stand.open(one, '/good', { lead: true })
@@ -95,7 +59,7 @@ describe('a place that gives other bytes under a digest', function () {
   })
 
   it('is not taken for wrong because a host says so: the other place has to give the whole', async () => {
-    await using stand = await aStand({ peers: 2 })
+    await using stand = await twoPlaces({ peers: 2 })
     const [one, two] = stand.swarm.agents
     stand.origin.at('/good', { body: stand.body, pauseAfter: MIB, until: stand.end.promise })
     await using right = await stand.open(one, '/good')
@@ -111,7 +75,7 @@ describe('a place that gives other bytes under a digest', function () {
   })
 
   it('costs the other place one read where its own ends while a host that called it wrong waits', async () => {
-    await using stand = await aStand({ peers: 2, held: 3 * MIB - 1000 })
+    await using stand = await twoPlaces({ peers: 2, held: 3 * MIB - 1000 })
     const [one, two] = stand.swarm.agents
     await using _wrong = await stand.open(one, '/liar')
     const { seed } = stand.swarm.supernode.supernode
@@ -132,7 +96,7 @@ describe('a place that gives other bytes under a digest', function () {
   })
 
   it('gets no host banned that read it for all, once another place served the right bytes', async () => {
-    await using stand = await aStand({ peers: 2 })
+    await using stand = await twoPlaces({ peers: 2 })
     const [one, two] = stand.swarm.agents
     const { loop } = stand.swarm.supernode.supernode
     await using leads = await stand.open(one, '/liar', { lead: true })
@@ -151,7 +115,7 @@ describe('a place that gives other bytes under a digest', function () {
   })
 
   it('brings nothing to a second reader on the host that called it wrong, who waits for the first to be done', async () => {
-    await using stand = await aStand({ peers: 1 })
+    await using stand = await twoPlaces({ peers: 1 })
     const [agent] = stand.swarm.agents
     await using wrong = await stand.open(agent, '/liar')
     await stand.first(wrong)
