@@ -5,14 +5,9 @@ import type { Clock } from '../src/base/clock.ts'
 import { asDarnerError, DarnerError } from '../src/base/errors.ts'
 import { goneOf, withDeadline } from '../src/base/signals.ts'
 import type { Digest } from '../src/oci/digest.ts'
+import { readConfig } from '../src/oci/image-config.ts'
 import { everyImage, findImage, type ReadDocument } from '../src/oci/image-in-index.ts'
-import {
-  MAX_MANIFEST_BYTES,
-  type Manifest,
-  type Platform,
-  parseImageConfig,
-  parseManifest,
-} from '../src/oci/manifest.ts'
+import { type Manifest, type Platform, parseImageConfig, parseManifest } from '../src/oci/manifest.ts'
 import { isForeignLayer, isImageConfigType } from '../src/oci/media-types.ts'
 import { formatPlatform, normalisePlatform, parsePlatform, suits } from '../src/oci/platform.ts'
 import { manifestReference, originOf, parseReference } from '../src/oci/reference.ts'
@@ -130,23 +125,10 @@ async function checkPlatform(
 ): Promise<void> {
   // what is no image is for no platform
   if (!isImageConfigType(config.mediaType)) return
-  if (config.size > MAX_MANIFEST_BYTES)
-    throw new DarnerError(
-      'LIMIT_EXCEEDED',
-      `${name}: a config of ${config.size} bytes, more than ${MAX_MANIFEST_BYTES}`,
-    )
-  const { digest, size } = config
-  const blob = {
-    origin: { ...origin, collection: 'blobs' as const },
-    digest,
-    bytes: size,
-    priority: 'interactive' as const,
-  }
-  await using content = await peer.engine.open({ ...blob, ...rights }, { signal })
-  const chunks: Uint8Array[] = []
-  for await (const chunk of content.read({ signal })) chunks.push(chunk)
-  await content.whole({ signal })
-  const { os, architecture, variant } = parseImageConfig(Buffer.concat(chunks))
+  const blob = { origin: { ...origin, collection: 'blobs' }, digest: config.digest, bytes: config.size } as const
+  const open = () => peer.engine.open({ ...blob, priority: 'interactive', ...rights }, { signal })
+  const { body } = await readConfig(config, { name, open, signal })
+  const { os, architecture, variant } = parseImageConfig(body)
   const actual = normalisePlatform({ os, architecture, ...(variant ? { variant } : {}) })
   if (suits(actual, wanted)) return
   throw new DarnerError(

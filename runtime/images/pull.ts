@@ -9,15 +9,9 @@ import { anySignal } from '../../src/base/signals.ts'
 import type { ByteSources, Content, ContentSource, ContentSummary, Priority } from '../../src/contracts/content.ts'
 import type { Snapshotter, UnpackLimits } from '../../src/contracts/snapshots.ts'
 import { algorithmOf, type Digest, Digester } from '../../src/oci/digest.ts'
+import { readConfig } from '../../src/oci/image-config.ts'
 import { findImage } from '../../src/oci/image-in-index.ts'
-import {
-  type Descriptor,
-  MAX_MANIFEST_BYTES,
-  type Manifest,
-  type Platform,
-  parseImageConfig,
-  parseManifest,
-} from '../../src/oci/manifest.ts'
+import { type Descriptor, type Platform, parseImageConfig, parseManifest } from '../../src/oci/manifest.ts'
 import { isImageConfigType, layerCompression } from '../../src/oci/media-types.ts'
 import { familiarReference, manifestReference, originOf, type Reference } from '../../src/oci/reference.ts'
 import type { Credential, Origin, RegistryOrigin } from '../../src/task/origin.ts'
@@ -105,7 +99,11 @@ export async function pullImage(request: PullRequest, parts: PullParts): Promise
     const open = (layer: Descriptor) => openBlob({ ...origin, collection: 'blobs' }, layer, request, parts)
     early.begin(manifest.layers, { most: request.parallel ?? DEFAULT_PARALLEL, known: blobs, open })
   }
-  const configBody = await readConfig(origin, manifest.config, request, parts)
+  const configBody = await readConfig(manifest.config, {
+    name: familiarReference(request.reference),
+    open: () => openBlob({ ...origin, collection: 'blobs' }, manifest.config, request, parts),
+    signal: request.signal,
+  })
   early.end()
   const config = parseImageConfig(configBody.body, { layers: manifest.layers.length })
   const layers = manifest.layers.map((one, at): ImageLayer => {
@@ -179,25 +177,6 @@ async function fetchManifest(
     bytes: answer.body.byteLength,
     text: new TextDecoder().decode(answer.body),
   }
-}
-
-async function readConfig(
-  origin: Omit<RegistryOrigin, 'collection'>,
-  config: Manifest['config'],
-  request: PullRequest,
-  parts: PullParts,
-) {
-  if (config.size > MAX_MANIFEST_BYTES)
-    throw new DarnerError(
-      'LIMIT_EXCEEDED',
-      `image config ${config.digest}: ${config.size} bytes, more than ${MAX_MANIFEST_BYTES}`,
-    )
-  await using content = await openBlob({ ...origin, collection: 'blobs' }, config, request, parts)
-  const chunks: Uint8Array[] = []
-  for await (const chunk of content.read({ signal: request.signal })) chunks.push(chunk)
-  const body = Buffer.concat(chunks)
-  const summary = await content.whole({ signal: request.signal })
-  return { body: new Uint8Array(body), summary }
 }
 
 async function openBlob(
