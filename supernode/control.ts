@@ -65,6 +65,7 @@ const FAULTS: Partial<Record<Code, ParentFault>> = {
   PEER_REFUSED: 'refused',
   CAPABILITY_REFUSED: 'refused',
   PEER_STALLED: 'stalled',
+  PEER_SLOW: 'slow',
 }
 
 export class Control {

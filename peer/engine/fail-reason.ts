@@ -28,7 +28,7 @@ const CODES: Record<ReplaceReason, Code> = {
   refused: 'PEER_REFUSED',
   unreachable: 'PEER_UNREACHABLE',
   stalled: 'PEER_STALLED',
-  slow: 'PEER_STALLED',
+  slow: 'PEER_SLOW',
   cancelled: 'INTERRUPTED',
 }
 

@@ -52,6 +52,7 @@ export const CODES = {
   PEER_UNREACHABLE: row(502, EXIT.failed, true),
   PEER_REFUSED: row(502, EXIT.failed, true),
   PEER_STALLED: row(504, EXIT.failed, true),
+  PEER_SLOW: row(504, EXIT.failed, true),
   PEER_BANNED: row(403, EXIT.failed, false),
   PROTOCOL_VIOLATION: row(502, EXIT.failed, false),
   PIECE_SHORT: row(502, EXIT.failed, true),

@@ -91,7 +91,7 @@ export function complained(
   if (line === undefined) return
   if (parent.choosing) toTheEnd(state, child, nowMs)
   else if (line.at(-1) !== child && child.peer.slowUntilMs <= nowMs) {
-    // an agent reports as stalled also what is slow
+    // agents of earlier versions report as stalled also what is slow
     if (why === 'slow' || why === 'stalled') parent.peer.slowUntilMs = nowMs + KNOWN_MS
     toTheEnd(state, parent, nowMs)
   }

@@ -439,7 +439,7 @@ describe('a download in a line', () => {
       await line.until(() => a.questions.length > times || line.blamed.length > 0)
       a.questions[times]?.give(0)
     }
-    assert.deepEqual(line.blamed, ['a PEER_STALLED'])
+    assert.deepEqual(line.blamed, ['a PEER_SLOW'])
     for (let piece = 1; piece < PIECES; piece++) {
       await line.until(() => b.questions.length >= piece)
       b.questions[piece - 1]?.give(piece)
