@@ -103,6 +103,7 @@ export class Control {
     loop.start(scope, 1000, () => {
       loop.dispatch({ kind: 'alive', peer: node.peerId })
       for (const peer of this.#hosts.all.keys()) loop.dispatch({ kind: 'alive', peer })
+      this.registrations.reads()
       this.registrations.renewPasses()
     })
   }

@@ -196,6 +196,17 @@ export class Registrations {
       this.#parts.dispatch({ kind: 'progress', task: task.id, peer: this.#parts.self, have: known })
   }
 
+  /**
+   * The seed goes on reading, however slowly. Its lease would end else, for which it would lose its children, though nobody reads in its
+   * place: who is to, it says itself. Call it about once a second.
+   */
+  reads(): void {
+    const { seed, self: peer } = this.#parts
+    for (const { task, known, stored, error } of seed.tasks())
+      if (!stored.complete && error === undefined)
+        this.#parts.dispatch({ kind: 'progress', task: task.id, peer, have: known })
+  }
+
   /** A piece is about to leave for a follower: its digest isn't to come after it. */
   taken(seed: SeedTask, peer: PeerId, piece: number): void {
     const { followers } = this.#parts

@@ -73,6 +73,33 @@ describe('an origin lease', function () {
     assert.equal(swarm.supernode.supernode.seed.find(digest as string as TaskId), undefined)
   })
 
+  it('stays with the supernode while its read goes on, however slow that is, and all keep it as their parent', async () => {
+    await using origin = await anOrigin()
+    await using swarm = await aSwarm({ peers: 2 })
+    const { peer: supernode, loop } = swarm.supernode.supernode
+    // one that nothing renews is over at the next look
+    Object.assign(loop.state.options, { leaseMs: 500 })
+    const body = randomBody(6, 6 * MIB)
+    const goOn = Promise.withResolvers<void>()
+    origin.at('/blob', { body, pauseAfter: MIB, until: goOn.promise })
+    const dropped: string[] = []
+    const following = swarm.agents.map(async ({ peer }) => {
+      const place = { kind: 'url', url: `${origin.url}/blob` } as const
+      const request = { origin: place, digest: digestOf(body), priority: 'interactive' } as const
+      await using followed = await peer.scheduler.register(request, { signal: AbortSignal.timeout(60_000) })
+      for await (const update of followed.updates) {
+        if (update.kind === 'parents') dropped.push(...update.drop)
+        if (update.kind === 'sealed') break
+      }
+    })
+    const swept = new Set<number>()
+    await until(() => swept.add(loop.state.sweptMs).size > 3)
+    assert.equal(loop.state.tasks.get(digestOf(body) as string as TaskId)?.lease?.holder.peer.id, supernode)
+    goOn.resolve()
+    await Promise.all(following)
+    assert.deepEqual(dropped, [])
+  })
+
   it('does not outlive an origin that nobody can read: its own failure reaches all', async () => {
     await using origin = await anOrigin()
     await using swarm = await aSwarm({ peers: 2, supernode: { originRetries: 0 }, agent: { originRetries: 0 } })
