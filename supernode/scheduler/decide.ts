@@ -123,6 +123,7 @@ function onRegistered(state: SchedulerState, event: Registered, nowMs: number, e
   const again = task.byPeer.get(peer)
   if (!again && !peer.seed && !linesUp(task, peer, event.have, nowMs)) disband(state, task, nowMs)
   const member = again ?? addMember(task, peer, event.priority, nowMs)
+  if (!again) member.fresh = event.have === 0
   member.priority = event.priority
   member.invited = false
   // whoever follows a task tells of it among all that it holds, too

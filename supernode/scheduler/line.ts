@@ -41,9 +41,9 @@ export function linesUp(task: TaskRow, peer: PeerRow, have: number, nowMs: numbe
  * A member has everything: how it did beside the best of its task. Those of a line do alike, and it is known of them already; not so one that was left
  * behind when it went over to the mesh.
  */
-export function notePace({ peer, task, sinceMs }: Member, nowMs: number): void {
+export function notePace({ peer, task, sinceMs, fresh }: Member, nowMs: number): void {
   const tookMs = nowMs - sinceMs
-  if (peer.seed || task.pieces < LINE_PIECES * LEAST_HOSTS || tookMs < LEAST_MS) return
+  if (peer.seed || !fresh || task.pieces < LINE_PIECES * LEAST_HOSTS || tookMs < LEAST_MS) return
   task.bestMs = Math.min(task.bestMs, tookMs)
   if (task.line !== undefined) {
     if (peer.alikeUntilMs > nowMs) peer.alikeUntilMs = nowMs + KNOWN_MS

@@ -69,6 +69,7 @@ export function addMember(task: TaskRow, peer: PeerRow, priority: Priority, nowM
     left: false,
     parents: [],
     sinceMs: nowMs,
+    fresh: false,
     turns: undefined,
     avoids: undefined,
     leastLag: Number.POSITIVE_INFINITY,

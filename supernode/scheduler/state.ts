@@ -89,6 +89,8 @@ export interface Member {
   left: boolean
   /** Since when it is a member. */
   readonly sinceMs: number
+  /** It began with nothing. What one took that resumed, or was known before a restart of the supernode, tells nothing of its pace. */
+  fresh: boolean
   readonly parents: Member[]
   /** Turns of parents, where any has one (`NewParent.turn`): none in a mesh, whose members are many. */
   turns: Map<Member, NewParent['turn']> | undefined

@@ -58,6 +58,13 @@ class Line {
     this.tell({ kind: 'parentFailed', task: TASK, peer: id(child), parent, reason })
   }
 
+  /** The blob is done with: the same hosts may join for another. */
+  next(): void {
+    this.state.tasks.delete(TASK)
+    this.told.clear()
+    for (const row of this.state.peers.values()) row.members = []
+  }
+
   /** Whom a host asks, and whom then. */
   turns(n: number): PeerId[] {
     const told = [...(this.told.get(id(n)) ?? [])].filter(([, turn]) => turn !== undefined)
@@ -116,9 +123,7 @@ describe('line', () => {
     line.fails(3, id(2), 'stalled')
     assert.deepEqual(line.order(), [0, 1, 3, 4, 5, 2].map(id))
     assert.ok(!line.turns(3).includes(id(2)))
-    line.state.tasks.delete(TASK)
-    line.told.clear()
-    for (const row of line.state.peers.values()) row.members = []
+    line.next()
     for (let n = 0; n < 6; n++) line.join(n)
     assert.deepEqual(line.order(), [0, 1, 3, 4, 5, 2].map(id))
   })
@@ -191,9 +196,7 @@ describe('line', () => {
     line.nowMs = 30_000
     line.has(2, PIECES)
     const again = () => {
-      line.state.tasks.delete(TASK)
-      line.told.clear()
-      for (const row of line.state.peers.values()) row.members = []
+      line.next()
       for (let n = 0; n < 5; n++) line.join(n)
     }
     again()
@@ -211,6 +214,20 @@ describe('line', () => {
     line.nowMs += 700_000
     again()
     assert.ok(line.meshed)
+  })
+
+  it('learns nothing from hosts that had some of a blob before: they take less time, however slow they are', () => {
+    const line = new Line({ known: false })
+    for (let n = 0; n < 5; n++) line.join(n, { have: n === 4 ? 350 : 0 })
+    line.nowMs = 7000
+    line.has(4, PIECES)
+    line.nowMs = 9000
+    for (const n of [0, 1, 2, 3]) line.has(n, PIECES)
+    line.next()
+    for (const n of [0, 1, 2, 3]) line.join(n)
+    assert.equal(line.meshed, false, 'the others were as fast as each other')
+    line.join(4)
+    assert.ok(line.meshed, 'of that one nothing is known')
   })
 
   it('is a mesh where there are many hosts, few pieces, several zones, or something is there already', () => {
