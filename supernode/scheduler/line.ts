@@ -8,7 +8,7 @@ import { arrange } from './arrange.ts'
 import type { ParentFault } from './events.ts'
 import { link } from './links.ts'
 import { mesh } from './mesh.ts'
-import type { Member, PeerRow, SchedulerState, TaskRow } from './state.ts'
+import type { Member, Pace, PeerRow, SchedulerState, TaskRow } from './state.ts'
 
 /** More hosts than this, or fewer pieces for each, are better meshed. */
 export const LINE_MOST = 24
@@ -30,32 +30,50 @@ const REST_MS = 2_000
  * pace is known from an earlier blob.
  */
 export function linesUp(task: TaskRow, peer: PeerRow, have: number, nowMs: number): boolean {
-  if (task.line === undefined || have > 0 || Math.max(peer.alikeUntilMs, peer.slowUntilMs) <= nowMs) return false
-  const hosts = task.line.length + 1
+  if (task.line === undefined || have > 0) return false
+  const rows = [peer, ...task.line.map((one) => one.peer)]
+  const alone = rows.length === 1 && peer.aloneUntilMs > nowMs
+  if (!alone && !rows.every((row) => Math.max(row.alikeUntilMs, row.slowUntilMs) > nowMs)) return false
+  const hosts = rows.length
   if (hosts > LINE_MOST || task.pieces < LINE_PIECES * Math.max(LEAST_HOSTS, hosts)) return false
   if (task.line.length > 0 && task.line.every((one) => one.complete)) return false
   return task.line.every((one) => one.peer.zone === peer.zone)
 }
 
 /**
- * A member has everything: how it did beside the best of its task. Those of a line do alike, and it is known of them already; not so one that was left
- * behind when it went over to the mesh.
+ * A member has everything: how it did beside the best of its task, and how the others did, where it is that one. Those of a line do alike, and it
+ * is known of them already; not so one that was left behind when it went over to the mesh.
  */
 export function notePace({ peer, task, sinceMs, fresh }: Member, nowMs: number): void {
-  const tookMs = nowMs - sinceMs
-  if (peer.seed || !fresh || task.pieces < LINE_PIECES * LEAST_HOSTS || tookMs < LEAST_MS) return
-  task.bestMs = Math.min(task.bestMs, tookMs)
+  if (peer.seed || !fresh || task.pieces < LINE_PIECES * LEAST_HOSTS || nowMs - sinceMs < LEAST_MS) return
+  const pace = { sinceMs, doneMs: nowMs }
+  const { best = pace, paces } = task
+  task.best = tookMs(pace) < tookMs(best) ? pace : best
+  paces.set(peer, pace)
+  if (paces.size === 1) peer.aloneUntilMs = nowMs + KNOWN_MS
   if (task.line !== undefined) {
     if (peer.alikeUntilMs > nowMs) peer.alikeUntilMs = nowMs + KNOWN_MS
     return
   }
-  if (tookMs <= task.bestMs * ALIKE + ALIKE_MS) {
+  if (paces.size === 1) return
+  const changed = task.best !== best || paces.size === 2
+  for (const [row, one] of changed ? paces : [[peer, pace] as const]) compare(row, one, task.best, nowMs)
+}
+
+function tookMs({ sinceMs, doneMs }: Pace): number {
+  return doneMs - sinceMs
+}
+
+/** Who took longer than the best before that one began may have waited for the origin: it isn't known for slow. */
+function compare(peer: PeerRow, pace: Pace, best: Pace, nowMs: number): void {
+  const mostMs = tookMs(best) * ALIKE + ALIKE_MS
+  if (tookMs(pace) <= mostMs) {
     peer.alikeUntilMs = nowMs + KNOWN_MS
     peer.slowUntilMs = 0
-  } else {
-    peer.alikeUntilMs = 0
-    peer.slowUntilMs = nowMs + KNOWN_MS
+    return
   }
+  peer.alikeUntilMs = 0
+  if (pace.doneMs - Math.max(pace.sinceMs, best.sinceMs) > mostMs) peer.slowUntilMs = nowMs + KNOWN_MS
 }
 
 /** A newcomer takes its place: behind all others, but before those that held up a line lately. Its links then have to be made. */

@@ -18,6 +18,7 @@ export function addPeer(state: SchedulerState, id: PeerId, nowMs: number): PeerR
     capacity: state.options.degree,
     upBytesPerSec: 0,
     alikeUntilMs: 0,
+    aloneUntilMs: 0,
     slowUntilMs: 0,
     suspectUntilMs: 0,
     complaints: [],
@@ -45,7 +46,8 @@ export function addTask(state: SchedulerState, id: TaskId, pieces: number, nowMs
     choosing: [],
     thin: new Set(),
     line: [],
-    bestMs: Number.POSITIVE_INFINITY,
+    paces: new Map(),
+    best: undefined,
     moved: 0,
     lineDoneMs: 0,
     lease: undefined,
@@ -93,6 +95,7 @@ export function addMember(task: TaskRow, peer: PeerRow, priority: Priority, nowM
 export function removeMember(member: Member, nowMs: number): void {
   const { task, peer } = member
   task.byPeer.delete(peer)
+  task.paces.delete(peer)
   task.thin.delete(member)
   take(task.members, member.at, (moved, at) => (moved.at = at))
   const zone = task.zones.get(peer.zone)

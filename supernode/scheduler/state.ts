@@ -56,6 +56,8 @@ export interface PeerRow {
   upBytesPerSec: number
   /** Until then it may stand in a line: it took a blob about as fast as the best of a mesh did. */
   alikeUntilMs: number
+  /** The same for a line of its own: nobody else took that blob. */
+  aloneUntilMs: number
   /** It held up a line, or was far behind in a mesh: until then it stands at the end of lines. */
   slowUntilMs: number
   /** Not handed out until this instant. */
@@ -107,6 +109,12 @@ export interface Member {
   fullAt: number
 }
 
+/** When one began with a blob, and had all of it. */
+export interface Pace {
+  readonly sinceMs: number
+  readonly doneMs: number
+}
+
 export interface Lease {
   readonly holder: Member
   untilMs: number
@@ -125,8 +133,9 @@ export interface TaskRow {
   readonly thin: Set<Member>
   /** The hosts that stand in a line, in its order; undefined once they are meshed. How many were sent to its end, when the first was done. */
   line: Member[] | undefined
-  /** The least that a member took for all of it. */
-  bestMs: number
+  /** What each that began with nothing took for all of it, and who took least. */
+  readonly paces: Map<PeerRow, Pace>
+  best: Pace | undefined
   moved: number
   lineDoneMs: number
   lease: Lease | undefined

@@ -230,6 +230,59 @@ describe('line', () => {
     assert.ok(line.meshed, 'of that one nothing is known')
   })
 
+  it('knows nobody for alike who took a blob alone, but for a line of its own', () => {
+    const line = new Line({ known: false })
+    line.join(0)
+    line.nowMs = 80_000
+    line.has(0, PIECES)
+    line.next()
+    line.join(0)
+    assert.equal(line.meshed, false)
+    line.next()
+    for (const n of [1, 2, 3]) line.join(n)
+    line.nowMs = 90_000
+    for (const n of [1, 2, 3]) line.has(n, PIECES)
+    line.next()
+    for (const n of [1, 2, 3]) line.join(n)
+    assert.equal(line.meshed, false)
+    line.join(0)
+    assert.ok(line.meshed)
+    line.next()
+    for (const n of [0, 1]) line.join(n)
+    assert.ok(line.meshed)
+  })
+
+  it('compares those that were done first, too, with who was quicker: it knows them for alike no more, nor for slow', () => {
+    const line = new Line({ known: false })
+    for (const n of [0, 1]) line.join(n)
+    line.nowMs = 79_500
+    line.has(1, PIECES)
+    line.nowMs = 80_000
+    line.has(0, PIECES)
+    for (const n of [2, 3]) line.join(n)
+    line.nowMs = 88_000
+    for (const n of [2, 3]) line.has(n, PIECES)
+    line.next()
+    for (const n of [2, 3]) line.join(n)
+    assert.equal(line.meshed, false)
+    line.join(0)
+    assert.ok(line.meshed)
+  })
+
+  it('takes nobody for slow that waited for the origin, until one came that did not have to', () => {
+    const line = new Line({ known: false })
+    for (const n of [0, 1, 2]) line.join(n)
+    line.nowMs = 25_000
+    line.join(3)
+    line.nowMs = 42_000
+    line.has(3, PIECES)
+    line.nowMs = 42_100
+    for (const n of [0, 1, 2]) line.has(n, PIECES)
+    line.next()
+    for (const n of [0, 1, 2, 3]) line.join(n)
+    assert.ok(line.meshed, 'that one would stand before all others')
+  })
+
   it('is a mesh where there are many hosts, few pieces, several zones, or something is there already', () => {
     assert.equal(lineOf(LINE_MOST).meshed, false)
     assert.ok(lineOf(LINE_MOST + 1).meshed)
