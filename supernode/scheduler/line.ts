@@ -69,7 +69,6 @@ function compare(peer: PeerRow, pace: Pace, best: Pace, nowMs: number): void {
   const mostMs = tookMs(best) * ALIKE + ALIKE_MS
   if (tookMs(pace) <= mostMs) {
     peer.alikeUntilMs = nowMs + KNOWN_MS
-    peer.slowUntilMs = 0
     return
   }
   peer.alikeUntilMs = 0

@@ -269,6 +269,24 @@ describe('line', () => {
     assert.ok(line.meshed)
   })
 
+  it('remembers who was slow whatever a short blob tells, of which all take about as long', () => {
+    const line = new Line({ known: false })
+    const take = (hosts: number[], tookMs: number, slowMs: number) => {
+      line.next()
+      for (const n of [0, ...hosts]) line.join(n)
+      assert.ok(line.meshed)
+      line.nowMs += tookMs
+      for (const n of hosts) line.has(n, PIECES)
+      line.nowMs += slowMs
+      line.has(0, PIECES)
+    }
+    take([1, 2], 8000, 16_000)
+    take([1, 2, 3], 300, 300)
+    line.next()
+    for (const n of [0, 1, 2, 3]) line.join(n)
+    assert.deepEqual(line.order(), [1, 2, 3, 0].map(id))
+  })
+
   it('takes nobody for slow that waited for the origin, until one came that did not have to', () => {
     const line = new Line({ known: false })
     for (const n of [0, 1, 2]) line.join(n)
