@@ -41,8 +41,8 @@ export function linesUp(task: TaskRow, peer: PeerRow, have: number, nowMs: numbe
 }
 
 /**
- * A member has everything: how it did beside the best of its task, and how the others did, where it is that one. Those of a line do alike, and it
- * is known of them already; not so one that was left behind when it went over to the mesh.
+ * A member has everything: how it did beside the best of its task, and how the others did, where it is that one. Those of a line do alike, at the
+ * pace of its slowest, which tells nothing of them; not so of one that was left behind when it went over to the mesh.
  */
 export function notePace({ peer, task, sinceMs, fresh }: Member, nowMs: number): void {
   if (peer.seed || !fresh || task.pieces < LINE_PIECES * LEAST_HOSTS || nowMs - sinceMs < LEAST_MS) return
@@ -51,11 +51,7 @@ export function notePace({ peer, task, sinceMs, fresh }: Member, nowMs: number):
   task.best = tookMs(pace) < tookMs(best) ? pace : best
   paces.set(peer, pace)
   if (paces.size === 1) peer.aloneUntilMs = nowMs + KNOWN_MS
-  if (task.line !== undefined) {
-    if (peer.alikeUntilMs > nowMs) peer.alikeUntilMs = nowMs + KNOWN_MS
-    return
-  }
-  if (paces.size === 1) return
+  if (paces.size === 1 || task.line !== undefined) return
   const changed = task.best !== best || paces.size === 2
   for (const [row, one] of changed ? paces : [[peer, pace] as const]) compare(row, one, task.best, nowMs)
 }

@@ -301,6 +301,22 @@ describe('line', () => {
     assert.ok(line.meshed, 'that one would stand before all others')
   })
 
+  it('compares them anew in a mesh after ten minutes of lines, which may all be as slow as the first host', () => {
+    const line = new Line({ known: false })
+    const take = (tookMs: number) => {
+      line.next()
+      for (const n of [0, 1, 2]) line.join(n)
+      const { meshed } = line
+      line.nowMs += tookMs
+      for (const n of [0, 1, 2]) line.has(n, PIECES)
+      return meshed
+    }
+    assert.ok(take(8000))
+    let lines = 0
+    while (lines < 100 && !take(24_000)) lines++
+    assert.equal(lines, 25)
+  })
+
   it('is a mesh where there are many hosts, few pieces, several zones, or something is there already', () => {
     assert.equal(lineOf(LINE_MOST).meshed, false)
     assert.ok(lineOf(LINE_MOST + 1).meshed)
