@@ -320,6 +320,7 @@ export class Download {
   async #hold(state: ParentState, signal: AbortSignal): Promise<void> {
     const { stored, exchange, log, clock, registration } = this.#parts
     const { parent } = state
+    const longestMs = Math.max(0, ...this.#options.openRetryMs)
     for (let attempt = 0; !signal.aborted; ) {
       try {
         const had = Bitmap.fromBytes(stored.have.size, stored.have.toBytes())
@@ -330,10 +331,12 @@ export class Download {
           priority: this.#options.priority,
           signal,
         })
-        attempt = 0
         if (pass !== this.#pass) channel.renew(this.#pass)
         this.#begin(state, channel, had)
+        const openedMs = clock.monotonicMs()
         const why = await abortable(channel.closed, signal)
+        // one that breaks as soon as it is open counts as one that doesn't open
+        if (clock.monotonicMs() - openedMs > longestMs) attempt = 0
         log.debug({ taskId: stored.task.id, parent: parent.peer, error: why.message }, 'channel ended')
       } catch (error) {
         if (signal.aborted) return
@@ -509,6 +512,11 @@ export class Download {
       // a cancelled question is over for the plan, and a channel that ended has taken its questions with it
       if (controller.signal.aborted || this.#parents.get(channel.parent)?.channel !== channel) return
       const failed = failReason(error)
+      // its connection broke: whoever holds that makes it anew, or says so where it can't
+      if (failed === 'unreachable') {
+        await channel[Symbol.asyncDispose]()
+        return
+      }
       // who sends what is wrong, and says that it isn't coming before all of it is here, is to blame for it all the same
       const reason = failed === 'withdrawn' && arrival?.wrong ? 'corrupt' : failed
       if (reason === 'corrupt' || reason === 'short') {
