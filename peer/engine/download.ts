@@ -432,7 +432,7 @@ export class Download {
           { taskId: this.#parts.stored.task.id, parent: action.parent, reason: action.reason },
           'parent replaced',
         )
-        this.#parts.registration.blame(action.parent, blameCode(action.reason))
+        this.#parts.registration.blame(action.parent, blameCode(action.reason), action.piece)
         this.#letGo(action.parent)
         this.#wakeKnown()
         return
@@ -447,7 +447,7 @@ export class Download {
     controller: AbortController,
     { sure = false, early = false }: { sure?: boolean; early?: boolean },
   ): Promise<void> {
-    const { stored, clock, log, registration } = this.#parts
+    const { stored, clock, log } = this.#parts
     const any = piece < 0
     const name = askName(channel.parent, piece)
     if (!any) this.#asks.set(name, controller)
@@ -524,7 +524,6 @@ export class Download {
           { taskId: stored.task.id, parent: channel.parent, piece: got, error: asDarnerError(error, 'piece').message },
           'piece refused',
         )
-        registration.blame(channel.parent, blameCode(reason), got)
       }
       this.#plan.pieceFailed(channel.parent, got, reason)
     } finally {

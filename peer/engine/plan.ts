@@ -128,8 +128,8 @@ export type Action<P> =
   | { readonly kind: 'lost'; readonly piece: number }
   /** Abort this question; it counts as over, no event need follow. */
   | { readonly kind: 'cancel'; readonly parent: P; readonly piece: number }
-  /** Close the channel and report the parent to the supernode; the plan has forgotten it already. */
-  | { readonly kind: 'replace'; readonly parent: P; readonly reason: ReplaceReason }
+  /** Close the channel and report the parent to the supernode, with the piece that it sent wrongly; the plan has forgotten it already. */
+  | { readonly kind: 'replace'; readonly parent: P; readonly reason: ReplaceReason; readonly piece?: number }
 
 interface Demand {
   readonly from: number
@@ -387,7 +387,8 @@ export class Plan<P> {
     }
     if (piece >= 0) this.#ban(parent, piece)
     if (reason === 'short' && ++parent.strikes < 2) return
-    this.#replace(parent, reason)
+    const wrong = piece >= 0 && (reason === 'corrupt' || reason === 'short')
+    this.#replace(parent, reason, wrong ? { piece } : {})
   }
 
   /** The parent has nothing left for us; it is asked no more until it opens again. */
@@ -691,9 +692,9 @@ export class Plan<P> {
     if (parent.turn <= this.#turn && ++parent.repeats > most) this.#replace(parent, 'slow')
   }
 
-  #replace(parent: PlanParent<P>, reason: ReplaceReason): void {
+  #replace(parent: PlanParent<P>, reason: ReplaceReason, about: { piece?: number } = {}): void {
     this.parentLeft(parent.id)
-    this.#pending.push({ kind: 'replace', parent: parent.id, reason })
+    this.#pending.push({ kind: 'replace', parent: parent.id, reason, ...about })
   }
 }
 

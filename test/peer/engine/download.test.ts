@@ -156,7 +156,9 @@ describe('a download', () => {
 interface Question {
   readonly sure: boolean
   readonly early: boolean
-  give(piece: number): void
+  give(piece: number, body?: Uint8Array): void
+  /** Begins with a piece, and ends before it is whole. */
+  cut(piece: number): void
   /** So many bytes of a piece came, for the rest of which the parent waits itself. */
   begin(piece: number, bytes: number, body?: Uint8Array): void
   fail(error: Error): void
@@ -189,17 +191,22 @@ class AskedParent {
       fetch: (_piece, { signal }) => pending(signal),
       fetchAny: ({ signal, sure = false, early = false, onOffer, onStart, onPart }) => {
         const { promise, resolve, reject } = Promise.withResolvers<{ piece: number; body: Uint8Array }>()
-        const give = (piece: number) => {
+        const give = (piece: number, body = Uint8Array.from(this.#blob.piece(piece))) => {
           if (onOffer?.(piece) === false && !sure) return
           onStart?.(piece)
-          resolve({ piece, body: Uint8Array.from(this.#blob.piece(piece)) })
+          resolve({ piece, body })
+        }
+        const cut = (piece: number) => {
+          onOffer?.(piece)
+          onStart?.(piece)
+          reject(new DarnerError('PIECE_SHORT', `piece ${piece}: cut`))
         }
         const begin = (piece: number, bytes: number, body = Uint8Array.from(this.#blob.piece(piece))) => {
           onOffer?.(piece)
           onStart?.(piece)
           onPart?.({ piece, body, bytes, waits: true })
         }
-        this.questions.push({ sure, early, give, begin, fail: reject })
+        this.questions.push({ sure, early, give, cut, begin, fail: reject })
         this.#told()
         return Promise.race([promise, pending(signal)])
       },
@@ -238,8 +245,8 @@ async function aDownload(blob: Blob = aBlob({ pieces: PIECES })) {
     updates: said,
     report: () => {},
     unsourced: () => {},
-    blame: (parent, code) => {
-      blamed.push(`${parent} ${code}`)
+    blame: (parent, code, piece) => {
+      blamed.push([parent, code, ...(piece === undefined ? [] : [piece])].join(' '))
       changed()
     },
     [Symbol.asyncDispose]: async () => {},
@@ -348,7 +355,26 @@ describe('a download in a line', () => {
     a.questions[0]?.begin(0, blob.stepBytes, new Uint8Array(blob.piece(0).byteLength))
     a.questions[0]?.fail(new DarnerError('PIECE_WITHDRAWN', 'isn’t coming'))
     await line.until(() => b.questions.length > 0)
-    assert.deepEqual([heard, [...new Set(line.blamed)]], [[], ['a PIECE_DIGEST']])
+    assert.deepEqual([heard, line.blamed], [[], ['a PIECE_DIGEST 0']])
+  })
+
+  it('blames a parent once for a wrong piece, for the second that is short, and without a piece for a breach of the protocol', async () => {
+    await using line = await aDownload()
+    const { a, b, c } = line
+    line.name({ a: 1, b: 2, c: 3 })
+    await line.until(() => a.questions.length > 0)
+    a.questions[0]?.fail(new DarnerError('PROTOCOL_VIOLATION', 'a frame that isn’t one'))
+    await line.until(() => b.questions.length > 0)
+    assert.deepEqual(line.blamed, ['a PIECE_DIGEST'])
+    b.questions[0]?.cut(0)
+    await line.until(() => b.questions.length > 4)
+    assert.equal(line.blamed.length, 1)
+    b.questions[1]?.cut(1)
+    await line.until(() => c.questions.length > 0)
+    assert.deepEqual(line.blamed.slice(1), ['b PIECE_SHORT 1'])
+    c.questions[0]?.give(2, new Uint8Array(line.blob.piece(2).byteLength))
+    await line.until(() => line.blamed.length > 2)
+    assert.deepEqual(line.blamed.slice(2), ['c PIECE_DIGEST 2'])
   })
 
   it('takes no states inside pieces that have no steps', async () => {

@@ -222,7 +222,7 @@ describe('Plan', () => {
     assert.deepEqual(tells(actions), ['lost 0'])
     assert.deepEqual(
       actions.filter(({ kind }) => kind === 'replace'),
-      [{ kind: 'replace', parent: 'liar', reason: 'corrupt' }],
+      [{ kind: 'replace', parent: 'liar', reason: 'corrupt', piece: 0 }],
     )
   })
 
