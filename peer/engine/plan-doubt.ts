@@ -24,6 +24,8 @@ interface Compared<P> {
   readonly doubts: number
   /** What each held, and how many pieces it had given us. */
   readonly of: ReadonlyMap<PlanParent<P>, readonly [held: number, gave: number]>
+  /** What those had given us that are asked beside it, when that began. Others may only give what they were asked for in its place before. */
+  readonly asked: Map<PlanParent<P>, number>
 }
 
 export interface Doubted<P> {
@@ -51,7 +53,8 @@ export class Doubt<P> {
     const beside: PlanParent<P>[] = []
     let moved = gained > 0
     for (const other of all) {
-      const [held = other.held, gave = other.answers] = before.of.get(other) ?? []
+      const [held = other.held] = before.of.get(other) ?? []
+      const gave = before.asked.get(other) ?? other.answers
       moved ||= other.held > held
       if (other === main || other.suspectMs > 0) continue
       if (other.answers - gave >= GIVES_MORE && main.answers - mainGave <= GIVES_LESS) return { beside, slow: true }
@@ -60,11 +63,14 @@ export class Doubt<P> {
         if (before.doubts === DOUBTS && elapsedMs >= DOUBT_MS && gained <= GIVES_LESS) beside.push(other)
       } else if (gained <= GETS_LESS && other.held - held >= GETS_MORE && other.held > main.held) beside.push(other)
     }
+    for (const other of beside) if (!before.asked.has(other)) before.asked.set(other, other.answers)
     if (elapsedMs > COMPARE_MS) this.#begin(main, all, nowMs, moved ? Math.max(0, before.doubts - 1) : before.doubts)
     return beside.length === 0 ? TRUSTED : { beside, slow: false }
   }
 
   #begin(main: PlanParent<P>, all: readonly PlanParent<P>[], sinceMs: number, doubts: number): void {
-    this.#compared = { main, sinceMs, doubts, of: new Map(all.map((one) => [one, [one.held, one.answers]])) }
+    const before = this.#compared?.main === main ? this.#compared.asked.keys() : []
+    const asked = new Map([...before].map((one) => [one, one.answers]))
+    this.#compared = { main, sinceMs, doubts, of: new Map(all.map((one) => [one, [one.held, one.answers]])), asked }
   }
 }

@@ -591,6 +591,20 @@ describe('Plan with a doubtful parent in a line', () => {
     assert.deepEqual(replaced(slow.decide(900)), [])
   })
 
+  it('does not take for slow who just came in another’s place, which still gives what it was asked for', () => {
+    const plan = aRivalry()
+    for (const piece of [0, 1, 2, 3]) begin(plan, 'a', piece, 10)
+    plan.decide(10)
+    for (const piece of [4, 5]) begin(plan, 'a', piece, 10)
+    plan.parentTurn('a', 2)
+    plan.parentJoined('c', Bitmap.full(200), 1)
+    plan.decide(20)
+    for (const piece of [0, 1, 2, 3, 4, 5]) {
+      plan.pieceArrived('a', piece, 30 + piece)
+      assert.deepEqual(replaced(plan.decide(30 + piece)), [])
+    }
+  })
+
   it('doubts it three times', () => {
     const plan = aRivalry()
     const doubts: number[] = []
