@@ -124,7 +124,7 @@ function toTheEnd(state: SchedulerState, member: Member, nowMs: number): void {
 }
 
 /**
- * Looks whether somebody falls behind the one before: with others behind it goes to the end. Who has no parent may have one again,
+ * Looks whether somebody falls behind the one that it asks: with others behind it goes to the end. Who has no parent may have one again,
  * that rested. Call it at each tick.
  */
 export function watchLine(state: SchedulerState, task: TaskRow, nowMs: number): void {
@@ -133,11 +133,8 @@ export function watchLine(state: SchedulerState, task: TaskRow, nowMs: number): 
 }
 
 function watch(state: SchedulerState, member: Member, nowMs: number): void {
-  const { line } = member.task
-  const at = line?.indexOf(member) ?? -1
-  if (line === undefined || at < 1 || member.complete) return
-  const before = line[at - 1]
-  if (before === undefined || before.choosing) return
+  const before = member.parents.find((one) => member.turns?.get(one) === 1)
+  if (member.task.line === undefined || before === undefined || before.choosing || member.complete) return
   const lag = before.have - member.have
   member.leastLag = Math.min(member.leastLag, lag)
   if (lag - member.leastLag <= LAG_PIECES) return

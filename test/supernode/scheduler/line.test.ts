@@ -170,6 +170,16 @@ describe('line', () => {
     assert.deepEqual(late.order(), [0, 1, 2, 3].map(id))
   })
 
+  it('looks how far one falls behind whom it asks, which isn’t always the one before it', () => {
+    const line = lineOf(6)
+    line.fails(5, id(4))
+    for (const [n, have] of [32, 32, 32, 32, 0, 32].entries()) line.has(n, have)
+    line.tick(500)
+    for (const [n, have] of [66, 66, 66, 66, 0, 48].entries()) line.has(n, have)
+    line.tick(1000)
+    assert.deepEqual(line.order(), [0, 1, 2, 3, 5, 4].map(id))
+  })
+
   it('goes over to the mesh when too many hosts hold it up, and gives each as many parents as it would have there', () => {
     const line = lineOf(8)
     for (const n of [2, 3, 4]) line.fails(line.order().indexOf(id(n)) + 1 < 8 ? n + 1 : 0, id(n))
