@@ -124,16 +124,24 @@ function toTheEnd(state: SchedulerState, member: Member, nowMs: number): void {
 }
 
 /**
- * Looks whether somebody falls behind the one that it asks: with others behind it goes to the end. Who has no parent may have one again,
- * that rested. Call it at each tick.
+ * Looks whether somebody falls behind the one that it asks: with others behind it goes to the end. Where two ask a seed for everything, one of
+ * which gave the other up, each gets half of it, and so do all behind: the line is over. Who has no parent may have one again, that rested. Call
+ * it at each tick.
  */
 export function watchLine(state: SchedulerState, task: TaskRow, nowMs: number): void {
   for (const member of [...(task.line ?? [])]) watch(state, member, nowMs)
-  if (task.line?.some((one) => !one.complete && !one.choosing && one.parents.length === 0)) arrange(state, task, nowMs)
+  const taking = task.line?.filter((one) => !one.complete && !one.choosing) ?? []
+  if (taking.filter((one) => asked(one)?.choosing).length > 1) disband(state, task, nowMs)
+  else if (taking.some((one) => one.parents.length === 0)) arrange(state, task, nowMs)
+}
+
+/** Whom a member asks for everything. */
+function asked({ parents, turns }: Member): Member | undefined {
+  return parents.find((one) => turns?.get(one) === 1)
 }
 
 function watch(state: SchedulerState, member: Member, nowMs: number): void {
-  const before = member.parents.find((one) => member.turns?.get(one) === 1)
+  const before = asked(member)
   if (member.task.line === undefined || before === undefined || before.choosing || member.complete) return
   const lag = before.have - member.have
   member.leastLag = Math.min(member.leastLag, lag)

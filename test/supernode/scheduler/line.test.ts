@@ -180,6 +180,17 @@ describe('line', () => {
     assert.deepEqual(line.order(), [0, 1, 2, 3, 5, 4].map(id))
   })
 
+  it('goes over to the mesh when two ask the seed for everything: the one gave up the other before it came behind that', () => {
+    const line = lineOf(6)
+    line.fails(2, id(0), 'stalled')
+    line.tick(500)
+    assert.equal(line.meshed, false)
+    line.tell({ kind: 'leftTask', task: TASK, peer: id(1) })
+    assert.deepEqual([line.turns(0)[0], line.turns(2)[0]], [SEED, SEED])
+    line.tick(1000)
+    assert.ok(line.meshed)
+  })
+
   it('goes over to the mesh when too many hosts hold it up, and gives each as many parents as it would have there', () => {
     const line = lineOf(8)
     for (const n of [2, 3, 4]) line.fails(line.order().indexOf(id(n)) + 1 < 8 ? n + 1 : 0, id(n))
