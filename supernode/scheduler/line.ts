@@ -42,7 +42,8 @@ export function linesUp(task: TaskRow, peer: PeerRow, have: number, nowMs: numbe
 
 /**
  * A member has everything: how it did beside the best of its task, and how the others did, where it is that one. Those of a line do alike, at the
- * pace of its slowest, which tells nothing of them; not so of one that was left behind when it went over to the mesh.
+ * pace of its slowest, which tells nothing of them; not so of one that was left behind when it went over to the mesh. Where one fell behind, all that
+ * were behind it did.
  */
 export function notePace({ peer, task, sinceMs, fresh }: Member, nowMs: number): void {
   if (peer.seed || !fresh || task.pieces < LINE_PIECES * LEAST_HOSTS || nowMs - sinceMs < LEAST_MS) return
@@ -51,13 +52,24 @@ export function notePace({ peer, task, sinceMs, fresh }: Member, nowMs: number):
   task.best = tookMs(pace) < tookMs(best) ? pace : best
   paces.set(peer, pace)
   if (paces.size === 1) peer.aloneUntilMs = nowMs + KNOWN_MS
-  if (paces.size === 1 || task.line !== undefined) return
+  settle(peer, task, nowMs)
+  if (paces.size === 1 || task.line !== undefined || task.waits.size > 0) return
   const changed = task.best !== best || paces.size === 2
   for (const [row, one] of changed ? paces : [[peer, pace] as const]) compare(row, one, task.best, nowMs)
 }
 
 function tookMs({ sinceMs, doneMs }: Pace): number {
   return doneMs - sinceMs
+}
+
+/** Who fell behind another in its line, and then came on as fast as the best did, was kept waiting by that one. */
+function settle(peer: PeerRow, { pieces, best, waits }: TaskRow, nowMs: number): void {
+  const wait = waits.get(peer)
+  if (wait === undefined || best === undefined || wait.before.slowUntilMs > nowMs) return
+  const wholeMs = ((nowMs - wait.atMs) * pieces) / (pieces - wait.have)
+  const waited = wholeMs <= tookMs(best) * ALIKE + ALIKE_MS
+  peer.slowUntilMs = waited ? 0 : nowMs + KNOWN_MS
+  if (waited) wait.before.slowUntilMs = nowMs + KNOWN_MS
 }
 
 /** Who took longer than the best before that one began may have waited for the origin: it isn't known for slow. */
@@ -124,8 +136,9 @@ function toTheEnd(state: SchedulerState, member: Member, nowMs: number): void {
 }
 
 /**
- * Looks whether somebody falls behind the one that it asks: with others behind it goes to the end. Where two ask a seed for everything, one of
- * which gave the other up, each gets half of it, and so do all behind: the line is over. Who has no parent may have one again, that rested. Call
+ * Looks whether somebody falls behind the one that it asks: with others behind it goes to the end. Who is slow is that one where another falls
+ * behind it too, and may be where nobody is left to come behind it: the line is over. Where two ask a seed for everything, one of
+ * which gave the other up, each gets half of it, and so do all behind: it is over, too. Who has no parent may have one again, that rested. Call
  * it at each tick.
  */
 export function watchLine(state: SchedulerState, task: TaskRow, nowMs: number): void {
@@ -142,13 +155,26 @@ function asked({ parents, turns }: Member): Member | undefined {
 
 function watch(state: SchedulerState, member: Member, nowMs: number): void {
   const before = asked(member)
-  if (member.task.line === undefined || before === undefined || before.choosing || member.complete) return
+  const { line } = member.task
+  if (line === undefined || before === undefined || before.choosing || member.complete) return
   const lag = before.have - member.have
   member.leastLag = Math.min(member.leastLag, lag)
   if (lag - member.leastLag <= LAG_PIECES) return
-  member.peer.slowUntilMs = nowMs + KNOWN_MS
-  toTheEnd(state, member, nowMs)
-  arrange(state, member.task, nowMs)
+  const { peer, task } = member
+  const behind = line.slice(line.indexOf(member) + 1).filter((one) => one.peer.slowUntilMs <= nowMs)
+  if (behind.length === 0 && peer.slowUntilMs > nowMs) return
+  const too = [...task.waits].filter(([row, one]) => one.before === before.peer && row !== peer)
+  task.waits.set(peer, { before: before.peer, have: member.have, atMs: nowMs })
+  if (too.length > 0) {
+    before.peer.slowUntilMs = nowMs + KNOWN_MS
+    for (const [row] of too) row.slowUntilMs = 0
+  }
+  if (too.length > 0 || behind.length === 0) disband(state, task, nowMs)
+  else {
+    peer.slowUntilMs = nowMs + KNOWN_MS
+    toTheEnd(state, member, nowMs)
+    arrange(state, task, nowMs)
+  }
 }
 
 /** Ends a line whose last hosts take long after the first were done. Call it at each tick. */

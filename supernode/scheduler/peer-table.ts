@@ -48,6 +48,7 @@ export function addTask(state: SchedulerState, id: TaskId, pieces: number, nowMs
     line: [],
     paces: new Map(),
     best: undefined,
+    waits: new Map(),
     moved: 0,
     lineDoneMs: 0,
     lease: undefined,
@@ -96,6 +97,7 @@ export function removeMember(member: Member, nowMs: number): void {
   const { task, peer } = member
   task.byPeer.delete(peer)
   task.paces.delete(peer)
+  task.waits.delete(peer)
   task.thin.delete(member)
   take(task.members, member.at, (moved, at) => (moved.at = at))
   const zone = task.zones.get(peer.zone)

@@ -115,6 +115,13 @@ export interface Pace {
   readonly doneMs: number
 }
 
+/** Behind whom one fell, when, and what it had then. */
+export interface Wait {
+  readonly before: PeerRow
+  readonly atMs: number
+  readonly have: number
+}
+
 export interface Lease {
   readonly holder: Member
   untilMs: number
@@ -136,6 +143,8 @@ export interface TaskRow {
   /** What each that began with nothing took for all of it, and who took least. */
   readonly paces: Map<PeerRow, Pace>
   best: Pace | undefined
+  /** Those that fell behind in the line, if only because the one before did not give them more. */
+  readonly waits: Map<PeerRow, Wait>
   moved: number
   lineDoneMs: number
   lease: Lease | undefined

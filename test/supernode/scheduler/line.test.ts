@@ -180,6 +180,55 @@ describe('line', () => {
     assert.deepEqual(line.order(), [0, 1, 2, 3, 5, 4].map(id))
   })
 
+  it('takes one for slow behind which two fall, not those: the line is over, and that one is last in the next', () => {
+    const line = lineOf(6)
+    // the uplink of the third is slow
+    const comes = (nowMs: number, first: number, behind: number) => {
+      for (let n = 0; n < 6; n++) line.has(n, n < 3 ? first : behind)
+      line.tick(nowMs)
+    }
+    comes(500, 16, 16)
+    comes(2500, 112, 64)
+    assert.deepEqual(line.order(), [0, 1, 2, 4, 5, 3].map(id))
+    comes(3000, 128, 80)
+    comes(5000, 224, 128)
+    assert.ok(line.meshed)
+    line.nowMs = 9000
+    for (const n of [0, 1, 2]) line.has(n, PIECES)
+    line.nowMs = 13_000
+    for (const n of [3, 4, 5]) line.has(n, PIECES)
+    line.next()
+    for (let n = 0; n < 6; n++) line.join(n)
+    assert.deepEqual(line.order(), [0, 1, 3, 4, 5, 2].map(id))
+  })
+
+  it('goes over to the mesh when the last falls behind, and knows by how it comes on there which of the two is slow', () => {
+    for (const [doneMs, order] of [
+      [10_000, [0, 2, 1]],
+      [60_000, [0, 1, 2]],
+    ] as const) {
+      const line = lineOf(3)
+      for (const nowMs of [500, 2500]) {
+        for (const [n, have] of [1, 1, 0.1].entries()) line.has(n, Math.round((have * nowMs) / 20))
+        line.tick(nowMs)
+      }
+      assert.ok(line.meshed)
+      line.nowMs = 8000
+      for (const n of [0, 1]) line.has(n, PIECES)
+      line.nowMs = doneMs
+      line.has(2, PIECES)
+      line.next()
+      for (const n of [2, 1, 0]) line.join(n)
+      assert.deepEqual(line.order().at(-1), id(order[2]))
+      // a last one that is known for slow falls behind as it has to
+      for (const nowMs of [500, 2500]) {
+        for (const n of [0, 1, 2]) line.has(n, n === order[2] ? 0 : Math.round(nowMs / 20))
+        line.tick(doneMs + nowMs)
+      }
+      assert.equal(line.meshed, false)
+    }
+  })
+
   it('goes over to the mesh when two ask the seed for everything: the one gave up the other before it came behind that', () => {
     const line = lineOf(6)
     line.fails(2, id(0), 'stalled')
