@@ -9,7 +9,7 @@ import type { SchedulerEffect, SchedulerEvent } from './events.ts'
 import { endLease, ensureSource, failLease, renewLease } from './leases.ts'
 import { complained, disband, endLate, linesUp, lineUp, notePace, stepOut, watchLine } from './line.ts'
 import { link, newParent, noteThin, unlink } from './links.ts'
-import { fillSeed, isolate, mendThin, mesh, setChoosing } from './mesh.ts'
+import { fillSeed, isolate, mendThin, mesh, offer, setChoosing } from './mesh.ts'
 import { addMember, addPeer, addTask, markFull, removeMember, removeOne } from './peer-table.ts'
 import type { Member, PeerRow, SchedulerState } from './state.ts'
 import { sweep } from './sweep.ts'
@@ -118,16 +118,17 @@ function onRegistered(state: SchedulerState, event: Registered, nowMs: number, e
   const peer = addPeer(state, event.peer, nowMs)
   const task = addTask(state, event.task, event.pieces, nowMs)
   const known = task.byPeer.get(peer)
-  const follows = known !== undefined && !known.left
+  // whoever follows a task tells of it among all that it holds, too
+  const left = event.left === true && (known === undefined || known.left)
   if (known && event.have < known.have) leave(state, known, nowMs, effects)
   const again = task.byPeer.get(peer)
-  if (!again && !peer.seed && !linesUp(task, peer, event.have, nowMs)) disband(state, task, nowMs)
+  const comes = !left && (again === undefined || again.left)
+  if (comes && !peer.seed && !linesUp(task, peer, event.have, nowMs)) disband(state, task, nowMs)
   const member = again ?? addMember(task, peer, event.priority, nowMs)
   if (!again) member.fresh = event.have === 0
   member.priority = event.priority
   member.invited = false
-  // whoever follows a task tells of it among all that it holds, too
-  member.left = event.left === true && !follows
+  member.left = left
   if (again) {
     // It may have lost what it was told: it hears of all its parents again.
     const add = member.parents.map((parent) => newParent(member, parent))
@@ -136,6 +137,10 @@ function onRegistered(state: SchedulerState, event: Registered, nowMs: number, e
   if (event.have >= task.pieces) complete(state, member, nowMs, effects)
   else {
     member.have = event.have
+    if (left) {
+      offer(state, member, nowMs)
+      return
+    }
     if (!peer.seed) lineUp(member, nowMs)
     ensureSource(state, task, 'first reader', nowMs, effects)
     mesh(state, member, nowMs)

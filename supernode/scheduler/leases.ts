@@ -9,7 +9,7 @@ const ASK_SEED_MS = 1_000
 /** How long a peer that failed at the origin isn't asked again, unless the origin said otherwise. */
 const ORIGIN_BACKOFF_MS = 5_000
 
-/** Makes sure that somebody holds or reads the whole of a task that has members. */
+/** Makes sure that somebody holds or reads the whole of a task that is followed. */
 export function ensureSource(
   state: SchedulerState,
   task: TaskRow,
@@ -17,7 +17,7 @@ export function ensureSource(
   nowMs: number,
   effects: SchedulerEffect[],
 ): void {
-  if (task.lease || task.members.length === 0) return
+  if (task.lease || task.members.every(({ left }) => left)) return
   if (task.full.some((member) => member.peer.suspectUntilMs <= nowMs)) return
   const holder = chooseHolder(state, task, nowMs)
   if (!holder) {
@@ -45,7 +45,7 @@ function chooseHolder(state: SchedulerState, task: TaskRow, nowMs: number): Memb
   }
   let best: Member | undefined
   for (const member of task.members) {
-    if (!may(member.peer) || member.complete) continue
+    if (!may(member.peer) || member.complete || member.left) continue
     const better =
       !best ||
       member.have > best.have ||

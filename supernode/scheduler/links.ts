@@ -77,7 +77,7 @@ export function unlink(state: SchedulerState, child: Member, parent: Member, tel
 /** Remembers a member that needs more parents than it has and could get some. */
 export function noteThin(state: SchedulerState, member: Member): void {
   const { task } = member
-  if (member.complete || member.choosing || task.line !== undefined) return
+  if (member.complete || member.choosing || member.left || task.line !== undefined) return
   const reachable = Math.min(degrees(state.options, task).join, task.members.length - 1)
   if (member.parents.length < reachable) task.thin.add(member)
 }

@@ -17,7 +17,7 @@ const FULL_PARENTS = 4
 
 /** Gives an incomplete member as many parents as it had better have now, and itself to them. */
 export function mesh(state: SchedulerState, member: Member, nowMs: number): void {
-  if (member.complete || member.choosing) return
+  if (member.complete || member.choosing || member.left) return
   const { task } = member
   if (task.line !== undefined) {
     arrange(state, task, nowMs)
@@ -34,6 +34,17 @@ export function mesh(state: SchedulerState, member: Member, nowMs: number): void
   linkSome(state, member, task.members, join - member.parents.length, nowMs)
   if (member.parents.length >= Math.min(join, task.members.length - 1)) task.thin.delete(member)
   else noteThin(state, member)
+}
+
+/** Gives a member that fetches nothing to some of those who do, as their parent. */
+export function offer(state: SchedulerState, member: Member, nowMs: number): void {
+  const { task } = member
+  if (task.line !== undefined) return
+  const { join, most } = degrees(state.options, task)
+  for (const one of task.members.length <= join ? [...task.members] : draw(state, task.members, join)) {
+    if (one.complete || one.choosing || one.left || one.parents.length >= most) continue
+    if (eligible(state, member, one, nowMs)) link(state, one, member)
+  }
 }
 
 /** Gives a member the seed when a seed has room for it. */
@@ -56,7 +67,8 @@ export function fillSeed(state: SchedulerState, seed: Member, nowMs: number): vo
   let tries = 4 * state.options.seedDegree
   while (seed.children.length < state.options.seedDegree && members.length > full.length && tries-- > 0) {
     const member = members[randomBelow(state.random, members.length)]
-    if (!member || member.complete || member.choosing || member.seeds > 0 || member.peer === seed.peer) continue
+    if (!member || member.complete || member.choosing || member.left) continue
+    if (member.seeds > 0 || member.peer === seed.peer) continue
     link(state, member, seed)
   }
 }
@@ -85,7 +97,7 @@ function linkSome(state: SchedulerState, member: Member, from: readonly Member[]
   const { most } = degrees(state.options, member.task)
   for (const { one } of ranked.slice(0, count)) {
     link(state, member, one)
-    const back = !one.complete && one.parents.length < most
+    const back = !one.complete && !one.left && one.parents.length < most
     if (back && eligible(state, member, one, nowMs)) link(state, one, member)
   }
 }

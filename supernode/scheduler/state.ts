@@ -87,7 +87,7 @@ export interface Member {
   choosing: boolean
   /** It never registered: it is here only to read the origin under a lease. */
   invited: boolean
-  /** It has what an earlier fetch left, and was told no digest of it since: where that is wrong, it doesn't know. */
+  /** It has what an earlier fetch left, was told no digest of it since, so that it doesn't know where that is wrong, and fetches no more: it is nobody's child. */
   left: boolean
   /** Since when it is a member. */
   readonly sinceMs: number

@@ -47,8 +47,11 @@ class Bench {
     this.register(n)
   }
 
-  register(n: number, have = 0): void {
-    this.tell({ kind: 'registered', task: TASK, peer: id(n), pieces: this.pieces, have, priority: 'interactive' })
+  register(n: number, have = 0, left = false): void {
+    this.tell({
+      ...{ kind: 'registered', task: TASK, peer: id(n), pieces: this.pieces, have, priority: 'interactive' },
+      ...(left ? { left } : {}),
+    })
   }
 
   /** What holds after every event. */
@@ -69,6 +72,7 @@ class Bench {
           assert.ok(this.state.peers.get(parent.peer.id) === parent.peer, `${note}: a gone parent`)
         }
         for (const child of member.children) assert.ok(child.parents.includes(member), `${note}: one-sided link`)
+        if (member.left) assert.equal(member.parents.length, 0, `${note}: parents of one that fetches nothing`)
         if (member.complete) assert.equal(member.parents.length, 0, `${note}: a full member with parents`)
         else if (!member.choosing) {
           const told = this.parents.get(peer.id) ?? new Set()
@@ -107,6 +111,26 @@ describe('decide', () => {
     }
   })
 
+  it('keeps the seed and the places of parents for those who fetch, not for those who have something left', () => {
+    const bench = new Bench()
+    for (let n = 0; n < 100; n++) {
+      bench.tell({ kind: 'peerJoined', peer: id(n) })
+      bench.register(n, 9, true)
+    }
+    bench.nowMs = 1000
+    bench.tell({ kind: 'tick' })
+    assert.deepEqual(bench.effects, [])
+    bench.join(100)
+    bench.check('one fetches')
+    const told = bench.parents.get(id(100)) ?? new Set()
+    assert.ok(told.has('super' as PeerId), 'the seed')
+    assert.ok(told.size > 5, 'and those who have something')
+    assert.deepEqual([...bench.parents.keys()], [id(100)])
+    bench.register(0, 9)
+    bench.check('one of those who have something fetches')
+    assert.ok(bench.parents.get(id(0))?.has('super' as PeerId))
+  })
+
   it('leases the origin once, and ends the lease when its holder has everything', () => {
     const bench = new Bench()
     for (let n = 0; n < 50; n++) bench.join(n)
@@ -120,6 +144,16 @@ describe('decide', () => {
       bench.tell({ kind: 'tick' }).filter((effect) => effect.kind === 'lease'),
       [],
     )
+  })
+
+  it('leases no origin to a host that only has something left, which would hear nothing of it', () => {
+    const bench = new Bench()
+    bench.tell({ kind: 'peerJoined', peer: id(9) })
+    bench.register(9, 30, true)
+    bench.join(0)
+    const effects = bench.tell({ kind: 'originFailed', task: TASK, peer: 'super' as PeerId })
+    const leases = effects.flatMap((effect) => (effect.kind === 'lease' ? [effect.holder] : []))
+    assert.deepEqual(leases, [id(0)])
   })
 
   it('says that a seed is needed when nobody may read the origin', () => {
@@ -312,7 +346,7 @@ function storm(bench: Bench, seed: number, zoneOf: (n: number) => string): void 
     bench.nowMs += randomBelow(random, 100)
     const n = randomBelow(random, bench.pieces === PIECES ? 70 : 20)
     const member = bench.state.tasks.get(TASK)?.byPeer
-    switch (randomBelow(random, 9)) {
+    switch (randomBelow(random, 10)) {
       case 0:
       case 1:
       case 2:
@@ -344,6 +378,10 @@ function storm(bench: Bench, seed: number, zoneOf: (n: number) => string): void 
         break
       case 8:
         bench.tell({ kind: 'tick' })
+        break
+      case 9:
+        bench.tell({ kind: 'peerJoined', peer: id(n), zone: zoneOf(n) })
+        bench.register(n, 1 + randomBelow(random, bench.pieces - 1), true)
         break
     }
     if (step % 5 === 0) bench.check(`seed ${seed} step ${step}`)
