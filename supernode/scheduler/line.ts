@@ -22,6 +22,8 @@ const KNOWN_MS = 600_000
 const ALIKE = 1.2
 const ALIKE_MS = 500
 const LEAST_MS = 200
+/** Who fell behind in a line, and took the rest in no more than this times the best's time, was kept waiting: it began there with less to give than others. */
+const WAITED = 1.5
 /** How long those behind may take, once the first of a line has everything, before they get as many parents as there are. */
 const REST_MS = 2_000
 
@@ -62,12 +64,12 @@ function tookMs({ sinceMs, doneMs }: Pace): number {
   return doneMs - sinceMs
 }
 
-/** Who fell behind another in its line, and then came on as fast as the best did, was kept waiting by that one. */
+/** Who fell behind another in its line, and then came on about as fast as the best did, was kept waiting by that one. */
 function settle(peer: PeerRow, { pieces, best, waits }: TaskRow, nowMs: number): void {
   const wait = waits.get(peer)
   if (wait === undefined || best === undefined || wait.before.slowUntilMs > nowMs) return
   const wholeMs = ((nowMs - wait.atMs) * pieces) / (pieces - wait.have)
-  const waited = wholeMs <= tookMs(best) * ALIKE + ALIKE_MS
+  const waited = wholeMs <= tookMs(best) * WAITED + ALIKE_MS
   peer.slowUntilMs = waited ? 0 : nowMs + KNOWN_MS
   if (waited) wait.before.slowUntilMs = nowMs + KNOWN_MS
 }

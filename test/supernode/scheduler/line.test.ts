@@ -204,8 +204,8 @@ describe('line', () => {
 
   it('goes over to the mesh when the last falls behind, and knows by how it comes on there which of the two is slow', () => {
     for (const [doneMs, order] of [
-      [10_000, [0, 2, 1]],
-      [60_000, [0, 1, 2]],
+      [13_000, [0, 2, 1]],
+      [18_000, [0, 1, 2]],
     ] as const) {
       const line = lineOf(3)
       for (const nowMs of [500, 2500]) {
