@@ -14,6 +14,7 @@ import type { TaskId } from '../src/task/task.ts'
 import { REPORT_PIECES } from '../src/wire/control.ts'
 import type { PeerStatus } from '../src/wire/peer-status.ts'
 import { Engine } from './engine/engine.ts'
+import { PLAN_DEFAULTS } from './engine/plan.ts'
 import { limitedOrigin } from './limits/limited-origin.ts'
 import type { RateLimits } from './limits/limits.ts'
 import { OriginBook, type OriginRecords } from './origin-book.ts'
@@ -63,9 +64,6 @@ export interface Peer extends AsyncDisposable {
   readonly failed: Promise<unknown>
   status(): Promise<PeerStatus>
 }
-
-/** In flight over all parents of a task: bounds memory together with the count. */
-const IN_FLIGHT_BYTES = 32 * 1024 * 1024
 
 const SHELF_TICK_MS = 1_000
 
@@ -131,7 +129,7 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
       new Engine(
         {
           maxInFlight: options.concurrency,
-          inFlightBytes: IN_FLIGHT_BYTES,
+          inFlightBytes: PLAN_DEFAULTS.inFlightBytes,
           tickMs: 100,
           reportPieces: REPORT_PIECES,
           reportMs: 1_000,

@@ -100,7 +100,7 @@ export class Control {
     loop.dispatch({ kind: 'peerJoined', peer: node.peerId, seed: true })
     const stop = await acceptSessions(node, CONTROL, (session) => this.#session(session))
     scope.defer(stop)
-    loop.start(scope, 1000, () => {
+    loop.start(scope, () => {
       loop.dispatch({ kind: 'alive', peer: node.peerId })
       for (const peer of this.#hosts.all.keys()) loop.dispatch({ kind: 'alive', peer })
       this.registrations.reads()

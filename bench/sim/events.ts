@@ -14,6 +14,9 @@ export const GAINED = 4
 export const MESH = 5
 export const DEAD = 6
 
+/** A child `a` couldn't open its parent `b` again. */
+export const UNREACHED = 20
+
 /** Between a child and a parent. To a parent `a` from a child `b`: a question for piece `c`, or for any when that is negative. */
 export const ASK = 7
 /** …an answer to an offer: twice the piece, and one where it is taken… */

@@ -88,9 +88,14 @@ export class Giving {
     this.pump(parent)
   }
 
-  /** A parent forgets a child. */
+  /** A parent forgets a child: what is on its way to it ends there, or is thrown away. */
   released(parent: Host, child: number): void {
     const leaver = this.#world.host(child)
+    if (parent.alive && parent.sending && parent.sendSeat?.child === child) {
+      const at = this.#wire.drop(leaver, parent.index, parent.sendPiece)
+      if (at >= 0) this.#wire.breakOff(parent, leaver, at)
+    }
+    this.#wire.dropAll(leaver, parent.index)
     const place = leaver.places.get(parent.index)
     if (place) {
       this.#hearing.handoutOf(parent).release(place.seat)

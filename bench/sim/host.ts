@@ -70,7 +70,9 @@ export interface Host {
   /** Pieces to be announced. */
   readonly fresh: number[]
   announcing: boolean
+  /** What it reported last, and when. */
   reported: number
+  reportedMs: number
   messages: number
   upBytes: number
   downBytes: number
@@ -114,6 +116,7 @@ export function newHost(
     fresh: [],
     announcing: false,
     reported: 0,
+    reportedMs: 0,
     messages: 0,
     upBytes: 0,
     downBytes: 0,

@@ -4,15 +4,13 @@ import type { PeerId } from '../../src/contracts/exchange.ts'
 import type { TaskId } from '../../src/task/task.ts'
 import { decide } from '../../supernode/scheduler/decide.ts'
 import type { ParentFault, SchedulerEvent } from '../../supernode/scheduler/events.ts'
+import { TICK_MS } from '../../supernode/scheduler/loop.ts'
 import { newScheduler, type SchedulerState } from '../../supernode/scheduler/state.ts'
 import { MESH, SUPER_TICK } from './events.ts'
 import type { Host } from './host.ts'
 import { SEED, type World } from './world.ts'
 
 const TASK = 'sha256:0000000000000000000000000000000000000000000000000000000000000000' as TaskId
-/** Pushes of changed parents wait this long for more. */
-const COALESCE_MS = 10
-const TICK_MS = 500
 
 /** Parent changes for a host: of those to add, their turns. */
 export interface Mail {
@@ -46,8 +44,11 @@ export class Supernode {
     // as after an earlier blob, in which those at full rate kept up with each other
     const row = this.#scheduler.peers.get(peer)
     if (row) row[host.slow ? 'slowUntilMs' : 'alikeUntilMs'] = Number.POSITIVE_INFINITY
-    const have = host.have.count
-    this.#tell({ kind: 'registered', task: TASK, peer, pieces: this.#world.pieces, have, priority: 'interactive' })
+    for (const one of [this.#world.host(SEED), host]) {
+      const { pieces } = this.#world
+      const have = one.have.count
+      this.#tell({ kind: 'registered', task: TASK, peer: idOf(one.index), pieces, have, priority: 'interactive' })
+    }
     host.messages++
   }
 
@@ -57,6 +58,7 @@ export class Supernode {
 
   report(host: Host): void {
     host.reported = host.have.count
+    host.reportedMs = this.#world.nowMs
     host.messages++
     this.#tell({ kind: 'progress', task: TASK, peer: idOf(host.index), have: host.have.count })
   }
@@ -71,6 +73,7 @@ export class Supernode {
       if (host.alive && world.reaches(host))
         decide(this.#scheduler, { kind: 'alive', peer: idOf(host.index) }, world.nowMs)
     }
+    this.report(world.host(SEED))
     this.#tell({ kind: 'tick' })
     world.queue.push(world.nowMs + TICK_MS, SUPER_TICK)
   }
@@ -93,9 +96,7 @@ export class Supernode {
       if (!mail) {
         mail = { add: new Map(), drop: new Set() }
         this.#mail.set(to, mail)
-        // The answer to a registration goes out at once; news to others waits for more.
-        const wait = 'peer' in event && event.peer === effect.peer ? 0 : COALESCE_MS
-        world.queue.push(world.nowMs + wait + world.options.latencyMs * 2, MESH, to)
+        world.queue.push(world.nowMs + world.options.latencyMs * 2, MESH, to)
       }
       for (const peer of effect.drop) {
         if (!mail.add.delete(indexOf(peer))) mail.drop.add(indexOf(peer))

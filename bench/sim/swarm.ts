@@ -2,13 +2,15 @@
  * A swarm in one process: the real scheduler, plan and handout over a fluid network model (wire.ts), driven by one event queue.
  * What the model leaves out is in docs/scheduling.md.
  */
+import { REPORT_PIECES } from '../../src/wire/control.ts'
+import { TICK_MS } from '../../supernode/scheduler/loop.ts'
 import * as on from './events.ts'
 import { Giving } from './giving.ts'
 import type { Host } from './host.ts'
 import type { SimOptions } from './options.ts'
 import { Population } from './population.ts'
 import { Supernode } from './supernode.ts'
-import { REPORT_PIECES, Taking } from './taking.ts'
+import { Taking } from './taking.ts'
 import { Trace } from './trace.ts'
 import { Wire } from './wire.ts'
 import { SEED, World } from './world.ts'
@@ -59,7 +61,7 @@ export class Swarm {
     const pieceMs = options.pieceBytes / options.originRate
     for (let piece = 0; piece < world.pieces; piece++) queue.push((piece + 1) * pieceMs, on.ORIGIN, piece)
     if (options.churn > 0) queue.push(1000, on.CHURN)
-    queue.push(200, on.SUPER_TICK)
+    queue.push(world.random() * TICK_MS, on.SUPER_TICK)
     if (options.traceMs > 0) queue.push(options.traceMs, on.TRACE)
     if (options.cutToMs > options.cutFromMs) {
       queue.push(options.cutFromMs, on.ZONE, 1)
@@ -120,6 +122,9 @@ export class Swarm {
       case on.CLOSED:
         this.#taking.broken(world.host(a), b)
         break
+      case on.UNREACHED:
+        this.#taking.unreached(world.host(a), b)
+        break
       case on.OFFERED:
         this.#taking.offered(world.host(a), world.host(b), c)
         break
@@ -152,7 +157,7 @@ export class Swarm {
     const seed = this.#world.host(SEED)
     seed.have.add(piece)
     this.#world.hearing.handoutOf(seed).known(piece, 1)
-    if (piece % REPORT_PIECES === 0 || piece === this.#world.pieces - 1) this.#supernode.report(seed)
+    if ((piece + 1) % REPORT_PIECES === 0 || piece === this.#world.pieces - 1) this.#supernode.report(seed)
     this.#giving.pump(seed)
   }
 

@@ -1,6 +1,20 @@
 /** A child's side of its simulated channels: the real plan, what it makes of offers and pieces, and what it tells. */
 import { type Action, LAST_OPEN_TURN } from '../../peer/engine/plan.ts'
-import { ANNOUNCE, ANSWERED, CANCELLED, CLOSED, COMING, HERE, LATE, LOST, OPENED, TICK, TOLD } from './events.ts'
+import { REPORT_PIECES } from '../../src/wire/control.ts'
+import {
+  ANNOUNCE,
+  ANSWERED,
+  CANCELLED,
+  CLOSED,
+  COMING,
+  HERE,
+  LATE,
+  LOST,
+  OPENED,
+  TICK,
+  TOLD,
+  UNREACHED,
+} from './events.ts'
 import { ANY, type Giving, SURE } from './giving.ts'
 import { TELLS } from './hearing.ts'
 import type { Host } from './host.ts'
@@ -11,8 +25,10 @@ import { SEED, type World } from './world.ts'
 /** No host's number. */
 const NOBODY = -1
 const LATER = Number.POSITIVE_INFINITY
-/** A peer reports its progress each so many pieces. */
-export const REPORT_PIECES = 16
+/** A peer reports its progress at the latest after so long. */
+const REPORT_MS = 1000
+/** It opens a parent whose channel broke again and again for so long before the supernode hears of it. */
+const REOPEN_MS = 1780
 
 export class Taking {
   readonly #world: World
@@ -33,13 +49,14 @@ export class Taking {
     if (!mail || !host.alive) return
     const world = this.#world
     host.messages++
-    for (const parent of mail.drop) this.close(host, world.host(parent))
+    for (const parent of mail.drop) this.#letGo(host, world.host(parent))
     for (const [parent, turn] of mail.add) {
       const known = host.turns.get(parent)
       host.turns.set(parent, turn)
       if (host.parents.has(parent)) host.plan?.parentTurn(parent, turn)
       else if (turn <= LAST_OPEN_TURN && (known ?? LATER) > LAST_OPEN_TURN) this.#open(host, parent)
     }
+    this.#openKnown(host)
     this.#act(host)
   }
 
@@ -75,25 +92,36 @@ export class Taking {
     this.#act(child)
   }
 
-  /** A channel broke, or could not be opened. */
+  /** A channel broke, or could not be opened. That it is opened again and again is left out: it never is then. */
   broken(host: Host, parent: number): void {
+    const { queue, nowMs } = this.#world
     host.parents.delete(parent)
-    host.turns.delete(parent)
     host.plan?.parentLeft(parent)
-    this.#openKnown(host)
+    queue.push(nowMs + REOPEN_MS, UNREACHED, host.index, parent)
+    this.#act(host)
+  }
+
+  /** A parent could not be opened again. */
+  unreached(host: Host, parent: number): void {
+    if (!host.alive || host.doneMs > 0 || host.parents.has(parent) || !host.turns.delete(parent)) return
     this.#supernode.parentFailed(host, parent, 'unreachable')
     host.messages++
+    this.#openKnown(host)
     this.#act(host)
   }
 
   /** The child closes its channel to a parent. */
   close(child: Host, parent: Host): void {
+    this.#letGo(child, parent)
+    if (child.doneMs === 0) this.#openKnown(child)
+  }
+
+  #letGo(child: Host, parent: Host): void {
     child.parents.delete(parent.index)
     child.turns.delete(parent.index)
     child.plan?.parentLeft(parent.index)
     parent.children.delete(child.index)
     this.#giving.released(parent, child.index)
-    if (child.doneMs === 0) this.#openKnown(child)
   }
 
   /** An offer reaches the child, which answers at once. */
@@ -174,6 +202,7 @@ export class Taking {
     const world = this.#world
     if (!host.alive || !host.plan || host.doneMs > 0) return
     host.plan.tick(world.nowMs)
+    if (host.have.count > host.reported && world.nowMs - host.reportedMs >= REPORT_MS) this.#supernode.report(host)
     this.#act(host)
     world.queue.push(world.nowMs + world.options.tickMs, TICK, host.index)
   }

@@ -86,6 +86,11 @@ export class Wire {
     return child.arrivals.findIndex((one) => one.parent === parent && one.piece === piece)
   }
 
+  /** Nothing that is on its way from this parent will be looked at. */
+  dropAll(child: Host, parent: number): void {
+    for (const arrival of child.arrivals) if (arrival.parent === parent) arrival.dropped = true
+  }
+
   /** Takes an arrival that is due out of the child's list; undefined when it has gone, or moved to later. */
   arrived(child: Host, id: number): Arrival | undefined {
     const at = child.arrivals.findIndex((one) => one.id === id)

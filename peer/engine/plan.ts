@@ -47,7 +47,7 @@ export interface PlanOptions {
 
 export const PLAN_DEFAULTS = {
   maxInFlight: 16,
-  inFlightBytes: 64 * 1024 * 1024,
+  inFlightBytes: 32 * 1024 * 1024,
   perParent: 1,
   maxNamed: 4,
   endgame: 0.02,

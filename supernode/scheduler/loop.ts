@@ -5,6 +5,9 @@ import { decide } from './decide.ts'
 import type { SchedulerEffect, SchedulerEvent } from './events.ts'
 import { newScheduler, type SchedulerOptions, type SchedulerState } from './state.ts'
 
+/** How often the scheduler looks at what only time brings about. */
+export const TICK_MS = 1000
+
 export class SchedulerLoop {
   readonly #state: SchedulerState
   readonly #clock: Clock
@@ -35,10 +38,10 @@ export class SchedulerLoop {
   }
 
   /** Ticks until the scope ends; `before` runs ahead of each tick, to report who is alive. */
-  start(scope: Scope, tickMs: number, before: () => void): void {
+  start(scope: Scope, before: () => void): void {
     scope.run(async (signal) => {
       for (;;) {
-        await this.#clock.sleep(tickMs, { signal })
+        await this.#clock.sleep(TICK_MS, { signal })
         before()
         this.dispatch({ kind: 'tick' })
       }
