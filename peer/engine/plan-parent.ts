@@ -48,6 +48,8 @@ export interface PlanParent<P> {
   strikes: number
   /** Overdue since this instant; 0 while it answers in time. */
   suspectMs: number
+  /** How long it may be overdue then before it is replaced. */
+  graceMs: number
   /** It said that it has nothing left for us. */
   drained: boolean
 }
@@ -69,6 +71,7 @@ export function newParent<P>(id: P, pieces: number, announces: boolean, turn: nu
     withdrawn: 0,
     strikes: 0,
     suspectMs: 0,
+    graceMs: 0,
     drained: false,
   }
 }

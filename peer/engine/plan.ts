@@ -421,20 +421,25 @@ export class Plan<P> {
     for (const parent of [...this.#order]) {
       // A parent may have nothing for us: late is only what it began, or was asked for by name, and doesn't end.
       const oldest = parent.asks.find((ask) => ask.piece >= 0)
-      if (!oldest) continue
+      if (!oldest) {
+        // what it owed came from others: in a line these still give in its place
+        if (parent.turn > 0 && parent.suspectMs > 0 && nowMs - parent.suspectMs >= parent.graceMs)
+          this.#replace(parent, parent.answers > 0 ? 'slow' : 'stalled')
+        continue
+      }
       const { waits } = oldest
       const waitedMs = nowMs - Math.max(oldest.sinceMs, oldest.movedMs, parent.lastAnswerMs)
       if (waitedMs < (waits ? Math.max(WAITS_MS, 3 * lateMs) : lateMs)) continue
       if (parent.suspectMs === 0) {
         parent.suspectMs = nowMs
+        parent.graceMs = waits ? Math.max(WAITED_MS, lateMs) : lateMs
         this.#settled = false
         // Routed round: what it owes may come from others, and the first answer wins.
         for (const { piece } of parent.asks)
           if (piece >= 0 && !hasBit(this.#have, piece)) this.#pending.push({ kind: 'lost', piece })
         continue
       }
-      if (nowMs - parent.suspectMs >= (waits ? Math.max(WAITED_MS, lateMs) : lateMs))
-        this.#replace(parent, parent.answers > 0 ? 'slow' : 'stalled')
+      if (nowMs - parent.suspectMs >= parent.graceMs) this.#replace(parent, parent.answers > 0 ? 'slow' : 'stalled')
     }
   }
 

@@ -284,6 +284,25 @@ function bring(plan: Plan<string>, parent: string, piece: number, nowMs: number,
 }
 
 describe('Plan in a line', () => {
+  it('gives up one that stands still, though another gives what it owed', () => {
+    const plan = aPlan(100)
+    for (const [id, turn] of [
+      ['a', 1],
+      ['b', 2],
+    ] as const)
+      plan.parentJoined(id, Bitmap.full(100), turn)
+    for (const nowMs of [0, 0]) plan.decide(nowMs)
+    firstIsLate(plan)
+    plan.pieceArrived('b', 1, 510)
+    plan.decide(510)
+    const gone: string[] = []
+    for (let piece = 2; piece < 40; piece++) {
+      gone.push(...replaced(bring(plan, 'b', piece, 500 + 20 * piece)))
+      plan.tick(500 + 20 * piece)
+    }
+    assert.deepEqual(gone, ['a slow'])
+  })
+
   it('asks only the parent whose turn it is, for whatever that gives', () => {
     const plan = aPlan(100)
     for (const [id, turn] of [
