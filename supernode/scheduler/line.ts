@@ -103,9 +103,9 @@ export function stepOut(member: Member): void {
 }
 
 /**
- * A child gave up the parent that it asked for everything. That one goes to the end, where it keeps nobody waiting. The last of a line, or one
- * that held up others itself, complains for itself alone; and who can't have the seed steps back, so that another comes first. Its links then have
- * to be made.
+ * A child gave up the parent that it asked for everything. That one goes to the end, where it keeps nobody waiting. The last of a line
+ * complains for itself alone, and that it is slow may be its own fault: two would be given to by the one before both, so it is a mesh from then on. Who held up
+ * others itself isn't heard; and who can't have the seed steps back, so that another comes first. Its links then have to be made.
  */
 export function complained(
   state: SchedulerState,
@@ -117,7 +117,12 @@ export function complained(
   const { line } = child.task
   if (line === undefined) return
   if (parent.choosing) toTheEnd(state, child, nowMs)
-  else if (line.at(-1) !== child && child.peer.slowUntilMs <= nowMs) {
+  else if (child.peer.slowUntilMs > nowMs) return
+  else if (line.at(-1) === child) {
+    if (why !== 'slow' && why !== 'stalled') return
+    child.task.waits.set(child.peer, { before: parent.peer, have: child.have, atMs: nowMs })
+    disband(state, child.task, nowMs)
+  } else {
     // agents of earlier versions report as stalled also what is slow
     if (why === 'slow' || why === 'stalled') parent.peer.slowUntilMs = nowMs + KNOWN_MS
     toTheEnd(state, parent, nowMs)

@@ -130,9 +130,27 @@ describe('line', () => {
 
   it('does not put others behind a last one that complains, nor behind one that held up others', () => {
     const line = lineOf(6)
-    line.fails(5, id(4))
+    line.fails(5, id(4), 'unreachable')
     assert.deepEqual(line.order().slice(0, 5), [0, 1, 2, 3, 4].map(id))
     assert.deepEqual(line.turns(5).slice(0, 2), [id(3), id(2)])
+    const slow = lineOf(6)
+    slow.fails(3, id(2))
+    slow.fails(2, id(5))
+    assert.deepEqual(slow.order(), [0, 1, 3, 4, 5, 2].map(id))
+  })
+
+  it('goes over to the mesh when the last finds the one before it slow, which is last in the next where that comes on then', () => {
+    const line = lineOf(4)
+    line.nowMs = 1000
+    line.fails(3, id(2))
+    assert.ok(line.meshed)
+    line.nowMs = 9000
+    for (const n of [0, 1, 2]) line.has(n, PIECES)
+    line.nowMs = 10_000
+    line.has(3, PIECES)
+    line.next()
+    for (const n of [0, 1, 2, 3]) line.join(n)
+    assert.deepEqual(line.order(), [0, 1, 3, 2].map(id))
   })
 
   it('puts another host first when the first one can’t reach the seed', () => {
@@ -172,7 +190,7 @@ describe('line', () => {
 
   it('looks how far one falls behind whom it asks, which isn’t always the one before it', () => {
     const line = lineOf(6)
-    line.fails(5, id(4))
+    line.fails(5, id(4), 'unreachable')
     for (const [n, have] of [32, 32, 32, 32, 0, 32].entries()) line.has(n, have)
     line.tick(500)
     for (const [n, have] of [66, 66, 66, 66, 0, 48].entries()) line.has(n, have)
