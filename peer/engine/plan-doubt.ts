@@ -1,7 +1,7 @@
 /**
  * In a line, whether the parent that is asked for everything is slow. It is doubted when one of a later turn tells that it gets far more, or
- * when it got nothing at first and the other is a seed, which tells nothing. That one is asked beside it then, and in its place once it has given far
- * more: who is slow oneself gets as little of either.
+ * when it got nothing at first and the other is a seed, which tells nothing; or when it gets pieces and gives none. That other one is asked beside it
+ * then, and in its place once it has given far more: who is slow oneself gets as little of either.
  */
 import type { PlanParent } from './plan-parent.ts'
 
@@ -14,7 +14,7 @@ const GIVES_MORE = 5
 const DOUBTS = 3
 /** How long that is compared before it begins anew. */
 const COMPARE_MS = 1000
-/** How long a parent may take at first before a seed is asked beside it. */
+/** How long a parent may take at first before a seed is asked beside it, or before it gives of what it gets. */
 const DOUBT_MS = 250
 
 interface Compared<P> {
@@ -40,8 +40,8 @@ const TRUSTED: Doubted<never> = { beside: [], slow: false }
 export class Doubt<P> {
   #compared: Compared<P> | undefined
 
-  /** Compares the parent that is asked for everything with all others, as they are now. */
-  look(main: PlanParent<P>, all: readonly PlanParent<P>[], nowMs: number): Doubted<P> {
+  /** Compares the parent that is asked for everything with all others, as they are now, where so many pieces are here. */
+  look(main: PlanParent<P>, all: readonly PlanParent<P>[], here: number, nowMs: number): Doubted<P> {
     const before = this.#compared
     if (before?.main !== main) {
       this.#begin(main, all, nowMs, DOUBTS)
@@ -50,6 +50,9 @@ export class Doubt<P> {
     const elapsedMs = nowMs - before.sinceMs
     const [mainHeld = 0, mainGave = 0] = before.of.get(main) ?? []
     const gained = main.held - mainHeld
+    const gives = main.answers - mainGave
+    const keeps =
+      elapsedMs >= DOUBT_MS && gives <= GIVES_LESS && Math.min(gained - gives, main.held - here) >= GETS_MORE
     const beside: PlanParent<P>[] = []
     let moved = gained > 0
     for (const other of all) {
@@ -57,11 +60,13 @@ export class Doubt<P> {
       const gave = before.asked.get(other) ?? other.answers
       moved ||= other.held > held
       if (other === main || other.suspectMs > 0) continue
-      if (other.answers - gave >= GIVES_MORE && main.answers - mainGave <= GIVES_LESS) return { beside, slow: true }
+      if (other.answers - gave >= GIVES_MORE && gives <= GIVES_LESS) return { beside, slow: true }
       if (before.doubts === 0) continue
       if (!other.announces) {
-        if (before.doubts === DOUBTS && elapsedMs >= DOUBT_MS && gained <= GIVES_LESS) beside.push(other)
-      } else if (gained <= GETS_LESS && other.held - held >= GETS_MORE && other.held > main.held) beside.push(other)
+        const late = elapsedMs >= DOUBT_MS && gained <= GIVES_LESS
+        if (before.doubts === DOUBTS && (keeps || late)) beside.push(other)
+      } else if (other.held - held >= GETS_MORE && (keeps || (gained <= GETS_LESS && other.held > main.held)))
+        beside.push(other)
     }
     for (const other of beside) if (!before.asked.has(other)) before.asked.set(other, other.answers)
     if (elapsedMs > COMPARE_MS) this.#begin(main, all, nowMs, moved ? Math.max(0, before.doubts - 1) : before.doubts)

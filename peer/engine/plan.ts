@@ -564,7 +564,7 @@ export class Plan<P> {
   #compare(nowMs: number): void {
     const main = this.#order.find(({ turn }) => turn === this.#turn)
     if (!main?.announces) return
-    const { beside, slow } = this.#doubt.look(main, this.#order, nowMs)
+    const { beside, slow } = this.#doubt.look(main, this.#order, this.#haveCount, nowMs)
     for (const other of beside) this.#askBeside(other, nowMs)
     if (slow) this.#replace(main, 'slow')
   }

@@ -610,6 +610,32 @@ describe('Plan with a doubtful parent in a line', () => {
     assert.deepEqual(replaced(slow.decide(900)), [])
   })
 
+  it('asks another beside one that gets pieces and gives none, and has that in its place once it gave far more', () => {
+    const gets = (plan: Plan<string>) => {
+      for (const id of ['a', 'b']) plan.parentHaves(id, 10, 20)
+    }
+    const plan = aRivalry()
+    gets(plan)
+    assert.deepEqual(asks(plan.decide(249)), [])
+    assert.equal(asks(plan.decide(250)).length, 2)
+    const gone: string[] = []
+    for (const piece of [29, 28, 27, 26, 25]) {
+      plan.pieceArrived('b', piece, 300)
+      gone.push(...replaced(plan.decide(300)))
+    }
+    assert.deepEqual(gone, ['a slow'])
+    const giving = aRivalry()
+    gets(giving)
+    for (const piece of [0, 1]) bring(giving, 'a', piece, 200)
+    assert.deepEqual(asks(giving.decide(300)), [])
+    const ahead = aPlan(200)
+    ahead.have(0, 25)
+    for (const id of ['a', 'b']) ahead.parentJoined(id, new Bitmap(200), id === 'a' ? 1 : 2)
+    for (const nowMs of [0, 0]) ahead.decide(nowMs)
+    for (const id of ['a', 'b']) ahead.parentHaves(id, 0, 30)
+    assert.deepEqual(asks(ahead.decide(300)), [], 'it has nearly all of that')
+  })
+
   it('does not take for slow who just came in another’s place, which still gives what it was asked for', () => {
     const plan = aRivalry()
     for (const piece of [0, 1, 2, 3]) begin(plan, 'a', piece, 10)
