@@ -148,6 +148,11 @@ export class Control {
     await this.#hosts.expel(peer, { kind: 'revoked', why, witnesses: [] })
   }
 
+  /** What the seed reads of a blob comes from a host that reads its origin from now on, or no longer. */
+  lends(peer: PeerId, task: TaskId, on: boolean): void {
+    this.#dispatch({ kind: 'lends', task, peer, on })
+  }
+
   /** A host that read an origin for all handed over other bytes than the origin has. */
   lied(peer: PeerId, task: TaskId): void {
     this.#parts.log.warn({ taskId: task, peer }, 'a host read an origin wrong')

@@ -30,6 +30,8 @@ export interface LeadsParts {
   readonly signal: AbortSignal
   readonly exchange: () => PieceExchange
   readonly host: (peer: PeerId) => Host | undefined
+  /** What the seed reads of a blob comes from a host from now on, or no longer. */
+  readonly lends: (peer: PeerId, task: TaskId, on: boolean) => void
   /** It handed over bytes that are not the blob, which its origin serves right. */
   readonly liar: (peer: PeerId, task: TaskId) => void
 }
@@ -204,6 +206,7 @@ export class Leads {
     parts.log.debug({ taskId: task.id, peer, from }, 'read through the host that reads the origin')
     async function* stream(): AsyncGenerator<Uint8Array> {
       lending.set(task.id, (lending.get(task.id) ?? 0) + 1)
+      parts.lends(peer, task.id, true)
       try {
         if (host === undefined) throw new DarnerError('PEER_UNREACHABLE', `${peer} has left`)
         const pass = ownPass(task.id, parts)
@@ -216,7 +219,10 @@ export class Leads {
       } finally {
         const left = (lending.get(task.id) ?? 1) - 1
         if (left > 0) lending.set(task.id, left)
-        else lending.delete(task.id)
+        else {
+          lending.delete(task.id)
+          parts.lends(peer, task.id, false)
+        }
       }
     }
     return {

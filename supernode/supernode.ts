@@ -86,6 +86,7 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
       origin: sharedOrigin(origin),
       exchange: () => exchange,
       host: (peer) => control.hosts.get(peer),
+      lends: (peer, task, on) => control.lends(peer, task, on),
       liar: (peer, task) => control.lied(peer, task),
     })
     const seed: Seed = new Seed(

@@ -21,7 +21,7 @@ export function arrange(state: SchedulerState, task: TaskRow, nowMs: number): vo
       for (const parent of [...member.parents]) if (!parents.includes(parent)) unlink(state, member, parent)
       for (const [at, parent] of parents.entries()) link(state, member, parent, turnAt(at))
     }
-    if (member.peer.suspectUntilMs <= nowMs) before.push(member)
+    if (member.peer.suspectUntilMs <= nowMs && !member.lends) before.push(member)
   }
 }
 

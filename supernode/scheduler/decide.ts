@@ -70,6 +70,11 @@ export function decide(state: SchedulerState, event: SchedulerEvent, nowMs: numb
       if (member) failLease(state, member, event.retryAfterMs, nowMs, effects)
       break
     }
+    case 'lends': {
+      const member = memberOf(state, event.task, event.peer)
+      if (member && member.lends !== event.on) onLends(state, member, event.on, nowMs, effects)
+      break
+    }
     case 'leftTask': {
       const member = memberOf(state, event.task, event.peer)
       if (member) leave(state, member, nowMs, effects)
@@ -170,6 +175,22 @@ function complete(state: SchedulerState, member: Member, nowMs: number, effects:
   if (lease) endLease(state, lease.holder, nowMs, effects)
   if (member.peer.seed) setChoosing(state, member, true, nowMs)
   for (const seed of member.task.choosing) fillSeed(state, seed, nowMs)
+}
+
+/** The seed takes the place of a member that it reads through, in which all its children come to it, or leaves it that again. */
+function onLends(state: SchedulerState, member: Member, on: boolean, nowMs: number, effects: SchedulerEffect[]): void {
+  const { task } = member
+  member.lends = on
+  if (on) {
+    for (const seed of state.seeds) task.originFailed.delete(seed)
+    endLease(state, member, nowMs, effects)
+    setChoosing(state, member, false, nowMs)
+    const children = [...member.children]
+    for (const child of children) unlink(state, child, member)
+    ensureSource(state, task, 'first reader', nowMs, effects)
+    for (const child of children) mesh(state, child, nowMs)
+  }
+  arrange(state, task, nowMs)
 }
 
 function onParentFailed(state: SchedulerState, event: ParentFailed, nowMs: number, effects: SchedulerEffect[]): void {

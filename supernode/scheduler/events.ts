@@ -45,6 +45,8 @@ export type SchedulerEvent =
   | { readonly kind: 'checked'; readonly accused: PeerId; readonly guilty: boolean }
   /** The holder of the origin lease can't read the origin now. */
   | { readonly kind: 'originFailed'; readonly task: TaskId; readonly peer: PeerId; readonly retryAfterMs?: number }
+  /** The seed begins to read a task through a peer that reads its origin, or is done with that. */
+  | { readonly kind: 'lends'; readonly task: TaskId; readonly peer: PeerId; readonly on: boolean }
   | { readonly kind: 'leftTask'; readonly task: TaskId; readonly peer: PeerId }
   | { readonly kind: 'tick' }
 

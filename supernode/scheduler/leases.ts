@@ -18,7 +18,7 @@ export function ensureSource(
   effects: SchedulerEffect[],
 ): void {
   if (task.lease || task.members.every(({ left }) => left)) return
-  if (task.full.some((member) => member.peer.suspectUntilMs <= nowMs)) return
+  if (task.full.some(({ peer, lends }) => peer.suspectUntilMs <= nowMs && !lends)) return
   const holder = chooseHolder(state, task, nowMs)
   if (!holder) {
     if (nowMs - task.seedAskedMs < ASK_SEED_MS) return
@@ -45,7 +45,7 @@ function chooseHolder(state: SchedulerState, task: TaskRow, nowMs: number): Memb
   }
   let best: Member | undefined
   for (const member of task.members) {
-    if (!may(member.peer) || member.complete || member.left) continue
+    if (!may(member.peer) || member.complete || member.left || member.lends) continue
     const better =
       !best ||
       member.have > best.have ||

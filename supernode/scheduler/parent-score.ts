@@ -8,7 +8,7 @@ export function childLimit(state: SchedulerState, parent: Member): number {
 
 /** False when this one can't be a parent of that child at all. */
 export function eligible(state: SchedulerState, parent: Member, child: Member, nowMs: number): boolean {
-  if (parent.peer === child.peer || parent.peer.suspectUntilMs > nowMs) return false
+  if (parent.peer === child.peer || parent.lends || parent.peer.suspectUntilMs > nowMs) return false
   const spare = child.have === 0 ? state.options.reserve : 0
   return parent.children.length < childLimit(state, parent) + spare && !child.parents.includes(parent)
 }

@@ -68,6 +68,7 @@ export function addMember(task: TaskRow, peer: PeerRow, priority: Priority, nowM
     have: 0,
     complete: false,
     choosing: false,
+    lends: false,
     invited: false,
     left: false,
     parents: [],

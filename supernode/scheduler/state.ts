@@ -85,6 +85,8 @@ export interface Member {
   complete: boolean
   /** Chooses what its children get: it reads the origin under a lease, or is a seed host. */
   choosing: boolean
+  /** The seed reads through it: nobody else does meanwhile, who could check nothing that the seed hasn't yet, and would keep that waiting. */
+  lends: boolean
   /** It never registered: it is here only to read the origin under a lease. */
   invited: boolean
   /** It has what an earlier fetch left, was told no digest of it since, so that it doesn't know where that is wrong, and fetches no more: it is nobody's child. */

@@ -100,6 +100,8 @@ describe('a blob that the first host reads at its origin for all', function () {
     await until(() => swarm.agents[1]?.peer.store.byDigest(place.digest)?.have.count === come)
     goOn()
     for (const got of await Promise.all([first, second])) assert.ok(got.complete && got.body.equals(place.body))
+    const sent = (await swarm.agents[0]?.peer.status())?.bytes.sent
+    assert.equal(sent, BYTES, 'the first host gives it once, to the supernode')
     const third = await pull(swarm.address(2), place)
     assert.ok(third.complete && third.body.equals(place.body))
     assert.deepEqual(getsOf(place), [undefined], 'one read at the origin')

@@ -27,6 +27,7 @@ const HERE = place('team/app')
 function someLeads() {
   const asked: string[] = []
   const liars: PeerId[] = []
+  const lends: string[] = []
   const here = new Set<PeerId>([ONE, TWO])
   const clock = new ManualClock()
   const told = { refuses: false, bytes: BODY.byteLength as number | undefined }
@@ -68,9 +69,10 @@ function someLeads() {
       },
     }),
     host: (peer: PeerId) => (here.has(peer) ? ({ peer, lanes: [], multiaddrs: [] } as unknown as Host) : undefined),
+    lends: (peer: PeerId, _task: unknown, on: boolean) => lends.push(`${peer} ${on ? 'lends' : 'is done'}`),
     liar: (peer: PeerId) => liars.push(peer),
   } as unknown as ConstructorParameters<typeof Leads>[0])
-  return { leads, asked, liars, here, told, clock }
+  return { leads, asked, lends, liars, here, told, clock }
 }
 
 const options = () => ({ signal: AbortSignal.timeout(10_000) })
@@ -84,7 +86,7 @@ const settled = () => new Promise((resolve) => setImmediate(resolve))
 
 describe('Leads', () => {
   it('gives a blob of a place one reader, and reads from that one in the place of the origin', async () => {
-    const { leads, asked } = someLeads()
+    const { leads, asked, lends } = someLeads()
     assert.deepEqual(leads.grant(ONE, HERE, DIGEST, BODY.byteLength), TASK)
     assert.equal(leads.grant(TWO, HERE, DIGEST, BODY.byteLength), undefined)
     await settled()
@@ -92,6 +94,7 @@ describe('Leads', () => {
     assert.deepEqual([read.from, read.bytes], [TASK.pieceBytes, BODY.byteLength])
     assert.ok((await bytesOf(read.stream)).equals(BODY.subarray(TASK.pieceBytes)))
     assert.deepEqual(asked, ['stat', 'open one'], 'one question whether it is public, and no read')
+    assert.deepEqual(lends, ['one lends', 'one is done'])
   })
 
   it('reads from no host for another place than that which the host reads', async () => {

@@ -72,6 +72,8 @@ class Bench {
           assert.ok(this.state.peers.get(parent.peer.id) === parent.peer, `${note}: a gone parent`)
         }
         for (const child of member.children) assert.ok(child.parents.includes(member), `${note}: one-sided link`)
+        if (member.lends)
+          assert.equal(member.children.length, 0, `${note}: children of one that the seed reads through`)
         if (member.left) assert.equal(member.parents.length, 0, `${note}: parents of one that fetches nothing`)
         if (member.complete) assert.equal(member.parents.length, 0, `${note}: a full member with parents`)
         else if (!member.choosing) {
@@ -84,6 +86,9 @@ class Bench {
     }
   }
 }
+
+const registered = (peer: PeerId) =>
+  ({ kind: 'registered', task: TASK, peer, pieces: PIECES, have: 0, priority: 'interactive' }) as const
 
 describe('decide', () => {
   it('makes a small swarm a full mesh with the seed for everyone', () => {
@@ -144,6 +149,29 @@ describe('decide', () => {
       bench.tell({ kind: 'tick' }).filter((effect) => effect.kind === 'lease'),
       [],
     )
+  })
+
+  it('has the seed in the place of a host that it reads through, for which its children leave that, until it is done', () => {
+    for (const have of [0, 20, PIECES]) {
+      const bench = new Bench()
+      bench.join(0)
+      bench.nowMs = 10_001
+      for (const peer of [id(0), 'super' as PeerId]) bench.tell({ kind: 'alive', peer })
+      bench.tell({ kind: 'tick' })
+      bench.tell({ kind: 'progress', task: TASK, peer: id(0), have })
+      bench.tell({ ...registered('super' as PeerId), have: 0 })
+      for (let n = 1; n < 5; n++) bench.join(n)
+      bench.tell({ kind: 'lends', task: TASK, peer: id(0), on: true })
+      for (let n = 5; n < 8; n++) bench.join(n)
+      bench.check('while it reads')
+      for (let n = 1; n < 8; n++) {
+        assert.ok(!bench.parents.get(id(n))?.has(id(0)), `${n} asks the host`)
+        assert.ok(bench.parents.get(id(n))?.has('super' as PeerId), `${n} asks no seed`)
+      }
+      bench.tell({ kind: 'lends', task: TASK, peer: id(0), on: false })
+      bench.join(8)
+      assert.ok(have < PIECES || bench.parents.get(id(8))?.has(id(0)), 'it has all, and gives')
+    }
   })
 
   it('leases no origin to a host that only has something left, which would hear nothing of it', () => {
@@ -346,7 +374,7 @@ function storm(bench: Bench, seed: number, zoneOf: (n: number) => string): void 
     bench.nowMs += randomBelow(random, 100)
     const n = randomBelow(random, bench.pieces === PIECES ? 70 : 20)
     const member = bench.state.tasks.get(TASK)?.byPeer
-    switch (randomBelow(random, 10)) {
+    switch (randomBelow(random, 11)) {
       case 0:
       case 1:
       case 2:
@@ -382,6 +410,9 @@ function storm(bench: Bench, seed: number, zoneOf: (n: number) => string): void 
       case 9:
         bench.tell({ kind: 'peerJoined', peer: id(n), zone: zoneOf(n) })
         bench.register(n, 1 + randomBelow(random, bench.pieces - 1), true)
+        break
+      case 10:
+        bench.tell({ kind: 'lends', task: TASK, peer: id(n % 4), on: random() < 0.5 })
         break
     }
     if (step % 5 === 0) bench.check(`seed ${seed} step ${step}`)
