@@ -51,11 +51,6 @@ export function decide(state: SchedulerState, event: SchedulerEvent, nowMs: numb
       if (member) onProgress(state, member, event.have, nowMs, effects)
       break
     }
-    case 'rate': {
-      const row = state.peers.get(event.peer)
-      if (row) row.upBytesPerSec = event.upBytesPerSec
-      break
-    }
     case 'parentFailed':
       onParentFailed(state, event, nowMs, effects)
       break

@@ -32,8 +32,6 @@ export type SchedulerEvent =
       readonly left?: boolean
     }
   | { readonly kind: 'progress'; readonly task: TaskId; readonly peer: PeerId; readonly have: number }
-  /** What a peer's uplink was measured to do. */
-  | { readonly kind: 'rate'; readonly peer: PeerId; readonly upBytesPerSec: number }
   | {
       readonly kind: 'parentFailed'
       readonly task: TaskId

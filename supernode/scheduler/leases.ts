@@ -32,7 +32,7 @@ export function ensureSource(
   effects.push({ kind: 'lease', task: task.id, holder: holder.peer.id, untilMs, why })
 }
 
-/** Seed hosts first; then the member that has most, the faster uplink among equals. */
+/** Seed hosts first; then the member that has most. */
 function chooseHolder(state: SchedulerState, task: TaskRow, nowMs: number): Member | undefined {
   const may = (peer: PeerRow) => peer.suspectUntilMs <= nowMs && (task.originFailed.get(peer) ?? 0) <= nowMs
   for (const peer of state.seeds) {
@@ -46,11 +46,7 @@ function chooseHolder(state: SchedulerState, task: TaskRow, nowMs: number): Memb
   let best: Member | undefined
   for (const member of task.members) {
     if (!may(member.peer) || member.complete || member.left || member.lends) continue
-    const better =
-      !best ||
-      member.have > best.have ||
-      (member.have === best.have && member.peer.upBytesPerSec > best.peer.upBytesPerSec)
-    if (better) best = member
+    if (!best || member.have > best.have) best = member
   }
   return best
 }

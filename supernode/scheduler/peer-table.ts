@@ -16,7 +16,6 @@ export function addPeer(state: SchedulerState, id: PeerId, nowMs: number): PeerR
     members: [],
     load: 0,
     capacity: state.options.degree,
-    upBytesPerSec: 0,
     alikeUntilMs: 0,
     aloneUntilMs: 0,
     slowUntilMs: 0,

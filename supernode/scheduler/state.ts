@@ -53,7 +53,6 @@ export interface PeerRow {
   load: number
   /** Children it may have per task now: lowered when found slow, grows back. */
   capacity: number
-  upBytesPerSec: number
   /** Until then it may stand in a line: it took a blob about as fast as the best of a mesh did. */
   alikeUntilMs: number
   /** The same for a line of its own: nobody else took that blob. */
