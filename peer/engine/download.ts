@@ -545,10 +545,15 @@ export class Download {
     this.#settle()
   }
 
-  /** Waits for a piece's digest: a seed's piece may overtake the notice that carries it. */
+  /** Waits for a piece's digest: a seed's piece may overtake the notice that carries it. Throws INTERRUPTED where it doesn't come, which is no parent's fault. */
   async #digestOf(piece: number, signal: AbortSignal): Promise<void> {
+    const { stored } = this.#parts
     const deadline = withDeadline(signal, this.#options.digestMs)
-    while (!this.#parts.stored.table.known.has(piece)) await abortable(this.#tableGrew.promise, deadline)
+    try {
+      while (!stored.table.known.has(piece)) await abortable(this.#tableGrew.promise, deadline)
+    } catch (cause) {
+      throw new DarnerError('INTERRUPTED', `${stored.task.id}: no digest of piece ${piece}`, { cause })
+    }
   }
 
   #settle(): void {

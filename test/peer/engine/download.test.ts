@@ -171,6 +171,7 @@ class AskedParent {
   opened = 0
   readonly questions: Question[] = []
   readonly coming: number[] = []
+  readonly lost: number[] = []
   close: () => void = () => {}
 
   constructor(blob: Blob, told: () => void) {
@@ -213,7 +214,10 @@ class AskedParent {
       renew: () => {},
       tell: () => {},
       coming: (piece) => this.coming.push(piece),
-      lost: () => {},
+      lost: (piece) => {
+        this.lost.push(piece)
+        this.#told()
+      },
       closed: closed.promise,
       [Symbol.asyncDispose]: async () => this.close(),
     }
@@ -223,11 +227,11 @@ class AskedParent {
 type Name = 'a' | 'b' | 'c' | 'd' | 'e'
 
 /** A download whose parents, of any turn, are named as the test goes. */
-async function aDownload(blob: Blob = aBlob({ pieces: PIECES })) {
+async function aDownload(blob: Blob = aBlob({ pieces: PIECES }), { digestMs = 10_000, told = PIECES } = {}) {
   const place = await aStore()
   const over = new AbortController()
   const stored = await place.store.create(blob.task, { signal: over.signal })
-  stored.table.setDigests(0, blob.table)
+  stored.table.setDigests(0, blob.table.subarray(0, told * 32))
   const waiting = new Set<{ check: () => boolean; done: () => void }>()
   const changed = () => {
     for (const one of waiting) if (one.check() && waiting.delete(one)) one.done()
@@ -267,7 +271,7 @@ async function aDownload(blob: Blob = aBlob({ pieces: PIECES })) {
     tickMs: 100,
     reportPieces: 16,
     reportMs: 1_000,
-    digestMs: 10_000,
+    digestMs,
     openRetryMs: [],
     stallMs: 30_000,
   } as const
@@ -375,6 +379,22 @@ describe('a download in a line', () => {
     c.questions[0]?.give(2, new Uint8Array(line.blob.piece(2).byteLength))
     await line.until(() => line.blamed.length > 2)
     assert.deepEqual(line.blamed.slice(2), ['c PIECE_DIGEST 2'])
+  })
+
+  it('blames no parent for a digest that doesn’t come, and asks it again', async () => {
+    await using line = await aDownload(undefined, { digestMs: 50, told: 4 })
+    const { a } = line
+    line.name({ a: 1 })
+    await line.until(() => a.questions.length === 4)
+    a.questions[0]?.give(4)
+    await line.until(() => a.lost.length > 0 || line.blamed.length > 0)
+    assert.deepEqual([a.lost, line.blamed], [[4], []])
+    line.say({ kind: 'table', from: 4, digests: line.blob.table.subarray(4 * 32) })
+    for (let piece = 0; piece < PIECES; piece++) {
+      await line.until(() => a.questions.length > piece + 1)
+      a.questions[piece + 1]?.give(piece)
+    }
+    assert.equal(await line.run, line.blob.digest)
   })
 
   it('takes no states inside pieces that have no steps', async () => {
