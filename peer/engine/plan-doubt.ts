@@ -10,6 +10,9 @@ const GETS_LESS = 1
 const GETS_MORE = 8
 const GIVES_LESS = 1
 const GIVES_MORE = 5
+/** So many times what a parent gave is far more; above so many it isn't clear yet. */
+const FAR_MORE = 4
+const UNCLEAR = 2
 /** How often a parent is doubted. */
 const DOUBTS = 3
 /** How long that is compared before it begins anew. */
@@ -60,10 +63,13 @@ export class Doubt<P> {
       const gave = before.asked.get(other) ?? other.answers
       moved ||= other.held > held
       if (other === main || other.suspectMs > 0) continue
-      if (other.answers - gave >= GIVES_MORE && gives <= GIVES_LESS) return { beside, slow: true }
+      const more = other.answers - gave
+      if (more >= Math.max(GIVES_MORE, FAR_MORE * gives)) return { beside, slow: true }
       if (before.doubts === 0) continue
       if (!other.announces) {
-        const late = elapsedMs >= DOUBT_MS && gained <= GIVES_LESS
+        // once asked it goes on being asked until it is clear which of the two gives more
+        const unclear = before.asked.has(other) && (gives <= GIVES_LESS || more > UNCLEAR * gives)
+        const late = elapsedMs >= DOUBT_MS && (gained <= GIVES_LESS || unclear)
         if (before.doubts === DOUBTS && (keeps || late)) beside.push(other)
       } else if (other.held - held >= GETS_MORE && (keeps || (gained <= GETS_LESS && other.held > main.held)))
         beside.push(other)

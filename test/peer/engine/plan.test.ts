@@ -688,6 +688,24 @@ describe('Plan with a doubtful parent in a line', () => {
     assert.deepEqual(asked(later.decide(1900)), [], 'it got pieces')
   })
 
+  it('goes on asking a seed beside one that gives little, until it is clear which gives more', () => {
+    const doubted = () => {
+      const plan = aRivalry({ a: 1, seed: 2 })
+      plan.decide(250)
+      for (const piece of [20, 21, 22]) assert.deepEqual(replaced(bring(plan, 'seed', piece, 300)), [])
+      plan.parentHaves('a', 10, 3)
+      return plan
+    }
+    const slow = doubted()
+    bring(slow, 'a', 10, 400)
+    assert.deepEqual(asked(bring(slow, 'seed', 23, 420)), ['seed'])
+    assert.deepEqual(replaced(bring(slow, 'seed', 24, 440)), ['a slow'])
+    const late = doubted()
+    for (const piece of [10, 11]) bring(late, 'a', piece, 400)
+    assert.ok(!asked(bring(late, 'seed', 23, 420)).includes('seed'), 'it gives half as much')
+    assert.deepEqual(replaced(bring(late, 'seed', 24, 440)), [])
+  })
+
   it('never doubts a seed', () => {
     const plan = aRivalry({ seed: 1, b: 2 })
     plan.parentHaves('b', 10, 20)
