@@ -10,6 +10,7 @@ import { Bitmap } from '../../../src/task/bitmap.ts'
 import { STEPS_BYTES } from '../../../src/task/task.ts'
 import { aSteppedBlob } from '../../fixtures/a-stepped-blob.ts'
 import { aBlob, aStore, type Blob } from '../../fixtures/a-store.ts'
+import { DOWNLOAD_OPTIONS } from '../../fixtures/download-options.ts'
 
 const PIECES = 8
 const text = (bytes: Uint8Array) => Buffer.from(bytes).toString()
@@ -118,17 +119,7 @@ describe('a download', () => {
       random: seededRandom(1),
       log: silentLog(),
     }
-    const options = {
-      priority: 'interactive',
-      maxInFlight: 4,
-      inFlightBytes: 1024 ** 2,
-      tickMs: 100,
-      reportPieces: 16,
-      reportMs: 1_000,
-      digestMs: 10_000,
-      openRetryMs: [20],
-      stallMs: 30_000,
-    } as const
+    const options = { ...DOWNLOAD_OPTIONS, maxInFlight: 4 }
     const run = new Download(options, parts).run({ signal: over.signal })
     const ended = run.catch((error: unknown) => error)
     early.open()
@@ -264,17 +255,7 @@ async function aDownload(blob: Blob = aBlob({ pieces: PIECES }), { digestMs = 10
     drop: () => {},
     [Symbol.asyncDispose]: async () => {},
   }
-  const options = {
-    priority: 'interactive',
-    maxInFlight: 16,
-    inFlightBytes: 1024 ** 2,
-    tickMs: 100,
-    reportPieces: 16,
-    reportMs: 1_000,
-    digestMs,
-    openRetryMs: [],
-    stallMs: 30_000,
-  } as const
+  const options = { ...DOWNLOAD_OPTIONS, digestMs, openRetryMs: [] }
   const parts = { registration, stored, exchange, clock: systemClock, random: seededRandom(1), log: silentLog() }
   const run = new Download(options, parts).run({ signal: over.signal })
   run.catch(() => {})

@@ -10,6 +10,7 @@ import { pieceCount } from '../../../src/task/task.ts'
 import { aLanePair } from '../../fixtures/a-lane.ts'
 import { aShelf } from '../../fixtures/a-shelf.ts'
 import { aStore } from '../../fixtures/a-store.ts'
+import { DOWNLOAD_OPTIONS } from '../../fixtures/download-options.ts'
 
 const WAYS = [
   ['in a mesh', {}, 0],
@@ -58,17 +59,7 @@ describe('a download whose connection to a parent breaks', () => {
         },
         [Symbol.asyncDispose]: async () => {},
       }
-      const options = {
-        priority: 'interactive',
-        maxInFlight: 16,
-        inFlightBytes: 1024 ** 2,
-        tickMs: 100,
-        reportPieces: 16,
-        reportMs: 1_000,
-        digestMs: 10_000,
-        openRetryMs: [20, 60, 200],
-        stallMs: 30_000,
-      } as const
+      const options = { ...DOWNLOAD_OPTIONS, openRetryMs: [20, 60, 200] }
       const parts = { registration, stored, clock: systemClock, random: seededRandom(1), log: silentLog() }
       const download = new Download(options, { ...parts, exchange: pair.child.exchange })
       const run = download.run({ signal: over.signal })
