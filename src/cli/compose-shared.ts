@@ -8,7 +8,7 @@ import type { Scope } from '../base/scope.ts'
 import type { AgentSettings, SupernodeSettings } from '../config/schema.ts'
 import { openIdentity } from '../net/identity.ts'
 import { openNode } from '../net/node.ts'
-import { isMetadataAddress, isMetadataName, isPrivateAddress } from '../net/special-address.ts'
+import { originGuard } from '../net/special-address.ts'
 import { readCertsDir } from '../oci/certs-dir.ts'
 import { proxyName } from '../oci/origin-http.ts'
 import { proxyOfDaemon } from '../oci/proxy-env.ts'
@@ -68,9 +68,7 @@ export async function openShared(settings: Settings, parts: ComposeParts & { sco
     idleMs: settings.originTimeout,
     userAgent: `darner/${await ownVersion()}`,
     hosts: await readCertsDir(settings.certsDir),
-    allowAddress: (address) =>
-      !isMetadataAddress(address) && (settings.allowPrivateOrigins || !isPrivateAddress(address)),
-    allowName: (hostname) => !isMetadataName(hostname),
+    ...originGuard({ allowPrivate: settings.allowPrivateOrigins }),
     ...(proxy === undefined ? {} : { proxy, proxyWay: PROXY_WAY }),
   }
   const origin = scope.own(createOriginClient(originOptions, { log: roomLog(log, 'oci'), clock }))

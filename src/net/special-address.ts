@@ -1,66 +1,97 @@
-/** Address ranges with a special meaning (RFC 6890), to decide which origins a host may be sent to. */
-import { BlockList } from 'node:net'
+/** Which addresses and names a host may be sent to for an origin: ranges with a special meaning (RFC 6890), in all their spellings. */
+import { BlockList, isIP } from 'node:net'
+import ipaddr from 'ipaddr.js'
+import { METADATA_SERVICES } from './metadata-services.ts'
 
-const PRIVATE = new BlockList()
-for (const [net, bits] of [
-  ['0.0.0.0', 8],
-  ['10.0.0.0', 8],
-  ['100.64.0.0', 10],
-  ['127.0.0.0', 8],
-  ['169.254.0.0', 16],
-  ['172.16.0.0', 12],
-  ['192.0.0.0', 24],
-  ['192.168.0.0', 16],
-  ['198.18.0.0', 15],
-  ['224.0.0.0', 4],
-  ['240.0.0.0', 4],
-] as const) {
-  PRIVATE.addSubnet(net, bits, 'ipv4')
-}
-for (const [net, bits] of [
-  ['::', 127],
-  ['fc00::', 7],
-  ['fe80::', 10],
-  ['ff00::', 8],
-] as const) {
-  PRIVATE.addSubnet(net, bits, 'ipv6')
-}
+/** `none` is text that is no address. */
+export type AddressKind = 'metadata' | 'private' | 'public' | 'none'
 
-/** Link-local addresses are where clouds serve a machine's own credentials; no image is ever there. */
-const LINK_LOCAL = new BlockList()
-LINK_LOCAL.addSubnet('169.254.0.0', 16, 'ipv4')
-LINK_LOCAL.addSubnet('fe80::', 10, 'ipv6')
-LINK_LOCAL.addAddress('fd00:ec2::254', 'ipv6')
-LINK_LOCAL.addAddress('100.100.100.200', 'ipv4')
-
-/** Loopback, private, link-local and other addresses that are not of the public internet. */
-export function isPrivateAddress(address: string): boolean {
-  return within(PRIVATE, address)
-}
-
-/** Addresses at which clouds answer to the machine itself, with its credentials. */
-export function isMetadataAddress(address: string): boolean {
-  return within(LINK_LOCAL, address)
-}
-
-/** Names that clouds give those addresses, for where somebody else resolves them. */
-const METADATA_NAMES = new Set([
-  'metadata',
-  'metadata.google.internal',
-  'metadata.goog',
-  'instance-data',
-  'instance-data.ec2.internal',
-  'metadata.azure.internal',
-  'metadata.tencentyun.com',
+const PRIVATE = blockList([
+  '0.0.0.0/8',
+  '10.0.0.0/8',
+  '100.64.0.0/10',
+  '127.0.0.0/8',
+  '172.16.0.0/12',
+  '192.0.0.0/24',
+  '192.168.0.0/16',
+  '198.18.0.0/15',
+  '224.0.0.0/4',
+  '240.0.0.0/4',
+  '::/127',
+  '64:ff9b:1::/48',
+  'fc00::/7',
+  'fec0::/10',
+  'ff00::/8',
 ])
+const METADATA = blockList(METADATA_SERVICES.flatMap(({ networks }) => networks))
+const METADATA_NAMES = new Set(METADATA_SERVICES.flatMap(({ names }) => names))
 
-/** Whether a host name stands for a cloud's metadata service. */
-export function isMetadataName(hostname: string): boolean {
-  return METADATA_NAMES.has(hostname.toLowerCase().replace(/\.$/, ''))
+/** Who may be asked, as the origin client wants it. */
+export interface OriginGuard {
+  readonly allowAddress: (address: string) => boolean
+  readonly allowName: (hostname: string) => boolean
 }
 
-function within(list: BlockList, address: string): boolean {
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1]
-  if (mapped !== undefined) return list.check(mapped, 'ipv4')
-  return list.check(address, address.includes(':') ? 'ipv6' : 'ipv4')
+/** Refuses metadata services always, and what isn't of the public internet unless `allowPrivate`. */
+export function originGuard({ allowPrivate }: { allowPrivate: boolean }): OriginGuard {
+  return {
+    allowAddress: (address) => {
+      const kind = addressKind(address)
+      return kind === 'public' || (kind === 'private' && allowPrivate)
+    },
+    allowName: (hostname) => !METADATA_NAMES.has(hostname.toLowerCase().replace(/\.$/, '')),
+  }
+}
+
+/**
+ * What an address is for. One that carries an IPv4 address inside is what the strictest of the two is: a gateway on the way, or the
+ * kernel itself, may turn it into that one.
+ */
+export function addressKind(address: string): AddressKind {
+  const bare = address.replace(/%.*$/s, '')
+  if (isIP(bare) === 0) return 'none'
+  const all = [bare, ...embedded(bare)]
+  const within = (list: BlockList) => all.some((one) => list.check(one, one.includes(':') ? 'ipv6' : 'ipv4'))
+  return within(METADATA) ? 'metadata' : within(PRIVATE) ? 'private' : 'public'
+}
+
+/** Where an IPv4 address stands in an IPv6 address: the prefix before it, its bytes, and what they are XORed with. */
+const EMBEDDINGS = [
+  ['::/96', [12, 13, 14, 15], 0], // IPv4-compatible (RFC 4291, 2.5.5.1)
+  ['::ffff:0:0/96', [12, 13, 14, 15], 0], // IPv4-mapped (RFC 4291, 2.5.5.2)
+  ['::ffff:0:0:0/96', [12, 13, 14, 15], 0], // IPv4-translated (RFC 2765, 2.1)
+  ['64:ff9b::/96', [12, 13, 14, 15], 0], // NAT64 (RFC 6052, 2.1)
+  ['64:ff9b:1::/48', [6, 7, 9, 10], 0], // NAT64 of a site (RFC 8215), with each length of prefix (RFC 6052, 2.2)
+  ['64:ff9b:1::/48', [7, 9, 10, 11], 0],
+  ['64:ff9b:1::/48', [9, 10, 11, 12], 0],
+  ['64:ff9b:1::/48', [12, 13, 14, 15], 0],
+  ['2002::/16', [2, 3, 4, 5], 0], // 6to4 (RFC 3056, 2)
+  ['2001::/32', [4, 5, 6, 7], 0], // Teredo's server (RFC 4380, 4)
+  ['2001::/32', [12, 13, 14, 15], 0xff], // Teredo's client
+].map(([prefix, at, flip]) => ({
+  prefix: ipaddr.IPv6.parseCIDR(prefix as string),
+  at: at as number[],
+  flip: flip as number,
+}))
+
+function embedded(address: string): string[] {
+  const parsed = ipaddr.parse(address)
+  if (!(parsed instanceof ipaddr.IPv6)) return []
+  const bytes = parsed.toByteArray()
+  const found = EMBEDDINGS.filter(({ prefix }) => parsed.match(prefix)).map(({ at, flip }) =>
+    at.map((index) => (bytes[index] ?? 0) ^ flip).join('.'),
+  )
+  // ISATAP, behind any prefix (RFC 5214, 6.1)
+  if (/^0[02]005efe/.test(Buffer.from(bytes.slice(8)).toString('hex'))) found.push(bytes.slice(12).join('.'))
+  return found
+}
+
+function blockList(networks: readonly string[]): BlockList {
+  const list = new BlockList()
+  for (const network of networks) {
+    const [base = '', bits] = network.split('/')
+    const type = base.includes(':') ? 'ipv6' : 'ipv4'
+    list.addSubnet(base, Number(bits ?? (type === 'ipv6' ? 128 : 32)), type)
+  }
+  return list
 }

@@ -42,7 +42,7 @@ export interface OriginHttpOptions {
   readonly allow?: (url: URL, purpose: UrlPurpose) => boolean | Promise<boolean>
   /** Guards every address that is connected to, after names were resolved. False ends the request with ORIGIN_FORBIDDEN. */
   readonly allowAddress?: AllowAddress
-  /** Guards names that a proxy would resolve. False ends the request with ORIGIN_FORBIDDEN. */
+  /** Guards every name before it is resolved, here or by a proxy. False ends the request with ORIGIN_FORBIDDEN. */
   readonly allowName?: (hostname: string) => boolean
 }
 
@@ -172,7 +172,7 @@ export class OriginHttp implements AsyncDisposable {
   }
 
   async #guard(url: URL, purpose: UrlPurpose, ask: { method: string; url: URL }): Promise<void> {
-    const { allow, allowAddress, allowName, proxy } = this.#options
+    const { allow, allowAddress, allowName } = this.#options
     const from = purpose === 'redirect' ? `${askName(ask.method, ask.url)}: redirected to ` : ''
     const refuse = (why: string) =>
       new DarnerError('ORIGIN_FORBIDDEN', `${from}${askName(ask.method, url)}: ${why}`, {
@@ -183,8 +183,7 @@ export class OriginHttp implements AsyncDisposable {
     const literal = url.hostname.replace(/^\[|\]$/g, '')
     if (isIP(literal) !== 0 && allowAddress !== undefined && !allowAddress(literal, url.hostname))
       throw refuse('this address may not be asked')
-    if (allowName !== undefined && proxy?.(url) !== undefined && !allowName(url.hostname))
-      throw refuse('this name may not be asked')
+    if (allowName !== undefined && !allowName(url.hostname)) throw refuse('this name may not be asked')
   }
 
   async #once(ask: HttpAsk, url: URL, crossed: boolean): Promise<HttpAnswer> {

@@ -1,7 +1,7 @@
 /** The origin client of a command: the rights, certificates and proxies of the person who runs it. */
 import { systemClock } from '../../base/clock.ts'
 import type { Log } from '../../base/log.ts'
-import { isMetadataAddress, isMetadataName } from '../../net/special-address.ts'
+import { originGuard } from '../../net/special-address.ts'
 import { proxyFromEnv } from '../../oci/proxy-env.ts'
 import { createOriginClient, type OriginClient } from '../../oci/registry-client.ts'
 import type { CommandContext } from '../context.ts'
@@ -14,8 +14,7 @@ export async function originClient(ways: Pick<Ways, 'tls' | 'proxy'>, context: C
   return createOriginClient(
     {
       userAgent: `darner/${await ownVersion()}`,
-      allowAddress: (address) => !isMetadataAddress(address),
-      allowName: (hostname) => !isMetadataName(hostname),
+      ...originGuard({ allowPrivate: true }),
       proxy: proxy === undefined ? proxyFromEnv(context.env) : () => proxy,
       ...(tls === undefined ? {} : { tls }),
     },

@@ -4,11 +4,18 @@ import { type AddressInfo, createServer } from 'node:net'
 import { systemClock } from '../../../src/base/clock.ts'
 import type { DarnerError } from '../../../src/base/errors.ts'
 import { silentLog } from '../../../src/base/log.ts'
+import { originGuard } from '../../../src/net/special-address.ts'
 import { digestOf } from '../../../src/oci/digest.ts'
 import { MAX_MANIFEST_BYTES } from '../../../src/oci/manifest.ts'
 import { MEDIA } from '../../../src/oci/media-types.ts'
 import type { OriginTarget } from '../../../src/oci/origin-ask.ts'
-import { createOriginClient, type OriginClientOptions, type ReadOptions } from '../../../src/oci/registry-client.ts'
+import { OriginHttp } from '../../../src/oci/origin-http.ts'
+import {
+  createOriginClient,
+  ORIGIN_DEFAULTS,
+  type OriginClientOptions,
+  type ReadOptions,
+} from '../../../src/oci/registry-client.ts'
 import { aCertificate } from '../../fixtures/a-certificate.ts'
 import { randomBody } from '../../fixtures/an-image.ts'
 import { anOrigin } from '../../fixtures/an-origin.ts'
@@ -523,6 +530,60 @@ describe('createOriginClient, with an origin that misbehaves', () => {
       )
       await failsWith('ORIGIN_FORBIDDEN', guarded.read(urlTarget('http://[::1]:9/'), { signal }), /this address/)
       assert.equal(inner.requests.length, 0)
+    })
+  })
+
+  describe('metadata services (row 14)', () => {
+    // as people hide them; the URL parser writes each as the address that it means
+    const spellings = [
+      '169.254.169.254',
+      '169.254.169.254.',
+      '0xa9fea9fe',
+      '2852039166',
+      '0251.0376.0251.0376',
+      '0xa9.254.0xa9fe',
+      '%EF%BC%91%EF%BC%96%EF%BC%99%E3%80%82254.169.254',
+      '%31%36%39.254.169.254',
+      '168.63.129.16',
+      '0xa83f8110',
+      '192.0.0.192',
+      '100.100.100.200',
+      '100.96.0.96',
+      '[::ffff:169.254.169.254]',
+      '[::ffff:a83f:8110]',
+      '[64:ff9b::a9fe:a9fe]',
+      '[64:ff9b::168.63.129.16]',
+      '[2002:a9fe:a9fe::1]',
+      '[fd00:ec2::23]',
+      '[fd00:ec2::254]',
+      '[fd20:ce::254]',
+      '[fe80::a9fe:a9fe]',
+      'metadata.google.internal',
+      'api.metadata.cloud.ibm.com',
+    ]
+
+    it('are asked by no URL, redirect, token server or tunnel, in no spelling', async () => {
+      await using origin = await anOrigin()
+      const guard = originGuard({ allowPrivate: true })
+      await using client = aClient(guard)
+      await using http = new OriginHttp({ ...ORIGIN_DEFAULTS, ...guard })
+      const registry = { kind: 'registry' as const, upstream: origin.url, repository: 'team/app' }
+      for (const host of spellings) {
+        const url = `http://${host}/latest/meta-data`
+        await failsWith('ORIGIN_FORBIDDEN', client.read(urlTarget(url), { signal }), /this (address|name) may not/)
+        origin.at('/file', { redirect: url })
+        await failsWith('ORIGIN_FORBIDDEN', client.read(urlTarget(`${origin.url}/file`), { signal }), /redirected to/)
+        origin.at('/v2/team/app/manifests/v1', {
+          status: 401,
+          headers: { 'www-authenticate': `Bearer realm="https://${new URL(url).host}/token",service="x"` },
+        })
+        await failsWith('ORIGIN_FORBIDDEN', client.manifest(registry, 'v1', { signal }), /this (address|name) may not/)
+        const { hostname } = new URL(url)
+        await failsWith(
+          'ORIGIN_FORBIDDEN',
+          http.connect({ host: hostname.replace(/^\[|\]$/g, ''), port: 80 }, { signal }),
+        )
+      }
     })
   })
 

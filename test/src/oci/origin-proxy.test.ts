@@ -4,7 +4,7 @@ import { type AddressInfo, connect, createServer } from 'node:net'
 import { describe, it } from 'mocha'
 import { systemClock } from '../../../src/base/clock.ts'
 import { openLog } from '../../../src/base/log.ts'
-import { isMetadataAddress, isMetadataName, isPrivateAddress } from '../../../src/net/special-address.ts'
+import { originGuard } from '../../../src/net/special-address.ts'
 import { proxyOfDaemon } from '../../../src/oci/proxy-env.ts'
 import { createOriginClient, type OriginClientOptions } from '../../../src/oci/registry-client.ts'
 import { aCertificate } from '../../fixtures/a-certificate.ts'
@@ -27,8 +27,7 @@ async function aClient(originProxy: string, options: Partial<OriginClientOptions
     {
       proxy,
       proxyWay: 'look at originProxy',
-      allowAddress: (address) => !isMetadataAddress(address) && !isPrivateAddress(address),
-      allowName: (name) => !isMetadataName(name),
+      ...originGuard({ allowPrivate: false }),
       ...options,
     },
     { log, clock: systemClock },
