@@ -55,6 +55,8 @@ export interface RuntimeOptions {
   readonly defaultNetwork?: string
   /** User namespace of containers that say nothing of it; default `host`. */
   readonly defaultUserns?: 'host' | 'auto'
+  /** Images may ask for a rich mode by their label; default false. */
+  readonly richImages?: boolean
   /** No verb of an OCI runtime takes longer; default 60,000. */
   readonly verbMs?: number
 }
@@ -166,6 +168,7 @@ export class Runtime implements AsyncDisposable {
     )
     const rich = new Rich({
       services,
+      policy: { imageLabels: options.richImages ?? false },
       quotas,
       ...(lxcfs ? { lxcfs } : {}),
       clock: parts.clock,

@@ -22,7 +22,7 @@ import type { MountedRun, Noting, RunEnd, RunExtension, RunFacts, Shaped } from 
 import { initKindIn, STOP_SIGNALS, systemdVersionIn } from './init-kind.ts'
 import { NotifySocket } from './notify.ts'
 import type { Services } from './services.ts'
-import { settleRich } from './settle.ts'
+import { type RichPolicy, type SettledRich, settleRich } from './settle.ts'
 import { findStaticInit } from './static-init.ts'
 import { isSystemd, JOURNALD_CONF, type SystemdFiles, systemdSpec, uuidOf, WANTS_CONF } from './systemd.ts'
 import { commandUnit, UNIT_NAME } from './unit.ts'
@@ -32,6 +32,7 @@ export interface RichParts {
   readonly log: Log
   readonly cgroups: CgroupLayout
   readonly services: Services
+  readonly policy: RichPolicy
   readonly quotas: Quotas
   /** Absent where lxcfs is off. */
   readonly lxcfs?: Lxcfs
@@ -53,9 +54,9 @@ export class Rich implements RunExtension, AsyncDisposable {
     this.#hooks = new Hooks(parts)
   }
 
-  settle(request: CreateRequest, image: ImageRunConfig): { request: CreateRequest; warnings: string[] } {
+  settle(request: CreateRequest, image: ImageRunConfig): SettledRich {
     checkHooks(request)
-    return { request: settleRich(request, image), warnings: [] }
+    return settleRich(request, image, this.#parts.policy)
   }
 
   async check(request: CreateRequest): Promise<void> {

@@ -3,6 +3,7 @@ import { DarnerError } from '../../src/base/errors.ts'
 import type { CreateRequest } from '../../src/wire/local-api.ts'
 import type { RichMode } from '../../src/wire/rich-api.ts'
 import type { ImageRunConfig } from '../spec/image-config.ts'
+import { capabilityName } from '../spec/spec.ts'
 import { knownService } from './known-services.ts'
 import { SYSTEMD_STOP_SEC, SYSTEMD_STOP_SIGNAL } from './systemd.ts'
 
@@ -12,10 +13,45 @@ export const RICH_LABEL = 'darner.rich'
 export const INIT_CAPABILITIES: readonly string[] = ['CAP_SYS_BOOT']
 const INIT_STOP_SEC = 60
 
-/** Throws BAD_ARGUMENT for a mode that isn't known, and for services or an exit rule that the mode has no use for. */
-export function settleRich(request: CreateRequest, image: ImageRunConfig): CreateRequest {
+export interface RichPolicy {
+  /** The operator lets an image ask for a rich mode by its label. Without it nothing that an image says gives it more than any image gets. */
+  readonly imageLabels: boolean
+}
+
+export interface SettledRich {
+  readonly request: CreateRequest
+  readonly warnings: readonly string[]
+}
+
+/**
+ * The mode that the request names, else, where the policy allows it, the one of the image's label. Throws BAD_ARGUMENT for a mode that
+ * isn't known, for a user that the mode can't have as PID 1, and for services or an exit rule that the mode has no use for.
+ */
+export function settleRich(request: CreateRequest, image: ImageRunConfig, policy: RichPolicy): SettledRich {
   const { rich: asked, annotations, labels } = request
-  const mode = asked ?? labelled(annotations?.[RICH_LABEL] ?? labels?.[RICH_LABEL] ?? image.labels[RICH_LABEL])
+  const named = annotations?.[RICH_LABEL] ?? labels?.[RICH_LABEL]
+  const ofImage = image.labels[RICH_LABEL] ?? ''
+  if (asked !== undefined || named !== undefined || ofImage === '' || ofImage === 'false')
+    return { request: withMode(request, image, asked ?? labelled(named)), warnings: [] }
+  const mode = policy.imageLabels ? labelled(ofImage) : undefined
+  const why = mode === undefined ? 'this agent has richImages off' : flagAgainst(request, mode)
+  if (why === undefined) return { request: withMode(request, image, mode), warnings: [] }
+  const warning = `the image's label ${RICH_LABEL}=${ofImage.slice(0, 40)} is ignored: ${why}; --rich=MODE makes a container rich`
+  return { request: withMode(request, image, undefined), warnings: [warning] }
+}
+
+/** The flag of the request that the mode would overrule, as a reason; undefined where it leaves all of them standing. */
+function flagAgainst({ user, entrypoint, userns }: CreateRequest, mode: RichMode): string | undefined {
+  if (userns === 'auto') return 'rich containers have no user namespace, and --userns auto was given'
+  if (mode === 'dumb-init') return undefined
+  if (user !== undefined && !isRoot(user)) return `an init runs as root, and --user ${user} was given`
+  if (entrypoint !== undefined) return 'an entrypoint was given'
+  return undefined
+}
+
+const isRoot = (user: string) => /^(root|0+)?(:|$)/.test(user)
+
+function withMode(request: CreateRequest, image: ImageRunConfig, mode: RichMode | undefined): CreateRequest {
   const services = request.services ?? []
   if (services.length > 0 && mode !== 'dumb-init') {
     throw new DarnerError('BAD_ARGUMENT', 'side services are started in rich containers of mode dumb-init only')
@@ -48,6 +84,10 @@ export function settleRich(request: CreateRequest, image: ImageRunConfig): Creat
         stopTimeoutSec: rich.stopTimeoutSec ?? SYSTEMD_STOP_SEC,
       }
     case 'init':
+      if (request.user !== undefined && !isRoot(request.user))
+        throw new DarnerError('BAD_ARGUMENT', `an init runs as root, and the user ${request.user} was given`, {
+          way: 'leave the user out, or use --rich=dumb-init or --rich=systemd, which run the command as that user',
+        })
       return {
         ...rich,
         entrypoint: ['/sbin/init'],
@@ -74,8 +114,9 @@ function commandOr(request: CreateRequest, image: ImageRunConfig, init: string):
   return entrypoint.length + command.length === 0 ? { command: [init] } : {}
 }
 
-/** A capability that the request takes away stays away. */
+/** A capability that the request takes away stays away, also one that it takes away with all others. */
 function withCapabilities({ capAdd = [], capDrop = [] }: CreateRequest, mode: readonly string[]): string[] {
-  const dropped = new Set(capDrop.map((one) => one.toUpperCase().replace(/^(CAP_)?/, 'CAP_')))
-  return [...new Set([...capAdd, ...mode.filter((one) => !dropped.has(one))])]
+  const dropped = new Set(capDrop.map(capabilityName))
+  const kept = dropped.has('CAP_ALL') ? [] : mode.filter((one) => !dropped.has(one))
+  return [...new Set([...capAdd, ...kept])]
 }

@@ -128,7 +128,8 @@ export function capabilitiesOf(request: CreateRequest, limits: HostLimits): stri
   return withinBounds(wanted, limits)
 }
 
-function capabilityName(text: string): string {
+/** As the kernel's headers have it, or CAP_ALL. Throws BAD_ARGUMENT for one that isn't known. */
+export function capabilityName(text: string): string {
   const upper = text.toUpperCase()
   const name = upper.startsWith('CAP_') ? upper : `CAP_${upper}`
   if (name !== 'CAP_ALL' && !CAPABILITY_NAMES.includes(name)) {

@@ -226,6 +226,11 @@ export const AgentSettings = Type.Object(
       description:
         'Where containers get a /proc of their own from: `auto` is the lxcfs of the host at /var/lib/lxcfs, `managed` one that the agent runs, a path one mounted there, `off` none.',
     }),
+    richImages: flag({
+      default: false,
+      description:
+        "Let an image make its containers rich by its label `darner.rich`: its own init as PID 1, as root. Off, only a container's own flag, label or annotation does. A flag of the container always wins over the image's label.",
+    }),
     dockerSocket: Type.String({
       default: 'auto',
       pattern: '^(auto|off|/.*)$',

@@ -62,7 +62,7 @@ describe('a whole Debian, made by debootstrap and distributed by the swarm', fun
 
   it('boots on two agents by runc and crun, serves ssh, syslog and cron, and stops in order', async () => {
     await using registry = await aRegistry()
-    const image = await anImageOfTree(tree, { Labels: { 'darner.rich': 'systemd' } })
+    const image = await anImageOfTree(tree, {})
     await pushImage(registry, 'debian/rich', 'trixie', image)
     await using swarm = await aSwarm({ peers: 0 })
     const hosts = ['runc', 'crun'].map((runtime, number) => {
@@ -86,7 +86,7 @@ describe('a whole Debian, made by debootstrap and distributed by the swarm', fun
       }
       await Promise.all(
         hosts.slice(BOOTED_FROM).map(async ({ runtime, darner, inside }) => {
-          await darner('run', '-d', '--name', 'box', '--runtime', runtime, '--network', 'none', reference)
+          await darner('run', '-d', '--rich', '--name', 'box', '--runtime', runtime, '--network', 'none', reference)
           const running = await inside('until systemctl is-system-running --wait; do sleep 0.5; done')
           assert.match(running, /^running$/m)
           console.log(`${runtime}: running ${seconds()} s after the pull began`)

@@ -51,6 +51,23 @@ for (const runtime of ['runc', 'crun']) {
       assert.match(await engine.logOf(id), /init-is-up[\s\S]*shutdown-line/)
     })
 
+    for (const richImages of [false, true])
+      it(`is no way for an image's label to be root despite --user and --cap-drop ALL (row 8), richImages ${richImages}`, async () => {
+        await using dir = await aDir()
+        const tree = await aBusyboxTree(dir.path, { init: true })
+        const config = { Labels: { 'darner.rich': 'init' }, Cmd: ['sleep', '1000'], Env: ['PATH=/bin'] }
+        const options = { richImages }
+        await using engine = await aRichEngine({ dir: dir.path, runtime, images: { box: { tree, config } }, options })
+        const { containers } = engine.runtime
+        const asked = { image: 'box', user: '1000', capDrop: ['ALL'], network: 'none' }
+        const { id, warnings } = await containers.create(asked)
+        await containers.startContainer(id, { signal: never })
+        const status = await readFile(`/proc/${containers.inspect(id).pid}/status`, 'utf8')
+        assert.match(status, /^Uid:\t1000\t1000\t1000\t1000$/m)
+        assert.match(status, /^CapBnd:\t0000000000000000$/m)
+        assert.match(warnings.join(), /the image's label darner\.rich=init is ignored/)
+      })
+
     it('is refused for an image that has none', async () => {
       await using dir = await aDir()
       const tree = await aBusyboxTree(dir.path, { init: false })

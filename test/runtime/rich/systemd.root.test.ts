@@ -104,7 +104,8 @@ describe('systemd as PID 1', function () {
         WorkingDir: '/var/tmp',
         Labels: { 'darner.rich': 'systemd' },
       }
-      await using engine = await aRichEngine({ dir: dir.path, runtime, images: { app: { tree, config } } })
+      const options = { richImages: true }
+      await using engine = await aRichEngine({ dir: dir.path, runtime, images: { app: { tree, config } }, options })
       const { containers } = engine.runtime
       const { id } = await containers.create({ image: 'app', network: 'none', exitWithCommand: true })
       await containers.startContainer(id, { signal: never })

@@ -245,7 +245,7 @@ describe('upgrade in place', function () {
   it('what an image says by a label holds for that image only', async function () {
     needs(this, { programs: ['tini-static'] })
     await using dir = await aDir()
-    await using engine = await aLayeredEngine({ dir: dir.path })
+    await using engine = await aLayeredEngine({ dir: dir.path, options: { richImages: true } })
     const { containers, upgrades } = engine.runtime
     await addApp(engine, { newRun: { Labels: { 'darner.rich': 'dumb-init' } } })
     const id = await started(engine, { network: 'none' })
