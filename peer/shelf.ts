@@ -1,9 +1,9 @@
 /** What this peer shows to its children: every verified piece it holds, complete blobs and growing ones alike. */
 import type { Clock, Random } from '../src/base/clock.ts'
 import { DarnerError } from '../src/base/errors.ts'
-import type { PeerId, Shelf, ShelfTask } from '../src/contracts/exchange.ts'
+import type { GivingTo, PeerId, Shelf, ShelfTask } from '../src/contracts/exchange.ts'
 import type { Store, StoredTask } from '../src/store/store.ts'
-import { Giving, type GivingTo } from '../src/task/giving.ts'
+import { Giving } from '../src/task/giving.ts'
 import type { TaskId } from '../src/task/task.ts'
 import { checkPass, ShownPass } from '../src/wire/pass.ts'
 

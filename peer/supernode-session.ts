@@ -8,8 +8,8 @@ import type { Log } from '../src/base/log.ts'
 import { abortable, withDeadline } from '../src/base/signals.ts'
 import type { PeerId } from '../src/contracts/exchange.ts'
 import type { Node } from '../src/net/node.ts'
-import { type NoticeHandlers, openSession } from '../src/net/protocol.ts'
-import type { Session } from '../src/net/session.ts'
+import { openSession } from '../src/net/open-session.ts'
+import type { NoticeHandlers, Session } from '../src/net/session.ts'
 import { CONTROL, CONTROL_VERSION } from '../src/wire/control.ts'
 
 export type ControlSession = Session<typeof CONTROL>

@@ -9,7 +9,7 @@ import type { Scope } from '../src/base/scope.ts'
 import type { PeerId, PieceExchange } from '../src/contracts/exchange.ts'
 import type { Identity } from '../src/net/identity.ts'
 import type { Node } from '../src/net/node.ts'
-import { acceptSessions } from '../src/net/protocol.ts'
+import { acceptSessions } from '../src/net/open-session.ts'
 import type { Digest } from '../src/oci/digest.ts'
 import type { TaskId } from '../src/task/task.ts'
 import {

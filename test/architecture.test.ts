@@ -51,9 +51,9 @@ describe('the import graph', () => {
     assert.deepEqual(shown(crossing), [])
   })
 
-  it('lets only src/cli import a room', () => {
+  it('lets only src/cli and src/daemon import a room', () => {
     const upward = imports.filter(
-      ({ by, of }) => by.startsWith('src/') && !by.startsWith('src/cli/') && roomOf(of) !== undefined,
+      ({ by, of }) => by.startsWith('src/') && !/^src\/(cli|daemon)\//.test(by) && roomOf(of) !== undefined,
     )
     assert.deepEqual(shown(upward), [])
   })
@@ -64,7 +64,7 @@ describe('the import graph', () => {
 
   it('enters a room from its composition root by its index.ts', () => {
     const deep = imports.filter(
-      ({ by, of }) => by.startsWith('src/cli/compose-') && roomOf(of) !== undefined && !of.endsWith('/index.ts'),
+      ({ by, of }) => /^src\/(cli|daemon)\/compose-/.test(by) && roomOf(of) !== undefined && !of.endsWith('/index.ts'),
     )
     assert.deepEqual(shown(deep), [])
   })

@@ -1,9 +1,8 @@
 /** One task opened by one child, as its parent keeps it: what was asked, what may be sent, what was told. */
 import { DarnerError } from '../../src/base/errors.ts'
 import type { Priority } from '../../src/contracts/content.ts'
-import type { ShelfTask } from '../../src/contracts/exchange.ts'
+import type { GivingTo, ShelfTask } from '../../src/contracts/exchange.ts'
 import { Bitmap } from '../../src/task/bitmap.ts'
-import type { GivingTo } from '../../src/task/giving.ts'
 import { pieceCount } from '../../src/task/task.ts'
 import { type Run, TELL_COMING, TELL_LOST, UNMETERED } from '../../src/wire/lane.ts'
 import { PendingRuns } from './runs.ts'

@@ -3,7 +3,7 @@
  * upstream (`/v2/quay.io/org/app/…`), else the default. The list is an allow-list: a name that isn't on it is never asked.
  */
 import { DarnerError } from '../../src/base/errors.ts'
-import { formatHostPort, type HostPort } from '../../src/net/address.ts'
+import { formatHostPort, type HostPort } from '../../src/net/host-port.ts'
 import type { RegistryOrigin } from '../../src/task/origin.ts'
 
 export interface Upstream {

@@ -1,9 +1,7 @@
 /** The Docker Engine API below {@link DOCKER_PREFIX} of the agent's own server, where this program's commands ask it. */
 import type { FastifyInstance } from 'fastify'
+import { DOCKER_PREFIX } from '../../src/wire/docker-prefix.ts'
 import type { DockerApi } from './server.ts'
-
-/** What a command puts before docker's paths. */
-export const DOCKER_PREFIX = '/docker'
 
 /** Adds it to a server that the caller owns. */
 export function mountDockerApi(app: FastifyInstance, docker: DockerApi): void {

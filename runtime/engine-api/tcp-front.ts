@@ -3,8 +3,8 @@ import type { Socket } from 'node:net'
 import { createServer, type Server, type TLSSocket } from 'node:tls'
 import { DarnerError } from '../../src/base/errors.ts'
 import type { Log } from '../../src/base/log.ts'
-import { parseHostPort } from '../../src/net/address.ts'
 import { cannotListen } from '../../src/net/cannot-listen.ts'
+import { parseHostPort } from '../../src/net/host-port.ts'
 import { readPems } from '../../src/net/pem.ts'
 
 /** Strangers hold a connection no longer than this before they have proven who they are. */

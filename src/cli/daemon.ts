@@ -1,27 +1,34 @@
 /** What the two daemon commands share: their settings, and running until told to stop. */
 import { getCompileCacheDir } from 'node:module'
 import { dirname } from 'node:path'
+import type { Writable } from 'node:stream'
 import type { Log } from '../base/log.ts'
 import { abortable } from '../base/signals.ts'
 import type { Role, SettingsOf } from '../config/schema.ts'
 import { ownCodeFolder } from './code-cache.ts'
-import type { CommandContext } from './context.ts'
 import { trimCode } from './trim-code.ts'
+
+/** What a daemon needs of the command that runs it. */
+export interface DaemonCaller {
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly stderr: Writable
+  readonly signal: AbortSignal
+}
 
 /** The role's settings from flags, environment and file. Warnings go to stderr, one line each. */
 export async function daemonSettings<R extends Role>(
   role: R,
   options: Record<string, unknown>,
-  context: CommandContext,
+  caller: DaemonCaller,
 ): Promise<SettingsOf[R]> {
   const { loadSettings } = await import('../config/load.ts')
   const { settings, warnings } = await loadSettings(role, {
     flags: options,
-    env: context.env,
+    env: caller.env,
     ...(typeof options.config === 'string' ? { file: options.config } : {}),
-    signal: context.signal,
+    signal: caller.signal,
   })
-  for (const line of warnings) context.stderr.write(`darner: ${line}\n`)
+  for (const line of warnings) caller.stderr.write(`darner: ${line}\n`)
   return settings
 }
 

@@ -1,10 +1,8 @@
 /** The Docker Engine API for this program's commands: the agent has it on its own socket too, whether docker's is on or off. */
 import type { IncomingMessage } from 'node:http'
 import { DarnerError } from '../base/errors.ts'
+import { DOCKER_PREFIX } from '../wire/docker-prefix.ts'
 import { AgentClient, type Method, type RequestOptions } from './client.ts'
-
-/** `DOCKER_PREFIX` in runtime/engine-api/mount.ts, whose room a command needn't load. */
-const PREFIX = '/docker'
 
 /** A line of an answer that tells as it goes: pull, push, load, import. */
 export interface ProgressLine {
@@ -25,17 +23,17 @@ export class DockerClient {
   }
 
   json<T = unknown>(method: Method, path: string, options: RequestOptions): Promise<T> {
-    return this.#agent.json<T>(method, PREFIX + path, options)
+    return this.#agent.json<T>(method, DOCKER_PREFIX + path, options)
   }
 
   /** The answer as it comes, its status already checked. The caller reads or destroys it. */
   open(method: Method, path: string, options: RequestOptions): Promise<IncomingMessage> {
-    return this.#agent.open(method, PREFIX + path, options)
+    return this.#agent.open(method, DOCKER_PREFIX + path, options)
   }
 
   /** JSON values, one a line. */
   lines<T = ProgressLine>(method: Method, path: string, options: RequestOptions): AsyncGenerator<T, void, undefined> {
-    return this.#agent.lines<T>(method, PREFIX + path, options)
+    return this.#agent.lines<T>(method, DOCKER_PREFIX + path, options)
   }
 
   /** Lines that end in a failure when one of them says so. */

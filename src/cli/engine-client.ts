@@ -12,12 +12,9 @@ import type {
   TerminalSize,
 } from '../wire/local-api.ts'
 import type { ServiceList, ServiceView, StorageView } from '../wire/rich-api.ts'
-import { CHANNEL, encodeFrame, type Frame, FrameDecoder } from '../wire/stream-frame.ts'
+import { CHANNEL, encodeFrame, type Frame, FrameDecoder, STREAM_PROTOCOL } from '../wire/stream-frame.ts'
 import { type Answered, after, askOnSocket } from './ask-on-socket.ts'
 import { AgentClient, errorOfBody } from './client.ts'
-
-/** What attach and exec upgrade to: `STREAM_PROTOCOL` in src/wire/local-api.ts, whose schemas a command needn't load. */
-const STREAM_PROTOCOL = 'darner-stream'
 
 const INPUT_FRAME_BYTES = 64 * 1024
 

@@ -3,7 +3,6 @@
  * uses both halves; the supernode's seed uses the serving half, lent to it by the composition root.
  */
 import type { ReadonlyBitmap } from '../task/bitmap.ts'
-import type { GivingTo } from '../task/giving.ts'
 import type { Task, TaskId } from '../task/task.ts'
 import type { Priority } from './content.ts'
 
@@ -104,6 +103,31 @@ export interface ComingPieces {
   checked(piece: number): number | undefined
   /** Resolves once that is more than `bytes`, or undefined. */
   beyond(piece: number, bytes: number): Promise<void>
+}
+
+/** What one child is given of a task. Dispose when the child closed the task. */
+export interface GivingTo extends Disposable {
+  /**
+   * A piece that the child lacks, once the uplink is free for it; undefined when it has everything. `sure`: it takes whatever that is;
+   * `early`: it may be one that is still coming here.
+   * Throws the signal's reason.
+   */
+  choose(options: { signal: AbortSignal; sure?: boolean; early?: boolean }): Promise<number | undefined>
+  /** The child told that a piece is on its way to it, or that it isn't after all. */
+  coming(piece: number): void
+  lost(piece: number): void
+  /** The child told that it holds some. */
+  told(from: number, count: number): void
+  /** It took the piece that was chosen. */
+  taken(piece: number): void
+  /** A piece that it asked for by name begins to be sent. */
+  named(piece: number): void
+  /** A piece went out whole. */
+  sent(piece: number): void
+  /** A piece waits for the child, or for a limit: others may have the uplink. */
+  yields(piece: number): void
+  /** A piece went out only in part, or not at all. */
+  unsent(piece: number): void
 }
 
 /** One task on the shelf, opened for one child. */

@@ -1,33 +1,8 @@
-/** Addresses as people write them (`10.0.0.7:7400`, `[::1]:7400`) and as libp2p does (`/ip4/10.0.0.7/tcp/7400`). */
+/** Addresses as libp2p writes them: `/ip4/10.0.0.7/tcp/7400`. */
 import { isIP } from 'node:net'
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { DarnerError } from '../base/errors.ts'
-
-export interface HostPort {
-  /** An IPv4 or IPv6 address, without brackets. */
-  readonly host: string
-  readonly port: number
-}
-
-/** Reads `IP:PORT`; IPv6 stands in brackets. Throws BAD_ARGUMENT. Port 0 means "any" where something listens. */
-export function parseHostPort(text: string): HostPort {
-  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text)
-  const host = match?.[1] ?? match?.[2] ?? ''
-  const port = Number(match?.[3] ?? Number.NaN)
-  const wanted = match?.[1] === undefined ? 4 : 6
-  if (isIP(host) !== wanted || host.includes('%') || !(port <= 65535)) {
-    throw new DarnerError(
-      'BAD_ARGUMENT',
-      `address ${JSON.stringify(text.slice(0, 120))} is not IP:PORT (IPv6 as [IP]:PORT)`,
-    )
-  }
-  return { host, port }
-}
-
-/** The opposite of {@link parseHostPort}. */
-export function formatHostPort({ host, port }: HostPort): string {
-  return isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`
-}
+import { formatHostPort, parseHostPort } from './host-port.ts'
 
 /** The multiaddr of `IP:PORT`, or of multiaddr text. Throws BAD_ARGUMENT for anything that isn't a TCP address. */
 export function parseAddress(text: string): Multiaddr {

@@ -1,6 +1,6 @@
 /** Which addresses others are told: a lane on a wildcard is spelled out with the addresses that the node found for itself. */
 import { multiaddr } from '@multiformats/multiaddr'
-import { formatHostPort, parseHostPort } from './address.ts'
+import { formatHostPort, parseHostPort } from './host-port.ts'
 
 /** Lanes as `IP:PORT`, wildcards replaced by the hosts of `multiaddrs`. */
 export function spelledLanes(lanes: readonly string[], multiaddrs: readonly string[]): string[] {

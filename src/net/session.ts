@@ -14,7 +14,7 @@ import { check } from '../wire/schema.ts'
 import { type Failure, failureError, failureOf, Kind, readMessage } from '../wire/session.ts'
 import type { Node } from './node.ts'
 import { Outbox } from './outbox.ts'
-import type { Answer, Ask, AskName, Handlers, Notice, NoticeHandlers, NoticeName, Protocol } from './protocol.ts'
+import type { Answer, Ask, AskName, Notice, NoticeName, Protocol } from './protocol.ts'
 import type { PeerStream } from './stream.ts'
 
 /** Frames handled in one go before other work of the process gets its turn. */
@@ -27,6 +27,22 @@ export interface AskOptions {
   readonly signal: AbortSignal
   /** By default 15 s; then the ask fails with TIMED_OUT and the other side is told to stop. */
   readonly timeoutMs?: number
+}
+
+export interface AskContext<P extends Protocol> {
+  /** Aborts when the asker cancelled or the session is over. */
+  readonly signal: AbortSignal
+  readonly session: Session<P>
+}
+
+/** One function per method that this side serves. A DarnerError that it throws reaches the asker with its code. */
+export type Handlers<P extends Protocol> = {
+  readonly [M in AskName<P>]?: (body: Ask<P, M>, context: AskContext<P>) => Promise<Answer<P, M>> | Answer<P, M>
+}
+
+/** One function per notice that this side listens to; called in order of arrival. What it throws ends the session. */
+export type NoticeHandlers<P extends Protocol> = {
+  readonly [N in NoticeName<P>]?: (body: Notice<P, N>, session: Session<P>) => void
 }
 
 /** What one side does with the other's messages. Methods without a handler are answered UNSUPPORTED, such notices are dropped. */

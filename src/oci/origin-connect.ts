@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream'
 import { getCACertificates } from 'node:tls'
 import { Client, type Dispatcher, Pool, ProxyAgent } from 'undici'
 import { DarnerError } from '../base/errors.ts'
-import type { HostPort } from '../net/address.ts'
+import type { HostPort } from '../net/host-port.ts'
 import { decoded } from './decoded.ts'
 
 /** How to speak TLS with one host. All in PEM. */

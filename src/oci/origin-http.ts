@@ -4,7 +4,7 @@ import type { Duplex, Readable } from 'node:stream'
 import { Agent, type Dispatcher, request } from 'undici'
 import { DarnerError } from '../base/errors.ts'
 import { abortable } from '../base/signals.ts'
-import type { HostPort } from '../net/address.ts'
+import type { HostPort } from '../net/host-port.ts'
 import {
   type AllowAddress,
   connectOptions,

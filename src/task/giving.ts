@@ -5,6 +5,7 @@
 import type { Clock, Random } from '../base/clock.ts'
 import { DarnerError } from '../base/errors.ts'
 import { abortable } from '../base/signals.ts'
+import type { GivingTo } from '../contracts/exchange.ts'
 import type { ReadonlyBitmap } from './bitmap.ts'
 import { HANDOUT_DEFAULTS, Handout, type HandoutOptions, type Seat } from './handout.ts'
 
@@ -12,31 +13,6 @@ interface Waiting {
   readonly seat: Seat<symbol>
   readonly give: (piece: number | undefined) => void
   readonly fail: (error: DarnerError) => void
-}
-
-/** One child's side of it: what a shelf's task needs. Dispose when the child closed the task. */
-export interface GivingTo extends Disposable {
-  /**
-   * A piece that the child lacks, once the uplink is free for it; undefined when it has everything. `sure`: it takes whatever that is;
-   * `early`: it may be one that is still coming here.
-   * Throws the signal's reason.
-   */
-  choose(options: { signal: AbortSignal; sure?: boolean; early?: boolean }): Promise<number | undefined>
-  /** The child told that a piece is on its way to it, or that it isn't after all. */
-  coming(piece: number): void
-  lost(piece: number): void
-  /** The child told that it holds some. */
-  told(from: number, count: number): void
-  /** It took the piece that was chosen. */
-  taken(piece: number): void
-  /** A piece that it asked for by name begins to be sent. */
-  named(piece: number): void
-  /** A piece went out whole. */
-  sent(piece: number): void
-  /** A piece waits for the child, or for a limit: others may have the uplink. */
-  yields(piece: number): void
-  /** A piece went out only in part, or not at all. */
-  unsent(piece: number): void
 }
 
 export interface GivingParts {

@@ -9,8 +9,6 @@ import { NETWORK_OPTIONS, NetworkingView } from './networks-api.ts'
 import { HookResult, RICH_OPTIONS } from './rich-api.ts'
 import { PreviousView, UpgradeHistory } from './upgrade-api.ts'
 
-/** The protocol that attach and exec-start upgrade to. */
-export const STREAM_PROTOCOL = 'darner-stream'
 export const STREAM_CONTENT_TYPE = 'application/vnd.darner.stream'
 
 const Text = (maxLength: number, description: string) => Type.String({ maxLength, description })

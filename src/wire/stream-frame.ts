@@ -4,6 +4,9 @@
  */
 import { DarnerError } from '../base/errors.ts'
 
+/** What attach, run and exec-start upgrade to. */
+export const STREAM_PROTOCOL = 'darner-stream'
+
 export const CHANNEL = {
   /** Client to server; an empty frame is end of input. */
   stdin: 0,

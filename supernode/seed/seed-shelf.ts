@@ -1,9 +1,9 @@
 /** What the seed shows to the peers that open a task at it: it chooses the pieces, so that each leaves once before any twice. */
 import type { Clock } from '../../src/base/clock.ts'
 import { DarnerError } from '../../src/base/errors.ts'
-import type { PeerId, Shelf, ShelfTask } from '../../src/contracts/exchange.ts'
+import type { GivingTo, PeerId, Shelf, ShelfTask } from '../../src/contracts/exchange.ts'
 import { Bitmap } from '../../src/task/bitmap.ts'
-import { Giving, type GivingTo } from '../../src/task/giving.ts'
+import { Giving } from '../../src/task/giving.ts'
 import type { HandoutOptions } from '../../src/task/handout.ts'
 import { pieceCount, type TaskId } from '../../src/task/task.ts'
 import { ShownPass } from '../../src/wire/pass.ts'
