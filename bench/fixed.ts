@@ -1,7 +1,7 @@
 /**
  * `npm run bench -- fixed`: what darner adds to a blob of 1 B, 1 KiB, 1 MiB and 10 MiB, through the agent's socket and as the
- * whole command, cold (nobody has it) and warm (this agent has it), beside curl from the origin. All on loopback, and started as it is
- * installed.
+ * whole command, cold (nobody has it) and warm (this agent has it), beside curl from the origin; and what a supernode that is away costs.
+ * All on loopback, and started as it is installed.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
@@ -15,13 +15,18 @@ import { fileURLToPath } from 'node:url'
 import { abortable } from '../src/base/signals.ts'
 import { AgentClient } from '../src/cli/client.ts'
 import { readGetStream } from '../src/wire/get-frames.ts'
+import { isOnStage } from '../test/fixtures/a-stage.ts'
 import { type Built, builtDarner } from './built.ts'
 import type { Figure } from './figure.ts'
+import { supernodeAway } from './fixed/supernode-away.ts'
 import { median } from './median.ts'
 import { type BenchOptions, numberOf, readOptions } from './options.ts'
+import { onAStage } from './stage/on-a-stage.ts'
 import { exited } from './swarm/arena.ts'
 
-export const about = 'fixed cost of small blobs: by the socket, by the command, beside curl; cold and warm'
+export const about =
+  'fixed cost of small blobs: by the socket, by the command, beside curl; cold and warm; without a supernode (needs root)'
+export const parts = ['blobs', 'away']
 export const options = {
   rounds: { value: 'N', summary: 'of each size', default: '15' },
 } as const satisfies BenchOptions
@@ -41,7 +46,17 @@ interface Blob {
 }
 
 export async function run(args: string[], { signal }: { signal: AbortSignal }): Promise<Figure[]> {
-  const rounds = numberOf('rounds', readOptions(options, args).values.rounds, { least: 1, whole: true })
+  const { values, parts: chosen } = readOptions(options, args, parts)
+  const rounds = numberOf('rounds', values.rounds, { least: 1, whole: true })
+  const wanted = (part: string) => chosen.length === 0 || chosen.includes(part)
+  if (isOnStage()) return await supernodeAway(rounds, signal)
+  const figures = wanted('blobs') ? await blobs(rounds, signal) : []
+  // its agent runs with an engine, whose mounts end with the stage
+  if (wanted('away')) figures.push(...(await onAStage('fixed', ['away', '--rounds', String(rounds)], signal)))
+  return figures
+}
+
+async function blobs(rounds: number, signal: AbortSignal): Promise<Figure[]> {
   const folder = await mkdtemp(join(tmpdir(), 'darner-fixed-'))
   const children: ChildProcess[] = []
   try {

@@ -31,8 +31,6 @@ export interface PeerOptions extends HostOptions {
   readonly concurrency: number
   readonly originAttempts: number
   readonly fromOrigin: 'never' | 'fallback'
-  /** How long a task waits for the supernode before it goes to the origin. */
-  readonly supernodeMs: number
   /** How often, and how fast, complete blobs are read to look for bit rot. */
   readonly scrubMs: number
   readonly scrubBytesPerSec: number
@@ -136,7 +134,6 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
           digestMs: 15_000,
           openRetryMs: [20, 60, 200, 500, 1_000],
           stallMs: 30_000,
-          supernodeMs: options.supernodeMs,
           fromOrigin: options.fromOrigin,
           originAttempts: options.originAttempts,
           maxRunning: 1024,

@@ -106,6 +106,10 @@ export class SchedulerClient implements SchedulerPort {
     await this.#session.ready(options)
   }
 
+  async reachable(options: { signal: AbortSignal }): Promise<void> {
+    await this.#session.reachable(options)
+  }
+
   async register(request: RegisterRequest, options: { signal: AbortSignal }): Promise<Registration> {
     return await this.#followed.follow(this.#session.need(), request, options)
   }

@@ -5,12 +5,13 @@
 import type { Clock, Random } from '../src/base/clock.ts'
 import { asDarnerError, DarnerError, isDarnerError } from '../src/base/errors.ts'
 import type { Log } from '../src/base/log.ts'
-import { abortable, withDeadline } from '../src/base/signals.ts'
+import { abortable, anySignal, withDeadline } from '../src/base/signals.ts'
 import type { PeerId } from '../src/contracts/exchange.ts'
 import type { Node } from '../src/net/node.ts'
 import { openSession } from '../src/net/open-session.ts'
 import type { NoticeHandlers, Session } from '../src/net/session.ts'
 import { CONTROL, CONTROL_VERSION } from '../src/wire/control.ts'
+import { Absence } from './absence.ts'
 
 export type ControlSession = Session<typeof CONTROL>
 
@@ -55,12 +56,14 @@ export class SupernodeSession {
   #joined = Promise.withResolvers<void>()
   #refused: DarnerError | undefined
   #lost: DarnerError | undefined
+  #absence: Absence
 
   constructor(options: SupernodeSessionOptions, parts: SupernodeSessionParts) {
     this.#options = options
     this.#parts = parts
     this.#joined.promise.catch(() => {})
     this.supernode = supernodeId(options.supernode)
+    this.#absence = new Absence({ ...parts, lost: false })
   }
 
   /** What the supernode of the last session speaks. */
@@ -91,19 +94,22 @@ export class SupernodeSession {
     } catch (error) {
       if (this.#session !== undefined) return
       if (this.#refused !== undefined) throw this.#refused
-      if (error instanceof Error && error.name === 'TimeoutError') {
-        const where = this.#options.supernode.join(', ')
-        throw new DarnerError(
-          'SUPERNODE_UNREACHABLE',
-          `no session with the supernode at ${where}${this.#lost === undefined ? '' : `: ${this.#lost.message}`}`,
-          {
-            cause: this.#lost ?? error,
-            way: 'check that it runs and that its address is right',
-          },
-        )
-      }
-      throw error
+      throw error instanceof Error && error.name === 'TimeoutError' ? this.#unreachable(error) : error
     }
+  }
+
+  /** Waits for a session no longer than this absence is worth, see absence.ts. Throws as {@link ready}. */
+  async reachable({ signal }: { signal: AbortSignal }): Promise<void> {
+    if (this.#session !== undefined) return
+    if (this.#refused !== undefined) throw this.#refused
+    const over = new AbortController()
+    const either = anySignal([signal, over.signal])
+    try {
+      await Promise.race([abortable(this.#joined.promise, either), this.#absence.waited({ signal: either })])
+    } finally {
+      over.abort()
+    }
+    if (this.#session === undefined) throw this.#unreachable()
   }
 
   /** Sends a notice; one that can't be sent is dropped, since the next session begins with a full inventory. */
@@ -143,6 +149,7 @@ export class SupernodeSession {
         } else {
           this.#refused = undefined
           this.#lost = known
+          this.#absence.dialFailed()
         }
       }
       await clock.sleep(waitMs * (0.5 + random()), { signal }).catch(() => {})
@@ -185,9 +192,22 @@ export class SupernodeSession {
     }
   }
 
+  #unreachable(cause?: Error): DarnerError {
+    const where = this.#options.supernode.join(', ')
+    return new DarnerError(
+      'SUPERNODE_UNREACHABLE',
+      `no session with the supernode at ${where}${this.#lost === undefined ? '' : `: ${this.#lost.message}`}`,
+      {
+        cause: this.#lost ?? cause,
+        way: 'check that it runs and that its address is right',
+      },
+    )
+  }
+
   #leave(why: DarnerError): void {
     this.#session = undefined
     this.#lost = why
+    this.#absence = new Absence({ ...this.#parts, lost: true })
     this.#joined = Promise.withResolvers()
     this.#joined.promise.catch(() => {})
   }

@@ -5,7 +5,7 @@
  */
 import { isDeepStrictEqual } from 'node:util'
 import { asDarnerError, DarnerError, isDarnerError } from '../../src/base/errors.ts'
-import { abortable, withDeadline } from '../../src/base/signals.ts'
+import { abortable } from '../../src/base/signals.ts'
 import type {
   Content,
   ContentRequest,
@@ -44,7 +44,8 @@ export interface EngineParts extends OwnReadsParts {
 
 interface AskOptions {
   readonly signal: AbortSignal
-  readonly supernodeMs?: number
+  /** How long a fetch may stand still without a supernode before it goes to the origin; by default `stallMs`. */
+  readonly aloneMs?: number
 }
 
 /** The scheduler can't be asked: what a fallback is for. The origin's own refusals are none. */
@@ -95,10 +96,9 @@ export class Engine implements ContentSource, AsyncDisposable {
   }
 
   /**
-   * As {@link open}, with the stored task in reach: for readers that take pieces in the order in which they land. `supernodeMs`
-   * is this caller's own patience with a supernode that can't be reached.
+   * As {@link open}, with the stored task in reach: for readers that take pieces in the order in which they land.
    */
-  async openStored(request: ContentRequest, { signal, supernodeMs }: AskOptions): Promise<OpenContent> {
+  async openStored(request: ContentRequest, { signal, aloneMs }: AskOptions): Promise<OpenContent> {
     if (this.#closed) throw new DarnerError('CLOSED', `${originName(request.origin)}: the agent is stopping`)
     const key = request.digest ?? `${request.origin.kind} ${JSON.stringify(request.origin)}`
     for (;;) {
@@ -109,7 +109,7 @@ export class Engine implements ContentSource, AsyncDisposable {
         const joins = await this.#mayJoin(known, request, signal)
         if (!joins || this.#running.get(key) !== known) continue
       }
-      const running = await abortable(known ?? this.#begin(key, request, supernodeMs), signal)
+      const running = await abortable(known ?? this.#begin(key, request, aloneMs), signal)
       // a fetch that its last reader just left is over: begin again
       if (running.readers < 0) continue
       running.readers++
@@ -135,9 +135,9 @@ export class Engine implements ContentSource, AsyncDisposable {
     }
   }
 
-  async manifest(request: ManifestRequest, { signal, supernodeMs }: AskOptions): Promise<ManifestAnswer> {
+  async manifest(request: ManifestRequest, { signal }: { signal: AbortSignal }): Promise<ManifestAnswer> {
     try {
-      await this.#parts.scheduler.ready({ signal: withDeadline(signal, supernodeMs ?? this.#options.supernodeMs) })
+      await this.#parts.scheduler.reachable({ signal })
       return await this.#parts.scheduler.manifest(request, { signal })
     } catch (error) {
       signal.throwIfAborted()
@@ -194,7 +194,7 @@ export class Engine implements ContentSource, AsyncDisposable {
     return false
   }
 
-  #begin(key: string, request: ContentRequest, supernodeMs?: number): Promise<Running> {
+  #begin(key: string, request: ContentRequest, aloneMs?: number): Promise<Running> {
     if (this.#running.size >= this.#options.maxRunning) {
       throw new DarnerError(
         'LIMIT_EXCEEDED',
@@ -202,7 +202,7 @@ export class Engine implements ContentSource, AsyncDisposable {
         { way: 'try again when some are done' },
       )
     }
-    const starting = this.#start(key, request, supernodeMs)
+    const starting = this.#start(key, request, aloneMs)
     this.#running.set(key, starting)
     this.#begunBy.set(starting, request)
     starting.catch(() => {
@@ -211,12 +211,12 @@ export class Engine implements ContentSource, AsyncDisposable {
     return starting
   }
 
-  async #start(key: string, request: ContentRequest, supernodeMs?: number): Promise<Running> {
+  async #start(key: string, request: ContentRequest, aloneMs = this.#options.stallMs): Promise<Running> {
     const controller = new AbortController()
     this.#enders.add(controller)
     let running: Running
     try {
-      running = await this.#starter.start(request, controller, supernodeMs)
+      running = await this.#starter.start(request, controller, aloneMs)
     } catch (error) {
       this.#enders.delete(controller)
       throw error

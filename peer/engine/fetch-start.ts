@@ -5,7 +5,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Clock, Random } from '../../src/base/clock.ts'
 import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
-import { withDeadline } from '../../src/base/signals.ts'
 import { workShare } from '../../src/base/work-share.ts'
 import type { ContentRequest } from '../../src/contracts/content.ts'
 import type { Registration, SchedulerPort } from '../../src/contracts/scheduling.ts'
@@ -19,11 +18,8 @@ import type { Running } from './running.ts'
 import { type FallBack, type Ways, withoutLead } from './ways.ts'
 
 export interface FetchStartOptions {
-  /** How long a task waits for a session with the supernode before it falls back to the origin. */
-  readonly supernodeMs: number
   /** `never` keeps this host away from origins altogether. */
   readonly fromOrigin: 'never' | 'fallback'
-  readonly stallMs: number
 }
 
 export interface FetchStartParts {
@@ -40,8 +36,8 @@ export interface FetchStartParts {
   readonly openedAt?: (task: TaskId) => Promise<Origin | undefined>
 }
 
-/** A slow peer's next piece may take about so long. */
-const MIN_ALONE_MS = 1_000
+/** Hosts whose supernode is too busy to answer ask it again at different times, within so long. */
+const AGAIN_MS = 1_000
 
 export class FetchStarter {
   readonly #options: FetchStartOptions
@@ -54,10 +50,9 @@ export class FetchStarter {
     this.#turns = new LeadTurns({ clock: parts.clock, atWork: workShare() })
   }
 
-  /** `controller` ends the fetch, which is under way when this resolves; `supernodeMs`: as `Engine.openStored` has it. */
-  async start(request: ContentRequest, controller: AbortController, supernodeMs?: number): Promise<Running> {
+  /** `controller` ends the fetch, which is under way when this resolves; `aloneMs`: as `Engine.openStored` has it. */
+  async start(request: ContentRequest, controller: AbortController, aloneMs: number): Promise<Running> {
     const { ways } = this.#parts
-    const aloneMs = supernodeMs === undefined ? this.#options.stallMs : Math.max(MIN_ALONE_MS, supernodeMs)
     let registration: Registration | DarnerError | undefined
     let left: StoredTask | undefined
     const place = this.#place(request)
@@ -70,7 +65,7 @@ export class FetchStarter {
       const leads = this.#mayLead(request) && (await this.#readsOn(left, request))
       if (leads) left?.trust()
       else await left?.doubt()
-      registration = await this.#register(leads ? request : withoutLead(request), controller.signal, supernodeMs)
+      registration = await this.#register(leads ? request : withoutLead(request), controller.signal)
       if (registration instanceof DarnerError) left?.trust()
       else if (leads && !registration.lead && left !== undefined)
         registration = await this.#followAnew(registration, left, request, controller.signal)
@@ -149,32 +144,27 @@ export class FetchStarter {
   }
 
   /** Follows the task at the supernode; a DarnerError is why that can't be, where a fallback is allowed. */
-  async #register(
-    request: ContentRequest,
-    signal: AbortSignal,
-    supernodeMs = this.#options.supernodeMs,
-    again = false,
-  ): Promise<Registration | DarnerError> {
-    const { store, scheduler } = this.#parts
+  async #register(request: ContentRequest, signal: AbortSignal): Promise<Registration | DarnerError> {
+    const { store, scheduler, clock, random } = this.#parts
     const partial = request.digest === undefined ? undefined : store.byDigest(request.digest)
-    try {
-      await scheduler.ready({ signal: withDeadline(signal, supernodeMs) })
-      const lead = this.#mayLead(request)
-      return await scheduler.register(
-        {
-          ...withoutLead(request),
-          ...(lead ? { lead } : {}),
-          ...(partial === undefined || partial.have.count === 0 ? {} : { have: partial.have }),
-        },
-        { signal },
-      )
-    } catch (error) {
-      signal.throwIfAborted()
-      const reason = this.#parts.mayFallBack(error, originName(request.origin), request.fromOrigin)
-      if (again) return reason
-      // thousands of hosts may lose their supernode at once: they go to the origin one after the other, if it stays away
-      await this.#parts.clock.sleep(this.#parts.random() * supernodeMs, { signal })
-      return scheduler.connected ? await this.#register(request, signal, supernodeMs, true) : reason
+    const lead = this.#mayLead(request)
+    const ask = {
+      ...withoutLead(request),
+      ...(lead ? { lead } : {}),
+      ...(partial === undefined || partial.have.count === 0 ? {} : { have: partial.have }),
+    }
+    for (let attempt = 1; ; attempt++) {
+      let asked = false
+      try {
+        await scheduler.reachable({ signal })
+        asked = true
+        return await scheduler.register(ask, { signal })
+      } catch (error) {
+        signal.throwIfAborted()
+        const reason = this.#parts.mayFallBack(error, originName(request.origin), request.fromOrigin)
+        if (!asked || attempt > 1) return reason
+        if (scheduler.connected) await clock.sleep(random() * AGAIN_MS, { signal })
+      }
     }
   }
 }

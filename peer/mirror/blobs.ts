@@ -6,7 +6,7 @@
 import { randomUUID } from 'node:crypto'
 import { asDarnerError, type DarnerError, isDarnerError } from '../../src/base/errors.ts'
 import { keepNewest } from '../../src/base/keep-newest.ts'
-import { abortable, withDeadline } from '../../src/base/signals.ts'
+import { abortable } from '../../src/base/signals.ts'
 import type { SchedulerPort } from '../../src/contracts/scheduling.ts'
 import type { Digest } from '../../src/oci/digest.ts'
 import type { OriginHttp } from '../../src/oci/origin-http.ts'
@@ -35,7 +35,6 @@ export interface BlobsParts {
   readonly http: OriginHttp
   readonly rights: Rights
   readonly sizes: Sizes
-  readonly patienceMs: () => number
 }
 
 /** Refusals that another's credential may have met: asked again with the client's own. */
@@ -47,6 +46,8 @@ const REFUSED = ['ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_NOT_FOUND'] as 
 const TOLD_BY_ORIGIN = ['ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_FORBIDDEN'] as const
 const UNREACHABLE = ['ORIGIN_UNREACHABLE', 'ORIGIN_FAILED', 'ORIGIN_BUSY', 'TIMED_OUT'] as const
 const MAX_SHARED_REFUSALS = 3
+/** How long a client's fetch may stand still without a supernode: it has an origin of its own to go to. A slow peer's next piece may take about so long. */
+const ALONE_MS = 1_000
 /** Kept back at the end of a whole blob until its digest has matched. */
 const HELD_BACK_BYTES = 1
 /** Lengths that were asked for lately. */
@@ -171,7 +172,7 @@ export class Blobs {
     credential: Credential | undefined,
     signal: AbortSignal,
   ): Promise<OpenContent> {
-    const { engine, rights, sizes, patienceMs } = this.#parts
+    const { engine, rights, sizes } = this.#parts
     for (let attempt = 0; ; attempt++) {
       const shared = engine.knows(digest)
       const stated = shared ? undefined : sizes.of(digest)
@@ -183,7 +184,7 @@ export class Blobs {
             ...(credential === undefined ? {} : { credential }),
             ...(stated === undefined ? {} : { ...stated, lead: true }),
           },
-          { signal, supernodeMs: patienceMs() },
+          { signal, aloneMs: ALONE_MS },
         )
       } catch (error) {
         if (stated !== undefined && isDarnerError(error, 'SIZE_MISMATCH')) {
@@ -215,9 +216,9 @@ export class Blobs {
     why: DarnerError,
     signal: AbortSignal,
   ): Promise<number> {
-    const { scheduler, patienceMs } = this.#parts
+    const { scheduler } = this.#parts
     try {
-      await scheduler.ready({ signal: withDeadline(signal, patienceMs()) })
+      await scheduler.reachable({ signal })
       await using registration = await scheduler.register(
         { origin, digest, priority: 'background', ...(credential === undefined ? {} : { credential }) },
         { signal },

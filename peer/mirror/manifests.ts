@@ -31,7 +31,6 @@ export interface ManifestsParts {
   readonly rights: Rights
   readonly sizes: Sizes
   readonly clock: Clock
-  readonly patienceMs: () => number
 }
 
 const MAX_KEPT_BYTES = 32 * 1024 * 1024
@@ -153,12 +152,12 @@ export class MirrorManifests {
 
   /** Outlives the first asker: others may be waiting for the same answer. */
   async #ask(request: ManifestRequest): Promise<ManifestAnswer> {
-    const { engine, origin, patienceMs } = this.#parts
+    const { engine, origin } = this.#parts
     const signal = AbortSignal.timeout(ASK_MS)
     const { credential } = request
     let answer: ManifestAnswer
     try {
-      answer = await engine.manifest(request, { signal, supernodeMs: patienceMs() })
+      answer = await engine.manifest(request, { signal })
     } catch (error) {
       // larger than a control message may be
       if (!isDarnerError(error, 'LIMIT_EXCEEDED')) throw error

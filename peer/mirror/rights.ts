@@ -6,7 +6,6 @@
 import type { Clock } from '../../src/base/clock.ts'
 import { isDarnerError } from '../../src/base/errors.ts'
 import { keepNewest } from '../../src/base/keep-newest.ts'
-import { withDeadline } from '../../src/base/signals.ts'
 import type { OriginPort } from '../../src/contracts/origin.ts'
 import type { SchedulerPort } from '../../src/contracts/scheduling.ts'
 import type { Digest } from '../../src/oci/digest.ts'
@@ -25,8 +24,6 @@ export interface RightsParts {
   readonly scheduler: SchedulerPort & { heldUnder(task: TaskId): string | undefined }
   readonly origin: OriginPort
   readonly clock: Clock
-  /** How long to wait for a session with the supernode now. */
-  readonly patienceMs: () => number
 }
 
 export class Rights {
@@ -78,13 +75,13 @@ export class Rights {
     stored: StoredTask,
     signal: AbortSignal,
   ): Promise<void> {
-    const { scheduler, origin: port, patienceMs } = this.#parts
+    const { scheduler, origin: port } = this.#parts
     // a second registration would disturb a download that runs, and one for what this host alone has read would have the
     // supernode read it: then the origin is asked directly
     const led = scheduler.heldUnder(stored.task.id)?.startsWith(UNPROVEN)
     if (stored.complete && led !== true) {
       try {
-        await scheduler.ready({ signal: withDeadline(signal, patienceMs()) })
+        await scheduler.reachable({ signal })
         await using _registration = await scheduler.register(
           {
             origin,

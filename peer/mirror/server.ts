@@ -48,8 +48,6 @@ export interface MirrorOptions {
   /** What a CONNECT to an upstream gets; `intercept` needs the authority. */
   readonly connect?: ConnectMode
   readonly authority?: Authority | undefined
-  /** Longest wait for a supernode that can't be reached, before the origin is asked. */
-  readonly supernodeMs: number
   /** How long a client may take to send a request's head, and a pull its whole request. Default 15 s. */
   readonly headersMs?: number
 }
@@ -124,18 +122,15 @@ class RunningMirror implements Mirror {
   #requests = 0
   #failures = 0
   #bytes = 0
-  /** When the supernode was first seen gone; undefined while it is there. */
-  #goneMs: number | undefined
 
   constructor(options: MirrorOptions, parts: MirrorParts) {
     this.#options = options
     this.#parts = parts
     this.#upstreams = new Upstreams(options.upstreams)
-    const patienceMs = () => this.#patienceMs()
-    const rights = new Rights({ ...parts, patienceMs })
+    const rights = new Rights(parts)
     const sizes = new Sizes()
-    this.#blobs = new Blobs({ pushes: options.push === 'pass' }, { ...parts, rights, sizes, patienceMs })
-    this.#manifests = new MirrorManifests({ staleMs: options.staleMs }, { ...parts, rights, sizes, patienceMs })
+    this.#blobs = new Blobs({ pushes: options.push === 'pass' }, { ...parts, rights, sizes })
+    this.#manifests = new MirrorManifests({ staleMs: options.staleMs }, { ...parts, rights, sizes })
     const headersMs = options.headersMs ?? HEADERS_MS
     const limits = {
       maxHeaderSize: MAX_HEADER_BYTES,
@@ -211,17 +206,6 @@ class RunningMirror implements Mirror {
     this.#connects.close()
     this.#server.closeAllConnections()
     await closed
-  }
-
-  /** Long enough to join a supernode that is just there, and no longer than once for one that is gone. */
-  #patienceMs(): number {
-    const { scheduler, clock } = this.#parts
-    if (scheduler.connected) {
-      this.#goneMs = undefined
-      return this.#options.supernodeMs
-    }
-    this.#goneMs ??= clock.monotonicMs()
-    return Math.max(1, Math.round(this.#options.supernodeMs - (clock.monotonicMs() - this.#goneMs)))
   }
 
   #accept(request: IncomingMessage, response: ServerResponse): void {

@@ -14,12 +14,6 @@ import { laneOpener } from './compose-lane.ts'
 import { type ComposeParts, openShared } from './compose-shared.ts'
 import { ownVersion } from './version.ts'
 
-/** How long a task waits for the supernode before it goes to the origin itself. */
-const SUPERNODE_MS = 5_000
-
-/** The same behind the mirror, whose clients have an origin of their own to go to; a random share of it is waited once more. */
-const MIRROR_SUPERNODE_MS = 450
-
 export interface ComposedPeer {
   readonly peer: Peer
   /** The registry mirror; a string says why it is off, though it was wanted. Undefined when it wasn't. */
@@ -58,7 +52,6 @@ export async function composePeer(
         concurrency: settings.concurrency,
         originAttempts: settings.originRetries + 1,
         fromOrigin: 'fallback',
-        supernodeMs: SUPERNODE_MS,
         scrubMs: settings.scrubInterval,
         scrubBytesPerSec: settings.scrubRate,
       },
@@ -101,7 +94,6 @@ async function composeMirror(
           push: settings.mirrorPush,
           catalog: settings.mirrorCatalog,
           staleMs: settings.mirrorStaleTags,
-          supernodeMs: MIRROR_SUPERNODE_MS,
           tls: await mirrorTls(settings.mirrorTls, parseHostPort(settings.mirror).host, authority),
           connect,
           authority: connect === 'intercept' ? await authority() : undefined,

@@ -82,8 +82,8 @@ export interface Registration extends AsyncDisposable {
 export interface SchedulerPort {
   /** Whether a session with the supernode stands now. */
   readonly connected: boolean
-  /** Waits for a session. Throws SUPERNODE_UNREACHABLE, ADMISSION_REFUSED, or the signal's reason. */
-  ready(options: { signal: AbortSignal }): Promise<void>
+  /** Waits a moment for a session, and not at all where the supernode is known to be away. Throws SUPERNODE_UNREACHABLE, ADMISSION_REFUSED, or the signal's reason. */
+  reachable(options: { signal: AbortSignal }): Promise<void>
   /** Follows a task. Throws the origin's errors as the supernode met them, SUPERNODE_UNREACHABLE when it can't be asked. */
   register(request: RegisterRequest, options: { signal: AbortSignal }): Promise<Registration>
   manifest(request: ManifestRequest, options: { signal: AbortSignal }): Promise<ManifestAnswer>

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { Engine, type EngineParts } from '../../../peer/engine/engine.ts'
-import { systemClock } from '../../../src/base/clock.ts'
+import { ManualClock, systemClock } from '../../../src/base/clock.ts'
+import { DarnerError } from '../../../src/base/errors.ts'
 import { silentLog } from '../../../src/base/log.ts'
 import type { PieceExchange } from '../../../src/contracts/exchange.ts'
 import type { OriginPort } from '../../../src/contracts/origin.ts'
@@ -20,7 +21,6 @@ function anEngine(parts: Partial<EngineParts> & Pick<EngineParts, 'store' | 'sch
       digestMs: 1000,
       openRetryMs: [20],
       stallMs: 1000,
-      supernodeMs: 1000,
       fromOrigin: 'fallback',
       originAttempts: 1,
       maxRunning: 4,
@@ -53,7 +53,7 @@ describe('Engine', () => {
     const asked = Promise.withResolvers<void>()
     const scheduler = {
       connected: true,
-      ready: async () => {},
+      reachable: async () => {},
       register: (_request: unknown, { signal }: { signal: AbortSignal }) => {
         asked.resolve()
         return new Promise<never>((_resolve, reject) => {
@@ -85,7 +85,7 @@ describe('Engine', () => {
     const told: (number | undefined)[] = []
     const scheduler = {
       connected: true,
-      ready: async () => {},
+      reachable: async () => {},
       register: async ({ have }: { have?: { count: number } }) => {
         told.push(have?.count)
         return { task, lead: true, report: () => {}, [Symbol.asyncDispose]: async () => {} }
@@ -125,7 +125,7 @@ describe('Engine', () => {
     }
     const scheduler = {
       connected: true,
-      ready: async () => {},
+      reachable: async () => {},
       register: async () => ({ task, lead: true, report: () => {}, [Symbol.asyncDispose]: async () => {} }),
     }
     const read = async () => ({
@@ -147,5 +147,64 @@ describe('Engine', () => {
     disk.resolve()
     await left
     assert.equal(store.byDigest(digest)?.complete, true)
+  })
+
+  it('goes to the origin at once for each blob while no supernode can be reached', async () => {
+    await using kept = await aStore()
+    const away = new DarnerError('SUPERNODE_UNREACHABLE', 'no session')
+    const scheduler = { connected: false, reachable: () => Promise.reject(away) }
+    const blobs = [1, 2].map((seed) => aBlob({ pieces: 1, pieceBytes: 64 * 1024, seed }))
+    const reasons: string[] = []
+    await using engine = anEngine({
+      store: kept.store,
+      scheduler: scheduler as unknown as SchedulerPort,
+      // it never moves: a fetch that sleeps before its read never ends
+      clock: new ManualClock(),
+      straying: (_task, reason) => {
+        reasons.push(reason)
+        return { read: () => {}, [Symbol.dispose]: () => {} }
+      },
+      origin: {
+        read: async (target: { digest?: string }) => ({
+          from: 0,
+          stream: (async function* () {
+            yield blobs.find(({ digest }) => digest === target.digest)?.body ?? assert.fail('another blob')
+          })(),
+          [Symbol.asyncDispose]: async () => {},
+        }),
+      } as unknown as OriginPort,
+    })
+    for (const { digest, body } of blobs) {
+      const { lead: _lead, ...request } = toLead(digest, body.byteLength)
+      await using content = await engine.openStored(request, { signal: never() })
+      assert.equal((await content.whole({ signal: never() })).digest, digest)
+    }
+    assert.deepEqual(reasons, ['SUPERNODE_UNREACHABLE: no session', 'SUPERNODE_UNREACHABLE: no session'])
+  })
+
+  it('asks a supernode once more that was lost, or gave no answer, before it goes to the origin', async () => {
+    await using kept = await aStore()
+    const { body, digest, task } = aBlob({ pieces: 1, pieceBytes: 64 * 1024 })
+    let asked = 0
+    const scheduler = {
+      connected: false,
+      reachable: async () => {},
+      register: async () => {
+        if (++asked === 1) throw new DarnerError('CLOSED', 'closed by the other side')
+        return {
+          ...{ task, inline: body, pass: new Uint8Array(), updates: (async function* () {})(), report: () => {} },
+          [Symbol.asyncDispose]: async () => {},
+        }
+      },
+    }
+    await using engine = anEngine({
+      store: kept.store,
+      scheduler: scheduler as unknown as SchedulerPort,
+      straying: () => assert.fail('nothing is read at the origin'),
+    })
+    const { lead: _lead, ...request } = toLead(digest, body.byteLength)
+    await using content = await engine.openStored(request, { signal: never() })
+    assert.equal((await content.whole({ signal: never() })).digest, digest)
+    assert.equal(asked, 2)
   })
 })

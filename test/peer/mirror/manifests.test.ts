@@ -34,7 +34,6 @@ async function someManifests(staleMs: number) {
         return ANSWER
       },
     },
-    patienceMs: () => 1000,
   } as unknown as ConstructorParameters<typeof MirrorManifests>[1])
   const server = createServer((request, response) => {
     const ask = {

@@ -28,7 +28,7 @@ const parts = {
 const [DEBUG, WARN] = [20, 40]
 
 function options(listen: string) {
-  return { listen, upstreams: {}, push: 'refuse', catalog: false, staleMs: 0, supernodeMs: 900 } as const
+  return { listen, upstreams: {}, push: 'refuse', catalog: false, staleMs: 0 } as const
 }
 
 describe('openMirror', () => {
