@@ -97,6 +97,7 @@ export async function openExchange(options: ExchangeOptions, parts: ExchangePart
     log,
     limits: limits ?? new RateLimits({ clock }),
     tls,
+    vouch: (peer) => node?.vouch(peer),
     ...(node ? { fallback: new Libp2pTransport({ node }) } : {}),
     ...(onViolation ? { onViolation } : {}),
   })
@@ -117,6 +118,8 @@ function parsePlace(text: string): { host: string; port: number } {
 
 interface LaneParts {
   readonly shelf: Shelf
+  /** A peer showed a good pass: it is no stranger to our node. */
+  readonly vouch: (peer: PeerId) => void
   readonly admit: (peer: PeerId) => boolean
   readonly clock: Clock
   readonly log: Log
@@ -327,6 +330,7 @@ export class LaneExchange implements PieceExchange {
         pool: this.#pool,
         clock,
         log,
+        onOpened: () => this.#parts.vouch(peer),
         onClosed: (error) => this.#left(downstream, error),
       },
     )

@@ -64,6 +64,8 @@ export interface ServeParts {
   readonly pool: SegmentPool
   readonly clock: Clock
   readonly log: Log
+  /** A pass of the child was good. */
+  readonly onOpened: () => void
   readonly onClosed: (error: DarnerError) => void
 }
 
@@ -172,6 +174,7 @@ export class ServeSide implements LinkHandler {
       let shelf: Awaited<ReturnType<Shelf['open']>> | undefined
       try {
         shelf = await this.#parts.shelf.open(message.task, this.#link.peer, message.pass)
+        this.#parts.onOpened()
       } catch (error) {
         refusal = asDarnerError(error, `opening ${message.task}`)
       }

@@ -60,7 +60,9 @@ export async function openShared(settings: Settings, parts: ComposeParts & { sco
   )
   signal?.throwIfAborted()
   const identity = await openIdentity(settings.data)
-  const node = scope.own(await openNode({ listen: [settings.p2pListen], identity }, { log: roomLog(log, 'net') }))
+  const node = scope.own(
+    await openNode({ listen: [settings.p2pListen], identity, vouched: true }, { log: roomLog(log, 'net') }),
+  )
   signal?.throwIfAborted()
   const originOptions: OriginClientOptions = {
     ...ORIGIN_DEFAULTS,

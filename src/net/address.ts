@@ -41,3 +41,24 @@ export function isWildcard(address: Multiaddr): boolean {
   const host = address.getComponents()[0]?.value ?? ''
   return host === '0.0.0.0' || host === '::'
 }
+
+/** An IP address in its one shortest form, so that two of them can be compared; an IPv4 address inside an IPv6 one is that. */
+export function plainAddress(host: string): string {
+  if (isIP(host) !== 6) return host
+  const short = new URL(`http://[${host.replace(/%.*$/, '')}]`).hostname.slice(1, -1)
+  const mapped = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(short)
+  if (mapped === null) return short
+  const [high = 0, low = 0] = mapped.slice(1).map((word) => Number.parseInt(word, 16))
+  return [high >> 8, high & 255, low >> 8, low & 255].join('.')
+}
+
+/** What one host can have at its will of addresses: one of IPv4, a /64 of IPv6. */
+export function addressBlock(host: string): string {
+  const plain = plainAddress(host)
+  if (isIP(plain) !== 6) return plain
+  const [head = '', tail] = plain.split('::')
+  const words = head === '' ? [] : head.split(':')
+  const after = tail === undefined || tail === '' ? [] : tail.split(':')
+  const all = tail === undefined ? words : [...words, ...Array(8 - words.length - after.length).fill('0'), ...after]
+  return `${all.slice(0, 4).join(':')}::/64`
+}

@@ -2,6 +2,7 @@
  * One libp2p node: TCP, noise and yamux, and nothing else. No discovery, relay or DHT: whom to dial is told by the supernode.
  * Noise proves every PeerId that appears here.
  */
+import { Server, type Socket } from 'node:net'
 import { noise } from '@chainsafe/libp2p-noise'
 import { yamux } from '@chainsafe/libp2p-yamux'
 import type { ComponentLogger, Connection, Libp2p, Logger, Stream } from '@libp2p/interface'
@@ -9,17 +10,20 @@ import { peerIdFromString } from '@libp2p/peer-id'
 import { tcp } from '@libp2p/tcp'
 import type { Multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
+import { systemClock } from '../base/clock.ts'
 import { asDarnerError, DarnerError, systemCode } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import { withDeadline } from '../base/signals.ts'
 import type { PeerId } from '../contracts/exchange.ts'
 import {
+  GREETING_MS,
   STREAM_CHUNK_BYTES,
   STREAM_READ_LIMIT_BYTES,
   YAMUX_INITIAL_WINDOW_BYTES,
   YAMUX_MAX_WINDOW_BYTES,
 } from '../wire/constants.ts'
 import { addressName, isLocalOnly, isWildcard, parseAddress } from './address.ts'
+import { DOOR_DEFAULTS, Door, type DoorOptions } from './door.ts'
 import { type Identity, isPeerId } from './identity.ts'
 import { PeerStream } from './stream.ts'
 
@@ -27,19 +31,19 @@ export interface NodeOptions {
   /** `IP:PORT` or multiaddr text; port 0 takes a free one. Empty for a node that only dials. */
   readonly listen: readonly string[]
   readonly identity: Identity
-  /** Connections beyond this are refused. */
-  readonly maxConnections?: number
-  /** New connections per second from one host address. */
-  readonly inboundPerHostPerSec?: number
-  /** Inbound connections that may be in their handshake at once. */
-  readonly maxPendingInbound?: number
+  /** What the door lets in. */
+  readonly door?: Partial<DoorOptions>
+  /** Whether an inbound connection ends unless its peer is vouched for in time; else a handshake is enough. */
+  readonly vouched?: boolean
   /** How long a dial may take, all addresses together. */
   readonly dialMs?: number
 }
 
-const DEFAULTS = { maxConnections: 4096, inboundPerHostPerSec: 256, maxPendingInbound: 512, dialMs: 5000 }
-/** Streams of a connection that is not set up yet; the library's ten would cut off a busy dialler. */
-const MAX_EARLY_STREAMS = 256
+const DIAL_MS = 5000
+/** Streams of one connection that are open towards us: of all our protocols together, and before the connection is set up, too. */
+const MAX_INBOUND_STREAMS = 16
+/** The door decides, so that the library's own bounds, which cost a walk over all connections, decide nothing. */
+const ANY_ADDRESS = ['/ip4/0.0.0.0/ipcidr/0', '/ip6/::/ipcidr/0']
 /** A connection that is closed in order gets this long, then it is cut. */
 const CLOSE_MS = 500
 
@@ -71,6 +75,8 @@ export interface Node extends AsyncDisposable {
   handle(protocol: string, handler: StreamHandler, options?: HandleOptions): Promise<() => Promise<void>>
   /** Dials when needed, then opens a stream. Throws as {@link dial}, and PEER_REFUSED when the peer doesn't speak the protocol. */
   openStream(target: DialTarget, protocol: string, options: { signal: AbortSignal }): Promise<OpenedStream>
+  /** This peer has proven more than its id: its connections are no strangers' any more. */
+  vouch(peer: PeerId): void
   /** Closes all connections to a peer; with `error` it cuts them at once, for peers that are dead or hostile. */
   disconnect(peer: PeerId, error?: Error): Promise<void>
   /** Calls back when the last connection to a peer is gone. Returns the unsubscriber. */
@@ -80,17 +86,20 @@ export interface Node extends AsyncDisposable {
 
 /** Starts a node and listens. Throws BAD_ARGUMENT for an unreadable address, HOST_UNABLE when it can't be listened on. */
 export async function openNode(options: NodeOptions, parts: { log: Log }): Promise<Node> {
-  const settings = { ...DEFAULTS, ...options }
+  const dialMs = options.dialMs ?? DIAL_MS
+  const log = parts.log
+  const door = new Door({ ...DOOR_DEFAULTS, strangerMs: GREETING_MS, ...options.door }, { clock: systemClock, log })
   const listen = options.listen.map(parseAddress)
   const libp2p = await createLibp2p({
     privateKey: options.identity.privateKey,
     addresses: { listen: listen.map(String) },
-    transports: [tcp({ dialOpts: { noDelay: true }, listenOpts: { noDelay: true }, backlog: 1024 })],
+    transports: [behind(door, tcp({ dialOpts: { noDelay: true }, listenOpts: { noDelay: true }, backlog: 1024 }))],
     connectionEncrypters: [noise()],
     streamMuxers: [
       yamux({
+        maxInboundStreams: MAX_INBOUND_STREAMS,
         // a dialler may open its streams before the listener's side of the handshake has settled
-        maxEarlyStreams: MAX_EARLY_STREAMS,
+        maxEarlyStreams: MAX_INBOUND_STREAMS,
         streamOptions: {
           initialStreamWindowSize: YAMUX_INITIAL_WINDOW_BYTES,
           maxStreamWindowSize: YAMUX_MAX_WINDOW_BYTES,
@@ -99,13 +108,15 @@ export async function openNode(options: NodeOptions, parts: { log: Log }): Promi
         },
       }),
     ],
+    connectionGater: {
+      denyInboundConnection: async ({ remoteAddr }) => !(await door.turn(...placeOf(remoteAddr))),
+    },
     connectionManager: {
-      maxConnections: settings.maxConnections,
-      inboundConnectionThreshold: settings.inboundPerHostPerSec,
-      maxIncomingPendingConnections: settings.maxPendingInbound,
+      allow: ANY_ADDRESS,
+      inboundUpgradeTimeout: GREETING_MS,
       maxParallelDials: 64,
-      dialTimeout: settings.dialMs,
-      addressDialTimeout: settings.dialMs,
+      dialTimeout: dialMs,
+      addressDialTimeout: dialMs,
       connectionCloseTimeout: CLOSE_MS,
       reconnectRetries: 0,
     },
@@ -125,22 +136,56 @@ export async function openNode(options: NodeOptions, parts: { log: Log }): Promi
       ...(reason === 'EADDRINUSE' ? { way: 'stop what listens there, or name another address with --p2p-listen' } : {}),
     })
   }
-  return new Libp2pNode(settings, listen, libp2p, parts.log)
+  return new Libp2pNode({ ...options, dialMs }, listen, libp2p, { door, log })
+}
+
+/** Has each connection that a transport's listeners accept pass the door before the library sees it. */
+function behind(door: Door, open: ReturnType<typeof tcp>): ReturnType<typeof tcp> {
+  return (components) => {
+    const transport = open(components)
+    const createListener = transport.createListener.bind(transport)
+    transport.createListener = (options) => {
+      const listener = createListener(options)
+      const server = 'server' in listener ? listener.server : undefined
+      if (!(server instanceof Server)) throw new DarnerError('INTERNAL', 'the TCP transport has no server to guard')
+      const accept = server.listeners('connection') as ((socket: Socket) => void)[]
+      server.removeAllListeners('connection')
+      server.on('connection', (socket) => {
+        if (door.take(socket)) for (const one of accept) one(socket)
+      })
+      return listener
+    }
+    return transport
+  }
+}
+
+function placeOf(address: Multiaddr): [host: string, port: number] {
+  const [host, tcp] = address.getComponents()
+  return [host?.value ?? '', Number(tcp?.value)]
 }
 
 class Libp2pNode implements Node {
   readonly peerId: PeerId
-  readonly #options: Required<NodeOptions>
+  readonly #options: { readonly dialMs: number }
   readonly #listen: readonly Multiaddr[]
   readonly #libp2p: Libp2p
+  readonly #door: Door
   readonly #log: Log
   #closing: Promise<void> | undefined
 
-  constructor(options: Required<NodeOptions>, listen: readonly Multiaddr[], libp2p: Libp2p, log: Log) {
+  constructor(
+    options: NodeOptions & { readonly dialMs: number },
+    listen: readonly Multiaddr[],
+    libp2p: Libp2p,
+    { door, log }: { door: Door; log: Log },
+  ) {
     this.#options = options
     this.#listen = listen
     this.#libp2p = libp2p
+    this.#door = door
     this.#log = log
+    if (options.vouched !== true)
+      libp2p.addEventListener('connection:open', ({ detail }) => door.admit(...placeOf(detail.remoteAddr)))
     this.peerId = options.identity.peerId
     libp2p.addEventListener('peer:disconnect', ({ detail }) => {
       // what the library remembers of peers would otherwise grow with every peer ever met
@@ -209,6 +254,11 @@ class Libp2pNode implements Node {
         details: { peer },
       })
     }
+  }
+
+  vouch(peer: PeerId): void {
+    for (const { remoteAddr } of this.#libp2p.getConnections(peerIdFromString(peer)))
+      this.#door.admit(...placeOf(remoteAddr))
   }
 
   async disconnect(peer: PeerId, error?: Error): Promise<void> {

@@ -35,14 +35,15 @@ export function acceptSessions<P extends Protocol>(
     protocol.id,
     async (stream, peer) => {
       let refusal: unknown
-      const session = new Session(node, peer, stream, protocol, (session) => {
+      const parts = (session: Session<P>) => {
         try {
           return accept(session)
         } catch (error) {
           refusal = error
           return {}
         }
-      })
+      }
+      const session = new Session(node, peer, stream, protocol, parts, { greeting: protocol.greeting })
       if (refusal !== undefined) await session.close(asDarnerError(refusal, protocol.id))
     },
     { maxInboundStreams: MAX_SESSIONS_PER_CONNECTION },

@@ -14,6 +14,11 @@ export interface Protocol {
   readonly maxFrameBytes: number
   readonly methods: Readonly<Record<string, Method>>
   readonly notices: Readonly<Record<string, TSchema>>
+  /**
+   * The method that whoever opens a session asks first, and once: nothing else of it is read before that was answered, and a refusal
+   * ends its connection. Without one a session is open from the start.
+   */
+  readonly greeting?: string
 }
 
 /** Names a protocol; here for its types. */

@@ -8,7 +8,16 @@ import { Scope } from '../base/scope.ts'
 import { abortable } from '../base/signals.ts'
 import type { PeerId } from '../contracts/exchange.ts'
 import { decode, encode } from '../wire/cbor.ts'
-import { ASK_TIMEOUT_MS, DEAD_MS, HEARTBEAT_MS, MAX_OPEN_ASKS, MAX_SERVED_ASKS, TICK_MS } from '../wire/constants.ts'
+import {
+  ASK_TIMEOUT_MS,
+  DEAD_MS,
+  HEARTBEAT_MS,
+  MAX_GREETING_BYTES,
+  MAX_GREETING_ITEMS,
+  MAX_OPEN_ASKS,
+  MAX_SERVED_ASKS,
+  TICK_MS,
+} from '../wire/constants.ts'
 import { encodeFrame, readFrame } from '../wire/frame.ts'
 import { check } from '../wire/schema.ts'
 import { type Failure, failureError, failureOf, Kind, readMessage } from '../wire/session.ts'
@@ -77,6 +86,8 @@ export class Session<P extends Protocol = Protocol> implements AsyncDisposable {
   readonly #serving = new Map<number, AbortController>()
   readonly #line: { id: number; method: string; body: unknown }[] = []
   readonly #outbox: Outbox
+  /** The greeting that was accepted, if one was due. */
+  #greeted: string | undefined
   #running = 0
   #nextId = 1
   #tickMs = performance.now()
@@ -84,13 +95,17 @@ export class Session<P extends Protocol = Protocol> implements AsyncDisposable {
   #over: DarnerError | undefined
   #ending: Promise<void> | undefined
 
-  /** Takes over the stream. `parts` may be made with the session at hand; what that throws is the caller's to handle. */
+  /**
+   * Takes over the stream. `parts` may be made with the session at hand; what that throws is the caller's to handle. `greeting`: the
+   * method that the other side must ask first.
+   */
   constructor(
     node: Node,
     remote: PeerId,
     stream: PeerStream,
     protocol: P,
     parts: SessionParts<P> | ((session: Session<P>) => SessionParts<P>),
+    { greeting }: { greeting?: string | undefined } = {},
   ) {
     this.#node = node
     this.remote = remote
@@ -102,7 +117,7 @@ export class Session<P extends Protocol = Protocol> implements AsyncDisposable {
     const timer = setInterval(() => this.#beat(), TICK_MS)
     timer.unref()
     this.#scope.defer(() => clearInterval(timer))
-    this.#scope.run((signal) => this.#read(signal))
+    this.#scope.run((signal) => this.#read(greeting, signal))
   }
 
   /** Why the session is over; undefined while it is open. */
@@ -208,8 +223,9 @@ export class Session<P extends Protocol = Protocol> implements AsyncDisposable {
 
   // in
 
-  async #read(signal: AbortSignal): Promise<void> {
+  async #read(greeting: string | undefined, signal: AbortSignal): Promise<void> {
     try {
+      if (greeting !== undefined) await this.#greet(greeting, signal)
       for (let turn = 1; ; turn++) {
         const payload = await readFrame(this.#stream, this.protocol.maxFrameBytes, { signal })
         if (payload.byteLength > 0 && this.#over === undefined) this.#receive(payload)
@@ -222,6 +238,30 @@ export class Session<P extends Protocol = Protocol> implements AsyncDisposable {
       else if (known.details.got === 0) this.#fail(new DarnerError('CLOSED', `${this.#name}: closed by the other side`))
       else this.#fail(new DarnerError('PROTOCOL_VIOLATION', `${this.#name}: ended inside a frame`, { cause: known }))
     }
+  }
+
+  /** Reads one message, which must be the greeting, and nothing else before it was answered. A refusal ends the connection. */
+  async #greet(method: string, signal: AbortSignal): Promise<void> {
+    let payload: Uint8Array
+    do payload = await readFrame(this.#stream, Math.min(MAX_GREETING_BYTES, this.protocol.maxFrameBytes), { signal })
+    while (payload.byteLength === 0)
+    try {
+      const message = readMessage(decode(payload, this.#name, MAX_GREETING_ITEMS), this.#name)
+      if (message[0] !== Kind.ask || message[2] !== method)
+        throw new DarnerError('PROTOCOL_VIOLATION', `${this.#name}: said something else before ${method}`)
+      const [, id, , body] = message
+      const schema = this.protocol.methods[method]
+      if (schema !== undefined) check(schema.ask, body, this.#what(method))
+      const refusal = await this.#answer(id, method, body, signal)
+      if (refusal !== undefined) throw refusal
+    } catch (error) {
+      const known = asDarnerError(error, this.#name)
+      await this.#finish(known, { orderly: true, tell: known })
+      await this.#node.disconnect(this.remote, known)
+      throw known
+    }
+    this.#greeted = method
+    this.#node.vouch(this.remote)
   }
 
   #receive(payload: Uint8Array): void {
@@ -251,6 +291,8 @@ export class Session<P extends Protocol = Protocol> implements AsyncDisposable {
   }
 
   #onAsk(id: number, method: string, body: unknown): void {
+    if (method === this.#greeted)
+      throw new DarnerError('PROTOCOL_VIOLATION', `${this.#what(method)}: said a second time`)
     if (this.#serving.has(id))
       throw new DarnerError('PROTOCOL_VIOLATION', `${this.#what(method)}: ask ${id} came twice`)
     if (this.#serving.size >= MAX_OPEN_ASKS)
@@ -285,6 +327,17 @@ export class Session<P extends Protocol = Protocol> implements AsyncDisposable {
 
   async #serve(id: number, method: string, body: unknown, signal: AbortSignal): Promise<void> {
     try {
+      await this.#answer(id, method, body, signal)
+    } finally {
+      this.#serving.delete(id)
+      this.#running--
+      this.#serveNext()
+    }
+  }
+
+  /** Has an ask handled and posts the answer, or the failure, which it returns. */
+  async #answer(id: number, method: string, body: unknown, signal: AbortSignal): Promise<DarnerError | undefined> {
+    try {
       const handler = this.#parts.handlers?.[method] as ((body: unknown, context: unknown) => unknown) | undefined
       const answer = await handler?.(body, { signal, session: this })
       const schema = this.protocol.methods[method]
@@ -292,15 +345,13 @@ export class Session<P extends Protocol = Protocol> implements AsyncDisposable {
         this.#outbox.post(
           this.#frame([Kind.answer, id, fitting(schema.answer, answer, `answer to ${this.#what(method)}`)]),
         )
+      return undefined
     } catch (error) {
-      this.#refuse(
-        id,
-        signal.aborted ? new DarnerError('INTERRUPTED', `${method}: cancelled`) : asDarnerError(error, method),
-      )
-    } finally {
-      this.#serving.delete(id)
-      this.#running--
-      this.#serveNext()
+      const known = signal.aborted
+        ? new DarnerError('INTERRUPTED', `${method}: cancelled`)
+        : asDarnerError(error, method)
+      this.#refuse(id, known)
+      return known
     }
   }
 

@@ -23,10 +23,10 @@ export function encode(value: unknown): Uint8Array {
   return encodeWith(value, { ignoreUndefinedProperties: true })
 }
 
-/** Decodes one message. Throws PROTOCOL_VIOLATION, naming `what`, for anything outside the subset or its bounds. */
-export function decode(bytes: Uint8Array, what = 'message'): unknown {
+/** Decodes one message. Throws PROTOCOL_VIOLATION, naming `what`, for anything outside the subset, its bounds, or `maxItems` values. */
+export function decode(bytes: Uint8Array, what = 'message', maxItems: number = MAX_CBOR_ITEMS): unknown {
   try {
-    return decodeWith(bytes, { ...STRICT, tokenizer: new BoundedTokenizer(bytes) })
+    return decodeWith(bytes, { ...STRICT, tokenizer: new BoundedTokenizer(bytes, maxItems) })
   } catch (error) {
     if (error instanceof DarnerError) throw error
     const text = error instanceof Error ? error.message.replace(/^CBOR decode error:? ?/, '') : String(error)
@@ -38,22 +38,24 @@ export function decode(bytes: Uint8Array, what = 'message'): unknown {
 class BoundedTokenizer extends Tokenizer {
   /** Values that are still to come in each open array or map, innermost last. */
   readonly #open: number[] = []
+  readonly #maxItems: number
   #items = 0
 
-  constructor(bytes: Uint8Array) {
+  constructor(bytes: Uint8Array, maxItems: number) {
     // a plain view: slices of a Buffer would share its memory, slices of this are copies
     super(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength), STRICT)
+    this.#maxItems = maxItems
   }
 
   override next(): ReturnType<Tokenizer['next']> {
     const token = super.next()
-    if (++this.#items > MAX_CBOR_ITEMS) throw new Error(`more than ${MAX_CBOR_ITEMS} values`)
+    if (++this.#items > this.#maxItems) throw new Error(`more than ${this.#maxItems} values`)
     const at = this.#open.length - 1
     const left = this.#open[at]
     if (left !== undefined) this.#open[at] = left - 1
     const values = token.type.name === 'array' ? token.value : token.type.name === 'map' ? token.value * 2 : 0
     if (values > 0) {
-      if (values > MAX_CBOR_ITEMS) throw new Error(`a list of ${values} values`)
+      if (values > this.#maxItems) throw new Error(`a list of ${values} values`)
       if (this.#open.push(values) > MAX_CBOR_DEPTH) throw new Error(`nested deeper than ${MAX_CBOR_DEPTH}`)
     }
     while (this.#open.at(-1) === 0) this.#open.pop()

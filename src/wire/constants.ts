@@ -15,6 +15,15 @@ export const MAX_CBOR_DEPTH = 16
 /** Values in one message, counting keys: bounds what a small frame may unfold to in memory. */
 export const MAX_CBOR_ITEMS = 128 * KIB
 
+/** Most bytes of a greeting's frame: all that is read of a peer that has proven nothing but its PeerId. */
+export const MAX_GREETING_BYTES = 8 * KIB
+
+/** Values in a greeting, counting keys. */
+export const MAX_GREETING_ITEMS = 256
+
+/** How long a peer that connected may take until its greeting was accepted, or its first pass. */
+export const GREETING_MS = 10_000
+
 /** yamux spec, "Flow Control": every stream starts with this window; the implementation can't announce a larger one. */
 export const YAMUX_INITIAL_WINDOW_BYTES = 256 * KIB
 

@@ -273,6 +273,7 @@ export const SUPERNODE_NOTICES = {
 export const CONTROL = defineProtocol({
   id: CONTROL_ID,
   maxFrameBytes: MAX_CONTROL_FRAME_BYTES,
+  greeting: 'hello',
   methods: CONTROL_ASKS,
   notices: { ...AGENT_NOTICES, ...SUPERNODE_NOTICES },
 })

@@ -5,8 +5,14 @@ import { acceptSessions, openSession } from '../../../src/net/open-session.ts'
 import { defineProtocol } from '../../../src/net/protocol.ts'
 import type { Handlers, Session } from '../../../src/net/session.ts'
 import type { PeerStream } from '../../../src/net/stream.ts'
-import { encode } from '../../../src/wire/cbor.ts'
-import { DEAD_MS, MAX_OPEN_ASKS, MAX_QUEUED_BYTES, MAX_SERVED_ASKS } from '../../../src/wire/constants.ts'
+import { decode, encode } from '../../../src/wire/cbor.ts'
+import {
+  DEAD_MS,
+  MAX_GREETING_BYTES,
+  MAX_OPEN_ASKS,
+  MAX_QUEUED_BYTES,
+  MAX_SERVED_ASKS,
+} from '../../../src/wire/constants.ts'
 import { encodeFrame, readFrame } from '../../../src/wire/frame.ts'
 import { Bytes, Count } from '../../../src/wire/schema.ts'
 import { Kind } from '../../../src/wire/session.ts'
@@ -408,5 +414,80 @@ describe('Session with a hostile peer', function () {
     await other.session.closed
     assert.equal(pair.near.over, undefined)
     assert.deepEqual(await pair.near.ask('add', { a: 1, b: 2 }, within()), { sum: 3 })
+  })
+})
+
+describe('a session with a greeting (row 6)', function () {
+  this.timeout(20_000)
+  const GREETED = defineProtocol({ ...MATHS, greeting: 'add' })
+  const greet = [Kind.ask, 1, 'add', { a: 1, b: 2 }]
+
+  /** A stranger's stream to a listener whose protocol begins with `add`, and what reached the listener's handlers. */
+  async function aStranger(refusing = false) {
+    const pair = await aNodePair({ vouched: true })
+    const heard: string[] = []
+    const refused = new DarnerError('ADMISSION_REFUSED', 'no token')
+    const handlers: Handlers<typeof MATHS> = {
+      add: (sum) => {
+        heard.push('add')
+        if (refusing) throw refused
+        return add(sum)
+      },
+      blob: (body) => {
+        heard.push('blob')
+        return body
+      },
+    }
+    await acceptSessions(pair.listener, GREETED, () => ({ handlers, notices: { said: () => void heard.push('said') } }))
+    const lost = Promise.withResolvers<void>()
+    pair.dialler.onDisconnect(() => lost.resolve())
+    const { stream } = await pair.dialler.openStream(pair.listener.multiaddrs, GREETED.id, within())
+    return { ...pair, stream, heard, lost: lost.promise }
+  }
+
+  for (const [what, message] of [
+    ['another ask', [Kind.ask, 1, 'blob', { bytes: new Uint8Array(3) }]],
+    ['a notice', [Kind.notice, 'said', { text: 'hello' }]],
+    ['an answer', [Kind.answer, 1, { sum: 1 }]],
+    ['a greeting that fits no schema', [Kind.ask, 1, 'add', { a: 1 }]],
+    ['a greeting of too many values', [Kind.ask, 1, 'add', Array(300).fill(0)]],
+  ] as const)
+    it(`ends the connection of a peer whose first message is ${what}`, async () => {
+      await using one = await aStranger()
+      await send(one.stream, message)
+      await one.lost
+      assert.deepEqual(one.heard, [])
+    })
+
+  it('reads no greeting of more than 8 KiB', async () => {
+    await using one = await aStranger()
+    await one.stream.write(encodeFrame(new Uint8Array(MAX_GREETING_BYTES + 1)), within())
+    await one.lost
+  })
+
+  it('ends the connection of a peer that is refused, which learns why', async () => {
+    await using one = await aStranger(true)
+    await send(one.stream, greet)
+    const answer = decode(await readFrame(one.stream, MATHS.maxFrameBytes, within())) as [
+      number,
+      number,
+      { code: string },
+    ]
+    assert.deepEqual([answer[0], answer[1], answer[2].code], [Kind.failure, 1, 'ADMISSION_REFUSED'])
+    await one.lost
+  })
+
+  it('reads on once the greeting was answered, and takes none twice', async () => {
+    await using one = await aStranger()
+    await send(one.stream, greet)
+    await send(one.stream, [Kind.ask, 2, 'blob', { bytes: new Uint8Array(3) }])
+    for (const id of [1, 2]) {
+      const answer = decode(await readFrame(one.stream, MATHS.maxFrameBytes, within())) as [number, number]
+      assert.deepEqual(answer.slice(0, 2), [Kind.answer, id])
+    }
+    await send(one.stream, [Kind.ask, 3, 'add', { a: 1, b: 2 }])
+    const farewell = decode(await readFrame(one.stream, MATHS.maxFrameBytes, within())) as [number, { code: string }]
+    assert.deepEqual([farewell[0], farewell[1].code], [Kind.farewell, 'PROTOCOL_VIOLATION'])
+    assert.deepEqual(one.heard, ['add', 'blob'])
   })
 })

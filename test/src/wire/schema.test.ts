@@ -44,4 +44,24 @@ describe('check', () => {
     assert.throws(() => check(Piece, { number: 1 }, 'piece'), violation('digest'))
     assert.throws(() => check(Piece, null, 'piece'), violation('must be object'))
   })
+
+  it('finds what is too long before it looks at any of it (row 6)', () => {
+    let looked = 0
+    const Looked = Type.Refine(Type.Number(), () => ++looked > 0)
+    const List = Type.Object({ many: Type.Array(Looked, { maxItems: 4 }) }, { additionalProperties: false })
+    assert.throws(() => check(List, { many: Array(100_000).fill(1) }, 'piece'), violation('/many'))
+    assert.throws(
+      () => check(List, Object.fromEntries(Array.from({ length: 9000 }, (_, n) => [`k${n}`, 1])), 'piece'),
+      violation(''),
+    )
+    assert.equal(looked, 0)
+  })
+
+  it('looks no further than the first fault (row 6)', () => {
+    let looked = 0
+    const Bad = Type.Refine(Type.Number(), () => ++looked < 0)
+    const List = Type.Object({ many: Type.Array(Bad, { maxItems: 10_000 }) }, { additionalProperties: false })
+    assert.throws(() => check(List, { many: Array(10_000).fill(1) }, 'piece'), violation('/many/0'))
+    assert.ok(looked < 10, `looked at ${looked}`)
+  })
 })
