@@ -6,8 +6,8 @@
 
 import { spawnSync } from 'node:child_process'
 import { TOOLS } from '../deploy/setup.ts'
-import { aDockerAgent, type DockerAgent } from '../test/fixtures/a-docker-agent.ts'
-import { isOnStage } from '../test/fixtures/a-stage.ts'
+import { aDockerAgent, type DockerAgent } from '../test/fixtures/clients/a-docker-agent.ts'
+import { isOnStage } from '../test/fixtures/host/a-stage.ts'
 import { builtDarner } from './built.ts'
 import { conmonAlone } from './engine/alone.ts'
 import { ask, mediansInTurn } from './engine/client.ts'

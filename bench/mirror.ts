@@ -4,8 +4,8 @@
  */
 import { Agent, request } from 'node:http'
 import { SWARM_BENCH_TOOLS, TOOLS } from '../deploy/setup.ts'
-import { DarnerError } from '../src/base/errors.ts'
-import { isOnStage } from '../test/fixtures/a-stage.ts'
+import { DarnerError } from '../src/core/errors.ts'
+import { isOnStage } from '../test/fixtures/host/a-stage.ts'
 import { prepareLayers } from './engine/layers.ts'
 import type { Figure } from './figure.ts'
 import { median } from './median.ts'

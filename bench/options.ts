@@ -1,6 +1,6 @@
 /** What a bench can be told: one table for its help, for reading a command line, and for what is wrong with one. */
 import { parseArgs } from 'node:util'
-import { DarnerError } from '../src/base/errors.ts'
+import { DarnerError } from '../src/core/errors.ts'
 
 export interface BenchOption {
   readonly summary: string

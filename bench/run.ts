@@ -6,8 +6,8 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { availableParallelism, cpus, release, totalmem } from 'node:os'
 import { setUp, type Tool } from '../deploy/setup.ts'
-import { endProcess } from '../src/base/end-process.ts'
-import { isDarnerError } from '../src/base/errors.ts'
+import { endProcess } from '../src/core/end-process.ts'
+import { isDarnerError } from '../src/core/errors.ts'
 import { type Figure, figureLine, figureTable } from './figure.ts'
 import { type BenchOptions, optionLines, readOptions } from './options.ts'
 

@@ -1,7 +1,7 @@
 /** `npm run bench -- scheduler`: decisions per processor second and memory of the scheduler alone, 10,000 peers on 20 tasks. */
-import { randomBelow, seededRandom } from '../src/base/clock.ts'
-import type { PeerId } from '../src/contracts/exchange.ts'
-import type { TaskId } from '../src/task/task.ts'
+import { randomBelow, seededRandom } from '../src/core/clock.ts'
+import type { PeerId } from '../src/core/contracts/exchange.ts'
+import type { TaskId } from '../src/core/task/task.ts'
 import { decide } from '../supernode/scheduler/decide.ts'
 import { newScheduler, type SchedulerState } from '../supernode/scheduler/state.ts'
 import type { Figure } from './figure.ts'

@@ -1,6 +1,6 @@
 /**
  * Writes docs/clients.md: every client, operation, kind of rights and transport, run now through the mirror against a real
- * registry. Needs root and a private stage: `test/fixtures/stage.sh --net node deploy/client-table.ts`. All of it takes 20 minutes.
+ * registry. Needs root and a private stage: `test/fixtures/host/stage.sh --net node deploy/client-table.ts`. All of it takes 20 minutes.
  *
  * --only TEXT     just the rows whose title has TEXT (repeatable); writes no file
  * --journal FILE  appends each row to FILE as it ends, and runs none again that passed there: goes on after an interruption
@@ -8,9 +8,6 @@
 import { appendFile, readFile, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { isOnStage } from '../test/fixtures/a-stage.ts'
-import type { Shape } from '../test/fixtures/image-shapes.ts'
-import { missing, programPath } from '../test/fixtures/needs.ts'
 import {
   type Auth,
   aWorld,
@@ -18,7 +15,10 @@ import {
   type ClientCase,
   type Transport,
   versionOf,
-} from '../test/fixtures/real-clients.ts'
+} from '../test/fixtures/clients/real-clients.ts'
+import { isOnStage } from '../test/fixtures/host/a-stage.ts'
+import { missing, programPath } from '../test/fixtures/host/needs.ts'
+import type { Shape } from '../test/fixtures/images/image-shapes.ts'
 
 const OUT = fileURLToPath(new URL('../docs/clients.md', import.meta.url))
 const AUTHS: readonly Auth[] = ['none', 'basic', 'token']
@@ -75,7 +75,7 @@ async function resultOf(one: ClientCase, auth: Auth, transport: Transport, shape
 async function main(): Promise<number> {
   const { values } = parseArgs({ options: { only: { type: 'string', multiple: true }, journal: { type: 'string' } } })
   if (!isOnStage()) {
-    console.error('client-table: run it on a stage: test/fixtures/stage.sh --net node deploy/client-table.ts')
+    console.error('client-table: run it on a stage: test/fixtures/host/stage.sh --net node deploy/client-table.ts')
     return 2
   }
   const { only, journal } = values
@@ -102,7 +102,7 @@ async function main(): Promise<number> {
   const lines = [
     '# Container clients through the mirror',
     '',
-    'Written by `test/fixtures/stage.sh --net node deploy/client-table.ts`; run it again rather than edit this file. Every line was',
+    'Written by `test/fixtures/host/stage.sh --net node deploy/client-table.ts`; run it again rather than edit this file. Every line was',
     'run: the client, unmodified and from its Debian package, pointed at the mirror by `darner mirror setup CLIENT --apply`, pulled',
     'from a registry under a name that leads nowhere else, so that what passed came through the mirror. The transport is the one',
     'between darner and the registry (https with a private CA, from `certs.d`). The usual image is an index of two platforms, with',

@@ -5,7 +5,7 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, statfs } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { asDarnerError, DarnerError, EXIT, errorLine, systemCode } from '../src/base/errors.ts'
+import { asDarnerError, DarnerError, EXIT, errorLine, systemCode } from '../src/core/errors.ts'
 import { fabricProblem } from './demo/fabric.ts'
 import { cachedImage, type DemoImage, fetchImage, makeImage } from './demo/image.ts'
 import { demoOnLoopback } from './demo/loopback.ts'

@@ -6,8 +6,8 @@
  *
  * Where there can be none, `test` says why, counts that as skipped and exits with 77.
  */
-import { asDarnerError, DarnerError, EXIT, errorLine } from '../src/base/errors.ts'
-import { withDeadline } from '../src/base/signals.ts'
+import { asDarnerError, DarnerError, EXIT, errorLine } from '../src/core/errors.ts'
+import { withDeadline } from '../src/core/signals.ts'
 import { hostRelease } from './demo/debian.ts'
 import { setUp, VM_TOOLS } from './setup.ts'
 import { vmDisk } from './vm/disk.ts'

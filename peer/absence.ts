@@ -2,8 +2,8 @@
  * One absence of the supernode, from the loss of its session (or this agent's start) to the next session: how long fetches wait for it
  * before they go on without it. All fetches share one wait, and none waits for a supernode that is known to be away.
  */
-import type { Clock, Random } from '../src/base/clock.ts'
-import { anySignal } from '../src/base/signals.ts'
+import type { Clock, Random } from '../src/core/clock.ts'
+import { anySignal } from '../src/core/signals.ts'
 
 /** The longest wait, counted from the first fetch of the absence. */
 const WAIT_MS = 1_000

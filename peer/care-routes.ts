@@ -2,8 +2,6 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
-import { DarnerError } from '../src/base/errors.ts'
-import { isTaskId } from '../src/task/task.ts'
 import {
   CollectRequest,
   CollectView,
@@ -12,8 +10,10 @@ import {
   StoreView,
   WhyView,
   YieldRequest,
-} from '../src/wire/care-api.ts'
-import type { Limit, LimitScope } from './limits/buckets.ts'
+} from '../src/api/care-api.ts'
+import { DarnerError } from '../src/core/errors.ts'
+import { isTaskId } from '../src/core/task/task.ts'
+import type { Limit, LimitScope } from '../src/exchange/limits/buckets.ts'
 import type { Peer } from './peer.ts'
 
 /** Limits that may be set at once. */

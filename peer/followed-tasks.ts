@@ -3,14 +3,14 @@
  * each is registered again, so that a restart of the supernode loses no download.
  */
 
-import { asDarnerError, DarnerError } from '../src/base/errors.ts'
-import { Feed } from '../src/base/feed.ts'
-import { keepNewest } from '../src/base/keep-newest.ts'
-import type { PeerId } from '../src/contracts/exchange.ts'
-import type { Parent, Progress, RegisterRequest, Registration, TaskUpdate } from '../src/contracts/scheduling.ts'
-import type { Digest } from '../src/oci/digest.ts'
-import type { ReadonlyBitmap } from '../src/task/bitmap.ts'
-import type { Task, TaskId } from '../src/task/task.ts'
+import type { PeerId } from '../src/core/contracts/exchange.ts'
+import type { Parent, Progress, RegisterRequest, Registration, TaskUpdate } from '../src/core/contracts/scheduling.ts'
+import type { Digest } from '../src/core/digest.ts'
+import { asDarnerError, DarnerError } from '../src/core/errors.ts'
+import { Feed } from '../src/core/feed.ts'
+import { keepNewest } from '../src/core/keep-newest.ts'
+import type { ReadonlyBitmap } from '../src/core/task/bitmap.ts'
+import type { Task, TaskId } from '../src/core/task/task.ts'
 import {
   type ControlAnswer,
   LEAD_VERSION,
@@ -19,9 +19,9 @@ import {
   REGISTER_MS,
   type SupernodeNotice,
   WRONG_AT_VERSION,
-} from '../src/wire/control.ts'
-import { scopeOfPass } from '../src/wire/pass.ts'
-import { failureError, failureOf } from '../src/wire/session.ts'
+} from '../src/protocol/control.ts'
+import { scopeOfPass } from '../src/protocol/pass.ts'
+import { failureError, failureOf } from '../src/protocol/session-messages.ts'
 import type { ControlSession } from './supernode-session.ts'
 
 /** Updates that a stuck consumer may leave unread. */
@@ -61,7 +61,7 @@ export class FollowedTasks {
     this.#parts = parts
   }
 
-  /** The scope of the last pass that we were given for a task, in this run; see `opens` in src/wire/pass.ts. */
+  /** The scope of the last pass that we were given for a task, in this run; see `opens` in src/protocol/pass.ts. */
   heldUnder(task: TaskId): string | undefined {
     return this.#scopes.get(task)
   }

@@ -1,10 +1,6 @@
 /** One answer to `get`: frames of a blob as its pieces land, in order, or by file, until it is whole or has failed. */
 import { stat } from 'node:fs/promises'
 import type { ServerResponse } from 'node:http'
-import { asDarnerError } from '../src/base/errors.ts'
-import { abortable } from '../src/base/signals.ts'
-import { Digester } from '../src/oci/digest.ts'
-import { pieceRange } from '../src/task/task.ts'
 import {
   dataHead,
   GET_CHUNK_BYTES,
@@ -13,9 +9,13 @@ import {
   GET_FILE_ID_HEADER,
   type GetFailure,
   jsonFrame,
-} from '../src/wire/get-frames.ts'
-import type { GetRequest } from '../src/wire/get-stream.ts'
-import type { OpenContent } from './engine/open-content.ts'
+} from '../src/api/get-frames.ts'
+import type { GetRequest } from '../src/api/get-stream.ts'
+import { Digester } from '../src/core/digest.ts'
+import { asDarnerError } from '../src/core/errors.ts'
+import { abortable } from '../src/core/signals.ts'
+import { pieceRange } from '../src/core/task/task.ts'
+import type { OpenContent } from './downloader/open-content.ts'
 import { LandedWords } from './landed-words.ts'
 
 const PROGRESS_MS = 200

@@ -1,5 +1,5 @@
 /** Rates that readers of this host ask for: a blob comes no faster than the most patient wish of those who want it now. */
-import type { RateLimits } from './limits/limits.ts'
+import type { RateLimits } from '../src/exchange/limits/limits.ts'
 
 export class GetRates {
   readonly #limits: RateLimits

@@ -1,8 +1,9 @@
 /** The answer to a `get` by file: which ranges landed. The bytes stay where they are, and words are few, since each wakes the command. */
-import { abortable } from '../src/base/signals.ts'
-import { pieceRange } from '../src/task/task.ts'
-import { landedFrame } from '../src/wire/get-frames.ts'
-import type { OpenContent } from './engine/open-content.ts'
+
+import { landedFrame } from '../src/api/get-frames.ts'
+import { abortable } from '../src/core/signals.ts'
+import { pieceRange } from '../src/core/task/task.ts'
+import type { OpenContent } from './downloader/open-content.ts'
 
 /** What landed is told when it is so much; less waits for the next progress. */
 const WORD_BYTES = 8 * 1024 * 1024

@@ -1,7 +1,7 @@
 /** Remembers where each blob came from, so that what rots can be had again. No secrets: an origin that carries some isn't kept. */
 import { Value } from 'typebox/value'
-import { Origin } from '../src/task/origin.ts'
-import type { TaskId } from '../src/task/task.ts'
+import { Origin } from '../src/core/task/origin.ts'
+import type { TaskId } from '../src/core/task/task.ts'
 
 /** The part of a level (sub)database that the book needs; values are JSON. */
 export interface OriginRecords {

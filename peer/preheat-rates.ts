@@ -1,5 +1,5 @@
 /** Rates of preheats under way on this host: the lowest of them caps what comes in for the background class meanwhile. */
-import type { RateLimits } from './limits/limits.ts'
+import type { RateLimits } from '../src/exchange/limits/limits.ts'
 
 const SCOPE = { on: 'class', direction: 'in', priority: 'background' } as const
 

@@ -1,11 +1,11 @@
 /** Preheating on one host: fetches what the supernode names, in the background and a few blobs at a time, and reports each. */
 import PQueue from 'p-queue'
-import { asDarnerError, errorLine } from '../src/base/errors.ts'
-import type { Log } from '../src/base/log.ts'
-import { withDeadline } from '../src/base/signals.ts'
-import type { ContentSource } from '../src/contracts/content.ts'
-import type { Digest } from '../src/oci/digest.ts'
-import type { PreheatNotice } from '../src/wire/preheat.ts'
+import type { ContentSource } from '../src/core/contracts/content.ts'
+import type { Digest } from '../src/core/digest.ts'
+import { asDarnerError, errorLine } from '../src/core/errors.ts'
+import type { Log } from '../src/core/log.ts'
+import { withDeadline } from '../src/core/signals.ts'
+import type { PreheatNotice } from '../src/protocol/preheat.ts'
 import type { PreheatRates } from './preheat-rates.ts'
 
 export interface PreheaterOptions {

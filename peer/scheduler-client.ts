@@ -1,15 +1,13 @@
 /** SchedulerPort over the control session with the supernode, and the other things that an agent asks and tells it. */
-import type { Clock, Random } from '../src/base/clock.ts'
-import { asDarnerError, DarnerError, isDarnerError } from '../src/base/errors.ts'
-import type { Log } from '../src/base/log.ts'
-import type { Scope } from '../src/base/scope.ts'
-import type { ManifestAnswer, ManifestRequest } from '../src/contracts/content.ts'
-import type { PeerId } from '../src/contracts/exchange.ts'
-import type { RegisterRequest, Registration, SchedulerPort } from '../src/contracts/scheduling.ts'
-import type { Node } from '../src/net/node.ts'
-import type { Digest } from '../src/oci/digest.ts'
-import type { Store } from '../src/store/store.ts'
-import type { TaskId } from '../src/task/task.ts'
+import type { Clock, Random } from '../src/core/clock.ts'
+import type { ManifestAnswer, ManifestRequest } from '../src/core/contracts/content.ts'
+import type { PeerId } from '../src/core/contracts/exchange.ts'
+import type { RegisterRequest, Registration, SchedulerPort } from '../src/core/contracts/scheduling.ts'
+import type { Digest } from '../src/core/digest.ts'
+import { asDarnerError, DarnerError, isDarnerError } from '../src/core/errors.ts'
+import type { Log } from '../src/core/log.ts'
+import type { Scope } from '../src/core/scope.ts'
+import type { TaskId } from '../src/core/task/task.ts'
 import {
   type AgentNotice,
   type ControlAnswer,
@@ -17,8 +15,10 @@ import {
   INVENTORY_RUN,
   PUT_MS,
   REGISTER_MS,
-} from '../src/wire/control.ts'
-import type { PreheatNotice, PreheatState } from '../src/wire/preheat.ts'
+} from '../src/protocol/control.ts'
+import type { Node } from '../src/protocol/node.ts'
+import type { PreheatNotice, PreheatState } from '../src/protocol/preheat.ts'
+import type { Store } from '../src/store/store.ts'
 import { FollowedTasks } from './followed-tasks.ts'
 import { type ControlSession, SupernodeSession, type SupernodeSessionOptions } from './supernode-session.ts'
 
@@ -80,7 +80,7 @@ export class SchedulerClient implements SchedulerPort {
     return this.#session.supernode
   }
 
-  /** The scope of the last pass that we were given for a task, in this run; see `opens` in src/wire/pass.ts. */
+  /** The scope of the last pass that we were given for a task, in this run; see `opens` in src/protocol/pass.ts. */
   heldUnder(task: TaskId): string | undefined {
     return this.#followed.heldUnder(task)
   }

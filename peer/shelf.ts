@@ -1,11 +1,11 @@
 /** What this peer shows to its children: every verified piece it holds, complete blobs and growing ones alike. */
-import type { Clock, Random } from '../src/base/clock.ts'
-import { DarnerError } from '../src/base/errors.ts'
-import type { GivingTo, PeerId, Shelf, ShelfTask } from '../src/contracts/exchange.ts'
+import type { Clock, Random } from '../src/core/clock.ts'
+import type { GivingTo, PeerId, Shelf, ShelfTask } from '../src/core/contracts/exchange.ts'
+import { DarnerError } from '../src/core/errors.ts'
+import type { TaskId } from '../src/core/task/task.ts'
+import { Giving } from '../src/exchange/handout/giving.ts'
+import { checkPass, ShownPass } from '../src/protocol/pass.ts'
 import type { Store, StoredTask } from '../src/store/store.ts'
-import { Giving } from '../src/task/giving.ts'
-import type { TaskId } from '../src/task/task.ts'
-import { checkPass, ShownPass } from '../src/wire/pass.ts'
 
 /** A half-done task of an earlier run is hashed again before it is served; longer than this and the child asks elsewhere. */
 const REOPEN_MS = 30_000

@@ -2,15 +2,15 @@
  * The agent's session with its supernode: one at a time; when it is lost the agent dials again with growing waits, says hello and
  * what it holds, and only then counts as joined.
  */
-import type { Clock, Random } from '../src/base/clock.ts'
-import { asDarnerError, DarnerError, isDarnerError } from '../src/base/errors.ts'
-import type { Log } from '../src/base/log.ts'
-import { abortable, anySignal, withDeadline } from '../src/base/signals.ts'
-import type { PeerId } from '../src/contracts/exchange.ts'
-import type { Node } from '../src/net/node.ts'
-import { openSession } from '../src/net/open-session.ts'
-import type { NoticeHandlers, Session } from '../src/net/session.ts'
-import { CONTROL, CONTROL_VERSION } from '../src/wire/control.ts'
+import type { Clock, Random } from '../src/core/clock.ts'
+import type { PeerId } from '../src/core/contracts/exchange.ts'
+import { asDarnerError, DarnerError, isDarnerError } from '../src/core/errors.ts'
+import type { Log } from '../src/core/log.ts'
+import { abortable, anySignal, withDeadline } from '../src/core/signals.ts'
+import { CONTROL, CONTROL_VERSION } from '../src/protocol/control.ts'
+import type { Node } from '../src/protocol/node.ts'
+import { openSession } from '../src/protocol/open-session.ts'
+import type { NoticeHandlers, Session } from '../src/protocol/session.ts'
 import { Absence } from './absence.ts'
 
 export type ControlSession = Session<typeof CONTROL>

@@ -2,12 +2,12 @@
  * What a peer does on its own: half-done tasks of earlier runs are checked and announced, bit rot is looked for from time to
  * time, and what is found rotten is fetched again through the swarm.
  */
-import type { Clock } from '../src/base/clock.ts'
-import { asDarnerError } from '../src/base/errors.ts'
-import type { Log } from '../src/base/log.ts'
-import type { Scope } from '../src/base/scope.ts'
+import type { Clock } from '../src/core/clock.ts'
+import { asDarnerError } from '../src/core/errors.ts'
+import type { Log } from '../src/core/log.ts'
+import type { Scope } from '../src/core/scope.ts'
 import type { Store } from '../src/store/store.ts'
-import type { Engine } from './engine/engine.ts'
+import type { Engine } from './downloader/downloader.ts'
 import type { OriginBook } from './origin-book.ts'
 import type { SchedulerClient } from './scheduler-client.ts'
 

@@ -1,6 +1,7 @@
 /** A failure as the local API words it: status and body from the one code table. */
-import { asDarnerError, DarnerError } from '../src/base/errors.ts'
-import type { ErrorReply } from '../src/wire/local-api.ts'
+
+import type { ErrorReply } from '../src/api/containers-api.ts'
+import { asDarnerError, DarnerError } from '../src/core/errors.ts'
 
 /** `what` names the request, for failures that don't name themselves. */
 export function errorReply(error: unknown, what: string): { status: number; body: ErrorReply } {

@@ -2,9 +2,9 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { DarnerError, systemCode } from '../src/base/errors.ts'
-import { replaceFile } from '../src/base/files.ts'
-import type { PeerId } from '../src/contracts/exchange.ts'
+import type { PeerId } from '../src/core/contracts/exchange.ts'
+import { DarnerError, systemCode } from '../src/core/errors.ts'
+import { replaceFile } from '../src/core/files.ts'
 
 const TOKEN_FILE = 'join-token'
 const TOKEN = /^drn-[A-Za-z0-9_-]{43}$/

@@ -1,14 +1,14 @@
 /** The supernode's own look at a peer that was accused: it asks it for pieces and compares them with the table. */
 
-import type { Random } from '../src/base/clock.ts'
-import { asDarnerError, isDarnerError } from '../src/base/errors.ts'
-import { abortable, withDeadline } from '../src/base/signals.ts'
-import type { ParentChannel, PeerAddress, PieceExchange } from '../src/contracts/exchange.ts'
-import type { PieceTable } from '../src/store/piece-table.ts'
-import { same } from '../src/store/piece-table.ts'
-import { Bitmap } from '../src/task/bitmap.ts'
-import type { Task } from '../src/task/task.ts'
-import { pieceCount } from '../src/task/task.ts'
+import type { Random } from '../src/core/clock.ts'
+import type { ParentChannel, PeerAddress, PieceExchange } from '../src/core/contracts/exchange.ts'
+import { asDarnerError, isDarnerError } from '../src/core/errors.ts'
+import { abortable, withDeadline } from '../src/core/signals.ts'
+import { Bitmap } from '../src/core/task/bitmap.ts'
+import type { Task } from '../src/core/task/task.ts'
+import { pieceCount } from '../src/core/task/task.ts'
+import type { PieceTable } from '../src/store/partial/piece-table.ts'
+import { same } from '../src/store/partial/piece-table.ts'
 
 /** How long one check may take, connection included. */
 const CHECK_MS = 10_000

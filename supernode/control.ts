@@ -2,24 +2,24 @@
  * The supernode's side of the control sessions: turns what agents ask and tell into events for the scheduler and requests to
  * the seed, and what those decide into answers and notices. Who asks is proven by noise; what it may read, by the seed.
  */
-import type { Clock, Random } from '../src/base/clock.ts'
-import { asDarnerError, CODES, type Code, DarnerError } from '../src/base/errors.ts'
-import type { Log } from '../src/base/log.ts'
-import type { Scope } from '../src/base/scope.ts'
-import type { PeerId, PieceExchange } from '../src/contracts/exchange.ts'
-import type { Identity } from '../src/net/identity.ts'
-import type { Node } from '../src/net/node.ts'
-import { acceptSessions } from '../src/net/open-session.ts'
-import type { Digest } from '../src/oci/digest.ts'
-import type { TaskId } from '../src/task/task.ts'
+import type { Clock, Random } from '../src/core/clock.ts'
+import type { PeerId, PieceExchange } from '../src/core/contracts/exchange.ts'
+import type { Digest } from '../src/core/digest.ts'
+import { asDarnerError, CODES, type Code, DarnerError } from '../src/core/errors.ts'
+import type { Log } from '../src/core/log.ts'
+import type { Scope } from '../src/core/scope.ts'
+import type { TaskId } from '../src/core/task/task.ts'
 import {
   type AgentNotice,
   CONTROL,
   type ControlAnswer,
   type ControlAsk,
   MAX_CONTROL_FRAME_BYTES,
-} from '../src/wire/control.ts'
-import { failureError } from '../src/wire/session.ts'
+} from '../src/protocol/control.ts'
+import type { Identity } from '../src/protocol/identity.ts'
+import type { Node } from '../src/protocol/node.ts'
+import { acceptSessions } from '../src/protocol/open-session.ts'
+import { failureError } from '../src/protocol/session-messages.ts'
 import type { Admission } from './admission.ts'
 import type { ControlSession, Followers } from './followers.ts'
 import { type Host, Hosts } from './hosts.ts'

@@ -1,11 +1,11 @@
 /** Who follows which task, and how much of its piece table each has been told. */
-import type { Clock } from '../src/base/clock.ts'
-import type { PeerId } from '../src/contracts/exchange.ts'
-import type { Session } from '../src/net/session.ts'
-import { Bitmap } from '../src/task/bitmap.ts'
-import { pieceCount, type Task, type TaskId } from '../src/task/task.ts'
-import { type CONTROL, MAX_TABLE_RUN, REPORT_PIECES, STATES_VERSION, STEPS_VERSION } from '../src/wire/control.ts'
-import { LINE_MOST } from './scheduler/line.ts'
+import type { Clock } from '../src/core/clock.ts'
+import type { PeerId } from '../src/core/contracts/exchange.ts'
+import { Bitmap } from '../src/core/task/bitmap.ts'
+import { pieceCount, type Task, type TaskId } from '../src/core/task/task.ts'
+import { type CONTROL, MAX_TABLE_RUN, REPORT_PIECES, STATES_VERSION, STEPS_VERSION } from '../src/protocol/control.ts'
+import type { Session } from '../src/protocol/session.ts'
+import { LINE_MOST } from './scheduler/chain.ts'
 
 export type ControlSession = Session<typeof CONTROL>
 

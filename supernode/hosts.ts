@@ -1,16 +1,16 @@
 /** The hosts of the swarm: who has said hello, who left, who is out for good; each change is told to the scheduler and the others. */
-import type { Clock } from '../src/base/clock.ts'
-import { DarnerError } from '../src/base/errors.ts'
-import type { Log } from '../src/base/log.ts'
-import type { PeerId, PieceExchange } from '../src/contracts/exchange.ts'
-import type { Node } from '../src/net/node.ts'
+import type { Clock } from '../src/core/clock.ts'
+import type { PeerId, PieceExchange } from '../src/core/contracts/exchange.ts'
+import { DarnerError } from '../src/core/errors.ts'
+import type { Log } from '../src/core/log.ts'
 import {
   CONTROL_VERSION,
   type ControlAnswer,
   type ControlAsk,
   type ParentBody,
   TURNS_VERSION,
-} from '../src/wire/control.ts'
+} from '../src/protocol/control.ts'
+import type { Node } from '../src/protocol/node.ts'
 import type { Admission, Expulsion } from './admission.ts'
 import type { ControlSession, Followers } from './followers.ts'
 import type { Preheats } from './preheats.ts'

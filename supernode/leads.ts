@@ -3,22 +3,22 @@
  * reads from that host in the place of the origin, which goes on having one reader.
  */
 
-import type { Clock } from '../src/base/clock.ts'
-import { asDarnerError, DarnerError, isDarnerError } from '../src/base/errors.ts'
-import { keepNewest } from '../src/base/keep-newest.ts'
-import type { Log } from '../src/base/log.ts'
-import { anySignal } from '../src/base/signals.ts'
-import type { PeerId, PieceExchange } from '../src/contracts/exchange.ts'
-import type { OriginPort, OriginRead, OriginTarget, Version } from '../src/contracts/origin.ts'
-import type { Identity } from '../src/net/identity.ts'
-import type { Node } from '../src/net/node.ts'
-import type { Digest } from '../src/oci/digest.ts'
-import type { Credential, Origin } from '../src/task/origin.ts'
-import { blobTask, type Task, type TaskId } from '../src/task/task.ts'
+import type { Clock } from '../src/core/clock.ts'
+import type { PeerId, PieceExchange } from '../src/core/contracts/exchange.ts'
+import type { OriginPort, OriginRead, OriginTarget, Version } from '../src/core/contracts/origin.ts'
+import type { Digest } from '../src/core/digest.ts'
+import { asDarnerError, DarnerError, isDarnerError } from '../src/core/errors.ts'
+import { keepNewest } from '../src/core/keep-newest.ts'
+import type { Log } from '../src/core/log.ts'
+import { anySignal } from '../src/core/signals.ts'
+import type { Credential, Origin } from '../src/core/task/origin.ts'
+import { blobTask, type Task, type TaskId } from '../src/core/task/task.ts'
+import type { Identity } from '../src/protocol/identity.ts'
+import type { Node } from '../src/protocol/node.ts'
 import type { Host } from './hosts.ts'
 import { lentPieces } from './lent-read.ts'
 import { ownPass } from './own-pass.ts'
-import { scopeOf } from './seed/scope.ts'
+import { scopeOf } from './seed/access-scope.ts'
 
 export interface LeadsParts {
   readonly origin: OriginPort

@@ -1,11 +1,11 @@
 /** The supernode as the child of a peer that reads an origin for it: pieces in order, as that peer gets them. */
-import type { Clock } from '../src/base/clock.ts'
-import { DarnerError, isDarnerError } from '../src/base/errors.ts'
-import { abortable, withDeadline } from '../src/base/signals.ts'
-import type { ParentChannel, PeerAddress, PieceExchange } from '../src/contracts/exchange.ts'
-import { Bitmap } from '../src/task/bitmap.ts'
-import type { CutPiece } from '../src/task/cut.ts'
-import { pieceCount, type Task } from '../src/task/task.ts'
+import type { Clock } from '../src/core/clock.ts'
+import type { ParentChannel, PeerAddress, PieceExchange } from '../src/core/contracts/exchange.ts'
+import { DarnerError, isDarnerError } from '../src/core/errors.ts'
+import { abortable, withDeadline } from '../src/core/signals.ts'
+import { Bitmap } from '../src/core/task/bitmap.ts'
+import { pieceCount, type Task } from '../src/core/task/task.ts'
+import type { CutPiece } from '../src/store/partial/cut.ts'
 
 /** A peer that gets no further piece for this long is given up. */
 const STALL_MS = 15_000

@@ -1,11 +1,11 @@
 /** Preheats under way: which hosts fetch which blobs for whom, and how far they are. Kept in memory, for a while after the end. */
 import { randomBytes } from 'node:crypto'
-import type { Clock } from '../src/base/clock.ts'
-import { DarnerError } from '../src/base/errors.ts'
-import type { PeerId } from '../src/contracts/exchange.ts'
-import type { Credential } from '../src/task/origin.ts'
-import type { PreheatBlob, PreheatState } from '../src/wire/preheat.ts'
-import { readSelector } from '../src/wire/preheat-selector.ts'
+import type { Clock } from '../src/core/clock.ts'
+import type { PeerId } from '../src/core/contracts/exchange.ts'
+import { DarnerError } from '../src/core/errors.ts'
+import type { Credential } from '../src/core/task/origin.ts'
+import type { PreheatBlob, PreheatState } from '../src/protocol/preheat.ts'
+import { readSelector } from '../src/protocol/preheat-selector.ts'
 
 export interface PreheatHost {
   readonly peer: PeerId

@@ -2,20 +2,20 @@
  * Blobs that hosts give to the swarm themselves. The supernode reads each whole from the host that puts it, and believes nothing
  * but the digest of what it read: knowing a digest is no right to open what others hold under it.
  */
-import type { Clock } from '../src/base/clock.ts'
-import { DarnerError } from '../src/base/errors.ts'
-import type { PieceExchange } from '../src/contracts/exchange.ts'
-import type { Identity } from '../src/net/identity.ts'
-import type { Node } from '../src/net/node.ts'
-import { algorithmOf, type Digest, Digester } from '../src/oci/digest.ts'
+import type { Clock } from '../src/core/clock.ts'
+import type { PieceExchange } from '../src/core/contracts/exchange.ts'
+import { algorithmOf, type Digest, Digester } from '../src/core/digest.ts'
+import { DarnerError } from '../src/core/errors.ts'
+import { PUT_ORIGIN } from '../src/core/task/put-origin.ts'
+import { blobTask, type TaskId } from '../src/core/task/task.ts'
+import type { Identity } from '../src/protocol/identity.ts'
+import type { Node } from '../src/protocol/node.ts'
 import type { Store } from '../src/store/store.ts'
-import { PUT_ORIGIN } from '../src/task/put-origin.ts'
-import { blobTask, type TaskId } from '../src/task/task.ts'
 import type { Host } from './hosts.ts'
 import { lentPieces } from './lent-read.ts'
 import { ownPass } from './own-pass.ts'
 import type { AccessBook } from './seed/access-book.ts'
-import { scopeOf } from './seed/scope.ts'
+import { scopeOf } from './seed/access-scope.ts'
 import type { Seed } from './seed/seed.ts'
 
 export interface PutsParts {

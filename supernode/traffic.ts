@@ -1,5 +1,5 @@
 /** Bytes that went through the supernode: in from origins, out to each host. */
-import type { PeerId } from '../src/contracts/exchange.ts'
+import type { PeerId } from '../src/core/contracts/exchange.ts'
 
 const MAX_PEERS = 100_000
 

@@ -1,6 +1,6 @@
 /** Why bytes were read at an origin: by whom, how many, for what reason. Kept across restarts, bounded. */
-import type { PeerId } from '../src/contracts/exchange.ts'
-import type { TaskId } from '../src/task/task.ts'
+import type { PeerId } from '../src/core/contracts/exchange.ts'
+import type { TaskId } from '../src/core/task/task.ts'
 import type { KeyValue } from './seed/access-book.ts'
 
 export interface WhyRow {

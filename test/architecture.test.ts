@@ -69,16 +69,16 @@ describe('the import graph', () => {
     assert.deepEqual(shown(deep), [])
   })
 
-  it("lets only src/net/stream.ts touch libp2p's Stream", () => {
-    // src/net/node.ts is handed streams and wraps them unread, so it may name the type.
+  it("lets only src/protocol/stream.ts touch libp2p's Stream", () => {
+    // src/protocol/node.ts is handed streams and wraps them unread, so it may name the type.
     const streams = imports.filter(
       ({ by, of, names }) =>
-        by !== 'src/net/stream.ts' &&
+        by !== 'src/protocol/stream.ts' &&
         /^@libp2p\/(interface|utils)$/.test(of) &&
-        /\w*Stream\w*/.test(by === 'src/net/node.ts' ? names.replace(/\bStream\b/, '') : names),
+        /\w*Stream\w*/.test(by === 'src/protocol/node.ts' ? names.replace(/\bStream\b/, '') : names),
     )
     assert.deepEqual(shown(streams), [])
-    const node = readFileSync(join(ROOT, 'src/net/node.ts'), 'utf8')
+    const node = readFileSync(join(ROOT, 'src/protocol/node.ts'), 'utf8')
     assert.match(node, /new PeerStream\(raw\b/)
     assert.doesNotMatch(node, /\braw\.|\bof raw\b/)
   })

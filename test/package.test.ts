@@ -11,8 +11,8 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { describe, it } from 'mocha'
-import { digestOf } from '../src/oci/digest.ts'
-import { needs } from './fixtures/needs.ts'
+import { digestOf } from '../src/core/digest.ts'
+import { needs } from './fixtures/host/needs.ts'
 
 const run = promisify(execFile)
 const ROOT = fileURLToPath(new URL('..', import.meta.url))

@@ -17,9 +17,15 @@ import { join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { setUp, TOOLS } from '../deploy/setup.ts'
-import { aJavaImage, anOpenrcImage, aRedisImage, aSystemdImage, aSysvinitImage } from './fixtures/a-systemd-image.ts'
-import { compileDaemons } from './fixtures/compiled-daemons.ts'
-import { checkBundles, keepBundles } from './fixtures/kept-bundles.ts'
+import { checkBundles, keepBundles } from './fixtures/engine/kept-bundles.ts'
+import {
+  aJavaImage,
+  anOpenrcImage,
+  aRedisImage,
+  aSystemdImage,
+  aSysvinitImage,
+} from './fixtures/images/a-systemd-image.ts'
+import { compileDaemons } from './fixtures/swarm/compiled-daemons.ts'
 import { changesSince, type Listing, listMachine, RUN_MARK } from './leftovers.ts'
 import type { TestRecord } from './run-file.ts'
 
@@ -84,7 +90,7 @@ async function runFile(file: string, folder: string, { coverage, grep, signal }:
     ...(grep === undefined ? [] : [grep]),
   ]
   const [program = '', ...args] = needsStage(file)
-    ? [join(ROOT, 'test/fixtures/stage.sh'), '--net', ...command]
+    ? [join(ROOT, 'test/fixtures/host/stage.sh'), '--net', ...command]
     : command
   const started = performance.now()
   const child = spawn(program, args, {

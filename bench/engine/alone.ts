@@ -6,9 +6,9 @@ import { join } from 'node:path'
 import { bundleAt, clearRun, makeBundle } from '../../runtime/shim/bundle.ts'
 import { createContainer } from '../../runtime/shim/conmon.ts'
 import { OciRuntime } from '../../runtime/shim/oci-runtime.ts'
-import { aBusyboxTree } from '../../test/fixtures/a-busybox-tree.ts'
-import { aDir } from '../../test/fixtures/a-dir.ts'
-import { programPath } from '../../test/fixtures/needs.ts'
+import { aDir } from '../../test/fixtures/host/a-dir.ts'
+import { programPath } from '../../test/fixtures/host/needs.ts'
+import { aBusyboxTree } from '../../test/fixtures/images/a-busybox-tree.ts'
 import { medianMs } from './client.ts'
 
 /** Milliseconds of the middle of `runs`: create by conmon, start, the exit file, delete; a network namespace of its own, nothing in it. */

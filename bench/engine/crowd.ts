@@ -1,7 +1,7 @@
 /** Many containers: 50 started at once, a list of 500, and what an idle agent with 100 running ones takes. */
 import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { aDockerAgent } from '../../test/fixtures/a-docker-agent.ts'
+import { aDockerAgent } from '../../test/fixtures/clients/a-docker-agent.ts'
 import type { Figure } from '../figure.ts'
 import { ask, medianMs } from './client.ts'
 

@@ -7,9 +7,9 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
-import type { Digest } from '../../src/oci/digest.ts'
-import { aSystemdImage } from '../../test/fixtures/a-systemd-image.ts'
-import { aTar } from '../../test/fixtures/a-tar.ts'
+import type { Digest } from '../../src/core/digest.ts'
+import { aSystemdImage } from '../../test/fixtures/images/a-systemd-image.ts'
+import { aTar } from '../../test/fixtures/images/a-tar.ts'
 
 const CACHE = fileURLToPath(new URL('../../.cache/bench-layers/', import.meta.url))
 /** The GiB: the Debian tree so often, each time below a folder of its own. */

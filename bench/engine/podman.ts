@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { aDir } from '../../test/fixtures/a-dir.ts'
+import { aDir } from '../../test/fixtures/host/a-dir.ts'
 
 /** Networks by the names that docker gives them. */
 export const NETWORKS = ['none', 'bridge'] as const

@@ -1,8 +1,8 @@
 /** Large layers as an image in a registry that nobody has pulled from yet. */
 import { arch } from 'node:os'
-import type { Digest } from '../../src/oci/digest.ts'
+import type { Digest } from '../../src/core/digest.ts'
 import { MEDIA } from '../../src/oci/media-types.ts'
-import { aBlob, type Blob, type PushTarget } from '../../test/fixtures/an-image.ts'
+import { aBlob, type Blob, type PushTarget } from '../../test/fixtures/images/an-image.ts'
 import { type BigLayer, variant } from './layers.ts'
 
 /** An image in a registry. */

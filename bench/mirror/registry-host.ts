@@ -3,9 +3,9 @@
  * prints `HOST:PORT`; each line on stdin is a question as JSON, each answer a line: {@link RegistryAsk}.
  */
 import { createInterface } from 'node:readline'
-import type { Digest } from '../../src/oci/digest.ts'
-import { aRegistry } from '../../test/fixtures/a-registry.ts'
-import { anImage, pushImage } from '../../test/fixtures/an-image.ts'
+import type { Digest } from '../../src/core/digest.ts'
+import { anImage, pushImage } from '../../test/fixtures/images/an-image.ts'
+import { aRegistry } from '../../test/fixtures/origin/a-registry.ts'
 import { debianParts } from '../engine/layers.ts'
 import { pushVariant } from '../engine/push-variant.ts'
 

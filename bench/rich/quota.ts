@@ -4,7 +4,7 @@
  */
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
-import type { RichEngine } from '../../test/fixtures/a-rich-engine.ts'
+import type { RichEngine } from '../../test/fixtures/engine/a-rich-engine.ts'
 import type { Figure } from '../figure.ts'
 import { median } from '../median.ts'
 

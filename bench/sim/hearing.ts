@@ -3,7 +3,7 @@
  * is busy and nothing follows from one: all that gathered is heard together, in the order it was told, just before anything is asked of
  * the parent's handout. The outcome is the same, and rows of thousands of parents aren't fetched from memory for one word each.
  */
-import type { Handout, Seat } from '../../src/task/handout.ts'
+import type { Handout, Seat } from '../../src/exchange/handout/handout.ts'
 import { COMING, HERE, LATE } from './events.ts'
 import type { Host, Place } from './host.ts'
 

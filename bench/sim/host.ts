@@ -1,7 +1,7 @@
 /** One simulated host: its links, what waits for its uplink, and its real plan. */
-import type { Plan } from '../../peer/engine/plan.ts'
-import { Bitmap } from '../../src/task/bitmap.ts'
-import type { Handout, Seat } from '../../src/task/handout.ts'
+import type { Plan } from '../../peer/downloader/plan.ts'
+import { Bitmap } from '../../src/core/task/bitmap.ts'
+import type { Handout, Seat } from '../../src/exchange/handout/handout.ts'
 
 /** A question for a named piece that waits for a parent's uplink. */
 export interface Waiting {

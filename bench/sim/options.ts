@@ -1,5 +1,5 @@
 /** What a simulated swarm is made of, and how it is said on the command line. */
-import { pieceBytesFor } from '../../src/task/task.ts'
+import { pieceBytesFor } from '../../src/core/task/task.ts'
 import { type BenchOptions, readOptions } from '../options.ts'
 
 export interface SimOptions {

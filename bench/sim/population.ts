@@ -1,7 +1,7 @@
 /** Who is in a simulated swarm: hosts come, start and die, and the last zone is cut off and back. */
-import { PLAN_DEFAULTS, Plan } from '../../peer/engine/plan.ts'
-import { randomBelow, seededRandom } from '../../src/base/clock.ts'
-import { HANDOUT_DEFAULTS, Handout } from '../../src/task/handout.ts'
+import { PLAN_DEFAULTS, Plan } from '../../peer/downloader/plan.ts'
+import { randomBelow, seededRandom } from '../../src/core/clock.ts'
+import { HANDOUT_DEFAULTS, Handout } from '../../src/exchange/handout/handout.ts'
 import { CHURN, CLOSED, DEAD, START, TICK } from './events.ts'
 import type { Giving } from './giving.ts'
 import { type Host, newHost } from './host.ts'

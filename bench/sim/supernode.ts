@@ -1,7 +1,7 @@
 /** The real scheduler in a simulated swarm: what hosts report to it, and its news of parents on their way to them. */
-import { seededRandom } from '../../src/base/clock.ts'
-import type { PeerId } from '../../src/contracts/exchange.ts'
-import type { TaskId } from '../../src/task/task.ts'
+import { seededRandom } from '../../src/core/clock.ts'
+import type { PeerId } from '../../src/core/contracts/exchange.ts'
+import type { TaskId } from '../../src/core/task/task.ts'
 import { decide } from '../../supernode/scheduler/decide.ts'
 import type { ParentFault, SchedulerEvent } from '../../supernode/scheduler/events.ts'
 import { TICK_MS } from '../../supernode/scheduler/loop.ts'

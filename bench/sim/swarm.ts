@@ -2,7 +2,7 @@
  * A swarm in one process: the real scheduler, plan and handout over a fluid network model (wire.ts), driven by one event queue.
  * What the model leaves out is in docs/scheduling.md.
  */
-import { REPORT_PIECES } from '../../src/wire/control.ts'
+import { REPORT_PIECES } from '../../src/protocol/control.ts'
 import { TICK_MS } from '../../supernode/scheduler/loop.ts'
 import * as on from './events.ts'
 import { Giving } from './giving.ts'

@@ -1,6 +1,6 @@
 /** A child's side of its simulated channels: the real plan, what it makes of offers and pieces, and what it tells. */
-import { type Action, LAST_OPEN_TURN } from '../../peer/engine/plan.ts'
-import { REPORT_PIECES } from '../../src/wire/control.ts'
+import { type Action, LAST_OPEN_TURN } from '../../peer/downloader/plan.ts'
+import { REPORT_PIECES } from '../../src/protocol/control.ts'
 import {
   ANNOUNCE,
   ANSWERED,

@@ -4,7 +4,7 @@
  * so that both ends are capped and neither is idle while something waits for it. Latency has exponential jitter. A piece counts
  * once it is verified.
  */
-import type { Seat } from '../../src/task/handout.ts'
+import type { Seat } from '../../src/exchange/handout/handout.ts'
 import { GAINED, SENT, STARTED } from './events.ts'
 import type { Arrival, Host } from './host.ts'
 import type { World } from './world.ts'

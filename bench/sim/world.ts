@@ -1,5 +1,5 @@
 /** What all parts of a simulated swarm share: the clock and its queue, the hosts, who reaches whom how fast, and what is counted. */
-import { type Random, seededRandom } from '../../src/base/clock.ts'
+import { type Random, seededRandom } from '../../src/core/clock.ts'
 import { Hearing } from './hearing.ts'
 import type { Host } from './host.ts'
 import type { SimOptions } from './options.ts'

@@ -1,7 +1,7 @@
 /** A bench on a private stage of its own: mounts, processes and networks that it leaves end with it. */
 import { spawn } from 'node:child_process'
-import { DarnerError } from '../../src/base/errors.ts'
-import { STAGE_SCRIPT } from '../../test/fixtures/a-stage.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import { STAGE_SCRIPT } from '../../test/fixtures/host/a-stage.ts'
 import type { Figure } from '../figure.ts'
 
 /** Runs `npm run bench -- NAME ARGS` there; its figures come back as JSON lines. */

@@ -2,7 +2,7 @@
 import type { ChildProcess } from 'node:child_process'
 import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { abortable } from '../../src/base/signals.ts'
+import { abortable } from '../../src/core/signals.ts'
 import { type Built, builtDarner } from '../built.ts'
 import type { BedHost } from '../network/bed.ts'
 import { type Arena, exited, type Round, verify } from './arena.ts'

@@ -4,8 +4,8 @@ import { closeSync, openSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
-import { DarnerError } from '../../src/base/errors.ts'
-import { abortable, withDeadline } from '../../src/base/signals.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import { abortable, withDeadline } from '../../src/core/signals.ts'
 
 const TAIL = 4000
 

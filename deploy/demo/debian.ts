@@ -1,7 +1,7 @@
 /** Which Debian-like release this machine runs, and where it gets its packages: the image is made of the same. */
 import { globSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import { DarnerError } from '../../src/base/errors.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import { run } from './command.ts'
 
 export interface Release {

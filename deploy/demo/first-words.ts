@@ -1,6 +1,7 @@
 /** The first lines that a container prints. */
-import { withDeadline } from '../../src/base/signals.ts'
+
 import type { EngineClient } from '../../src/cli/engine-client.ts'
+import { withDeadline } from '../../src/core/signals.ts'
 
 /** Not more lines than this. */
 const MAX_LINES = 6

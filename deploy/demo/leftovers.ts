@@ -1,7 +1,7 @@
 /** What a stage can't take with it when it ends, since it lies in file systems of the machine's: empty control groups. */
 import { globSync } from 'node:fs'
 import { rmdir } from 'node:fs/promises'
-import { systemCode } from '../../src/base/errors.ts'
+import { systemCode } from '../../src/core/errors.ts'
 
 /** Where the agents' containers have their groups, in every hierarchy of either layout; and what the stage adds to a hybrid one. */
 const GROUPS = ['/sys/fs/cgroup/darner', '/sys/fs/cgroup/*/darner', '/sys/fs/cgroup/hugetlb']

@@ -1,6 +1,6 @@
 /** What `npm run demo -- …` can be told. */
 import { parseArgs } from 'node:util'
-import { DarnerError } from '../../src/base/errors.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 
 export interface DemoOptions {
   /** An image to bring instead of the one that the demo makes: a reference, or anything else that skopeo reads. */

@@ -2,9 +2,9 @@
 import { openAsBlob } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { DarnerError } from '../../src/base/errors.ts'
-import { withDeadline } from '../../src/base/signals.ts'
-import type { Digest } from '../../src/oci/digest.ts'
+import type { Digest } from '../../src/core/digest.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import { withDeadline } from '../../src/core/signals.ts'
 import { blobPath, type LayoutImage } from './oci-layout.ts'
 
 /** Marks the demo's own requests, which the counts leave out. */

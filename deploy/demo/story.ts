@@ -1,7 +1,7 @@
 /** What both ways of the demo share: steps with their time, bars, and what is told at the end. */
 
 import { ProgressDisplay, type ProgressRow, RateMeter } from '../../src/cli/progress.ts'
-import { formatBytes } from '../../src/config/units.ts'
+import { formatBytes } from '../../src/core/config/units.ts'
 import type { HostBytes } from './tables.ts'
 
 let beganMs = Date.now()

@@ -1,8 +1,8 @@
 /** One supernode and its agents as processes of their own. */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { DarnerError } from '../../src/base/errors.ts'
 import { AgentClient } from '../../src/cli/client.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import { Daemon } from './command.ts'
 import { darner } from './places.ts'
 

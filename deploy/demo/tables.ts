@@ -1,6 +1,6 @@
 /** What the demo prints, as text: tables with aligned columns. */
-import { formatBytes } from '../../src/config/units.ts'
-import type { Digest } from '../../src/oci/digest.ts'
+import { formatBytes } from '../../src/core/config/units.ts'
+import type { Digest } from '../../src/core/digest.ts'
 import type { AccessCounts } from './registry.ts'
 
 /** Rows under heads; every column as wide as its widest cell, the first to the left, the others to the right. */

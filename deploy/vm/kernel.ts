@@ -4,7 +4,7 @@ import { arch } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { zstdDecompress } from 'node:zlib'
-import { DarnerError } from '../../src/base/errors.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import { run } from '../demo/command.ts'
 
 /** Of the real-mode header (Documentation/arch/x86/boot.rst): where the compressed kernel lies behind the setup sectors. */

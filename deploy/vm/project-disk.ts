@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { DarnerError } from '../../src/base/errors.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import { endOf } from '../demo/command.ts'
 import { ROOT } from '../demo/places.ts'
 

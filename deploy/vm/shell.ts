@@ -1,7 +1,7 @@
 /** A developer's shell in the virtual machine, on its serial console, with a network by way of this host. */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { abortable } from '../../src/base/signals.ts'
+import { abortable } from '../../src/core/signals.ts'
 import type { DiskOptions, VmDisk } from './disk.ts'
 import { Machine } from './machine.ts'
 import { projectDisk } from './project-disk.ts'

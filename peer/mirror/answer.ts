@@ -1,9 +1,9 @@
 /** Writes answers: no faster than the client reads, not for ever, and never a clean end after a failure. */
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import type { Clock } from '../../src/base/clock.ts'
-import { DarnerError } from '../../src/base/errors.ts'
-import { abortable } from '../../src/base/signals.ts'
+import type { Clock } from '../../src/core/clock.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import { abortable } from '../../src/core/signals.ts'
 
 /** A client that takes no byte for this long is let go. */
 export const SLOW_CLIENT_MS = 60_000

@@ -1,10 +1,10 @@
 /** One request of a client, as the handlers of the mirror see it. */
 import { createHash } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Clock } from '../../src/base/clock.ts'
-import { DarnerError } from '../../src/base/errors.ts'
-import type { Credential } from '../../src/task/origin.ts'
-import { originName, type RegistryOrigin } from '../../src/task/origin.ts'
+import type { Clock } from '../../src/core/clock.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import type { Credential } from '../../src/core/task/origin.ts'
+import { originName, type RegistryOrigin } from '../../src/core/task/origin.ts'
 
 export interface Ask {
   readonly request: IncomingMessage

@@ -13,10 +13,10 @@ import {
   X509Certificate,
   X509CertificateGenerator,
 } from '@peculiar/x509'
-import type { Clock } from '../../src/base/clock.ts'
-import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
-import { replaceFile } from '../../src/base/files.ts'
-import { readPem } from '../../src/net/pem.ts'
+import type { Clock } from '../../src/core/clock.ts'
+import { asDarnerError, DarnerError } from '../../src/core/errors.ts'
+import { replaceFile } from '../../src/core/files.ts'
+import { readPem } from '../../src/protocol/pem.ts'
 
 /** PEM texts. */
 export interface ServerCertificate {

@@ -2,15 +2,15 @@
  * Manifests (distribution-spec, "Pulling manifests"): the exact bytes with the media type that the origin stated. By digest they
  * are kept, for whoever showed a right to them; a tag is the origin's to tell, and when it can't, an old answer is marked as one.
  */
-import type { Clock } from '../../src/base/clock.ts'
-import { DarnerError, isDarnerError } from '../../src/base/errors.ts'
-import { abortable } from '../../src/base/signals.ts'
-import type { ManifestAnswer, ManifestRequest } from '../../src/contracts/content.ts'
-import type { OriginPort } from '../../src/contracts/origin.ts'
-import { algorithmOf, Digester, isDigest } from '../../src/oci/digest.ts'
+import type { Clock } from '../../src/core/clock.ts'
+import type { ManifestAnswer, ManifestRequest } from '../../src/core/contracts/content.ts'
+import type { OriginPort } from '../../src/core/contracts/origin.ts'
+import { algorithmOf, Digester, isDigest } from '../../src/core/digest.ts'
+import { DarnerError, isDarnerError } from '../../src/core/errors.ts'
+import { abortable } from '../../src/core/signals.ts'
 import { bareMediaType, MANIFEST_ACCEPT } from '../../src/oci/media-types.ts'
-import type { OriginHttp } from '../../src/oci/origin-http.ts'
-import type { Engine } from '../engine/engine.ts'
+import type { OriginHttp } from '../../src/origin/origin-http.ts'
+import type { Engine } from '../downloader/downloader.ts'
 import { sendWhole } from './answer.ts'
 import { type Ask, askKey } from './ask.ts'
 import { askUpstream, relay } from './pass-through.ts'

@@ -1,5 +1,5 @@
 /** Failures as a registry tells them: status and `{ errors: [{ code, message, detail }] }` (distribution-spec, "Error Codes"). */
-import type { Code, DarnerError } from '../../src/base/errors.ts'
+import type { Code, DarnerError } from '../../src/core/errors.ts'
 
 export type OciCode =
   | 'BLOB_UNKNOWN'

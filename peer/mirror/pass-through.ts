@@ -3,8 +3,8 @@
  * pushes. What names the upstream's own paths (`Location`, `Link`) is written so that the client comes back through the mirror.
  */
 import { pipe } from 'it-pipe'
-import type { HttpAnswer, OriginHttp } from '../../src/oci/origin-http.ts'
 import { isRepository } from '../../src/oci/reference.ts'
+import type { HttpAnswer, OriginHttp } from '../../src/origin/origin-http.ts'
 import { send } from './answer.ts'
 import type { Ask } from './ask.ts'
 import type { Place, Upstream } from './upstreams.ts'

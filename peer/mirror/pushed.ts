@@ -1,11 +1,11 @@
 /** Blobs that a client of this host has just pushed through the mirror: brought into the swarm at once, as others will want them. */
 import PQueue from 'p-queue'
-import { asDarnerError } from '../../src/base/errors.ts'
-import type { Log } from '../../src/base/log.ts'
-import { anySignal } from '../../src/base/signals.ts'
-import type { ContentSource } from '../../src/contracts/content.ts'
-import { type Digest, isDigest } from '../../src/oci/digest.ts'
-import type { Credential, RegistryOrigin } from '../../src/task/origin.ts'
+import type { ContentSource } from '../../src/core/contracts/content.ts'
+import { type Digest, isDigest } from '../../src/core/digest.ts'
+import { asDarnerError } from '../../src/core/errors.ts'
+import type { Log } from '../../src/core/log.ts'
+import { anySignal } from '../../src/core/signals.ts'
+import type { Credential, RegistryOrigin } from '../../src/core/task/origin.ts'
 
 export interface PushedParts {
   readonly content: ContentSource

@@ -3,16 +3,16 @@
  * read (it knows what is public, and asks the origin with the reader's own credential otherwise), or the origin itself does.
  */
 
-import type { Clock } from '../../src/base/clock.ts'
-import { isDarnerError } from '../../src/base/errors.ts'
-import { keepNewest } from '../../src/base/keep-newest.ts'
-import type { OriginPort } from '../../src/contracts/origin.ts'
-import type { SchedulerPort } from '../../src/contracts/scheduling.ts'
-import type { Digest } from '../../src/oci/digest.ts'
+import type { Clock } from '../../src/core/clock.ts'
+import type { OriginPort } from '../../src/core/contracts/origin.ts'
+import type { SchedulerPort } from '../../src/core/contracts/scheduling.ts'
+import type { Digest } from '../../src/core/digest.ts'
+import { isDarnerError } from '../../src/core/errors.ts'
+import { keepNewest } from '../../src/core/keep-newest.ts'
+import type { Credential, RegistryOrigin } from '../../src/core/task/origin.ts'
+import type { TaskId } from '../../src/core/task/task.ts'
+import { UNPROVEN } from '../../src/protocol/pass.ts'
 import type { StoredTask } from '../../src/store/store.ts'
-import type { Credential, RegistryOrigin } from '../../src/task/origin.ts'
-import type { TaskId } from '../../src/task/task.ts'
-import { UNPROVEN } from '../../src/wire/pass.ts'
 import { askKey } from './ask.ts'
 
 /** How long a yes is kept, as the supernode does. */

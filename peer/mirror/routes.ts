@@ -1,6 +1,7 @@
 /** What a request line asks of a registry (distribution-spec, "Endpoints"), read without ever normalising a path. */
-import { DarnerError } from '../../src/base/errors.ts'
-import { type Digest, isDigest } from '../../src/oci/digest.ts'
+
+import { type Digest, isDigest } from '../../src/core/digest.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import { isRepository, isTag } from '../../src/oci/reference.ts'
 import { type Place, type Upstream, type Upstreams, unknownUpstream } from './upstreams.ts'
 

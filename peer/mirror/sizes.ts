@@ -1,5 +1,5 @@
 /** Lengths of blobs, and their order, as the manifests that passed by state them. A statement, not a fact: whoever reads the blob finds out. */
-import { type Digest, isDigest } from '../../src/oci/digest.ts'
+import { type Digest, isDigest } from '../../src/core/digest.ts'
 
 const MAX_KEPT = 32_768
 const MAX_MANIFEST_BYTES = 4 * 1024 * 1024

@@ -1,9 +1,9 @@
 /** TLS on the mirror itself: with a certificate that it makes, or is given. */
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import type { Clock } from '../../src/base/clock.ts'
-import { DarnerError } from '../../src/base/errors.ts'
-import { readPems } from '../../src/net/pem.ts'
+import type { Clock } from '../../src/core/clock.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import { readPems } from '../../src/protocol/pem.ts'
 import { Authority, type ServerCertificate } from './authority.ts'
 
 export interface MirrorTls extends ServerCertificate {

@@ -2,9 +2,9 @@
  * Which registry a request means: the `ns` query that containerd sends, else the first path components where they name a known
  * upstream (`/v2/quay.io/org/app/…`), else the default. The list is an allow-list: a name that isn't on it is never asked.
  */
-import { DarnerError } from '../../src/base/errors.ts'
-import { formatHostPort, type HostPort } from '../../src/net/host-port.ts'
-import type { RegistryOrigin } from '../../src/task/origin.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import { formatHostPort, type HostPort } from '../../src/core/host-port.ts'
+import type { RegistryOrigin } from '../../src/core/task/origin.ts'
 
 export interface Upstream {
   /** As people and `ns` name it: `docker.io`, `quay.io`, `127.0.0.1:5000`. */

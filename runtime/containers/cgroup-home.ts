@@ -6,7 +6,7 @@ import { closeSync, fstatSync, openSync, statSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { flock, LOCK, O, systemErrorIs } from '../../src/base/syscalls.ts'
+import { flock, LOCK, O, systemErrorIs } from '../linux/syscalls.ts'
 import { removeCgroupTree } from '../spec/cgroup-tree.ts'
 import { type CgroupLayout, cgroupRoots } from '../spec/cgroups.ts'
 

@@ -4,10 +4,6 @@
  */
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import type { Clock } from '../../src/base/clock.ts'
-import { DarnerError } from '../../src/base/errors.ts'
-import type { Log } from '../../src/base/log.ts'
-import { Scope } from '../../src/base/scope.ts'
 import type {
   ContainerView,
   CoreDump,
@@ -15,7 +11,11 @@ import type {
   CreateRequest,
   ExitReply,
   TerminalSize,
-} from '../../src/wire/local-api.ts'
+} from '../../src/api/containers-api.ts'
+import type { Clock } from '../../src/core/clock.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import type { Log } from '../../src/core/log.ts'
+import { Scope } from '../../src/core/scope.ts'
 import type { RunExtension } from '../rich/extension.ts'
 import { Attached } from '../shim/attach.ts'
 import type { Bundle } from '../shim/bundle.ts'
@@ -28,6 +28,7 @@ import type { HostFacts } from '../spec/spec.ts'
 import { type VolumeRooms, Volumes } from '../volumes/volumes.ts'
 import { Admission, type AdmissionOptions } from './admission.ts'
 import { Changes, type ContainerChange } from './changes.ts'
+import type { ContainerNetworks, ImageStore, RecordSpace, RootfsStore } from './dependencies.ts'
 import { attributesOf, type EventSink, SILENT_EVENTS } from './events.ts'
 import { type InUse, inUseBy, removeOwnVolumes, rootfsIdsOf, volumesOf } from './in-use.ts'
 import { ContainerIndex } from './index-of.ts'
@@ -36,7 +37,6 @@ import { type Entry, Lifecycle, type RunObserver } from './lifecycle.ts'
 import { Locks } from './locks.ts'
 import { type LogsAsked, logsOf } from './logs-of.ts'
 import { stagingOf } from './mapped-run.ts'
-import type { ContainerNetworks, ImageStore, RecordSpace, RootfsStore } from './ports.ts'
 import { type ContainerRecord, Records, viewOf } from './record.ts'
 import { recoverContainers } from './recover.ts'
 import { mustRun, Runs } from './runs.ts'

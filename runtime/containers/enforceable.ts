@@ -1,6 +1,7 @@
 /** A request against what its host can enforce: refused with the reason or, where that is asked for, made to do without. */
-import { DarnerError, isDarnerError } from '../../src/base/errors.ts'
-import type { CreateRequest } from '../../src/wire/local-api.ts'
+
+import type { CreateRequest } from '../../src/api/containers-api.ts'
+import { DarnerError, isDarnerError } from '../../src/core/errors.ts'
 import { CONTROLLED } from '../spec/resources.ts'
 
 /** Throws HOST_UNABLE for what of a request this host can't enforce, other codes for what no host takes. */

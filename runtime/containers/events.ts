@@ -1,8 +1,8 @@
 /** What happened on this host, in order: the last events in memory and in a file, so that they outlive the agent. */
 import { appendFile, mkdir, readFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { systemCode } from '../../src/base/errors.ts'
-import { Feed } from '../../src/base/feed.ts'
+import { systemCode } from '../../src/core/errors.ts'
+import { Feed } from '../../src/core/feed.ts'
 import { writeWhole } from '../shim/bundle.ts'
 import type { ContainerRecord } from './record.ts'
 

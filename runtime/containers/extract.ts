@@ -1,7 +1,7 @@
 /** Unpacks a tar into a container's folder. Each name is resolved below the container's root; nothing reaches the host's files. */
 import { chmodSync, closeSync, fchmodSync, fstatSync, ftruncateSync, writeSync } from 'node:fs'
-import { DarnerError, systemCode } from '../../src/base/errors.ts'
-import { isGone } from '../../src/base/foreign-tree.ts'
+import { DarnerError, systemCode } from '../../src/core/errors.ts'
+import { isGone } from '../linux/foreign-tree.ts'
 import {
   AT_REMOVEDIR,
   chownAt,
@@ -18,7 +18,7 @@ import {
   systemErrorIs,
   unlinkAt,
   utimesAt,
-} from '../../src/base/syscalls.ts'
+} from '../linux/syscalls.ts'
 import { type TarEntry, TarReader } from '../snapshots/tar.ts'
 
 const KEPT_XATTRS = /^(user\.|system\.posix_acl_|security\.capability$)/

@@ -1,9 +1,10 @@
 /** Health checks: runs the check in each running container that has one, and keeps what it said. */
-import type { Clock } from '../../src/base/clock.ts'
-import type { Log } from '../../src/base/log.ts'
-import { Scope } from '../../src/base/scope.ts'
-import { anySignal } from '../../src/base/signals.ts'
-import type { HealthCheck } from '../../src/wire/container-options.ts'
+
+import type { HealthCheck } from '../../src/api/container-options.ts'
+import type { Clock } from '../../src/core/clock.ts'
+import type { Log } from '../../src/core/log.ts'
+import { Scope } from '../../src/core/scope.ts'
+import { anySignal } from '../../src/core/signals.ts'
 import { readImageHealth } from '../spec/image-config.ts'
 import type { Containers } from './containers.ts'
 import type { Execs } from './execs.ts'

@@ -1,5 +1,5 @@
 /** Finds containers by id, name or the start of an id, and keeps names unique. */
-import { DarnerError } from '../../src/base/errors.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 
 export class ContainerIndex<Entry extends { readonly id: string; readonly name: string }> {
   readonly #byId = new Map<string, Entry>()

@@ -1,6 +1,6 @@
 /** Rotates the logs of running containers that came to their length. It sleeps while none has a length to keep. */
 import { statSync } from 'node:fs'
-import type { Clock } from '../../src/base/clock.ts'
+import type { Clock } from '../../src/core/clock.ts'
 import { logBoundOf } from '../quota/log-bound.ts'
 import { rotateIfLong } from '../shim/rotate.ts'
 import type { Entry } from './lifecycle.ts'

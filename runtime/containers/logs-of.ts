@@ -1,5 +1,5 @@
 /** The log of a container, or of one of its side services. */
-import { DarnerError } from '../../src/base/errors.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import { serviceBundle } from '../shim/bundle.ts'
 import type { LogEntry } from '../shim/log-lines.ts'
 import { readLog } from '../shim/logs.ts'

@@ -1,7 +1,7 @@
 /** That a run began or ended on its networks, as docker tells it: ahead of its start, and behind its end. */
 import { unattached } from '../network/targets.ts'
+import type { ContainerNetworks } from './dependencies.ts'
 import type { EventSink } from './events.ts'
-import type { ContainerNetworks } from './ports.ts'
 import type { ContainerRecord } from './record.ts'
 
 /** Says nothing of one that shares another's network, and of one whose network an upgrade keeps. */

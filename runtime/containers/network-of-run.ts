@@ -1,7 +1,7 @@
 /** The network of one run: attached, shared with another container, or nothing beside what the runtime makes. */
 import { readFile } from 'node:fs/promises'
 import type { Bundle } from '../shim/bundle.ts'
-import type { ContainerNetworks, GuestNetwork, NetworkGuest } from './ports.ts'
+import type { ContainerNetworks, GuestNetwork, NetworkGuest } from './dependencies.ts'
 
 const SHARED = 'container:'
 

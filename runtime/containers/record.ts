@@ -1,13 +1,13 @@
 /** The record of one container, as it is kept across restarts of the agent. */
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
-import { DarnerError } from '../../src/base/errors.ts'
-import type { IdMap } from '../../src/contracts/snapshots.ts'
-import { type Digest, parseDigest } from '../../src/oci/digest.ts'
-import { ContainerStatus, type ContainerView, CoreDump, CreateRequest } from '../../src/wire/local-api.ts'
-import { HookResult } from '../../src/wire/rich-api.ts'
+import { ContainerStatus, type ContainerView, CoreDump, CreateRequest } from '../../src/api/containers-api.ts'
+import { HookResult } from '../../src/api/rich-api.ts'
+import type { IdMap } from '../../src/core/contracts/snapshots.ts'
+import { type Digest, parseDigest } from '../../src/core/digest.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import { type Generation, UPGRADE_MEMBERS } from '../upgrade/journal.ts'
-import type { RecordSpace } from './ports.ts'
+import type { RecordSpace } from './dependencies.ts'
 
 const Time = Type.Number({ description: 'epoch milliseconds' })
 

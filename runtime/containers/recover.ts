@@ -1,12 +1,12 @@
 /** After a restart of the agent: compares the records with what is on disk and in the kernel, container by container. */
 import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { systemCode } from '../../src/base/errors.ts'
-import type { Log } from '../../src/base/log.ts'
+import { systemCode } from '../../src/core/errors.ts'
+import type { Log } from '../../src/core/log.ts'
 import type { Exits } from '../shim/exits.ts'
 import type { OciRuntime } from '../shim/oci-runtime.ts'
+import type { RootfsStore } from './dependencies.ts'
 import { unstage } from './mapped-run.ts'
-import type { RootfsStore } from './ports.ts'
 
 export interface RecoverParts<Entry extends { readonly id: string }> {
   /** Root file systems that containers stand on, or may be rolled back to. */

@@ -1,5 +1,5 @@
 /** Restart policies: whether a container that ended starts again, and after how long. Pure. */
-import type { RestartPolicy } from '../../src/wire/container-options.ts'
+import type { RestartPolicy } from '../../src/api/container-options.ts'
 
 export const FIRST_DELAY_MS = 100
 export const MOST_DELAY_MS = 60_000

@@ -1,8 +1,9 @@
 /** Beginning and ending runs: start, stop, kill, pause. Each step is taken under the container's lock; waiting holds none. */
-import type { Clock } from '../../src/base/clock.ts'
-import { DarnerError } from '../../src/base/errors.ts'
-import { anySignal } from '../../src/base/signals.ts'
-import type { HookResult } from '../../src/wire/rich-api.ts'
+
+import type { HookResult } from '../../src/api/rich-api.ts'
+import type { Clock } from '../../src/core/clock.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import { anySignal } from '../../src/core/signals.ts'
 import type { RunExtension } from '../rich/extension.ts'
 import { readImageConfig } from '../spec/image-config.ts'
 import { signalNumber } from '../spec/signals.ts'

@@ -1,6 +1,7 @@
 /** One client at the streams of a process: output, input, terminal size, and in the end the exit code. */
-import { DarnerError } from '../../src/base/errors.ts'
-import type { ExitReply, TerminalSize } from '../../src/wire/local-api.ts'
+
+import type { ExitReply, TerminalSize } from '../../src/api/containers-api.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import type { Attached, OutputChunk } from '../shim/attach.ts'
 import type { Unheard } from '../shim/unheard.ts'
 

@@ -1,6 +1,7 @@
 /** The life cycle of a container, as one table. */
-import { stateTable } from '../../src/base/machine.ts'
-import type { ContainerStatus } from '../../src/wire/local-api.ts'
+
+import type { ContainerStatus } from '../../src/api/containers-api.ts'
+import { stateTable } from '../../src/core/machine.ts'
 
 export type ContainerEvent =
   | 'start'

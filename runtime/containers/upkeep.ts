@@ -1,9 +1,10 @@
 /** What goes on beside running containers: ends are noticed, logs rotated, restarts of the policy waited for. */
-import type { Clock } from '../../src/base/clock.ts'
-import type { Log } from '../../src/base/log.ts'
-import type { Scope } from '../../src/base/scope.ts'
-import { anySignal } from '../../src/base/signals.ts'
-import type { HookResult } from '../../src/wire/rich-api.ts'
+
+import type { HookResult } from '../../src/api/rich-api.ts'
+import type { Clock } from '../../src/core/clock.ts'
+import type { Log } from '../../src/core/log.ts'
+import type { Scope } from '../../src/core/scope.ts'
+import { anySignal } from '../../src/core/signals.ts'
 import type { RunExtension } from '../rich/extension.ts'
 import type { ContainerIndex } from './index-of.ts'
 import type { Launcher } from './launch.ts'

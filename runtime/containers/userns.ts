@@ -1,7 +1,8 @@
 /** User namespaces of containers: who gets one, what goes with it and what doesn't, and which ids of the host are its own. */
-import { DarnerError } from '../../src/base/errors.ts'
-import type { IdMap } from '../../src/contracts/snapshots.ts'
-import type { CreateRequest } from '../../src/wire/local-api.ts'
+
+import type { CreateRequest } from '../../src/api/containers-api.ts'
+import type { IdMap } from '../../src/core/contracts/snapshots.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 
 /** As many ids as a distribution gives out at once (subuid(5)). */
 const RANGE_IDS = 65_536

@@ -2,7 +2,7 @@
  * The processes that the engine started itself in containers, by pid, and for a while those that have ended: of one that ends at
  * once the kernel's word may come when nothing of it can be looked at any more.
  */
-import type { Clock } from '../../src/base/clock.ts'
+import type { Clock } from '../../src/core/clock.ts'
 import type { Entry, RunObserver } from '../containers/lifecycle.ts'
 
 /** No kernel hands a pid out again so soon. */

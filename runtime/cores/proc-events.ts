@@ -6,8 +6,8 @@
  */
 import { closeSync, readlinkSync } from 'node:fs'
 import type { Socket } from 'node:net'
-import { DarnerError } from '../../src/base/errors.ts'
-import { SOCK, type SocketCalls, socketCalls, streamOver } from '../../src/base/unix-sockets.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import { SOCK, type SocketCalls, socketCalls, streamOver } from '../linux/unix-sockets.ts'
 
 const [AF_NETLINK, NETLINK_CONNECTOR, SOL_NETLINK, NETLINK_NO_ENOBUFS] = [16, 11, 270, 5]
 const [SOL_SOCKET, SO_ATTACH_FILTER] = [1, 26]

@@ -1,9 +1,9 @@
 /** `/containers`: lists, inspect and the steps of a container's life. */
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
-import { DarnerError } from '../../src/base/errors.ts'
+import { CONTAINER_NAME, type ExitReply } from '../../src/api/containers-api.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import { familiarReference, parseReference } from '../../src/oci/reference.ts'
-import { CONTAINER_NAME, type ExitReply } from '../../src/wire/local-api.ts'
 import type { Entry } from '../containers/lifecycle.ts'
 import { runProgram } from '../shim/program.ts'
 import { type DockerApp, type DockerParts, whileThere } from './context.ts'

@@ -1,7 +1,7 @@
 /** The credential that docker's clients send along. */
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
-import type { Credential } from '../../src/task/origin.ts'
+import type { Credential } from '../../src/core/task/origin.ts'
 import { StatusError } from './errors.ts'
 
 const Auth = Type.Object({

@@ -1,5 +1,5 @@
 /** Failures as docker words them: a status and `{ message }`. */
-import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
+import { asDarnerError, DarnerError } from '../../src/core/errors.ts'
 
 export interface DockerError {
   readonly status: number

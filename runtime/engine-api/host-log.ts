@@ -1,5 +1,5 @@
 /** What docker's HostConfig says about logs: driver and its options. */
-import type { LogConfig } from '../../src/wire/container-options.ts'
+import type { LogConfig } from '../../src/api/container-options.ts'
 import { StatusError } from './errors.ts'
 
 const SIZE = /^(\d+)\s*([kmgt]?)b?$/i

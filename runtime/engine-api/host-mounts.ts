@@ -1,8 +1,8 @@
 /** What docker's HostConfig says about mounts: Binds, Mounts and Tmpfs -> mounts of the request. */
 import { isAbsolute, normalize } from 'node:path'
 import { type Static, Type } from 'typebox'
-import type { MountRequest } from '../../src/wire/container-options.ts'
-import type { CreateRequest } from '../../src/wire/local-api.ts'
+import type { MountRequest } from '../../src/api/container-options.ts'
+import type { CreateRequest } from '../../src/api/containers-api.ts'
 import { quotaOf as volumeQuotaOf } from '../volumes/volumes.ts'
 import { StatusError } from './errors.ts'
 import { OptFlag, OptMap, OptNumber, OptText } from './optional.ts'

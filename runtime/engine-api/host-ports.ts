@@ -1,6 +1,6 @@
 /** What docker's HostConfig says about ports: PortBindings -> published ports. */
 import { type Static, Type } from 'typebox'
-import type { CreateRequest } from '../../src/wire/local-api.ts'
+import type { CreateRequest } from '../../src/api/containers-api.ts'
 import { StatusError } from './errors.ts'
 import { OptText } from './optional.ts'
 

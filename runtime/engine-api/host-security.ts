@@ -1,6 +1,7 @@
 /** What docker's HostConfig says about confinement: `--security-opt`. */
-import { errorLine } from '../../src/base/errors.ts'
-import type { CreateRequest } from '../../src/wire/local-api.ts'
+
+import type { CreateRequest } from '../../src/api/containers-api.ts'
+import { errorLine } from '../../src/core/errors.ts'
 import { parseSeccompProfile } from '../spec/seccomp.ts'
 import { StatusError } from './errors.ts'
 

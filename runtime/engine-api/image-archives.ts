@@ -1,7 +1,7 @@
 /** `docker save`, `load`, `import` and `commit`: images out of this host and into it without a registry. */
 import { Readable } from 'node:stream'
 import { Type } from 'typebox'
-import { errorLine } from '../../src/base/errors.ts'
+import { errorLine } from '../../src/core/errors.ts'
 import { hostPlatform, parsePlatform } from '../../src/oci/platform.ts'
 import { familiarReference, parseReference, type Reference } from '../../src/oci/reference.ts'
 import { ContainerFiles } from '../containers/files.ts'

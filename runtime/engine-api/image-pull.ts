@@ -1,10 +1,10 @@
 /** `POST /images/create?fromImage=`: a pull, told as docker tells it. */
-import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
-import type { Feed } from '../../src/base/feed.ts'
+import { asDarnerError, DarnerError } from '../../src/core/errors.ts'
+import type { Feed } from '../../src/core/feed.ts'
+import type { Credential } from '../../src/core/task/origin.ts'
 import type { Platform } from '../../src/oci/manifest.ts'
 import { hostPlatform, parsePlatform } from '../../src/oci/platform.ts'
 import { familiarReference, type Reference } from '../../src/oci/reference.ts'
-import type { Credential } from '../../src/task/origin.ts'
 import { otherPlatform } from '../images/other-platform.ts'
 import { type PullEvent, pullImage } from '../images/pull.ts'
 import type { DockerParts } from './context.ts'

@@ -1,8 +1,9 @@
 /** `POST /images/NAME/push` and `POST /auth`: what clients want of registries beyond reading. */
 import { Readable } from 'node:stream'
 import { Type } from 'typebox'
-import { errorLine, isDarnerError } from '../../src/base/errors.ts'
-import { Feed } from '../../src/base/feed.ts'
+import { errorLine, isDarnerError } from '../../src/core/errors.ts'
+import { Feed } from '../../src/core/feed.ts'
+import type { Credential } from '../../src/core/task/origin.ts'
 import {
   familiarReference,
   formatReference,
@@ -10,7 +11,6 @@ import {
   type Reference,
   upstreamOf,
 } from '../../src/oci/reference.ts'
-import type { Credential } from '../../src/task/origin.ts'
 import type { ImageRecord } from '../images/image-record.ts'
 import { pushImage } from '../images/push.ts'
 import type { DockerApp, DockerParts } from './context.ts'

@@ -1,9 +1,9 @@
 /** `/images`: pull, list, inspect, history, tag, delete, prune; the way to save and push by name. */
 import { Readable } from 'node:stream'
 import { Type } from 'typebox'
-import { errorLine } from '../../src/base/errors.ts'
-import { Feed } from '../../src/base/feed.ts'
-import type { Digest } from '../../src/oci/digest.ts'
+import type { Digest } from '../../src/core/digest.ts'
+import { errorLine } from '../../src/core/errors.ts'
+import { Feed } from '../../src/core/feed.ts'
 import { parsePlatform } from '../../src/oci/platform.ts'
 import { familiarReference, parseReference } from '../../src/oci/reference.ts'
 import type { ImageRecord } from '../images/image-record.ts'

@@ -1,6 +1,6 @@
 /** The Docker Engine API below {@link DOCKER_PREFIX} of the agent's own server, where this program's commands ask it. */
 import type { FastifyInstance } from 'fastify'
-import { DOCKER_PREFIX } from '../../src/wire/docker-prefix.ts'
+import { DOCKER_PREFIX } from '../../src/api/docker-prefix.ts'
 import type { DockerApi } from './server.ts'
 
 /** Adds it to a server that the caller owns. */

@@ -1,7 +1,7 @@
 /** `/networks`: those of the engine where it has them, and always `host` and `none`. */
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
-import { NetworkCreate, type NetworkView } from '../../src/wire/networks-api.ts'
+import { NetworkCreate, type NetworkView } from '../../src/api/networks-api.ts'
 import { unattached } from '../network/targets.ts'
 import { Id, Query } from './containers.ts'
 import type { DockerApp, DockerParts } from './context.ts'

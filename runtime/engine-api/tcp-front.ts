@@ -1,11 +1,11 @@
 /** The API by TCP, for clients that prove with a certificate that they may use it: whoever does is root on this host. */
 import type { Socket } from 'node:net'
 import { createServer, type Server, type TLSSocket } from 'node:tls'
-import { DarnerError } from '../../src/base/errors.ts'
-import type { Log } from '../../src/base/log.ts'
-import { cannotListen } from '../../src/net/cannot-listen.ts'
-import { parseHostPort } from '../../src/net/host-port.ts'
-import { readPems } from '../../src/net/pem.ts'
+import { cannotListen } from '../../src/core/cannot-listen.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import { parseHostPort } from '../../src/core/host-port.ts'
+import type { Log } from '../../src/core/log.ts'
+import { readPems } from '../../src/protocol/pem.ts'
 
 /** Strangers hold a connection no longer than this before they have proven who they are. */
 const HANDSHAKE_MS = 10_000

@@ -1,9 +1,9 @@
 /** `/containers/:id/upgrade` and `…/rollback`, which docker has not: the bodies are those of the agent's own API. */
 import { Type } from 'typebox'
-import { isDarnerError } from '../../src/base/errors.ts'
+import { RollbackRequest, UpgradeRequest } from '../../src/api/upgrade-api.ts'
+import { isDarnerError } from '../../src/core/errors.ts'
 import { hostPlatform } from '../../src/oci/platform.ts'
 import { parseReference } from '../../src/oci/reference.ts'
-import { RollbackRequest, UpgradeRequest } from '../../src/wire/upgrade-api.ts'
 import { pullImage } from '../images/pull.ts'
 import { Id } from './containers.ts'
 import type { DockerApp, DockerParts } from './context.ts'

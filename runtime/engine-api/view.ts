@@ -1,6 +1,6 @@
 /** Containers as docker's clients read them: the short form of lists and the long one of inspect. */
 
-import type { NetworkingView } from '../../src/wire/networks-api.ts'
+import type { NetworkingView } from '../../src/api/networks-api.ts'
 import type { HealthResult } from '../containers/health.ts'
 import { checkOf } from '../containers/health.ts'
 import type { Entry } from '../containers/lifecycle.ts'

@@ -1,8 +1,8 @@
 /** The files of an image archive, put on disk as they arrive, each with its digest. Nothing of it keeps its name there. */
 import { type FileHandle, mkdir, open, readFile, rm } from 'node:fs/promises'
 import { join, posix } from 'node:path'
-import { DarnerError } from '../../src/base/errors.ts'
-import { type Digest, Digester } from '../../src/oci/digest.ts'
+import { type Digest, Digester } from '../../src/core/digest.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import { TarReader } from '../snapshots/tar.ts'
 
 /** Most entries of one archive. */

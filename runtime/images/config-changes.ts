@@ -1,5 +1,5 @@
 /** The Dockerfile instructions that commit and import take: they change the `config` of an image configuration. */
-import { DarnerError } from '../../src/base/errors.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 
 export type RunConfig = Readonly<Record<string, unknown>>
 

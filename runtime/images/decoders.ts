@@ -3,8 +3,8 @@
  * each chunk and several turns of the event loop, a third of what decoding takes.
  */
 import koffi from 'koffi'
-import { DarnerError } from '../../src/base/errors.ts'
-import { inPool, ownFunctions } from '../../src/base/own-library.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import { inPool, ownFunctions } from '../../src/core/own-library.ts'
 
 export interface Decoded {
   readonly read: number

@@ -1,6 +1,6 @@
 /** Turns a layer blob as it arrives into its tar stream. Chunks are bounded, and reading slowly slows the source. */
-import { DarnerError } from '../../src/base/errors.ts'
-import { abortable } from '../../src/base/signals.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import { abortable } from '../../src/core/signals.ts'
 import type { Compression } from '../../src/oci/media-types.ts'
 import { type Decoder, openDecoder } from './decoders.ts'
 import { expandByStreams } from './stream-decoders.ts'

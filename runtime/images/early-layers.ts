@@ -1,6 +1,6 @@
 /** Layers that are opened while the config is still read, which says what they unpack to: a round trip that their bytes use. */
-import type { Content } from '../../src/contracts/content.ts'
-import type { Digest } from '../../src/oci/digest.ts'
+import type { Content } from '../../src/core/contracts/content.ts'
+import type { Digest } from '../../src/core/digest.ts'
 import type { Descriptor } from '../../src/oci/manifest.ts'
 
 /** Of a shorter one the round trip would not be seen. */

@@ -1,8 +1,8 @@
 /** What is kept of an image on this host. */
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
-import { DarnerError } from '../../src/base/errors.ts'
-import type { Digest } from '../../src/oci/digest.ts'
+import type { Digest } from '../../src/core/digest.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 
 const DigestText = Type.Unsafe<Digest>(Type.String({ pattern: '^(sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128})$' }))
 

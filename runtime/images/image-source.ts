@@ -1,8 +1,9 @@
 /** The blobs of images that are on this host, for who passes them on: from the host's own ones, else through the swarm. */
-import { DarnerError, isDarnerError } from '../../src/base/errors.ts'
-import type { Content, ContentSource } from '../../src/contracts/content.ts'
+
+import type { Content, ContentSource } from '../../src/core/contracts/content.ts'
+import { DarnerError, isDarnerError } from '../../src/core/errors.ts'
+import type { Credential, Origin } from '../../src/core/task/origin.ts'
 import { type Descriptor, parseManifest } from '../../src/oci/manifest.ts'
-import type { Credential, Origin } from '../../src/task/origin.ts'
 import type { ImageLayer, ImageRecord } from './image-record.ts'
 import type { Images } from './images.ts'
 import { fromFirst, placesOf } from './layer-places.ts'

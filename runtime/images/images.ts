@@ -3,11 +3,12 @@
  * or `registry/repository@digest`). A record is written before the first name for it and removed after the last one, so a
  * name never leads nowhere, whenever the process dies.
  */
-import { DarnerError } from '../../src/base/errors.ts'
-import type { StoredLayer } from '../../src/contracts/snapshots.ts'
-import { type Digest, hexOf } from '../../src/oci/digest.ts'
+
+import type { StoredLayer } from '../../src/core/contracts/snapshots.ts'
+import { type Digest, hexOf } from '../../src/core/digest.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import { formatReference, parseReference, type Reference } from '../../src/oci/reference.ts'
-import type { ImageStore, RecordSpace, ResolvedImage } from '../containers/ports.ts'
+import type { ImageStore, RecordSpace, ResolvedImage } from '../containers/dependencies.ts'
 import { type ImageRecord, readImageRecord } from './image-record.ts'
 
 const IMAGE = 'image/'

@@ -1,9 +1,9 @@
 /** Looks for bit rot in unpacked layers from time to time, and unpacks those anew that have it. */
-import type { Clock } from '../../src/base/clock.ts'
-import { asDarnerError, DarnerError, isDarnerError } from '../../src/base/errors.ts'
-import type { Log } from '../../src/base/log.ts'
-import type { Snapshotter, StoredLayer, UnpackLimits } from '../../src/contracts/snapshots.ts'
-import type { Digest } from '../../src/oci/digest.ts'
+import type { Clock } from '../../src/core/clock.ts'
+import type { Snapshotter, StoredLayer, UnpackLimits } from '../../src/core/contracts/snapshots.ts'
+import type { Digest } from '../../src/core/digest.ts'
+import { asDarnerError, DarnerError, isDarnerError } from '../../src/core/errors.ts'
+import type { Log } from '../../src/core/log.ts'
 import { type ImageSourceParts, layerBytes } from './image-source.ts'
 import { DEFAULT_LAYER_LIMITS } from './pull.ts'
 

@@ -1,8 +1,8 @@
 /** Where a layer's blob may lie: at the image's registry, and a foreign layer at the URLs of its descriptor too. */
-import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
+import { asDarnerError, DarnerError } from '../../src/core/errors.ts'
+import { type Origin, originName, type RegistryOrigin } from '../../src/core/task/origin.ts'
 import type { Descriptor } from '../../src/oci/manifest.ts'
 import { isForeignLayer } from '../../src/oci/media-types.ts'
-import { type Origin, originName, type RegistryOrigin } from '../../src/task/origin.ts'
 
 /** URLs of one layer that are tried. */
 const MAX_URLS = 8

@@ -6,8 +6,8 @@ import { randomUUID } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { link, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { DarnerError, systemCode } from '../../src/base/errors.ts'
-import { algorithmOf, type Digest, Digester, hexOf, isDigest } from '../../src/oci/digest.ts'
+import { algorithmOf, type Digest, Digester, hexOf, isDigest } from '../../src/core/digest.ts'
+import { DarnerError, systemCode } from '../../src/core/errors.ts'
 
 const READ_BYTES = 256 * 1024
 

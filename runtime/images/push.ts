@@ -1,10 +1,10 @@
 /** Pushes an image that is on this host: layers that the registry lacks, the configuration, the manifest last. */
 import PQueue from 'p-queue'
-import { type Digest, digestOf } from '../../src/oci/digest.ts'
+import { type Digest, digestOf } from '../../src/core/digest.ts'
+import type { Credential } from '../../src/core/task/origin.ts'
 import { isForeignLayer } from '../../src/oci/media-types.ts'
 import { originOf, type Reference } from '../../src/oci/reference.ts'
-import type { RegistryPusher } from '../../src/oci/registry-push.ts'
-import type { Credential } from '../../src/task/origin.ts'
+import type { RegistryPusher } from '../../src/origin/registry-push.ts'
 import type { ImageLayer, ImageRecord } from './image-record.ts'
 import { type ImageSourceParts, layerBytes } from './image-source.ts'
 

@@ -2,8 +2,8 @@
  * `docker save`: images as one tar that is an OCI image layout (image-spec, image-layout.md) and, by its `manifest.json`, a docker
  * archive too; each blob is there once.
  */
-import type { Digest } from '../../src/oci/digest.ts'
-import { algorithmOf, hexOf } from '../../src/oci/digest.ts'
+import type { Digest } from '../../src/core/digest.ts'
+import { algorithmOf, hexOf } from '../../src/core/digest.ts'
 import { MEDIA } from '../../src/oci/media-types.ts'
 import { familiarReference, formatReference, parseReference } from '../../src/oci/reference.ts'
 import type { ImageLayer, ImageRecord } from './image-record.ts'

@@ -2,7 +2,7 @@
 import { type Duplex, Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip, createZstdDecompress } from 'node:zlib'
-import { DarnerError } from '../../src/base/errors.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import { FrameCutter } from './zstd-frames.ts'
 
 /** A daemon's memory from 128 KiB on is mapped for each block and given back with it (lean-process.ts), which costs page faults. */

@@ -2,7 +2,7 @@
  * Cuts a zstd stream into its frames (RFC 8878, 3.1). Node's decoder takes one frame and doesn't notice when it is cut, but
  * layers may be many frames with skippable ones between (zstd:chunked, pzstd). Only headers are looked at, so this costs nothing.
  */
-import { DarnerError } from '../../src/base/errors.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 
 /** A run of bytes of one data frame; `last` marks its end. Skippable frames are left out. */
 export interface FramePart {

@@ -7,7 +7,7 @@
 import { closeSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import koffi from 'koffi'
-import { AT_FDCWD, MNT_DETACH, O, SystemCallError } from '../../src/base/syscalls.ts'
+import { AT_FDCWD, MNT_DETACH, O, SystemCallError } from '../linux/syscalls.ts'
 
 const CLONE_FS = 0x200
 const CLONE_NEWNS = 0x20000

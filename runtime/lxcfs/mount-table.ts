@@ -1,6 +1,6 @@
 /** What /proc/PID/mountinfo says of lxcfs: read from the kernel, so a dead FUSE server can't hold the reader up. */
 import { readFile } from 'node:fs/promises'
-import { systemCode } from '../../src/base/errors.ts'
+import { systemCode } from '../../src/core/errors.ts'
 import { LXCFS_FILES } from './files.ts'
 
 export interface MountRow {

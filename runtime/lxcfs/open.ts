@@ -1,8 +1,8 @@
 /** From the agent's setting to an {@link Lxcfs} that looks after itself. */
 import { join } from 'node:path'
-import type { Clock } from '../../src/base/clock.ts'
-import { DarnerError } from '../../src/base/errors.ts'
-import type { Log } from '../../src/base/log.ts'
+import type { Clock } from '../../src/core/clock.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import type { Log } from '../../src/core/log.ts'
 import type { EventSink } from '../containers/events.ts'
 import { type CgroupLayout, moveToCgroup } from '../spec/cgroups.ts'
 import { Lxcfs } from './lxcfs.ts'

@@ -1,9 +1,9 @@
 /** The networks that there are, by name: the engine's own, kept as records, and the CNI configurations of the folders. */
 import { randomBytes } from 'node:crypto'
-import type { Clock } from '../../src/base/clock.ts'
-import { asDarnerError, DarnerError } from '../../src/base/errors.ts'
-import type { Log } from '../../src/base/log.ts'
-import type { NetworkCreate } from '../../src/wire/networks-api.ts'
+import type { NetworkCreate } from '../../src/api/networks-api.ts'
+import type { Clock } from '../../src/core/clock.ts'
+import { asDarnerError, DarnerError } from '../../src/core/errors.ts'
+import type { Log } from '../../src/core/log.ts'
 import { Locks } from '../containers/locks.ts'
 import { linkExists } from './bridges.ts'
 import { type ConfList, readConfLists } from './conflist.ts'

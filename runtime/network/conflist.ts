@@ -3,7 +3,7 @@ import { readdir, readFile, stat } from 'node:fs/promises'
 import { extname, join } from 'node:path'
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
-import { DarnerError, systemCode } from '../../src/base/errors.ts'
+import { DarnerError, systemCode } from '../../src/core/errors.ts'
 
 const MOST_BYTES = 1 << 20
 

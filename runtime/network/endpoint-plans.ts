@@ -1,5 +1,5 @@
 /** How a container gets onto each of its networks: interface, chain of plugins, and what they are told; the bridge is raised first. */
-import type { EndpointRequest, PortBinding } from '../../src/wire/networks-api.ts'
+import type { EndpointRequest, PortBinding } from '../../src/api/networks-api.ts'
 import type { Bridges } from './bridges.ts'
 import type { NetworkCatalog } from './catalog.ts'
 import type { Cni } from './cni.ts'

@@ -1,5 +1,5 @@
 /** What an attachment came to, read out of the result that its plugins gave. */
-import type { EndpointView } from '../../src/wire/networks-api.ts'
+import type { EndpointView } from '../../src/api/networks-api.ts'
 import type { CniResult } from './cni.ts'
 import type { EndpointRecord } from './records.ts'
 

@@ -1,8 +1,8 @@
 /** /etc/hosts and /etc/resolv.conf of a container that has networks of its own. */
 import { readFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
-import { DarnerError } from '../../src/base/errors.ts'
-import type { DnsConfig, EndpointView } from '../../src/wire/networks-api.ts'
+import type { DnsConfig, EndpointView } from '../../src/api/networks-api.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import { nameserversOf } from './dns-server.ts'
 
 export interface GuestFileFacts {

@@ -2,8 +2,8 @@
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
-import { DarnerError, systemCode } from '../../src/base/errors.ts'
-import type { PortBinding, PortRequest } from '../../src/wire/networks-api.ts'
+import type { PortBinding, PortRequest } from '../../src/api/networks-api.ts'
+import { DarnerError, systemCode } from '../../src/core/errors.ts'
 import { parseAddress } from './subnets.ts'
 
 /** Where ports come from that nobody named: the dynamic range of RFC 6335. */

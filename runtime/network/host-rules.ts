@@ -4,7 +4,7 @@
  * through only as an answer or to a published port, so networks can't reach each other.
  */
 import { spawn } from 'node:child_process'
-import { DarnerError } from '../../src/base/errors.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import { missing, PROGRAM_ENV, runProgram } from '../shim/program.ts'
 
 export interface BridgeRules {

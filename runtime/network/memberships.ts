@@ -1,7 +1,8 @@
 /** Which networks a container is on: what it was created with, until somebody connected or disconnected it by hand. */
-import { DarnerError } from '../../src/base/errors.ts'
-import type { EndpointRequest } from '../../src/wire/networks-api.ts'
-import type { NetworkGuest } from '../containers/ports.ts'
+
+import type { EndpointRequest } from '../../src/api/networks-api.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import type { NetworkGuest } from '../containers/dependencies.ts'
 import { DEFAULT_NETWORK, type NetworkCatalog } from './catalog.ts'
 import type { MembershipRecord, NetworkRecords } from './records.ts'
 import { checkEndpoint, isUnattached, type Target } from './targets.ts'

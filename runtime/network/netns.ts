@@ -7,7 +7,7 @@ import { closeSync, openSync, statfsSync, unlinkSync, writeFileSync } from 'node
 import { mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import koffi from 'koffi'
-import { MNT_DETACH, MS, mount, SystemCallError, systemErrorIs, umount } from '../../src/base/syscalls.ts'
+import { MNT_DETACH, MS, mount, SystemCallError, systemErrorIs, umount } from '../linux/syscalls.ts'
 
 const libc = koffi.load(null)
 const native = {

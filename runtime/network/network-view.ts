@@ -1,5 +1,5 @@
 /** A network as users see it, with who is on it. */
-import type { EndpointView, NetworkView } from '../../src/wire/networks-api.ts'
+import type { EndpointView, NetworkView } from '../../src/api/networks-api.ts'
 import { endpointView } from './endpoint-view.ts'
 import type { SandboxRecord } from './records.ts'
 import { isV6, parseSubnet } from './subnets.ts'

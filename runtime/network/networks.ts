@@ -5,20 +5,20 @@
 import { createHash } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import type { Clock } from '../../src/base/clock.ts'
-import { DarnerError } from '../../src/base/errors.ts'
-import type { Log } from '../../src/base/log.ts'
-import { Scope } from '../../src/base/scope.ts'
-import type { CreateRequest } from '../../src/wire/local-api.ts'
+import type { CreateRequest } from '../../src/api/containers-api.ts'
 import type {
   EndpointRequest,
   NetworkCreate,
   NetworkingView,
   NetworkView,
   PortBinding,
-} from '../../src/wire/networks-api.ts'
+} from '../../src/api/networks-api.ts'
+import type { Clock } from '../../src/core/clock.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import type { Log } from '../../src/core/log.ts'
+import { Scope } from '../../src/core/scope.ts'
+import type { ContainerNetworks, GuestNetwork, NetworkGuest, RecordSpace } from '../containers/dependencies.ts'
 import { Locks } from '../containers/locks.ts'
-import type { ContainerNetworks, GuestNetwork, NetworkGuest, RecordSpace } from '../containers/ports.ts'
 import { Bridges, gatewayOf } from './bridges.ts'
 import { DEFAULT_NETWORK, NetworkCatalog } from './catalog.ts'
 import { Cni } from './cni.ts'

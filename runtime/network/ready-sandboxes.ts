@@ -1,6 +1,6 @@
 /** Sandboxes on the default network that wait for a container: the plugins' work is done before anybody asks. */
-import type { Log } from '../../src/base/log.ts'
-import type { Scope } from '../../src/base/scope.ts'
+import type { Log } from '../../src/core/log.ts'
+import type { Scope } from '../../src/core/scope.ts'
 import type { SandboxRecord } from './records.ts'
 import type { EndpointPlan, Sandboxes } from './sandboxes.ts'
 

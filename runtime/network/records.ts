@@ -1,9 +1,9 @@
 /** What the engine keeps of networks across restarts: networks, sandboxes (who is attached, and by what), memberships. */
 import { type Static, type TSchema, Type } from 'typebox'
 import { Value } from 'typebox/value'
-import { DarnerError } from '../../src/base/errors.ts'
-import { EndpointRequest, NETWORK_NAME, PortBinding, SubnetConfig } from '../../src/wire/networks-api.ts'
-import type { RecordSpace } from '../containers/ports.ts'
+import { EndpointRequest, NETWORK_NAME, PortBinding, SubnetConfig } from '../../src/api/networks-api.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import type { RecordSpace } from '../containers/dependencies.ts'
 import type { CniResult, RuntimeConfig } from './cni.ts'
 import type { ConfList } from './conflist.ts'
 

@@ -1,8 +1,8 @@
 /** After a restart of the agent: what was recorded of networks is compared with the host, and what nobody needs goes. */
 import { readdir, readFile, readlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import type { Log } from '../../src/base/log.ts'
-import type { PortBinding } from '../../src/wire/networks-api.ts'
+import type { PortBinding } from '../../src/api/networks-api.ts'
+import type { Log } from '../../src/core/log.ts'
 import type { Bridges } from './bridges.ts'
 import type { CniTarget } from './cni.ts'
 import { portmapIds, removeIdlePortmap } from './host-rules.ts'

@@ -1,5 +1,5 @@
 /** What a plugin is told of one endpoint beside its configuration: addresses, MAC, aliases, ports. (CNI spec 1.1, runtime configuration) */
-import type { EndpointRequest, PortBinding } from '../../src/wire/networks-api.ts'
+import type { EndpointRequest, PortBinding } from '../../src/api/networks-api.ts'
 import type { RuntimeConfig } from './cni.ts'
 
 /** An address or MAC was asked for: a ready-made sandbox hasn't it. */

@@ -4,8 +4,8 @@
  */
 import { randomBytes } from 'node:crypto'
 import PQueue from 'p-queue'
-import type { Log } from '../../src/base/log.ts'
-import type { EndpointRequest, PortBinding } from '../../src/wire/networks-api.ts'
+import type { EndpointRequest, PortBinding } from '../../src/api/networks-api.ts'
+import type { Log } from '../../src/core/log.ts'
 import type { Cni, CniTarget, RuntimeConfig } from './cni.ts'
 import type { ConfList } from './conflist.ts'
 import type { NetnsFolder } from './netns.ts'

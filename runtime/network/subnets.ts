@@ -2,8 +2,8 @@
 import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import ipaddr from 'ipaddr.js'
-import { DarnerError } from '../../src/base/errors.ts'
-import type { SubnetConfig } from '../../src/wire/networks-api.ts'
+import type { SubnetConfig } from '../../src/api/networks-api.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 
 type Address = ipaddr.IPv4 | ipaddr.IPv6
 

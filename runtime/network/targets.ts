@@ -1,7 +1,7 @@
 /** What a container can be on: a network of the engine's own, or a CNI configuration of the folders; and what of each can be asked for. */
 import { createHash } from 'node:crypto'
-import { DarnerError } from '../../src/base/errors.ts'
-import type { EndpointRequest, NetworkView } from '../../src/wire/networks-api.ts'
+import type { EndpointRequest, NetworkView } from '../../src/api/networks-api.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import type { ConfList } from './conflist.ts'
 import type { NetworkRecord } from './records.ts'
 import { contains, parseAddress, parseSubnet } from './subnets.ts'

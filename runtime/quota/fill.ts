@@ -3,8 +3,8 @@
  * CAP_SYS_RESOURCE, as containers have none: ext4 lets those who have it pass every quota.
  */
 import { join } from 'node:path'
-import { DarnerError } from '../../src/base/errors.ts'
-import type { DiskQuota } from '../../src/wire/rich-api.ts'
+import type { DiskQuota } from '../../src/api/rich-api.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import { runProgram } from '../shim/program.ts'
 
 export const PROBE_QUOTA: DiskQuota = { bytes: 1 << 20, inodes: 32 }

@@ -2,8 +2,8 @@
 import { readFile } from 'node:fs/promises'
 import type { Static, TSchema } from 'typebox'
 import { Value } from 'typebox/value'
-import { DarnerError, systemCode } from '../../src/base/errors.ts'
-import { replaceFile } from '../../src/base/files.ts'
+import { DarnerError, systemCode } from '../../src/core/errors.ts'
+import { replaceFile } from '../../src/core/files.ts'
 
 /** Undefined when it isn't there. Throws STORE_CORRUPT for one that the schema doesn't know. */
 export async function readJson<Schema extends TSchema>(

@@ -2,7 +2,7 @@
  * What the logs of a container may hold. conmon keeps it, so that it holds also while the agent is away: a file that comes to its step
  * is begun anew. Not a project quota: a conmon that can't open its log ends, and its container with it.
  */
-import type { CreateRequest } from '../../src/wire/local-api.ts'
+import type { CreateRequest } from '../../src/api/containers-api.ts'
 import type { Bundle } from '../shim/bundle.ts'
 import { rotateIfLong } from '../shim/rotate.ts'
 

@@ -3,8 +3,8 @@
  * copied a second time by the kernel (loop(4); include/uapi/linux/loop.h).
  */
 import { closeSync, constants, openSync, statSync, writeFileSync } from 'node:fs'
-import { systemCode } from '../../src/base/errors.ts'
-import { ioctl, systemErrorIs } from '../../src/base/syscalls.ts'
+import { systemCode } from '../../src/core/errors.ts'
+import { ioctl, systemErrorIs } from '../linux/syscalls.ts'
 import { isMountPoint } from '../snapshots/mounts.ts'
 
 const CONFIGURE = 0x4c0a

@@ -4,8 +4,8 @@
  */
 import { closeSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
-import { systemCode } from '../../src/base/errors.ts'
-import { AT_FDCWD, ioctl, O, openAt, openBelow, RESOLVE } from '../../src/base/syscalls.ts'
+import { systemCode } from '../../src/core/errors.ts'
+import { AT_FDCWD, ioctl, O, openAt, openBelow, RESOLVE } from '../linux/syscalls.ts'
 
 /** `struct fsxattr`: flags, two extent hints, the project, eight bytes more. */
 const FSXATTR_BYTES = 28

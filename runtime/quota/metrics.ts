@@ -1,5 +1,5 @@
 /** Disk quotas as metrics: by container and place, what is used and what is the most. */
-import { openMetrics } from '../../src/base/metrics.ts'
+import { openMetrics } from '../../src/core/metrics.ts'
 import type { PlaceUsage } from './uses.ts'
 
 /** One container that runs. */

@@ -1,8 +1,8 @@
 /** What a container uses of its disk quotas: of its writable layer, its volumes and its logs. */
 import { readdir, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { systemCode } from '../../src/base/errors.ts'
-import type { CreateRequest } from '../../src/wire/local-api.ts'
+import type { CreateRequest } from '../../src/api/containers-api.ts'
+import { systemCode } from '../../src/core/errors.ts'
 import { type Bundle, serviceBundle } from '../shim/bundle.ts'
 import { allLogBytesOf } from './log-bound.ts'
 

@@ -1,7 +1,7 @@
 /** Tells, once each time, when a container has used nine tenths of a disk quota: of its writable layer or of a volume. */
-import type { Clock } from '../../src/base/clock.ts'
-import type { Log } from '../../src/base/log.ts'
-import { Scope } from '../../src/base/scope.ts'
+import type { Clock } from '../../src/core/clock.ts'
+import type { Log } from '../../src/core/log.ts'
+import { Scope } from '../../src/core/scope.ts'
 import type { EventSink } from '../containers/events.ts'
 import { LOGS, type PlaceUsage } from './uses.ts'
 

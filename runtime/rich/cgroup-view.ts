@@ -1,5 +1,5 @@
 /** Which cgroup tree a systemd in a container is shown: what its version can use and the host can give. A pure decision. */
-import { DarnerError } from '../../src/base/errors.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import type { CgroupLayout } from '../spec/cgroups.ts'
 import type { OciMount } from '../spec/oci-spec.ts'
 

@@ -1,6 +1,6 @@
 /** What the container engine lends to rich containers at each step of a run, and what they may change there. */
-import type { CreateRequest } from '../../src/wire/local-api.ts'
-import type { DiskQuota, HookResult } from '../../src/wire/rich-api.ts'
+import type { CreateRequest } from '../../src/api/containers-api.ts'
+import type { DiskQuota, HookResult } from '../../src/api/rich-api.ts'
 import type { Bundle } from '../shim/bundle.ts'
 import type { OciRuntime } from '../shim/oci-runtime.ts'
 import type { ImageRunConfig } from '../spec/image-config.ts'

@@ -1,8 +1,8 @@
 /** Which init an image has, seen from its files: nothing of the image is run. */
 import { closeSync, fstatSync, readdirSync } from 'node:fs'
-import { systemCode } from '../../src/base/errors.ts'
-import { openWithin } from '../../src/base/foreign-tree.ts'
-import { O, RESOLVE } from '../../src/base/syscalls.ts'
+import { systemCode } from '../../src/core/errors.ts'
+import { openWithin } from '../linux/foreign-tree.ts'
+import { O, RESOLVE } from '../linux/syscalls.ts'
 import { readInRoot } from '../spec/rootfs-path.ts'
 
 export type InitKind = 'systemd' | 'sysvinit' | 'busybox' | 'openrc' | 'runit' | 's6' | 'unknown'

@@ -4,9 +4,9 @@
  */
 import { closeSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
-import type { Clock } from '../../src/base/clock.ts'
-import { DarnerError } from '../../src/base/errors.ts'
-import { SOCK, type SocketCalls, socketCalls, unixAddress, unixSocket } from '../../src/base/unix-sockets.ts'
+import type { Clock } from '../../src/core/clock.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import { SOCK, type SocketCalls, socketCalls, unixAddress, unixSocket } from '../linux/unix-sockets.ts'
 
 const MOST_DATAGRAM_BYTES = 8192
 const LOOK_MS = 50

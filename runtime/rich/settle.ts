@@ -1,7 +1,8 @@
 /** A request with what its rich mode implies: decided once, at create, from request, annotations and labels. Pure. */
-import { DarnerError } from '../../src/base/errors.ts'
-import type { CreateRequest } from '../../src/wire/local-api.ts'
-import type { RichMode } from '../../src/wire/rich-api.ts'
+
+import type { CreateRequest } from '../../src/api/containers-api.ts'
+import type { RichMode } from '../../src/api/rich-api.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import type { ImageRunConfig } from '../spec/image-config.ts'
 import { capabilityName } from '../spec/spec.ts'
 import { knownService } from './known-services.ts'

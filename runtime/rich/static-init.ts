@@ -1,6 +1,6 @@
 /** The small init of this host that is bound into `dumb-init` containers: it must need nothing of the image. */
 import { open } from 'node:fs/promises'
-import { DarnerError, systemCode } from '../../src/base/errors.ts'
+import { DarnerError, systemCode } from '../../src/core/errors.ts'
 
 /** In this order; the arguments come before the container's command. */
 const CANDIDATES: readonly (readonly [path: string, ...args: string[]])[] = [

@@ -2,7 +2,7 @@
  * A spec under which an unmodified systemd is PID 1 (systemd's "Container Interface" document; docs/rich.md has the table of
  * capabilities with their reasons). Pure, but for looking into the root file system.
  */
-import { DarnerError } from '../../src/base/errors.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import type { OciMount, OciSpec } from '../spec/oci-spec.ts'
 import { type CgroupView, cgroupMount } from './cgroup-view.ts'
 import { isProgramIn, sameFileIn, systemdIn } from './init-kind.ts'

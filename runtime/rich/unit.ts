@@ -1,5 +1,5 @@
 /** The image's own command as a systemd unit (systemd.service(5), systemd.exec(5), systemd.syntax(7)). */
-import { DarnerError } from '../../src/base/errors.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 
 export const UNIT_NAME = 'darner-command.service'
 

@@ -1,6 +1,6 @@
 /** A connection to what a process writes and reads, through conmon's attach socket: packets that start with 2 (stdout) or 3 (stderr). */
 import { join } from 'node:path'
-import { DarnerError } from '../../src/base/errors.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import type { Bundle } from './bundle.ts'
 import { connectSeqpacket, type SeqpacketSocket } from './seqpacket.ts'
 

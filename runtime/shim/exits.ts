@@ -2,7 +2,7 @@
 import { existsSync, type FSWatcher, mkdirSync, readFileSync, rmSync, statSync, watch } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { systemCode } from '../../src/base/errors.ts'
+import { systemCode } from '../../src/core/errors.ts'
 import { removeEmpty, runFolder } from './run-folder.ts'
 
 export interface ExitFact {

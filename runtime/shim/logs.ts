@@ -2,7 +2,7 @@
 import { type Stats, watch } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
-import { systemCode } from '../../src/base/errors.ts'
+import { systemCode } from '../../src/core/errors.ts'
 import { LineCutter, type LogEntry, parseLogLine } from './log-lines.ts'
 
 export interface LogQuery {

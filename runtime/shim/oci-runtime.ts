@@ -2,8 +2,8 @@
 import { existsSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { DarnerError } from '../../src/base/errors.ts'
-import { endingDeadline } from '../../src/base/signals.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import { endingDeadline } from '../../src/core/signals.ts'
 import { missing, runProgram } from './program.ts'
 
 export interface OciState {

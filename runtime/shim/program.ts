@@ -1,6 +1,6 @@
 /** Runs a host program to its end: an argument array, a clean environment, bounded output, no shell. */
 import { existsSync } from 'node:fs'
-import { DarnerError, systemCode } from '../../src/base/errors.ts'
+import { DarnerError, systemCode } from '../../src/core/errors.ts'
 import { outcome, type Spawned, spawnProgram } from './spawn.ts'
 
 export interface ProgramResult {

@@ -5,7 +5,7 @@
  */
 import { closeSync, lstatSync, statSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
-import { openReadOnly } from '../../src/base/syscalls.ts'
+import { openReadOnly } from '../linux/syscalls.ts'
 
 export interface ReadOnlyProgram extends Disposable {
   /** Good for every process of this host while this one lives and hasn't disposed it. */

@@ -1,6 +1,6 @@
 /** Log rotation: `log` becomes `log.1`, what was that `log.2`, and so on; conmon opens `log` anew. */
 import { rename, rm, stat } from 'node:fs/promises'
-import { systemCode } from '../../src/base/errors.ts'
+import { systemCode } from '../../src/core/errors.ts'
 import type { Bundle } from './bundle.ts'
 import { reopenLog } from './conmon.ts'
 

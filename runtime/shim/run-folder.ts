@@ -1,8 +1,8 @@
 /** Folders below /run: gone with a reboot, and not on the disk that data fills. */
 import { rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { systemCode } from '../../src/base/errors.ts'
-import { digestOf, hexOf } from '../../src/oci/digest.ts'
+import { digestOf, hexOf } from '../../src/core/digest.ts'
+import { systemCode } from '../../src/core/errors.ts'
 
 /** The folder below `/run/NAME` that belongs to whoever has its files in `dir`. Nothing is made. */
 export function runFolder(name: string, dir: string): string {

@@ -5,15 +5,8 @@
  */
 import { closeSync } from 'node:fs'
 import type { Socket } from 'node:net'
-import { DarnerError } from '../../src/base/errors.ts'
-import {
-  SOCK,
-  type SocketCalls,
-  socketCalls,
-  streamOver,
-  unixAddress,
-  unixSocket,
-} from '../../src/base/unix-sockets.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import { SOCK, type SocketCalls, socketCalls, streamOver, unixAddress, unixSocket } from '../linux/unix-sockets.ts'
 
 const EAGAIN = 11
 /** A listener's queue that is full empties as soon as it accepts. */

@@ -8,7 +8,7 @@ import { Socket } from 'node:net'
 import type { Readable, Writable } from 'node:stream'
 import { promisify } from 'node:util'
 import koffi from 'koffi'
-import { SystemCallError } from '../../src/base/syscalls.ts'
+import { SystemCallError } from '../linux/syscalls.ts'
 
 const libc = koffi.load(null)
 /** Undefined where the C library lacks it. */

@@ -3,7 +3,7 @@
  * told of the process: when that was started and has ended before conmon looks again, it never takes the client that waits there.
  */
 import { type FileHandle, open } from 'node:fs/promises'
-import { systemCode } from '../../src/base/errors.ts'
+import { systemCode } from '../../src/core/errors.ts'
 import type { OutputChunk } from './attach.ts'
 import type { Bundle } from './bundle.ts'
 import { LineCutter, parseLogLine } from './log-lines.ts'

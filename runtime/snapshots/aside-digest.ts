@@ -1,7 +1,8 @@
 /** SHA-256 of a stream, in the thread pool while its owner does something else with the same bytes, by the OpenSSL that Node has inside. */
-import { DarnerError } from '../../src/base/errors.ts'
-import { inPool, ownFunctions } from '../../src/base/own-library.ts'
-import { type Digest, Digester } from '../../src/oci/digest.ts'
+
+import { type Digest, Digester } from '../../src/core/digest.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import { inPool, ownFunctions } from '../../src/core/own-library.ts'
 
 const DIGEST_BYTES = 32
 /** Node's own functions; undefined where it was built without them. */

@@ -2,8 +2,8 @@
  * An EROFS image of a layer's tree without the data of its files, which lies in another file, the image's extra device. Inodes of all but
  * directories are written while the layer is read, directories at its end. (Linux, fs/erofs/erofs_fs.h, has names and places of the fields.)
  */
-import { DarnerError } from '../../src/base/errors.ts'
-import { S_IF } from '../../src/base/syscalls.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import { S_IF } from '../linux/syscalls.ts'
 import { INODE, type Inode, LAYOUT, writeInode, xattrBody } from './erofs-inode.ts'
 import type { DirFacts, PlanDir, PlanNode } from './layer-plan.ts'
 import { OPAQUE_XATTR } from './overlay.ts'

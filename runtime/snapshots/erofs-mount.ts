@@ -1,8 +1,8 @@
 /** Mounting an EROFS layer: straight from its files where the kernel can (Linux 6.12), through loop devices elsewhere. */
 import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { DarnerError } from '../../src/base/errors.ts'
-import { MS, mount } from '../../src/base/syscalls.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import { MS, mount } from '../linux/syscalls.ts'
 import { erofsFormat, imageOf } from './erofs.ts'
 import { unmountAll } from './mounts.ts'
 import { runProgram } from './program.ts'

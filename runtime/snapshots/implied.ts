@@ -20,7 +20,7 @@ import {
   setXattr,
   systemErrorIs,
   utimesAt,
-} from '../../src/base/syscalls.ts'
+} from '../linux/syscalls.ts'
 import type { LayerRecord } from './layers.ts'
 import { removeTree } from './layers.ts'
 import { OPAQUE_XATTR } from './overlay.ts'

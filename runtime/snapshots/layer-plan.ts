@@ -8,7 +8,7 @@
  * own name. Hard links reach files of the same layer only. A directory that entries imply but no entry states gets mode 0755,
  * root, epoch; it is remembered as implied, so that stacking can give it what a lower layer states.
  */
-import { DarnerError } from '../../src/base/errors.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import { show, type TarEntry } from './tar.ts'
 
 /** What a directory of the layer is like; settled when the layer ends. */

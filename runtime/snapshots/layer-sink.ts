@@ -1,7 +1,8 @@
 /** What a layer format must do to store a layer; `feed` drives it from a tar stream, plan in between. */
-import { DarnerError } from '../../src/base/errors.ts'
-import type { UnpackLimits } from '../../src/contracts/snapshots.ts'
-import { algorithmOf, type Digest } from '../../src/oci/digest.ts'
+
+import type { UnpackLimits } from '../../src/core/contracts/snapshots.ts'
+import { algorithmOf, type Digest } from '../../src/core/digest.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import { asideDigest } from './aside-digest.ts'
 import { LayerPlan, type LayerStep, type PlanDir } from './layer-plan.ts'
 import { TarReader } from './tar.ts'

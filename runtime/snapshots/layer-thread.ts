@@ -1,7 +1,7 @@
 /** Has layers written: small ones here, others by a thread (layer-worker.ts), which ends when there was nothing to do for a while. */
 import { Worker } from 'node:worker_threads'
-import { DarnerError } from '../../src/base/errors.ts'
-import { abortable, anySignal } from '../../src/base/signals.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import { abortable, anySignal } from '../../src/core/signals.ts'
 import { LAYER_WORKER_MARK, LAYER_WORKER_URL, type LayerAnswer, type LayerAsk } from './layer-worker.ts'
 import { type LayerOrder, type WrittenLayer, writeLayer } from './write-layer.ts'
 

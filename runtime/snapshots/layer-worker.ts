@@ -3,7 +3,7 @@
  * small, so that the hundreds of megabytes that pass through cost no collection of the agent's own.
  */
 import { isMainThread, parentPort, workerData } from 'node:worker_threads'
-import { asDarnerError, type Code, DarnerError, type Details } from '../../src/base/errors.ts'
+import { asDarnerError, type Code, DarnerError, type Details } from '../../src/core/errors.ts'
 import { type LayerOrder, type WrittenLayer, writeLayer } from './write-layer.ts'
 
 /** What is asked of it; `id` names a layer under way. `data` lies in a slot of the layer's memory, which is free when it is taken. */

@@ -2,8 +2,8 @@
 import { readFileSync, statSync } from 'node:fs'
 import { readdir, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { systemCode } from '../../src/base/errors.ts'
-import { MNT_DETACH, umount, umountAside } from '../../src/base/syscalls.ts'
+import { systemCode } from '../../src/core/errors.ts'
+import { MNT_DETACH, umount, umountAside } from '../linux/syscalls.ts'
 
 export interface MountEntry {
   readonly id: number

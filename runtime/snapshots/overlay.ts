@@ -2,8 +2,8 @@
 import { closeSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { DarnerError, systemCode } from '../../src/base/errors.ts'
-import { AT_FDCWD, type MountOption, MS, mount, mountNew, O, openAt } from '../../src/base/syscalls.ts'
+import { DarnerError, systemCode } from '../../src/core/errors.ts'
+import { AT_FDCWD, type MountOption, MS, mount, mountNew, O, openAt } from '../linux/syscalls.ts'
 
 /** With the value `y`: nothing of lower layers shows in a directory. */
 export const OPAQUE_XATTR = 'trusted.overlay.opaque'

@@ -1,5 +1,5 @@
 /** Runs a helper program of the host to its end and judges how it ended. */
-import { DarnerError, isDarnerError } from '../../src/base/errors.ts'
+import { DarnerError, isDarnerError } from '../../src/core/errors.ts'
 import { runProgram as runToEnd } from '../shim/program.ts'
 
 /** Its stdout. Throws HOST_UNABLE when it isn't installed, DISK_FULL, COMMAND_FAILED with its last words, or the signal's reason. */

@@ -1,5 +1,5 @@
 /** What stands in one block of a tar header: numbers, texts, its sum. */
-import { DarnerError } from '../../src/base/errors.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 
 export const BLOCK = 512
 const MAX_SAFE = Number.MAX_SAFE_INTEGER

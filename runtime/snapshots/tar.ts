@@ -3,7 +3,7 @@
  * It says what stands on tape and judges only the form; what an entry may do to a tree is the business of `layer-plan.ts`.
  * (pax: POSIX.1-2024 "pax"; GNU forms: the tar manual, "Tar Internals".)
  */
-import { DarnerError } from '../../src/base/errors.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import { BLOCK, checkSum, invalid, isZero, nameOf, number, sizeOf, text, untilNul } from './tar-block.ts'
 import {
   decimal,

@@ -22,7 +22,7 @@ import {
   symlinkAt,
   unlinkAt,
   utimesAt,
-} from '../../src/base/syscalls.ts'
+} from '../linux/syscalls.ts'
 import type { LayerFormat, OpenLayer, Written } from './layer-format.ts'
 import type { DirFacts, LayerStep, Replaced } from './layer-plan.ts'
 import { OPAQUE_XATTR } from './overlay.ts'

@@ -1,6 +1,6 @@
 /** From a layer's blob to its files, not durable yet: here, or on the thread of layer-worker.ts. */
-import type { UnpackLimits } from '../../src/contracts/snapshots.ts'
-import { type Digest, hexOf } from '../../src/oci/digest.ts'
+import type { UnpackLimits } from '../../src/core/contracts/snapshots.ts'
+import { type Digest, hexOf } from '../../src/core/digest.ts'
 import { decompress } from '../images/decompress.ts'
 import { erofsFormat } from './erofs.ts'
 import type { LayerFormat, Written } from './layer-format.ts'

@@ -1,6 +1,7 @@
 /** Cgroup namespaces (cgroup_namespaces(7)): who gets one, and who can't. */
-import { DarnerError } from '../../src/base/errors.ts'
-import type { CreateRequest } from '../../src/wire/local-api.ts'
+
+import type { CreateRequest } from '../../src/api/containers-api.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import type { CgroupLayout } from './cgroups.ts'
 
 export type CgroupnsMode = 'host' | 'private'

@@ -1,7 +1,7 @@
 /** Cgroups that no runtime removes: those that an init made below its container's own, and those that containers' own are below. */
 import { readdir, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { systemErrorIs } from '../../src/base/syscalls.ts'
+import { systemErrorIs } from '../linux/syscalls.ts'
 
 /** Deeper trees are left to who made them. */
 const MOST_DEPTH = 32

@@ -3,7 +3,7 @@ import { closeSync, constants, openSync, write } from 'node:fs'
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { systemCode } from '../../src/base/errors.ts'
+import { systemCode } from '../../src/core/errors.ts'
 
 export interface CgroupLayout {
   readonly kind: 'v1' | 'hybrid' | 'v2' | 'none'

@@ -1,6 +1,6 @@
 /** What a container executes and in which environment: the image's word, overridden by the request's. */
 import { isAbsolute, normalize } from 'node:path'
-import { DarnerError } from '../../src/base/errors.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import { DEFAULT_PATH } from './defaults.ts'
 import type { ImageRunConfig } from './image-config.ts'
 

@@ -1,7 +1,7 @@
 /** The three files that a container gets from the engine: /etc/hostname, /etc/hosts and /etc/resolv.conf. */
 import { readFile } from 'node:fs/promises'
-import { DarnerError } from '../../src/base/errors.ts'
-import type { NetworkMode } from '../../src/wire/networks-api.ts'
+import type { NetworkMode } from '../../src/api/networks-api.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 
 export interface HostFiles {
   readonly hostname: string

@@ -1,6 +1,6 @@
 /** What this process may hand on at most: its bounding set and hard limits. A spec beyond them makes runc and crun refuse. */
 import { readFile } from 'node:fs/promises'
-import { DarnerError } from '../../src/base/errors.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import type { OciRlimit } from './oci-spec.ts'
 
 /** Capability names by bit (linux/capability.h). */

@@ -1,6 +1,7 @@
 /** What an image says about how to run it (image-spec, config.md, "Properties"), read from bytes that anybody may have written. */
-import { DarnerError } from '../../src/base/errors.ts'
-import type { HealthCheck } from '../../src/wire/container-options.ts'
+
+import type { HealthCheck } from '../../src/api/container-options.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 
 /** The `config` object of an image configuration, with nulls and absences made empty. */
 export interface ImageRunConfig {

@@ -1,7 +1,7 @@
 /** Limits as a request states them -> what the runtime enforces (runtime-spec, config-linux.md, "Control groups"), or why it can't. */
 import { statSync } from 'node:fs'
-import { DarnerError } from '../../src/base/errors.ts'
-import type { Resources, Ulimit } from '../../src/wire/container-options.ts'
+import type { Resources, Ulimit } from '../../src/api/container-options.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import type { CgroupLayout } from './cgroups.ts'
 import type { HostLimits } from './host-limits.ts'
 import type { OciResources, OciRlimit } from './oci-spec.ts'

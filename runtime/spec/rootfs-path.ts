@@ -3,7 +3,7 @@
  * opened by itself from its parent's descriptor, symlinks are read and walked by hand. Renames during the walk can't lead out.
  */
 import { closeSync, constants, fstatSync, openSync, readlinkSync, readSync } from 'node:fs'
-import { DarnerError, systemCode } from '../../src/base/errors.ts'
+import { DarnerError, systemCode } from '../../src/core/errors.ts'
 
 /** Not in node's constants: a descriptor that only names a place (open(2)). */
 const O_PATH = 0o10000000

@@ -3,8 +3,8 @@
  * containers-common package keeps up to date, and resolved for this machine's architecture and the container's capabilities.
  */
 import { readFile } from 'node:fs/promises'
-import { DarnerError, systemCode } from '../../src/base/errors.ts'
-import type { CreateRequest } from '../../src/wire/local-api.ts'
+import type { CreateRequest } from '../../src/api/containers-api.ts'
+import { DarnerError, systemCode } from '../../src/core/errors.ts'
 import type { OciSeccomp, OciSyscall, OciSyscallArgument } from './oci-spec.ts'
 
 /** Where distributions put the profile; the first that is there counts. */

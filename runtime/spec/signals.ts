@@ -1,6 +1,6 @@
 /** Signals by name and number, as images and people write them. */
 import { constants } from 'node:os'
-import { DarnerError } from '../../src/base/errors.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 
 /** glibc's first and last real-time signals: SIGRTMIN+3 is 37, systemd's clean halt. `runc kill` reads only the number. */
 const RTMIN = 34

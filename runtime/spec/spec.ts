@@ -1,7 +1,8 @@
 /** Image configuration + request -> config.json (runtime-spec, config.md): a pure function of what it is given. */
-import { DarnerError } from '../../src/base/errors.ts'
-import type { IdMap } from '../../src/contracts/snapshots.ts'
-import type { CreateRequest } from '../../src/wire/local-api.ts'
+
+import type { CreateRequest } from '../../src/api/containers-api.ts'
+import type { IdMap } from '../../src/core/contracts/snapshots.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import { cgroupnsOf } from './cgroup-namespace.ts'
 import type { CgroupLayout } from './cgroups.ts'
 import { argumentsOf, environmentOf, workdirOf } from './command.ts'

@@ -1,5 +1,5 @@
 /** Whom a container runs as: names looked up in the passwd and group files of its own root file system. */
-import { DarnerError } from '../../src/base/errors.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import { readInRoot } from './rootfs-path.ts'
 
 export interface FoundUser {

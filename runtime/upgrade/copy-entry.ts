@@ -1,8 +1,8 @@
 /** Copies one entry of a root file system as it is: contents, holes, owner, mode, extended attributes, times. */
 import { type BigIntStats, closeSync, constants, fstatSync } from 'node:fs'
 import { copyFile, lchown, link, lstat, mkdir, readlink, rm, symlink } from 'node:fs/promises'
-import { DarnerError, systemCode } from '../../src/base/errors.ts'
-import { openWithin } from '../../src/base/foreign-tree.ts'
+import { DarnerError, systemCode } from '../../src/core/errors.ts'
+import { openWithin } from '../linux/foreign-tree.ts'
 import {
   AT_FDCWD,
   chmodAt,
@@ -14,7 +14,7 @@ import {
   S_IF,
   setXattr,
   utimesAt,
-} from '../../src/base/syscalls.ts'
+} from '../linux/syscalls.ts'
 import { runProgram } from '../shim/program.ts'
 
 type Waits = { readonly signal: AbortSignal }

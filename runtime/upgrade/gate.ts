@@ -1,7 +1,7 @@
 /** Whether the new container may stay: its health check, or the word of its init, or, without both, that it does not end at once. */
-import type { Clock } from '../../src/base/clock.ts'
-import { DarnerError } from '../../src/base/errors.ts'
-import { anySignal } from '../../src/base/signals.ts'
+import type { Clock } from '../../src/core/clock.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import { anySignal } from '../../src/core/signals.ts'
 import { checkOf, type HealthResult } from '../containers/health.ts'
 import type { Entry } from '../containers/lifecycle.ts'
 import { ALIVE } from '../containers/states.ts'

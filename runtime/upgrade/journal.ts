@@ -3,9 +3,9 @@
  * and the history. The journal is a part of the record, so that a step and what it changes are one write.
  */
 import { type Static, Type } from 'typebox'
-import { stateTable } from '../../src/base/machine.ts'
-import { CreateRequest } from '../../src/wire/local-api.ts'
-import { UpgradeHistory, UpperRule } from '../../src/wire/upgrade-api.ts'
+import { CreateRequest } from '../../src/api/containers-api.ts'
+import { UpgradeHistory, UpperRule } from '../../src/api/upgrade-api.ts'
+import { stateTable } from '../../src/core/machine.ts'
 
 export type UpgradeStep = 'prepare' | 'stop' | 'new' | 'undo' | 'back'
 export type UpgradeEvent = 'prepared' | 'switched' | 'failed' | 'switchedBack'

@@ -1,19 +1,20 @@
 /** Upgrades in place and rollbacks of the containers of this host. One at a time per container; what an agent before this one left half done is finished. */
-import type { Clock } from '../../src/base/clock.ts'
-import { DarnerError } from '../../src/base/errors.ts'
-import type { Log } from '../../src/base/log.ts'
-import { Scope } from '../../src/base/scope.ts'
-import type { RollbackRequest, UpgradePlan, UpgradeReply, UpgradeRequest } from '../../src/wire/upgrade-api.ts'
+
+import type { RollbackRequest, UpgradePlan, UpgradeReply, UpgradeRequest } from '../../src/api/upgrade-api.ts'
+import type { Clock } from '../../src/core/clock.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import type { Log } from '../../src/core/log.ts'
+import { Scope } from '../../src/core/scope.ts'
 import type { EngineInner } from '../containers/containers.ts'
+import type { ImageStore, ResolvedImage, RootfsStore } from '../containers/dependencies.ts'
 import type { FaultPoint } from '../containers/launch.ts'
 import type { Entry } from '../containers/lifecycle.ts'
-import type { ImageStore, ResolvedImage, RootfsStore } from '../containers/ports.ts'
 import { type ContainerRecord, generationOf, viewOf } from '../containers/record.ts'
 import { ALIVE } from '../containers/states.ts'
 import type { RunExtension } from '../rich/extension.ts'
-import { Exchange, layersOf } from './exchange.ts'
 import type { GateParts } from './gate.ts'
 import type { Generation, UpgradeJournal } from './journal.ts'
+import { Exchange, layersOf } from './swap.ts'
 import { shown, stillTrees, walkUpper } from './upper-walk.ts'
 
 export interface UpgradesParts extends GateParts {

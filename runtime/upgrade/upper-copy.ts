@@ -5,9 +5,9 @@
  */
 import type { BigIntStats } from 'node:fs'
 import { readdir, rm, statfs } from 'node:fs/promises'
-import type { Clock } from '../../src/base/clock.ts'
-import { asDarnerError, DarnerError, systemCode } from '../../src/base/errors.ts'
-import { isGone } from '../../src/base/foreign-tree.ts'
+import type { Clock } from '../../src/core/clock.ts'
+import { asDarnerError, DarnerError, systemCode } from '../../src/core/errors.ts'
+import { isGone } from '../linux/foreign-tree.ts'
 import { runProgram } from '../shim/program.ts'
 import { copyAttributes, copyLeaf, linkLeaf, makeFolder } from './copy-entry.ts'
 import {

@@ -7,9 +7,9 @@
  */
 import type { BigIntStats } from 'node:fs'
 import { lstat, readdir } from 'node:fs/promises'
-import { isGone, stillTree } from '../../src/base/foreign-tree.ts'
-import { getXattr } from '../../src/base/syscalls.ts'
-import type { UpperVerdict } from '../../src/wire/upgrade-api.ts'
+import type { UpperVerdict } from '../../src/api/upgrade-api.ts'
+import { isGone, stillTree } from '../linux/foreign-tree.ts'
+import { getXattr } from '../linux/syscalls.ts'
 
 export interface UpperTrees {
   /** The upper directory. */

@@ -3,10 +3,10 @@ import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
-import { DarnerError, systemCode } from '../../src/base/errors.ts'
-import { systemErrorIs } from '../../src/base/syscalls.ts'
-import type { DiskQuota } from '../../src/wire/rich-api.ts'
+import type { DiskQuota } from '../../src/api/rich-api.ts'
+import { DarnerError, systemCode } from '../../src/core/errors.ts'
 import { Locks } from '../containers/locks.ts'
+import { systemErrorIs } from '../linux/syscalls.ts'
 import { writeWhole } from '../shim/bundle.ts'
 
 const Labels = Type.Record(Type.String(), Type.String())

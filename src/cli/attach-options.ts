@@ -1,5 +1,5 @@
 /** Which streams `run` joins, and whether an interrupt goes to the process. */
-import { DarnerError } from '../base/errors.ts'
+import { DarnerError } from '../core/errors.ts'
 import { list, truth } from './option-values.ts'
 
 const STREAMS = ['stdin', 'stdout', 'stderr']

@@ -4,8 +4,8 @@
  */
 import type { ClientRequest, IncomingMessage, RequestOptions as RequestOptionsOfNode } from 'node:http'
 import type { Readable } from 'node:stream'
-import { CODES, type Code, DarnerError, type ErrorOptions, systemCode } from '../base/errors.ts'
-import type { ErrorBody } from '../wire/error-body.ts'
+import type { ErrorBody } from '../api/error-body.ts'
+import { CODES, type Code, DarnerError, type ErrorOptions, systemCode } from '../core/errors.ts'
 
 /**
  * Loaded when it is needed, and never by `import … from 'node:http'`, which touches every export of it, also those that load a whole

@@ -1,5 +1,5 @@
 /** Completion scripts for shells, made from the command table: names, options, files. They call nothing at run time. */
-import { settingsOf } from '../config/schema.ts'
+import { settingsOf } from '../core/config/schema.ts'
 import { COMMANDS } from './commands.ts'
 import type { CommandRow } from './rows/shape.ts'
 

@@ -1,6 +1,6 @@
 /** What `run` and `create` share: the request from all the flags, and the pull when its image isn't here. */
 import { rmSync, writeFileSync } from 'node:fs'
-import { DarnerError, isDarnerError, systemCode } from '../base/errors.ts'
+import { DarnerError, isDarnerError, systemCode } from '../core/errors.ts'
 import type { CommandContext } from './context.ts'
 import { DockerClient } from './docker-client.ts'
 import { networkOf } from './network-options.ts'

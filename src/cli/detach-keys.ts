@@ -1,5 +1,5 @@
 /** Notices the keys that leave a container without ending it, as the docker family has them: ctrl-p ctrl-q. */
-import { DarnerError } from '../base/errors.ts'
+import { DarnerError } from '../core/errors.ts'
 import { text } from './option-values.ts'
 
 export const DETACH_KEYS: readonly number[] = [0x10, 0x11]

@@ -1,7 +1,7 @@
 /** The Docker Engine API for this program's commands: the agent has it on its own socket too, whether docker's is on or off. */
 import type { IncomingMessage } from 'node:http'
-import { DarnerError } from '../base/errors.ts'
-import { DOCKER_PREFIX } from '../wire/docker-prefix.ts'
+import { DOCKER_PREFIX } from '../api/docker-prefix.ts'
+import { DarnerError } from '../core/errors.ts'
 import { AgentClient, type Method, type RequestOptions } from './client.ts'
 
 /** A line of an answer that tells as it goes: pull, push, load, import. */

@@ -2,9 +2,9 @@
 import { mkdir, readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname } from 'node:path'
-import { DarnerError, systemCode } from '../base/errors.ts'
-import { replaceFile } from '../base/files.ts'
-import { credentialOptions } from '../oci/credentials.ts'
+import { DarnerError, systemCode } from '../core/errors.ts'
+import { replaceFile } from '../core/files.ts'
+import { credentialOptions } from '../origin/credentials.ts'
 
 /** The key under which docker keeps the login of Docker Hub. */
 export const HUB_KEY = 'https://index.docker.io/v1/'

@@ -1,12 +1,12 @@
 /** What is written about the settings, made from the schema: the reference page and the editors' JSON Schemas. `npm run docs`. */
 import { readFile, writeFile } from 'node:fs/promises'
 import { pathToFileURL } from 'node:url'
-import { DEFAULT_FILES } from '../config/paths.ts'
-import { ROLES, type Role, type Setting, settingsOf } from '../config/schema.ts'
+import { DEFAULT_FILES } from '../core/config/paths.ts'
+import { ROLES, type Role, type Setting, settingsOf } from '../core/config/schema.ts'
 import { COMMANDS } from './commands.ts'
 import { argumentText, valueName } from './full-parse.ts'
 
-const HEAD = '<!-- Made by `npm run docs` from src/config/schema.ts and src/cli/rows; edit those. -->'
+const HEAD = '<!-- Made by `npm run docs` from src/core/config/schema.ts and src/cli/rows; edit those. -->'
 
 /** Path in the repository → text, for every generated file. */
 export function documents(): ReadonlyMap<string, string> {

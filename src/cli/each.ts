@@ -1,5 +1,5 @@
 /** Commands that take several containers: each is done, whatever became of the others. */
-import { EXIT, errorLine } from '../base/errors.ts'
+import { EXIT, errorLine } from '../core/errors.ts'
 import type { CommandContext } from './context.ts'
 
 /** Does `work` for every argument at once; prints the names that went well and a line per failure. The first failure's exit code. */

@@ -1,5 +1,5 @@
 /** The client half of the agent's container API: JSON requests, log streams, and attach and exec over an HTTP upgrade. */
-import { DarnerError } from '../base/errors.ts'
+
 import type {
   ContainerList,
   ContainerView,
@@ -10,9 +10,10 @@ import type {
   ExitReply,
   LogsQuery,
   TerminalSize,
-} from '../wire/local-api.ts'
-import type { ServiceList, ServiceView, StorageView } from '../wire/rich-api.ts'
-import { CHANNEL, encodeFrame, type Frame, FrameDecoder, STREAM_PROTOCOL } from '../wire/stream-frame.ts'
+} from '../api/containers-api.ts'
+import type { ServiceList, ServiceView, StorageView } from '../api/rich-api.ts'
+import { CHANNEL, encodeFrame, type Frame, FrameDecoder, STREAM_PROTOCOL } from '../api/stream-frame.ts'
+import { DarnerError } from '../core/errors.ts'
 import { type Answered, after, askOnSocket } from './ask-on-socket.ts'
 import { AgentClient, errorOfBody } from './client.ts'
 

@@ -3,7 +3,7 @@ import { createReadStream, createWriteStream } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
 import type { Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { DarnerError, systemCode } from '../base/errors.ts'
+import { DarnerError, systemCode } from '../core/errors.ts'
 import type { CommandContext } from './context.ts'
 
 /**

@@ -1,8 +1,8 @@
 /** The command line as commander reads it: every form, help, and a line for what is wrong. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
-import { DarnerError, EXIT, errorLine } from '../base/errors.ts'
-import type { Role, Setting } from '../config/schema.ts'
-import { parseDuration } from '../config/units.ts'
+import type { Role, Setting } from '../core/config/schema.ts'
+import { parseDuration } from '../core/config/units.ts'
+import { DarnerError, EXIT, errorLine } from '../core/errors.ts'
 import { spellOut } from './bare-options.ts'
 import { COMMANDS } from './commands.ts'
 import { DEFAULT_SOCKET } from './context.ts'
@@ -52,7 +52,9 @@ export async function buildProgram(
     .option('--socket <PATH>', `the agent's unix socket (environment DARNER_SOCKET; default ${DEFAULT_SOCKET})`)
     .option('--debug', 'after an error, print the chain of its causes (environment DARNER_DEBUG=1)')
     .version(
-      argv.some((arg) => arg === '--version' || arg === '-V') ? await (await import('./version.ts')).ownVersion() : '',
+      argv.some((arg) => arg === '--version' || arg === '-V')
+        ? await (await import('../core/own-version.ts')).ownVersion()
+        : '',
       '-V, --version',
     )
     .helpCommand(false)
@@ -144,8 +146,8 @@ function read(text: string, value: number | undefined, wanted: string): number {
 }
 
 async function fillSettings(command: Command, role: Role, only: readonly string[] | undefined): Promise<void> {
-  const { settingsOf } = await import('../config/schema.ts')
-  const { DEFAULT_FILES } = await import('../config/paths.ts')
+  const { settingsOf } = await import('../core/config/schema.ts')
+  const { DEFAULT_FILES } = await import('../core/config/paths.ts')
   command.option('-c, --config <FILE>', `settings file (environment DARNER_CONFIG; default ${DEFAULT_FILES[role]})`)
   for (const setting of settingsOf(role)) {
     if (only && !only.includes(setting.key)) continue

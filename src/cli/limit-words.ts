@@ -1,7 +1,8 @@
 /** How people write what a rate limit is on, and how it is shown to them. */
-import { DarnerError } from '../base/errors.ts'
-import { formatBytes, parseRate } from '../config/units.ts'
-import type { LimitList, LimitScope, UploadYield } from '../wire/care-api.ts'
+
+import type { LimitList, LimitScope, UploadYield } from '../api/care-api.ts'
+import { formatBytes, parseRate } from '../core/config/units.ts'
+import { DarnerError } from '../core/errors.ts'
 
 /** `host`, `in`, `out`, `task:…`, `peer:…` or `origin:…`. Throws BAD_ARGUMENT. */
 export function scopeOf(text: string, direction: unknown): LimitScope {

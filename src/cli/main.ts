@@ -1,8 +1,8 @@
 /** The entry of every command: lends the process to `program.ts`. Everything is imported after the compile cache is on. */
-import { keepCode } from './code-cache.ts'
+import { keepCode } from '../core/code-cache.ts'
 
 const daemon = ['agent', 'supernode'].includes(process.argv[2] ?? '') && process.argv[3] !== 'token'
-if (daemon) (await import('./lean-process.ts')).becomeLean()
+if (daemon) (await import('../daemon/lean-process.ts')).becomeLean()
 keepCode()
 const { lendProcess } = await import('./process.ts')
 const { runProgram } = await import('./program.ts')

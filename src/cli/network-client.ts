@@ -1,5 +1,5 @@
 /** The client half of the agent's network API. */
-import type { ConnectRequest, NetworkCreate, NetworkList, NetworkView } from '../wire/networks-api.ts'
+import type { ConnectRequest, NetworkCreate, NetworkList, NetworkView } from '../api/networks-api.ts'
 import { AgentClient } from './client.ts'
 
 type Waits = { readonly signal: AbortSignal }

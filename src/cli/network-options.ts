@@ -1,7 +1,8 @@
 /** The options of `darner run` that are about its network, as a request. */
-import { DarnerError } from '../base/errors.ts'
-import type { CreateRequest } from '../wire/local-api.ts'
-import type { EndpointRequest, PortRequest, Protocol } from '../wire/networks-api.ts'
+
+import type { CreateRequest } from '../api/containers-api.ts'
+import type { EndpointRequest, PortRequest, Protocol } from '../api/networks-api.ts'
+import { DarnerError } from '../core/errors.ts'
 import { text, texts } from './option-values.ts'
 
 type Options = Readonly<Record<string, unknown>>

@@ -1,5 +1,5 @@
 /** Option values as commander hands them over: unknown until looked at. */
-import { DarnerError } from '../base/errors.ts'
+import { DarnerError } from '../core/errors.ts'
 
 export function text(options: Readonly<Record<string, unknown>>, name: string): string | undefined {
   const value = options[name]

@@ -1,8 +1,8 @@
 /** A command that was read from its arguments is run here: its context, its deadline, and its one line when it fails. */
 import type { Readable, Writable } from 'node:stream'
-import { asDarnerError, DarnerError, EXIT, errorChain, errorLine } from '../base/errors.ts'
-import { withDeadline } from '../base/signals.ts'
-import { formatDuration } from '../config/units.ts'
+import { formatDuration } from '../core/config/units.ts'
+import { asDarnerError, DarnerError, EXIT, errorChain, errorLine } from '../core/errors.ts'
+import { withDeadline } from '../core/signals.ts'
 import { type Action, type CommandContext, DEFAULT_SOCKET } from './context.ts'
 import type { Call } from './quick-parse.ts'
 

@@ -1,7 +1,7 @@
 /** Lends a command line what belongs to the process: its streams, its signals, its exit code. */
 import type { Writable } from 'node:stream'
-import { endProcess } from '../base/end-process.ts'
-import { DarnerError, EXIT, errorLine } from '../base/errors.ts'
+import { endProcess } from '../core/end-process.ts'
+import { DarnerError, EXIT, errorLine } from '../core/errors.ts'
 import { OUTPUT_GONE, type ProgramIo } from './perform.ts'
 
 /** Runs it and ends the process with its exit code. */

@@ -1,6 +1,6 @@
 /** Progress on a terminal: one line per blob or host, redrawn in place. In a pipe nothing is drawn. */
 import type { Writable } from 'node:stream'
-import { formatBytes, formatDuration } from '../config/units.ts'
+import { formatBytes, formatDuration } from '../core/config/units.ts'
 
 /** One line's state. All in bytes since the start, except `total`, which is unknown until somebody said it. */
 export interface ProgressRow {

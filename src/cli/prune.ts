@@ -1,6 +1,6 @@
 /** Deleting what isn't used: asks first, names what went, adds up what came free. */
 import { createInterface } from 'node:readline/promises'
-import { DarnerError } from '../base/errors.ts'
+import { DarnerError } from '../core/errors.ts'
 import type { CommandContext } from './context.ts'
 import { DockerClient, filtersOf } from './docker-client.ts'
 import { size } from './format/words.ts'

@@ -1,6 +1,7 @@
 /** One pull followed to its end: bars on a terminal, nothing in a pipe; the summary at the end. */
-import { DarnerError } from '../base/errors.ts'
-import type { PullLine, PullRequest, PullSummary } from '../wire/images-api.ts'
+
+import type { PullLine, PullRequest, PullSummary } from '../api/images-api.ts'
+import { DarnerError } from '../core/errors.ts'
 import { AgentClient } from './client.ts'
 import type { CommandContext } from './context.ts'
 
@@ -64,7 +65,7 @@ export async function credentialOf(
   reference: string,
   context: CommandContext,
 ): Promise<Pick<PullRequest, 'credential'>> {
-  const { createCredentials, credentialOptions } = await import('../oci/credentials.ts')
+  const { createCredentials, credentialOptions } = await import('../origin/credentials.ts')
   const { parseReference } = await import('../oci/reference.ts')
   const { homedir } = await import('node:os')
   const credentials = createCredentials(credentialOptions(context.env, context.env.HOME ?? homedir()))

@@ -2,7 +2,7 @@
  * A command line read by its row of the table alone, for the many that are as they should be. Whatever is not, asks for help, or
  * is rare, is left to `full-parse.ts`, which knows all and says what is wrong: commander takes a fifth of a command's start.
  */
-import { parseDuration } from '../config/units.ts'
+import { parseDuration } from '../core/config/units.ts'
 import type { CommandRow, OptionRow } from './rows/shape.ts'
 
 /** What the arguments asked for. */

@@ -1,7 +1,8 @@
 /** The flags of `darner run` for rich containers, as members of a {@link CreateRequest}. */
-import { DarnerError } from '../base/errors.ts'
-import type { CreateRequest } from '../wire/local-api.ts'
-import type { DiskQuota, HookRequest, RichMode, ServiceRequest } from '../wire/rich-api.ts'
+
+import type { CreateRequest } from '../api/containers-api.ts'
+import type { DiskQuota, HookRequest, RichMode, ServiceRequest } from '../api/rich-api.ts'
+import { DarnerError } from '../core/errors.ts'
 import { text, texts } from './option-values.ts'
 
 const MODES: readonly RichMode[] = ['systemd', 'init', 'dumb-init']

@@ -1,9 +1,9 @@
 /** The options of docker's `run` and `create`, as the body of the API's create. Networks and rich containers have files of their own. */
 // never node:fs/promises in what `darner run` loads: it brings readline with it, 3 ms of each command
 import { readFileSync } from 'node:fs'
-import { DarnerError, systemCode } from '../base/errors.ts'
-import { parseBytes, parseDuration } from '../config/units.ts'
-import type { RestartPolicy } from '../wire/container-options.ts'
+import type { RestartPolicy } from '../api/container-options.ts'
+import { parseBytes, parseDuration } from '../core/config/units.ts'
+import { DarnerError, systemCode } from '../core/errors.ts'
 import { list, pairs, resolveEnv, text, texts, whole } from './option-values.ts'
 
 type Options = Readonly<Record<string, unknown>>

@@ -1,9 +1,9 @@
 /** Joins a session at the agent to this terminal or pipe: output, input, window size, detach keys, the end. */
 import type { Readable, Writable } from 'node:stream'
-import { DarnerError, errorLine } from '../base/errors.ts'
-import { put } from '../base/outflow.ts'
-import type { ExecRequest, ExitReply, TerminalSize } from '../wire/local-api.ts'
-import { CHANNEL } from '../wire/stream-frame.ts'
+import type { ExecRequest, ExitReply, TerminalSize } from '../api/containers-api.ts'
+import { CHANNEL } from '../api/stream-frame.ts'
+import { DarnerError, errorLine } from '../core/errors.ts'
+import { put } from '../core/outflow.ts'
 import type { AttachChoice } from './attach-options.ts'
 import type { CommandContext } from './context.ts'
 import { DetachKeys } from './detach-keys.ts'

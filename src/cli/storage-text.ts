@@ -1,5 +1,5 @@
 /** What `darner storage` prints. */
-import type { StorageView } from '../wire/rich-api.ts'
+import type { StorageView } from '../api/rich-api.ts'
 
 export function storageText({ way, reason, poolBytes, promisedBytes }: StorageView): string {
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`

@@ -1,9 +1,9 @@
 /** How commands change the supernode of this host: through the socket in its data directory. */
 import { join } from 'node:path'
-import { DarnerError, isDarnerError } from '../base/errors.ts'
+import { DarnerError, isDarnerError } from '../core/errors.ts'
+import { daemonSettings } from '../daemon/daemon.ts'
 import { AgentClient } from './client.ts'
 import type { CommandContext } from './context.ts'
-import { daemonSettings } from './daemon.ts'
 
 const ADMIN_SOCKET = 'admin.sock'
 

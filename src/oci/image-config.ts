@@ -1,5 +1,5 @@
 /** An image's config, as a blob. */
-import { DarnerError } from '../base/errors.ts'
+import { DarnerError } from '../core/errors.ts'
 import { type Descriptor, MAX_MANIFEST_BYTES } from './manifest.ts'
 
 /** A blob that is being read; `whole` resolves once all of it is here and hashes to its digest. */

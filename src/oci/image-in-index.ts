@@ -1,5 +1,5 @@
 /** Which images a reference leads to, through indexes within indexes (image-spec, image-index.md). */
-import { DarnerError, isDarnerError } from '../base/errors.ts'
+import { DarnerError, isDarnerError } from '../core/errors.ts'
 import type { Descriptor, Manifest, ParsedManifest, Platform } from './manifest.ts'
 import { entriesFor } from './platform.ts'
 

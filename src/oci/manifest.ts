@@ -1,9 +1,9 @@
 /** Descriptors, indexes, manifests and image configs, as they come from outside: bounded, checked, unknown fields tolerated. */
 import { type Static, type TSchema, Type } from 'typebox'
 import { Value } from 'typebox/value'
-import { DarnerError } from '../base/errors.ts'
-import { MAX_TASK_BYTES } from '../task/task.ts'
-import type { Digest } from './digest.ts'
+import type { Digest } from '../core/digest.ts'
+import { DarnerError } from '../core/errors.ts'
+import { MAX_TASK_BYTES } from '../core/task/task.ts'
 import { bareMediaType, isIndexType, isManifestType, MEDIA } from './media-types.ts'
 
 /** Longest manifest or config that is read (distribution-spec, "Pushing manifests": registries need not take more than 4 MiB). */

@@ -1,5 +1,5 @@
 /** Media types of images (image-spec, media-types.md; docker image manifest v2 schema 2), and what follows from them. */
-import { DarnerError } from '../base/errors.ts'
+import { DarnerError } from '../core/errors.ts'
 
 export const MEDIA = {
   ociIndex: 'application/vnd.oci.image.index.v1+json',

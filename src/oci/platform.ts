@@ -1,5 +1,5 @@
 /** Which entry of an index suits a machine: docker's and containerd's rules for os, architecture and variant. */
-import { DarnerError } from '../base/errors.ts'
+import { DarnerError } from '../core/errors.ts'
 import type { Descriptor, Index, Platform } from './manifest.ts'
 
 /** Annotation of entries that describe another entry and are no image. */

@@ -2,9 +2,10 @@
  * Image references as the docker family writes them: `[host[:port]/]path[:tag][@digest]`. A first part counts as a host when
  * it holds a `.` or a `:`, is `localhost`, is bracketed, or has a capital letter; otherwise the image is Docker Hub's.
  */
-import { DarnerError } from '../base/errors.ts'
-import type { RegistryOrigin } from '../task/origin.ts'
-import { type Digest, isDigest } from './digest.ts'
+
+import { type Digest, isDigest } from '../core/digest.ts'
+import { DarnerError } from '../core/errors.ts'
+import type { RegistryOrigin } from '../core/task/origin.ts'
 
 /** Docker Hub's name in references, and the host that serves it. */
 export const DEFAULT_REGISTRY = 'docker.io'

@@ -6,7 +6,7 @@
 import { readdir, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Level } from 'level'
-import { DarnerError, systemCode } from '../base/errors.ts'
+import { DarnerError, systemCode } from '../core/errors.ts'
 
 /** What a new log and the index need beside what the old log holds. */
 const SPARE_BYTES = 1024 * 1024

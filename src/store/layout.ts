@@ -11,8 +11,8 @@
 import { randomUUID } from 'node:crypto'
 import { type FileHandle, mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { algorithmOf, type Digest, hexOf } from '../oci/digest.ts'
-import type { TaskId } from '../task/task.ts'
+import { algorithmOf, type Digest, hexOf } from '../core/digest.ts'
+import type { TaskId } from '../core/task/task.ts'
 
 export class Layout {
   readonly root: string

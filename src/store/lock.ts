@@ -3,8 +3,8 @@
  * its holder dies, so a file left behind here blocks nobody: it only gives the refused one a name to report.
  */
 import { readFile, rm } from 'node:fs/promises'
-import { DarnerError } from '../base/errors.ts'
-import { replaceFile } from '../base/files.ts'
+import { DarnerError } from '../core/errors.ts'
+import { replaceFile } from '../core/files.ts'
 
 interface Holder {
   readonly pid: number

@@ -1,12 +1,12 @@
 /** What a store finds when it opens: compares the records with the names on disk, without looking at each file. */
 import { readdir, rename, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Log } from '../base/log.ts'
-import { type Digest, isDigest } from '../oci/digest.ts'
-import { blobTask, type Task, type TaskId } from '../task/task.ts'
-import { readJournal } from './journal.ts'
+import { type Digest, isDigest } from '../core/digest.ts'
+import type { Log } from '../core/log.ts'
+import { blobTask, type Task, type TaskId } from '../core/task/task.ts'
+import type { BlobRecord, Metadata, Remembered } from './blobs/metadata.ts'
 import type { Layout } from './layout.ts'
-import type { BlobRecord, Metadata, Remembered } from './metadata.ts'
+import { readJournal } from './partial/journal.ts'
 
 /** A half-done task from an earlier run. Its pieces don't count before they were hashed again. */
 export interface Dormant {

@@ -5,9 +5,9 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { fastify } from 'fastify'
 import { Type } from 'typebox'
-import { listenUnix } from '../../src/base/listen-unix.ts'
-import type { Log } from '../../src/base/log.ts'
-import { parsePeerId } from '../../src/net/identity.ts'
+import { listenUnix } from '../../src/core/listen-unix.ts'
+import type { Log } from '../../src/core/log.ts'
+import { parsePeerId } from '../../src/protocol/identity.ts'
 import type { Supernode } from '../supernode.ts'
 import { answerErrors } from './server.ts'
 

@@ -1,5 +1,5 @@
 /** The supernode's metrics, read from its parts at each scrape. */
-import type { Metrics } from '../../src/base/metrics.ts'
+import type { Metrics } from '../../src/core/metrics.ts'
 import type { Supernode } from '../supernode.ts'
 
 export function declareMetrics(metrics: Metrics, supernode: Supernode): void {

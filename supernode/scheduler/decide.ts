@@ -2,12 +2,12 @@
  * The scheduler: events in, effects out, no I/O. It changes `state` in place (for speed) and nothing else; equal events,
  * instants and chance give equal effects. It decides the mesh, origin leases and bans; pieces are chosen by peers and seeds.
  */
-import type { PeerId } from '../../src/contracts/exchange.ts'
-import type { TaskId } from '../../src/task/task.ts'
-import { arrange } from './arrange.ts'
+import type { PeerId } from '../../src/core/contracts/exchange.ts'
+import type { TaskId } from '../../src/core/task/task.ts'
+import { complained, disband, endLate, linesUp, lineUp, notePace, stepOut, watchLine } from './chain.ts'
+import { arrange } from './chain-links.ts'
 import type { SchedulerEffect, SchedulerEvent } from './events.ts'
 import { endLease, ensureSource, failLease, renewLease } from './leases.ts'
-import { complained, disband, endLate, linesUp, lineUp, notePace, stepOut, watchLine } from './line.ts'
 import { link, newParent, noteThin, unlink } from './links.ts'
 import { fillSeed, isolate, mendThin, mesh, offer, setChoosing } from './mesh.ts'
 import { addMember, addPeer, addTask, markFull, removeMember, removeOne } from './peer-table.ts'

@@ -1,7 +1,7 @@
 /** What the scheduler hears and what it decides. Plain data: the loop turns messages into events and effects into messages. */
-import type { Priority } from '../../src/contracts/content.ts'
-import type { PeerId } from '../../src/contracts/exchange.ts'
-import type { TaskId } from '../../src/task/task.ts'
+import type { Priority } from '../../src/core/contracts/content.ts'
+import type { PeerId } from '../../src/core/contracts/exchange.ts'
+import type { TaskId } from '../../src/core/task/task.ts'
 
 /** Why a child gave a parent up. Only `corrupt` is an accusation: it needs a second witness or the supernode's own check. */
 export type ParentFault = 'unreachable' | 'refused' | 'stalled' | 'slow' | 'short' | 'absent' | 'corrupt'

@@ -1,6 +1,6 @@
 /** Feeds events to the scheduler one by one and hands on what it decided. */
-import type { Clock, Random } from '../../src/base/clock.ts'
-import type { Scope } from '../../src/base/scope.ts'
+import type { Clock, Random } from '../../src/core/clock.ts'
+import type { Scope } from '../../src/core/scope.ts'
 import { decide } from './decide.ts'
 import type { SchedulerEffect, SchedulerEvent } from './events.ts'
 import { newScheduler, type SchedulerOptions, type SchedulerState } from './state.ts'

@@ -3,8 +3,8 @@
  * better of a few drawn by chance, and later newcomers bring it more. Links between two incomplete members go both ways. In a small
  * swarm fewer do as well, and spare work: a host tells each of its parents of every piece.
  */
-import { randomBelow } from '../../src/base/clock.ts'
-import { arrange } from './arrange.ts'
+import { randomBelow } from '../../src/core/clock.ts'
+import { arrange } from './chain-links.ts'
 import { degrees, link, noteThin, unlink } from './links.ts'
 import { eligible, score } from './parent-score.ts'
 import { removeOne } from './peer-table.ts'

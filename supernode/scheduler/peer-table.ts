@@ -1,7 +1,7 @@
 /** Rows of peers, tasks and members: made, found, removed. No decision is taken here. */
-import type { Priority } from '../../src/contracts/content.ts'
-import type { PeerId } from '../../src/contracts/exchange.ts'
-import type { TaskId } from '../../src/task/task.ts'
+import type { Priority } from '../../src/core/contracts/content.ts'
+import type { PeerId } from '../../src/core/contracts/exchange.ts'
+import type { TaskId } from '../../src/core/task/task.ts'
 import type { Member, PeerRow, SchedulerState, TaskRow } from './state.ts'
 
 export function addPeer(state: SchedulerState, id: PeerId, nowMs: number): PeerRow {

@@ -1,8 +1,8 @@
 /** The scheduler's memory: peers, tasks, and who is a member of which. Rows point at each other, so that a decision costs no search. */
-import type { Random } from '../../src/base/clock.ts'
-import type { Priority } from '../../src/contracts/content.ts'
-import type { PeerId } from '../../src/contracts/exchange.ts'
-import type { TaskId } from '../../src/task/task.ts'
+import type { Random } from '../../src/core/clock.ts'
+import type { Priority } from '../../src/core/contracts/content.ts'
+import type { PeerId } from '../../src/core/contracts/exchange.ts'
+import type { TaskId } from '../../src/core/task/task.ts'
 import type { NewParent } from './events.ts'
 
 export interface SchedulerOptions {

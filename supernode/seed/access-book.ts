@@ -1,8 +1,8 @@
 /** Remembers, across restarts, which scopes have served each blob. One record per task in the supernode's level database. */
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
-import type { TaskId } from '../../src/task/task.ts'
-import type { Access } from './scope.ts'
+import type { TaskId } from '../../src/core/task/task.ts'
+import type { Access } from './access-scope.ts'
 
 const Record = Type.Object(
   {

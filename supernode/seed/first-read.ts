@@ -1,11 +1,11 @@
 /** The first read of a blob at an origin: without a credential first, so that it is known whether anybody may have it. */
-import type { Clock, Random } from '../../src/base/clock.ts'
-import { isDarnerError } from '../../src/base/errors.ts'
-import type { Log } from '../../src/base/log.ts'
-import type { OriginPort, OriginRead } from '../../src/contracts/origin.ts'
-import type { Digest } from '../../src/oci/digest.ts'
-import { type Credential, type Origin, originName } from '../../src/task/origin.ts'
-import { carriesRights } from './scope.ts'
+import type { Clock, Random } from '../../src/core/clock.ts'
+import type { OriginPort, OriginRead } from '../../src/core/contracts/origin.ts'
+import type { Digest } from '../../src/core/digest.ts'
+import { isDarnerError } from '../../src/core/errors.ts'
+import type { Log } from '../../src/core/log.ts'
+import { type Credential, type Origin, originName } from '../../src/core/task/origin.ts'
+import { carriesRights } from './access-scope.ts'
 
 /** What an asker says of a blob: where it is, what it should be, and with which rights it asks. */
 export interface SeedRequest {

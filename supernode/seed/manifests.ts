@@ -3,13 +3,13 @@
  * same time. By digest the answer never changes and is kept for minutes; a tag's answer is kept for seconds, then asked again by
  * a HEAD, which brings the manifest only when it is another one. While the origin is down, what was answered before still is.
  */
-import type { Clock } from '../../src/base/clock.ts'
-import { isDarnerError } from '../../src/base/errors.ts'
-import { abortable } from '../../src/base/signals.ts'
-import type { ManifestAnswer, ManifestRequest } from '../../src/contracts/content.ts'
-import type { OriginPort } from '../../src/contracts/origin.ts'
-import { isDigest } from '../../src/oci/digest.ts'
-import type { CredentialNames } from './scope.ts'
+import type { Clock } from '../../src/core/clock.ts'
+import type { ManifestAnswer, ManifestRequest } from '../../src/core/contracts/content.ts'
+import type { OriginPort } from '../../src/core/contracts/origin.ts'
+import { isDigest } from '../../src/core/digest.ts'
+import { isDarnerError } from '../../src/core/errors.ts'
+import { abortable } from '../../src/core/signals.ts'
+import type { CredentialNames } from './access-scope.ts'
 
 export interface ManifestsOptions {
   readonly tagMs: number

@@ -1,6 +1,6 @@
 /** Whether something is getting on: bytes that came, and those who wait to see some. */
-import type { Clock } from '../../src/base/clock.ts'
-import { settles } from '../../src/base/settles.ts'
+import type { Clock } from '../../src/core/clock.ts'
+import { settles } from '../../src/core/settles.ts'
 
 /** Fewer bytes than this within the time are as good as none. */
 const MIN_BYTES = 64 * 1024

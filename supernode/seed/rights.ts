@@ -1,11 +1,12 @@
 /** What the origin itself says of an asker's rights: asked once per credential, whoever asks at the same time. */
-import { DarnerError } from '../../src/base/errors.ts'
-import { abortable } from '../../src/base/signals.ts'
-import { algorithmOf, type Digest, Digester } from '../../src/oci/digest.ts'
-import type { Task, TaskId } from '../../src/task/task.ts'
+
+import { algorithmOf, type Digest, Digester } from '../../src/core/digest.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import { abortable } from '../../src/core/signals.ts'
+import type { Task, TaskId } from '../../src/core/task/task.ts'
 import type { AccessBook } from './access-book.ts'
+import { type Access, type CredentialNames, scopeOf } from './access-scope.ts'
 import { type FirstReadParts, firstRead, type SeedRequest } from './first-read.ts'
-import { type Access, type CredentialNames, scopeOf } from './scope.ts'
 
 export interface RightsOptions {
   /** How long an origin's yes to a credential is kept. */

@@ -1,12 +1,12 @@
 /** What the seed shows to the peers that open a task at it: it chooses the pieces, so that each leaves once before any twice. */
-import type { Clock } from '../../src/base/clock.ts'
-import { DarnerError } from '../../src/base/errors.ts'
-import type { GivingTo, PeerId, Shelf, ShelfTask } from '../../src/contracts/exchange.ts'
-import { Bitmap } from '../../src/task/bitmap.ts'
-import { Giving } from '../../src/task/giving.ts'
-import type { HandoutOptions } from '../../src/task/handout.ts'
-import { pieceCount, type TaskId } from '../../src/task/task.ts'
-import { ShownPass } from '../../src/wire/pass.ts'
+import type { Clock } from '../../src/core/clock.ts'
+import type { GivingTo, PeerId, Shelf, ShelfTask } from '../../src/core/contracts/exchange.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import { Bitmap } from '../../src/core/task/bitmap.ts'
+import { pieceCount, type TaskId } from '../../src/core/task/task.ts'
+import { Giving } from '../../src/exchange/handout/giving.ts'
+import type { HandoutOptions } from '../../src/exchange/handout/handout.ts'
+import { ShownPass } from '../../src/protocol/pass.ts'
 import type { SeedTask } from './seed-task.ts'
 
 export interface SeedShelfOptions {

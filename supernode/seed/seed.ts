@@ -2,19 +2,20 @@
  * The seed: the first full holder of each blob. It reads at the origin under one lease per blob, shared by all askers, and
  * decides who may have the bytes: whoever the origin itself would serve.
  */
-import { asDarnerError, type DarnerError, DarnerError as Failure, isDarnerError } from '../../src/base/errors.ts'
-import type { Scope } from '../../src/base/scope.ts'
-import { abortable } from '../../src/base/signals.ts'
-import type { OriginRead } from '../../src/contracts/origin.ts'
-import type { Digest } from '../../src/oci/digest.ts'
+
+import type { OriginRead } from '../../src/core/contracts/origin.ts'
+import type { Digest } from '../../src/core/digest.ts'
+import { asDarnerError, type DarnerError, DarnerError as Failure, isDarnerError } from '../../src/core/errors.ts'
+import type { Scope } from '../../src/core/scope.ts'
+import { abortable } from '../../src/core/signals.ts'
+import { type Credential, originName } from '../../src/core/task/origin.ts'
+import { blobTask, MAX_TASK_BYTES, pieceBytesFor, type Task, type TaskId } from '../../src/core/task/task.ts'
+import { PiecePool } from '../../src/store/partial/piece-pool.ts'
 import type { Store, StoredTask } from '../../src/store/store.ts'
-import { type Credential, originName } from '../../src/task/origin.ts'
-import { PiecePool } from '../../src/task/piece-pool.ts'
-import { blobTask, MAX_TASK_BYTES, pieceBytesFor, type Task, type TaskId } from '../../src/task/task.ts'
 import type { AccessBook } from './access-book.ts'
+import { type Access, type CredentialNames, isPublic, scopeOf, unproven } from './access-scope.ts'
 import { type FirstReadParts, firstRead, type SeedRequest, unread } from './first-read.ts'
 import { Rights } from './rights.ts'
-import { type Access, type CredentialNames, isPublic, scopeOf, unproven } from './scope.ts'
 import { type LendOptions, type Lent, SeedTask } from './seed-task.ts'
 import { UrlNames, urlTaskId } from './url-names.ts'
 

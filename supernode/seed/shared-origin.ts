@@ -1,9 +1,10 @@
 /** The origin as the seed may read it on behalf of all: what can't be told apart by version is nobody's to share. */
-import { DarnerError } from '../../src/base/errors.ts'
-import type { OriginPort, OriginTarget } from '../../src/contracts/origin.ts'
-import { tellsApart } from '../../src/oci/validator.ts'
-import { originName } from '../../src/task/origin.ts'
-import { PUT_ORIGIN } from '../../src/task/put-origin.ts'
+
+import type { OriginPort, OriginTarget } from '../../src/core/contracts/origin.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import { originName } from '../../src/core/task/origin.ts'
+import { PUT_ORIGIN } from '../../src/core/task/put-origin.ts'
+import { tellsApart } from '../../src/origin/validator.ts'
 
 /**
  * The same port, but: a URL without a digest whose content has no validator throws ORIGIN_UNVERSIONED (whoever wants it reads it

@@ -1,12 +1,12 @@
 /** What a URL's content is called: a task of its own per address and validator, believed for a while without asking again. */
-import type { Clock } from '../../src/base/clock.ts'
-import { DarnerError } from '../../src/base/errors.ts'
-import type { OriginPort, Version } from '../../src/contracts/origin.ts'
-import { digestOf } from '../../src/oci/digest.ts'
-import { type Origin, originName } from '../../src/task/origin.ts'
-import type { TaskId } from '../../src/task/task.ts'
+import type { Clock } from '../../src/core/clock.ts'
+import type { OriginPort, Version } from '../../src/core/contracts/origin.ts'
+import { digestOf } from '../../src/core/digest.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import { type Origin, originName } from '../../src/core/task/origin.ts'
+import type { TaskId } from '../../src/core/task/task.ts'
+import { scopeOf } from './access-scope.ts'
 import type { SeedRequest } from './first-read.ts'
-import { scopeOf } from './scope.ts'
 
 export class UrlNames {
   readonly #validatorMs: number

@@ -1,10 +1,10 @@
 /** What every PieceExchange does, whatever its bytes travel over. */
 import assert from 'node:assert/strict'
-import { DarnerError, isDarnerError } from '../../src/base/errors.ts'
-import type { PeerAddress, PieceExchange, Shelf } from '../../src/contracts/exchange.ts'
-import type { TaskId } from '../../src/task/task.ts'
-import { opening } from '../fixtures/a-lane.ts'
-import { aShelf, aShelfOf, type TestShelf } from '../fixtures/a-shelf.ts'
+import type { PeerAddress, PieceExchange, Shelf } from '../../src/core/contracts/exchange.ts'
+import { DarnerError, isDarnerError } from '../../src/core/errors.ts'
+import type { TaskId } from '../../src/core/task/task.ts'
+import { opening } from '../fixtures/exchange/a-lane.ts'
+import { aShelf, aShelfOf, type TestShelf } from '../fixtures/exchange/a-shelf.ts'
 
 export interface ExchangePair extends AsyncDisposable {
   readonly child: PieceExchange

@@ -3,13 +3,13 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { appendFileSync, lstatSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { getXattr } from '../../runtime/linux/syscalls.ts'
 import { mountsBelow } from '../../runtime/snapshots/mounts.ts'
-import { getXattr } from '../../src/base/syscalls.ts'
-import { digestOf } from '../../src/oci/digest.ts'
-import { aSnapshotter, LIMITS, listing } from '../fixtures/a-snapshotter.ts'
-import { onStage } from '../fixtures/a-stage.ts'
-import { aTar, inChunks, type SparseSpec, type TarEntry } from '../fixtures/a-tar.ts'
+import { digestOf } from '../../src/core/digest.ts'
+import { aSnapshotter, LIMITS, listing } from '../fixtures/engine/a-snapshotter.ts'
 import { failsWith } from '../fixtures/fails-with.ts'
+import { onStage } from '../fixtures/host/a-stage.ts'
+import { aTar, inChunks, type SparseSpec, type TarEntry } from '../fixtures/images/a-tar.ts'
 
 const GIB = 1024 ** 3
 const never = new AbortController().signal

@@ -5,22 +5,29 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, it } from 'mocha'
 import { request } from 'undici'
-import { type Random, seededRandom, systemClock } from '../../src/base/clock.ts'
-import { type Digest, digestOf } from '../../src/oci/digest.ts'
-import { type AgentProcess, aDaemon, anAgentProcess, aProgram, type Daemon, runDarner } from '../fixtures/a-daemon.ts'
-import { aDir } from '../fixtures/a-dir.ts'
-import { aLink, type Link } from '../fixtures/a-link.ts'
-import { aPort } from '../fixtures/a-port.ts'
-import { randomBody } from '../fixtures/an-image.ts'
-import { anOrigin } from '../fixtures/an-origin.ts'
-import type { LiarOrders } from '../fixtures/liar.ts'
+import { type Random, seededRandom, systemClock } from '../../src/core/clock.ts'
+import { type Digest, digestOf } from '../../src/core/digest.ts'
+import { aDir } from '../fixtures/host/a-dir.ts'
+import { aPort } from '../fixtures/host/a-port.ts'
+import { randomBody } from '../fixtures/images/an-image.ts'
+import { anOrigin } from '../fixtures/origin/an-origin.ts'
+import {
+  type AgentProcess,
+  aDaemon,
+  anAgentProcess,
+  aProgram,
+  type Daemon,
+  runDarner,
+} from '../fixtures/swarm/a-daemon.ts'
+import { aLink, type Link } from '../fixtures/swarm/a-link.ts'
+import type { LiarOrders } from '../fixtures/swarm/liar.ts'
 
 const MIB = 1024 * 1024
 /** DARNER_CHAOS_SECONDS=60 for the long run; DARNER_CHAOS_SEED repeats one. */
 const SECONDS = Number(process.env.DARNER_CHAOS_SECONDS ?? 20)
 const SEED = Number(process.env.DARNER_CHAOS_SEED ?? 20_261_124)
 const HONEST = ['a', 'b', 'c', 'd']
-const LIAR = fileURLToPath(new URL('../fixtures/liar.ts', import.meta.url))
+const LIAR = fileURLToPath(new URL('../fixtures/swarm/liar.ts', import.meta.url))
 
 interface Blob {
   readonly url: string

@@ -2,8 +2,8 @@
 // deadline: 600 s
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
-import { onStage } from '../fixtures/a-stage.ts'
-import { type Auth, aWorld, CLIENT_CASES, REPOSITORY, type Transport } from '../fixtures/real-clients.ts'
+import { type Auth, aWorld, CLIENT_CASES, REPOSITORY, type Transport } from '../fixtures/clients/real-clients.ts'
+import { onStage } from '../fixtures/host/a-stage.ts'
 
 const PLACES: readonly (readonly [Auth, Transport])[] = [
   ['none', 'http'],

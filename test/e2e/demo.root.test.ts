@@ -25,12 +25,12 @@ import {
   untilAnswering,
 } from '../../deploy/demo/registry.ts'
 import { accessTable, bytesTable, notReadOnce, table } from '../../deploy/demo/tables.ts'
-import { type Digest, digestOf } from '../../src/oci/digest.ts'
+import { type Digest, digestOf } from '../../src/core/digest.ts'
 import { MANIFEST_ACCEPT } from '../../src/oci/media-types.ts'
-import { aDir } from '../fixtures/a-dir.ts'
-import { aPort } from '../fixtures/a-port.ts'
-import { aTar, type TarEntry } from '../fixtures/a-tar.ts'
-import { needs, programPath } from '../fixtures/needs.ts'
+import { aDir } from '../fixtures/host/a-dir.ts'
+import { aPort } from '../fixtures/host/a-port.ts'
+import { needs, programPath } from '../fixtures/host/needs.ts'
+import { aTar, type TarEntry } from '../fixtures/images/a-tar.ts'
 
 const DEMO = fileURLToPath(new URL('../../deploy/demo.ts', import.meta.url))
 const { signal } = new AbortController()

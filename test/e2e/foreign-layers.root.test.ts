@@ -2,12 +2,12 @@ import assert from 'node:assert/strict'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'mocha'
-import { runDarner } from '../fixtures/a-daemon.ts'
-import { aRegistry, REGISTRY_USER, type Registry } from '../fixtures/a-registry.ts'
-import { onStage } from '../fixtures/a-stage.ts'
-import { aSwarm, type Swarm } from '../fixtures/a-swarm.ts'
-import { anImage, type Blob, type Image, pushImage } from '../fixtures/an-image.ts'
-import { anOrigin, type TestOrigin } from '../fixtures/an-origin.ts'
+import { onStage } from '../fixtures/host/a-stage.ts'
+import { anImage, type Blob, type Image, pushImage } from '../fixtures/images/an-image.ts'
+import { aRegistry, REGISTRY_USER, type Registry } from '../fixtures/origin/a-registry.ts'
+import { anOrigin, type TestOrigin } from '../fixtures/origin/an-origin.ts'
+import { runDarner } from '../fixtures/swarm/a-daemon.ts'
+import { aSwarm, type Swarm } from '../fixtures/swarm/a-swarm.ts'
 
 const MIB = 1024 * 1024
 /** Always refused. */

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { describe, it } from 'mocha'
-import type { RunningAgent } from '../../src/cli/compose-agent.ts'
-import { type Digest, digestOf } from '../../src/oci/digest.ts'
-import { pieceBytesFor } from '../../src/task/task.ts'
-import { aSwarm } from '../fixtures/a-swarm.ts'
-import { randomBody } from '../fixtures/an-image.ts'
-import { anOrigin } from '../fixtures/an-origin.ts'
+import { type Digest, digestOf } from '../../src/core/digest.ts'
+import { pieceBytesFor } from '../../src/core/task/task.ts'
+import type { RunningAgent } from '../../src/daemon/compose-agent.ts'
+import { randomBody } from '../fixtures/images/an-image.ts'
+import { anOrigin } from '../fixtures/origin/an-origin.ts'
+import { aSwarm } from '../fixtures/swarm/a-swarm.ts'
 
 const MIB = 1024 * 1024
 const soon = () => AbortSignal.timeout(60_000)

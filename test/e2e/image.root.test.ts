@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { describe, it } from 'mocha'
-import { runDarner } from '../fixtures/a-daemon.ts'
-import { aRegistry, type Registry } from '../fixtures/a-registry.ts'
-import { onStage } from '../fixtures/a-stage.ts'
-import { aSwarm, type Swarm } from '../fixtures/a-swarm.ts'
-import type { TarEntry } from '../fixtures/a-tar.ts'
-import { anImage, type Image, pushImage } from '../fixtures/an-image.ts'
-import { hostPrograms } from '../fixtures/host-programs.ts'
+import { onStage } from '../fixtures/host/a-stage.ts'
+import { hostPrograms } from '../fixtures/host/host-programs.ts'
+import type { TarEntry } from '../fixtures/images/a-tar.ts'
+import { anImage, type Image, pushImage } from '../fixtures/images/an-image.ts'
+import { aRegistry, type Registry } from '../fixtures/origin/a-registry.ts'
+import { runDarner } from '../fixtures/swarm/a-daemon.ts'
+import { aSwarm, type Swarm } from '../fixtures/swarm/a-swarm.ts'
 
 const MTIME = 1_577_836_800
 /** Everything below the root that belongs to the image: type, mode, owner, size, links, name, target; folders' sizes are the format's. */

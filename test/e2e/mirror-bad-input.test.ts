@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { connect } from 'node:net'
 import { describe, it } from 'mocha'
-import { openLog } from '../../src/base/log.ts'
-import { digestOf } from '../../src/oci/digest.ts'
+import { digestOf } from '../../src/core/digest.ts'
+import { openLog } from '../../src/core/log.ts'
 import { MEDIA } from '../../src/oci/media-types.ts'
-import { aRegistry, type Registry } from '../fixtures/a-registry.ts'
-import { aSwarm, type Swarm } from '../fixtures/a-swarm.ts'
-import { anImage, type Image, pushImage, randomBody } from '../fixtures/an-image.ts'
-import { anOrigin } from '../fixtures/an-origin.ts'
-import { askMirror, type MirrorAskOptions } from '../fixtures/ask-mirror.ts'
+import { askMirror, type MirrorAskOptions } from '../fixtures/clients/ask-mirror.ts'
+import { anImage, type Image, pushImage, randomBody } from '../fixtures/images/an-image.ts'
+import { aRegistry, type Registry } from '../fixtures/origin/a-registry.ts'
+import { anOrigin } from '../fixtures/origin/an-origin.ts'
+import { aSwarm, type Swarm } from '../fixtures/swarm/a-swarm.ts'
 
 const MIB = 1024 * 1024
 

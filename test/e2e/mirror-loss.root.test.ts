@@ -4,9 +4,9 @@ import assert from 'node:assert/strict'
 import { request } from 'node:http'
 import { join } from 'node:path'
 import { describe, it } from 'mocha'
-import type { CommandResult } from '../fixtures/a-daemon.ts'
-import { onStage } from '../fixtures/a-stage.ts'
-import { aContainerd, aDockerd, aWorld, podman, REPOSITORY, type World } from '../fixtures/real-clients.ts'
+import { aContainerd, aDockerd, aWorld, podman, REPOSITORY, type World } from '../fixtures/clients/real-clients.ts'
+import { onStage } from '../fixtures/host/a-stage.ts'
+import type { CommandResult } from '../fixtures/swarm/a-daemon.ts'
 
 const LAYER_BYTES = 48_000_000
 const PROGRAMS = ['docker-registry', 'mount']

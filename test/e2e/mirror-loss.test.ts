@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { request } from 'node:http'
 import { describe, it } from 'mocha'
-import { digestOf } from '../../src/oci/digest.ts'
-import { anAgentProcess, aSupernodeProcess, runDarner } from '../fixtures/a-daemon.ts'
-import { aDir } from '../fixtures/a-dir.ts'
-import { aRegistry } from '../fixtures/a-registry.ts'
-import { randomBody } from '../fixtures/an-image.ts'
+import { digestOf } from '../../src/core/digest.ts'
+import { aDir } from '../fixtures/host/a-dir.ts'
+import { randomBody } from '../fixtures/images/an-image.ts'
+import { aRegistry } from '../fixtures/origin/a-registry.ts'
+import { anAgentProcess, aSupernodeProcess, runDarner } from '../fixtures/swarm/a-daemon.ts'
 
 describe('a blob through the mirror', function () {
   this.timeout(60_000)

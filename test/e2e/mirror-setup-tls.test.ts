@@ -2,11 +2,11 @@ import assert from 'node:assert/strict'
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'mocha'
-import { anAgentProcess, aSupernodeProcess, runDarner } from '../fixtures/a-daemon.ts'
-import { aDir } from '../fixtures/a-dir.ts'
-import { aRegistry } from '../fixtures/a-registry.ts'
-import { anImage, pushIndex } from '../fixtures/an-image.ts'
-import { snapshotOf } from '../fixtures/real-clients.ts'
+import { snapshotOf } from '../fixtures/clients/real-clients.ts'
+import { aDir } from '../fixtures/host/a-dir.ts'
+import { anImage, pushIndex } from '../fixtures/images/an-image.ts'
+import { aRegistry } from '../fixtures/origin/a-registry.ts'
+import { anAgentProcess, aSupernodeProcess, runDarner } from '../fixtures/swarm/a-daemon.ts'
 
 describe('darner mirror setup, check and status with a mirror that speaks TLS', function () {
   this.timeout(120_000)

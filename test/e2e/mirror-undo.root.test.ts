@@ -4,10 +4,10 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, it } from 'mocha'
-import { runDarner } from '../fixtures/a-daemon.ts'
-import { aDir } from '../fixtures/a-dir.ts'
-import { onStage } from '../fixtures/a-stage.ts'
-import { snapshotOf } from '../fixtures/real-clients.ts'
+import { snapshotOf } from '../fixtures/clients/real-clients.ts'
+import { aDir } from '../fixtures/host/a-dir.ts'
+import { onStage } from '../fixtures/host/a-stage.ts'
+import { runDarner } from '../fixtures/swarm/a-daemon.ts'
 
 describe('darner mirror setup --undo', () => {
   it("leaves the folder of darner's data where that is a file system of its own", async function () {

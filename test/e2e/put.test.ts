@@ -4,12 +4,12 @@ import { join } from 'node:path'
 import { PassThrough, Readable } from 'node:stream'
 import { describe, it } from 'mocha'
 import { runProgram } from '../../src/cli/program.ts'
-import { digestOf } from '../../src/oci/digest.ts'
-import { aDir } from '../fixtures/a-dir.ts'
-import { aSwarm, type Swarm } from '../fixtures/a-swarm.ts'
-import { randomBody } from '../fixtures/an-image.ts'
-import { anOrigin } from '../fixtures/an-origin.ts'
+import { digestOf } from '../../src/core/digest.ts'
 import { failsWith } from '../fixtures/fails-with.ts'
+import { aDir } from '../fixtures/host/a-dir.ts'
+import { randomBody } from '../fixtures/images/an-image.ts'
+import { anOrigin } from '../fixtures/origin/an-origin.ts'
+import { aSwarm, type Swarm } from '../fixtures/swarm/a-swarm.ts'
 
 const MIB = 1024 * 1024
 

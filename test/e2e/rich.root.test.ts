@@ -3,14 +3,14 @@
 // vm: the same under pure cgroup v2
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
-import { runDarner } from '../fixtures/a-daemon.ts'
-import { aRegistry } from '../fixtures/a-registry.ts'
-import { onStage } from '../fixtures/a-stage.ts'
-import { aSwarm } from '../fixtures/a-swarm.ts'
-import { aSystemdImage } from '../fixtures/a-systemd-image.ts'
-import { anImageOfTree } from '../fixtures/a-tree-image.ts'
-import { pushImage } from '../fixtures/an-image.ts'
-import { sshInto } from '../fixtures/ssh-into.ts'
+import { onStage } from '../fixtures/host/a-stage.ts'
+import { sshInto } from '../fixtures/host/ssh-into.ts'
+import { aSystemdImage } from '../fixtures/images/a-systemd-image.ts'
+import { anImageOfTree } from '../fixtures/images/a-tree-image.ts'
+import { pushImage } from '../fixtures/images/an-image.ts'
+import { aRegistry } from '../fixtures/origin/a-registry.ts'
+import { runDarner } from '../fixtures/swarm/a-daemon.ts'
+import { aSwarm } from '../fixtures/swarm/a-swarm.ts'
 
 /** What the stop of a whole system may take: darner kills what is left then, and the exit code tells. */
 const STOP_SEC = 9

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
-import { blameCode } from '../../peer/engine/fail-reason.ts'
-import { digestOf } from '../../src/oci/digest.ts'
-import { aSwarm } from '../fixtures/a-swarm.ts'
-import { randomBody } from '../fixtures/an-image.ts'
-import { anOrigin } from '../fixtures/an-origin.ts'
+import { blameCode } from '../../peer/downloader/fail-reason.ts'
+import { digestOf } from '../../src/core/digest.ts'
+import { randomBody } from '../fixtures/images/an-image.ts'
+import { anOrigin } from '../fixtures/origin/an-origin.ts'
+import { aSwarm } from '../fixtures/swarm/a-swarm.ts'
 
 describe('parents that are found slow', () => {
   it('stay with the others, and get fewer children from then on', async () => {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { describe, it } from 'mocha'
-import { aRegistry } from '../fixtures/a-registry.ts'
-import { aSwarm } from '../fixtures/a-swarm.ts'
-import { inProcess } from '../fixtures/in-process.ts'
+import { aRegistry } from '../fixtures/origin/a-registry.ts'
+import { aSwarm } from '../fixtures/swarm/a-swarm.ts'
+import { inProcess } from '../fixtures/swarm/in-process.ts'
 import { until } from '../fixtures/until.ts'
 
 const DIGEST = `sha256:${'a'.repeat(64)}`

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { describe, it } from 'mocha'
-import type { RunningAgent } from '../../src/cli/compose-agent.ts'
-import type { Content, ContentSummary } from '../../src/contracts/content.ts'
-import { type Digest, digestOf } from '../../src/oci/digest.ts'
-import { aSwarm } from '../fixtures/a-swarm.ts'
-import { randomBody } from '../fixtures/an-image.ts'
-import { anOrigin, type TestOrigin } from '../fixtures/an-origin.ts'
+import type { Content, ContentSummary } from '../../src/core/contracts/content.ts'
+import { type Digest, digestOf } from '../../src/core/digest.ts'
+import type { RunningAgent } from '../../src/daemon/compose-agent.ts'
 import { failsWith } from '../fixtures/fails-with.ts'
+import { randomBody } from '../fixtures/images/an-image.ts'
+import { anOrigin, type TestOrigin } from '../fixtures/origin/an-origin.ts'
+import { aSwarm } from '../fixtures/swarm/a-swarm.ts'
 
 const MIB = 1024 * 1024
 

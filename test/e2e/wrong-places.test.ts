@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
-import { blobTask, pieceCount, type TaskId } from '../../src/task/task.ts'
-import { randomBody } from '../fixtures/an-image.ts'
-import { twoPlaces } from '../fixtures/two-places.ts'
+import { blobTask, pieceCount, type TaskId } from '../../src/core/task/task.ts'
+import { randomBody } from '../fixtures/images/an-image.ts'
+import { twoPlaces } from '../fixtures/swarm/two-places.ts'
 import { until } from '../fixtures/until.ts'
 
 const MIB = 1024 * 1024

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
 import { Absence } from '../../peer/absence.ts'
-import { ManualClock } from '../../src/base/clock.ts'
+import { ManualClock } from '../../src/core/clock.ts'
 
 const never = () => new AbortController().signal
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
 import { GetRates } from '../../peer/get-rates.ts'
-import { RateLimits } from '../../peer/limits/limits.ts'
-import { ManualClock } from '../../src/base/clock.ts'
+import { ManualClock } from '../../src/core/clock.ts'
+import { RateLimits } from '../../src/exchange/limits/limits.ts'
 
 const limitsOf = (limits: RateLimits) =>
   limits.list().map(({ scope, limit }) => [scope.on === 'task' ? scope.task : scope.on, limit.bytesPerSec])

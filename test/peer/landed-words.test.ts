@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
-import type { OpenContent } from '../../peer/engine/open-content.ts'
+import type { OpenContent } from '../../peer/downloader/open-content.ts'
 import { LandedWords } from '../../peer/landed-words.ts'
-import { Bitmap } from '../../src/task/bitmap.ts'
-import { type GetFrame, jsonFrame, readGetStream } from '../../src/wire/get-frames.ts'
+import { type GetFrame, jsonFrame, readGetStream } from '../../src/api/get-frames.ts'
+import { Bitmap } from '../../src/core/task/bitmap.ts'
 
 const PIECE = 2 * 1024 * 1024
 const never = new AbortController().signal

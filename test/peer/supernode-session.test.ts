@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
 import { SupernodeSession } from '../../peer/supernode-session.ts'
-import { type Clock, ManualClock } from '../../src/base/clock.ts'
-import { openLog } from '../../src/base/log.ts'
-import { acceptSessions } from '../../src/net/open-session.ts'
-import { CONTROL, CONTROL_VERSION } from '../../src/wire/control.ts'
-import { aNode } from '../fixtures/a-node.ts'
+import { type Clock, ManualClock } from '../../src/core/clock.ts'
+import { openLog } from '../../src/core/log.ts'
+import { CONTROL, CONTROL_VERSION } from '../../src/protocol/control.ts'
+import { acceptSessions } from '../../src/protocol/open-session.ts'
 import { failsWith } from '../fixtures/fails-with.ts'
+import { aNode } from '../fixtures/swarm/a-node.ts'
 
 const soon = () => AbortSignal.timeout(20_000)
 

@@ -5,9 +5,9 @@
  */
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { seededRandom } from '../../src/base/clock.ts'
-import type { PeerId } from '../../src/contracts/exchange.ts'
-import type { TaskId } from '../../src/task/task.ts'
+import { seededRandom } from '../../src/core/clock.ts'
+import type { PeerId } from '../../src/core/contracts/exchange.ts'
+import type { TaskId } from '../../src/core/task/task.ts'
 import { decide } from '../../supernode/scheduler/decide.ts'
 import type { ParentFault, SchedulerEffect, SchedulerEvent } from '../../supernode/scheduler/events.ts'
 import { newScheduler } from '../../supernode/scheduler/state.ts'

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
-import { ManualClock } from '../../src/base/clock.ts'
-import type { PeerId } from '../../src/contracts/exchange.ts'
-import { PieceTable } from '../../src/store/piece-table.ts'
-import { CONTROL_VERSION, STATES_VERSION, STEPS_VERSION } from '../../src/wire/control.ts'
+import { ManualClock } from '../../src/core/clock.ts'
+import type { PeerId } from '../../src/core/contracts/exchange.ts'
+import { CONTROL_VERSION, STATES_VERSION, STEPS_VERSION } from '../../src/protocol/control.ts'
+import { PieceTable } from '../../src/store/partial/piece-table.ts'
 import { type ControlSession, Followers } from '../../supernode/followers.ts'
 import { Registrations, type RegistrationsParts } from '../../supernode/registrations.ts'
 import type { SeedTask } from '../../supernode/seed/seed-task.ts'
-import { aBlob } from '../fixtures/a-store.ts'
+import { aBlob } from '../fixtures/store/a-store.ts'
 
 const [ONE, TWO] = ['one', 'two'] as PeerId[] as [PeerId, PeerId]
 

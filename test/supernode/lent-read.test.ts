@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
-import type { Clock } from '../../src/base/clock.ts'
-import { DarnerError } from '../../src/base/errors.ts'
-import type { PeerAddress, PeerId, PieceExchange } from '../../src/contracts/exchange.ts'
-import { digestOf } from '../../src/oci/digest.ts'
-import { Bitmap } from '../../src/task/bitmap.ts'
-import { blobTask, pieceCount, pieceRange } from '../../src/task/task.ts'
+import type { Clock } from '../../src/core/clock.ts'
+import type { PeerAddress, PeerId, PieceExchange } from '../../src/core/contracts/exchange.ts'
+import { digestOf } from '../../src/core/digest.ts'
+import { DarnerError } from '../../src/core/errors.ts'
+import { Bitmap } from '../../src/core/task/bitmap.ts'
+import { blobTask, pieceCount, pieceRange } from '../../src/core/task/task.ts'
 import { lentPieces } from '../../supernode/lent-read.ts'
-import { randomBody } from '../fixtures/an-image.ts'
 import { failsWith } from '../fixtures/fails-with.ts'
+import { randomBody } from '../fixtures/images/an-image.ts'
 
 const BODY = randomBody(3, 200_000)
 const TASK = blobTask(digestOf(BODY), BODY.byteLength)

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
-import { ManualClock } from '../../src/base/clock.ts'
-import type { PeerId } from '../../src/contracts/exchange.ts'
-import type { Credential } from '../../src/task/origin.ts'
+import { ManualClock } from '../../src/core/clock.ts'
+import type { PeerId } from '../../src/core/contracts/exchange.ts'
+import type { Credential } from '../../src/core/task/origin.ts'
 import { Preheats, selectHosts } from '../../supernode/preheats.ts'
 import { throwsWith } from '../fixtures/fails-with.ts'
 

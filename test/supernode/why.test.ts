@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import type { PeerId } from '../../src/contracts/exchange.ts'
-import type { TaskId } from '../../src/task/task.ts'
+import type { PeerId } from '../../src/core/contracts/exchange.ts'
+import type { TaskId } from '../../src/core/task/task.ts'
 import type { KeyValue } from '../../supernode/seed/access-book.ts'
 import { WhyBook } from '../../supernode/why.ts'
 

@@ -1,8 +1,8 @@
 /** `darner agent`: runs the agent of this host until it is told to stop. */
-import { DarnerError } from '../../base/errors.ts'
-import { abortable, withDeadline } from '../../base/signals.ts'
+import { DarnerError } from '../../core/errors.ts'
+import { abortable, withDeadline } from '../../core/signals.ts'
+import { daemonSettings, untilStopped } from '../../daemon/daemon.ts'
 import type { Action } from '../context.ts'
-import { daemonSettings, untilStopped } from '../daemon.ts'
 
 /** How long the ready line waits for the supernode; after it the agent runs on and joins when it can. */
 const JOIN_MS = 15_000
@@ -14,8 +14,8 @@ export const action: Action = async (_args, options, context) => {
       way: 'give --supernode MULTIADDR: the line that "darner supernode" prints when it is ready',
     })
   }
-  const { openDaemonLog } = await import('../compose-shared.ts')
-  const { composeAgent } = await import('../compose-agent.ts')
+  const { openDaemonLog } = await import('../../daemon/compose-shared.ts')
+  const { composeAgent } = await import('../../daemon/compose-agent.ts')
   const { signal } = context
   signal.throwIfAborted()
   const log = await openDaemonLog(settings)

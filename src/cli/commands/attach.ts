@@ -1,5 +1,5 @@
 /** `darner attach`: joins the streams of a running container to this terminal or pipe. Exit code: the process's. */
-import { DarnerError } from '../../base/errors.ts'
+import { DarnerError } from '../../core/errors.ts'
 import { attachOf } from '../attach-options.ts'
 import type { Action } from '../context.ts'
 import { detachKeysOf } from '../detach-keys.ts'

@@ -1,5 +1,5 @@
 /** `darner completion SHELL`: prints the script. */
-import { DarnerError } from '../../base/errors.ts'
+import { DarnerError } from '../../core/errors.ts'
 import { completionScript, SHELLS } from '../completion.ts'
 import type { Action } from '../context.ts'
 

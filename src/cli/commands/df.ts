@@ -1,6 +1,7 @@
 /** `darner df`: what the store of this host holds. */
-import { formatBytes } from '../../config/units.ts'
-import type { StoreView } from '../../wire/care-api.ts'
+
+import type { StoreView } from '../../api/care-api.ts'
+import { formatBytes } from '../../core/config/units.ts'
 import { AgentClient } from '../client.ts'
 import type { Action } from '../context.ts'
 

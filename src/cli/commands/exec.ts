@@ -1,5 +1,5 @@
 /** `darner exec`: one more process in a running container. Exit code: the process's. */
-import type { ExecRequest } from '../../wire/local-api.ts'
+import type { ExecRequest } from '../../api/containers-api.ts'
 import type { Action, CommandContext } from '../context.ts'
 import { detachKeysOf } from '../detach-keys.ts'
 import { resolveEnv, text, texts } from '../option-values.ts'

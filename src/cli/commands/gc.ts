@@ -1,7 +1,8 @@
 /** `darner gc`: deletes blobs that nothing holds. */
-import { DarnerError } from '../../base/errors.ts'
-import { formatBytes, parseBytes } from '../../config/units.ts'
-import type { CollectView } from '../../wire/care-api.ts'
+
+import type { CollectView } from '../../api/care-api.ts'
+import { formatBytes, parseBytes } from '../../core/config/units.ts'
+import { DarnerError } from '../../core/errors.ts'
 import { AgentClient } from '../client.ts'
 import type { Action } from '../context.ts'
 

@@ -1,6 +1,7 @@
 /** `darner get`: brings a URL's content into a file, through the agent and its swarm where there is one. */
-import { DarnerError } from '../../base/errors.ts'
-import type { GetSummary } from '../../wire/get-frames.ts'
+
+import type { GetSummary } from '../../api/get-frames.ts'
+import { DarnerError } from '../../core/errors.ts'
 import type { Action, CommandContext } from '../context.ts'
 import { fetchOne } from '../get/fetch.ts'
 import type { Order } from '../get/order.ts'

@@ -1,5 +1,5 @@
 /** `darner images`: the images of this host. */
-import type { ImageList } from '../../wire/images-api.ts'
+import type { ImageList } from '../../api/images-api.ts'
 import { AgentClient } from '../client.ts'
 import type { Action } from '../context.ts'
 import { DockerClient, filtersOf } from '../docker-client.ts'

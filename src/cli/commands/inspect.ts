@@ -1,5 +1,5 @@
 /** `darner inspect`: all that is known about containers, images, volumes or networks, as a JSON list or by a template. */
-import { DarnerError, EXIT, errorLine, isDarnerError } from '../../base/errors.ts'
+import { DarnerError, EXIT, errorLine, isDarnerError } from '../../core/errors.ts'
 import type { Action, CommandContext } from '../context.ts'
 import { DockerClient, pathPart } from '../docker-client.ts'
 import { EngineClient } from '../engine-client.ts'

@@ -1,6 +1,7 @@
 /** `darner limit set`: sets, changes or lifts one rate limit of this host, or says what gives way to other traffic, at once. */
-import { DarnerError } from '../../base/errors.ts'
-import type { LimitList } from '../../wire/care-api.ts'
+
+import type { LimitList } from '../../api/care-api.ts'
+import { DarnerError } from '../../core/errors.ts'
 import { AgentClient } from '../client.ts'
 import type { Action } from '../context.ts'
 import { limitLines, limitOf, scopeOf, yieldOf } from '../limit-words.ts'

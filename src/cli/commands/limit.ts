@@ -1,5 +1,5 @@
 /** `darner limit`: the rate limits of this host, and what gives way to other traffic. */
-import type { LimitList } from '../../wire/care-api.ts'
+import type { LimitList } from '../../api/care-api.ts'
 import { AgentClient } from '../client.ts'
 import type { Action } from '../context.ts'
 import { limitLines } from '../limit-words.ts'

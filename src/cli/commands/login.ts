@@ -1,6 +1,6 @@
 /** `darner login`: has a registry check a name and a password, and keeps them in docker's configuration, where pull and push look. */
 import { createInterface } from 'node:readline/promises'
-import { DarnerError } from '../../base/errors.ts'
+import { DarnerError } from '../../core/errors.ts'
 import type { Action, CommandContext } from '../context.ts'
 import { DockerClient } from '../docker-client.ts'
 import { changeAuths, HUB_KEY } from '../docker-config.ts'

@@ -1,7 +1,8 @@
 /** `darner logs`: what a container wrote, stdout to stdout and stderr to stderr. */
-import { DarnerError } from '../../base/errors.ts'
-import { put } from '../../base/outflow.ts'
-import { CHANNEL } from '../../wire/stream-frame.ts'
+
+import { CHANNEL } from '../../api/stream-frame.ts'
+import { DarnerError } from '../../core/errors.ts'
+import { put } from '../../core/outflow.ts'
 import type { Action } from '../context.ts'
 import { EngineClient } from '../engine-client.ts'
 import { text } from '../option-values.ts'

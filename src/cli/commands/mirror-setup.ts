@@ -1,5 +1,5 @@
 /** `darner mirror setup`: prints, writes or takes back what points a container client of this host at the mirror. */
-import { DarnerError, errorLine } from '../../base/errors.ts'
+import { DarnerError, errorLine } from '../../core/errors.ts'
 import type { Action } from '../context.ts'
 import { applyPlan, undoPlan } from '../mirror-setup/apply.ts'
 import { SETUPS } from '../mirror-setup/clients.ts'

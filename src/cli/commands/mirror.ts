@@ -1,5 +1,5 @@
 /** `darner mirror`: whether the registry mirror of this host's agent serves, where, and what it reaches. */
-import { DarnerError } from '../../base/errors.ts'
+import { DarnerError } from '../../core/errors.ts'
 import type { Action } from '../context.ts'
 import { mirrorLines, mirrorState } from '../mirror-setup/target.ts'
 

@@ -1,6 +1,7 @@
 /** `darner network create`: a network whose containers find each other by name; prints its id. */
-import { DarnerError } from '../../base/errors.ts'
-import type { NetworkCreate, SubnetConfig } from '../../wire/networks-api.ts'
+
+import type { NetworkCreate, SubnetConfig } from '../../api/networks-api.ts'
+import { DarnerError } from '../../core/errors.ts'
 import type { Action } from '../context.ts'
 import { NetworkClient } from '../network-client.ts'
 import { text, texts } from '../option-values.ts'

@@ -1,5 +1,5 @@
 /** `darner network rm`: removes networks that no running container is on. */
-import { isDarnerError } from '../../base/errors.ts'
+import { isDarnerError } from '../../core/errors.ts'
 import type { Action } from '../context.ts'
 import { forEach } from '../each.ts'
 import { NetworkClient } from '../network-client.ts'

@@ -1,5 +1,5 @@
 /** `darner network`: the networks of this host. */
-import type { NetworkView } from '../../wire/networks-api.ts'
+import type { NetworkView } from '../../api/networks-api.ts'
 import type { Action } from '../context.ts'
 import { DockerClient, filtersOf } from '../docker-client.ts'
 import { printList, type Row } from '../format/list.ts'

@@ -1,7 +1,8 @@
 /** `darner preheat`: brings an image's blobs to many hosts before anybody asks for them. */
-import { DarnerError, EXIT } from '../../base/errors.ts'
-import { formatBytes, parseRate } from '../../config/units.ts'
-import type { PreheatState } from '../../wire/preheat.ts'
+
+import { formatBytes, parseRate } from '../../core/config/units.ts'
+import { DarnerError, EXIT } from '../../core/errors.ts'
+import type { PreheatState } from '../../protocol/preheat.ts'
 import { AgentClient } from '../client.ts'
 import type { Action } from '../context.ts'
 import { credentialOf } from '../pull-progress.ts'

@@ -1,5 +1,5 @@
 /** `darner ps`: the containers of this host. */
-import type { ServiceView } from '../../wire/rich-api.ts'
+import type { ServiceView } from '../../api/rich-api.ts'
 import type { Action, CommandContext } from '../context.ts'
 import { DockerClient, filtersOf } from '../docker-client.ts'
 import { EngineClient } from '../engine-client.ts'

@@ -1,5 +1,5 @@
 /** `darner push`: writes an image of this host to its registry. */
-import { DarnerError } from '../../base/errors.ts'
+import { DarnerError } from '../../core/errors.ts'
 import { parseReference } from '../../oci/reference.ts'
 import type { Action } from '../context.ts'
 import { DockerClient, pathPart } from '../docker-client.ts'

@@ -1,8 +1,8 @@
 /** `darner put`: gives a file to the swarm. This command opens it; the agent gets its bytes and never its path. */
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
-import { DarnerError, systemCode } from '../../base/errors.ts'
-import type { PutReply } from '../../wire/get-stream.ts'
+import type { PutReply } from '../../api/get-stream.ts'
+import { DarnerError, systemCode } from '../../core/errors.ts'
 import { AgentClient } from '../client.ts'
 import type { Action } from '../context.ts'
 

@@ -1,5 +1,5 @@
 /** `darner rmi`: takes names of images away, and images with their last name. */
-import { EXIT, errorLine } from '../../base/errors.ts'
+import { EXIT, errorLine } from '../../core/errors.ts'
 import type { Action } from '../context.ts'
 import { DockerClient, pathPart } from '../docker-client.ts'
 

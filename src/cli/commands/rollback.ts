@@ -1,5 +1,5 @@
 /** `darner rollback`: brings back what containers were before their last upgrade. */
-import type { UpgradeReply } from '../../wire/upgrade-api.ts'
+import type { UpgradeReply } from '../../api/upgrade-api.ts'
 import { AgentClient } from '../client.ts'
 import type { Action } from '../context.ts'
 import { forEach } from '../each.ts'

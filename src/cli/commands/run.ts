@@ -1,5 +1,5 @@
 /** `darner run`: a command in a new container; the image is pulled first when it isn't here. Exit code: the command's. */
-import { asDarnerError, EXIT, errorChain, errorLine, isDarnerError } from '../../base/errors.ts'
+import { asDarnerError, EXIT, errorChain, errorLine, isDarnerError } from '../../core/errors.ts'
 import { attachOf } from '../attach-options.ts'
 import type { Action, CommandContext } from '../context.ts'
 import { createOrPull, orPull, warn } from '../create-container.ts'

@@ -1,5 +1,5 @@
 /** `darner start`: starts containers that don't run; with --attach, joined to this terminal or pipe. */
-import { DarnerError } from '../../base/errors.ts'
+import { DarnerError } from '../../core/errors.ts'
 import { attachOf } from '../attach-options.ts'
 import type { Action } from '../context.ts'
 import { detachKeysOf } from '../detach-keys.ts'

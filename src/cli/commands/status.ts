@@ -1,6 +1,7 @@
 /** `darner status`: what the agent of this host does now. */
-import { formatBytes } from '../../config/units.ts'
-import type { PeerStatus } from '../../wire/peer-status.ts'
+
+import type { PeerStatus } from '../../api/peer-status.ts'
+import { formatBytes } from '../../core/config/units.ts'
 import { AgentClient } from '../client.ts'
 import type { Action } from '../context.ts'
 import { type MirrorState, mirrorLines } from '../mirror-setup/target.ts'

@@ -1,7 +1,7 @@
 /** `darner supernode token`: shows the join token of the supernode whose data directory this is. */
-import { DarnerError } from '../../base/errors.ts'
+import { DarnerError } from '../../core/errors.ts'
+import { daemonSettings } from '../../daemon/daemon.ts'
 import type { Action } from '../context.ts'
-import { daemonSettings } from '../daemon.ts'
 
 export const action: Action = async (_args, options, context) => {
   const { data } = await daemonSettings('supernode', options, context)

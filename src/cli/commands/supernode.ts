@@ -1,12 +1,12 @@
 /** `darner supernode`: runs the supernode until it is told to stop. */
-import type { SupernodeSettings } from '../../config/schema.ts'
+import type { SupernodeSettings } from '../../core/config/schema.ts'
+import { daemonSettings, untilStopped } from '../../daemon/daemon.ts'
 import type { Action, CommandContext } from '../context.ts'
-import { daemonSettings, untilStopped } from '../daemon.ts'
 
 export const action: Action = async (_args, options, context) => {
   const settings = await daemonSettings('supernode', options, context)
-  const { openDaemonLog } = await import('../compose-shared.ts')
-  const { composeSupernode } = await import('../compose-supernode.ts')
+  const { openDaemonLog } = await import('../../daemon/compose-shared.ts')
+  const { composeSupernode } = await import('../../daemon/compose-supernode.ts')
   const { signal } = context
   signal.throwIfAborted()
   const log = await openDaemonLog(settings)

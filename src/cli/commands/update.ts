@@ -1,6 +1,7 @@
 /** `darner update`: other limits, another disk quota and another restart policy for containers, running or not; what isn't named stays. */
-import { DarnerError } from '../../base/errors.ts'
-import type { DiskQuota } from '../../wire/rich-api.ts'
+
+import type { DiskQuota } from '../../api/rich-api.ts'
+import { DarnerError } from '../../core/errors.ts'
 import type { Action } from '../context.ts'
 import { DockerClient, pathPart } from '../docker-client.ts'
 import { forEach } from '../each.ts'

@@ -1,8 +1,9 @@
 /** `darner upgrade`: gives containers another image and keeps all else; one by name, or many by label. */
-import { DarnerError, EXIT, errorLine } from '../../base/errors.ts'
-import { formatBytes } from '../../config/units.ts'
-import type { ContainerView } from '../../wire/local-api.ts'
-import type { UpgradePlan, UpgradeReply, UpgradeRequest } from '../../wire/upgrade-api.ts'
+
+import type { ContainerView } from '../../api/containers-api.ts'
+import type { UpgradePlan, UpgradeReply, UpgradeRequest } from '../../api/upgrade-api.ts'
+import { formatBytes } from '../../core/config/units.ts'
+import { DarnerError, EXIT, errorLine } from '../../core/errors.ts'
 import { AgentClient } from '../client.ts'
 import type { Action, CommandContext } from '../context.ts'
 import { EngineClient } from '../engine-client.ts'

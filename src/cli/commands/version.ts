@@ -1,11 +1,11 @@
 /** `darner version`: the versions of this program and of the engine that it talks to. */
 import { arch } from 'node:os'
-import { EXIT, errorLine } from '../../base/errors.ts'
+import { EXIT, errorLine } from '../../core/errors.ts'
+import { ownVersion } from '../../core/own-version.ts'
 import type { Action } from '../context.ts'
 import { DockerClient } from '../docker-client.ts'
 import { printValue } from '../format/list.ts'
 import { text } from '../option-values.ts'
-import { ownVersion } from '../version.ts'
 
 interface ServerVersion {
   readonly Version: string

@@ -1,5 +1,5 @@
 /** `darner wait`: waits until containers have ended, and prints their exit codes. */
-import type { ExitReply } from '../../wire/local-api.ts'
+import type { ExitReply } from '../../api/containers-api.ts'
 import { AgentClient } from '../client.ts'
 import type { Action } from '../context.ts'
 

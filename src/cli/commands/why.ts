@@ -1,6 +1,7 @@
 /** `darner why`: who read how much of a blob at its origin, and why, as the supernode has it on record. */
-import { formatBytes } from '../../config/units.ts'
-import type { WhyView } from '../../wire/care-api.ts'
+
+import type { WhyView } from '../../api/care-api.ts'
+import { formatBytes } from '../../core/config/units.ts'
 import { AgentClient } from '../client.ts'
 import type { Action } from '../context.ts'
 

@@ -1,5 +1,5 @@
 /** Reads a template in the language of Go's text/template, as far as docker's users write it, into a tree. */
-import { DarnerError } from '../../base/errors.ts'
+import { DarnerError } from '../../core/errors.ts'
 
 /** One step of a pipeline: a value, or a call whose last argument is what came before. */
 export interface Command {

@@ -1,5 +1,5 @@
 /** Fills a template in the language of Go's text/template with JSON values, with the functions that docker adds. */
-import { DarnerError } from '../../base/errors.ts'
+import { DarnerError } from '../../core/errors.ts'
 import { type Branch, type Command, type Node, type Pipeline, parseTemplate, type Term } from './template-parse.ts'
 
 export interface TemplateOptions {

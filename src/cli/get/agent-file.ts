@@ -1,6 +1,6 @@
 /** The file that an agent's answer names: opened with this process's own rights, and copied from as its ranges land. */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
-import { DarnerError, isUnreadable } from '../../base/errors.ts'
+import { DarnerError, isUnreadable } from '../../core/errors.ts'
 import type { Target } from './target.ts'
 
 /** What is read is written while it is in the processor's cache. */

@@ -1,5 +1,5 @@
 /** An origin that the daemons don't reach may be one that this person reaches by a proxy, as curl would. */
-import { isDarnerError } from '../../base/errors.ts'
+import { isDarnerError } from '../../core/errors.ts'
 
 /** Whether that is why the agent failed: its error says so, and the environment names a proxy for the origin. */
 export async function isBehindProxy(
@@ -8,6 +8,6 @@ export async function isBehindProxy(
   env: Readonly<Record<string, string | undefined>>,
 ): Promise<boolean> {
   if (!isDarnerError(error, 'ORIGIN_UNREACHABLE')) return false
-  const { proxyFromEnv } = await import('../../oci/proxy-env.ts')
+  const { proxyFromEnv } = await import('../../origin/proxy-env.ts')
   return proxyFromEnv(env)(new URL('url' in origin ? origin.url : origin.upstream)) !== undefined
 }

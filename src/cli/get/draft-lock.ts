@@ -1,6 +1,6 @@
 /** Who writes a draft now: a link that names its process, made and taken over in one step each, and worth nothing once that ended. */
 import { readFileSync, readlinkSync, renameSync, symlinkSync, unlinkSync } from 'node:fs'
-import { systemCode } from '../../base/errors.ts'
+import { systemCode } from '../../core/errors.ts'
 
 export interface DraftLock {
   release(): void

@@ -4,7 +4,7 @@
  */
 import type { Hash } from 'node:crypto'
 import { readSync, writeSync } from 'node:fs'
-import type { Version } from '../../contracts/origin.ts'
+import type { Version } from '../../core/contracts/origin.ts'
 
 export const CHUNK_BYTES = 1024 * 1024
 /** Longest notes that are read: a draft of 1 TiB has 65 MiB of them. */

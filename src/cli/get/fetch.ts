@@ -1,6 +1,7 @@
 /** Brings one content to where it is wanted: through the agent, or by this command alone where that can't be, saying so. */
-import { type Code, DarnerError, isDarnerError } from '../../base/errors.ts'
-import type { GetSummary } from '../../wire/get-frames.ts'
+
+import type { GetSummary } from '../../api/get-frames.ts'
+import { type Code, DarnerError, isDarnerError } from '../../core/errors.ts'
 import type { CommandContext } from '../context.ts'
 import { isBehindProxy } from './behind-proxy.ts'
 import { fetchFromAgent } from './from-agent.ts'
@@ -111,7 +112,7 @@ async function byItself(
 async function toldTime(order: Order, ways: Ways, { context, display }: FetchParts): Promise<string | undefined> {
   if (order.swarmOnly === true || ways.fromOrigin === 'never') return undefined
   const { originClient } = await import('./origin-client.ts')
-  const { parseDigest } = await import('../../oci/digest.ts')
+  const { parseDigest } = await import('../../core/digest.ts')
   await using client = await originClient(ways, context)
   const digest = order.digest === undefined ? {} : { digest: parseDigest(order.digest) }
   try {
@@ -131,7 +132,7 @@ async function alreadyHere(order: Order, output: string, ways: Ways): Promise<Ge
   const seen = seenAt(output)
   if (seen?.isFile() !== true || (order.bytes !== undefined && order.bytes !== seen.size)) return undefined
   const { createReadStream } = await import('node:fs')
-  const { algorithmOf, Digester, isDigest } = await import('../../oci/digest.ts')
+  const { algorithmOf, Digester, isDigest } = await import('../../core/digest.ts')
   if (!isDigest(digest)) return undefined
   const started = performance.now()
   const digester = new Digester(algorithmOf(digest))

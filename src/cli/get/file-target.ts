@@ -23,8 +23,8 @@ import {
   writeSync,
 } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
-import { DarnerError, systemCode } from '../../base/errors.ts'
-import type { Version } from '../../contracts/origin.ts'
+import type { Version } from '../../core/contracts/origin.ts'
+import { DarnerError, systemCode } from '../../core/errors.ts'
 import { cloneFile } from './clone-file.ts'
 import { type DraftLock, takeDraft } from './draft-lock.ts'
 import { CHUNK_BYTES, checkChunks, DraftNotes, MAX_NOTES_BYTES, type Note, parseNotes } from './draft-notes.ts'

@@ -1,14 +1,14 @@
 /** One content through the agent: bytes over its socket, or out of its store's file where this process may open that. */
 import { closeSync } from 'node:fs'
-import { DarnerError, isDarnerError, systemCode } from '../../base/errors.ts'
 import {
   GET_FILE_HEADER,
   GET_FILE_ID_HEADER,
   type GetFrame,
   type GetSummary,
   readGetStream,
-} from '../../wire/get-frames.ts'
-import type { GetRequest } from '../../wire/get-stream.ts'
+} from '../../api/get-frames.ts'
+import type { GetRequest } from '../../api/get-stream.ts'
+import { DarnerError, isDarnerError, systemCode } from '../../core/errors.ts'
 import { errorOfBody } from '../client.ts'
 import type { CommandContext } from '../context.ts'
 import { openSame, taker } from './agent-file.ts'

@@ -1,6 +1,6 @@
 /** The file name that an origin's `Content-Disposition` gives (RFC 6266): only its last step, and only where it is no trap. */
 import { existsSync } from 'node:fs'
-import { DarnerError } from '../../base/errors.ts'
+import { DarnerError } from '../../core/errors.ts'
 import type { CommandContext } from '../context.ts'
 import type { Order, Ways } from './order.ts'
 import { originClient } from './origin-client.ts'

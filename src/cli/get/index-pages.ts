@@ -1,9 +1,9 @@
 /** Index pages, as web servers write them for folders: read breadth first, within the host and path that they begin at. */
 import { Parser } from 'htmlparser2'
-import { DarnerError } from '../../base/errors.ts'
+import { DarnerError } from '../../core/errors.ts'
+import type { UrlOrigin } from '../../core/task/origin.ts'
 import { bareMediaType } from '../../oci/media-types.ts'
-import type { OriginClient } from '../../oci/registry-client.ts'
-import type { UrlOrigin } from '../../task/origin.ts'
+import type { OriginClient } from '../../origin/registry-client.ts'
 import type { CommandContext } from '../context.ts'
 import { type Leaf, type Listing, stepsOf, type TreeLimits, tooMany } from './leaf.ts'
 import type { Order, Ways } from './order.ts'

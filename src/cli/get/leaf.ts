@@ -1,5 +1,5 @@
 /** A file of a tree: what it is, and a path for it that stays below the folder that it is brought to. */
-import { DarnerError } from '../../base/errors.ts'
+import { DarnerError } from '../../core/errors.ts'
 import type { Order } from './order.ts'
 
 /** One file of a tree: what it is, and where it lies below the folder. */

@@ -1,6 +1,6 @@
 /** From a name on the command line to where the bytes go. */
 import { lstatSync, type Stats, statSync } from 'node:fs'
-import { DarnerError } from '../../base/errors.ts'
+import { DarnerError } from '../../core/errors.ts'
 import type { CommandContext } from '../context.ts'
 import { FileTarget } from './file-target.ts'
 import type { Target } from './target.ts'

@@ -1,7 +1,8 @@
 /** What one `darner get` is to bring, and how: read from the arguments once, then passed inwards. */
-import type { HostTls } from '../../oci/origin-connect.ts'
-import type { Credential, Origin } from '../../task/origin.ts'
-import type { GetRequest } from '../../wire/get-stream.ts'
+
+import type { GetRequest } from '../../api/get-stream.ts'
+import type { Credential, Origin } from '../../core/task/origin.ts'
+import type { HostTls } from '../../origin/origin-connect.ts'
 
 /** One content. */
 export interface Order {

@@ -1,11 +1,11 @@
 /** The origin client of a command: the rights, certificates and proxies of the person who runs it. */
-import { systemClock } from '../../base/clock.ts'
-import type { Log } from '../../base/log.ts'
-import { originGuard } from '../../net/special-address.ts'
-import { proxyFromEnv } from '../../oci/proxy-env.ts'
-import { createOriginClient, type OriginClient } from '../../oci/registry-client.ts'
+import { systemClock } from '../../core/clock.ts'
+import type { Log } from '../../core/log.ts'
+import { ownVersion } from '../../core/own-version.ts'
+import { proxyFromEnv } from '../../origin/proxy-env.ts'
+import { createOriginClient, type OriginClient } from '../../origin/registry-client.ts'
+import { originGuard } from '../../origin/special-address.ts'
 import type { CommandContext } from '../context.ts'
-import { ownVersion } from '../version.ts'
 import type { Ways } from './order.ts'
 
 /** Where clouds give out a machine's own credentials is refused here as in a daemon: a redirect may lead there. */

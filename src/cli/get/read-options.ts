@@ -1,9 +1,9 @@
 /** From parsed flags to {@link Ways}, request headers and where to write; everything that is wrong with them is said here. */
 import { readFileSync } from 'node:fs'
-import { DarnerError, systemCode } from '../../base/errors.ts'
-import { parseRate } from '../../config/units.ts'
-import { isOwnHeader } from '../../oci/own-header.ts'
-import type { Credential } from '../../task/origin.ts'
+import { parseRate } from '../../core/config/units.ts'
+import { DarnerError, systemCode } from '../../core/errors.ts'
+import type { Credential } from '../../core/task/origin.ts'
+import { isOwnHeader } from '../../origin/own-header.ts'
 import type { Range, Ways } from './order.ts'
 
 type Options = Readonly<Record<string, unknown>>
@@ -72,7 +72,7 @@ function pemOf(path: string): string {
 }
 
 async function proxyOf(text: string): Promise<string> {
-  const { proxyUrl } = await import('../../oci/proxy-env.ts')
+  const { proxyUrl } = await import('../../origin/proxy-env.ts')
   const url = proxyUrl(text)
   const { protocol } = URL.canParse(url) ? new URL(url) : { protocol: '' }
   if (!['http:', 'https:', 'socks5:'].includes(protocol))

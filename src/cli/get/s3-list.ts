@@ -1,6 +1,6 @@
 /** All objects below an s3 prefix (S3 API, ListObjectsV2), page by page. */
 import { Parser } from 'htmlparser2'
-import { DarnerError } from '../../base/errors.ts'
+import { DarnerError } from '../../core/errors.ts'
 import type { CommandContext } from '../context.ts'
 import { readPage } from './index-pages.ts'
 import { type Leaf, type Listing, stepsOf, type TreeLimits, tooMany } from './leaf.ts'

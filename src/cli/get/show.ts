@@ -1,6 +1,7 @@
 /** What a person sees while it runs: a bar on a terminal, lines about what isn't as usual; nothing of it with `--quiet`. */
-import { errorLine } from '../../base/errors.ts'
-import type { ByteSources } from '../../contracts/content.ts'
+
+import type { ByteSources } from '../../core/contracts/content.ts'
+import { errorLine } from '../../core/errors.ts'
 import type { CommandContext } from '../context.ts'
 
 export interface Sight {

@@ -2,15 +2,15 @@
 import { existsSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { basename } from 'node:path'
-import { DarnerError } from '../../base/errors.ts'
-import { decoded } from '../../oci/decoded.ts'
-import type { Credential } from '../../task/origin.ts'
-import { PUT_ORIGIN } from '../../task/put-origin.ts'
+import { DarnerError } from '../../core/errors.ts'
+import type { Credential } from '../../core/task/origin.ts'
+import { PUT_ORIGIN } from '../../core/task/put-origin.ts'
+import { decoded } from '../../origin/decoded.ts'
 import type { CommandContext } from '../context.ts'
 import type { Order } from './order.ts'
 import { readHeaders } from './read-options.ts'
 
-/** As `src/oci/digest.ts` has it, which loads what hashes. */
+/** As `src/core/digest.ts` has it, which loads what hashes. */
 const DIGEST = /^(sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128})$/
 
 export type Options = Readonly<Record<string, unknown>>
@@ -121,6 +121,6 @@ async function netrcOf(url: URL, options: Options, context: CommandContext): Pro
   const home = context.env.HOME ?? homedir()
   // most people have none: then nothing more is loaded
   if (!existsSync(context.env.NETRC || `${home}/.netrc`)) return undefined
-  const { createCredentials, credentialOptions } = await import('../../oci/credentials.ts')
+  const { createCredentials, credentialOptions } = await import('../../origin/credentials.ts')
   return await createCredentials(credentialOptions(context.env, home)).credentialForUrl(url)
 }

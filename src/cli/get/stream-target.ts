@@ -2,8 +2,8 @@
 import { once } from 'node:events'
 import { createWriteStream } from 'node:fs'
 import type { Writable } from 'node:stream'
-import { DarnerError, systemCode } from '../../base/errors.ts'
-import { abortable } from '../../base/signals.ts'
+import { DarnerError, systemCode } from '../../core/errors.ts'
+import { abortable } from '../../core/signals.ts'
 import type { Target } from './target.ts'
 
 export class StreamTarget implements Target {

@@ -1,5 +1,5 @@
 /** Where the bytes of one content go: a file that appears under its name only whole, or a stream that takes them in order. */
-import type { Version } from '../../contracts/origin.ts'
+import type { Version } from '../../core/contracts/origin.ts'
 import type { Note } from './draft-notes.ts'
 
 export interface Target extends AsyncDisposable {

@@ -1,7 +1,7 @@
 /** `darner get --recursive`: all files that an index page names, or that lie below an s3 prefix, into a folder. */
 import { lstat, mkdir } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
-import { asDarnerError, DarnerError, errorLine, systemCode } from '../../base/errors.ts'
+import { asDarnerError, DarnerError, errorLine, systemCode } from '../../core/errors.ts'
 import type { CommandContext } from '../context.ts'
 import { nameOf } from '../quick-parse.ts'
 import { fetchOne } from './fetch.ts'

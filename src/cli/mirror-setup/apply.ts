@@ -5,8 +5,8 @@
 import { createHash } from 'node:crypto'
 import { mkdir, rm, rmdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { DarnerError, systemCode } from '../../base/errors.ts'
-import { replaceFile } from '../../base/files.ts'
+import { DarnerError, systemCode } from '../../core/errors.ts'
+import { replaceFile } from '../../core/files.ts'
 import {
   CLIENTS,
   type ClientName,

@@ -1,6 +1,6 @@
 /** containerd: a folder per registry with a `hosts.toml` (containerd, docs/hosts.md), and the plugin setting that names the folders. */
 import { join } from 'node:path'
-import { DarnerError } from '../../base/errors.ts'
+import { DarnerError } from '../../core/errors.ts'
 import { block, type ClientSetup, checkedName, type Edit, readBelow, removeBlock, type SetupTarget } from './plan.ts'
 import { isBelow, type TomlLine, tomlLines } from './toml-lines.ts'
 

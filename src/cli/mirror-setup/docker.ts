@@ -1,5 +1,5 @@
 /** docker: `registry-mirrors` in daemon.json, which docker asks for Docker Hub's images and no other registry's. */
-import { DarnerError } from '../../base/errors.ts'
+import { DarnerError } from '../../core/errors.ts'
 import { type ClientSetup, readBelow, trustEdits } from './plan.ts'
 
 const CONFIG = '/etc/docker/daemon.json'

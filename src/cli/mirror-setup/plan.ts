@@ -1,7 +1,7 @@
 /** What pointing a container client at the mirror changes in its configuration: whole texts, before anything is written. */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { DarnerError, systemCode } from '../../base/errors.ts'
+import { DarnerError, systemCode } from '../../core/errors.ts'
 
 export const CLIENTS = ['containerd', 'podman', 'docker', 'crio'] as const
 export type ClientName = (typeof CLIENTS)[number]

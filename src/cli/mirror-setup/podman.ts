@@ -1,7 +1,7 @@
 /** podman, skopeo, buildah and cri-o: one drop-in file with a mirror per registry (containers-registries.conf(5)). */
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { DarnerError, systemCode } from '../../base/errors.ts'
+import { DarnerError, systemCode } from '../../core/errors.ts'
 import { BEGIN, type ClientSetup, checkedName, END, pathName, readBelow, type SetupTarget, trustEdits } from './plan.ts'
 import { tomlLines } from './toml-lines.ts'
 

@@ -1,7 +1,7 @@
 /** Whether a client that runs goes by the configuration that is written: a daemon reads its own when it starts. */
 import { readdir, readFile, readlink, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { DarnerError, isDarnerError, systemCode } from '../../base/errors.ts'
+import { DarnerError, isDarnerError, systemCode } from '../../core/errors.ts'
 import { AgentClient } from '../client.ts'
 import type { CommandContext } from '../context.ts'
 import type { ClientName, SetupTarget } from './plan.ts'

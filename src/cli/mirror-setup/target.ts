@@ -1,7 +1,7 @@
 /** Where the mirror is and what it reaches: as the agent of this host says, unless options say otherwise. */
 import { readFile } from 'node:fs/promises'
-import { DarnerError, isDarnerError } from '../../base/errors.ts'
-import { formatBytes, parseListen } from '../../config/units.ts'
+import { formatBytes, parseListen } from '../../core/config/units.ts'
+import { DarnerError, isDarnerError } from '../../core/errors.ts'
 import { AgentClient } from '../client.ts'
 import type { CommandContext } from '../context.ts'
 import { text, texts } from '../option-values.ts'

@@ -3,7 +3,7 @@
  * linking forty modules costs more than running them; this one loads it with its compiled code.
  */
 import { createRequire } from 'node:module'
-import { keepCode } from '../code-cache.ts'
+import { keepCode } from '../../core/code-cache.ts'
 
 keepCode()
 createRequire(import.meta.filename)(`./thin/${process.argv[2]}.cjs`)

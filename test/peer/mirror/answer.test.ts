@@ -4,7 +4,7 @@ import { createServer, type ServerResponse } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { describe, it } from 'mocha'
 import { type Outlet, Sending, SLOW_CLIENT_MS, send } from '../../../peer/mirror/answer.ts'
-import { ManualClock } from '../../../src/base/clock.ts'
+import { ManualClock } from '../../../src/core/clock.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
 
 /** A client that takes bytes when it is told to. */

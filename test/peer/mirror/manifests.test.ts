@@ -6,12 +6,12 @@ import { describe, it } from 'mocha'
 import { MirrorManifests } from '../../../peer/mirror/manifests.ts'
 import { Sizes } from '../../../peer/mirror/sizes.ts'
 import { Upstreams } from '../../../peer/mirror/upstreams.ts'
-import { ManualClock } from '../../../src/base/clock.ts'
-import { DarnerError, isDarnerError } from '../../../src/base/errors.ts'
-import type { ManifestAnswer } from '../../../src/contracts/content.ts'
-import { digestOf } from '../../../src/oci/digest.ts'
+import { ManualClock } from '../../../src/core/clock.ts'
+import type { ManifestAnswer } from '../../../src/core/contracts/content.ts'
+import { digestOf } from '../../../src/core/digest.ts'
+import { DarnerError, isDarnerError } from '../../../src/core/errors.ts'
 import { MEDIA } from '../../../src/oci/media-types.ts'
-import { askMirror } from '../../fixtures/ask-mirror.ts'
+import { askMirror } from '../../fixtures/clients/ask-mirror.ts'
 
 const LAYER = digestOf('layer')
 const BODY = Buffer.from(JSON.stringify({ schemaVersion: 2, layers: [{ digest: LAYER, size: 77 }] }))

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
 import { readTarget } from '../../../peer/mirror/routes.ts'
 import { Upstreams } from '../../../peer/mirror/upstreams.ts'
-import type { Code } from '../../../src/base/errors.ts'
+import type { Code } from '../../../src/core/errors.ts'
 import { throwsWith } from '../../fixtures/fails-with.ts'
 
 const DIGEST = `sha256:${'a'.repeat(64)}`

@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { CreateRequest } from '../../../src/wire/local-api.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
-import { anEngine, type EngineFixture } from '../../fixtures/an-engine.ts'
+import type { CreateRequest } from '../../../src/api/containers-api.ts'
+import { anEngine, type EngineFixture } from '../../fixtures/engine/an-engine.ts'
 import { failsWith, throwsWith } from '../../fixtures/fails-with.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
 import { until } from '../../fixtures/until.ts'
 
 const never = new AbortController().signal

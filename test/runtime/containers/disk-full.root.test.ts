@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { aLayeredEngine, busyboxEntries, type LayeredEngine } from '../../fixtures/a-layered-engine.ts'
-import { aSmallDisk } from '../../fixtures/a-small-disk.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
+import { aLayeredEngine, busyboxEntries, type LayeredEngine } from '../../fixtures/engine/a-layered-engine.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
+import { aSmallDisk } from '../../fixtures/host/a-small-disk.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
 import { until } from '../../fixtures/until.ts'
 
 const never = new AbortController().signal

@@ -3,7 +3,7 @@ import { appendFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'mocha'
 import { type EngineEvent, EventLog } from '../../../runtime/containers/events.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
 
 const started = (id: string) => ({ type: 'container', action: 'start', id, attributes: { name: id } }) as const
 

@@ -3,9 +3,9 @@ import { closeSync, mkdirSync, readdirSync, renameSync, statSync, symlinkSync, w
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { extractInto } from '../../../runtime/containers/extract.ts'
-import { AT_FDCWD, O, openAt } from '../../../src/base/syscalls.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { aTar } from '../../fixtures/a-tar.ts'
+import { AT_FDCWD, O, openAt } from '../../../runtime/linux/syscalls.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { aTar } from '../../fixtures/images/a-tar.ts'
 
 const MTIME = 1_577_836_800
 

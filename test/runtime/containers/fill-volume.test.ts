@@ -12,8 +12,8 @@ import {
 import { join } from 'node:path'
 import { prepareMounts } from '../../../runtime/volumes/mounts.ts'
 import { Volumes } from '../../../runtime/volumes/volumes.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { needs } from '../../fixtures/needs.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { needs } from '../../fixtures/host/needs.ts'
 
 const MTIME = 1_577_836_800
 const NAMES = Array.from({ length: 300 }, (_, at) => `file-${at}`)

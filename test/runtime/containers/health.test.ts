@@ -4,8 +4,8 @@ import type { Containers } from '../../../runtime/containers/containers.ts'
 import type { Execs } from '../../../runtime/containers/execs.ts'
 import { type Health, HealthMonitor, nextHealth, nextPauseMs } from '../../../runtime/containers/health.ts'
 import type { Entry } from '../../../runtime/containers/lifecycle.ts'
-import { ManualClock } from '../../../src/base/clock.ts'
-import { silentLog } from '../../../src/base/log.ts'
+import { ManualClock } from '../../../src/core/clock.ts'
+import { silentLog } from '../../../src/core/log.ts'
 
 const start: Health = { status: 'starting', failingStreak: 0 }
 const late = { inStartPeriod: false, retries: 2 }

@@ -4,9 +4,9 @@ import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:
 import { join } from 'node:path'
 import { changesIn, type FoundChange } from '../../../runtime/containers/files.ts'
 import { layerTar } from '../../../runtime/containers/layer-tar.ts'
-import { type StillTree, stillTree } from '../../../src/base/foreign-tree.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
+import { type StillTree, stillTree } from '../../../runtime/linux/foreign-tree.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
 
 const never = new AbortController().signal
 

@@ -5,8 +5,8 @@ import type { Entry } from '../../../runtime/containers/lifecycle.ts'
 import { LogKeeper } from '../../../runtime/containers/log-keeper.ts'
 import { FAST_LOOK_MS, SLOW_LOOK_MS } from '../../../runtime/containers/log-watch.ts'
 import { bundleAt } from '../../../runtime/shim/bundle.ts'
-import { ManualClock } from '../../../src/base/clock.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
+import { ManualClock } from '../../../src/core/clock.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
 
 const MAX_BYTES = 100
 

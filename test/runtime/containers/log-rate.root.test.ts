@@ -3,9 +3,9 @@ import { statSync } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { before, describe, it } from 'mocha'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
-import { anEngine } from '../../fixtures/an-engine.ts'
+import { anEngine } from '../../fixtures/engine/an-engine.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
 import { until } from '../../fixtures/until.ts'
 
 const never = new AbortController().signal

@@ -3,9 +3,9 @@ import { writeFile } from 'node:fs/promises'
 import type { Entry } from '../../../runtime/containers/lifecycle.ts'
 import { logsOf } from '../../../runtime/containers/logs-of.ts'
 import { bundleAt } from '../../../runtime/shim/bundle.ts'
-import { Outcome } from '../../../src/base/outcome.ts'
-import type { ExitReply } from '../../../src/wire/local-api.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
+import type { ExitReply } from '../../../src/api/containers-api.ts'
+import { Outcome } from '../../../src/core/outcome.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
 
 const never = new AbortController().signal
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { aLayeredEngine, busyboxEntries } from '../../fixtures/a-layered-engine.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
+import { aLayeredEngine, busyboxEntries } from '../../fixtures/engine/a-layered-engine.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
 
 const never = new AbortController().signal
 const MIB = 1 << 20

@@ -3,11 +3,11 @@ import { appendFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import koffi from 'koffi'
 import { WaitingSession } from '../../../runtime/containers/session.ts'
+import { SOCK, socketCalls, unixAddress, unixSocket } from '../../../runtime/linux/unix-sockets.ts'
 import { Attached } from '../../../runtime/shim/attach.ts'
 import { bundleAt } from '../../../runtime/shim/bundle.ts'
 import { Unheard } from '../../../runtime/shim/unheard.ts'
-import { SOCK, socketCalls, unixAddress, unixSocket } from '../../../src/base/unix-sockets.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
 
 const line = (text: string, stream = 'stdout') => `2026-11-26T15:18:20.781984832+00:00 ${stream} F ${text}\n`
 

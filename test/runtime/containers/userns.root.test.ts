@@ -4,9 +4,9 @@ import { chmod, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { before, describe, it } from 'mocha'
 import { ask } from '../../../bench/engine/client.ts'
-import { aDocker, type Docker } from '../../fixtures/a-docker.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
-import { programPath } from '../../fixtures/needs.ts'
+import { aDocker, type Docker } from '../../fixtures/clients/a-docker.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
+import { programPath } from '../../fixtures/host/needs.ts'
 
 const QUIET = ['run', '--rm', '--network', 'none']
 

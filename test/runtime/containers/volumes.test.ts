@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Volumes } from '../../../runtime/volumes/volumes.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
 
 describe('Volumes', () => {
   it('begins beside what is no volume: a file in its folder, a record that is no JSON', async () => {

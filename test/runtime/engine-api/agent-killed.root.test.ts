@@ -3,9 +3,9 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { before, describe, it } from 'mocha'
-import { systemCode } from '../../../src/base/errors.ts'
-import { aDockerAgent, type DockerAgent } from '../../fixtures/a-docker-agent.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
+import { systemCode } from '../../../src/core/errors.ts'
+import { aDockerAgent, type DockerAgent } from '../../fixtures/clients/a-docker-agent.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
 
 /** Writes numbered lines and serves a port until it is told to stop; its last line says how many there were. */
 const WRITER = `httpd -p 80 -h /etc; i=0

@@ -4,10 +4,10 @@ import { execFileSync, spawn } from 'node:child_process'
 import { cp, mkdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { before, describe, it } from 'mocha'
-import { aDockerAgent, type DockerAgent } from '../../fixtures/a-docker-agent.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
-import { aRedisImage } from '../../fixtures/a-systemd-image.ts'
-import { programPath } from '../../fixtures/needs.ts'
+import { aDockerAgent, type DockerAgent } from '../../fixtures/clients/a-docker-agent.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
+import { programPath } from '../../fixtures/host/needs.ts'
+import { aRedisImage } from '../../fixtures/images/a-systemd-image.ts'
 
 /** A database, and a web server that waits until it is healthy, asks it by its name and publishes a port. */
 const STACK = `

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { chown, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { before, describe, it } from 'mocha'
-import { runDarner } from '../../fixtures/a-daemon.ts'
-import { aDocker } from '../../fixtures/a-docker.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
+import { aDocker } from '../../fixtures/clients/a-docker.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
+import { runDarner } from '../../fixtures/swarm/a-daemon.ts'
 import { until } from '../../fixtures/until.ts'
 
 describe('docker cp', function () {

@@ -4,8 +4,8 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { before, describe, it } from 'mocha'
 import { formatPlatform, hostPlatform } from '../../../src/oci/platform.ts'
-import { aDocker, type Docker } from '../../fixtures/a-docker.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
+import { aDocker, type Docker } from '../../fixtures/clients/a-docker.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
 
 const QUIET = ['run', '--rm', '--network', 'none']
 

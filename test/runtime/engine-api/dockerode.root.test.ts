@@ -3,9 +3,9 @@ import { PassThrough, Readable } from 'node:stream'
 import { buffer, text } from 'node:stream/consumers'
 import Dockerode from 'dockerode'
 import { before, describe, it } from 'mocha'
-import { aDocker, type Docker } from '../../fixtures/a-docker.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
-import { aTar } from '../../fixtures/a-tar.ts'
+import { aDocker, type Docker } from '../../fixtures/clients/a-docker.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
+import { aTar } from '../../fixtures/images/a-tar.ts'
 
 const HOST = { NetworkMode: 'none' }
 

@@ -3,8 +3,8 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { openDockerApi } from '../../../runtime/engine-api/server.ts'
-import { silentLog } from '../../../src/base/log.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
+import { silentLog } from '../../../src/core/log.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
 
 type Parts = Parameters<typeof openDockerApi>[0]
 

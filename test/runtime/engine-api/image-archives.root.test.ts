@@ -4,9 +4,9 @@ import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { before, describe, it } from 'mocha'
 import { MEDIA } from '../../../src/oci/media-types.ts'
-import { aDocker, type Docker } from '../../fixtures/a-docker.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
-import { aBlob, anOuterIndex, type Blob } from '../../fixtures/an-image.ts'
+import { aDocker, type Docker } from '../../fixtures/clients/a-docker.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
+import { aBlob, anOuterIndex, type Blob } from '../../fixtures/images/an-image.ts'
 
 const RUN = ['run', '--rm', '--network', 'none']
 

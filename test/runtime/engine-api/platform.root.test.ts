@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { before, describe, it } from 'mocha'
 import { hostPlatform } from '../../../src/oci/platform.ts'
-import { runDarner } from '../../fixtures/a-daemon.ts'
-import { aDocker, pushManyBusyboxes } from '../../fixtures/a-docker.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
+import { aDocker, pushManyBusyboxes } from '../../fixtures/clients/a-docker.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
+import { runDarner } from '../../fixtures/swarm/a-daemon.ts'
 
 const HERE = hostPlatform().architecture
 const OTHER = HERE === 's390x' ? 'arm64' : 's390x'

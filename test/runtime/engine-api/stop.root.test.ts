@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { fastify } from 'fastify'
 import { before, describe, it } from 'mocha'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
-import { anEngine } from '../../fixtures/an-engine.ts'
-import { mountDocker } from '../../fixtures/mount-docker.ts'
+import { anEngine } from '../../fixtures/engine/an-engine.ts'
+import { mountDocker } from '../../fixtures/engine/mount-docker.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
 
 describe('stop on the docker socket', function () {
   this.timeout(60_000)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { request } from 'node:http'
-import { aDocker } from '../../fixtures/a-docker.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
+import { aDocker } from '../../fixtures/clients/a-docker.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
 
 interface Answer {
   readonly status: number | undefined

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { constants, gzipSync, zstdCompressSync } from 'node:zlib'
 import { openDecoder } from '../../../runtime/images/decoders.ts'
 import { decompress as decompressBy } from '../../../runtime/images/decompress.ts'
-import { inChunks } from '../../fixtures/a-tar.ts'
-import { randomBody } from '../../fixtures/an-image.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
+import { inChunks } from '../../fixtures/images/a-tar.ts'
+import { randomBody } from '../../fixtures/images/an-image.ts'
 
 const signal = new AbortController().signal
 const all = async (source: AsyncIterable<Uint8Array>): Promise<Buffer> => {

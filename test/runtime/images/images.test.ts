@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import type { ImageRecord } from '../../../runtime/images/image-record.ts'
 import { Images } from '../../../runtime/images/images.ts'
-import { type Digest, digestOf, hexOf } from '../../../src/oci/digest.ts'
+import { type Digest, digestOf, hexOf } from '../../../src/core/digest.ts'
 import { parseReference } from '../../../src/oci/reference.ts'
-import { aRecordSpace } from '../../fixtures/a-record-space.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
+import { aRecordSpace } from '../../fixtures/store/a-record-space.ts'
 
 const record = (name: string): ImageRecord => ({
   manifest: digestOf(`manifest ${name}`),

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
 import { fromFirst, placesOf } from '../../../runtime/images/layer-places.ts'
-import { DarnerError } from '../../../src/base/errors.ts'
+import { DarnerError } from '../../../src/core/errors.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
 
 const registry = { kind: 'registry', upstream: 'https://registry.test', repository: 'app' } as const

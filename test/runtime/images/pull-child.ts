@@ -5,11 +5,11 @@ import { Level } from 'level'
 import { Images } from '../../../runtime/images/images.ts'
 import { type PullEvent, type PulledImage, pullImage } from '../../../runtime/images/pull.ts'
 import { openSnapshotter, type StackingSnapshotter } from '../../../runtime/snapshots/snapshotter.ts'
-import { systemClock } from '../../../src/base/clock.ts'
-import { silentLog } from '../../../src/base/log.ts'
+import { systemClock } from '../../../src/core/clock.ts'
+import { silentLog } from '../../../src/core/log.ts'
 import { parseReference } from '../../../src/oci/reference.ts'
-import { aContentSource } from '../../fixtures/a-content-source.ts'
-import { anImage } from '../../fixtures/an-image.ts'
+import { aContentSource } from '../../fixtures/engine/a-content-source.ts'
+import { anImage } from '../../fixtures/images/an-image.ts'
 
 /** What a pull tells of itself, in its order; `done 2` is when both layers are there and the image isn't listed yet. */
 export const PULL_FAULT_POINTS = [

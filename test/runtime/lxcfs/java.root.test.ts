@@ -1,10 +1,10 @@
 // long: makes a Debian root with a Java runtime
 // deadline: 400 s
 import assert from 'node:assert/strict'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { aRichEngine } from '../../fixtures/a-rich-engine.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
-import { aJavaImage } from '../../fixtures/a-systemd-image.ts'
+import { aRichEngine } from '../../fixtures/engine/a-rich-engine.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
+import { aJavaImage } from '../../fixtures/images/a-systemd-image.ts'
 
 const never = new AbortController().signal
 const MIB = 1 << 20

@@ -4,12 +4,12 @@ import { existsSync } from 'node:fs'
 import { readFile, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import { lxcfsDevice, parseMountInfo } from '../../../runtime/lxcfs/mount-table.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { aRichEngine, type RichEngine } from '../../fixtures/a-rich-engine.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
-import { aSystemdImage } from '../../fixtures/a-systemd-image.ts'
-import { anLxcfs } from '../../fixtures/an-lxcfs.ts'
+import { aRichEngine, type RichEngine } from '../../fixtures/engine/a-rich-engine.ts'
+import { anLxcfs } from '../../fixtures/engine/an-lxcfs.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
+import { aSystemdImage } from '../../fixtures/images/a-systemd-image.ts'
 
 const never = new AbortController().signal
 const MIB = 1 << 20

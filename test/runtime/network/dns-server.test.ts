@@ -7,8 +7,8 @@ import { join } from 'node:path'
 import { type Answer, decode, encode, type Packet } from 'dns-packet'
 import { DnsServer } from '../../../runtime/network/dns-server.ts'
 import { Names } from '../../../runtime/network/names.ts'
-import { silentLog } from '../../../src/base/log.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
+import { silentLog } from '../../../src/core/log.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
 
 /** Not 127.0.0.1, which a host's resolver has: a server never asks itself. */
 const ADDRESS = '127.0.0.2'

@@ -6,11 +6,11 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { NETWORK_FAULT_POINTS } from '../../../runtime/network/sandboxes.ts'
 import { NetworkClient } from '../../../src/cli/network-client.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
-import { anEngine } from '../../fixtures/an-engine.ts'
-import { anEngineProcess } from '../../fixtures/an-engine-process.ts'
-import { hostNetwork } from '../../fixtures/host-network.ts'
+import { anEngine } from '../../fixtures/engine/an-engine.ts'
+import { anEngineProcess } from '../../fixtures/engine/an-engine-process.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
+import { hostNetwork } from '../../fixtures/host/host-network.ts'
 
 const run = promisify(execFile)
 const never = new AbortController().signal

@@ -4,8 +4,8 @@ import type { Cni } from '../../../runtime/network/cni.ts'
 import { NetnsFolder } from '../../../runtime/network/netns.ts'
 import type { NetworkRecords } from '../../../runtime/network/records.ts'
 import { Sandboxes } from '../../../runtime/network/sandboxes.ts'
-import { silentLog } from '../../../src/base/log.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
+import { silentLog } from '../../../src/core/log.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
 
 describe('Sandboxes', () => {
   it('take one apart once, whoever asks: plugins that run beside each other find its namespace gone', async () => {

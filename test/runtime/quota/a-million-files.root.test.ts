@@ -1,12 +1,12 @@
 // long: a million files are touched, for each way in which a quota is kept
 // deadline: 900 s
 import assert from 'node:assert/strict'
-import { aBusyboxTree } from '../../fixtures/a-busybox-tree.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { aQuotaDisk, whyNoQuotaDisk } from '../../fixtures/a-quota-disk.ts'
-import { aRichEngine } from '../../fixtures/a-rich-engine.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
-import { needs } from '../../fixtures/needs.ts'
+import { aRichEngine } from '../../fixtures/engine/a-rich-engine.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { aQuotaDisk, whyNoQuotaDisk } from '../../fixtures/host/a-quota-disk.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
+import { needs } from '../../fixtures/host/needs.ts'
+import { aBusyboxTree } from '../../fixtures/images/a-busybox-tree.ts'
 
 const never = new AbortController().signal
 const MIB = 1 << 20

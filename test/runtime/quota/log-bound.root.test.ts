@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { readdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { aRichEngine, type RichEngine } from '../../fixtures/a-rich-engine.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
-import { aSystemdImage } from '../../fixtures/a-systemd-image.ts'
+import { aRichEngine, type RichEngine } from '../../fixtures/engine/a-rich-engine.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
+import { aSystemdImage } from '../../fixtures/images/a-systemd-image.ts'
 import { until } from '../../fixtures/until.ts'
 
 const never = new AbortController().signal

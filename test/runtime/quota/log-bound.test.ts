@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { logBoundOf } from '../../../runtime/quota/log-bound.ts'
-import type { CreateRequest } from '../../../src/wire/local-api.ts'
+import type { CreateRequest } from '../../../src/api/containers-api.ts'
 
 const MIB = 1 << 20
 

@@ -6,12 +6,12 @@ import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { ProjectQuota, projectFileSystem } from '../../../runtime/quota/project.ts'
-import { aBusyboxTree } from '../../fixtures/a-busybox-tree.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { aQuotaDisk, whyNoQuotaDisk } from '../../fixtures/a-quota-disk.ts'
-import { aRichEngine, type RichEngine } from '../../fixtures/a-rich-engine.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
-import { needs } from '../../fixtures/needs.ts'
+import { aRichEngine, type RichEngine } from '../../fixtures/engine/a-rich-engine.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { aQuotaDisk, whyNoQuotaDisk } from '../../fixtures/host/a-quota-disk.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
+import { needs } from '../../fixtures/host/needs.ts'
+import { aBusyboxTree } from '../../fixtures/images/a-busybox-tree.ts'
 
 const run = promisify(execFile)
 const never = new AbortController().signal

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { ProjectQuota, projectFileSystem } from '../../../runtime/quota/project.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
 
 const MOUNTS = [
   '22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw,errors=remount-ro',

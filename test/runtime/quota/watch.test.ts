@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import type { EngineEvent } from '../../../runtime/containers/events.ts'
 import { LOGS, type PlaceUsage } from '../../../runtime/quota/uses.ts'
 import { QuotaWatch, type Watched } from '../../../runtime/quota/watch.ts'
-import { ManualClock } from '../../../src/base/clock.ts'
-import { silentLog } from '../../../src/base/log.ts'
+import { ManualClock } from '../../../src/core/clock.ts'
+import { silentLog } from '../../../src/core/log.ts'
 
 /** A watch over containers whose usage the test sets. */
 function aWatch(everyMs = 1000) {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { cgroupViewFor } from '../../../runtime/rich/cgroup-view.ts'
 import type { CgroupLayout } from '../../../runtime/spec/cgroups.ts'
-import { isDarnerError } from '../../../src/base/errors.ts'
+import { isDarnerError } from '../../../src/core/errors.ts'
 
 const named = new Map([['name=systemd', '/sys/fs/cgroup/systemd']])
 const LAYOUTS: Record<string, Pick<CgroupLayout, 'kind' | 'v1' | 'v2'>> = {

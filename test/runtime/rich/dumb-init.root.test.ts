@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
-import type { ServiceView } from '../../../src/wire/rich-api.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { aRichEngine, type RichEngine } from '../../fixtures/a-rich-engine.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
-import { aSystemdImage } from '../../fixtures/a-systemd-image.ts'
+import type { ServiceView } from '../../../src/api/rich-api.ts'
+import { aRichEngine, type RichEngine } from '../../fixtures/engine/a-rich-engine.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
+import { aSystemdImage } from '../../fixtures/images/a-systemd-image.ts'
 import { until } from '../../fixtures/until.ts'
 
 const never = new AbortController().signal

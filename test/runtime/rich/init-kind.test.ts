@@ -3,7 +3,7 @@ import { chmod, mkdir, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { initKindIn, isProgramIn, systemdVersionIn } from '../../../runtime/rich/init-kind.ts'
 import { commandOfService } from '../../../runtime/rich/known-services.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
 
 /** A root with files (text), programs (text, by a leading `*`) and symlinks (`-> target`). */
 async function aRoot(dir: string, files: Readonly<Record<string, string>>): Promise<string> {

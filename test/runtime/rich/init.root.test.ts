@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { copyFile, mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { aRichEngine, type RichEngine } from '../../fixtures/a-rich-engine.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
+import { aRichEngine, type RichEngine } from '../../fixtures/engine/a-rich-engine.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
-import { programPath } from '../../fixtures/needs.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
+import { programPath } from '../../fixtures/host/needs.ts'
 
 const never = new AbortController().signal
 const INITTAB = `::sysinit:/bin/sh -c "echo init-is-up; touch /up"

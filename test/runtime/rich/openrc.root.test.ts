@@ -3,11 +3,11 @@
 import assert from 'node:assert/strict'
 import { mkdir, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { aRichEngine } from '../../fixtures/a-rich-engine.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
-import { anOpenrcImage } from '../../fixtures/a-systemd-image.ts'
-import { sshInto } from '../../fixtures/ssh-into.ts'
+import { aRichEngine } from '../../fixtures/engine/a-rich-engine.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
+import { sshInto } from '../../fixtures/host/ssh-into.ts'
+import { anOpenrcImage } from '../../fixtures/images/a-systemd-image.ts'
 
 const never = new AbortController().signal
 const STOP_SEC = 9

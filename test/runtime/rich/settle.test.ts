@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { settleRich } from '../../../runtime/rich/settle.ts'
 import { readImageConfig } from '../../../runtime/spec/image-config.ts'
-import type { CreateRequest } from '../../../src/wire/local-api.ts'
+import type { CreateRequest } from '../../../src/api/containers-api.ts'
 import { throwsWith } from '../../fixtures/fails-with.ts'
 
 const imageWith = (config: object) => readImageConfig({ config }, 'test')

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { findStaticInit, linkedStatically } from '../../../runtime/rich/static-init.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
-import { needs } from '../../fixtures/needs.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { needs } from '../../fixtures/host/needs.ts'
 
 describe('findStaticInit', () => {
   it('takes no program that needs a loader, no script and no absent one', async function () {

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
+import { umount } from '../../../runtime/linux/syscalls.ts'
 import { readCgroupLayout } from '../../../runtime/spec/cgroups.ts'
-import { umount } from '../../../src/base/syscalls.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { aRichEngine } from '../../fixtures/a-rich-engine.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
-import { aSystemdImage } from '../../fixtures/a-systemd-image.ts'
-import { needs } from '../../fixtures/needs.ts'
-import { CGROUP } from '../../fixtures/test-cgroup.ts'
+import { aRichEngine } from '../../fixtures/engine/a-rich-engine.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
+import { needs } from '../../fixtures/host/needs.ts'
+import { CGROUP } from '../../fixtures/host/test-cgroup.ts'
+import { aSystemdImage } from '../../fixtures/images/a-systemd-image.ts'
 
 const never = new AbortController().signal
 const STOP_SEC = 9

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { bundleAt } from '../../../runtime/shim/bundle.ts'
 import { execDetached, readyConmon } from '../../../runtime/shim/conmon.ts'
 import { OciRuntime } from '../../../runtime/shim/oci-runtime.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
 import { until } from '../../fixtures/until.ts'
 
 describe('execDetached', () => {

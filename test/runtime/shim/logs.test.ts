@@ -3,7 +3,7 @@ import { appendFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { LineCutter, parseLogLine } from '../../../runtime/shim/log-lines.ts'
 import { type LogQuery, readLog } from '../../../runtime/shim/logs.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
 
 const never = new AbortController().signal
 const at = (second: number) => `2026-01-01T00:00:${String(second).padStart(2, '0')}.123456789+00:00`

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { lastComplaint, OciRuntime, runtimeError } from '../../../runtime/shim/oci-runtime.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
 
 describe('lastComplaint', () => {
   it('finds the message in JSON lines, log text and plain text', () => {

@@ -3,9 +3,9 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { copyFileSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { readOnlyProgram } from '../../../runtime/shim/read-only-program.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
-import { programPath } from '../../fixtures/needs.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
+import { programPath } from '../../fixtures/host/needs.ts'
 
 const saying = (word: string) => `#!/bin/sh\necho ${word}\n`
 const said = (path: string) => execFileSync(path).toString()

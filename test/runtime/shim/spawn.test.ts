@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { promisify } from 'node:util'
 import { type SpawnOptions, spawnProgram } from '../../../runtime/shim/spawn.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
 
 const SH = '/bin/sh'
 

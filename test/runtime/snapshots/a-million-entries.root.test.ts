@@ -6,7 +6,7 @@ import { mkdtemp } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { removeTree } from '../../../runtime/snapshots/layers.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
 
 /** What the tree of a million names takes of the agent at most, until the layer is unpacked. */
 const MOST_MIB = 768

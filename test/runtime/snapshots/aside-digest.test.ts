@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { describe, it } from 'mocha'
 import { asideDigest } from '../../../runtime/snapshots/aside-digest.ts'
-import { randomBody } from '../../fixtures/an-image.ts'
+import { randomBody } from '../../fixtures/images/an-image.ts'
 
 describe('asideDigest', () => {
   for (const algorithm of ['sha256', 'sha512'] as const) {

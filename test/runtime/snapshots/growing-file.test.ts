@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GrowingFile } from '../../../runtime/snapshots/growing-file.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { randomBody } from '../../fixtures/an-image.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { randomBody } from '../../fixtures/images/an-image.ts'
 
 describe('GrowingFile', () => {
   it('has what was written, around holes and beyond what is synced at once', async () => {

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { describe, it } from 'mocha'
 import { fillsOf } from '../../../runtime/snapshots/implied.ts'
 import type { LayerRecord } from '../../../runtime/snapshots/layers.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
 
 /** Layers as folders, lowest first; each has these directories, and whiteouts in those that are marked with `-`. */
 function aStack(base: string, layers: readonly (readonly string[])[]) {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { LayerPlan, type LayerStep } from '../../../runtime/snapshots/layer-plan.ts'
 import { TarReader } from '../../../runtime/snapshots/tar.ts'
-import { aTar, type TarEntry } from '../../fixtures/a-tar.ts'
 import { throwsWith } from '../../fixtures/fails-with.ts'
+import { aTar, type TarEntry } from '../../fixtures/images/a-tar.ts'
 
 function planOf(entries: readonly TarEntry[], limit = 1000): { steps: string[]; plan: LayerPlan } {
   const plan = new LayerPlan({ entries: limit })

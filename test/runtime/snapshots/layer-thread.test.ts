@@ -5,11 +5,11 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
 import { LayerThread } from '../../../runtime/snapshots/layer-thread.ts'
-import { digestOf } from '../../../src/oci/digest.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { aTar, inChunks } from '../../fixtures/a-tar.ts'
-import { randomBody } from '../../fixtures/an-image.ts'
+import { digestOf } from '../../../src/core/digest.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { aTar, inChunks } from '../../fixtures/images/a-tar.ts'
+import { randomBody } from '../../fixtures/images/an-image.ts'
 
 const never = new AbortController().signal
 const limits = { bytes: 64 * 1024 ** 2, entries: 100 }
@@ -54,8 +54,8 @@ describe('LayerThread', () => {
     await using dir = await aDir()
     const module = (path: string) => JSON.stringify(new URL(path, import.meta.url).href)
     const script = `const { LayerThread } = await import(${module('../../../runtime/snapshots/layer-thread.ts')})
-      const { aTar, inChunks } = await import(${module('../../fixtures/a-tar.ts')})
-      const { digestOf } = await import(${module('../../../src/oci/digest.ts')})
+      const { aTar, inChunks } = await import(${module('../../fixtures/images/a-tar.ts')})
+      const { digestOf } = await import(${module('../../../src/core/digest.ts')})
       const tar = aTar([{ name: 'folder/one', body: Buffer.alloc(9_000_000), uid: process.getuid(), gid: process.getgid() }])
       const order = { diffId: digestOf(tar), kind: 'directory', staging: ${JSON.stringify(dir.path)}, limits: ${JSON.stringify(limits)} }
       await new LayerThread().write(order, inChunks(tar), { signal: new AbortController().signal })`

@@ -6,9 +6,9 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { DEFAULT_LAYER_LIMITS } from '../../../runtime/images/pull.ts'
 import { openSnapshotter } from '../../../runtime/snapshots/snapshotter.ts'
-import { silentLog } from '../../../src/base/log.ts'
-import { Digester } from '../../../src/oci/digest.ts'
-import { aTar } from '../../fixtures/a-tar.ts'
+import { Digester } from '../../../src/core/digest.ts'
+import { silentLog } from '../../../src/core/log.ts'
+import { aTar } from '../../fixtures/images/a-tar.ts'
 
 const FOLDERS = 1000
 const BLOCK = 512

@@ -3,12 +3,12 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
-import { seededRandom } from '../../../src/base/clock.ts'
-import { getXattr, listXattrs } from '../../../src/base/syscalls.ts'
-import { aSnapshotter } from '../../fixtures/a-snapshotter.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
-import { programPath } from '../../fixtures/needs.ts'
-import { lineOf, linesOf, randomLayer, stacked } from '../../fixtures/random-layers.ts'
+import { getXattr, listXattrs } from '../../../runtime/linux/syscalls.ts'
+import { seededRandom } from '../../../src/core/clock.ts'
+import { aSnapshotter } from '../../fixtures/engine/a-snapshotter.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
+import { programPath } from '../../fixtures/host/needs.ts'
+import { lineOf, linesOf, randomLayer, stacked } from '../../fixtures/images/random-layers.ts'
 
 const ROUNDS = 30
 const FIRST = Number(process.env.DARNER_TEST_SEED ?? Date.now() % 2 ** 31)

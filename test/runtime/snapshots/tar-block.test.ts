@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { checkSum, number } from '../../../runtime/snapshots/tar-block.ts'
-import { aTar } from '../../fixtures/a-tar.ts'
 import { throwsWith } from '../../fixtures/fails-with.ts'
+import { aTar } from '../../fixtures/images/a-tar.ts'
 
 const field = (text: string) => number(Buffer.from(text, 'latin1'), 0, text.length)
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { type TarEntry as Read, TarReader } from '../../../runtime/snapshots/tar.ts'
-import { seededRandom } from '../../../src/base/clock.ts'
-import { DarnerError } from '../../../src/base/errors.ts'
-import { aTar, paxBlocks, type TarEntry } from '../../fixtures/a-tar.ts'
+import { seededRandom } from '../../../src/core/clock.ts'
+import { DarnerError } from '../../../src/core/errors.ts'
 import { throwsWith } from '../../fixtures/fails-with.ts'
+import { aTar, paxBlocks, type TarEntry } from '../../fixtures/images/a-tar.ts'
 
 interface Found {
   readonly entry: Read

@@ -1,8 +1,8 @@
 /** Unpacks a layer that never ends, until it is killed: `unpack-child.ts DIRECTORY KIND`. Says `half` once much of it is on disk. */
 import { openSnapshotter } from '../../../runtime/snapshots/snapshotter.ts'
-import { silentLog } from '../../../src/base/log.ts'
-import { digestOf } from '../../../src/oci/digest.ts'
-import { aTar } from '../../fixtures/a-tar.ts'
+import { digestOf } from '../../../src/core/digest.ts'
+import { silentLog } from '../../../src/core/log.ts'
+import { aTar } from '../../fixtures/images/a-tar.ts'
 
 const [directory = '', kind = ''] = process.argv.slice(2)
 const snapshotter = await openSnapshotter(

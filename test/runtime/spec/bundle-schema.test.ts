@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { readImageConfig } from '../../../runtime/spec/image-config.ts'
 import { buildSpec, type HostFacts } from '../../../runtime/spec/spec.ts'
-import { needs } from '../../fixtures/needs.ts'
-import { bundleFaults, SCHEMA_FILE } from '../../fixtures/oci-bundle.ts'
+import { bundleFaults, SCHEMA_FILE } from '../../fixtures/engine/oci-bundle.ts'
+import { needs } from '../../fixtures/host/needs.ts'
 
 const host: HostFacts = {
   limits: { capabilities: new Set(['CAP_CHOWN', 'CAP_KILL']), hard: new Map() },

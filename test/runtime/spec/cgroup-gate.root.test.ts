@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { CgroupGate } from '../../../runtime/spec/cgroup-gate.ts'
 import { readCgroupLayout } from '../../../runtime/spec/cgroups.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
 
 describe('the gate to cgroups', () => {
   before(function () {

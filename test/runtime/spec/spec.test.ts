@@ -11,7 +11,7 @@ import {
   networkSysctlsOf,
   type SpecInput,
 } from '../../../runtime/spec/spec.ts'
-import type { CreateRequest } from '../../../src/wire/local-api.ts'
+import type { CreateRequest } from '../../../src/api/containers-api.ts'
 import { throwsWith } from '../../fixtures/fails-with.ts'
 
 // a bounding set without CAP_SYS_RESOURCE, as some virtual machines give

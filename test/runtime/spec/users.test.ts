@@ -3,8 +3,8 @@ import { mkdir, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { readInRoot } from '../../../runtime/spec/rootfs-path.ts'
 import { findUser } from '../../../runtime/spec/users.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
 import { throwsWith } from '../../fixtures/fails-with.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
 
 const PASSWD = [
   'root:x:0:0::/root:/bin/sh',

@@ -10,9 +10,9 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { AT_FDCWD, mknodAt, S_IF } from '../../../runtime/linux/syscalls.ts'
 import { copyLeaf } from '../../../runtime/upgrade/copy-entry.ts'
-import { AT_FDCWD, mknodAt, S_IF } from '../../../src/base/syscalls.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
 
 const { signal } = new AbortController()
 

@@ -1,7 +1,7 @@
 // long: kills an agent at each step of an upgrade, and starts another
 // deadline: 600 s
-import { aKilledUpgrade, NEW, UPGRADE_WALK } from '../../fixtures/a-killed-upgrade.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
+import { aKilledUpgrade, NEW, UPGRADE_WALK } from '../../fixtures/engine/a-killed-upgrade.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
 
 describe('kill -9 of the agent in an upgrade', function () {
   this.timeout(60_000)

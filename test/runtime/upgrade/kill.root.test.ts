@@ -1,5 +1,5 @@
-import { aKilledUpgrade, BAD, NEW } from '../../fixtures/a-killed-upgrade.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
+import { aKilledUpgrade, BAD, NEW } from '../../fixtures/engine/a-killed-upgrade.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
 
 /** The others are walked over in kill-walk.root.test.ts. */
 describe('kill -9 of the agent in an upgrade, where the two containers change places', function () {

@@ -1,7 +1,7 @@
 // long: ends a machine at each step of an upgrade, and starts an agent after it
 // deadline: 600 s
-import { aKilledUpgrade, UPGRADE_WALK } from '../../fixtures/a-killed-upgrade.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
+import { aKilledUpgrade, UPGRADE_WALK } from '../../fixtures/engine/a-killed-upgrade.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
 
 describe('the end of the machine in an upgrade of a container that is always restarted', function () {
   this.timeout(60_000)

@@ -4,12 +4,12 @@ import assert from 'node:assert/strict'
 import { chmod, mkdir, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { dirname, join } from 'node:path'
-import type { CreateRequest } from '../../../src/wire/local-api.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { aRichEngine, type RichEngine } from '../../fixtures/a-rich-engine.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
-import { aRedisImage } from '../../fixtures/a-systemd-image.ts'
+import type { CreateRequest } from '../../../src/api/containers-api.ts'
+import { aRichEngine, type RichEngine } from '../../fixtures/engine/a-rich-engine.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
+import { aRedisImage } from '../../fixtures/images/a-systemd-image.ts'
 
 const never = new AbortController().signal
 const CONF = [

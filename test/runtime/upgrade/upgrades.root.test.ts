@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { CreateRequest } from '../../../src/wire/local-api.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { aLayeredEngine, busyboxEntries, type LayeredEngine } from '../../fixtures/a-layered-engine.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
-import type { TarEntry } from '../../fixtures/a-tar.ts'
+import type { CreateRequest } from '../../../src/api/containers-api.ts'
+import { aLayeredEngine, busyboxEntries, type LayeredEngine } from '../../fixtures/engine/a-layered-engine.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
-import { hostNetwork } from '../../fixtures/host-network.ts'
-import { needs } from '../../fixtures/needs.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
+import { hostNetwork } from '../../fixtures/host/host-network.ts'
+import { needs } from '../../fixtures/host/needs.ts'
+import type { TarEntry } from '../../fixtures/images/a-tar.ts'
 
 const never = new AbortController().signal
 /** How long one without a health check has to run. */

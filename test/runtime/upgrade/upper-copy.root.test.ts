@@ -3,11 +3,11 @@ import { execFileSync } from 'node:child_process'
 import { closeSync, mkdirSync, openSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import koffi from 'koffi'
+import { getXattr, MNT_DETACH, setXattr, umount } from '../../../runtime/linux/syscalls.ts'
 import { UpperCopy } from '../../../runtime/upgrade/upper-copy.ts'
 import { relative, shown, stillTrees, type UpperTrees, walkUpper } from '../../../runtime/upgrade/upper-walk.ts'
-import { getXattr, MNT_DETACH, setXattr, umount } from '../../../src/base/syscalls.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
 
 const never = new AbortController().signal
 /** A clock by which all files are old: the first pass takes them. */

@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { describe, it } from 'mocha'
-import { isDarnerError } from '../../../src/base/errors.ts'
 import { AgentClient } from '../../../src/cli/client.ts'
+import { isDarnerError } from '../../../src/core/errors.ts'
 
 /** A server on a unix socket, in the agent's place. */
 async function aSocket(listener: RequestListener) {

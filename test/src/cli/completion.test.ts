@@ -4,10 +4,10 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { completionScript, SHELLS, type Shell } from '../../../src/cli/completion.ts'
-import { aDir, type Dir } from '../../fixtures/a-dir.ts'
-import { needs } from '../../fixtures/needs.ts'
+import { aDir, type Dir } from '../../fixtures/host/a-dir.ts'
+import { needs } from '../../fixtures/host/needs.ts'
 
-const ZSH_OFFERS = fileURLToPath(new URL('../../fixtures/zsh-offers.zsh', import.meta.url))
+const ZSH_OFFERS = fileURLToPath(new URL('../../fixtures/clients/zsh-offers.zsh', import.meta.url))
 
 /** What an interactive zsh offers after it has done `setup`. */
 function zsh(folder: string, setup: string, line: string): string[] {

@@ -6,9 +6,9 @@ import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { runProgram } from '../../../src/cli/program.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { aTar } from '../../fixtures/a-tar.ts'
-import { needs } from '../../fixtures/needs.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { needs } from '../../fixtures/host/needs.ts'
+import { aTar } from '../../fixtures/images/a-tar.ts'
 import { until } from '../../fixtures/until.ts'
 
 const FACTS = Buffer.from(JSON.stringify({ name: 'seed', mode: 0o644 })).toString('base64')

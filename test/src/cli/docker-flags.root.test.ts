@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { before, describe, it } from 'mocha'
-import { aDocker } from '../../fixtures/a-docker.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
-import { inProcess } from '../../fixtures/in-process.ts'
+import { aDocker } from '../../fixtures/clients/a-docker.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
+import { inProcess } from '../../fixtures/swarm/in-process.ts'
 import { until } from '../../fixtures/until.ts'
 
 describe("docker's further flags of darner", function () {

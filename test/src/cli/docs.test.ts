@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { describe, it } from 'mocha'
 import { Value } from 'typebox/value'
 import { documents, editorSchema, writeDocuments } from '../../../src/cli/docs.ts'
-import { settingsOf } from '../../../src/config/schema.ts'
+import { settingsOf } from '../../../src/core/config/schema.ts'
 
 const ROOT = new URL('../../../', import.meta.url)
 

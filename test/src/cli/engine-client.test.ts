@@ -4,10 +4,10 @@ import { createServer } from 'node:http'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { describe, it } from 'mocha'
+import { CHANNEL, encodeFrame } from '../../../src/api/stream-frame.ts'
 import { EngineClient } from '../../../src/cli/engine-client.ts'
-import { CHANNEL, encodeFrame } from '../../../src/wire/stream-frame.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
 
 const { signal } = new AbortController()
 const end = (body: unknown) => encodeFrame(CHANNEL.end, Buffer.from(JSON.stringify(body)))

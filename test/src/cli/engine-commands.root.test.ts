@@ -5,9 +5,9 @@ import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { OUTPUT_GONE } from '../../../src/cli/perform.ts'
 import { runProgram } from '../../../src/cli/program.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
-import { anEngineProcess } from '../../fixtures/an-engine-process.ts'
+import { anEngineProcess } from '../../fixtures/engine/an-engine-process.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
 import { until } from '../../fixtures/until.ts'
 
 interface Ran {

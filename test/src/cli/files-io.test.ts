@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { PassThrough, Readable } from 'node:stream'
 import type { CommandContext } from '../../../src/cli/context.ts'
 import { saveTo } from '../../../src/cli/files-io.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
 
 describe('saveTo', () => {
   it('blames the agent for an answer that breaks off, the file for one that cannot be written, and leaves no part', async () => {

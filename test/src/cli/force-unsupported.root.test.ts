@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { before, describe, it } from 'mocha'
 import { readHostLimits } from '../../../runtime/spec/host-limits.ts'
 import { DockerClient } from '../../../src/cli/docker-client.ts'
-import { aDocker } from '../../fixtures/a-docker.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
-import { inProcess } from '../../fixtures/in-process.ts'
+import { aDocker } from '../../fixtures/clients/a-docker.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
+import { inProcess } from '../../fixtures/swarm/in-process.ts'
 
 describe('darner run --force-unsupported', function () {
   this.timeout(120_000)

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'mocha'
-import { type CommandResult, runDarner } from '../../fixtures/a-daemon.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { snapshotOf } from '../../fixtures/real-clients.ts'
+import { snapshotOf } from '../../fixtures/clients/real-clients.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { type CommandResult, runDarner } from '../../fixtures/swarm/a-daemon.ts'
 
 const UPSTREAMS = ['--upstream', 'docker.io', '--upstream', 'corp.test:5000=http://corp.test:5000']
 

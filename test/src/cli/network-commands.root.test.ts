@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { PassThrough } from 'node:stream'
 import { runProgram } from '../../../src/cli/program.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
-import { anEngine } from '../../fixtures/an-engine.ts'
-import { anEngineProcess } from '../../fixtures/an-engine-process.ts'
+import { anEngine } from '../../fixtures/engine/an-engine.ts'
+import { anEngineProcess } from '../../fixtures/engine/an-engine-process.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
 
 async function darner(socket: string, ...args: string[]) {
   const stdin = new PassThrough()

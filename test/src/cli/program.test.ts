@@ -2,12 +2,12 @@ import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { PassThrough } from 'node:stream'
 import { describe, it } from 'mocha'
-import { DarnerError } from '../../../src/base/errors.ts'
 import { COMMANDS, loadAction } from '../../../src/cli/commands.ts'
 import { flagsOf } from '../../../src/cli/completion.ts'
 import { buildProgram } from '../../../src/cli/full-parse.ts'
 import { OUTPUT_GONE } from '../../../src/cli/perform.ts'
 import { runProgram } from '../../../src/cli/program.ts'
+import { DarnerError } from '../../../src/core/errors.ts'
 
 /** One command line, its output as text. */
 async function darner(argv: string[], options: { env?: Record<string, string>; signal?: AbortSignal } = {}) {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
-import { inProcess } from '../../fixtures/in-process.ts'
+import { inProcess } from '../../fixtures/swarm/in-process.ts'
 
 const at = { socket: '/absent', home: '/' }
 

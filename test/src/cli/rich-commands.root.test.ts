@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { PassThrough } from 'node:stream'
 import { runProgram } from '../../../src/cli/program.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
-import { anEngineProcess } from '../../fixtures/an-engine-process.ts'
+import { anEngineProcess } from '../../fixtures/engine/an-engine-process.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
 
 async function darner(socket: string, args: string[], input = ''): Promise<{ code: number; out: string; err: string }> {
   const stdin = new PassThrough()

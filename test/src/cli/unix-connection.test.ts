@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { describe, it } from 'mocha'
-import { systemCode } from '../../../src/base/errors.ts'
 import { UnixConnection } from '../../../src/cli/unix-connection.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
+import { systemCode } from '../../../src/core/errors.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
 
 interface Listener extends AsyncDisposable {
   readonly path: string

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
-import { digestOf } from '../../../src/oci/digest.ts'
+import { digestOf } from '../../../src/core/digest.ts'
 import { readConfig } from '../../../src/oci/image-config.ts'
 import { MAX_MANIFEST_BYTES } from '../../../src/oci/manifest.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { everyImage, findImage } from '../../../src/oci/image-in-index.ts'
 import { type Descriptor, parseManifest } from '../../../src/oci/manifest.ts'
 import { parsePlatform } from '../../../src/oci/platform.ts'
-import { anImage, anIndex, anOuterIndex, type Blob, type Image } from '../../fixtures/an-image.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
+import { anImage, anIndex, anOuterIndex, type Blob, type Image } from '../../fixtures/images/an-image.ts'
 
 const image = (architecture: string, seed = 1) =>
   anImage({ seed, layers: [{}], platform: { os: 'linux', architecture } })

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { digestOf } from '../../../src/oci/digest.ts'
+import { digestOf } from '../../../src/core/digest.ts'
 import {
   MAX_INDEX_ENTRIES,
   MAX_LAYERS,
@@ -9,8 +9,8 @@ import {
   parseManifest,
 } from '../../../src/oci/manifest.ts'
 import { isForeignLayer, layerCompression, MEDIA } from '../../../src/oci/media-types.ts'
-import { anImage, anIndex } from '../../fixtures/an-image.ts'
 import { throwsWith } from '../../fixtures/fails-with.ts'
+import { anImage, anIndex } from '../../fixtures/images/an-image.ts'
 
 const descriptor = { mediaType: 'application/vnd.oci.image.layer.v1.tar', digest: digestOf('x'), size: 1 }
 const plain = {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { digestOf } from '../../../src/oci/digest.ts'
+import { digestOf } from '../../../src/core/digest.ts'
 import type { Index } from '../../../src/oci/manifest.ts'
 import { MEDIA } from '../../../src/oci/media-types.ts'
 import { entriesFor, formatPlatform, hostPlatform, parsePlatform } from '../../../src/oci/platform.ts'

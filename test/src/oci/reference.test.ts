@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { digestOf } from '../../../src/oci/digest.ts'
+import { digestOf } from '../../../src/core/digest.ts'
 import {
   familiarReference,
   formatReference,

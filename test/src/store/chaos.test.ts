@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
-import { randomBelow, seededRandom } from '../../../src/base/clock.ts'
-import { DarnerError, isDarnerError } from '../../../src/base/errors.ts'
-import { digestOf, parseDigest } from '../../../src/oci/digest.ts'
-import { aBlob, aStore, never } from '../../fixtures/a-store.ts'
+import { randomBelow, seededRandom } from '../../../src/core/clock.ts'
+import { digestOf, parseDigest } from '../../../src/core/digest.ts'
+import { DarnerError, isDarnerError } from '../../../src/core/errors.ts'
+import { aBlob, aStore, never } from '../../fixtures/store/a-store.ts'
 
 const signal = never()
 

@@ -15,15 +15,15 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { systemClock } from '../../../src/base/clock.ts'
-import { hexOf } from '../../../src/oci/digest.ts'
-import { Journal, readJournal } from '../../../src/store/journal.ts'
-import { aDir } from '../../fixtures/a-dir.ts'
-import { aBlob, aStore, complete, fill, never, openAt } from '../../fixtures/a-store.ts'
-import { needs } from '../../fixtures/needs.ts'
+import { systemClock } from '../../../src/core/clock.ts'
+import { hexOf } from '../../../src/core/digest.ts'
+import { Journal, readJournal } from '../../../src/store/partial/journal.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
+import { needs } from '../../fixtures/host/needs.ts'
+import { aBlob, aStore, complete, fill, never, openAt } from '../../fixtures/store/a-store.ts'
 
 const signal = never()
-const CHILD = fileURLToPath(new URL('../../fixtures/store-child.ts', import.meta.url))
+const CHILD = fileURLToPath(new URL('../../fixtures/store/store-child.ts', import.meta.url))
 const NODE_ARGS = ['--disable-warning=ExperimentalWarning', CHILD]
 
 function flip(path: string, at: number): void {

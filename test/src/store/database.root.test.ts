@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { Database } from '../../../src/store/database.ts'
-import { aSmallDisk } from '../../fixtures/a-small-disk.ts'
-import { onStage } from '../../fixtures/a-stage.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
+import { aSmallDisk } from '../../fixtures/host/a-small-disk.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
 
 const VALUE = 'x'.repeat(3000)
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { digestOf, hexOf } from '../../../src/oci/digest.ts'
-import type { Damage } from '../../../src/store/scrub.ts'
+import { digestOf, hexOf } from '../../../src/core/digest.ts'
+import type { Damage } from '../../../src/store/blobs/scrub.ts'
 import type { Store } from '../../../src/store/store.ts'
-import { type AStore, aBlob, aStore, type Blob, complete, fill, never } from '../../fixtures/a-store.ts'
+import { type AStore, aBlob, aStore, type Blob, complete, fill, never } from '../../fixtures/store/a-store.ts'
 
 const signal = never()
 const idsOf = (store: Store) => [...store.tasks()].map((one) => one.task.id).sort()

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
-import { systemClock } from '../../../src/base/clock.ts'
-import { isDarnerError, systemCode } from '../../../src/base/errors.ts'
-import type { Damage } from '../../../src/store/scrub.ts'
-import { aFailingDisk, FAILING_DISK_NEEDS } from '../../fixtures/a-failing-disk.ts'
-import { aBlob, complete, fill, never, openAt } from '../../fixtures/a-store.ts'
-import { needs } from '../../fixtures/needs.ts'
+import { systemClock } from '../../../src/core/clock.ts'
+import { isDarnerError, systemCode } from '../../../src/core/errors.ts'
+import type { Damage } from '../../../src/store/blobs/scrub.ts'
+import { aFailingDisk, FAILING_DISK_NEEDS } from '../../fixtures/host/a-failing-disk.ts'
+import { needs } from '../../fixtures/host/needs.ts'
+import { aBlob, complete, fill, never, openAt } from '../../fixtures/store/a-store.ts'
 
 const signal = never()
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import type { Clock } from '../../../src/base/clock.ts'
-import { DarnerError } from '../../../src/base/errors.ts'
-import { silentLog } from '../../../src/base/log.ts'
-import type { OriginPort } from '../../../src/contracts/origin.ts'
+import type { Clock } from '../../../src/core/clock.ts'
+import type { OriginPort } from '../../../src/core/contracts/origin.ts'
+import { DarnerError } from '../../../src/core/errors.ts'
+import { silentLog } from '../../../src/core/log.ts'
 import { firstRead, GIVE_UP_MS } from '../../../supernode/seed/first-read.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
 

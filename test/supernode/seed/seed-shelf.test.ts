@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
-import { systemClock } from '../../../src/base/clock.ts'
-import { newIdentity } from '../../../src/net/identity.ts'
-import { Bitmap } from '../../../src/task/bitmap.ts'
-import { HANDOUT_DEFAULTS } from '../../../src/task/handout.ts'
-import { PASS_MS, signPass } from '../../../src/wire/pass.ts'
+import { systemClock } from '../../../src/core/clock.ts'
+import { Bitmap } from '../../../src/core/task/bitmap.ts'
+import { HANDOUT_DEFAULTS } from '../../../src/exchange/handout/handout.ts'
+import { newIdentity } from '../../../src/protocol/identity.ts'
+import { PASS_MS, signPass } from '../../../src/protocol/pass.ts'
 import { SeedShelf } from '../../../supernode/seed/seed-shelf.ts'
 import type { SeedTask } from '../../../supernode/seed/seed-task.ts'
-import { aBlob } from '../../fixtures/a-store.ts'
+import { aBlob } from '../../fixtures/store/a-store.ts'
 
 describe('a seed', () => {
   it('tells whom it gives a piece about to leave, be it taken from an offer or sent without one', async () => {

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
-import { systemClock } from '../../../src/base/clock.ts'
-import { silentLog } from '../../../src/base/log.ts'
-import type { OriginPort, OriginRead } from '../../../src/contracts/origin.ts'
-import { digestOf } from '../../../src/oci/digest.ts'
-import { PiecePool } from '../../../src/task/piece-pool.ts'
-import { blobTask, pieceCount } from '../../../src/task/task.ts'
+import { systemClock } from '../../../src/core/clock.ts'
+import type { OriginPort, OriginRead } from '../../../src/core/contracts/origin.ts'
+import { digestOf } from '../../../src/core/digest.ts'
+import { silentLog } from '../../../src/core/log.ts'
+import { blobTask, pieceCount } from '../../../src/core/task/task.ts'
+import { PiecePool } from '../../../src/store/partial/piece-pool.ts'
 import { SeedTask } from '../../../supernode/seed/seed-task.ts'
-import { aStore, never } from '../../fixtures/a-store.ts'
-import { randomBody } from '../../fixtures/an-image.ts'
+import { randomBody } from '../../fixtures/images/an-image.ts'
+import { aStore, never } from '../../fixtures/store/a-store.ts'
 
 const CHUNK_BYTES = 10_000
 

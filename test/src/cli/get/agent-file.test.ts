@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { describe, it } from 'mocha'
 import { taker } from '../../../../src/cli/get/agent-file.ts'
 import type { Target } from '../../../../src/cli/get/target.ts'
-import { aDir } from '../../../fixtures/a-dir.ts'
+import { aDir } from '../../../fixtures/host/a-dir.ts'
 
 const MIB = 1024 * 1024
 

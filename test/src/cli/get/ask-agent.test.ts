@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { describe, it } from 'mocha'
 import { askAgent } from '../../../../src/cli/get/ask-agent.ts'
-import { aDir } from '../../../fixtures/a-dir.ts'
 import { failsWith } from '../../../fixtures/fails-with.ts'
+import { aDir } from '../../../fixtures/host/a-dir.ts'
 
 const signal = new AbortController().signal
 

@@ -3,10 +3,10 @@ import { open, readFile, stat, statfs, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'mocha'
 import { cloneFile } from '../../../../src/cli/get/clone-file.ts'
-import { aDir } from '../../../fixtures/a-dir.ts'
-import { aLoopDisk } from '../../../fixtures/a-quota-disk.ts'
-import { randomBody } from '../../../fixtures/an-image.ts'
-import { needs } from '../../../fixtures/needs.ts'
+import { aDir } from '../../../fixtures/host/a-dir.ts'
+import { aLoopDisk } from '../../../fixtures/host/a-quota-disk.ts'
+import { needs } from '../../../fixtures/host/needs.ts'
+import { randomBody } from '../../../fixtures/images/an-image.ts'
 
 const WANTED = { root: true, stage: true, programs: ['mkfs.xfs'], files: ['/dev/loop-control'] }
 const MIB = 1024 * 1024

@@ -5,7 +5,7 @@ import { readdir, readlink, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'mocha'
 import { takeDraft } from '../../../../src/cli/get/draft-lock.ts'
-import { aDir } from '../../../fixtures/a-dir.ts'
+import { aDir } from '../../../fixtures/host/a-dir.ts'
 
 const MODULE = new URL('../../../../src/cli/get/draft-lock.ts', import.meta.url).href
 

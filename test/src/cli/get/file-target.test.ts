@@ -3,9 +3,9 @@ import { link, lstat, readdir, readFile, stat, symlink, writeFile } from 'node:f
 import { join } from 'node:path'
 import { describe, it } from 'mocha'
 import { FileTarget } from '../../../../src/cli/get/file-target.ts'
-import { aDir } from '../../../fixtures/a-dir.ts'
-import { randomBody } from '../../../fixtures/an-image.ts'
 import { failsWith } from '../../../fixtures/fails-with.ts'
+import { aDir } from '../../../fixtures/host/a-dir.ts'
+import { randomBody } from '../../../fixtures/images/an-image.ts'
 
 const MIB = 1024 * 1024
 const body = randomBody(81, 2 * MIB + 10)

@@ -6,10 +6,6 @@ import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { json } from 'node:stream/consumers'
 import { describe, it } from 'mocha'
-import type { CommandContext } from '../../../../src/cli/context.ts'
-import { FileTarget } from '../../../../src/cli/get/file-target.ts'
-import { fetchFromAgent } from '../../../../src/cli/get/from-agent.ts'
-import type { Order, Ways } from '../../../../src/cli/get/order.ts'
 import {
   dataHead,
   GET_CHUNK_BYTES,
@@ -17,12 +13,16 @@ import {
   GET_FILE_ID_HEADER,
   jsonFrame,
   landedFrame,
-} from '../../../../src/wire/get-frames.ts'
-import type { GetRequest } from '../../../../src/wire/get-stream.ts'
-import { aDir } from '../../../fixtures/a-dir.ts'
-import { randomBody } from '../../../fixtures/an-image.ts'
+} from '../../../../src/api/get-frames.ts'
+import type { GetRequest } from '../../../../src/api/get-stream.ts'
+import type { CommandContext } from '../../../../src/cli/context.ts'
+import { FileTarget } from '../../../../src/cli/get/file-target.ts'
+import { fetchFromAgent } from '../../../../src/cli/get/from-agent.ts'
+import type { Order, Ways } from '../../../../src/cli/get/order.ts'
 import { failsWith } from '../../../fixtures/fails-with.ts'
-import { needs } from '../../../fixtures/needs.ts'
+import { aDir } from '../../../fixtures/host/a-dir.ts'
+import { needs } from '../../../fixtures/host/needs.ts'
+import { randomBody } from '../../../fixtures/images/an-image.ts'
 import { until } from '../../../fixtures/until.ts'
 
 const MIB = 1024 * 1024

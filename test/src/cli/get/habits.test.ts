@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'mocha'
-import { aDir } from '../../../fixtures/a-dir.ts'
-import { anOrigin } from '../../../fixtures/an-origin.ts'
-import { inProcess } from '../../../fixtures/in-process.ts'
+import { aDir } from '../../../fixtures/host/a-dir.ts'
+import { anOrigin } from '../../../fixtures/origin/an-origin.ts'
+import { inProcess } from '../../../fixtures/swarm/in-process.ts'
 
 describe('darner get as scripts call curl and wget', () => {
   for (const [words, place] of [

@@ -8,9 +8,9 @@ import { paced } from '../../../../src/cli/get/paced.ts'
 import { readHeaders } from '../../../../src/cli/get/read-options.ts'
 import { objectUrl, s3Access, s3Name, s3Order, signedQuery } from '../../../../src/cli/get/s3.ts'
 import { filtered } from '../../../../src/cli/get/sources.ts'
-import { proxyFromEnv } from '../../../../src/oci/proxy-env.ts'
-import { aDir } from '../../../fixtures/a-dir.ts'
+import { proxyFromEnv } from '../../../../src/origin/proxy-env.ts'
 import { failsWith } from '../../../fixtures/fails-with.ts'
+import { aDir } from '../../../fixtures/host/a-dir.ts'
 
 describe('filtered', () => {
   const cases: [query: string, patterns: string[], left: string, taken: string | undefined][] = [

@@ -1,0 +1,253 @@
+/**
+ * The peer's engine: one running fetch per blob, shared by its readers, and who may join it. How a fetch begins is fetch-start.ts, what it
+ * does then fetch-strategies.ts. The swarm first; straight from the origin only when no supernode can be asked, after a bounded wait and with the
+ * reason on record.
+ */
+import { isDeepStrictEqual } from 'node:util'
+import type {
+  Content,
+  ContentRequest,
+  ContentSource,
+  ManifestAnswer,
+  ManifestRequest,
+} from '../../src/core/contracts/content.ts'
+import type { PieceExchange } from '../../src/core/contracts/exchange.ts'
+import type { SchedulerPort } from '../../src/core/contracts/scheduling.ts'
+import type { Digest } from '../../src/core/digest.ts'
+import { asDarnerError, DarnerError, isDarnerError } from '../../src/core/errors.ts'
+import { abortable } from '../../src/core/signals.ts'
+import { type Origin, originName } from '../../src/core/task/origin.ts'
+import type { TaskId } from '../../src/core/task/task.ts'
+import type { Store, StoredTask } from '../../src/store/store.ts'
+import { Blocks } from './blocks.ts'
+import { FetchStarter, type FetchStartOptions } from './fetch-start.ts'
+import { checkSize, type FallBack, Ways, type WaysOptions } from './fetch-strategies.ts'
+import { LeadOpener } from './lead-open.ts'
+import { OpenContent } from './open-content.ts'
+import type { OwnReadsParts } from './own-reads.ts'
+import type { Running } from './running.ts'
+
+export interface EngineOptions extends WaysOptions, FetchStartOptions {
+  /** Fetches that run at once; more are refused with LIMIT_EXCEEDED. */
+  readonly maxRunning: number
+}
+
+export interface EngineParts extends OwnReadsParts {
+  readonly store: Store
+  readonly scheduler: SchedulerPort
+  readonly exchange: PieceExchange
+  /** A blob is being fetched from here. */
+  readonly opened?: (task: TaskId, origin: Origin) => void
+  /** From where it was last, in any run; undefined where that isn't known. */
+  readonly openedAt?: (task: TaskId) => Promise<Origin | undefined>
+}
+
+interface AskOptions {
+  readonly signal: AbortSignal
+  /** How long a fetch may stand still without a supernode before it goes to the origin; by default `stallMs`. */
+  readonly aloneMs?: number
+}
+
+/** The scheduler can't be asked: what a fallback is for. The origin's own refusals are none. */
+const UNREACHABLE = ['SUPERNODE_UNREACHABLE', 'CLOSED', 'TIMED_OUT', 'PEER_UNREACHABLE'] as const
+
+export class Engine implements ContentSource, AsyncDisposable {
+  readonly #options: EngineOptions
+  readonly #parts: EngineParts
+  readonly #running = new Map<string, Promise<Running>>()
+  /** What began each of them: others with the same credential may have what it brings. */
+  readonly #begunBy = new WeakMap<Promise<Running>, ContentRequest>()
+  readonly #work = new Set<Promise<unknown>>()
+  /** What ends each of them, also while it still waits for the supernode or its origin. */
+  readonly #enders = new Set<AbortController>()
+  readonly #starter: FetchStarter
+  readonly #blocks = new Blocks()
+  #closed = false
+
+  constructor(options: EngineOptions, parts: EngineParts) {
+    this.#options = options
+    this.#parts = parts
+    const leads = new LeadOpener(parts)
+    const mayFallBack: FallBack = (error, what, fromOrigin) => this.#mayFallBack(error, what, fromOrigin)
+    const ways = new Ways(options, { ...parts, leads, mayFallBack })
+    this.#starter = new FetchStarter(options, { ...parts, leads, ways, mayFallBack })
+  }
+
+  /** Fetches under way, for `status` and dumps. Those that still wait for the supernode are none yet, and keep nobody waiting. */
+  async running(): Promise<Running[]> {
+    return await began([...this.#running.values()].map((one) => Promise.race([one, undefined])))
+  }
+
+  /** Resolves once a blob whose fetch begins is in the store, or won't be; undefined where none does. */
+  beginning(digest: Digest): Promise<void> | undefined {
+    return this.#running.get(digest)?.then(
+      () => {},
+      () => {},
+    )
+  }
+
+  async open(request: ContentRequest, { signal }: { signal: AbortSignal }): Promise<Content> {
+    return await this.openStored(request, { signal })
+  }
+
+  /** Whether {@link openStored} would share what is here or being fetched already; if not, it asks anew, with its own rights. */
+  knows(digest: Digest): boolean {
+    return this.#parts.store.byDigest(digest)?.complete === true || this.#running.has(digest)
+  }
+
+  /**
+   * As {@link open}, with the stored task in reach: for readers that take pieces in the order in which they land.
+   */
+  async openStored(request: ContentRequest, { signal, aloneMs }: AskOptions): Promise<OpenContent> {
+    if (this.#closed) throw new DarnerError('CLOSED', `${originName(request.origin)}: the agent is stopping`)
+    const key = request.digest ?? `${request.origin.kind} ${JSON.stringify(request.origin)}`
+    for (;;) {
+      const here = request.digest === undefined ? undefined : this.#parts.store.byDigest(request.digest)
+      if (here?.complete) return this.#held(here, request)
+      const known = this.#running.get(key)
+      if (known !== undefined) {
+        const joins = await this.#mayJoin(known, request, signal)
+        if (!joins || this.#running.get(key) !== known) continue
+      }
+      const running = await abortable(known ?? this.#begin(key, request, aloneMs), signal)
+      // a fetch that its last reader just left is over: begin again
+      if (running.readers < 0) continue
+      running.readers++
+      const lease = this.#parts.store.lease(running.stored.task.id, 'reader')
+      return new OpenContent({
+        stored: running.stored,
+        fetching: running,
+        blocks: this.#blocks,
+        release: async () => {
+          lease[Symbol.dispose]()
+          if (--running.readers > 0) return
+          if (running.stored.verified || running.tail?.proven) {
+            // what is being made safe needs no reader any more
+            await running.whole.catch(() => {})
+            return
+          }
+          running.readers = -1
+          if (this.#running.get(key) !== undefined) this.#running.delete(key)
+          running.abort(new DOMException('nobody reads it any more', 'AbortError'))
+          await running.whole.catch(() => {})
+        },
+      })
+    }
+  }
+
+  async manifest(request: ManifestRequest, { signal }: { signal: AbortSignal }): Promise<ManifestAnswer> {
+    try {
+      await this.#parts.scheduler.reachable({ signal })
+      return await this.#parts.scheduler.manifest(request, { signal })
+    } catch (error) {
+      signal.throwIfAborted()
+      this.#mayFallBack(error, originName({ ...request.origin, collection: 'manifests' }))
+      return await this.#parts.origin.manifest(request.origin, request.reference, {
+        credential: request.credential,
+        signal,
+      })
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true
+    for (const ender of this.#enders) ender.abort(new DarnerError('CLOSED', 'the agent is stopping'))
+    await Promise.allSettled(this.#running.values())
+    await Promise.allSettled(this.#work)
+  }
+
+  #held(stored: StoredTask, request: ContentRequest): OpenContent {
+    checkSize(request, stored.task)
+    const lease = this.#parts.store.lease(stored.task.id, 'reader')
+    return new OpenContent({
+      stored,
+      fetching: undefined,
+      blocks: this.#blocks,
+      release: async () => lease[Symbol.dispose](),
+    })
+  }
+
+  /**
+   * A URL's content has no digest that its reader could know: who asks with another credential than the running fetch is judged
+   * by the origin first, as it would be when it came alone. Nobody joins a fetch that may bring what came of a place which was wrong
+   * before. False once that fetch is over, for these and for hosts that ask no origin. Throws the refusal.
+   */
+  async #mayJoin(running: Promise<Running>, request: ContentRequest, signal: AbortSignal): Promise<boolean> {
+    const { origin, digest, credential, fromOrigin = this.#options.fromOrigin, wrongAt = [] } = request
+    const begun = this.#begunBy.get(running)
+    const avoids = (place: Origin) => begun?.wrongAt?.some((one) => isDeepStrictEqual(one, place)) === true
+    if (wrongAt.every(avoids)) {
+      if (digest !== undefined || isDeepStrictEqual(begun?.credential, credential)) return true
+      if (fromOrigin !== 'never') {
+        await this.#parts.origin.stat({ origin }, { credential, signal })
+        return true
+      }
+    }
+    const over = running.then(({ whole }) => whole)
+    await abortable(
+      over.then(
+        () => {},
+        () => {},
+      ),
+      signal,
+    )
+    return false
+  }
+
+  #begin(key: string, request: ContentRequest, aloneMs?: number): Promise<Running> {
+    if (this.#running.size >= this.#options.maxRunning) {
+      throw new DarnerError(
+        'LIMIT_EXCEEDED',
+        `${originName(request.origin)}: ${this.#running.size} fetches run already`,
+        { way: 'try again when some are done' },
+      )
+    }
+    const starting = this.#start(key, request, aloneMs)
+    this.#running.set(key, starting)
+    this.#begunBy.set(starting, request)
+    starting.catch(() => {
+      if (this.#running.get(key) === starting) this.#running.delete(key)
+    })
+    return starting
+  }
+
+  async #start(key: string, request: ContentRequest, aloneMs = this.#options.stallMs): Promise<Running> {
+    const controller = new AbortController()
+    this.#enders.add(controller)
+    let running: Running
+    try {
+      running = await this.#starter.start(request, controller, aloneMs)
+    } catch (error) {
+      this.#enders.delete(controller)
+      throw error
+    }
+    const over = running.whole.then(
+      () => {},
+      () => {},
+    )
+    this.#work.add(over)
+    void over.then(() => {
+      this.#work.delete(over)
+      this.#enders.delete(controller)
+      void this.#running.get(key)?.then(
+        (now) => now === running && this.#running.delete(key),
+        () => {},
+      )
+    })
+    return running
+  }
+
+  /** The reason for a fallback, or throws `error` where none is allowed. */
+  #mayFallBack(error: unknown, what: string, fromOrigin = this.#options.fromOrigin): DarnerError {
+    const known = asDarnerError(error, what)
+    if (this.#closed || !isDarnerError(known, ...UNREACHABLE) || fromOrigin === 'never') throw known
+    this.#parts.log.warn({ origin: what, error: known.message }, 'falling back to the origin')
+    return known
+  }
+}
+
+/** Those of them that are there. */
+async function began(all: readonly Promise<Running | undefined>[]): Promise<Running[]> {
+  const settled = await Promise.allSettled(all)
+  return settled.flatMap((one) => (one.status === 'fulfilled' && one.value !== undefined ? [one.value] : []))
+}

@@ -1,0 +1,184 @@
+/**
+ * What begins one fetch: a place for the blob, what an earlier fetch left of it, and whether this host offers to read it for all; then the
+ * supernode is asked, whose answer is the way it goes (fetch-strategies.ts). What fails before it goes is undone.
+ */
+import { isDeepStrictEqual } from 'node:util'
+import type { Clock, Random } from '../../src/core/clock.ts'
+import type { ContentRequest } from '../../src/core/contracts/content.ts'
+import type { Registration, SchedulerPort } from '../../src/core/contracts/scheduling.ts'
+import type { Digest } from '../../src/core/digest.ts'
+import { asDarnerError, DarnerError } from '../../src/core/errors.ts'
+import { type Origin, originName } from '../../src/core/task/origin.ts'
+import { blobTask, pieceBytesFor, type Task, type TaskId } from '../../src/core/task/task.ts'
+import { workShare } from '../../src/core/work-share.ts'
+import type { Store, StoredTask } from '../../src/store/store.ts'
+import { type FallBack, type Ways, withoutLead } from './fetch-strategies.ts'
+import type { LeadOpener } from './lead-open.ts'
+import { LeadTurns } from './lead-turns.ts'
+import type { Running } from './running.ts'
+
+export interface FetchStartOptions {
+  /** `never` keeps this host away from origins altogether. */
+  readonly fromOrigin: 'never' | 'fallback'
+}
+
+export interface FetchStartParts {
+  readonly store: Store
+  readonly scheduler: SchedulerPort
+  readonly clock: Clock
+  readonly random: Random
+  readonly leads: LeadOpener
+  readonly ways: Ways
+  readonly mayFallBack: FallBack
+  /** A blob is being fetched from here. */
+  readonly opened?: (task: TaskId, origin: Origin) => void
+  /** From where it was last, in any run; undefined where that isn't known. */
+  readonly openedAt?: (task: TaskId) => Promise<Origin | undefined>
+}
+
+/** Hosts whose supernode is too busy to answer ask it again at different times, within so long. */
+const AGAIN_MS = 1_000
+
+export class FetchStarter {
+  readonly #options: FetchStartOptions
+  readonly #parts: FetchStartParts
+  readonly #turns: LeadTurns
+
+  constructor(options: FetchStartOptions, parts: FetchStartParts) {
+    this.#options = options
+    this.#parts = parts
+    this.#turns = new LeadTurns({ clock: parts.clock, atWork: workShare() })
+  }
+
+  /** `controller` ends the fetch, which is under way when this resolves; `aloneMs`: as `Engine.openStored` has it. */
+  async start(request: ContentRequest, controller: AbortController, aloneMs: number): Promise<Running> {
+    const { ways } = this.#parts
+    let registration: Registration | DarnerError | undefined
+    let left: StoredTask | undefined
+    const place = this.#place(request)
+    // from here on: what comes of later layers keeps this thread from opening it, too
+    const turn = this.#turns.begin(request.order)
+    try {
+      const { digest } = request
+      // what an earlier run left is told of, and not read again
+      if (digest !== undefined) left = await this.#lookAtLeft(digest, request, controller.signal)
+      const leads = this.#mayLead(request) && (await this.#readsOn(left, request))
+      if (leads) left?.trust()
+      else await left?.doubt()
+      registration = await this.#register(leads ? request : withoutLead(request), controller.signal)
+      if (registration instanceof DarnerError) left?.trust()
+      else if (leads && !registration.lead && left !== undefined)
+        registration = await this.#followAnew(registration, left, request, controller.signal)
+      if (!(registration instanceof DarnerError) && !fits(registration.task, request))
+        await unmade(place, new DarnerError('CONFLICT', `${registration.task.id}: the swarm has it in other pieces`))
+      const running =
+        registration instanceof DarnerError
+          ? await ways.straight(request, registration, controller)
+          : registration.lead
+            ? await ways.lead(request, registration, turn, controller, aloneMs)
+            : await ways.swarm(request, registration, controller, aloneMs)
+      if (running.tail === undefined) turn[Symbol.dispose]()
+      this.#parts.opened?.(running.stored.task.id, request.origin)
+      return running
+    } catch (error) {
+      turn[Symbol.dispose]()
+      left?.trust()
+      controller.abort(error)
+      if (!(registration instanceof DarnerError)) await registration?.[Symbol.asyncDispose]()
+      await unmade(place, asDarnerError(error, originName(request.origin)))
+      throw error
+    }
+  }
+
+  /** What an earlier fetch left: none of it is of use where that may be other bytes. */
+  async #lookAtLeft(
+    digest: Digest,
+    { wrongAt = [] }: ContentRequest,
+    signal: AbortSignal,
+  ): Promise<StoredTask | undefined> {
+    const left = await this.#parts.store.reopen(digest as string as TaskId, { signal })
+    if (wrongAt.length === 0 || left === undefined || left.verified || left.empty) return left
+    await left.discard(new DarnerError('DIGEST_MISMATCH', `${digest}: a place it came from served other bytes`))
+    return undefined
+  }
+
+  /**
+   * Whether this host may read on from what an earlier fetch left, for all. It may be of a place that was wrong, which nobody could tell
+   * before the end, when others have it: so only for the origin that it was asked of before.
+   */
+  async #readsOn(left: StoredTask | undefined, { origin }: ContentRequest): Promise<boolean> {
+    if (left === undefined || left.empty) return true
+    return isDeepStrictEqual(await this.#parts.openedAt?.(left.task.id), origin)
+  }
+
+  /** Somebody has it, so that nothing is read on from here: what was left is in doubt, and nobody is to count on it. */
+  async #followAnew(
+    registration: Registration,
+    left: StoredTask,
+    request: ContentRequest,
+    signal: AbortSignal,
+  ): Promise<Registration> {
+    await left.doubt()
+    if (left.doubted === 0) return registration
+    await registration[Symbol.asyncDispose]()
+    return await this.#parts.scheduler.register(withoutLead(request), { signal })
+  }
+
+  /**
+   * What this host offers to read has its place made while the supernode and the origin are asked: on a busy host that takes a tenth of
+   * a second. Undefined where nothing is offered, or something is here.
+   */
+  #place(request: ContentRequest): Promise<StoredTask> | undefined {
+    const { digest, bytes } = request
+    const { store } = this.#parts
+    if (digest === undefined || bytes === undefined || !this.#mayLead(request)) return undefined
+    if (store.byDigest(digest) !== undefined) return undefined
+    // seen to its end also when nobody waits any more, so that it can be taken away
+    const making = store.create(blobTask(digest, bytes), { signal: new AbortController().signal })
+    making.catch(() => {}) // told to whoever asks for the place then
+    return making
+  }
+
+  #mayLead(request: ContentRequest): boolean {
+    return this.#options.fromOrigin !== 'never' && this.#parts.leads.offers(request)
+  }
+
+  /** Follows the task at the supernode; a DarnerError is why that can't be, where a fallback is allowed. */
+  async #register(request: ContentRequest, signal: AbortSignal): Promise<Registration | DarnerError> {
+    const { store, scheduler, clock, random } = this.#parts
+    const partial = request.digest === undefined ? undefined : store.byDigest(request.digest)
+    const lead = this.#mayLead(request)
+    const ask = {
+      ...withoutLead(request),
+      ...(lead ? { lead } : {}),
+      ...(partial === undefined || partial.have.count === 0 ? {} : { have: partial.have }),
+    }
+    for (let attempt = 1; ; attempt++) {
+      let asked = false
+      try {
+        await scheduler.reachable({ signal })
+        asked = true
+        return await scheduler.register(ask, { signal })
+      } catch (error) {
+        signal.throwIfAborted()
+        const reason = this.#parts.mayFallBack(error, originName(request.origin), request.fromOrigin)
+        if (!asked || attempt > 1) return reason
+        if (scheduler.connected) await clock.sleep(random() * AGAIN_MS, { signal })
+      }
+    }
+  }
+}
+
+/** Whether a place made for the request is one for the task. */
+function fits(task: Task, { digest, bytes }: ContentRequest): boolean {
+  if (digest === undefined || bytes === undefined) return true
+  return task.bytes === bytes && task.pieceBytes === pieceBytesFor(bytes)
+}
+
+/** Takes a place away in which nothing is, and which nobody uses. */
+async function unmade(place: Promise<StoredTask> | undefined, why: DarnerError): Promise<void> {
+  const stored = await place?.catch(() => undefined)
+  if (stored === undefined || stored.complete || stored.failure || stored.busy || !stored.empty) return
+  // what can't be deleted is collected later
+  await stored.discard(why).catch(() => {})
+}

@@ -1,0 +1,40 @@
+/** Composition root of `darner agent`: peer and engine in one process, joined by the peer's ContentSource. */
+import { type Mirror, type Peer, registerPeerRoutes, registerPreheatRoutes } from '../../peer/index.ts'
+import { systemClock } from '../core/clock.ts'
+import type { AgentSettings } from '../core/config/schema.ts'
+import { Scope } from '../core/scope.ts'
+import { composeEngine } from './compose-engine.ts'
+import { composePeer } from './compose-peer.ts'
+import type { ComposeParts } from './compose-shared.ts'
+import { listenLocal, localServer } from './local-server.ts'
+
+export interface RunningAgent extends AsyncDisposable {
+  readonly peer: Peer
+  /** Undefined when it is off, or can't listen. */
+  readonly mirror: Mirror | undefined
+}
+
+/** Starts an agent with all its parts; its socket answers once this resolves. Dispose it to stop; containers run on. */
+export async function composeAgent(settings: AgentSettings, parts: ComposeParts): Promise<RunningAgent> {
+  const { log, signal } = parts
+  const scope = new Scope()
+  try {
+    const { peer, mirror, originOptions } = await composePeer(settings, { ...parts, scope })
+    signal?.throwIfAborted()
+    const app = localServer({ log, engine: settings.engine })
+    registerPeerRoutes(app, peer)
+    registerPreheatRoutes(app, peer, { clock: systemClock })
+    app.get('/v1/mirror', async () => {
+      if (typeof mirror !== 'object')
+        return mirror === undefined ? { state: 'off' } : { state: 'failed', trouble: mirror }
+      return { state: 'on', ...mirror.status() }
+    })
+    if (settings.engine) await composeEngine(settings, { scope, log, app, content: peer.engine, originOptions })
+    scope.defer(() => app.close())
+    scope.own(await listenLocal(app, settings.socket))
+    return { peer, mirror: typeof mirror === 'object' ? mirror : undefined, [Symbol.asyncDispose]: () => scope.close() }
+  } catch (error) {
+    await scope.close()
+    throw error
+  }
+}

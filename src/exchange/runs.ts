@@ -1,0 +1,29 @@
+/** Piece numbers that wait to be told, as merged runs: many small news become one frame. */
+import { MAX_RUNS, type Run } from './transport/lane-frames.ts'
+
+export class PendingRuns {
+  #runs: [from: number, count: number][] = []
+  #pieces = 0
+
+  get pieces(): number {
+    return this.#pieces
+  }
+
+  add(from: number, count: number): void {
+    if (count < 1) return
+    const last = this.#runs.at(-1)
+    if (last !== undefined && last[0] + last[1] === from) last[1] += count
+    else this.#runs.push([from, count])
+    this.#pieces += count
+  }
+
+  /** Takes all that waits, in batches that fit a frame. */
+  take(): Run[][] {
+    const runs = this.#runs
+    this.#runs = []
+    this.#pieces = 0
+    const batches: Run[][] = []
+    for (let at = 0; at < runs.length; at += MAX_RUNS) batches.push(runs.slice(at, at + MAX_RUNS))
+    return batches
+  }
+}
