@@ -42,8 +42,9 @@ export const TOOLS = [
   {
     debian: 'golang-github-containers-common',
     program: '/usr/share/containers/seccomp.json',
-    why: 'the seccomp profile of containers',
+    why: "podman's seccomp profile, to compare with",
   },
+  { debian: 'apparmor', program: 'apparmor_parser', why: 'checks the AppArmor profile of containers' },
   { debian: 'lxcfs', program: 'lxcfs', why: 'tells a container its own CPUs and memory' },
   { debian: 'e2fsprogs', program: 'mkfs.ext4', why: 'room with a quota, in a file' },
   { debian: 'btrfs-progs', program: 'mkfs.btrfs', why: 'a disk that tells of what it lost' },

@@ -27,9 +27,11 @@ import { Rich } from './rich/rich.ts'
 import { Services } from './rich/services.ts'
 import { OciRuntime } from './shim/oci-runtime.ts'
 import { readOnlyProgram } from './shim/read-only-program.ts'
+import { openAppArmor } from './spec/apparmor.ts'
+import { appArmorWays } from './spec/apparmor-loader.ts'
 import { readCgroupLayout } from './spec/cgroups.ts'
 import { readHostLimits } from './spec/host-limits.ts'
-import { loadSeccompProfile } from './spec/seccomp.ts'
+import { hostSeccomp } from './spec/seccomp.ts'
 import type { GateParts } from './upgrade/gate.ts'
 import { Upgrades } from './upgrade/upgrades.ts'
 
@@ -45,7 +47,7 @@ export interface RuntimeOptions {
   readonly conmon: string
   /** Default `/darner`. */
   readonly cgroupParent?: string
-  /** Path of a seccomp profile, or `unconfined`; by default the distribution's, see spec/seccomp.ts. */
+  /** Path of a seccomp profile, or `builtin`, the default. */
   readonly seccompProfile?: string
   /** Default 2000. */
   readonly recheckMs?: number
@@ -130,22 +132,21 @@ export class Runtime implements AsyncDisposable {
 
   /** Reads the host, opens the records, recovers. Throws CONFIG_INVALID for a seccomp profile that can't be read. */
   static async open(options: RuntimeOptions, parts: RuntimeParts): Promise<Runtime> {
-    const wanted = options.seccompProfile
     const dir = resolve(options.dir) // conmon and the runtimes have working directories of their own
     const runDir = resolve(options.runDir)
-    const [limits, cgroups, seccomp] = await Promise.all([
+    const { log } = parts
+    const [limits, cgroups, seccomp, appArmor] = await Promise.all([
       readHostLimits(),
       readCgroupLayout(),
-      wanted === 'unconfined' ? undefined : loadSeccompProfile(wanted),
+      hostSeccomp(options.seccompProfile),
+      openAppArmor(appArmorWays, (text) => log.warn({}, text)),
       mkdir(dir, { recursive: true, mode: 0o700 }),
       mkdir(runDir, { recursive: true, mode: 0o700 }),
       ...Object.keys(options.runtimes).map((name) => makeStateFolder(join(runDir, name))),
     ])
-    if (!seccomp) parts.log.warn({}, 'containers run without a seccomp profile')
-    parts.log.debug(
-      { cgroups: cgroups.kind, seccomp: seccomp?.path, capabilities: limits.capabilities.size },
-      'host read',
-    )
+    if (!seccomp) log.warn({}, 'the kernel has no seccomp: containers start with seccomp=unconfined only')
+    if (appArmor?.trouble) log.warn({ trouble: appArmor.trouble }, 'the AppArmor profile of containers is not loaded')
+    log.debug({ cgroups: cgroups.kind, seccomp: seccomp?.name, capabilities: limits.capabilities.size }, 'host read')
     using programs = new DisposableStack()
     const runtimes = Object.entries(options.runtimes).map(([name, path]): [string, OciRuntime] => {
       const program = programs.use(readOnlyProgram(path)).path
@@ -183,7 +184,6 @@ export class Runtime implements AsyncDisposable {
         cgroupParent,
         defaultRuntime: options.defaultRuntime,
         recheckMs: options.recheckMs ?? 2000,
-        seccompName: seccomp?.path ?? 'unconfined',
         ...(options.defaultNetwork === undefined ? {} : { defaultNetwork: options.defaultNetwork }),
         ...(options.defaultUserns === undefined ? {} : { defaultUserns: options.defaultUserns }),
         volumesDir: join(dir, '..', 'volumes'),
@@ -202,7 +202,8 @@ export class Runtime implements AsyncDisposable {
           hostname: hostname(),
           arch: arch(),
           kernel: release(),
-          seccomp: seccomp?.profile,
+          seccomp,
+          ...(appArmor ? { appArmor } : {}),
           cpus: availableParallelism(),
           ...(init === undefined ? {} : { init }),
         },

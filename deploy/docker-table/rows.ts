@@ -156,7 +156,7 @@ export const ROWS: readonly Row[] = [
       /Operation not permitted/,
     ],
     ['echo broken > seccomp.json; docker run --rm --security-opt seccomp=seccomp.json busybox true', 125],
-    ['docker run --rm --security-opt apparmor=PROFILE busybox true', 'refused'],
+    ['docker run --rm --security-opt apparmor=PROFILE busybox true', 125, /PROFILE/],
     ['docker run --rm --sysctl net.ipv4.ip_forward=1 busybox cat /proc/sys/net/ipv4/ip_forward', /^1$/m],
     ['docker run --rm --sysctl kernel.hostname=x busybox true', 125],
     ['docker run --rm --shm-size 1m busybox df /dev/shm', /1024/],

@@ -8,10 +8,12 @@ import type { IdMap } from '../../src/core/contracts/snapshots.ts'
 import { DarnerError } from '../../src/core/errors.ts'
 import type { RunExtension } from '../rich/extension.ts'
 import type { OciRuntime } from '../shim/oci-runtime.ts'
+import { appArmorOf } from '../spec/apparmor.ts'
 import { checkCgroupns } from '../spec/cgroup-namespace.ts'
 import { argumentsOf } from '../spec/command.ts'
 import { readImageConfig } from '../spec/image-config.ts'
 import { hasController, resourcesOf, rlimitsOf } from '../spec/resources.ts'
+import { seccompOf } from '../spec/seccomp.ts'
 import { signalNumber } from '../spec/signals.ts'
 import { capabilitiesOf, type HostFacts } from '../spec/spec.ts'
 import { VOLUME_NAME, type Volumes } from '../volumes/volumes.ts'
@@ -24,8 +26,6 @@ import { checkUserns, freeRange } from './userns.ts'
 export interface AdmissionOptions {
   /** Name of the runtime for requests that name none. */
   readonly defaultRuntime: string
-  /** What `inspect` says of the seccomp profile: its path, or `unconfined`. */
-  readonly seccompName: string
   /** Network of requests that name none, where the agent has networks; default `bridge`. */
   readonly defaultNetwork?: string
   /** Of requests that don't say; default `host`. */
@@ -70,10 +70,11 @@ export class Admission {
     asked: CreateRequest,
     { id, name, runtime }: { id: string; name: string; runtime: string },
   ): Promise<{ record: ContainerRecord; warnings: string[] }> {
-    const { seccompName } = this.#options
     const image = await this.#parts.images.resolve(asked.image)
     const { request, given, warnings } = await this.requestFor(this.#withNetwork(asked), image)
     const userns = await this.#userns(request, runtime)
+    const { host } = this.#parts
+    const apparmor = appArmorOf(request, host.appArmor)
     const record: ContainerRecord = {
       version: 1,
       id,
@@ -86,18 +87,13 @@ export class Admission {
       imageConfig: image.config,
       layers: image.layers,
       runtime,
-      seccomp:
-        request.seccompProfile !== undefined
-          ? 'its own'
-          : request.seccomp === 'unconfined'
-            ? 'unconfined'
-            : seccompName,
+      seccomp: seccompOf(request, host.seccomp)?.name ?? 'unconfined',
+      ...(apparmor === undefined ? {} : { apparmor }),
       ...(userns ? { userns } : {}),
       argv: [],
       createdAt: this.#parts.clock.now(),
     }
-    const more = seccompName === 'unconfined' && request.seccomp !== 'unconfined' ? [NO_PROFILE] : []
-    return { record, warnings: [...more, ...warnings] }
+    return { record, warnings: [...warnings] }
   }
 
   /**
@@ -112,6 +108,7 @@ export class Admission {
     const config = readImageConfig(image.config, image.reference)
     const settled = extension?.settle(asked, config) ?? { request: asked, warnings: [] }
     const { request, warnings, leave } = await enforceable(settled.request, (one) => this.#checkHost(one))
+    this.#checkConfined(request)
     argumentsOf(config, request, image.reference)
     if (request.autoRemove === true && request.restart !== undefined && request.restart.name !== 'no')
       throw new DarnerError('BAD_ARGUMENT', "can't create 'AutoRemove' container with restart policy")
@@ -179,6 +176,13 @@ export class Admission {
     await extension?.check(request)
   }
 
+  /** What confines is never left out by force. Throws HOST_UNABLE. */
+  #checkConfined(request: CreateRequest): void {
+    const { host } = this.#parts
+    seccompOf(request, host.seccomp)
+    appArmorOf(request, host.appArmor)
+  }
+
   /** Makes the volumes that the request and the image ask for; gives the mounts with their names. */
   async #volumesFor(request: CreateRequest, declared: readonly string[]): Promise<MountRequest[]> {
     const { volumes, clock } = this.#parts
@@ -219,8 +223,6 @@ export class Admission {
 /** It enters the user namespace before the network's, which belongs to the host: then it may not any more. */
 const JOINS_USER_FIRST = /^runc version 1\.[01]\./
 const VERSION_MS = 10_000
-
-const NO_PROFILE = 'this host has no seccomp profile: the container runs unconfined by seccomp'
 
 function volumeOptions({ bytes, inodes }: DiskQuota): Record<string, string> {
   return { size: String(bytes), ...(inodes === undefined ? {} : { inodes: String(inodes) }) }

@@ -24,6 +24,7 @@ const Stored = Type.Object({
   layers: Type.Array(Type.String()),
   runtime: Type.String(),
   seccomp: Type.String(),
+  apparmor: Type.Optional(Type.String()),
   /** Its user namespace: which ids of the host are its own. Absent: the host's. */
   userns: Type.Optional(Type.Object({ base: Type.Integer(), size: Type.Integer() })),
   argv: Type.Array(Type.String()),

@@ -7,7 +7,7 @@ import { StatusError } from './errors.ts'
 
 /** Throws 400, and 501 for what this host has no way to enforce. */
 export function readSecurity(asked: readonly string[] | null | undefined): Partial<CreateRequest> {
-  const found: { noNewPrivileges?: boolean; seccomp?: 'unconfined'; seccompProfile?: string } = {}
+  const found: { noNewPrivileges?: boolean; seccomp?: 'unconfined'; seccompProfile?: string; apparmor?: string } = {}
   for (const option of asked ?? []) {
     const [, name = '', value = ''] = /^([^=:]+)(?:[=:](.*))?$/s.exec(option) ?? []
     if (name === 'no-new-privileges') {
@@ -17,10 +17,9 @@ export function readSecurity(asked: readonly string[] | null | undefined): Parti
     } else if (name === 'seccomp' && value === 'unconfined') found.seccomp = 'unconfined'
     else if (name === 'seccomp' && value === 'builtin') continue
     else if (name === 'seccomp') found.seccompProfile = ownProfile(value)
-    else if (name === 'apparmor' && value === 'unconfined') continue
+    else if (name === 'apparmor' && /^[^\s\0]{1,512}$/.test(value)) found.apparmor = value
     else if (name === 'label' && value === 'disable') continue
-    else if (name === 'apparmor' || name === 'label')
-      throw new StatusError(501, `--security-opt ${name} is not offered on this host`)
+    else if (name === 'label') throw new StatusError(501, `--security-opt ${name} is not offered on this host`)
     else throw new StatusError(400, `invalid --security-opt 2: "${option.slice(0, 200)}"`)
   }
   return found

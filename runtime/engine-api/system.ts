@@ -217,7 +217,8 @@ async function infoView(parts: DockerParts): Promise<Record<string, unknown>> {
     RuncCommit: { ID: '', Expected: '' },
     InitCommit: { ID: '', Expected: '' },
     SecurityOptions: [
-      ...(host.seccomp === undefined ? [] : ['name=seccomp,profile=builtin']),
+      ...(host.seccomp === undefined ? [] : [`name=seccomp,profile=${host.seccomp.name}`]),
+      ...(host.appArmor === undefined ? [] : ['name=apparmor']),
       ...(runtime.containers.mapsUsers ? ['name=userns'] : []),
     ],
     Warnings: warnings.length > 0 ? warnings : null,

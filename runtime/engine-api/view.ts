@@ -240,7 +240,7 @@ export function inspectView(
     Platform: 'linux',
     MountLabel: '',
     ProcessLabel: '',
-    AppArmorProfile: '',
+    AppArmorProfile: record.apparmor ?? '',
     ExecIDs: facts.execIds.length > 0 ? facts.execIds : null,
     HostConfig: {
       ...HOST_DEFAULTS,

@@ -1,17 +1,10 @@
-/**
- * The seccomp profile of ordinary containers: the docker family's default, read from the file that the distribution's
- * containers-common package keeps up to date, and resolved for this machine's architecture and the container's capabilities.
- */
+/** Seccomp profiles: the agent's, a container's own, and what of them holds for a machine and a container's capabilities. */
+import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import type { CreateRequest } from '../../src/api/containers-api.ts'
-import { DarnerError, systemCode } from '../../src/core/errors.ts'
+import { asDarnerError, DarnerError, systemCode } from '../../src/core/errors.ts'
 import type { OciSeccomp, OciSyscall, OciSyscallArgument } from './oci-spec.ts'
-
-/** Where distributions put the profile; the first that is there counts. */
-export const SECCOMP_PROFILES: readonly string[] = [
-  '/etc/containers/seccomp.json',
-  '/usr/share/containers/seccomp.json',
-]
+import { DEFAULT_SECCOMP } from './seccomp-default.ts'
 
 /** A profile with conditions, as the containers-common and docker projects write it. */
 export interface SeccompProfile {
@@ -22,11 +15,12 @@ export interface SeccompProfile {
 }
 
 interface ConditionalSyscall extends OciSyscall {
-  readonly includes: Condition
-  readonly excludes: Condition
+  readonly includes: SeccompCondition
+  readonly excludes: SeccompCondition
 }
 
-interface Condition {
+/** Each that isn't empty must hold; of `excludes`, any that does rules out. */
+export interface SeccompCondition {
   readonly caps: readonly string[]
   readonly arches: readonly string[]
   readonly minKernel: string | undefined
@@ -40,36 +34,57 @@ const ARCHES: Readonly<Record<string, { seccomp: string; names: readonly string[
   ppc64: { seccomp: 'SCMP_ARCH_PPC64LE', names: ['ppc64le'] },
 }
 
-/** Reads the profile at `path`, or the first of {@link SECCOMP_PROFILES}; undefined when there is none. Throws CONFIG_INVALID. */
-export async function loadSeccompProfile(
-  path?: string,
-): Promise<{ path: string; profile: SeccompProfile } | undefined> {
-  for (const at of path === undefined ? SECCOMP_PROFILES : [path]) {
-    try {
-      return { path: at, profile: parseSeccompProfile(JSON.parse(await readFile(at, 'utf8')), at) }
-    } catch (error) {
-      if (systemCode(error) === 'ENOENT' && path === undefined) continue
-      if (error instanceof DarnerError) throw error
-      throw new DarnerError(
-        'CONFIG_INVALID',
-        `seccomp profile ${at}: ${error instanceof Error ? error.message : error}`,
-        {
-          cause: error,
-        },
-      )
-    }
-  }
-  return undefined
+/** What containers of a host have that bring no profile of their own. */
+export interface HostSeccomp {
+  /** `builtin`, or the path that it was read from. */
+  readonly name: string
+  readonly profile: SeccompProfile
 }
 
-/** The profile of one container: its own, none, or the host's. Throws CONFIG_INVALID for an own one that is malformed. */
+/** There where the kernel filters system calls (CONFIG_SECCOMP_FILTER). */
+const FILTER_ACTIONS = '/proc/sys/kernel/seccomp/actions_avail'
+
+/** The one that comes with darner, or the one at the path `wanted`; undefined where the kernel filters no calls. Throws CONFIG_INVALID. */
+export async function hostSeccomp(
+  wanted = 'builtin',
+  filters = existsSync(FILTER_ACTIONS),
+): Promise<HostSeccomp | undefined> {
+  const profile = wanted === 'builtin' ? DEFAULT_SECCOMP : await readSeccompProfile(wanted)
+  return filters ? { name: wanted, profile } : undefined
+}
+
+async function readSeccompProfile(path: string): Promise<SeccompProfile> {
+  try {
+    return parseSeccompProfile(JSON.parse(await readFile(path, 'utf8')), path)
+  } catch (error) {
+    if (error instanceof DarnerError) throw error
+    throw new DarnerError(
+      'CONFIG_INVALID',
+      `seccomp profile ${path}: ${systemCode(error) ?? asDarnerError(error, 'reading it').message}`,
+      {
+        cause: error,
+        way: 'name a profile as docker and podman have them with seccompProfile, or `builtin`',
+      },
+    )
+  }
+}
+
+/**
+ * The profile of one container: its own, the host's, or none where that was asked for. Throws CONFIG_INVALID for an own one that is
+ * malformed, HOST_UNABLE where there is none to have.
+ */
 export function seccompOf(
-  request: Pick<CreateRequest, 'seccomp' | 'seccompProfile' | 'privileged'>,
-  host: SeccompProfile | undefined,
-): SeccompProfile | undefined {
-  const { seccomp, seccompProfile: own, privileged } = request
-  if (own !== undefined) return parseSeccompProfile(JSON.parse(own), 'of the container')
-  return seccomp === 'unconfined' || (privileged === true && seccomp === undefined) ? undefined : host
+  { seccomp, seccompProfile: own, privileged }: Pick<CreateRequest, 'seccomp' | 'seccompProfile' | 'privileged'>,
+  host: HostSeccomp | undefined,
+): HostSeccomp | undefined {
+  if (own === undefined && (seccomp === 'unconfined' || (privileged === true && seccomp === undefined)))
+    return undefined
+  if (host === undefined)
+    throw new DarnerError('HOST_UNABLE', 'seccomp: the kernel of this host filters no system calls', {
+      way: 'use --security-opt seccomp=unconfined to run without a filter',
+    })
+  if (own === undefined) return host
+  return { name: 'its own', profile: parseSeccompProfile(JSON.parse(own), 'of the container') }
 }
 
 /** The syscall rules that hold for these capabilities on this machine, as the runtime takes them. */
@@ -134,7 +149,7 @@ function argument(json: unknown): OciSyscallArgument {
   }
 }
 
-function condition(json: unknown): Condition {
+function condition(json: unknown): SeccompCondition {
   const row = record(json)
   const minKernel = row.minKernel
   return {

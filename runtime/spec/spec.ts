@@ -3,6 +3,7 @@
 import type { CreateRequest } from '../../src/api/containers-api.ts'
 import type { IdMap } from '../../src/core/contracts/snapshots.ts'
 import { DarnerError } from '../../src/core/errors.ts'
+import { type AppArmor, appArmorOf } from './apparmor.ts'
 import { cgroupnsOf } from './cgroup-namespace.ts'
 import type { CgroupLayout } from './cgroups.ts'
 import { argumentsOf, environmentOf, workdirOf } from './command.ts'
@@ -27,7 +28,7 @@ import type {
   OciSpec,
 } from './oci-spec.ts'
 import { checkOomScore, resourcesOf, rlimitsOf } from './resources.ts'
-import { resolveSeccomp, type SeccompProfile, seccompOf } from './seccomp.ts'
+import { type HostSeccomp, resolveSeccomp, seccompOf } from './seccomp.ts'
 import type { FoundUser } from './users.ts'
 
 /** What the machine is like, read once at start. */
@@ -39,7 +40,10 @@ export interface HostFacts {
   readonly hostname: string
   readonly arch: string
   readonly kernel: string
-  readonly seccomp: SeccompProfile | undefined
+  /** Absent: the kernel filters no system calls. */
+  readonly seccomp: HostSeccomp | undefined
+  /** Absent: the kernel has none. */
+  readonly appArmor?: AppArmor
   /** CPUs that this host has online. */
   readonly cpus: number
   /** Path of a static init that is put into containers that ask for one; absent when there is none. */
@@ -70,13 +74,13 @@ export interface SpecInput {
   readonly netnsPath?: string
 }
 
-/** The bundle's config.json. Throws BAD_ARGUMENT as command.ts does, and HOST_UNABLE for a capability that the host lacks. */
+/** The bundle's config.json. Throws BAD_ARGUMENT as command.ts does, and HOST_UNABLE for a capability, seccomp or an AppArmor profile that the host lacks. */
 export function buildSpec(input: SpecInput): OciSpec {
   const { id, rootfs, request, host } = input
   const capabilities = capabilitiesOf(request, host.limits)
   const network = request.network ?? 'host'
   const privileged = request.privileged === true
-  const profile = seccompOf(request, host.seccomp)
+  const seccomp = seccompOf(request, host.seccomp)
   return {
     ociVersion: OCI_VERSION,
     process: processOf(input, capabilities),
@@ -98,9 +102,9 @@ export function buildSpec(input: SpecInput): OciSpec {
       readonlyPaths: privileged ? [] : READONLY_PATHS,
       ...sharedRoot(input),
       ...sysctlOf(input, network),
-      ...(profile === undefined
+      ...(seccomp === undefined
         ? {}
-        : { seccomp: resolveSeccomp(profile, { capabilities, arch: host.arch, kernel: host.kernel }) }),
+        : { seccomp: resolveSeccomp(seccomp.profile, { capabilities, arch: host.arch, kernel: host.kernel }) }),
     },
   }
 }
@@ -141,6 +145,7 @@ export function capabilityName(text: string): string {
 
 function processOf(input: SpecInput, capabilities: readonly string[]): OciProcess {
   const { id, image, request, user, host, consoleSize } = input
+  const apparmorProfile = appArmorOf(request, host.appArmor)
   const tty = request.tty === true
   return {
     terminal: tty,
@@ -153,6 +158,7 @@ function processOf(input: SpecInput, capabilities: readonly string[]): OciProces
     rlimits: rlimitsOf(request.ulimits ?? [], host.limits),
     ...(request.oomScoreAdj === undefined ? {} : { oomScoreAdj: request.oomScoreAdj }),
     noNewPrivileges: request.noNewPrivileges === true,
+    ...(apparmorProfile === undefined ? {} : { apparmorProfile }),
   }
 }
 
@@ -304,6 +310,7 @@ export function execProcess(main: OciProcess, request: ExecRequestFacts): OciPro
       : {}),
     ...(user || request.capabilities ? { capabilities: grant(capabilities, (user ?? main.user).uid) } : {}),
     ...(request.capabilities ? { noNewPrivileges: false } : {}),
+    ...(request.capabilities && main.apparmorProfile !== undefined ? { apparmorProfile: 'unconfined' } : {}),
     args: request.command,
     env: environmentOf(inherited, request.env, { hostname: '', home, tty: request.tty }),
     cwd: request.workdir ?? main.cwd,

@@ -161,6 +161,8 @@ export const MORE_OPTIONS = {
   domainname: Type.Optional(Type.String({ pattern: '^[a-zA-Z0-9.-]{0,253}$' })),
   /** A seccomp profile of its own, as JSON, in the place of the agent's. */
   seccompProfile: Type.Optional(Type.String({ maxLength: 1_048_576 })),
+  /** Name of an AppArmor profile that is loaded, or `unconfined`; default: the agent's where the kernel has AppArmor. */
+  apparmor: Type.Optional(Type.String({ pattern: '^[^\\s\\0]+$', maxLength: 512 })),
   groupAdd: Type.Optional(Texts(1000)),
   /** `NAME:ADDRESS` lines for /etc/hosts. */
   extraHosts: Type.Optional(Texts(1000)),

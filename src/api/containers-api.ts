@@ -122,7 +122,7 @@ export const ContainerView = Type.Object({
   /** When the init inside said that it is up (sd_notify). */
   readyAt: Type.Optional(Type.Number()),
   hookResults: Type.Optional(Type.Array(HookResult)),
-  seccomp: Type.String({ description: 'path of the profile, or unconfined' }),
+  seccomp: Type.String({ description: 'builtin, path of the profile, its own, or unconfined' }),
   logPath: Type.String(),
   networking: Type.Optional(NetworkingView),
   /** The upgrade or rollback that is under way. */

@@ -84,6 +84,7 @@ export async function composeEngine(
         lxcfs: settings.lxcfs,
         defaultNetwork: settings.defaultNetwork,
         defaultUserns: settings.userns,
+        seccompProfile: settings.seccompProfile,
         richImages: settings.richImages,
       },
       {

@@ -82,7 +82,10 @@ const CREATE: readonly OptionRow[] = [
   },
   { flags: '--privileged', summary: 'all capabilities and devices, nothing masked' },
   { flags: '--read-only', summary: 'no writable layer' },
-  repeated('--security-opt <OPTION>', 'no-new-privileges, seccomp=unconfined, seccomp=FILE'),
+  repeated(
+    '--security-opt <OPTION>',
+    'no-new-privileges, seccomp=unconfined, seccomp=FILE, apparmor=NAME, apparmor=unconfined',
+  ),
   repeated('--sysctl <NAME=VALUE>', 'a kernel setting of its namespaces'),
   repeated('--ulimit <NAME=SOFT[:HARD]>', 'a resource limit of its processes'),
   repeated('--device <HOST[:PATH[:rwm]]>', 'a device node of this host'),

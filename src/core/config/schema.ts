@@ -226,6 +226,13 @@ export const AgentSettings = Type.Object(
       description:
         'Where containers get a /proc of their own from: `auto` is the lxcfs of the host at /var/lib/lxcfs, `managed` one that the agent runs, a path one mounted there, `off` none.',
     }),
+    seccompProfile: Type.String({
+      default: 'builtin',
+      pattern: '^(builtin|/.*)$',
+      maxLength: 4096,
+      description:
+        "Seccomp profile of containers that bring none: `builtin`, docker's default allow-list, which comes with darner, or the path of a file in docker's form.",
+    }),
     richImages: flag({
       default: false,
       description:

@@ -10,6 +10,7 @@ import type { CreateRequest } from '../../../src/api/containers-api.ts'
 import { aRichEngine, type RichEngine } from '../../fixtures/engine/a-rich-engine.ts'
 import { anEngine } from '../../fixtures/engine/an-engine.ts'
 import { anEngineProcess } from '../../fixtures/engine/an-engine-process.ts'
+import { failsWith } from '../../fixtures/fails-with.ts'
 import { aDir } from '../../fixtures/host/a-dir.ts'
 import { onStage } from '../../fixtures/host/a-stage.ts'
 import { needs } from '../../fixtures/host/needs.ts'
@@ -150,19 +151,23 @@ for (const runtime of ['runc', 'crun']) {
       }
     })
 
-    it('runs without a profile of AppArmor, or with that of the runtime, which confines nothing', async () => {
+    it("runs under darner's AppArmor profile, whether the runtime has one of Debian's or not (row 12)", async () => {
       await using dir = await aDir()
       const tree = await aBusyboxTree(dir.path)
       await using engine = await aRichEngine({ dir: dir.path, runtime, images: { box: { tree } } })
-      const confined = async () => {
-        const id = await up(engine, {})
-        return (await engine.exec(id, ['cat', '/proc/1/attr/current'])).output.trim()
+      const confined = async (request: Partial<CreateRequest> = {}) => {
+        const id = await up(engine, request)
+        return (await engine.exec(id, ['cat', '/proc/1/attr/current', '/proc/self/attr/current'])).output.trim()
       }
-      assert.equal(await confined(), 'unconfined')
+      const ours = 'darner-default (enforce)\ndarner-default (enforce)'
+      assert.equal(await confined(), ours)
+      for (const request of [{ apparmor: 'unconfined' }, { privileged: true }])
+        assert.equal(await confined(request), 'unconfined\nunconfined')
+      await failsWith('HOST_UNABLE', up(engine, { apparmor: 'no-such' }), /no-such is not loaded/)
       const profile = `/etc/apparmor.d/${runtime}`
       await run('apparmor_parser', ['--replace', '--skip-cache', profile])
       try {
-        assert.match(await confined(), /^(unconfined|\w+ \(unconfined\))$/)
+        assert.equal(await confined(), ours)
       } finally {
         await run('apparmor_parser', ['--remove', profile])
       }

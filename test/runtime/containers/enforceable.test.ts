@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
 import { Admission } from '../../../runtime/containers/admission.ts'
 import type { RunExtension } from '../../../runtime/rich/extension.ts'
+import { DEFAULT_SECCOMP } from '../../../runtime/spec/seccomp-default.ts'
 import type { HostFacts } from '../../../runtime/spec/spec.ts'
 import { Volumes } from '../../../runtime/volumes/volumes.ts'
 import type { CreateRequest } from '../../../src/api/containers-api.ts'
@@ -18,7 +19,7 @@ const BARE: HostFacts = {
   hostname: 'host',
   arch: 'x64',
   kernel: '6.12.0',
-  seccomp: undefined,
+  seccomp: { name: 'builtin', profile: DEFAULT_SECCOMP },
   cpus: 2,
 }
 const image = { id: digestOf('i'), reference: 'i', config: { config: { Cmd: ['sh'] } }, layers: [] }
@@ -39,7 +40,7 @@ const extension = {
 
 function requestFor(asked: Partial<CreateRequest>, host: Partial<HostFacts> = {}) {
   const admission = new Admission(
-    { defaultRuntime: 'crun', seccompName: 'its path' },
+    { defaultRuntime: 'crun' },
     {
       images: { resolve: async () => image },
       runtimes: new Map(),

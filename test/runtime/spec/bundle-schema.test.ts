@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { readImageConfig } from '../../../runtime/spec/image-config.ts'
+import { DEFAULT_SECCOMP } from '../../../runtime/spec/seccomp-default.ts'
 import { buildSpec, type HostFacts } from '../../../runtime/spec/spec.ts'
 import { bundleFaults, SCHEMA_FILE } from '../../fixtures/engine/oci-bundle.ts'
 import { needs } from '../../fixtures/host/needs.ts'
@@ -11,7 +12,7 @@ const host: HostFacts = {
   hostname: 'host',
   arch: 'x64',
   kernel: '6.12.0',
-  seccomp: undefined,
+  seccomp: { name: 'builtin', profile: DEFAULT_SECCOMP },
   cpus: 2,
 }
 const spec = buildSpec({

@@ -3,6 +3,7 @@ import { parseCgroupMounts } from '../../../runtime/spec/cgroups.ts'
 import { clampRlimits, parseBoundingSet, parseLimits } from '../../../runtime/spec/host-limits.ts'
 import { readImageConfig } from '../../../runtime/spec/image-config.ts'
 import { parseSeccompProfile, resolveSeccomp } from '../../../runtime/spec/seccomp.ts'
+import { DEFAULT_SECCOMP } from '../../../runtime/spec/seccomp-default.ts'
 import {
   buildSpec,
   capabilitiesOf,
@@ -27,7 +28,15 @@ const limits = { capabilities: parseBoundingSet(STATUS), hard: parseLimits(LIMIT
 function aHost(overrides: Partial<HostFacts> = {}): HostFacts {
   const cgroups = { kind: 'hybrid' as const, v1: new Map(), v2: undefined }
   const kernel = { arch: 'x64', kernel: '6.12.0', cgroupNamespaces: true }
-  return { limits, cgroups, hostname: 'host', ...kernel, seccomp: undefined, cpus: 2, ...overrides }
+  return {
+    limits,
+    cgroups,
+    hostname: 'host',
+    ...kernel,
+    seccomp: { name: 'builtin', profile: DEFAULT_SECCOMP },
+    cpus: 2,
+    ...overrides,
+  }
 }
 
 function aSpec(request: Partial<CreateRequest>, host = aHost(), uid = 0, more: Partial<SpecInput> = {}) {
