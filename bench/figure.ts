@@ -61,6 +61,12 @@ function meets(value: number, goal: string): boolean {
   }
 }
 
+/** `NO, by 0.12`: what the ratio, or the value, is away from the goal. */
+function missedBy({ value, ratio, goal }: FigureLine): string {
+  const bound = Number(/[\d.-]+$/.exec(goal ?? '')?.[0])
+  return `NO, by ${short(Number(Math.abs((ratio ?? value) - bound).toPrecision(3)))}`
+}
+
 const COLUMNS = ['figure', 'value', 'unit', 'anchor', 'anchor value', 'ratio', 'goal', 'met'] as const
 
 /** The figures as lines of a table. */
@@ -75,7 +81,7 @@ export function figureTable(figures: readonly Figure[]): string[] {
       line.anchorValue === null ? '' : short(line.anchorValue),
       line.ratio === null ? '' : line.ratio.toFixed(3),
       line.goal ?? '',
-      line.met === null ? '' : line.met ? 'yes' : 'NO',
+      line.met === null ? '' : line.met ? 'met' : missedBy(line),
     ])
   const all = [[...COLUMNS], ...rows]
   const widths = COLUMNS.map((_, column) => Math.max(...all.map((row) => (row[column] ?? '').length)))

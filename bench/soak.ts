@@ -44,8 +44,8 @@ interface Site {
 /** `--size 10G`, `--blob 256M` (of each blob), `--dir DIR` (files of everybody; default TMPDIR). */
 export async function run(args: string[], { signal }: { signal: AbortSignal }): Promise<Figure[]> {
   const { values } = readOptions(options, args)
-  const bytes = parseSize(values.size)
-  const blobBytes = Math.min(bytes, parseSize(values.blob))
+  const bytes = parseSize('--size', values.size)
+  const blobBytes = Math.min(bytes, parseSize('--blob', values.blob))
   const directory = values.dir ?? tmpdir()
   // three stores of up to three blobs, and one at the origin
   await checkRoom(directory, 10 * blobBytes)

@@ -12,15 +12,15 @@ import type { BedHost } from './network/bed.ts'
 import { type BenchOptions, readOptions } from './options.ts'
 import { Arena, exited } from './swarm/arena.ts'
 import { DarnerSwarm } from './swarm/darner.ts'
-import { parseSwarmArgs, SWARM_OPTIONS } from './swarm/options.ts'
+import { BED_OPTIONS, parseSwarmArgs } from './swarm/options.ts'
 
 export const tools = YIELD_BENCH_TOOLS
 export const about = 'what a background download leaves of a link to another stream, and what giving way costs it'
 export const options = {
-  mbit: SWARM_OPTIONS.mbit,
-  size: { ...SWARM_OPTIONS.size, summary: 'of what curl reads, and of the download alone', default: '50M' },
-  rounds: SWARM_OPTIONS.rounds,
-  congestion: SWARM_OPTIONS.congestion,
+  mbit: BED_OPTIONS.mbit,
+  size: { ...BED_OPTIONS.size, summary: 'of what curl reads, and of the download alone', default: '50M' },
+  rounds: BED_OPTIONS.rounds,
+  congestion: BED_OPTIONS.congestion,
 } as const satisfies BenchOptions
 
 const BENCH = 'yield'
@@ -39,7 +39,7 @@ interface Round {
 export async function run(args: string[], { signal }: { signal: AbortSignal }): Promise<Figure[]> {
   const { values } = readOptions(options, args)
   const words = Object.entries(values).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, value]))
-  await using arena = await Arena.open(parseSwarmArgs([...words, '--hosts', '3']), { signal })
+  await using arena = await Arena.open(parseSwarmArgs([...words, '--hosts', '2']), { signal })
   const { rounds } = arena.options
   const [, receiver] = arena.receivers
   if (receiver === undefined) throw new Error('a bed of three hosts has two receivers')

@@ -202,7 +202,7 @@ export class Rig implements AsyncDisposable {
 
   /** User and system seconds of the agent of the client's host and of the supernode, so far. */
   cpuSeconds(): { agent: number; supernode: number } {
-    return { agent: cpuTime(this.mirror.program.pid).own, supernode: cpuTime(this.#supernode.pid).own }
+    return { agent: cpuTime(this.mirror.program.pid).own.all, supernode: cpuTime(this.#supernode.pid).own.all }
   }
 
   /** The most resident memory of the agent of the client's host. */
@@ -279,11 +279,11 @@ export class Rig implements AsyncDisposable {
       const late = AbortSignal.timeout(CONTAINERD_MS)
       while (!(await up())) late.throwIfAborted()
       if (cri) await criReady(socket)
-      const before = cpuTime(daemon.pid).own
+      const before = cpuTime(daemon.pid).own.all
       const began = performance.now()
       await work({ ref: `${this.registryHost}/${repository}:v1`, hosts, socket })
       const seconds = (performance.now() - began) / 1000
-      return { seconds, processor: cpuTime(daemon.pid).own - before, base }
+      return { seconds, processor: cpuTime(daemon.pid).own.all - before, base }
     } finally {
       await stop(daemon)
     }

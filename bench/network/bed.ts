@@ -5,12 +5,14 @@
  */
 import { type ChildProcess, execFile, type SpawnOptions, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFile, writeFile } from 'node:fs/promises'
 import {
   addressOf,
   type BedOptions,
   HOST_DEVICE,
   hostCommands,
   hubCommands,
+  lossRules,
   MAX_HOSTS,
   portOf,
   shapeCommand,
@@ -31,6 +33,7 @@ export interface LinkTraffic {
   readonly dropped: number
 }
 
+const ALLOWED_CONGESTION = '/proc/sys/net/ipv4/tcp_allowed_congestion_control'
 /** Ends with this process, whatever ends it. */
 const BOUND = ['--pdeathsig', 'KILL', '--']
 
@@ -60,6 +63,7 @@ export class Bed implements AsyncDisposable {
   }
 
   async start(signal: AbortSignal): Promise<void> {
+    const { lossPercent = 0, congestion } = this.#options
     this.#hub = await this.#anchor('hub', signal)
     for (let number = 0; number < this.#options.hosts; number++) {
       this.hosts.push({ number, address: addressOf(number), pid: await this.#anchor(`host${number}`, signal) })
@@ -71,7 +75,9 @@ export class Bed implements AsyncDisposable {
     for (const { number, pid } of this.hosts) {
       await batch('ip', pid, hostCommands(this.#options, number), signal)
       await batch('tc', pid, shapeCommand(HOST_DEVICE, shapeOf(this.#options, number)), signal)
+      if (lossPercent > 0) await inside(pid, ['nft', '-f', '-'], lossRules(lossPercent), signal)
     }
+    if (congestion !== undefined) await this.#chooseCongestion(congestion, pids, signal)
   }
 
   host(number: number): BedHost {
@@ -113,6 +119,19 @@ export class Bed implements AsyncDisposable {
     await Promise.all(ended)
   }
 
+  /** As a kernel with another default: what a program chooses itself still counts. */
+  async #chooseCongestion(name: string, pids: readonly number[], signal: AbortSignal): Promise<void> {
+    // a namespace may choose only what the first one allows
+    const before = await readFile(ALLOWED_CONGESTION, 'utf8')
+    const choose = ['sh', '-c', 'cat > /proc/sys/net/ipv4/tcp_congestion_control']
+    try {
+      await writeFile(ALLOWED_CONGESTION, `${before.trim()} ${name}`)
+      for (const pid of pids) await inside(pid, choose, name, signal)
+    } finally {
+      await writeFile(ALLOWED_CONGESTION, before)
+    }
+  }
+
   /** A process that holds a fresh network namespace with a host name of its own. */
   async #anchor(name: string, signal: AbortSignal): Promise<number> {
     const hold = `hostname ${name} && echo up && exec sleep infinity`
@@ -138,16 +157,18 @@ export class Bed implements AsyncDisposable {
 }
 
 async function batch(program: 'ip' | 'tc', pid: number, commands: string, signal: AbortSignal): Promise<void> {
-  await tool(['-t', String(pid), '--net', '--', program, '-batch', '-'], commands, signal)
+  await inside(pid, [program, '-batch', '-'], commands, signal)
 }
 
 async function qdiscs(pid: number): Promise<Map<string, { bytes: number; drops: number }>> {
-  const text = await tool(['-t', String(pid), '--net', '--', 'tc', '-j', '-s', 'qdisc', 'show'], '', undefined)
+  const text = await inside(pid, ['tc', '-j', '-s', 'qdisc', 'show'], '')
   const rows = JSON.parse(text) as { kind: string; dev: string; bytes: number; drops: number }[]
   return new Map(rows.filter(({ kind }) => kind === 'tbf').map(({ dev, bytes, drops }) => [dev, { bytes, drops }]))
 }
 
-function tool(args: string[], input: string, signal: AbortSignal | undefined): Promise<string> {
+/** Runs a tool in the network namespace of a process; what it prints. */
+function inside(pid: number, argv: readonly string[], input: string, signal?: AbortSignal): Promise<string> {
+  const args = ['-t', String(pid), '--net', '--', ...argv]
   return new Promise((resolve, reject) => {
     const child = execFile('nsenter', args, { ...(signal && { signal }) }, (error, stdout, stderr) => {
       if (error) reject(new Error(`nsenter ${args.join(' ')}: ${stderr.trim() || error.message}`, { cause: error }))

@@ -18,6 +18,9 @@ export interface BedOptions {
   /** Hosts with another rate, by number. */
   readonly rates?: ReadonlyMap<number, number>
   readonly queueMs?: number
+  readonly burstBytes?: number
+  /** Of the packets that reach a host, how many are lost. */
+  readonly lossPercent?: number
   /** How TCP shares the links, by the kernel's name for it; the machine's own way without it. */
   readonly congestion?: string
 }
@@ -42,7 +45,7 @@ export function shapeOf(options: BedOptions, host: number): LinkShape {
   return {
     bitsPerSec,
     // two milliseconds' worth on fast links, where the timer can't do better
-    burstBytes: Math.max(BURST_BYTES, Math.ceil(bitsPerSec / 8 / 500)),
+    burstBytes: Math.max(options.burstBytes ?? BURST_BYTES, Math.ceil(bitsPerSec / 8 / 500)),
     queueMs: options.queueMs ?? QUEUE_MS,
   }
 }
@@ -60,15 +63,27 @@ export function hubCommands(options: BedOptions, pids: readonly number[]): strin
 }
 
 /** For `ip -batch`, inside host `host`. */
-export function hostCommands({ congestion }: BedOptions, host: number): string {
-  const route = `10.77.0.0/24 dev ${HOST_DEVICE} proto kernel scope link src ${addressOf(host)}`
+export function hostCommands({ lossPercent = 0 }: BedOptions, host: number): string {
   return [
     'link set lo up',
     `addr add ${addressOf(host)}/24 dev ${HOST_DEVICE}`,
+    // loss is by the packet: none may carry what on a wire is many
+    ...(lossPercent > 0 ? [`link set ${HOST_DEVICE} gso_max_segs 1`] : []),
     `link set ${HOST_DEVICE} addrgenmode none up`,
-    ...(congestion === undefined ? [] : [`route change ${route} congctl ${congestion}`]),
     '',
   ].join('\n')
+}
+
+/** For `nft -f`, inside a host: loses that part of the packets that reach it. */
+export function lossRules(lossPercent: number): string {
+  const inMillion = Math.round(lossPercent * 10_000)
+  return `table netdev loss {
+  chain in {
+    type filter hook ingress device ${HOST_DEVICE} priority 0
+    numgen random mod 1000000 < ${inMillion} drop
+  }
+}
+`
 }
 
 /** For `tc -batch`: one line for one device. */

@@ -5,8 +5,8 @@ import { writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { BedHost } from '../network/bed.ts'
-import { type Arena, exited, type Round, verify } from './arena.ts'
-import { cpuTime } from './cpu.ts'
+import { type Arena, exited, type Round, throwFailures, verify } from './arena.ts'
+import { cpuTime, sumOf } from './cpu.ts'
 import { torrentOf } from './torrent.ts'
 
 /** The seeder has announced itself by then. */
@@ -76,8 +76,9 @@ export async function aria2Round(arena: Arena, { signal }: { signal: AbortSignal
         failed.catch(() => {})
         await Promise.race([seen, failed])
       },
-      { cpu: () => ({ aria2: children.slice(1).reduce((sum, { pid }) => sum + cpuTime(pid).own, 0) }), signal },
+      { cpu: () => ({ aria2: sumOf(children.slice(1).map(({ pid }) => cpuTime(pid).own)) }), signal },
     )
+    throwFailures(round)
     for (const { folder } of hosts.values()) await verify(join(folder, blob.name), blob)
     return round
   } finally {

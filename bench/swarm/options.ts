@@ -1,25 +1,36 @@
 /** What a run of the swarm bench is made of, how it is said on the command line, and the least time it could take. */
-import { type BenchOptions, oneOf, readOptions } from '../options.ts'
+import { type BenchOptions, type BenchValues, numberOf, oneOf, readOptions } from '../options.ts'
 
 export const RIVALS = ['link', 'darner', 'aria2', 'curl'] as const
 export type Rival = (typeof RIVALS)[number]
 
 export interface SwarmBenchOptions {
-  /** All hosts of the bed; the first is origin and seed, the others receive. */
+  /** Receivers. Beside them the bed has one host more: origin, supernode and seed. */
   readonly hosts: number
   readonly bitsPerSec: number
   readonly bytes: number
   readonly mtu: number
-  /** Of the receivers, how many have a tenth of the rate. */
-  readonly slow: number
+  /** The link of one receiver is this share of the others'. */
+  readonly slowHost: number | undefined
+  /** A round is over when all others are done. */
+  readonly leaveSlow: boolean
+  /** How often the daemons are started anew, and how many rounds each of those swarms plays. */
+  readonly fresh: number
   readonly rounds: number
   readonly only: ReadonlySet<Rival>
   readonly queueMs: number
+  readonly burstBytes: number
+  /** Of the packets that reach a host, how many are lost. */
+  readonly lossPercent: number
+  /** The supernode is killed so long after the start of each first round. */
+  readonly killSupernodeAtMs: number | undefined
+  /** Whether the commands know the blob's digest. */
+  readonly digest: boolean
   /** Where the hosts' files are; a folder below it is made and removed. */
   readonly directory: string | undefined
-  /** Leaves logs and profiles there. */
-  readonly keep: boolean
-  /** Takes CPU profiles of the supernode, of one agent and of one command. */
+  /** Logs and profiles are written here, and stay. */
+  readonly keepLogs: string | undefined
+  /** Takes CPU profiles of the supernode, of two agents and of one command. */
   readonly profile: boolean
   readonly logLevel: string
   /** Says where the time of a darner round goes, by what agents log of each piece. */
@@ -28,54 +39,95 @@ export interface SwarmBenchOptions {
   readonly congestion: string | undefined
 }
 
-/** What the command line can say. */
-export const SWARM_OPTIONS = {
-  hosts: { value: 'N', summary: 'hosts of the bed; the first is origin and seed', default: '8' },
+/** What the command line can say of one bed. */
+export const BED_OPTIONS = {
+  hosts: { value: 'N', summary: 'receivers, beside one host that is origin, supernode and seed', default: '8' },
   mbit: { value: 'N', summary: "each host's link, both ways, in Mbit/s", default: '100' },
   size: { value: 'SIZE', summary: 'of the blob; 100M is 100 MiB', default: '100M' },
   mtu: { value: 'BYTES', summary: 'of the links', default: '1500' },
-  slow: { value: 'N', summary: 'receivers at a tenth of the rate', default: '0' },
-  rounds: { value: 'N', summary: 'of each rival; the first is of fresh daemons', default: '3' },
-  only: { value: 'RIVAL,…', summary: 'only these', default: RIVALS.join() },
-  queue: { value: 'MS', summary: 'longest queue at a link', default: '50' },
-  dir: { value: 'DIR', summary: "where the hosts' files are, in a folder that is removed again" },
-  keep: { summary: 'leave logs and profiles there' },
-  prof: { summary: 'take CPU profiles of the supernode, of one agent and of one command' },
-  stages: { summary: "say where the time of darner's rounds goes, by what agents log of each piece" },
   congestion: { value: 'NAME', summary: "how TCP shares links: cubic, bbr, reno (default: the machine's own)" },
-  log: { value: 'LEVEL', summary: "log level of darner's daemons", default: 'warn' },
+  queue: { value: 'MS', summary: 'longest queue at a link', default: '100' },
+  burst: { value: 'BYTES', summary: 'what may pass a link at once (default: 64K)' },
+  loss: { value: 'PERCENT', summary: 'of the packets that reach a host are lost', default: '0' },
+  'slow-host': { value: 'FACTOR', summary: 'the link of one receiver is this share of the others, such as 0.1' },
+  'leave-slow': { summary: 'a round is over when all hosts but the slow one are done' },
+  'kill-supernode-at': { value: 'S', summary: 'kill -9 of the supernode so many seconds into the first round' },
+  'without-digest': { summary: 'the commands name the URL only' },
+  rounds: { value: 'N', summary: 'of each rival; the first is of fresh daemons', default: '2' },
+  fresh: { value: 'N', summary: 'so often darner is started anew and plays its rounds', default: '1' },
+  only: { value: 'RIVAL,…', summary: 'only these', default: RIVALS.join() },
+  dir: { value: 'DIR', summary: "where the hosts' files are, in a folder that is removed again" },
+  'keep-logs': { value: 'DIR', summary: "daemons' logs, and profiles, stay there" },
+  prof: { summary: 'take CPU profiles of the supernode, of two agents and of one command; needs --keep-logs' },
+  stages: { summary: "say where the time of darner's rounds goes, by what agents log of each piece" },
+  log: { value: 'LEVEL', summary: "log level of darner's daemons; joins are read there, at info", default: 'info' },
 } as const satisfies BenchOptions
 
 /** Throws BAD_ARGUMENT, and RangeError for what makes no bed. */
-export function parseSwarmArgs(args: string[]): SwarmBenchOptions {
-  const { values } = readOptions(SWARM_OPTIONS, args)
-  const only = values.only.split(',').map((name) => oneOf('only', name, RIVALS))
+export function parseSwarmArgs(args: readonly string[]): SwarmBenchOptions {
+  return swarmOptionsOf(readOptions(BED_OPTIONS, args).values)
+}
+
+/** The same of values that have been read. */
+export function swarmOptionsOf(values: BenchValues<typeof BED_OPTIONS>): SwarmBenchOptions {
+  const killAt = values['kill-supernode-at']
+  const slow = values['slow-host']
   const options = {
-    hosts: whole('--hosts', values.hosts, 2, 254),
+    hosts: whole('--hosts', values.hosts, 1, 253),
     bitsPerSec: whole('--mbit', values.mbit, 1, 100_000) * 1e6,
-    bytes: parseSize(values.size),
+    bytes: parseSize('--size', values.size),
     mtu: whole('--mtu', values.mtu, 576, 65_535),
-    slow: whole('--slow', values.slow, 0, 253),
-    rounds: whole('--rounds', values.rounds, 1, 100),
-    only: new Set(only),
+    slowHost: slow === undefined ? undefined : share('--slow-host', slow),
+    leaveSlow: values['leave-slow'],
+    fresh: whole('--fresh', values.fresh, 1, 100),
+    // who lost the supernode has none in a round after it
+    rounds: killAt === undefined ? whole('--rounds', values.rounds, 1, 100) : 1,
+    only: new Set(values.only.split(',').map((name) => oneOf('only', name, RIVALS))),
     queueMs: whole('--queue', values.queue, 1, 10_000),
+    burstBytes: parseSize('--burst', values.burst ?? '64K'),
+    lossPercent: 100 * share('--loss', String(Number(values.loss) / 100)),
+    killSupernodeAtMs: killAt === undefined ? undefined : 1000 * numberOf('kill-supernode-at', killAt, { least: 0 }),
+    digest: !values['without-digest'],
     directory: values.dir,
-    keep: values.keep,
+    keepLogs: values['keep-logs'],
     profile: values.prof,
     logLevel: values.stages ? `${values.log},peer/engine=trace` : values.log,
     stages: values.stages,
     congestion: nameOf('--congestion', values.congestion),
   }
-  if (options.slow >= options.hosts - 1)
-    throw new RangeError(`--slow: expected fewer than the ${options.hosts - 1} receivers, got ${options.slow}`)
+  if (options.slowHost !== undefined && options.hosts < 2)
+    throw new RangeError('--slow-host: expected two receivers or more')
+  if (options.profile && options.keepLogs === undefined) throw new RangeError('--prof: needs --keep-logs')
   return options
 }
 
-/** It goes into a command of `ip -batch`. */
+/** Of one bed, for people: `28 × 3 Mbit/s, 16 MiB, MTU 1500, bbr, burst 64 KiB`. */
+export function bedName(options: SwarmBenchOptions): string {
+  const { hosts, bitsPerSec, bytes, mtu, congestion, burstBytes, slowHost, lossPercent, killSupernodeAtMs } = options
+  return [
+    `${hosts} × ${bitsPerSec / 1e6} Mbit/s`,
+    `${bytes / 1024 ** 2} MiB`,
+    ...(mtu === 1500 ? [] : [`MTU ${mtu}`]),
+    ...(congestion === undefined ? [] : [congestion]),
+    `burst ${burstBytes / 1024} KiB`,
+    ...(slowHost === undefined ? [] : [`one host at ${slowHost}`]),
+    ...(lossPercent === 0 ? [] : [`${lossPercent} % lost`]),
+    ...(killSupernodeAtMs === undefined ? [] : [`supernode killed at ${killSupernodeAtMs / 1000} s`]),
+    ...(options.digest ? [] : ['without digest']),
+  ].join(', ')
+}
+
+/** It becomes a file below /proc/sys and a word of a command. */
 function nameOf(option: string, text: string | undefined): string | undefined {
   if (text !== undefined && !/^[a-z0-9_-]{1,15}$/.test(text))
     throw new RangeError(`${option}: expected a name, got '${text}'`)
   return text
+}
+
+function share(name: string, text: string): number {
+  const value = Number(text)
+  if (!(value >= 0 && value < 1)) throw new RangeError(`${name}: expected a share from 0 to below 1, got '${text}'`)
+  return value
 }
 
 function whole(name: string, text: string, least: number, most: number): number {
@@ -86,21 +138,23 @@ function whole(name: string, text: string, least: number, most: number): number 
 }
 
 /** `100M` is 100 MiB. */
-export function parseSize(text: string): number {
+export function parseSize(name: string, text: string): number {
   const found = /^(\d+)([KMG]?)(?:iB)?$/i.exec(text)
   const power = ['', 'K', 'M', 'G'].indexOf(found?.[2]?.toUpperCase() ?? '')
   const bytes = Number(found?.[1]) * 1024 ** power
   if (!found || !Number.isSafeInteger(bytes) || bytes < 1)
-    throw new RangeError(`--size: expected a number with K, M or G, got '${text}'`)
+    throw new RangeError(`${name}: expected a number with K, M or G, got '${text}'`)
   return bytes
 }
 
-/** The rate of each host's link, both ways, in bits per second. The slow ones are in the middle: neither the first nor the last to begin. */
-export function linkRates(options: Pick<SwarmBenchOptions, 'hosts' | 'bitsPerSec' | 'slow'>): number[] {
-  const { hosts, bitsPerSec, slow } = options
-  const first = Math.ceil((hosts - slow) / 2)
-  const isSlow = (host: number) => host >= first && host < first + slow
-  return Array.from({ length: hosts }, (_, host) => (isSlow(host) ? bitsPerSec / 10 : bitsPerSec))
+/**
+ * The rate of each host's link, both ways, in bits per second, the seed's first. The slow one is in the middle: neither the first nor the
+ * last to begin.
+ */
+export function linkRates(options: Pick<SwarmBenchOptions, 'hosts' | 'bitsPerSec' | 'slowHost'>): number[] {
+  const { hosts, bitsPerSec, slowHost } = options
+  const slowAt = slowHost === undefined ? -1 : Math.ceil(hosts / 2)
+  return Array.from({ length: hosts + 1 }, (_, host) => (host === slowAt ? bitsPerSec * (slowHost ?? 1) : bitsPerSec))
 }
 
 /**

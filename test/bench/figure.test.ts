@@ -48,7 +48,7 @@ describe('figureTable', () => {
       { bench: 'b', figure: 'a longer name', value: 12345.678, unit: 'MiB/s' },
     ])
     assert.equal(head, 'figure         value    unit   anchor  anchor value  ratio  goal  met')
-    assert.equal(first, 'short          1.235    s      curl    1             1.235  <=1   NO')
+    assert.equal(first, 'short          1.235    s      curl    1             1.235  <=1   NO, by 0.235')
     assert.equal(second, 'a longer name  12345.7  MiB/s')
   })
 })
