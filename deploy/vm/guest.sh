@@ -16,7 +16,7 @@ for line in $(word darner.args | base64 -d); do
 done
 {
   echo "in the virtual machine: Linux $(uname -r), systemd $(systemctl --version | sed -n 's/^systemd \([0-9]*\).*/\1/p')"
-  node_modules/node/bin/node --disable-warning=ExperimentalWarning test/run.ts --vm "$@"
+  node --disable-warning=ExperimentalWarning test/run.ts --vm "$@"
   echo $? >/var/results/exit-code
 } 2>&1 | tee /var/results/output.txt >"$out"
 journalctl -b -o short-monotonic --no-pager >/var/results/journal.txt 2>&1

@@ -122,9 +122,7 @@ describe('the launcher', () => {
       await using place = await alone(version)
       await assert.rejects(place.run(), {
         code: 1,
-        stderr: new RegExp(
-          `^darner: needs Node 24, found ${version ?? 'none'}, [^\\n]*--allow-scripts=node darner\\n$`,
-        ),
+        stderr: new RegExp(`^darner: needs Node 24, found ${version ?? 'none'}, [^\\n]*--include=optional darner\\n$`),
       })
     }
   })
