@@ -115,7 +115,7 @@ const TEXTS: Readonly<Record<string, string>> = {
 }
 
 function editorProperty(setting: Setting): Record<string, unknown> {
-  const { unit, words, off, ...schema } = setting.schema
+  const { unit, words, off, wanted, ...schema } = setting.schema
   const { description, default: standard, ...shape } = schema
   const facts = { description, default: standard }
   if (setting.kind === 'choice') return { ...facts, enum: setting.choices }

@@ -27,12 +27,12 @@ export async function listenUnix(
   listen: (path: string) => Promise<unknown>,
   { who, flag, group, mode = 0o660 }: UnixListenOptions,
 ): Promise<AsyncDisposable> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o755 })
   if (await isListenedOn(path))
     throw new DarnerError('CONFLICT', `another ${who} listens on ${path}`, {
       way: `stop it, or name another socket with ${flag}`,
     })
   try {
+    await mkdir(dirname(path), { recursive: true, mode: 0o755 })
     const folder = await mkdtemp(`${dirname(path)}/.`) // a short name: a socket's path has few bytes
     try {
       const place = join(folder, 's')
@@ -52,6 +52,9 @@ export async function listenUnix(
       cause: error,
       ...(tooLong && {
         way: `the path of a unix socket has ${LONGEST_PATH} bytes at most: name a shorter one with ${flag}`,
+      }),
+      ...(['EACCES', 'EPERM'].includes(why) && {
+        way: `run this as root, or name a socket in a folder that this user may write with ${flag}`,
       }),
     })
   }

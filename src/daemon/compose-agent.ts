@@ -2,6 +2,7 @@
 import { type Mirror, type Peer, registerPeerRoutes, registerPreheatRoutes } from '../../peer/index.ts'
 import { systemClock } from '../core/clock.ts'
 import type { AgentSettings } from '../core/config/schema.ts'
+import { DarnerError } from '../core/errors.ts'
 import { Scope } from '../core/scope.ts'
 import { composeEngine } from './compose-engine.ts'
 import { composePeer } from './compose-peer.ts'
@@ -17,6 +18,7 @@ export interface RunningAgent extends AsyncDisposable {
 /** Starts an agent with all its parts; its socket answers once this resolves. Dispose it to stop; containers run on. */
 export async function composeAgent(settings: AgentSettings, parts: ComposeParts): Promise<RunningAgent> {
   const { log, signal } = parts
+  if (settings.engine) mustBeRoot()
   const scope = new Scope()
   try {
     const { peer, mirror, originOptions } = await composePeer(settings, { ...parts, scope })
@@ -37,4 +39,12 @@ export async function composeAgent(settings: AgentSettings, parts: ComposeParts)
     await scope.close()
     throw error
   }
+}
+
+function mustBeRoot(): void {
+  const user = process.geteuid?.()
+  if (user === 0) return
+  throw new DarnerError('HOST_UNABLE', `an agent that runs containers must run as root, not as user ${user}`, {
+    way: 'run it as root, or with --no-engine, which only moves blobs, and with --data and --socket where this user may write',
+  })
 }

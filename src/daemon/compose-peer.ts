@@ -13,6 +13,7 @@ import type { OriginClientOptions } from '../origin/registry-client.ts'
 import { Database } from '../store/database.ts'
 import { laneOpener } from './compose-lane.ts'
 import { type ComposeParts, openShared } from './compose-shared.ts'
+import { supernodeAddresses } from './find-supernode.ts'
 
 export interface ComposedPeer {
   readonly peer: Peer
@@ -43,7 +44,7 @@ export async function composePeer(
   const peer = scope.own(
     await openPeer(
       {
-        supernode: settings.supernode,
+        supernode: await supernodeAddresses(settings, { log: roomLog(log, 'peer'), signal: scope.signal }),
         joinToken: settings.joinToken === '' ? undefined : settings.joinToken,
         host: hostname(),
         software: `darner/${await ownVersion()}`,

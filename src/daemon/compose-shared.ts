@@ -1,5 +1,5 @@
 /** What both daemons are made of: log, store, identity, node, origin client. */
-import { mkdir, stat } from 'node:fs/promises'
+import { access, constants, mkdir, stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { type Random, systemClock } from '../core/clock.ts'
 import type { AgentSettings, SupernodeSettings } from '../core/config/schema.ts'
@@ -79,15 +79,20 @@ export async function openShared(settings: Settings, parts: ComposeParts & { sco
   return { clock, random, store, identity, node, origin, originOptions, retryMs }
 }
 
-/** Makes a daemon's data directory, and those above it. Throws HOST_UNABLE. */
+/** Makes a daemon's data directory, and those above it, and sees that this user may use it. Throws HOST_UNABLE. */
 export async function makeDataDirectory(path: string): Promise<void> {
+  const way = 'run this as root, or name one that this user may write with --data'
   try {
     await makeDirectories(resolve(path))
   } catch (error) {
-    throw new DarnerError('HOST_UNABLE', `cannot make the data directory ${path}: ${systemCode(error) ?? error}`, {
-      cause: error,
-      way: 'name one that this user may write with --data',
-    })
+    const text = `cannot make the data directory ${path}: ${systemCode(error) ?? error}`
+    throw new DarnerError('HOST_UNABLE', text, { cause: error, way })
+  }
+  try {
+    await access(path, constants.R_OK | constants.W_OK | constants.X_OK)
+  } catch (error) {
+    const text = `this user may not use the data directory ${path}: ${systemCode(error) ?? error}`
+    throw new DarnerError('HOST_UNABLE', text, { cause: error, way })
   }
 }
 

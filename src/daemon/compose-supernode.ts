@@ -77,6 +77,7 @@ export async function composeSupernode(settings: SupernodeSettings, parts: Compo
         metrics: openMetrics({ process: true }),
         log: roomLog(log, 'supernode/http'),
         version: await ownVersion(),
+        joinToken: token,
       }),
     )
     scope.own(await adminSocket(join(settings.data, ADMIN_SOCKET), { supernode, log: roomLog(log, 'supernode/http') }))

@@ -339,11 +339,18 @@ function streamName(protocol: string, peer: PeerId): string {
   return `${protocol} with ${peer}`
 }
 
+/** Whether the library has tripped over an HTTP answer, whose first letter, H, it reads as a length of 72. */
+function isOfHttp(error: unknown): boolean {
+  return error instanceof Error && /^Missing newline$|while reading \d+\/72 bytes$/.test(error.message)
+}
+
 /** What failed, with the system's code in front: `ECONNREFUSED`, or the library's words where the system has none. */
 function reasonOf(error: unknown): string {
   const codes = systemCodes(error)
   if (codes.length > 0) return codes.join(', ')
   if (error instanceof AggregateError) return error.errors.map(reasonOf).join(', ')
+  if (isOfHttp(error))
+    return "what listens there doesn't speak libp2p: is it the port for agents (p2pListen, 7071), not the HTTP one?"
   const message = error instanceof Error ? error.message : String(error)
   // the library tells of listeners that failed in text only, stacks included
   return /\berror: listen (E[A-Z]{3,})\b/i.exec(message)?.[1] ?? message

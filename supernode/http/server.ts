@@ -9,6 +9,7 @@ import { parseHostPort } from '../../src/core/host-port.ts'
 import type { Log } from '../../src/core/log.ts'
 import type { Metrics } from '../../src/core/metrics.ts'
 import { isTaskId, pieceCount, type TaskId } from '../../src/core/task/task.ts'
+import { NONCE, supernodeProof } from '../../src/protocol/supernode-proof.ts'
 import type { Supernode } from '../supernode.ts'
 import { declareMetrics } from './metrics.ts'
 
@@ -17,6 +18,8 @@ export interface HttpParts {
   readonly metrics: Metrics
   readonly log: Log
   readonly version: string
+  /** What it proves itself with to an agent that asks for its address; never sent. */
+  readonly joinToken: string
 }
 
 /** Listens at `IP:PORT`. Throws HOST_UNABLE when it can't. Dispose to stop. */
@@ -57,6 +60,11 @@ export async function supernodeHttp(
     tasks: [...supernode.seed.tasks()].length,
     bytes: { fromOrigins: supernode.traffic.origin, seeded: supernode.traffic.seeded },
   }))
+  const query = Type.Object({ nonce: Type.String({ pattern: NONCE.source }) })
+  app.get('/v1/address', { schema: { querystring: query } }, async (request) => {
+    const { multiaddrs } = supernode
+    return { multiaddrs, proof: supernodeProof(parts.joinToken, request.query.nonce, multiaddrs) }
+  })
   app.get('/v1/peers', async () => ({
     peers: [...supernode.control.hosts.values()].map((host) => ({
       peer: host.peer,

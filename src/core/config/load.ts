@@ -111,12 +111,21 @@ async function complete(values: Record<string, unknown>, from: Record<string, st
   }
 }
 
+/** Where what such a file holds comes from. */
+const SECRET_WAYS: Readonly<Record<string, string>> = {
+  joinToken:
+    'write what `darner supernode token` prints on the host of the supernode into it, or leave it out where the supernode is --open',
+  originProxy: 'write [http|https://][NAME:PASSWORD@]HOST[:PORT] into it',
+}
+
 async function readSecret(key: string, path: string, where = key): Promise<string> {
   try {
     return (await readFile(path, 'utf8')).trim()
   } catch (error) {
-    throw new DarnerError('CONFIG_INVALID', `${where}: reading ${key} from ${path}: ${systemCode(error) ?? 'failed'}`, {
+    const code = systemCode(error)
+    throw new DarnerError('CONFIG_INVALID', `${where}: cannot read the file ${path} (${code ?? 'failed'})`, {
       cause: error,
+      ...(SECRET_WAYS[key] === undefined ? {} : { way: SECRET_WAYS[key] }),
     })
   }
 }

@@ -18,6 +18,7 @@ const WORDS: Readonly<Record<string, boolean>> = {
 /** What a setting wants, as a clause: `a size such as 200M`. */
 export function expected(setting: Setting): string {
   const { unit, kind, schema } = setting
+  if (typeof schema.wanted === 'string') return schema.wanted
   if (unit === 'bytes') return 'a size such as 200M or 20GiB'
   if (unit === 'rate') return 'bytes per second, such as 20MiB/s'
   if (unit === 'duration') return 'a duration such as 30s or 5m'
@@ -36,7 +37,7 @@ export function valueOfText(setting: Setting, texts: readonly string[], where: s
   if (setting.kind === 'map') {
     const pairs = texts.map((text): [string, string] => {
       const at = text.indexOf('=')
-      if (at < 1) throw invalid(setting, text, where, 'NAME=VALUE')
+      if (at < 1) throw invalid(setting, text, where, expected(setting))
       return [text.slice(0, at), text.slice(at + 1)]
     })
     return checked(setting, Object.fromEntries(pairs), where)
@@ -71,13 +72,12 @@ function checked(setting: Setting, value: unknown, where: string): unknown {
 function invalid(setting: Setting, value: unknown, where: string, wanted: string): DarnerError {
   const first = Value.Errors(setting.schema as never, value)[0]
   const detail = first?.instancePath ? ` at ${first.instancePath}` : ''
-  const pattern =
-    first?.keyword === 'pattern' ? ` matching ${String((first.params as { pattern?: unknown }).pattern)}` : ''
+  const each = setting.kind === 'list' && !Array.isArray(value) ? 'a list, each ' : ''
   const hidden = setting.unit === 'secret' || setting.unit === 'proxy'
   const seen = hidden ? 'something else' : (JSON.stringify(value) ?? 'nothing').slice(0, 160)
   return new DarnerError(
     'CONFIG_INVALID',
-    `${where}: ${setting.key}${detail}: expected ${wanted}${pattern}, found ${seen}`,
+    `${where}: ${setting.key}${detail}: expected ${each}${wanted}, found ${seen}`,
     {
       details: { key: setting.key, where },
     },

@@ -27,7 +27,10 @@ const text = (facts: Facts) => Type.String({ maxLength: 255, ...facts })
 const address = (facts: Facts & { words?: readonly string[] }) =>
   Type.String({ unit: 'address', maxLength: 64, ...facts })
 
-/** Settings that both daemons have. */
+/** A multiaddr, or HOST:PORT; a host of IPv6 stands in brackets. */
+const SUPERNODE_PLACE = '^(/.+|([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5})$'
+
+/** Settings that both daemons have. A setting with a pattern says in `wanted` what that is for people. */
 const common = {
   laneListen: address({
     default: 'auto',
@@ -40,6 +43,7 @@ const common = {
     maxLength: 1024,
     pattern:
       '^(trace|debug|info|warn|error|fatal|silent)(,[A-Za-z0-9/_-]+=(trace|debug|info|warn|error|fatal|silent))*$',
+    wanted: 'trace, debug, info, warn, error, fatal or silent, and ROOM=LEVEL after commas',
     description: 'trace, debug, info, warn, error, fatal or silent; per room after commas: `info,peer/engine=trace`.',
   }),
   logFormat: Type.Union([Type.Literal('auto'), Type.Literal('json'), Type.Literal('pretty')], {
@@ -125,6 +129,7 @@ export const SupernodeSettings = Type.Object(
     allow: Type.Array(Type.String({ pattern: '^[A-Za-z0-9]{16,128}$' }), {
       default: [],
       maxItems: 100_000,
+      wanted: 'PeerIds of agents, as `darner status` shows them',
       description: 'PeerIds of agents that are admitted without the join token.',
     }),
     ...common,
@@ -134,10 +139,13 @@ export const SupernodeSettings = Type.Object(
 
 export const AgentSettings = Type.Object(
   {
-    supernode: Type.Array(Type.String({ pattern: '^/', maxLength: 1024 }), {
+    supernode: Type.Array(Type.String({ pattern: SUPERNODE_PLACE, maxLength: 1024 }), {
       default: [],
       maxItems: 16,
-      description: 'Multiaddrs of the supernode, as it prints them: `/ip4/192.0.2.1/tcp/7071/p2p/…`. Tried in turn.',
+      wanted:
+        'the multiaddr that `darner supernode` prints (/ip4/192.0.2.1/tcp/7071/p2p/…), or HOST:PORT of its HTTP side',
+      description:
+        'Multiaddrs of the supernode, as it prints them: `/ip4/192.0.2.1/tcp/7071/p2p/…`. Tried in turn. Or HOST:PORT of its HTTP side (its `listen`, port 7070), which is asked for them; unless it is on loopback it must prove that it knows the join token.',
     }),
     p2pListen: address({
       default: '0.0.0.0:7072',
@@ -169,6 +177,7 @@ export const AgentSettings = Type.Object(
     }),
     mirrorTls: Type.String({
       pattern: '^(off|make|/.+)$',
+      wanted: 'off, make, or the absolute path of a folder',
       maxLength: 4096,
       default: 'off',
       description:
@@ -196,6 +205,7 @@ export const AgentSettings = Type.Object(
       {
         default: {},
         maxProperties: 256,
+        wanted: 'NAME=URL, the URL with http:// or https://',
         description:
           'Registries that the mirror reaches, by name: NAME=URL. The first is its default; none is Docker Hub. No other registry is asked.',
       },
@@ -207,6 +217,7 @@ export const AgentSettings = Type.Object(
         default: { crun: '/usr/bin/crun', runc: '/usr/bin/runc' },
         minProperties: 1,
         maxProperties: 64,
+        wanted: 'NAME=/PATH, the path absolute',
         description: 'OCI runtimes by name: NAME=/PATH. Given anywhere, it replaces the default map.',
       },
     ),
@@ -222,6 +233,7 @@ export const AgentSettings = Type.Object(
     lxcfs: Type.String({
       default: 'auto',
       pattern: '^(off|auto|managed|/.*)$',
+      wanted: 'off, auto, managed, or an absolute path',
       maxLength: 4096,
       description:
         'Where containers get a /proc of their own from: `auto` is the lxcfs of the host at /var/lib/lxcfs, `managed` one that the agent runs, a path one mounted there, `off` none.',
@@ -241,6 +253,7 @@ export const AgentSettings = Type.Object(
     dockerSocket: Type.String({
       default: 'auto',
       pattern: '^(auto|off|/.*)$',
+      wanted: 'auto, off, or an absolute path',
       maxLength: 4096,
       description:
         'Unix socket where docker clients are answered: an absolute path, or `off`. `auto` is docker.sock beside agent.sock, so `/run/darner/docker.sock`.',
@@ -278,11 +291,13 @@ export const AgentSettings = Type.Object(
     cniPlugins: Type.Array(Type.String({ pattern: '^/', maxLength: 4096 }), {
       default: ['/usr/lib/cni', '/opt/cni/bin'],
       maxItems: 16,
+      wanted: 'absolute paths',
       description: 'Directories with CNI plugins.',
     }),
     cniConfig: Type.Array(Type.String({ pattern: '^/', maxLength: 4096 }), {
       default: ['/etc/cni/net.d'],
       maxItems: 16,
+      wanted: 'absolute paths',
       description: 'Directories with CNI configurations; containers use them as networks, by name.',
     }),
     engine: flag({

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict'
-import { createServer } from 'node:net'
+import { once } from 'node:events'
+import { createServer as createHttpServer } from 'node:http'
+import { type AddressInfo, createServer } from 'node:net'
 import { isDarnerError } from '../../../src/core/errors.ts'
 import { newIdentity } from '../../../src/protocol/identity.ts'
 import type { PeerStream } from '../../../src/protocol/stream.ts'
+import { failsWith } from '../../fixtures/fails-with.ts'
 import { aPort } from '../../fixtures/host/a-port.ts'
 import { aNode, aNodePair } from '../../fixtures/swarm/a-node.ts'
 
@@ -98,6 +101,21 @@ describe('Node.dial', function () {
       node.dial(mute.address, within()),
       (error) => isDarnerError(error, 'PEER_UNREACHABLE') && error.message.includes('ETIMEDOUT'),
     )
+  })
+
+  it('says that the port of an HTTP server is the wrong one', async () => {
+    await using pair = await aNodePair()
+    const site = createHttpServer((_request, response) => response.end('hello')).listen(0, '127.0.0.1')
+    await once(site, 'listening')
+    try {
+      const { port } = site.address() as AddressInfo
+      const place = `/ip4/127.0.0.1/tcp/${port}/p2p/${pair.listener.peerId}`
+      const dialling = pair.dialler.dial(place, within())
+      await failsWith('PEER_UNREACHABLE', dialling, /what listens there doesn't speak libp2p.*not the HTTP one/)
+    } finally {
+      site.closeAllConnections()
+      site.close()
+    }
   })
 
   it('gives the reason of its signal when aborted', async () => {

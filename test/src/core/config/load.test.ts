@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it } from 'mocha'
 import { type LoadOptions, loadSettings } from '../../../../src/core/config/load.ts'
+import { settingsOf } from '../../../../src/core/config/schema.ts'
 import { isDarnerError } from '../../../../src/core/errors.ts'
 
 /** A settings file that goes with its folder. */
@@ -108,7 +109,7 @@ describe('loadSettings', () => {
     assert.equal((await loadSettings('agent', { flags: { joinToken: `@${file.path}` } })).settings.joinToken, 's3cret')
     assert.match(
       await refusal('agent', { flags: { joinToken: '@/nowhere/token' } }),
-      /^flag --join-token: reading joinToken from \/nowhere\/token: ENOENT$/,
+      /^flag --join-token: cannot read the file \/nowhere\/token \(ENOENT\); write what `darner supernode token` prints/,
     )
   })
 
@@ -131,8 +132,8 @@ describe('loadSettings', () => {
     ['mirror: everywhere\n', 1, /mirror: expected IP:PORT or off, found "everywhere"$/],
     ['snapshotter: zfs\n', 1, /snapshotter: expected auto, erofs, directory, found "zfs"$/],
     ['engine: perhaps\n', 1, /engine: expected true or false/],
-    ['runtime: {crun: bin/crun}\n', 1, /runtime at \/crun: expected a map of NAME to text matching .*found/],
-    ['supernode: /ip4/x\n', 1, /supernode: expected a list of texts/],
+    ['runtime: {crun: bin/crun}\n', 1, /runtime at \/crun: expected NAME=\/PATH, the path absolute, found/],
+    ['supernode: /ip4/x\n', 1, /supernode: expected a list, each the multiaddr that/],
     ['zone: a\nzone: b\n', 2, /unique.*zone/],
     ['zone: "a\n', 2, /Missing closing "quote/],
     ['- zone\n', 1, /expected "key: value" lines/],
@@ -157,7 +158,28 @@ describe('loadSettings', () => {
     )
     assert.match(
       await refusal('agent', { flags: { runtime: ['crun'] } }),
-      /^flag --runtime: runtime: expected NAME=VALUE/,
+      /^flag --runtime: runtime: expected NAME=\/PATH/,
+    )
+  })
+
+  it('says in words what a setting with a pattern wants, and shows nobody the pattern', async () => {
+    for (const role of ['agent', 'supernode'] as const) {
+      for (const { key, kind, schema } of settingsOf(role)) {
+        if (!JSON.stringify(schema).includes('"pattern"')) continue
+        const flags = { [key]: kind === 'map' ? ['a=!'] : kind === 'list' ? ['!'] : '!' }
+        const text = await refusal(role, { flags })
+        assert.match(text, new RegExp(`${key}.*: expected .*, found`))
+        assert.doesNotMatch(text, /\^|\bmatching\b|a list of texts/)
+      }
+    }
+  })
+
+  it('takes HOST:PORT for a supernode, and says what it takes', async () => {
+    const { settings } = await loadSettings('agent', { flags: { supernode: ['seed.example:7070', '[::1]:7070'] } })
+    assert.deepEqual(settings.supernode, ['seed.example:7070', '[::1]:7070'])
+    assert.match(
+      await refusal('agent', { flags: { supernode: ['seed.example'] } }),
+      /expected the multiaddr that `darner supernode` prints \(.*\), or HOST:PORT of its HTTP side/,
     )
   })
 
