@@ -61,7 +61,9 @@ export async function run(args: string[], { signal }: { signal?: AbortSignal } =
       for (const at of kinds.keys()) {
         signal?.throwIfAborted()
         const kind = kinds[(at + round) % kinds.length] ?? 'lane'
-        reports.get(kind)?.push(await once(kind, { source, target: join(folder, 'target'), bytes, prof: values.prof }))
+        reports
+          .get(kind)
+          ?.push(await laneRound(kind, { source, target: join(folder, 'target'), bytes, prof: values.prof }))
       }
     }
     return figures(reports, bytes)
@@ -134,7 +136,8 @@ function figures(reports: ReadonlyMap<Kind, WorkerReport[]>, bytes: number): Fig
   )
 }
 
-async function once(
+/** One round of one kind. */
+export async function laneRound(
   kind: Kind,
   files: { source: string; target: string; bytes: number; prof: string | undefined },
 ): Promise<WorkerReport> {

@@ -5,7 +5,7 @@ import { writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { BedHost } from '../network/bed.ts'
-import { type Arena, exited, type Round, throwFailures, verify } from './arena.ts'
+import { type Arena, exited, type Round, throwFailures, verifyDigest } from './arena.ts'
 import { cpuTime, sumOf } from './cpu.ts'
 import { torrentOf } from './torrent.ts'
 
@@ -79,7 +79,7 @@ export async function aria2Round(arena: Arena, { signal }: { signal: AbortSignal
       { cpu: () => ({ aria2: sumOf(children.slice(1).map(({ pid }) => cpuTime(pid).own)) }), signal },
     )
     throwFailures(round)
-    for (const { folder } of hosts.values()) await verify(join(folder, blob.name), blob)
+    for (const { folder } of hosts.values()) await verifyDigest(join(folder, blob.name), blob.digest)
     return round
   } finally {
     for (const child of children) child.kill('SIGKILL')

@@ -2,7 +2,7 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BedHost } from '../network/bed.ts'
-import { type Arena, exited, type Round, throwFailures, verify } from './arena.ts'
+import { type Arena, exited, type Round, throwFailures, verifyDigest } from './arena.ts'
 import { cpuTime } from './cpu.ts'
 
 export async function curlRound(
@@ -23,7 +23,7 @@ export async function curlRound(
   )
   throwFailures(round)
   for (const path of files.values()) {
-    await verify(path, blob)
+    await verifyDigest(path, blob.digest)
     await rm(path)
   }
   return round

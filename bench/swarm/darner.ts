@@ -7,7 +7,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { abortable, withDeadline } from '../../src/core/signals.ts'
 import { type Built, builtDarner } from '../built.ts'
 import type { BedHost } from '../network/bed.ts'
-import { type Arena, exited, type Round, verify } from './arena.ts'
+import { type Arena, exited, type Round, verifyDigest } from './arena.ts'
 import { type CpuTime, cpuTime, sumOf } from './cpu.ts'
 import { boundSeconds, linkRates } from './options.ts'
 import { stagesOf } from './stages.ts'
@@ -95,7 +95,7 @@ export class DarnerSwarm {
     over.abort()
     await killed
     for (const [host, path] of files) {
-      if (round.done.has(host)) await verify(path, blob)
+      if (round.done.has(host)) await verifyDigest(path, blob.digest)
       await rm(path, { force: true })
     }
     await rm(blob.path)
