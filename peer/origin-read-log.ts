@@ -2,11 +2,13 @@
  * Reads at origins that this host does on its own. The supernode is told of each when it is over, or as soon as there is one to tell;
  * until it has been told, a record on the disk stands for it, so that a host that is killed in such a read doesn't take it along.
  */
+
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import type { Clock } from '../src/core/clock.ts'
 import { asDarnerError } from '../src/core/errors.ts'
 import type { Log } from '../src/core/log.ts'
+import type { ReadReason } from '../src/core/read-reason.ts'
 import { isTaskId, type TaskId } from '../src/core/task/task.ts'
 
 /** A record may lack what was read in so long before a kill. */
@@ -65,7 +67,7 @@ export class Strays implements AsyncDisposable {
   }
 
   /** This host begins to read a task at its origin. */
-  begin(task: TaskId, why: string): Stray {
+  begin(task: TaskId, why: ReadReason): Stray {
     const { records, clock, tell } = this.#parts
     const reason = why.slice(0, 512)
     const key = `${clock.now().toString().padStart(16, '0')}-${(this.#number++).toString().padStart(8, '0')}`

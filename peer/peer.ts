@@ -145,7 +145,7 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
           origin,
           clock,
           random,
-          log: roomLog(log, 'peer/engine'),
+          log: roomLog(log, 'peer/downloader'),
           retryMs,
           straying: (task, reason) => strays.begin(task, reason),
           opened: (task, from) => scope.run(() => origins.note(task, from)),

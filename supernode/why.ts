@@ -1,4 +1,4 @@
-/** Why bytes were read at an origin: by whom, how many, for what reason. Kept across restarts, bounded. */
+/** Why bytes were read at an origin: by whom, how many, for what reason (src/core/read-reason.ts). Kept across restarts, bounded. */
 import type { PeerId } from '../src/core/contracts/exchange.ts'
 import type { TaskId } from '../src/core/task/task.ts'
 import type { KeyValue } from './seed/access-book.ts'

@@ -5,7 +5,26 @@ import { fileURLToPath } from 'node:url'
 import { describe, it } from 'mocha'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
-const ROOMS = ['supernode', 'peer', 'runtime']
+
+/**
+ * The one order of the house, from the roof down: a room may import the rooms of the rows below its own, never one beside or above
+ * it. docs/architecture.md says what each holds, biome.json says the same to the editor.
+ */
+const ORDER = [
+  ['src/cli'],
+  ['src/daemon'],
+  ['supernode', 'peer', 'runtime'],
+  ['runtime/linux'],
+  ['src/exchange'],
+  ['src/store'],
+  ['src/api'],
+  ['src/protocol'],
+  ['src/origin'],
+  ['src/oci'],
+  ['src/core'],
+]
+/** Whose code enters through `index.ts` only, when the daemons are composed. */
+const DOORS = ['supernode', 'peer', 'runtime']
 
 interface Import {
   readonly by: string
@@ -29,7 +48,10 @@ function importsOf(by: string, text: string): Import[] {
 
 const files = globSync('{src,supernode,peer,runtime}/**/*.ts', { cwd: ROOT })
 const imports = files.flatMap((file) => importsOf(file, readFileSync(join(ROOT, file), 'utf8')))
-const roomOf = (path: string) => ROOMS.find((room) => path.startsWith(`${room}/`))
+const rooms = ORDER.flat()
+const roomOf = (path: string) =>
+  rooms.filter((room) => path.startsWith(`${room}/`)).sort((a, b) => b.length - a.length)[0]
+const rowOf = (room: string) => ORDER.findIndex((row) => row.includes(room))
 const shown = (found: readonly Import[]) => found.map(({ by, of }) => `${by} imports ${of}`)
 
 describe('the import graph', () => {
@@ -44,27 +66,38 @@ describe('the import graph', () => {
     )
   })
 
-  it('keeps the rooms apart', () => {
-    const crossing = imports.filter(
-      ({ by, of }) => roomOf(by) !== undefined && roomOf(of) !== undefined && roomOf(by) !== roomOf(of),
+  it('has every file in a room', () => {
+    assert.deepEqual(
+      files.filter((file) => roomOf(file) === undefined),
+      [],
     )
-    assert.deepEqual(shown(crossing), [])
   })
 
-  it('lets only src/cli and src/daemon import a room', () => {
-    const upward = imports.filter(
-      ({ by, of }) => by.startsWith('src/') && !/^src\/(cli|daemon)\//.test(by) && roomOf(of) !== undefined,
-    )
+  it('runs downward only', () => {
+    const upward = imports.filter(({ by, of }) => {
+      const [from, to] = [roomOf(by), roomOf(of)]
+      return from !== undefined && to !== undefined && from !== to && rowOf(to) <= rowOf(from)
+    })
     assert.deepEqual(shown(upward), [])
   })
 
-  it('lets nothing but src/cli import src/cli', () => {
-    assert.deepEqual(shown(imports.filter(({ by, of }) => of.startsWith('src/cli/') && !by.startsWith('src/cli/'))), [])
+  it('has no circle of files, imports of types included', () => {
+    assert.deepEqual(circles(), [])
+  })
+
+  it('is what biome.json forbids', () => {
+    const biome = JSON.parse(readFileSync(join(ROOT, 'biome.json'), 'utf8')) as { overrides: { includes: string[] }[] }
+    const held = biome.overrides.filter((one) => rooms.some((room) => one.includes[0] === `${room}/**`))
+    const wanted = ORDER.slice(1).flatMap((row, above) =>
+      row.filter((room) => room !== 'runtime/linux').map((room) => forbidden(room, above + 1)),
+    )
+    assert.deepEqual(held, wanted)
   })
 
   it('enters a room from its composition root by its index.ts', () => {
     const deep = imports.filter(
-      ({ by, of }) => /^src\/(cli|daemon)\/compose-/.test(by) && roomOf(of) !== undefined && !of.endsWith('/index.ts'),
+      ({ by, of }) =>
+        by.startsWith('src/daemon/') && DOORS.some((door) => of.startsWith(`${door}/`)) && !of.endsWith('/index.ts'),
     )
     assert.deepEqual(shown(deep), [])
   })
@@ -119,4 +152,47 @@ function reached(entries: readonly string[]): string[] {
     for (const { of, names } of loaded) if (!/^\s*type\b/.test(names)) seen.add(of)
   }
   return [...seen]
+}
+
+/** biome.json's override for a room: by the names of the folders that it may not import. */
+function forbidden(room: string, row: number) {
+  const others = ORDER.slice(0, row + 1).flat()
+  const names = others
+    .filter((other) => other !== room && other !== 'runtime/linux')
+    .map((other) => other.replace('src/', ''))
+  const options = {
+    patterns: [
+      {
+        group: names.map((name) => `**/${name}/**`),
+        message: `${room}/ may import only what is below it: docs/architecture.md`,
+      },
+    ],
+  }
+  return {
+    includes: [`${room}/**`],
+    linter: { rules: { style: { noRestrictedImports: { level: 'error', options } } } },
+  }
+}
+
+/** Files that import each other in a loop, a line for each loop: strongly connected parts, by Tarjan. */
+function circles(): string[] {
+  const of = Map.groupBy(imports, ({ by }) => by)
+  const order = new Map<string, number>()
+  const low = new Map<string, number>()
+  const open: string[] = []
+  const found: string[] = []
+  const visit = (file: string) => {
+    order.set(file, order.size)
+    low.set(file, order.size - 1)
+    open.push(file)
+    for (const { of: next } of of.get(file) ?? []) {
+      if (!order.has(next)) visit(next)
+      if (open.includes(next)) low.set(file, Math.min(low.get(file) ?? 0, low.get(next) ?? 0))
+    }
+    if (low.get(file) !== order.get(file)) return
+    const loop = open.splice(open.indexOf(file))
+    if (loop.length > 1 || of.get(file)?.some((one) => one.of === file)) found.push(loop.sort().join(' · '))
+  }
+  for (const file of files) if (!order.has(file)) visit(file)
+  return found
 }

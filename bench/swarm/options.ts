@@ -91,7 +91,7 @@ export function swarmOptionsOf(values: BenchValues<typeof BED_OPTIONS>): SwarmBe
     directory: values.dir,
     keepLogs: values['keep-logs'],
     profile: values.prof,
-    logLevel: values.stages ? `${values.log},peer/engine=trace` : values.log,
+    logLevel: values.stages ? `${values.log},peer/downloader=trace` : values.log,
     stages: values.stages,
     congestion: nameOf('--congestion', values.congestion),
   }

@@ -2,6 +2,7 @@
  * What this host reads at origins with its own requests: for itself, when the swarm can't help, and for all who wait, when the supernode can't read an
  * origin. Each read goes on record with its reason.
  */
+
 import PQueue from 'p-queue'
 import type { Clock, Random } from '../../src/core/clock.ts'
 import type { ContentRequest } from '../../src/core/contracts/content.ts'
@@ -9,6 +10,7 @@ import type { OriginPort, OriginRead } from '../../src/core/contracts/origin.ts'
 import type { Digest } from '../../src/core/digest.ts'
 import { DarnerError } from '../../src/core/errors.ts'
 import type { Log } from '../../src/core/log.ts'
+import type { ReadReason } from '../../src/core/read-reason.ts'
 import { abortable } from '../../src/core/signals.ts'
 import { originName } from '../../src/core/task/origin.ts'
 import type { TaskId } from '../../src/core/task/task.ts'
@@ -28,7 +30,7 @@ export interface OwnReadsParts {
   readonly log: Log
   readonly retryMs: (error: unknown, attempt: number, random: Random) => number | undefined
   /** This host begins to read at an origin on its own, with why. */
-  readonly straying: (task: TaskId, reason: string) => Stray
+  readonly straying: (task: TaskId, reason: ReadReason) => Stray
 }
 
 export class OwnReads {

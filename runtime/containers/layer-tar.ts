@@ -9,7 +9,7 @@ import { isGone, type StillTree } from '../linux/foreign-tree.ts'
 import { getXattr } from '../linux/syscalls.ts'
 import { PROGRAM_ENV } from '../shim/program.ts'
 import { OPAQUE_XATTR } from '../snapshots/overlay.ts'
-import type { FoundChange } from './files.ts'
+import type { FoundChange } from './overlay-changes.ts'
 
 const REDIRECT = 'trusted.overlay.redirect'
 

@@ -41,7 +41,7 @@ export type CollectView = Static<typeof CollectView>
 const Direction = Type.Union([Type.Literal('in'), Type.Literal('out')])
 const Text = Type.String({ minLength: 1, maxLength: 512 })
 
-/** What a limit is on, as `peer/limits` has it. Not closed: a validator that drops what a branch doesn't know would drop it for all. */
+/** What a limit is on, as src/exchange/limits has it. Not closed: a validator that drops what a branch doesn't know would drop it for all. */
 export const LimitScope = Type.Union([
   Type.Object({ on: Type.Literal('host') }),
   Type.Object({ on: Type.Literal('direction'), direction: Direction }),

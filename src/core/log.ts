@@ -1,6 +1,6 @@
 /**
  * Logs: pino objects with stable fields. Messages are lower-case constants, values go in fields. One JSON line each in a
- * pipe, a readable line on a terminal. Levels may be set per room: `info,peer/engine=trace`.
+ * pipe, a readable line on a terminal. Levels may be set per room: `info,peer/downloader=trace`.
  */
 import { type DestinationStream, type Logger, pino } from 'pino'
 
@@ -24,7 +24,7 @@ const redact = {
 }
 
 export interface LogOptions {
-  /** `trace` … `fatal` or `silent`, and per-room overrides: `info,peer/engine=trace`. */
+  /** `trace` … `fatal` or `silent`, and per-room overrides: `info,peer/downloader=trace`. */
   readonly level: string
   /** Readable lines for a terminal instead of JSON. */
   readonly pretty: boolean

@@ -120,7 +120,7 @@ export async function composeEngine(
       snapshotter,
       images,
       own,
-      pusher: scope.own(new RegistryPusher(originOptions, { log: roomLog(log, 'oci'), clock })),
+      pusher: scope.own(new RegistryPusher(originOptions, { log: roomLog(log, 'origin'), clock })),
       clock,
       log: roomLog(log, 'runtime/engine-api'),
       signal: scope.signal,

@@ -24,7 +24,7 @@ export function laneOpener(
   return async (shelf, admit) => {
     const exchange = await openExchange(
       { listen },
-      { identity, shelf, admit, limits, clock, node, log: roomLog(log, 'peer/lane') },
+      { identity, shelf, admit, limits, clock, node, log: roomLog(log, 'exchange') },
     )
     return {
       lanes: spelledLanes(exchange.lanes, node.multiaddrs),

@@ -61,7 +61,7 @@ export async function openShared(settings: Settings, parts: ComposeParts & { sco
   signal?.throwIfAborted()
   const identity = await openIdentity(settings.data)
   const node = scope.own(
-    await openNode({ listen: [settings.p2pListen], identity, vouched: true }, { log: roomLog(log, 'net') }),
+    await openNode({ listen: [settings.p2pListen], identity, vouched: true }, { log: roomLog(log, 'protocol') }),
   )
   signal?.throwIfAborted()
   const originOptions: OriginClientOptions = {
@@ -73,7 +73,7 @@ export async function openShared(settings: Settings, parts: ComposeParts & { sco
     ...originGuard({ allowPrivate: settings.allowPrivateOrigins }),
     ...(proxy === undefined ? {} : { proxy, proxyWay: PROXY_WAY }),
   }
-  const origin = scope.own(createOriginClient(originOptions, { log: roomLog(log, 'oci'), clock }))
+  const origin = scope.own(createOriginClient(originOptions, { log: roomLog(log, 'origin'), clock }))
   const limits = { ...RETRY_LIMITS, attempts: settings.originRetries + 1 }
   const retryMs = (error: unknown, attempt: number, chance: Random) => retryPlan(error, attempt, chance, limits)
   return { clock, random, store, identity, node, origin, originOptions, retryMs }

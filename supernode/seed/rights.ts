@@ -2,6 +2,7 @@
 
 import { algorithmOf, type Digest, Digester } from '../../src/core/digest.ts'
 import { DarnerError } from '../../src/core/errors.ts'
+import type { ReadReason } from '../../src/core/read-reason.ts'
 import { abortable } from '../../src/core/signals.ts'
 import type { Task, TaskId } from '../../src/core/task/task.ts'
 import type { AccessBook } from './access-book.ts'
@@ -20,7 +21,7 @@ export interface RightsParts extends FirstReadParts {
   /** Ends every question; an asker that goes away ends none, since others may share it. */
   readonly signal: AbortSignal
   /** Bytes came in from an origin. */
-  readonly read: (task: TaskId, bytes: number, reason: string) => void
+  readonly read: (task: TaskId, bytes: number, reason: ReadReason) => void
 }
 
 export class Rights {

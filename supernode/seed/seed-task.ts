@@ -3,12 +3,14 @@
  * moment it is verified. A read that breaks goes on at the next byte; when the origin can't be read any more the task fails
  * for all its followers with the origin's own error.
  */
+
 import { pipe } from 'it-pipe'
 import type { Clock, Random } from '../../src/core/clock.ts'
 import type { OriginPort, OriginRead, Version } from '../../src/core/contracts/origin.ts'
 import type { Digest } from '../../src/core/digest.ts'
 import { asDarnerError, type DarnerError, DarnerError as Failure, isDarnerError } from '../../src/core/errors.ts'
 import type { Log } from '../../src/core/log.ts'
+import type { ReadReason } from '../../src/core/read-reason.ts'
 import { settles } from '../../src/core/settles.ts'
 import { anySignal } from '../../src/core/signals.ts'
 import type { Credential, Origin } from '../../src/core/task/origin.ts'
@@ -72,7 +74,7 @@ export interface SeedEvents {
   sealed(digest: Digest): Promise<void>
   failed(error: DarnerError): void
   /** Bytes came in from the origin. */
-  read(bytes: number, reason: string): void
+  read(bytes: number, reason: ReadReason): void
 }
 
 export class SeedTask {
@@ -167,7 +169,7 @@ export class SeedTask {
 
   async #fill(first: OriginRead | undefined, signal: AbortSignal): Promise<void> {
     const pieces = pieceCount(this.task)
-    let reason = 'first read'
+    let reason: ReadReason = 'first read'
     let lends = 0
     let aliveMs = this.#parts.clock.monotonicMs()
     for (let attempt = this.#options.broken, read = first; this.#known < pieces; read = undefined) {
@@ -256,7 +258,7 @@ export class SeedTask {
     return opened
   }
 
-  async *#counted(opened: OriginRead, reason: string, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  async *#counted(opened: OriginRead, reason: ReadReason, signal: AbortSignal): AsyncGenerator<Uint8Array> {
     const stop = () => void opened[Symbol.asyncDispose]()
     signal.addEventListener('abort', stop, { once: true })
     try {

@@ -6,6 +6,7 @@
 import type { OriginRead } from '../../src/core/contracts/origin.ts'
 import type { Digest } from '../../src/core/digest.ts'
 import { asDarnerError, type DarnerError, DarnerError as Failure, isDarnerError } from '../../src/core/errors.ts'
+import type { ReadReason } from '../../src/core/read-reason.ts'
 import type { Scope } from '../../src/core/scope.ts'
 import { abortable } from '../../src/core/signals.ts'
 import { type Credential, originName } from '../../src/core/task/origin.ts'
@@ -43,7 +44,7 @@ export interface SeedListener {
   known(task: SeedTask, from: number, count: number): void
   sealed(task: SeedTask, digest: Digest): void
   failed(task: SeedTask, error: DarnerError): void
-  read(task: TaskId, bytes: number, reason: string): void
+  read(task: TaskId, bytes: number, reason: ReadReason): void
   /** The origin can't be read from here: who reads it for us? `open`: without a credential. */
   lend(task: SeedTask, open: boolean, failure: DarnerError, options: LendOptions): Promise<Lent | undefined>
 }

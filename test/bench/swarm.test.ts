@@ -63,7 +63,7 @@ describe('parseSwarmArgs', () => {
 
   it('has agents log each piece where the stages are wanted', () => {
     assert.equal(parseSwarmArgs([]).logLevel, 'info')
-    assert.equal(parseSwarmArgs(['--stages']).logLevel, 'info,peer/engine=trace')
+    assert.equal(parseSwarmArgs(['--stages']).logLevel, 'info,peer/downloader=trace')
   })
 
   it('refuses what makes no bed', () => {

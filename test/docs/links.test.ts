@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
 import { glob, readFile } from 'node:fs/promises'
 import { dirname, join, normalize } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -42,5 +43,14 @@ describe('the documents', () => {
     assert.deepEqual(broken, [])
     const docs = pages.filter((page) => page.startsWith('docs/') && page !== 'docs/README.md')
     assert.deepEqual(docs.filter((page) => !indexed.has(page)).sort(), [])
+  })
+  it('name only files that are there', async () => {
+    const missing: string[] = []
+    for await (const page of glob(['README.md', 'CONTRIBUTING.md', 'docs/*.md'], { cwd: ROOT })) {
+      const text = await readFile(join(ROOT, page), 'utf8')
+      for (const [, path = ''] of text.matchAll(/`((?:src|supernode|peer|runtime|test|bench|deploy)\/[\w./-]+)`/g))
+        if (!/NAME/.test(path) && !existsSync(join(ROOT, path))) missing.push(`${page}: ${path}`)
+    }
+    assert.deepEqual(missing, [])
   })
 })

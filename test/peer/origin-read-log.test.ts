@@ -41,14 +41,17 @@ describe('reads at origins on one’s own', () => {
   it('are told when they are over, and on record until somebody heard', async () => {
     const book = aBook()
     await using strays = book.open()
-    const stray = strays.begin(task.id, 'no supernode')
+    const stray = strays.begin(task.id, 'SUPERNODE_UNREACHABLE: none answers')
     stray.read(1000)
     stray.read(24)
     assert.deepEqual(book.heard, [])
     stray[Symbol.dispose]()
-    assert.deepEqual(book.heard, [[task.id, 1024, 'no supernode']])
+    assert.deepEqual(book.heard, [[task.id, 1024, 'SUPERNODE_UNREACHABLE: none answers']])
     await strays[Symbol.asyncDispose]()
-    assert.deepEqual([...book.kept.values()], [{ task: task.id, bytes: 1024, reason: 'no supernode' }])
+    assert.deepEqual(
+      [...book.kept.values()],
+      [{ task: task.id, bytes: 1024, reason: 'SUPERNODE_UNREACHABLE: none answers' }],
+    )
     book.told()
     await strays[Symbol.asyncDispose]()
     assert.equal(book.kept.size, 0)
@@ -57,7 +60,7 @@ describe('reads at origins on one’s own', () => {
   it('leave no word when not a byte came', async () => {
     const book = aBook()
     await using strays = book.open()
-    strays.begin(task.id, 'no supernode')[Symbol.dispose]()
+    strays.begin(task.id, 'SUPERNODE_UNREACHABLE: none answers')[Symbol.dispose]()
     await strays[Symbol.asyncDispose]()
     assert.deepEqual([book.heard.length, book.kept.size], [0, 0])
   })
@@ -65,7 +68,7 @@ describe('reads at origins on one’s own', () => {
   it('are told by the next run when this one is killed, all but the last half second', async () => {
     const book = aBook()
     const strays = book.open()
-    const stray = strays.begin(task.id, 'no supernode')
+    const stray = strays.begin(task.id, 'SUPERNODE_UNREACHABLE: none answers')
     stray.read(1000)
     book.clock.advance(499)
     stray.read(1000)
@@ -75,7 +78,7 @@ describe('reads at origins on one’s own', () => {
     await strays[Symbol.asyncDispose]()
     await using next = book.open()
     await next.resume()
-    assert.deepEqual(book.heard, [[task.id, 3000, 'no supernode']])
+    assert.deepEqual(book.heard, [[task.id, 3000, 'SUPERNODE_UNREACHABLE: none answers']])
     book.told()
     await next[Symbol.asyncDispose]()
     assert.equal(book.kept.size, 0)

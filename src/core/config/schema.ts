@@ -44,7 +44,8 @@ const common = {
     pattern:
       '^(trace|debug|info|warn|error|fatal|silent)(,[A-Za-z0-9/_-]+=(trace|debug|info|warn|error|fatal|silent))*$',
     wanted: 'trace, debug, info, warn, error, fatal or silent, and ROOM=LEVEL after commas',
-    description: 'trace, debug, info, warn, error, fatal or silent; per room after commas: `info,peer/engine=trace`.',
+    description:
+      'trace, debug, info, warn, error, fatal or silent; per room after commas: `info,peer/downloader=trace`.',
   }),
   logFormat: Type.Union([Type.Literal('auto'), Type.Literal('json'), Type.Literal('pretty')], {
     default: 'auto',

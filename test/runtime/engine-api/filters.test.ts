@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
-import { withoutMountPoints } from '../../../runtime/containers/files.ts'
+import { withoutMountPoints } from '../../../runtime/containers/overlay-changes.ts'
 import { labelsFit, oneOf, readFilters, timeMs } from '../../../runtime/engine-api/filters.ts'
 import { routeOf } from '../../../runtime/engine-api/version-path.ts'
 import { span } from '../../../runtime/engine-api/view.ts'
