@@ -3,7 +3,7 @@
  * refuses fails with EPERM, and what it doesn't know, newer calls too, with ENOSYS, so that programs fall back to what there is.
  */
 import type { OciSyscallArgument } from './oci-spec.ts'
-import type { SeccompCondition, SeccompProfile } from './seccomp.ts'
+import type { SeccompCondition, SeccompProfile } from './seccomp-profile.ts'
 
 const EPERM = 1
 const ENOSYS = 38

@@ -3,28 +3,9 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import type { CreateRequest } from '../../src/api/containers-api.ts'
 import { asDarnerError, DarnerError, systemCode } from '../../src/core/errors.ts'
-import type { OciSeccomp, OciSyscall, OciSyscallArgument } from './oci-spec.ts'
+import type { OciSeccomp, OciSyscallArgument } from './oci-spec.ts'
 import { DEFAULT_SECCOMP } from './seccomp-default.ts'
-
-/** A profile with conditions, as the containers-common and docker projects write it. */
-export interface SeccompProfile {
-  readonly defaultAction: string
-  readonly defaultErrnoRet?: number
-  readonly archMap: readonly { readonly architecture: string; readonly subArchitectures: readonly string[] }[]
-  readonly syscalls: readonly ConditionalSyscall[]
-}
-
-interface ConditionalSyscall extends OciSyscall {
-  readonly includes: SeccompCondition
-  readonly excludes: SeccompCondition
-}
-
-/** Each that isn't empty must hold; of `excludes`, any that does rules out. */
-export interface SeccompCondition {
-  readonly caps: readonly string[]
-  readonly arches: readonly string[]
-  readonly minKernel: string | undefined
-}
+import type { ConditionalSyscall, SeccompCondition, SeccompProfile } from './seccomp-profile.ts'
 
 const ARCHES: Readonly<Record<string, { seccomp: string; names: readonly string[] }>> = {
   x64: { seccomp: 'SCMP_ARCH_X86_64', names: ['amd64', 'x32', 'x86'] },
