@@ -8,7 +8,6 @@ import type { Parent, Progress, RegisterRequest, Registration, TaskUpdate } from
 import type { Digest } from '../src/core/digest.ts'
 import { asDarnerError, DarnerError } from '../src/core/errors.ts'
 import { Feed } from '../src/core/feed.ts'
-import { keepNewest } from '../src/core/keep-newest.ts'
 import type { ReadonlyBitmap } from '../src/core/task/bitmap.ts'
 import type { Task, TaskId } from '../src/core/task/task.ts'
 import {
@@ -20,7 +19,6 @@ import {
   type SupernodeNotice,
   WRONG_AT_VERSION,
 } from '../src/protocol/control.ts'
-import { scopeOfPass } from '../src/protocol/pass.ts'
 import { failureError, failureOf } from '../src/protocol/session-messages.ts'
 import type { ControlSession } from './supernode-session.ts'
 
@@ -30,8 +28,7 @@ const MAX_UPDATES = 65_536
 /** Updates of one task that may arrive before the answer that they belong to. */
 const MAX_EARLY = 4096
 
-/** Tasks whose pass is remembered; of older ones it isn't known under which scope they are held. */
-const MAX_SCOPES = 16_384
+const NO_PASS = new Uint8Array()
 
 interface Followed {
   readonly request: RegisterRequest
@@ -42,6 +39,8 @@ interface Followed {
 export interface FollowedTasksParts {
   /** What is here of a task. */
   readonly held: (task: TaskId) => ReadonlyBitmap | undefined
+  /** A registration was answered with a pass, or, to whoever reads the origin itself, without. */
+  readonly passed: (task: TaskId, pass: Uint8Array | undefined) => void
   /** The version that the supernode of the session speaks. */
   readonly version: () => number
   /** Sends a notice, when there is a session. */
@@ -55,15 +54,9 @@ export class FollowedTasks {
   /** What was told of tasks while an answer is awaited that may turn out to be about them. */
   readonly #early = new Map<TaskId, TaskUpdate[]>()
   #asking = 0
-  readonly #scopes = new Map<TaskId, string>()
 
   constructor(parts: FollowedTasksParts) {
     this.#parts = parts
-  }
-
-  /** The scope of the last pass that we were given for a task, in this run; see `opens` in src/protocol/pass.ts. */
-  heldUnder(task: TaskId): string | undefined {
-    return this.#scopes.get(task)
   }
 
   /** Follows a task, until its registration is closed. Throws the supernode's answer. */
@@ -76,7 +69,7 @@ export class FollowedTasks {
     try {
       const answer = await this.#ask(session, request, signal)
       const task = taskOf(answer)
-      this.#noteScope(task.id, answer.pass)
+      this.#parts.passed(task.id, answer.pass)
       const followed: Followed = { request, task, updates: new Feed(MAX_UPDATES) }
       const all = this.#followed.get(task.id) ?? new Set()
       all.add(followed)
@@ -116,10 +109,7 @@ export class FollowedTasks {
       table: ({ task, ...update }: SupernodeNotice<'table'>) => each(task, { kind: 'table', ...update }),
       sealed: (body: { task: string; digest: string }) =>
         each(body.task, { kind: 'sealed', digest: body.digest as Digest }),
-      pass: (body: { task: string; pass: Uint8Array }) => {
-        this.#noteScope(body.task as TaskId, body.pass)
-        each(body.task, { kind: 'pass', pass: body.pass })
-      },
+      pass: (body: { task: string; pass: Uint8Array }) => each(body.task, { kind: 'pass', pass: body.pass }),
       lease: (body: SupernodeNotice<'lease'>) => each(body.task, { kind: 'lease', from: body.from, open: body.open }),
       failed: (body: SupernodeNotice<'failed'>) =>
         each(body.task, { kind: 'failed', error: failureError(body.error, body.task) }),
@@ -140,8 +130,8 @@ export class FollowedTasks {
         })
         return
       }
-      this.#noteScope(followed.task.id, answer.pass)
-      followed.updates.push({ kind: 'pass', pass: answer.pass })
+      this.#parts.passed(followed.task.id, answer.pass)
+      if (answer.pass !== undefined) followed.updates.push({ kind: 'pass', pass: answer.pass })
       this.#deliver(followed, answer)
       followed.updates.push({ kind: 'rejoined' })
     } catch (error) {
@@ -190,7 +180,7 @@ export class FollowedTasks {
       task,
       inline: answer.inline,
       lead: answer.lead ?? false,
-      pass: answer.pass,
+      pass: answer.pass ?? NO_PASS,
       updates,
       report: (progress: Progress) => {
         tell('progress', {
@@ -213,10 +203,6 @@ export class FollowedTasks {
         tell('left', { task: task.id })
       },
     }
-  }
-
-  #noteScope(task: TaskId, pass: Uint8Array): void {
-    keepNewest(this.#scopes, task, scopeOfPass(pass), MAX_SCOPES)
   }
 }
 

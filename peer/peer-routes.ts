@@ -63,6 +63,7 @@ function registerPut(app: FastifyInstance, peer: Peer): void {
     if (digest === undefined) throw new DarnerError('CLOSED', 'put: the blob was removed at once')
     using _lease = peer.store.lease(task.id, 'put')
     try {
+      peer.engine.puts(task.id)
       await peer.scheduler.put(digest, task.bytes, { signal })
     } catch (error) {
       signal.throwIfAborted()

@@ -13,6 +13,8 @@ import type { TaskId } from '../src/core/task/task.ts'
 import type { RateLimits } from '../src/exchange/limits/limits.ts'
 import { REPORT_PIECES } from '../src/protocol/control.ts'
 import type { Node } from '../src/protocol/node.ts'
+import { CameBook } from '../src/rights/came.ts'
+import { Rights } from '../src/rights/right.ts'
 import type { Store } from '../src/store/store.ts'
 import { Engine } from './downloader/downloader.ts'
 import { PLAN_DEFAULTS } from './downloader/plan.ts'
@@ -58,6 +60,7 @@ export interface Peer extends AsyncDisposable {
   readonly scheduler: SchedulerClient
   readonly store: Store
   readonly limits: RateLimits
+  readonly rights: Rights
   /** Resolves with the first failure of a background part. */
   readonly failed: Promise<unknown>
   status(): Promise<PeerStatus>
@@ -70,6 +73,8 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
   const { node, store, clock, random, log, retryMs, limits } = parts
   const origin = limitedOrigin(parts.origin, limits)
   const origins = new OriginBook(parts.origins)
+  const came = new CameBook()
+  const rights = new Rights({ clock })
   const scope = new Scope()
   try {
     const refused = new Set<PeerId>()
@@ -83,7 +88,7 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
         clock,
         random,
         admitted: (peer) => !refused.has(peer),
-        heldUnder: (task) => scheduler.heldUnder(task),
+        came: (task) => came.of(task),
         beginning: (task) => beginning(task),
         sent: (_task, _child, bytes) => {
           sent += bytes
@@ -101,6 +106,7 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
         random,
         log: roomLog(log, 'peer/scheduler'),
         lanes: exchange.lanes,
+        came,
         preheat: (notice) => preheater.take(notice),
         revoked: (peers) => {
           for (const peer of peers) {
@@ -143,6 +149,8 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
           scheduler,
           exchange,
           origin,
+          rights,
+          came,
           clock,
           random,
           log: roomLog(log, 'peer/downloader'),
@@ -177,6 +185,7 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
       scheduler,
       store,
       limits,
+      rights,
       failed: scope.failed,
       status: async () => ({
         peer: node.peerId,

@@ -2,11 +2,18 @@
 import type { Clock, Random } from '../src/core/clock.ts'
 import type { ManifestAnswer, ManifestRequest } from '../src/core/contracts/content.ts'
 import type { PeerId } from '../src/core/contracts/exchange.ts'
-import type { RegisterRequest, Registration, SchedulerPort } from '../src/core/contracts/scheduling.ts'
+import type {
+  RegisterRequest,
+  Registration,
+  RightAnswer,
+  RightRequest,
+  SchedulerPort,
+} from '../src/core/contracts/scheduling.ts'
 import type { Digest } from '../src/core/digest.ts'
 import { asDarnerError, DarnerError, isDarnerError } from '../src/core/errors.ts'
 import type { Log } from '../src/core/log.ts'
 import type { Scope } from '../src/core/scope.ts'
+import type { Place } from '../src/core/task/place.ts'
 import type { TaskId } from '../src/core/task/task.ts'
 import {
   type AgentNotice,
@@ -17,7 +24,9 @@ import {
   REGISTER_MS,
 } from '../src/protocol/control.ts'
 import type { Node } from '../src/protocol/node.ts'
+import { readPass } from '../src/protocol/pass.ts'
 import type { PreheatNotice, PreheatState } from '../src/protocol/preheat.ts'
+import type { CameBook } from '../src/rights/came.ts'
 import type { Store } from '../src/store/store.ts'
 import { FollowedTasks } from './followed-tasks.ts'
 import { type ControlSession, SupernodeSession, type SupernodeSessionOptions } from './supernode-session.ts'
@@ -28,6 +37,8 @@ export interface SchedulerClientParts {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
+  /** How what is here came here. */
+  readonly came: CameBook
   /** What this host announces: its bulk lanes. */
   readonly lanes: readonly string[]
   /** Peers that must not be served or asked any more. */
@@ -57,6 +68,11 @@ export class SchedulerClient implements SchedulerPort {
     this.#parts = parts
     this.#followed = new FollowedTasks({
       held: (task) => parts.store.find(task)?.have,
+      passed: (task, pass) => {
+        if (pass === undefined) return
+        const empty = (parts.store.find(task)?.have.count ?? 0) === 0
+        parts.came.note(task, readPass(pass), { empty })
+      },
       version: () => this.#session.version,
       tell: (notice, body) => this.#session.tell(notice, body),
     })
@@ -78,11 +94,6 @@ export class SchedulerClient implements SchedulerPort {
 
   get supernode(): PeerId {
     return this.#session.supernode
-  }
-
-  /** The scope of the last pass that we were given for a task, in this run; see `opens` in src/protocol/pass.ts. */
-  heldUnder(task: TaskId): string | undefined {
-    return this.#followed.heldUnder(task)
   }
 
   get connected(): boolean {
@@ -112,6 +123,23 @@ export class SchedulerClient implements SchedulerPort {
 
   async register(request: RegisterRequest, options: { signal: AbortSignal }): Promise<Registration> {
     return await this.#followed.follow(this.#session.need(), request, options)
+  }
+
+  async right(request: RightRequest, { signal }: { signal: AbortSignal }): Promise<RightAnswer> {
+    const { origin, digest, bytes, credential, preheat, prove } = request
+    const answer = await this.#session.need().ask(
+      'right',
+      {
+        origin,
+        digest,
+        prove,
+        ...(bytes === undefined ? {} : { bytes }),
+        ...(credential === undefined ? {} : { credential }),
+        ...(preheat === undefined ? {} : { preheat }),
+      },
+      { signal, timeoutMs: REGISTER_MS },
+    )
+    return { ...answer, place: answer.place as Place }
   }
 
   async manifest(request: ManifestRequest, { signal }: { signal: AbortSignal }): Promise<ManifestAnswer> {

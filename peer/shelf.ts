@@ -5,6 +5,7 @@ import { DarnerError } from '../src/core/errors.ts'
 import type { TaskId } from '../src/core/task/task.ts'
 import { Giving } from '../src/exchange/handout/giving.ts'
 import { checkPass, ShownPass } from '../src/protocol/pass.ts'
+import type { Came } from '../src/rights/came.ts'
 import type { Store, StoredTask } from '../src/store/store.ts'
 
 /** A half-done task of an earlier run is hashed again before it is served; longer than this and the child asks elsewhere. */
@@ -23,8 +24,8 @@ export interface PeerShelfParts {
   readonly random: Random
   /** False for peers that were revoked or banned. */
   readonly admitted: (peer: PeerId) => boolean
-  /** The scope of our own pass for a task; undefined when an earlier run got it. */
-  readonly heldUnder: (task: TaskId) => string | undefined
+  /** How what is here of a task came here; undefined when an earlier run got it. */
+  readonly came: (task: TaskId) => Came | undefined
   /** Resolves once a task whose fetch here begins is in the store, or won't be; undefined for any other. */
   readonly beginning: (task: TaskId) => Promise<void> | undefined
   /** Bytes that left for a child. */
@@ -56,14 +57,12 @@ export class PeerShelf implements Shelf {
       throw new DarnerError('CAPABILITY_REFUSED', `${reader} is not admitted`, { details: { reader } })
     const nowMs = () => clock.now()
     const { issuer } = this.#options
-    if (store.find(id) === undefined) {
-      checkPass(pass, { issuer: issuer(), reader, task: id, nowMs: nowMs() })
-      await this.#begun(id)
-    }
-    const right = new ShownPass({ reader, task: id, issuer, nowMs, heldUnder: () => this.#parts.heldUnder(id) })
-    right.show(pass)
+    const { reach } = checkPass(pass, { issuer: issuer(), reader, task: id, nowMs: nowMs() })
+    if (store.find(id) === undefined || (reach !== 'whole' && this.#parts.came(id) === undefined)) await this.#begun(id)
     const stored = store.find(id) ?? (await store.reopen(id, { signal: AbortSignal.timeout(REOPEN_MS) }))
     if (stored === undefined) throw new DarnerError('PIECE_ABSENT', `${id}: not held here`)
+    const right = new ShownPass({ reader, task: id, issuer, nowMs, came: () => this.#parts.came(id) })
+    right.show(pass)
     const lease = store.lease(id, `peer ${reader}`)
     const open = this.#hold(stored)
     let giving: GivingTo | undefined
@@ -98,7 +97,7 @@ export class PeerShelf implements Shelf {
     for (const { giving } of this.#open.values()) giving.tick()
   }
 
-  /** Waits for a fetch that begins here, if there is one: under which right it is held is known only then. */
+  /** Waits for a fetch that begins here, if there is one: how it comes here is known only then. */
   async #begun(id: TaskId): Promise<void> {
     const beginning = this.#parts.beginning(id)
     if (beginning === undefined) return

@@ -54,6 +54,8 @@ export interface ControlParts {
   readonly exchange: PieceExchange
   readonly clock: Clock
   readonly random: Random
+  /** Ends what is asked on behalf of followers. */
+  readonly signal: AbortSignal
   readonly log: Log
 }
 
@@ -116,6 +118,8 @@ export class Control {
         const host = this.#hosts.get(effect.peer)
         if (host === undefined) return
         const { task, add, drop } = effect
+        // whoever reads it with rights that nobody has seen is told of nobody else
+        if (this.#parts.followers.get(task, effect.peer) === undefined) return
         host.session
           .tell('parents', { task, add: add.flatMap((one) => this.#hosts.parent(effect.peer, one)), drop: [...drop] })
           .catch(() => {})
@@ -201,6 +205,10 @@ export class Control {
         register: async (body: ControlAsk<'register'>, { signal }: { signal: AbortSignal }) => {
           admitted()
           return await this.registrations.register(session, body, signal)
+        },
+        right: async (body: ControlAsk<'right'>, { signal }: { signal: AbortSignal }) => {
+          admitted()
+          return await this.registrations.right(peer, body, signal)
         },
         preheat: async (body: ControlAsk<'preheat'>) => {
           admitted()

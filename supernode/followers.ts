@@ -4,8 +4,10 @@ import type { PeerId } from '../src/core/contracts/exchange.ts'
 import { Bitmap } from '../src/core/task/bitmap.ts'
 import { pieceCount, type Task, type TaskId } from '../src/core/task/task.ts'
 import { type CONTROL, MAX_TABLE_RUN, REPORT_PIECES, STATES_VERSION, STEPS_VERSION } from '../src/protocol/control.ts'
+import type { Grant } from '../src/protocol/pass.ts'
 import type { Session } from '../src/protocol/session.ts'
 import { LINE_MOST } from './scheduler/chain.ts'
+import type { SeedRequest } from './seed/first-read.ts'
 
 export type ControlSession = Session<typeof CONTROL>
 
@@ -13,8 +15,10 @@ export interface Follower {
   readonly peer: PeerId
   readonly session: ControlSession
   readonly task: Task
-  /** The scope of its pass, for renewal. */
-  scope: string
+  /** What its pass is given for. */
+  grant: Grant
+  /** As what it asked, and with which rights: asked again before its pass is renewed. */
+  readonly request: SeedRequest
   readonly have: Bitmap
   /** It has all of it, and saw that it is the blob. */
   complete: boolean

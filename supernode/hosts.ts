@@ -7,6 +7,7 @@ import {
   CONTROL_VERSION,
   type ControlAnswer,
   type ControlAsk,
+  LEAST_CONTROL_VERSION,
   type ParentBody,
   TURNS_VERSION,
 } from '../src/protocol/control.ts'
@@ -71,7 +72,7 @@ export class Hosts {
   hello(session: ControlSession, body: ControlAsk<'hello'>): ControlAnswer<'hello'> {
     const { admission, clock, log } = this.#parts
     const peer = session.remote
-    if (body.version < 1)
+    if (body.version < LEAST_CONTROL_VERSION)
       throw new DarnerError(
         'UNSUPPORTED',
         `agent ${peer} speaks control version ${body.version}, this supernode ${CONTROL_VERSION}`,

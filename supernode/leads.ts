@@ -5,20 +5,21 @@
 
 import type { Clock } from '../src/core/clock.ts'
 import type { PeerId, PieceExchange } from '../src/core/contracts/exchange.ts'
-import type { OriginPort, OriginRead, OriginTarget, Version } from '../src/core/contracts/origin.ts'
+import type { OriginPort, OriginRead, OriginTarget } from '../src/core/contracts/origin.ts'
 import type { Digest } from '../src/core/digest.ts'
 import { asDarnerError, DarnerError, isDarnerError } from '../src/core/errors.ts'
 import { keepNewest } from '../src/core/keep-newest.ts'
 import type { Log } from '../src/core/log.ts'
 import { anySignal } from '../src/core/signals.ts'
+import { Bitmap } from '../src/core/task/bitmap.ts'
 import type { Credential, Origin } from '../src/core/task/origin.ts'
-import { blobTask, type Task, type TaskId } from '../src/core/task/task.ts'
+import { blobTask, pieceCount, type Task, type TaskId } from '../src/core/task/task.ts'
 import type { Identity } from '../src/protocol/identity.ts'
 import type { Node } from '../src/protocol/node.ts'
+import { placeOf } from '../src/rights/place.ts'
 import type { Host } from './hosts.ts'
 import { lentPieces } from './lent-read.ts'
 import { ownPass } from './own-pass.ts'
-import { scopeOf } from './seed/access-scope.ts'
 
 export interface LeadsParts {
   readonly origin: OriginPort
@@ -36,13 +37,15 @@ export interface LeadsParts {
   readonly liar: (peer: PeerId, task: TaskId) => void
 }
 
-interface Lead {
+export interface Lead {
   readonly task: Task
   readonly peer: PeerId
+  /** What it says it holds. It has no pass, and no follower's place: what it reads, it reads with its own rights. */
+  readonly have: Bitmap
   /** Ends what is read from it. */
   readonly over: AbortController
-  /** Whether the origin serves the blob to anybody; undefined while, or where, that can't be said. */
-  open: boolean | undefined
+  /** When the origin last said, to the supernode itself, that anybody may have the blob. */
+  openMs: number
   complete: boolean
 }
 
@@ -56,6 +59,8 @@ interface Lent {
 const MAX_LEADS = 16_384
 const MAX_ACCUSED = 1024
 const ASK_MS = 30_000
+/** What an origin gives to anybody isn't asked again for so long. */
+const OPEN_MS = 60_000
 /** Who handed over other bytes than the blob's reads for nobody for so long, and twice as long each next time. */
 const REST_MS = 600_000
 const MOST_REST_MS = 86_400_000
@@ -77,17 +82,26 @@ export class Leads {
   }
 
   /** Makes `peer` the reader of a blob at a place; undefined where somebody is that already. */
-  grant(peer: PeerId, origin: Origin, digest: Digest, bytes: number): Task | undefined {
+  grant(peer: PeerId, origin: Origin, digest: Digest, bytes: number, have?: Uint8Array): Lead | undefined {
     const key = keyOf(origin, digest)
     const before = this.#leads.get(key)
     if (before !== undefined && before.peer !== peer && this.#parts.host(before.peer) !== undefined) return undefined
     if (this.#parts.clock.monotonicMs() < (this.#resting.get(peer)?.untilMs ?? 0)) return undefined
     before?.over.abort()
     const task = blobTask(digest, bytes)
-    const lead: Lead = { task, peer, over: new AbortController(), open: undefined, complete: false }
+    const pieces = pieceCount(task)
+    const held = have?.byteLength === Math.ceil(pieces / 8) ? Bitmap.fromBytes(pieces, have) : new Bitmap(pieces)
+    const openMs = Number.NEGATIVE_INFINITY
+    const lead: Lead = { task, peer, have: held, over: new AbortController(), openMs, complete: false }
     keepNewest(this.#leads, key, lead, MAX_LEADS)
     void this.#learn(key, lead, { origin, digest })
-    return task
+    return lead
+  }
+
+  /** What a host reads for all: the first of the places that it reads a blob at. */
+  of(task: TaskId, peer: PeerId): Lead | undefined {
+    const [lead] = this.#of(task, peer)
+    return lead
   }
 
   /** The host holds all of it now. */
@@ -137,14 +151,10 @@ export class Leads {
     read: async (target, options) => {
       const lead = this.#find(target)
       if (lead === undefined || options.ifMatch !== undefined) return await this.#parts.origin.read(target, options)
-      if (lead.open !== true) await this.#ask(lead, target, options)
-      return this.#read(lead, options.from ?? 0, options.signal)
+      if (this.#parts.clock.monotonicMs() - lead.openMs >= OPEN_MS) await this.#ask(lead, target, options)
+      return this.#read(lead, target.origin, options)
     },
-    stat: async (target, options) => {
-      const lead = this.#find(target)
-      if (lead?.open === true) return { bytes: lead.task.bytes }
-      return await this.#parts.origin.stat(target, options)
-    },
+    stat: (...args) => this.#parts.origin.stat(...args),
     manifest: (...args) => this.#parts.origin.manifest(...args),
     manifestHead: (...args) => this.#parts.origin.manifestHead(...args),
   }
@@ -164,30 +174,29 @@ export class Leads {
     const signal = anySignal([this.#parts.signal, lead.over.signal, AbortSignal.timeout(ASK_MS)])
     try {
       await this.#ask(lead, target, { signal })
-      lead.open = true
     } catch (error) {
       if (isDarnerError(error, 'SIZE_MISMATCH') && this.#leads.get(key) === lead)
         this.left(lead.task.id, lead.peer, true)
-      if (isDarnerError(error, 'ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_NOT_FOUND')) lead.open = false
     }
   }
 
   /** Throws the origin's refusal of this credential, SIZE_MISMATCH. */
   async #ask(
-    { task }: Lead,
+    lead: Lead,
     target: OriginTarget,
     options: { credential?: Credential | undefined; signal: AbortSignal },
-  ): Promise<Version> {
+  ): Promise<void> {
+    const { task } = lead
     const version = await this.#parts.origin.stat(target, options)
     if (version.bytes !== undefined && version.bytes !== task.bytes)
       throw new DarnerError(
         'SIZE_MISMATCH',
         `${task.id}: its reader says ${task.bytes} bytes, the origin ${version.bytes}`,
       )
-    return version
+    if (options.credential === undefined) lead.openMs = this.#parts.clock.monotonicMs()
   }
 
-  #read(lead: Lead, from: number, outer: AbortSignal): OriginRead {
+  #read(lead: Lead, origin: Origin, { from = 0, signal: outer }: { from?: number; signal: AbortSignal }): OriginRead {
     const { task, peer, over } = lead
     const parts = this.#parts
     const first = Math.floor(from / task.pieceBytes)
@@ -209,7 +218,7 @@ export class Leads {
       parts.lends(peer, task.id, true)
       try {
         if (host === undefined) throw new DarnerError('PEER_UNREACHABLE', `${peer} has left`)
-        const pass = ownPass(task.id, parts)
+        const pass = ownPass(task.id, { place: placeOf(origin), anybody: false }, parts)
         const reading = { address: host, exchange: parts.exchange(), clock: parts.clock, signal }
         for await (const { body } of lentPieces({ task, from: first, pass }, reading)) yield body
         lent.whole = first === 0
@@ -235,5 +244,5 @@ export class Leads {
 }
 
 function keyOf(origin: Origin, digest: Digest): string {
-  return `${scopeOf(origin)} ${digest}`
+  return `${placeOf(origin)} ${digest}`
 }

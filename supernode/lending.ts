@@ -70,7 +70,7 @@ export class Lending {
       this.#lends.delete(task.id)
       return undefined
     }
-    const pass = ownPass(task.id, this.#parts)
+    const pass = ownPass(task.id, held.came ?? 'all', this.#parts)
     const within = anySignal([signal, abort.signal])
     return {
       peer: host.peer,
@@ -83,7 +83,12 @@ export class Lending {
     const lend = this.#lends.get(task)
     const host = this.#parts.host(holder)
     const follower = this.#parts.followers.get(task, holder)
-    if (lend === undefined || lend.holder !== undefined || host === undefined || follower === undefined) return
+    if (lend === undefined || lend.holder !== undefined || host === undefined) return
+    if (follower === undefined) {
+      // it reads the blob by itself, or holds some: no right of its is known
+      setImmediate(() => this.#parts.dispatch({ kind: 'originFailed', task, peer: holder }))
+      return
+    }
     lend.holder = holder
     host.session.tell('lease', { task, from: lend.from, open: lend.open }).catch(() => {})
     lend.chosen(host)

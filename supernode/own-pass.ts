@@ -3,10 +3,15 @@ import type { Clock } from '../src/core/clock.ts'
 import type { TaskId } from '../src/core/task/task.ts'
 import type { Identity } from '../src/protocol/identity.ts'
 import type { Node } from '../src/protocol/node.ts'
-import { PASS_MS, signPass } from '../src/protocol/pass.ts'
+import { PASS_MS, signOwnPass } from '../src/protocol/pass.ts'
+import type { Came } from '../src/rights/came.ts'
 
-export function ownPass(task: TaskId, parts: { node: Node; identity: Identity; clock: Clock }): Uint8Array {
+/** `through`: what it gives on to whoever may read there; `all`: what it only compares. */
+export function ownPass(
+  task: TaskId,
+  through: Came | 'all',
+  parts: { node: Node; identity: Identity; clock: Clock },
+): Uint8Array {
   const { node, identity, clock } = parts
-  const expiresMs = clock.now() + PASS_MS
-  return signPass({ task, reader: node.peerId, scope: 'public', expiresMs }, identity.sign)
+  return signOwnPass({ task, self: node.peerId, through, expiresMs: clock.now() + PASS_MS }, identity.sign)
 }

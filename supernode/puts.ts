@@ -10,12 +10,12 @@ import { PUT_ORIGIN } from '../src/core/task/put-origin.ts'
 import { blobTask, type TaskId } from '../src/core/task/task.ts'
 import type { Identity } from '../src/protocol/identity.ts'
 import type { Node } from '../src/protocol/node.ts'
+import { PUT_PLACE } from '../src/rights/place.ts'
 import type { Store } from '../src/store/store.ts'
 import type { Host } from './hosts.ts'
 import { lentPieces } from './lent-read.ts'
 import { ownPass } from './own-pass.ts'
 import type { AccessBook } from './seed/access-book.ts'
-import { scopeOf } from './seed/access-scope.ts'
 import type { Seed } from './seed/seed.ts'
 
 export interface PutsParts {
@@ -30,7 +30,6 @@ export interface PutsParts {
 
 /** Blobs that are read from hosts at the same time; more are refused. */
 const MAX_PUTS = 64
-const SCOPE = scopeOf(PUT_ORIGIN)
 
 export class Puts {
   readonly #options: { readonly maxTaskBytes: number }
@@ -80,7 +79,7 @@ export class Puts {
       .catch(() => {})
     const kept = store.byDigest(digest) ?? (await store.reopen(id, { signal }))
     const access = await book.load(id)
-    if (kept?.complete && access.scopes.has(SCOPE)) return 0
+    if (kept?.complete && access.served.has(PUT_PLACE)) return 0
     const pieces = this.#pieces(host, digest, bytes, signal)
     if (kept?.complete) await prove(digest, bytes, pieces)
     else {
@@ -90,7 +89,7 @@ export class Puts {
     }
     seed.drop(id)
     const now = await book.load(id)
-    now.scopes.set(SCOPE, true)
+    now.served.set(PUT_PLACE, {})
     await book.save(id, now)
     await seed.obtain({ origin: PUT_ORIGIN, digest, bytes }, { signal })
     return bytes
@@ -99,7 +98,7 @@ export class Puts {
   async *#pieces(host: Host, digest: Digest, bytes: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
     const { exchange, clock } = this.#parts
     const task = blobTask(digest, bytes)
-    const pass = ownPass(task.id, this.#parts)
+    const pass = ownPass(task.id, { place: PUT_PLACE, anybody: true }, this.#parts)
     for await (const { body } of lentPieces({ task, from: 0, pass }, { address: host, exchange, clock, signal }))
       yield body
   }

@@ -2,7 +2,7 @@
 import type { Clock } from '../src/core/clock.ts'
 import type { PeerId } from '../src/core/contracts/exchange.ts'
 import type { Digest } from '../src/core/digest.ts'
-import { DarnerError } from '../src/core/errors.ts'
+import { asDarnerError, DarnerError, isDarnerError } from '../src/core/errors.ts'
 import { abortable } from '../src/core/signals.ts'
 import { Bitmap } from '../src/core/task/bitmap.ts'
 import { MAX_TASK_BYTES, pieceCount, type Task, type TaskId } from '../src/core/task/task.ts'
@@ -10,12 +10,13 @@ import { type AgentNotice, type ControlAnswer, type ControlAsk, INLINE_BYTES } f
 import type { Identity } from '../src/protocol/identity.ts'
 import { PASS_MS, signPass } from '../src/protocol/pass.ts'
 import { failureOf } from '../src/protocol/session-messages.ts'
+import { TROUBLE } from '../src/rights/right.ts'
 import type { ControlSession, Follower, Followers, KnownTable } from './followers.ts'
 import type { Hosts } from './hosts.ts'
 import type { Leads } from './leads.ts'
 import type { Preheats } from './preheats.ts'
 import type { SchedulerEffect, SchedulerEvent } from './scheduler/events.ts'
-import { scopeOf, unproven } from './seed/access-scope.ts'
+import type { SeedRequest } from './seed/first-read.ts'
 import type { Seed } from './seed/seed.ts'
 import type { SeedTask } from './seed/seed-task.ts'
 
@@ -29,6 +30,8 @@ export interface RegistrationsParts {
   readonly leads: Leads
   readonly hosts: Hosts
   readonly clock: Clock
+  /** Ends what is asked to renew passes. */
+  readonly signal: AbortSignal
   /** How many hosts are known to hold all of a blob. */
   readonly holders: (task: TaskId) => number
   /** Tells the scheduler; the effects that `mine` takes come back. */
@@ -37,6 +40,7 @@ export interface RegistrationsParts {
 
 export class Registrations {
   readonly #parts: RegistrationsParts
+  readonly #renewing = new Set<Follower>()
 
   constructor(parts: RegistrationsParts) {
     this.#parts = parts
@@ -72,14 +76,13 @@ export class Registrations {
     const led = this.#lead(session, body, digest)
     if (led !== undefined) return led
     const lent = body.preheat === undefined ? undefined : preheats.credentialFor(body.preheat, peer, digest)
-    const { task: held, scope } = await seed.obtain(
-      { origin: body.origin, digest, bytes: body.bytes, credential: body.credential ?? lent, wrongAt: body.wrongAt },
-      { signal },
-    )
+    const { origin, bytes, credential = lent, wrongAt } = body
+    const request: SeedRequest = { origin, digest, bytes, credential, wrongAt }
+    const { task: held, grant } = await seed.obtain(request, { signal })
     const { task } = held
     const pieces = pieceCount(task)
     const expiresMs = clock.now() + PASS_MS
-    const pass = signPass({ task: task.id, reader: peer, scope, expiresMs }, identity.sign)
+    const pass = signPass(grant, { task: task.id, reader: peer, expiresMs }, identity.sign)
     const answer = {
       task: task.id,
       bytes: task.bytes,
@@ -93,7 +96,7 @@ export class Registrations {
         ? undefined
         : Bitmap.fromBytes(pieces, body.have)
     const follower = followers.add(
-      { peer, session, task, scope, version: this.#version(peer), tableAt: 0, passUntilMs: expiresMs },
+      { peer, session, task, grant, request, version: this.#version(peer), tableAt: 0, passUntilMs: expiresMs },
       have,
     )
     this.#parts.dispatch({
@@ -123,38 +126,55 @@ export class Registrations {
     }
   }
 
-  /** Nobody holds or reads the blob, and the asker would: the answer that makes it the reader for all. */
+  /** What a host may have of a blob that it holds, on behalf of a reader of its own. Throws the refusal. */
+  async right(peer: PeerId, body: ControlAsk<'right'>, signal: AbortSignal): Promise<ControlAnswer<'right'>> {
+    const { seed, preheats } = this.#parts
+    const { origin, bytes, prove } = body
+    const digest = body.digest as Digest
+    const lent = body.preheat === undefined ? undefined : preheats.credentialFor(body.preheat, peer, digest)
+    const request = { origin, digest, bytes, credential: body.credential ?? lent }
+    const { right, reach } = await seed.grant(request, { prove, signal })
+    if (right === undefined) throw new DarnerError('ORIGIN_UNREACHABLE', `${digest}: its origin can't be asked`)
+    return { place: right.place, anybody: right.anybody, reach }
+  }
+
+  /**
+   * Nobody holds or reads the blob, and the asker would: the answer that makes it the reader for all. It reads with rights of its own,
+   * which nobody has seen: so it gets no pass, and no follower's place.
+   */
   #lead(
     session: ControlSession,
     { lead, origin, bytes, have, priority, preheat }: ControlAsk<'register'>,
     digest: Digest | undefined,
   ): ControlAnswer<'register'> | undefined {
-    const { seed, leads, holders, followers, clock, identity } = this.#parts
+    const { seed, leads, holders } = this.#parts
     if (lead !== true || preheat !== undefined) return undefined
     if (digest === undefined || bytes === undefined || bytes <= INLINE_BYTES || bytes > MAX_TASK_BYTES) return undefined
     if (holders(digest as string as TaskId) > 0 || seed.knows(digest)) return undefined
     const peer = session.remote
-    const task = leads.grant(peer, origin, digest, bytes)
-    if (task === undefined) return undefined
+    const granted = leads.grant(peer, origin, digest, bytes, have)
+    if (granted === undefined) return undefined
+    const { task } = granted
     const pieces = pieceCount(task)
-    const expiresMs = clock.now() + PASS_MS
-    const scope = unproven(scopeOf(origin))
-    const pass = signPass({ task: task.id, reader: peer, scope, expiresMs }, identity.sign)
-    const follower = followers.add(
-      { peer, session, task, scope, version: this.#version(peer), tableAt: 0, passUntilMs: expiresMs },
-      have?.byteLength === Math.ceil(pieces / 8) ? Bitmap.fromBytes(pieces, have) : undefined,
-    )
-    this.#parts.dispatch({ kind: 'registered', task: task.id, peer, pieces, have: follower.have.count, priority })
-    const { pieceBytes } = task
-    return { task: task.id, digest, bytes, pieceBytes, pass, lead: true, table: new Uint8Array(), parents: [] }
+    this.#parts.dispatch({ kind: 'registered', task: task.id, peer, pieces, have: granted.have.count, priority })
+    return {
+      task: task.id,
+      digest,
+      bytes,
+      pieceBytes: task.pieceBytes,
+      lead: true,
+      table: new Uint8Array(),
+      parents: [],
+    }
   }
 
   /** A host got pieces. Throws PROTOCOL_VIOLATION. */
   progress(peer: PeerId, body: AgentNotice<'progress'>): void {
     const task = body.task as TaskId
-    const follower = this.#parts.followers.get(task, peer)
-    if (follower === undefined) return
-    const { have } = follower
+    const { followers, leads } = this.#parts
+    const member = followers.get(task, peer) ?? leads.of(task, peer)
+    if (member === undefined) return
+    const { have } = member
     for (const [from, count] of body.runs) {
       if (from + count > have.size)
         throw new DarnerError('PROTOCOL_VIOLATION', `${peer} reports pieces ${from} to ${from + count} of ${have.size}`)
@@ -162,8 +182,8 @@ export class Registrations {
     }
     if (body.complete) {
       have.addRange(0, have.size)
-      follower.complete = true
-      this.#parts.leads.completed(task, peer)
+      member.complete = true
+      leads.completed(task, peer)
     }
     this.#parts.dispatch({ kind: 'progress', task, peer, have: have.count })
   }
@@ -172,10 +192,10 @@ export class Registrations {
   left(session: ControlSession, task: TaskId): void {
     const { followers, dispatch } = this.#parts
     const peer = session.remote
-    const follower = followers.get(task, peer)
+    const member = followers.get(task, peer) ?? this.#parts.leads.of(task, peer)
     followers.remove(task, peer, session)
     this.#parts.leads.left(task, peer, false)
-    if (follower?.complete === false) dispatch({ kind: 'leftTask', task, peer })
+    if (member?.complete === false) dispatch({ kind: 'leftTask', task, peer })
   }
 
   /** A host holds blobs no longer. */
@@ -219,11 +239,11 @@ export class Registrations {
     for (const follower of this.#parts.followers.of(seed.task.id)) {
       this.#parts.followers.tell(follower, tableOf(seed))
       follower.session.tell('sealed', { task: seed.task.id, digest }).catch(() => {})
-      const scope = this.#parts.seed.scopeNow(seed.task.id, follower.scope)
-      if (scope === follower.scope) continue
-      follower.scope = scope
-      // whoever has all needs it no more, and is told what it serves under by its next pass
-      if (!follower.have.full) this.#renewPass(follower, now)
+      const grant = this.#parts.seed.grantNow(seed.task.id, follower.grant)
+      if (grant === follower.grant) continue
+      follower.grant = grant
+      // whoever has all needs it no more
+      if (!follower.have.full) this.#sendPass(follower, now)
     }
   }
 
@@ -235,12 +255,30 @@ export class Registrations {
     }
   }
 
-  /** Followers get a new pass before the old one ends. */
+  /** Followers get a new pass before the old one ends, if they still have a right to it: call it about once a second. */
   renewPasses(): void {
     const { followers, clock } = this.#parts
     const now = clock.now()
     for (const follower of followers.all()) {
-      if (follower.passUntilMs - now <= PASS_MS / 3) this.#renewPass(follower, now)
+      if (follower.complete || follower.passUntilMs - now > PASS_MS / 3 || this.#renewing.has(follower)) continue
+      this.#renewing.add(follower)
+      void this.#renew(follower).finally(() => this.#renewing.delete(follower))
+    }
+  }
+
+  /** Never rejects: a follower that is refused now ends with its place's words, one whose place is in trouble with its pass. */
+  async #renew(follower: Follower): Promise<void> {
+    const { seed, clock, followers, signal } = this.#parts
+    const { task, peer, session, grant, request } = follower
+    try {
+      follower.grant = await seed.grantAgain(task, grant, request, { signal })
+      this.#sendPass(follower, clock.now())
+    } catch (error) {
+      const failure = asDarnerError(error, task.id)
+      if (isDarnerError(failure, ...TROUBLE) || followers.get(task.id, peer) !== follower) return
+      session.tell('failed', { task: task.id, error: failureOf(failure) }).catch(() => {})
+      followers.remove(task.id, peer, session)
+      if (!follower.complete) this.#parts.dispatch({ kind: 'leftTask', task: task.id, peer })
     }
   }
 
@@ -248,11 +286,11 @@ export class Registrations {
     return this.#parts.hosts.get(peer)?.version ?? 1
   }
 
-  #renewPass(follower: Follower, now: number): void {
-    const { task, peer, scope, session } = follower
+  #sendPass(follower: Follower, now: number): void {
+    const { task, peer, grant, session } = follower
     follower.passUntilMs = now + PASS_MS
     const expiresMs = follower.passUntilMs
-    const pass = signPass({ task: task.id, reader: peer, scope, expiresMs }, this.#parts.identity.sign)
+    const pass = signPass(grant, { task: task.id, reader: peer, expiresMs }, this.#parts.identity.sign)
     session.tell('pass', { task: task.id, pass }).catch(() => {})
   }
 }

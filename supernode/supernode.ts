@@ -1,5 +1,4 @@
 /** The supernode: joins scheduler, seed and control sessions into one room with a beginning and an end. */
-import { randomBytes } from 'node:crypto'
 import type { Clock, Random } from '../src/core/clock.ts'
 import type { PeerId, PieceExchange, Shelf } from '../src/core/contracts/exchange.ts'
 import type { OriginPort } from '../src/core/contracts/origin.ts'
@@ -9,6 +8,8 @@ import { Scope } from '../src/core/scope.ts'
 import { HANDOUT_DEFAULTS } from '../src/exchange/handout/handout.ts'
 import type { Identity } from '../src/protocol/identity.ts'
 import type { Node } from '../src/protocol/node.ts'
+import { CredentialNames } from '../src/rights/credential-names.ts'
+import { Rights } from '../src/rights/right.ts'
 import type { Store } from '../src/store/store.ts'
 import { type Admission, openAdmission } from './admission.ts'
 import { Control } from './control.ts'
@@ -18,7 +19,6 @@ import { Preheats } from './preheats.ts'
 import { Puts } from './puts.ts'
 import { SchedulerLoop } from './scheduler/loop.ts'
 import { AccessBook, type KeyValue } from './seed/access-book.ts'
-import { CredentialNames } from './seed/access-scope.ts'
 import { Manifests } from './seed/manifests.ts'
 import { Seed } from './seed/seed.ts'
 import { SeedShelf } from './seed/seed-shelf.ts'
@@ -72,7 +72,8 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
   const { node, identity, store, origin, clock, random, log, retryMs, records } = parts
   const scope = new Scope()
   try {
-    const names = new CredentialNames(randomBytes(32))
+    const names = new CredentialNames()
+    const rights = new Rights({ clock })
     const followers = new Followers({ clock })
     const why = new WhyBook(records('why'))
     const traffic = new Traffic()
@@ -94,7 +95,6 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
         attempts: options.originAttempts,
         ingestDepth: 3,
         maxTaskBytes: options.maxTaskBytes,
-        rightMs: 5 * 60_000,
         validatorMs: 5_000,
         rivalMs: 2_000,
       },
@@ -102,7 +102,7 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
         store,
         origin: leads.origin,
         access,
-        names,
+        rights,
         clock,
         random,
         retryMs,
@@ -165,6 +165,7 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
         exchange,
         clock,
         random,
+        signal: scope.signal,
         log: roomLog(log, 'supernode/control'),
       },
     )

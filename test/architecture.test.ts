@@ -19,6 +19,7 @@ const ORDER = [
   ['src/store'],
   ['src/api'],
   ['src/protocol'],
+  ['src/rights'],
   ['src/origin'],
   ['src/oci'],
   ['src/core'],

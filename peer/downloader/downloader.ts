@@ -17,12 +17,16 @@ import type { Digest } from '../../src/core/digest.ts'
 import { asDarnerError, DarnerError, isDarnerError } from '../../src/core/errors.ts'
 import { abortable } from '../../src/core/signals.ts'
 import { type Origin, originName } from '../../src/core/task/origin.ts'
-import type { TaskId } from '../../src/core/task/task.ts'
+import type { Task, TaskId } from '../../src/core/task/task.ts'
+import type { CameBook } from '../../src/rights/came.ts'
+import { PUT_PLACE } from '../../src/rights/place.ts'
+import type { Rights } from '../../src/rights/right.ts'
 import type { Store, StoredTask } from '../../src/store/store.ts'
 import { Blocks } from './blocks.ts'
 import { FetchStarter, type FetchStartOptions } from './fetch-start.ts'
 import { checkSize, type FallBack, Ways, type WaysOptions } from './fetch-strategies.ts'
 import { LeadOpener } from './lead-open.ts'
+import { type BlobRequest, LocalRights } from './local-rights.ts'
 import { OpenContent } from './open-content.ts'
 import type { OwnReadsParts } from './own-reads.ts'
 import type { Running } from './running.ts'
@@ -36,6 +40,8 @@ export interface EngineParts extends OwnReadsParts {
   readonly store: Store
   readonly scheduler: SchedulerPort
   readonly exchange: PieceExchange
+  readonly rights: Rights
+  readonly came: CameBook
   /** A blob is being fetched from here. */
   readonly opened?: (task: TaskId, origin: Origin) => void
   /** From where it was last, in any run; undefined where that isn't known. */
@@ -62,6 +68,7 @@ export class Engine implements ContentSource, AsyncDisposable {
   readonly #enders = new Set<AbortController>()
   readonly #starter: FetchStarter
   readonly #blocks = new Blocks()
+  readonly #rights: LocalRights
   #closed = false
 
   constructor(options: EngineOptions, parts: EngineParts) {
@@ -69,7 +76,8 @@ export class Engine implements ContentSource, AsyncDisposable {
     this.#parts = parts
     const leads = new LeadOpener(parts)
     const mayFallBack: FallBack = (error, what, fromOrigin) => this.#mayFallBack(error, what, fromOrigin)
-    const ways = new Ways(options, { ...parts, leads, mayFallBack })
+    this.#rights = new LocalRights(parts)
+    const ways = new Ways(options, { ...parts, leads, local: this.#rights, mayFallBack })
     this.#starter = new FetchStarter(options, { ...parts, leads, ways, mayFallBack })
   }
 
@@ -90,23 +98,32 @@ export class Engine implements ContentSource, AsyncDisposable {
     return await this.openStored(request, { signal })
   }
 
-  /** Whether {@link openStored} would share what is here or being fetched already; if not, it asks anew, with its own rights. */
-  knows(digest: Digest): boolean {
-    return this.#parts.store.byDigest(digest)?.complete === true || this.#running.has(digest)
+  async right(request: BlobRequest, options: { signal: AbortSignal }): Promise<void> {
+    const never = this.#options.fromOrigin === 'never' ? { fromOrigin: 'never' as const } : {}
+    await this.#rights.show({ ...request, ...never }, options)
+  }
+
+  /** A blob that is here whole is given to all hosts of the swarm. */
+  puts(task: TaskId): void {
+    this.#parts.came.note(task, { place: PUT_PLACE, anybody: true }, { empty: true })
   }
 
   /**
-   * As {@link open}, with the stored task in reach: for readers that take pieces in the order in which they land.
+   * As {@link open}, with the stored task in reach: for readers that take pieces in the order in which they land. Whatever is here
+   * is opened for the asker's own right, which is asked for anew, or was shown lately.
    */
   async openStored(request: ContentRequest, { signal, aloneMs }: AskOptions): Promise<OpenContent> {
     if (this.#closed) throw new DarnerError('CLOSED', `${originName(request.origin)}: the agent is stopping`)
     const key = request.digest ?? `${request.origin.kind} ${JSON.stringify(request.origin)}`
     for (;;) {
       const here = request.digest === undefined ? undefined : this.#parts.store.byDigest(request.digest)
-      if (here?.complete) return this.#held(here, request)
+      if (here?.complete) {
+        await this.#show(request, here.task, { signal })
+        return this.#held(here, request)
+      }
       const known = this.#running.get(key)
       if (known !== undefined) {
-        const joins = await this.#mayJoin(known, request, signal)
+        const joins = await this.#mayJoin(known, request, { signal })
         if (!joins || this.#running.get(key) !== known) continue
       }
       const running = await abortable(known ?? this.#begin(key, request, aloneMs), signal)
@@ -167,17 +184,38 @@ export class Engine implements ContentSource, AsyncDisposable {
     })
   }
 
+  /** The right of an asker to a blob that is here, or on its way. Throws the refusal. */
+  async #show(request: ContentRequest, task: Task, options: { signal: AbortSignal }): Promise<void> {
+    const { digest } = task
+    if (digest !== undefined) await this.right({ ...request, digest, bytes: task.bytes }, options)
+  }
+
   /**
-   * A URL's content has no digest that its reader could know: who asks with another credential than the running fetch is judged
-   * by the origin first, as it would be when it came alone. Nobody joins a fetch that may bring what came of a place which was wrong
-   * before. False once that fetch is over, for these and for hosts that ask no origin. Throws the refusal.
+   * Who asks as the running fetch was asked shares it; anybody else shows a right first, as for what is here. Of a URL's content
+   * without a digest the origin is asked for that. Nobody joins a fetch that may bring what came of a place which was wrong before.
+   * False once that fetch is over, for these and for hosts that ask no origin, and when it came to nothing. Throws the refusal.
    */
-  async #mayJoin(running: Promise<Running>, request: ContentRequest, signal: AbortSignal): Promise<boolean> {
+  async #mayJoin(
+    running: Promise<Running>,
+    request: ContentRequest,
+    options: { signal: AbortSignal },
+  ): Promise<boolean> {
     const { origin, digest, credential, fromOrigin = this.#options.fromOrigin, wrongAt = [] } = request
+    const { signal } = options
     const begun = this.#begunBy.get(running)
     const avoids = (place: Origin) => begun?.wrongAt?.some((one) => isDeepStrictEqual(one, place)) === true
     if (wrongAt.every(avoids)) {
-      if (digest !== undefined || isDeepStrictEqual(begun?.credential, credential)) return true
+      if (sameAsker(begun, request)) return true
+      const started = await abortable(
+        running.catch(() => undefined),
+        signal,
+      )
+      // the refusal of another asker isn't ours
+      if (started === undefined) return false
+      if (digest !== undefined) {
+        await this.#show(request, started.stored.task, options)
+        return true
+      }
       if (fromOrigin !== 'never') {
         await this.#parts.origin.stat({ origin }, { credential, signal })
         return true
@@ -244,6 +282,15 @@ export class Engine implements ContentSource, AsyncDisposable {
     this.#parts.log.warn({ origin: what, error: known.message }, 'falling back to the origin')
     return known
   }
+}
+
+/** Whether two requests are one asker's for one place. */
+function sameAsker(one: ContentRequest | undefined, other: ContentRequest): boolean {
+  return (
+    isDeepStrictEqual(one?.origin, other.origin) &&
+    isDeepStrictEqual(one?.credential, other.credential) &&
+    one?.preheat === other.preheat
+  )
 }
 
 /** Those of them that are there. */

@@ -7,10 +7,11 @@ import type { Clock, Random } from '../../src/core/clock.ts'
 import type { ContentRequest } from '../../src/core/contracts/content.ts'
 import type { Registration, SchedulerPort } from '../../src/core/contracts/scheduling.ts'
 import type { Digest } from '../../src/core/digest.ts'
-import { asDarnerError, DarnerError } from '../../src/core/errors.ts'
+import { asDarnerError, DarnerError, isDarnerError } from '../../src/core/errors.ts'
 import { type Origin, originName } from '../../src/core/task/origin.ts'
 import { blobTask, pieceBytesFor, type Task, type TaskId } from '../../src/core/task/task.ts'
 import { workShare } from '../../src/core/work-share.ts'
+import { TROUBLE } from '../../src/rights/right.ts'
 import type { Store, StoredTask } from '../../src/store/store.ts'
 import { type FallBack, type Ways, withoutLead } from './fetch-strategies.ts'
 import type { LeadOpener } from './lead-open.ts'
@@ -161,6 +162,9 @@ export class FetchStarter {
         return await scheduler.register(ask, { signal })
       } catch (error) {
         signal.throwIfAborted()
+        const { fromOrigin = this.#options.fromOrigin } = request
+        // the supernode can't ask the origin: this host can, with rights of its own
+        if (request.credential !== undefined && fromOrigin !== 'never' && isDarnerError(error, ...TROUBLE)) return error
         const reason = this.#parts.mayFallBack(error, originName(request.origin), request.fromOrigin)
         if (!asked || attempt > 1) return reason
         if (scheduler.connected) await clock.sleep(random() * AGAIN_MS, { signal })

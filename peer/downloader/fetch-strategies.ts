@@ -13,6 +13,8 @@ import { withDeadline } from '../../src/core/signals.ts'
 import { originName } from '../../src/core/task/origin.ts'
 import { blobTask, pieceBytesFor, pieceCount, pieceRange, type Task, type TaskId } from '../../src/core/task/task.ts'
 import { workShare } from '../../src/core/work-share.ts'
+import { fitsBlob, serves } from '../../src/rights/ask-place.ts'
+import { TROUBLE } from '../../src/rights/right.ts'
 import { PiecePool } from '../../src/store/partial/piece-pool.ts'
 import type { Store, StoredTask } from '../../src/store/store.ts'
 import { unlessAlone, untilBack } from './alone.ts'
@@ -20,6 +22,7 @@ import { Download, type DownloadOptions } from './download.ts'
 import { leadRead } from './lead.ts'
 import type { LeadOpener } from './lead-open.ts'
 import type { LeadTurn } from './lead-turns.ts'
+import type { LocalRights } from './local-rights.ts'
 import { OwnReads, type OwnReadsParts } from './own-reads.ts'
 import { Reports } from './progress-reporter.ts'
 import { inOrder, Running } from './running.ts'
@@ -37,8 +40,12 @@ export interface WaysParts extends OwnReadsParts {
   readonly scheduler: SchedulerPort
   readonly exchange: PieceExchange
   readonly leads: LeadOpener
+  readonly local: LocalRights
   readonly mayFallBack: FallBack
 }
+
+/** What another's rights may have met. */
+const REFUSED = ['ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_NOT_FOUND'] as const
 
 /** A supernode that came back is trusted with a fetch once it has stayed for so long. */
 const SETTLE_MS = 1_000
@@ -67,8 +74,9 @@ export class Ways {
     controller: AbortController,
     aloneMs: number,
   ): Promise<Running> {
-    const { store } = this.#parts
+    const { store, local } = this.#parts
     checkSize(request, registration.task)
+    local.passed(request, registration.pass)
     const stored = await store.create(registration.task, { signal: controller.signal })
     // of what has no digest nothing was looked at before
     if (request.digest === undefined && !this.#fetched.has(stored)) await stored.doubt()
@@ -85,7 +93,7 @@ export class Ways {
     registration: Registration,
     aloneMs: number,
     signal: AbortSignal,
-    stallMs = this.#options.stallMs,
+    { stallMs = this.#options.stallMs, again = false }: { stallMs?: number; again?: boolean } = {},
   ): Promise<Digest> {
     const { clock, random, exchange, log, scheduler } = this.#parts
     const { stored } = running
@@ -113,6 +121,14 @@ export class Ways {
         { signal },
       )
     } catch (error) {
+      if (!signal.aborted && !again && isDarnerError(error, ...REFUSED)) {
+        // the rights with which it was read for all may have ended, and ours not
+        await registration[Symbol.asyncDispose]()
+        const { have } = stored
+        await using anew = await scheduler.register({ ...withoutLead(request), have }, { signal })
+        this.#parts.local.passed(request, anew.pass)
+        return await this.#download(running, request, anew, aloneMs, signal, { stallMs, again: true })
+      }
       if (signal.aborted || !isDarnerError(error, 'TASK_FAILED') || scheduler.connected) throw error
       const reason = this.#parts.mayFallBack(
         new DarnerError('SUPERNODE_UNREACHABLE', error.message, { cause: error }),
@@ -131,7 +147,7 @@ export class Ways {
     controller: AbortController,
     aloneMs: number,
   ): Promise<Running> {
-    const { store, scheduler, leads } = this.#parts
+    const { store, scheduler, leads, local } = this.#parts
     const { task } = registration
     checkSize(request, task)
     const first = await leads.open(request, task, { signal: controller.signal })
@@ -142,6 +158,8 @@ export class Ways {
       return await this.swarm(request, anew, controller, aloneMs)
     }
     const stored = await store.create(task, { signal: controller.signal })
+    local.served(request)
+    local.comes(task.id, request, { empty: stored.empty })
     const tail = new Tail(first.from, this.#pages)
     return this.#begun(
       stored,
@@ -159,7 +177,7 @@ export class Ways {
           await using anew = await again.catch((why: unknown) => {
             throw isDarnerError(why) ? why : error
           })
-          return await this.#download(running, request, anew, aloneMs, signal, SECOND_WAY_MS)
+          return await this.#download(running, request, anew, aloneMs, signal, { stallMs: SECOND_WAY_MS })
         } finally {
           tail.close()
         }
@@ -233,15 +251,19 @@ export class Ways {
 
   /** There is no supernode to ask: `reason` says why. */
   async straight(request: ContentRequest, reason: DarnerError, controller: AbortController): Promise<Running> {
-    const { store, clock, origin } = this.#parts
+    const { store, clock, local } = this.#parts
     const { signal } = controller
     if (request.digest !== undefined && request.bytes !== undefined) {
       const stored = await store.create(blobTask(request.digest, request.bytes), { signal })
+      // no byte leaves, not even one that is here, before the origin has answered this asker
+      const first = await this.#answered(request, stored, signal)
+      local.served(request)
       return this.#begun(stored, controller, (running, inner) =>
-        this.#fromOrigin(running, request, reason, undefined, inner),
+        this.#fromOrigin(running, request, reason, first, inner),
       )
     }
-    const first = await origin.read(target(request), { credential: request.credential, signal })
+    const first = await this.#opened(request, 0, signal)
+    local.served(request)
     const bytes = first.bytes ?? request.bytes
     if (bytes === undefined) {
       throw new DarnerError(
@@ -252,6 +274,31 @@ export class Ways {
     const task = request.digest === undefined ? aloneTask(request, bytes, clock.now()) : blobTask(request.digest, bytes)
     const stored = await store.create(task, { signal })
     return this.#begun(stored, controller, (running, inner) => this.#fromOrigin(running, request, reason, first, inner))
+  }
+
+  /** The read of what lacks; of what is all here, the origin's yes alone. Throws the refusal. */
+  async #answered(request: ContentRequest, stored: StoredTask, signal: AbortSignal): Promise<OriginRead | undefined> {
+    const { origin, credential, bytes } = request
+    const gap = stored.have.nextClear(0)
+    if (gap >= 0) return await this.#opened(request, pieceRange(stored.task, gap).from, signal)
+    if (await serves(this.#parts.origin, target(request), fitsBlob(origin, bytes), { credential, signal }))
+      return undefined
+    throw new DarnerError('ORIGIN_DENIED', `${stored.task.id}: ${originName(origin)} doesn't say whether it has it`)
+  }
+
+  async #opened(request: ContentRequest, from: number, signal: AbortSignal): Promise<OriginRead> {
+    const { origin, clock, random, retryMs, log } = this.#parts
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await origin.read(target(request), { from, credential: request.credential, signal })
+      } catch (error) {
+        signal.throwIfAborted()
+        const waitMs = attempt >= this.#options.originAttempts ? undefined : retryMs(error, attempt, random)
+        if (waitMs === undefined) throw error
+        log.warn({ origin: originName(request.origin), attempt, waitMs }, 'origin not read')
+        await clock.sleep(waitMs, { signal })
+      }
+    }
   }
 
   /** Reads the origin for this host alone, as long as there is no supernode: then the swarm has the rest. */
@@ -265,11 +312,14 @@ export class Ways {
     const { clock, scheduler, log } = this.#parts
     const { stored } = running
     const alone = (inner: AbortSignal, opened?: OriginRead) => {
+      this.#parts.local.comes(stored.task.id, request, { empty: stored.empty })
       stored.trust()
       return this.#own.alone(running, request, { reason, first: opened }, inner)
     }
     // what was read without a digest is known to this host only
     if (stored.task.digest === undefined) return await alone(signal, first)
+    // a supernode that is there, and can't ask the origin, has nothing to give
+    if (isDarnerError(reason, ...TROUBLE) && scheduler.connected) return await alone(signal, first)
     const connected = () => scheduler.connected && !stored.have.full
     const read = await untilBack(SETTLE_MS, { connected, clock }, (inner) => alone(inner, first), { signal })
     if (read !== 'handedBack') return read.done

@@ -8,18 +8,19 @@ import type { SchedulerPort } from '../../src/core/contracts/scheduling.ts'
 import type { Digest } from '../../src/core/digest.ts'
 import { asDarnerError, type DarnerError, isDarnerError } from '../../src/core/errors.ts'
 import { keepNewest } from '../../src/core/keep-newest.ts'
-import { abortable } from '../../src/core/signals.ts'
 import type { Credential, RegistryOrigin } from '../../src/core/task/origin.ts'
+import { isPage } from '../../src/oci/media-types.ts'
 import type { OriginHttp } from '../../src/origin/origin-http.ts'
+import type { Rights } from '../../src/rights/right.ts'
 import type { Store } from '../../src/store/store.ts'
 import type { Engine } from '../downloader/downloader.ts'
+import type { BlobRequest } from '../downloader/local-rights.ts'
 import type { OpenContent } from '../downloader/open-content.ts'
 import { Sending, send, sendWhole } from './answer.ts'
 import { type Ask, askKey } from './ask.ts'
 import { ociBody } from './oci-errors.ts'
 import { askUpstream, relay } from './pass-through.ts'
 import { type ByteRange, contentRange, decideRange, MAX_RANGES, matchesNone } from './range.ts'
-import type { Rights } from './rights.ts'
 import type { Sizes } from './sizes.ts'
 import { originAt, type Place } from './upstreams.ts'
 
@@ -33,19 +34,17 @@ export interface BlobsParts {
   readonly scheduler: SchedulerPort
   readonly store: Store
   readonly http: OriginHttp
+  /** What was shown on this host. */
   readonly rights: Rights
   readonly sizes: Sizes
 }
 
-/** Refusals that another's credential may have met: asked again with the client's own. */
-const REFUSED = ['ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_NOT_FOUND'] as const
 /**
  * Refusals that the client hears from its origin itself. The last is for rights that could not be looked for on its behalf, at a
  * token server without TLS for instance: those that it brings may do.
  */
 const TOLD_BY_ORIGIN = ['ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_FORBIDDEN'] as const
 const UNREACHABLE = ['ORIGIN_UNREACHABLE', 'ORIGIN_FAILED', 'ORIGIN_BUSY', 'TIMED_OUT'] as const
-const MAX_SHARED_REFUSALS = 3
 /** How long a client's fetch may stand still without a supernode: it has an origin of its own to go to. A slow peer's next piece may take about so long. */
 const ALONE_MS = 1_000
 /** Kept back at the end of a whole blob until its digest has matched. */
@@ -74,12 +73,14 @@ export class Blobs {
   async head(ask: Ask, place: Place, digest: Digest): Promise<void> {
     const { credential, signal } = ask
     const origin: RegistryOrigin = { ...originAt(place), collection: 'blobs' }
-    const { store, rights, http } = this.#parts
+    const { store, engine, http, rights } = this.#parts
     const stored = store.byDigest(digest)
     const { pushes } = this.#options
+    const wanted = requestOf(origin, digest, credential)
     if (stored?.complete && !pushes) {
       try {
-        await abortable(rights.show(origin, digest, credential, stored), signal)
+        const { bytes } = stored.task
+        await engine.right({ ...wanted, bytes }, { signal })
         return this.#headOnly(ask, digest, stored.task.bytes)
       } catch (error) {
         if (!isDarnerError(error, ...TOLD_BY_ORIGIN)) throw error
@@ -87,16 +88,22 @@ export class Blobs {
       }
     }
     const key = askKey(origin, digest, credential)
-    const known = !pushes && rights.has(origin, digest, credential) ? this.#lengths.get(key) : undefined
+    const asker = { origin, content: digest, credential }
+    const known = !pushes && rights.known(asker) !== undefined ? this.#lengths.get(key) : undefined
     if (known !== undefined) return this.#headOnly(ask, digest, known)
     try {
       const answer = await askUpstream(http, ask, place.upstream, `${place.repository}/blobs/${digest}`)
       const length = answer.header('content-length')
-      if (answer.status !== 200 || length === undefined || !/^\d{1,15}$/.test(length))
+      if (
+        answer.status !== 200 ||
+        length === undefined ||
+        !/^\d{1,15}$/.test(length) ||
+        isPage(answer.header('content-type'))
+      )
         return await relay(ask, answer, place)
       await answer[Symbol.asyncDispose]()
       this.#noteLength(key, Number(length))
-      rights.note(origin, digest, credential)
+      rights.accepted(asker)
       this.#headOnly(ask, digest, Number(length))
     } catch (error) {
       if (!isDarnerError(error, ...UNREACHABLE) || ask.response.headersSent) throw error
@@ -172,38 +179,17 @@ export class Blobs {
     credential: Credential | undefined,
     signal: AbortSignal,
   ): Promise<OpenContent> {
-    const { engine, rights, sizes } = this.#parts
-    for (let attempt = 0; ; attempt++) {
-      const shared = engine.knows(digest)
-      const stated = shared ? undefined : sizes.of(digest)
-      let content: OpenContent
+    const { engine, sizes } = this.#parts
+    for (;;) {
+      const stated = sizes.of(digest)
       try {
-        content = await engine.openStored(
-          {
-            ...{ origin, digest, priority: 'interactive' },
-            ...(credential === undefined ? {} : { credential }),
-            ...(stated === undefined ? {} : { ...stated, lead: true }),
-          },
+        return await engine.openStored(
+          { ...requestOf(origin, digest, credential), ...(stated === undefined ? {} : { ...stated, lead: true }) },
           { signal, aloneMs: ALONE_MS },
         )
       } catch (error) {
-        if (stated !== undefined && isDarnerError(error, 'SIZE_MISMATCH')) {
-          sizes.forget(digest)
-          continue
-        }
-        if (shared && attempt < MAX_SHARED_REFUSALS && isDarnerError(error, ...REFUSED)) continue
-        throw error
-      }
-      if (!shared) {
-        rights.note(origin, digest, credential)
-        return content
-      }
-      try {
-        await abortable(rights.show(origin, digest, credential, content.stored), signal)
-        return content
-      } catch (error) {
-        await content[Symbol.asyncDispose]()
-        throw error
+        if (stated === undefined || !isDarnerError(error, 'SIZE_MISMATCH')) throw error
+        sizes.forget(digest)
       }
     }
   }
@@ -240,6 +226,10 @@ export class Blobs {
   #noteLength(key: string, bytes: number): void {
     keepNewest(this.#lengths, key, bytes, MAX_LENGTHS)
   }
+}
+
+function requestOf(origin: RegistryOrigin, digest: Digest, credential: Credential | undefined): BlobRequest {
+  return { origin, digest, priority: 'interactive', ...(credential === undefined ? {} : { credential }) }
 }
 
 function blobHeaders(digest: Digest): Record<string, string> {

@@ -8,14 +8,15 @@ import type { OriginPort } from '../../src/core/contracts/origin.ts'
 import { algorithmOf, Digester, isDigest } from '../../src/core/digest.ts'
 import { DarnerError, isDarnerError } from '../../src/core/errors.ts'
 import { abortable } from '../../src/core/signals.ts'
+import type { Credential, RegistryOrigin } from '../../src/core/task/origin.ts'
 import { bareMediaType, MANIFEST_ACCEPT } from '../../src/oci/media-types.ts'
 import type { OriginHttp } from '../../src/origin/origin-http.ts'
+import type { Asker, Rights } from '../../src/rights/right.ts'
 import type { Engine } from '../downloader/downloader.ts'
 import { sendWhole } from './answer.ts'
 import { type Ask, askKey } from './ask.ts'
 import { askUpstream, relay } from './pass-through.ts'
 import { matchesNone } from './range.ts'
-import type { Rights } from './rights.ts'
 import type { Sizes } from './sizes.ts'
 import { originAt, type Place } from './upstreams.ts'
 
@@ -111,7 +112,8 @@ export class MirrorManifests {
     const origin = originAt(place)
     const key = askKey(origin, reference, credential)
     const kept = this.#kept.get(key)
-    if (kept !== undefined && isDigest(reference) && rights.has(origin, reference, credential)) return kept.answer
+    if (kept !== undefined && isDigest(reference) && rights.known(askerOf(origin, reference, credential)) !== undefined)
+      return kept.answer
     let asking = this.#asking.get(key)
     if (asking === undefined) {
       const staleMs = isDigest(reference) ? 0 : this.#options.staleMs
@@ -124,7 +126,7 @@ export class MirrorManifests {
       asking.then(
         (answer) => {
           if (answer.ageMs !== undefined) return
-          rights.note(origin, answer.digest, credential)
+          rights.accepted(askerOf(origin, answer.digest, credential))
           this.#parts.sizes.learn(answer.body)
           this.#keep(key, answer)
           this.#keep(askKey(origin, answer.digest, credential), answer)
@@ -186,6 +188,14 @@ export class MirrorManifests {
     this.#bytes -= this.#kept.get(key)?.answer.body.byteLength ?? 0
     this.#kept.delete(key)
   }
+}
+
+function askerOf(
+  origin: Omit<RegistryOrigin, 'collection'>,
+  content: string,
+  credential: Credential | undefined,
+): Asker {
+  return { origin: { ...origin, collection: 'manifests' }, content, credential }
 }
 
 /** A page that says "200 OK" is no manifest. Throws MANIFEST_INVALID. */

@@ -13,8 +13,8 @@ import { asDarnerError, DarnerError, isDarnerError, systemCode } from '../../src
 import { formatHostPort, parseHostPort } from '../../src/core/host-port.ts'
 import type { Log } from '../../src/core/log.ts'
 import { anySignal } from '../../src/core/signals.ts'
-import type { TaskId } from '../../src/core/task/task.ts'
 import type { OriginHttp } from '../../src/origin/origin-http.ts'
+import type { Rights } from '../../src/rights/right.ts'
 import type { Store } from '../../src/store/store.ts'
 import type { Engine } from '../downloader/downloader.ts'
 import { breakOff, lastWords, sendWhole, wasBrokenOff } from './answer.ts'
@@ -26,7 +26,6 @@ import { MirrorManifests } from './manifests.ts'
 import { ociBody, ociFailure, type Subject } from './oci-errors.ts'
 import { askUpstream, relay } from './pass-through.ts'
 import { Pushed, pushedDigest } from './pushed.ts'
-import { Rights } from './rights.ts'
 import { type Route, readTarget, upstreamOf } from './routes.ts'
 import { Sizes } from './sizes.ts'
 import type { MirrorTls } from './tls.ts'
@@ -54,7 +53,9 @@ export interface MirrorOptions {
 
 export interface MirrorParts {
   readonly engine: Engine
-  readonly scheduler: SchedulerPort & { heldUnder(task: TaskId): string | undefined }
+  readonly scheduler: SchedulerPort
+  /** What was shown on this host. */
+  readonly rights: Rights
   readonly store: Store
   readonly origin: OriginPort
   /** Sends requests on, and opens tunnels; its guard says which addresses may be asked, and which proxy asks them. */
@@ -127,10 +128,9 @@ class RunningMirror implements Mirror {
     this.#options = options
     this.#parts = parts
     this.#upstreams = new Upstreams(options.upstreams)
-    const rights = new Rights(parts)
     const sizes = new Sizes()
-    this.#blobs = new Blobs({ pushes: options.push === 'pass' }, { ...parts, rights, sizes })
-    this.#manifests = new MirrorManifests({ staleMs: options.staleMs }, { ...parts, rights, sizes })
+    this.#blobs = new Blobs({ pushes: options.push === 'pass' }, { ...parts, sizes })
+    this.#manifests = new MirrorManifests({ staleMs: options.staleMs }, { ...parts, sizes })
     const headersMs = options.headersMs ?? HEADERS_MS
     const limits = {
       maxHeaderSize: MAX_HEADER_BYTES,

@@ -42,6 +42,11 @@ export interface BlobShelf {
   remove(digest: Digest): Promise<void>
 }
 
+/** A name for a blob and what it unpacks to. */
+export function layerPair({ digest, diffId }: { readonly digest: Digest; readonly diffId: Digest }): string {
+  return `${digest} ${diffId}`
+}
+
 export class Images implements ImageStore {
   readonly #space: RecordSpace
   #making = 0
@@ -164,6 +169,11 @@ export class Images implements ImageStore {
       }
     }
     return { layers, blobs }
+  }
+
+  /** Which blobs of images that are here unpack to which DiffIDs, as {@link layerPair} names them. */
+  async layerPairs(): Promise<Set<string>> {
+    return new Set((await this.list()).flatMap(({ image }) => image.layers.map(layerPair)))
   }
 
   /** Deletes blobs of this host's own that no image needs. */

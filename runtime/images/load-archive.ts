@@ -14,6 +14,7 @@ import { type ArchiveFile, ArchiveFiles } from './archive-files.ts'
 import { compressionOf, decompress } from './decompress.ts'
 import type { ImageLayer, ImageRecord } from './image-record.ts'
 import { type MakeParts, platformOf, recordOf } from './make-image.ts'
+import { unpackProven } from './proven-layer.ts'
 
 export interface LoadedImage {
   readonly image: ImageRecord
@@ -53,7 +54,7 @@ export async function loadArchive(
       const blob = blobs[at]
       if (blob === undefined) continue
       await parts.own.adopt(blob.path, layer.digest)
-      await parts.snapshotter.unpack(layer.diffId, parts.own.read(layer.digest), options)
+      await unpackProven(parts.snapshotter, layer.diffId, () => parts.own.read(layer.digest), options)
     }
     await parts.images.save(image, names)
     loaded.push({ image, names })

@@ -17,9 +17,10 @@ import { isImageConfigType, layerCompression } from '../../src/oci/media-types.t
 import { familiarReference, manifestReference, originOf, type Reference } from '../../src/oci/reference.ts'
 import { EarlyLayers } from './early-layers.ts'
 import type { ImageLayer, ImageRecord } from './image-record.ts'
-import type { Images } from './images.ts'
+import { type Images, layerPair } from './images.ts'
 import { fromFirst, placesOf } from './layer-places.ts'
 import { platformOf } from './make-image.ts'
+import { unpackProven } from './proven-layer.ts'
 
 /** What one layer of an image may be unpacked to, unless a setting says otherwise. */
 export const DEFAULT_LAYER_LIMITS: UnpackLimits = { bytes: 64 * 1024 ** 3, entries: 2_000_000 }
@@ -75,6 +76,8 @@ export interface PulledImage {
 
 interface LayerParts extends PullParts {
   readonly early: EarlyLayers
+  /** See `Images.layerPairs`. */
+  readonly pairs: ReadonlySet<string>
 }
 
 const NOWHERE: ByteSources = { origin: 0, supernode: 0, peers: 0 }
@@ -115,7 +118,8 @@ export async function pullImage(request: PullRequest, parts: PullParts): Promise
   request.onProgress?.({ kind: 'resolved', manifest: digest, layers })
   using _making = parts.images.making()
   const places = new Map(manifest.layers.map((one) => [one.digest, placesOf(origin, one)]))
-  const summaries = await pullLayers(layers, places, request, { ...parts, early })
+  const pairs = await parts.images.layerPairs()
+  const summaries = await pullLayers(layers, places, request, { ...parts, early, pairs })
   const image: ImageRecord = {
     manifest: digest,
     manifestMediaType: mediaType,
@@ -186,9 +190,6 @@ async function openBlob(
   parts: PullParts,
   wrongAt: readonly Origin[] = [],
 ): Promise<Content> {
-  // it is for the registry, whatever other places a manifest names
-  const rights = origin.kind === 'registry' ? request.credential : undefined
-  const credential = rights === undefined ? {} : { credential: rights }
   const content = await parts.content.open(
     {
       origin,
@@ -197,7 +198,7 @@ async function openBlob(
       priority: request.priority ?? 'interactive',
       lead: true,
       wrongAt,
-      ...credential,
+      ...rightsAt(origin, request),
     },
     { signal: request.signal },
   )
@@ -207,6 +208,20 @@ async function openBlob(
     'SIZE_MISMATCH',
     `blob ${blob.digest}: the manifest states ${blob.size} bytes, it has ${content.bytes}`,
   )
+}
+
+/** Throws the refusal of the place. */
+async function mayHave(origin: Origin, layer: ImageLayer, request: PullRequest, { content }: PullParts): Promise<void> {
+  const { digest, bytes } = layer
+  await content.right(
+    { origin, digest, bytes, priority: request.priority ?? 'interactive', ...rightsAt(origin, request) },
+    { signal: request.signal },
+  )
+}
+
+/** A credential is for the registry, whatever other places a manifest names. */
+function rightsAt(origin: Origin, { credential }: PullRequest): { credential?: Credential } {
+  return origin.kind === 'registry' && credential !== undefined ? { credential } : {}
 }
 
 async function pullLayers(
@@ -219,7 +234,7 @@ async function pullLayers(
   const signal = anySignal([request.signal, ending.signal])
   const queue = new PQueue({ concurrency: request.parallel ?? DEFAULT_PARALLEL })
   // an image may list one layer twice
-  const distinct = [...new Map(layers.map((layer) => [layer.diffId, layer])).values()]
+  const distinct = [...new Map(layers.map((layer) => [layerPair(layer), layer])).values()]
   const work = distinct.map((layer) => {
     request.onProgress?.({ kind: 'layer', layer, state: 'waiting', have: 0, from: NOWHERE })
     return queue.add(async () => {
@@ -245,8 +260,10 @@ async function pullLayer(
   parts: LayerParts,
 ): Promise<ContentSummary | undefined> {
   const { signal } = request
-  if ((await parts.snapshotter.layer(layer.diffId)) !== undefined) {
+  // a DiffID alone opens nothing: the blob has to be one that unpacked to it here, and the asker's to read
+  if (parts.pairs.has(layerPair(layer)) && (await parts.snapshotter.layer(layer.diffId)) !== undefined) {
     parts.early.leave(layer.digest)
+    await fromFirst(`layer ${layer.digest}`, places, (place) => mayHave(place, layer, request, parts), { signal })
     request.onProgress?.({ kind: 'layer', layer, state: 'present', have: 0, from: NOWHERE })
     return undefined
   }
@@ -283,9 +300,9 @@ async function pullFrom(
     const { have, from } = content.progress()
     tell('unpacking', have, from)
   }
-  const blob = watched(content.read({ lend: true, least: RUN_BYTES, signal }))
+  const blob = () => watched(content.read({ lend: true, least: RUN_BYTES, signal }))
   try {
-    await parts.snapshotter.unpack(layer.diffId, blob, { limits, signal })
+    await unpackProven(parts.snapshotter, layer.diffId, blob, { limits, signal })
   } catch (error) {
     if (!isDarnerError(error, ...MAY_BE_WRONG)) throw error
     await verdict(content, error, parts, signal)

@@ -78,7 +78,7 @@ export async function composePeer(
 /** The mirror is a service to other programs: that it can't listen is no reason to stop an agent. */
 async function composeMirror(
   settings: AgentSettings,
-  { engine, scheduler }: Peer,
+  { engine, scheduler, rights }: Peer,
   { store, origin, originOptions, clock }: Awaited<ReturnType<typeof openShared>>,
   { scope, log: root }: { scope: Scope; log: Log },
 ): Promise<Mirror | string | undefined> {
@@ -100,7 +100,7 @@ async function composeMirror(
           authority: connect === 'intercept' ? await authority() : undefined,
         },
         {
-          ...{ engine, scheduler, store, origin, clock, log },
+          ...{ engine, scheduler, rights, store, origin, clock, log },
           http: scope.own(new OriginHttp(originOptions)),
         },
       ),

@@ -1,7 +1,7 @@
 /** What both daemons are made of: log, store, identity, node, origin client. */
 import { access, constants, mkdir, stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
-import { type Random, systemClock } from '../core/clock.ts'
+import { type Clock, type Random, systemClock } from '../core/clock.ts'
 import type { AgentSettings, SupernodeSettings } from '../core/config/schema.ts'
 import { DarnerError, systemCode } from '../core/errors.ts'
 import { type Log, openLog, roomLog } from '../core/log.ts'
@@ -31,6 +31,8 @@ export interface ComposeParts {
   /** The daemon's environment, which may name proxies; default an empty one. */
   readonly env?: Readonly<Record<string, string | undefined>>
   readonly signal?: AbortSignal
+  /** Default the system's. */
+  readonly clock?: Clock
 }
 
 const PROXY_WAY =
@@ -44,7 +46,7 @@ export async function openShared(settings: Settings, parts: ComposeParts & { sco
     const [https, http] = ['https', 'http'].map((scheme) => proxyName(proxy(new URL(`${scheme}://registry.invalid`))))
     log.info({ https, http }, 'origins are asked through a proxy')
   }
-  const clock = systemClock
+  const { clock = systemClock } = parts
   const random: Random = Math.random
   await makeDataDirectory(settings.data)
   const store = scope.own(

@@ -73,3 +73,10 @@ export function isImageConfigType(mediaType: string): boolean {
 export function bareMediaType(contentType: string): string {
   return (contentType.split(';', 1)[0] ?? '').trim().toLowerCase()
 }
+
+const PAGES = new Set(['text/html', 'application/xhtml+xml'])
+
+/** Whether a `Content-Type` is that of a page for people, which no content of a registry is. */
+export function isPage(contentType: string | undefined): boolean {
+  return PAGES.has(bareMediaType(contentType ?? ''))
+}

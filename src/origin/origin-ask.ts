@@ -88,15 +88,7 @@ export function registryAsk(
   accept: string,
   { credential, signal }: AccessOptions,
 ): OriginAsk {
-  if (!isRepository(origin.repository)) {
-    throw new DarnerError(
-      'REFERENCE_INVALID',
-      `repository ${JSON.stringify(origin.repository.slice(0, 160))} is no path of lower case parts`,
-    )
-  }
-  if (!URL.canParse(origin.upstream)) throw new DarnerError('BAD_ARGUMENT', 'upstream URL is unreadable')
-  const base = new URL(origin.upstream)
-  const url = new URL(`${base.pathname.replace(/\/+$/, '')}/v2/${origin.repository}/${path}`, base.origin)
+  const url = registryUrl(origin, path)
   return {
     method: 'GET',
     url,
@@ -106,4 +98,18 @@ export function registryAsk(
     secretHeaders: {},
     signal,
   }
+}
+
+/** The URL of `path` within a repository. Throws REFERENCE_INVALID, BAD_ARGUMENT. */
+export function registryUrl({ upstream, repository }: ManifestOrigin, path: string): URL {
+  if (!isRepository(repository)) {
+    throw new DarnerError(
+      'REFERENCE_INVALID',
+      `repository ${JSON.stringify(repository.slice(0, 160))} is no path of lower case parts`,
+    )
+  }
+  const base = URL.canParse(upstream) ? new URL(upstream) : undefined
+  if (base?.protocol !== 'https:' && base?.protocol !== 'http:')
+    throw new DarnerError('BAD_ARGUMENT', 'upstream URL is unreadable')
+  return new URL(`${base.pathname.replace(/\/+$/, '')}/v2/${repository}/${path}`, base.origin)
 }

@@ -3,6 +3,7 @@ import type { Readable } from 'node:stream'
 import type { Clock } from '../core/clock.ts'
 import type { DarnerError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
+import { isPage } from '../oci/media-types.ts'
 import type { OriginAsk } from './origin-ask.ts'
 import { MAX_SAID_CHARS, refusalError } from './origin-errors.ts'
 import { askName, type HttpAnswer, type HttpAsk, OriginHttp, type OriginHttpOptions } from './origin-http.ts'
@@ -65,10 +66,12 @@ export class OriginSender implements AsyncDisposable {
         },
         'origin answered',
       )
-      if (status !== 401 || crossed || renewals === MAX_RENEWALS) return answer
+      const page = authorization === undefined && ask.credential !== undefined && isPage(answer.header('content-type'))
+      if (((status !== 401 || crossed) && !page) || renewals === MAX_RENEWALS) return answer
       let next: string | undefined
       try {
-        next = await this.#auth.next(ask, answer.header('www-authenticate'), authorization, { signal })
+        const challenge = page ? await this.#challenge(ask) : answer.header('www-authenticate')
+        next = await this.#auth.next(ask, challenge, authorization, { signal })
       } catch (error) {
         await answer[Symbol.asyncDispose]()
         throw error
@@ -77,6 +80,17 @@ export class OriginSender implements AsyncDisposable {
       await answer.discard()
       authorization = next
     }
+  }
+
+  /** A registry that shows whoever has no credential a page says at its root what it wants (distribution-spec, "Determining Support"). */
+  async #challenge({ url, repository, signal }: SenderAsk): Promise<string | undefined> {
+    const at = url.pathname.indexOf(`/v2/${repository}/`)
+    if (repository === undefined || at < 0) return undefined
+    const root = new URL(`${url.pathname.slice(0, at)}/v2/`, url.origin)
+    const ask = { method: 'GET', url: root, purpose: 'origin', headers: {}, secretHeaders: {}, signal } as const
+    await using answer = await this.#http.ask(ask)
+    await answer.discard()
+    return answer.status === 401 && !answer.crossed ? answer.header('www-authenticate') : undefined
   }
 
   /** What an answer refuses, as an error; the answer is closed. */

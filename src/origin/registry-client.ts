@@ -6,7 +6,7 @@ import { DarnerError } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
 import { originName } from '../core/task/origin.ts'
 import { MAX_MANIFEST_BYTES } from '../oci/manifest.ts'
-import { bareMediaType, SIGNED_SCHEMA1 } from '../oci/media-types.ts'
+import { bareMediaType, isPage, SIGNED_SCHEMA1 } from '../oci/media-types.ts'
 import { type AccessOptions, askOf, type ManifestOrigin, manifestAsk, type OriginTarget } from './origin-ask.ts'
 import { type BodyPlan, bodyStream, planBody } from './origin-body.ts'
 import { askName, type HttpAnswer, type OriginHttpOptions } from './origin-http.ts'
@@ -120,6 +120,7 @@ class HttpOriginClient implements OriginClient {
         { ...ask, headers: { ...ask.headers, range: 'bytes=0-0' } },
         [200, 206, 416],
       )
+      noPage(one, ask.repository, askName('GET', ask.url))
       const { bytes } = planBody(one, { from: 0, to: 1 }, askName('GET', ask.url))
       return {
         ...headOf(one),
@@ -129,7 +130,9 @@ class HttpOriginClient implements OriginClient {
       }
     }
     if (head.status !== 200) throw await this.#sender.refusal(ask, head)
+    noPage(head, ask.repository, askName('HEAD', ask.url))
     const digest = head.header('docker-content-digest')
+    if (digest !== undefined && isDigest(digest)) sameDigest(digest, target, askName('HEAD', ask.url))
     const bytes = contentLength(head)
     return {
       ...headOf(head),
@@ -157,6 +160,7 @@ class HttpOriginClient implements OriginClient {
     const what = askName('GET', ask.url)
     const answer = await this.#sender.accept({ ...ask, headers }, ranged ? [200, 206, 416] : [200])
     try {
+      noPage(answer, ask.repository, what)
       const seen = headOf(answer)
       const plan = planBody(answer, ranged ? { from, ...(to === undefined ? {} : { to }) } : undefined, what)
       sameVersion(what, ifMatch, seen, plan)
@@ -244,6 +248,22 @@ function headOf(answer: HttpAnswer): {
     ...(disposition === undefined ? {} : { disposition }),
     acceptsRanges: answer.status === 206 || /\bbytes\b/i.test(answer.header('accept-ranges') ?? ''),
   }
+}
+
+/** A page where a registry's blob was asked for is a web interface, or a login that lets nobody in. Throws ORIGIN_DENIED. */
+function noPage(answer: HttpAnswer, repository: string | undefined, what: string): void {
+  const type = answer.header('content-type')
+  if (repository === undefined || !isPage(type)) return
+  throw new DarnerError('ORIGIN_DENIED', `${what}: ${answer.url.host} answered a page (${type}), and no blob`, {
+    details: { host: answer.url.host, status: answer.status },
+  })
+}
+
+/** Throws ORIGIN_DENIED where a registry answers about another content than it was asked for. */
+function sameDigest(stated: Digest, { origin, digest }: OriginTarget, what: string): void {
+  if (origin.kind !== 'registry' || digest === undefined || stated === digest) return
+  if (algorithmOf(stated) !== algorithmOf(digest)) return
+  throw new DarnerError('ORIGIN_DENIED', `${what}: the answer is about ${stated}`)
 }
 
 function contentLength(answer: HttpAnswer): number | undefined {

@@ -11,7 +11,9 @@ import { defineProtocol } from './session-protocol.ts'
 
 export const CONTROL_ID = '/darner/control/1'
 /** Raised when an older side could no longer understand a newer one. */
-export const CONTROL_VERSION = 6
+export const CONTROL_VERSION = 7
+/** The oldest that is understood: from here on passes say of which right they are, and hosts ask for rights. */
+export const LEAST_CONTROL_VERSION = 7
 /** From this version on a host may ask to read an origin itself. */
 export const LEAD_VERSION = 2
 /** From this version on a host takes the states between the pieces beside their digests. */
@@ -138,7 +140,32 @@ export const CONTROL_ASKS = {
         steps: Type.Optional(Steps),
         sealed: Type.Optional(DigestText),
         parents: Type.Array(ParentBody, { maxItems: 256 }),
-        pass: Pass,
+        /** None for whoever reads the origin with rights that nobody has seen. */
+        pass: Type.Optional(Pass),
+      },
+      closed,
+    ),
+  },
+  /** Whether a reader on the asker's host may have a blob that is there: asked, with the reader's own credential, of its place. */
+  right: {
+    ask: Type.Object(
+      {
+        origin: Origin,
+        digest: DigestText,
+        bytes: Type.Optional(Count(MAX_TASK_BYTES)),
+        credential: Type.Optional(Credential),
+        preheat: Type.Optional(PreheatId),
+        /** A place that has served nothing of the blob yet is read to its end, to see that it has it. */
+        prove: Type.Boolean(),
+      },
+      closed,
+    ),
+    answer: Type.Object(
+      {
+        place: Type.String({ maxLength: 1024 }),
+        anybody: Type.Boolean(),
+        /** `through`: the place has not yet served the blob whole. */
+        reach: Type.Union([Type.Literal('whole'), Type.Literal('through')]),
       },
       closed,
     ),

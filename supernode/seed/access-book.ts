@@ -1,17 +1,48 @@
-/** Remembers, across restarts, which scopes have served each blob. One record per task in the supernode's level database. */
+/** Remembers, across restarts, which places have served each blob. One record per task in the supernode's level database. */
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
+import { Origin } from '../../src/core/task/origin.ts'
+import type { Place } from '../../src/core/task/place.ts'
 import type { TaskId } from '../../src/core/task/task.ts'
-import type { Access } from './access-scope.ts'
 
+/**
+ * What is known of one blob. A place's yes counts for what others hold of the blob only once that place has served the blob
+ * whole, with its digest: a right never follows from knowing a digest, nor from a place of one's own that merely says yes.
+ */
+export interface Access {
+  /** Places that served the whole blob. */
+  readonly served: Map<Place, Served>
+  /** The place that is being read through and has proven nothing yet. */
+  reading?: Reading | undefined
+}
+
+export interface Served {
+  /** Where, and when in epoch milliseconds, it answered without a credential last. */
+  readonly open?: { readonly origin: Origin; readonly atMs: number }
+}
+
+export interface Reading {
+  readonly place: Place
+  /** Where it is read without a credential. */
+  readonly open?: Origin
+  /** The place could not be asked at all: hosts read it for the supernode. */
+  readonly unasked?: boolean
+}
+
+const PlaceText = Type.String({ maxLength: 1024 })
+const closed = { additionalProperties: false }
 const Record = Type.Object(
   {
-    scopes: Type.Array(Type.Tuple([Type.String({ maxLength: 1024 }), Type.Boolean()]), { maxItems: 1024 }),
-    reading: Type.Optional(
-      Type.Object({ scope: Type.String({ maxLength: 1024 }), open: Type.Boolean() }, { additionalProperties: false }),
+    served: Type.Array(
+      Type.Tuple([
+        PlaceText,
+        Type.Object({ open: Type.Optional(Type.Object({ origin: Origin, atMs: Type.Number() }, closed)) }, closed),
+      ]),
+      { maxItems: 1024 },
     ),
+    reading: Type.Optional(Type.Object({ place: PlaceText, open: Type.Optional(Origin) }, closed)),
   },
-  { additionalProperties: false },
+  closed,
 )
 type Record = Static<typeof Record>
 
@@ -32,20 +63,33 @@ export class AccessBook {
   /** Empty where nothing is known. A record that can't be read counts as nothing known: rights are then asked anew. */
   async load(task: TaskId): Promise<Access> {
     const record = await this.#records.get(task)
-    if (record === undefined || !Value.Check(Record, record)) return { scopes: new Map() }
-    const { scopes, reading } = record as Record
-    return { scopes: new Map(scopes), ...(reading === undefined ? {} : { reading }) }
+    if (record === undefined || !Value.Check(Record, record)) return { served: new Map() }
+    const { served, reading } = record as Record
+    return {
+      served: new Map(served as [Place, Served][]),
+      ...(reading === undefined ? {} : { reading: reading as Reading }),
+    }
   }
 
-  async save(task: TaskId, access: Access): Promise<void> {
-    const { reading } = access
+  async save(task: TaskId, { served, reading }: Access): Promise<void> {
     await this.#records.put(task, {
-      scopes: [...access.scopes].slice(-1024),
-      ...(reading === undefined ? {} : { reading: { ...reading } }),
-    } satisfies Record)
+      served: [...served].slice(-1024),
+      ...(reading === undefined
+        ? {}
+        : { reading: { place: reading.place, ...(reading.open === undefined ? {} : { open: reading.open }) } }),
+    })
   }
 
   async forget(task: TaskId): Promise<void> {
     await this.#records.del(task)
   }
+}
+
+/** The place that was read through has served the whole blob. What hosts read for the supernode says nothing of who may have it. */
+export function settle(access: Access, nowMs: number): void {
+  const { reading } = access
+  if (reading === undefined) return
+  const open = reading.open === undefined || reading.unasked === true ? undefined : reading.open
+  access.served.set(reading.place, open === undefined ? {} : { open: { origin: open, atMs: nowMs } })
+  access.reading = undefined
 }

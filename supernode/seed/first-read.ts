@@ -5,7 +5,8 @@ import type { Digest } from '../../src/core/digest.ts'
 import { isDarnerError } from '../../src/core/errors.ts'
 import type { Log } from '../../src/core/log.ts'
 import { type Credential, type Origin, originName } from '../../src/core/task/origin.ts'
-import { carriesRights } from './access-scope.ts'
+import { carriesRights } from '../../src/rights/place.ts'
+import { TROUBLE } from '../../src/rights/right.ts'
 
 /** What an asker says of a blob: where it is, what it should be, and with which rights it asks. */
 export interface SeedRequest {
@@ -32,12 +33,16 @@ export interface FirstReadParts {
  */
 export const GIVE_UP_MS = 45_000
 
+/** A refusal, after which one's own credential may do. FORBIDDEN: a token that anybody may have is given out where it may not be asked for. */
+const REFUSED = ['ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_NOT_FOUND', 'ORIGIN_FORBIDDEN'] as const
+
 /**
- * Opens the read; `open` where no credential was needed. What passes is tried again, `attempts` times in all, and no longer than
- * {@link GIVE_UP_MS}. Throws the origin's refusal of the asker's own credential. The caller closes the read.
+ * Opens the read; `open` where no credential was needed. An asker with a credential is asked for with it wherever the place gives
+ * nothing without, be that a refusal, trouble or another content. What passes is tried again, `attempts` times in all, and no longer
+ * than {@link GIVE_UP_MS}. Throws the origin's refusal of the asker's own credential. The caller closes the read.
  */
 export async function firstRead(
-  { origin, digest, credential }: SeedRequest,
+  { origin, digest, bytes, credential }: SeedRequest,
   parts: FirstReadParts,
   options: { attempts: number; signal: AbortSignal },
 ): Promise<{ read: OriginRead; open: boolean }> {
@@ -47,15 +52,10 @@ export async function firstRead(
   let startedMs = clock.monotonicMs()
   for (let attempt = 1; ; attempt++) {
     try {
-      return { read: await parts.origin.read(target, { signal }), open: !carriesRights(origin) }
+      const open = await anonymous()
+      if (open !== undefined) return { read: open, open: !carriesRights(origin) }
+      return { read: await parts.origin.read(target, { credential, signal }), open: false }
     } catch (error) {
-      if (
-        // FORBIDDEN: a token that anybody may have is given out where it may not be asked for; one's own may do
-        isDarnerError(error, 'ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_NOT_FOUND', 'ORIGIN_FORBIDDEN') &&
-        credential !== undefined
-      ) {
-        return { read: await parts.origin.read(target, { credential, signal }), open: false }
-      }
       const late = attempt > 1 && clock.monotonicMs() - startedMs >= GIVE_UP_MS
       const waitMs = attempt >= attempts || late ? undefined : retryMs(error, attempt, random)
       if (waitMs === undefined) throw error
@@ -64,14 +64,30 @@ export async function firstRead(
       if (isDarnerError(error) && error.retryAfterMs !== undefined) startedMs += waitMs
     }
   }
+
+  /** Undefined where the credential is to be tried. */
+  async function anonymous(): Promise<OriginRead | undefined> {
+    try {
+      const read = await parts.origin.read(target, { signal })
+      const other = bytes !== undefined && read.bytes !== undefined && read.bytes !== bytes
+      if (credential === undefined || !other) return read
+      await read[Symbol.asyncDispose]()
+    } catch (error) {
+      if (credential === undefined || !isDarnerError(error, ...REFUSED, ...TROUBLE)) throw error
+    }
+    return undefined
+  }
 }
 
 /**
- * An origin that fails in a way that can pass may be read by another host, if it is known what to expect of it: then what it
- * serves without a credential is had so. Rights can't be asked there now, so nothing else is. Throws `error` otherwise.
+ * An origin that is in trouble may be read by another host, if it is known what to expect of it: then what it serves without a
+ * credential is had so. An asker with a credential can't be asked for there now, and goes itself. Throws `error` otherwise.
  */
-export function unread(error: unknown, { origin, digest, bytes }: SeedRequest): { read: undefined; open: true } {
-  if (digest === undefined || bytes === undefined || carriesRights(origin)) throw error
-  if (!isDarnerError(error) || !error.facts.retry) throw error
+export function unread(
+  error: unknown,
+  { origin, digest, bytes, credential }: SeedRequest,
+): { read: undefined; open: true } {
+  if (digest === undefined || bytes === undefined || credential !== undefined || carriesRights(origin)) throw error
+  if (!isDarnerError(error, ...TROUBLE)) throw error
   return { read: undefined, open: true }
 }

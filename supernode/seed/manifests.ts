@@ -9,7 +9,7 @@ import type { OriginPort } from '../../src/core/contracts/origin.ts'
 import { isDigest } from '../../src/core/digest.ts'
 import { isDarnerError } from '../../src/core/errors.ts'
 import { abortable } from '../../src/core/signals.ts'
-import type { CredentialNames } from './access-scope.ts'
+import type { CredentialNames } from '../../src/rights/credential-names.ts'
 
 export interface ManifestsOptions {
   readonly tagMs: number

@@ -51,7 +51,7 @@ export class SeedShelf implements Shelf {
       task: id,
       issuer: () => issuer,
       nowMs: () => this.#parts.clock.now(),
-      heldUnder: () => seed?.readScope,
+      came: () => seed?.came,
     })
     right.show(pass)
     if (seed === undefined) throw new DarnerError('PIECE_ABSENT', `${id}: the seed doesn't hold it`)

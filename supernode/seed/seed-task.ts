@@ -16,6 +16,7 @@ import { anySignal } from '../../src/core/signals.ts'
 import type { Credential, Origin } from '../../src/core/task/origin.ts'
 import { originName } from '../../src/core/task/origin.ts'
 import { pieceCount, pieceRange, type Task } from '../../src/core/task/task.ts'
+import type { Came } from '../../src/rights/came.ts'
 import { type CutPiece, cut } from '../../src/store/partial/cut.ts'
 import type { PiecePool } from '../../src/store/partial/piece-pool.ts'
 import type { StoredTask } from '../../src/store/partial/stored-task.ts'
@@ -25,8 +26,8 @@ import { Pulse } from './pulse.ts'
 export interface SeedTaskOptions {
   readonly origin: Origin
   readonly credential: Credential | undefined
-  /** Through which scope it is read, while that has proven nothing; undefined where rights are settled. */
-  readonly readScope: string | undefined
+  /** How it is read, while its place has proven nothing; undefined where that is settled. */
+  readonly came: Came | undefined
   /** The validator of a URL's content: a read that goes on must still meet it. */
   readonly version: Version | undefined
   /** Breaks in a row, without a byte between them, before the task fails. */
@@ -107,9 +108,9 @@ export class SeedTask {
     return this.#known
   }
 
-  /** The scope that this is, or was, read through without having proven itself before. */
-  get readScope(): string | undefined {
-    return this.#options.readScope
+  /** How this is, or was, read through a place that had not proven itself before. */
+  get came(): Came | undefined {
+    return this.#options.came
   }
 
   get error(): DarnerError | undefined {

@@ -11,12 +11,15 @@ import type { Scope } from '../../src/core/scope.ts'
 import { abortable } from '../../src/core/signals.ts'
 import { type Credential, originName } from '../../src/core/task/origin.ts'
 import { blobTask, MAX_TASK_BYTES, pieceBytesFor, type Task, type TaskId } from '../../src/core/task/task.ts'
+import type { Grant } from '../../src/protocol/pass.ts'
+import type { Came } from '../../src/rights/came.ts'
+import { carriesRights, placeOf } from '../../src/rights/place.ts'
+import { type Rights, TROUBLE } from '../../src/rights/right.ts'
 import { PiecePool } from '../../src/store/partial/piece-pool.ts'
 import type { Store, StoredTask } from '../../src/store/store.ts'
-import type { AccessBook } from './access-book.ts'
-import { type Access, type CredentialNames, isPublic, scopeOf, unproven } from './access-scope.ts'
+import { type Access, type AccessBook, settle } from './access-book.ts'
 import { type FirstReadParts, firstRead, type SeedRequest, unread } from './first-read.ts'
-import { Rights } from './rights.ts'
+import { askerOf, Grants } from './grants.ts'
 import { type LendOptions, type Lent, SeedTask } from './seed-task.ts'
 import { UrlNames, urlTaskId } from './url-names.ts'
 
@@ -24,8 +27,6 @@ export interface SeedOptions {
   readonly attempts: number
   readonly ingestDepth: number
   readonly maxTaskBytes: number
-  /** How long an origin's yes to a credential is kept. */
-  readonly rightMs: number
   /** How long a URL's validator is believed without asking again. */
   readonly validatorMs: number
   /** Nothing to speak of came this long through a place that has proven nothing: other places need not wait for it. */
@@ -35,7 +36,7 @@ export interface SeedOptions {
 export interface SeedParts extends FirstReadParts {
   readonly store: Store
   readonly access: AccessBook
-  readonly names: CredentialNames
+  readonly rights: Rights
   readonly scope: Scope
 }
 
@@ -49,11 +50,10 @@ export interface SeedListener {
   lend(task: SeedTask, open: boolean, failure: DarnerError, options: LendOptions): Promise<Lent | undefined>
 }
 
-/** A followed task, and the scope under which the asker may read it. */
+/** A followed task, and what the asker may read of it. */
 export interface Granted {
   readonly task: SeedTask
-  /** `public` or the scope that accepted the asker's credential; marked while that has not served the whole blob yet. */
-  readonly scope: string
+  readonly grant: Grant
 }
 
 /** Somebody's question about a blob, that others share. */
@@ -83,7 +83,7 @@ export class Seed {
   /** By digest, or by URL for content that has none yet. */
   readonly #opening = new Map<string, Opening>()
   readonly #urls: UrlNames
-  readonly #rights: Rights
+  readonly #grants: Grants
   readonly #pool = new PiecePool()
   /** Places whose unproven reads nobody else waits for any more. */
   readonly #doubted = new Set<string>()
@@ -93,7 +93,7 @@ export class Seed {
     this.#parts = parts
     this.#listener = listener
     this.#urls = new UrlNames(options, parts)
-    this.#rights = new Rights(options, {
+    this.#grants = new Grants(options, {
       ...parts,
       signal: parts.scope.signal,
       read: (task, bytes, reason) => listener.read(task, bytes, reason),
@@ -142,6 +142,10 @@ export class Seed {
         throw error
       }
       const { task } = opened.task
+      if (await this.#isOvertaken(opened, request, signal)) {
+        await this.#giveUp(opened, key)
+        continue
+      }
       if (!(await this.#shares(opened, request, signal))) {
         await this.#giveUp(opened, key)
         continue
@@ -157,8 +161,48 @@ export class Seed {
           `${task.id}: the manifest states ${request.bytes} bytes, the blob has ${task.bytes}`,
         )
       }
-      return { task: opened.task, scope: await this.#right(opened, request, signal) }
+      const grant = await this.#grants.of(task, opened.access, request, { prove: true, signal })
+      return { task: opened.task, grant }
     }
+  }
+
+  /**
+   * What an asker may have of a blob that a host holds: nothing is read here for it, but by `prove` to see that its place has the
+   * blob. Throws as {@link obtain}.
+   */
+  async grant(
+    request: SeedRequest & { readonly digest: Digest },
+    options: { prove: boolean; signal: AbortSignal },
+  ): Promise<Grant> {
+    const id = request.digest as string as TaskId
+    const access = this.#access.get(id) ?? (await this.#parts.access.load(id))
+    const { digest, bytes } = request
+    return await this.#grants.of({ id, digest, bytes }, access, request, options)
+  }
+
+  /** What a follower may read from now on. Throws the refusal of its place. */
+  async grantAgain(
+    task: Task,
+    grant: Grant,
+    request: SeedRequest,
+    { signal }: { signal: AbortSignal },
+  ): Promise<Grant> {
+    const access = this.#access.get(task.id)
+    if (grant.right === undefined) return grant
+    if (access === undefined) {
+      const asker = grant.right.anybody && !carriesRights(request.origin) ? { origin: request.origin } : request
+      return { right: await this.#grants.ask(task, { served: new Map() }, asker, { signal }), reach: grant.reach }
+    }
+    return await this.#grants.of(task, access, request, { prove: false, signal })
+  }
+
+  /** A read that hosts do for the supernode without a credential makes way for an asker whose own the place accepts again. */
+  async #isOvertaken({ task: seed, access }: Opened, request: SeedRequest, signal: AbortSignal): Promise<boolean> {
+    const { reading } = access
+    const own = reading?.unasked === true && reading.place === placeOf(request.origin)
+    if (!own || request.credential === undefined || seed.stored.verified || seed.error !== undefined) return false
+    await this.#grants.ask(seed.task, access, request, { signal })
+    return !seed.stored.verified && seed.error === undefined
   }
 
   /**
@@ -168,25 +212,25 @@ export class Seed {
    */
   async #shares(opened: Opened, request: SeedRequest, signal: AbortSignal): Promise<boolean> {
     const { task, access } = opened
-    const scope = scopeOf(request.origin)
+    const place = placeOf(request.origin)
     const elsewhere = () =>
       access.reading !== undefined &&
-      access.reading.scope !== scope &&
+      access.reading.place !== place &&
       !task.stored.verified &&
       task.error === undefined
     const { reading } = access
     if (reading === undefined || !elsewhere()) return true
-    if (access.scopes.has(scope)) return false
-    if (request.wrongAt?.some((place) => scopeOf(place) === reading.scope)) {
+    if (access.served.has(place)) return false
+    if (request.wrongAt?.some((one) => placeOf(one) === reading.place)) {
       // what is wrong ends by itself as a rule, and the other place is read once then
       await task.ends(this.#options.rivalMs, { signal })
       if (!elsewhere()) return true
-      await this.#rights.prove(task.task, access, request, { signal })
+      await this.#grants.prove(task.task, access, request, { signal })
       return !elsewhere()
     }
-    const alive = !this.#doubted.has(reading.scope) && (await task.alive(this.#options.rivalMs, { signal }))
-    if (!elsewhere() || (alive && reading.open)) return true
-    await this.#rights.prove(task.task, access, request, { signal })
+    const alive = !this.#doubted.has(reading.place) && (await task.alive(this.#options.rivalMs, { signal }))
+    if (!elsewhere() || (alive && reading.open !== undefined)) return true
+    await this.#grants.prove(task.task, access, request, { signal })
     return alive || !elsewhere()
   }
 
@@ -204,18 +248,15 @@ export class Seed {
 
   #doubt({ reading }: Access): void {
     if (reading === undefined) return
-    this.#doubted.add(reading.scope)
+    this.#doubted.add(reading.place)
     const [oldest] = this.#doubted
     if (this.#doubted.size > MAX_DOUBTED && oldest !== undefined) this.#doubted.delete(oldest)
   }
 
-  /** Under which scope a follower of this task reads now: what was unproven at first may be proven since. */
-  scopeNow(id: TaskId, scope: string): string {
-    const access = this.#access.get(id)
-    if (access === undefined || !scope.startsWith(unproven(''))) return scope
-    if (isPublic(access)) return 'public'
-    const bare = scope.slice(unproven('').length)
-    return access.scopes.has(bare) ? bare : scope
+  /** What a follower may read now: of a place that has served the whole blob meanwhile, all. */
+  grantNow(id: TaskId, grant: Grant): Grant {
+    if (grant.reach !== 'through') return grant
+    return this.#access.get(id)?.served.has(grant.right.place) ? { right: grant.right, reach: 'whole' } : grant
   }
 
   /** Forgets a task that failed or was collected; the next asker starts it anew. */
@@ -242,7 +283,7 @@ export class Seed {
 
   /** The same answer is due to all who ask the same place with the same credential. */
   #who({ origin, credential }: SeedRequest): string {
-    return `${scopeOf(origin)} ${this.#parts.names.of(credential)}`
+    return `${placeOf(origin)} ${this.#parts.rights.nameOf(credential)}`
   }
 
   #begin(key: string, request: SeedRequest): Opening {
@@ -255,31 +296,38 @@ export class Seed {
   }
 
   async #open(request: SeedRequest, signal: AbortSignal): Promise<Opened> {
-    const { digest } = request
+    const { digest, origin } = request
     const { attempts } = this.#options
-    const scope = scopeOf(request.origin)
+    const place = placeOf(origin)
     const kept = digest === undefined ? undefined : await this.#kept(digest, request, signal)
     if (kept !== undefined) return kept
-    // without a credential first: content that anybody may read needs no question about rights later
-    const { read, open } = await firstRead(request, this.#parts, { attempts, signal }).catch((error: unknown) =>
-      unread(error, request),
-    )
     const access: Access =
-      digest === undefined ? { scopes: new Map() } : await this.#parts.access.load(digest as string as TaskId)
-    if (access.scopes.has(scope)) access.scopes.set(scope, open)
-    access.reading = access.scopes.has(scope) ? undefined : { scope, open }
+      digest === undefined ? { served: new Map() } : await this.#parts.access.load(digest as string as TaskId)
+    // without a credential first: content that anybody may read needs no question about rights later
+    const { read, open } = await firstRead(request, this.#parts, { attempts, signal }).catch((error: unknown) => {
+      const served = access.served.get(place)
+      if (served !== undefined && served.open === undefined) throw error
+      return unread(error, request)
+    })
+    const unasked = read === undefined ? { unasked: true } : {}
+    access.reading = access.served.has(place) ? undefined : { place, ...(open ? { open: origin } : {}), ...unasked }
     const credential = open ? undefined : request.credential
-    if (read !== undefined && read.bytes === undefined && request.bytes === undefined)
-      return await this.#spool(request, read, access, signal)
+    const asker = open ? { origin } : request
+    if (read !== undefined && read.bytes === undefined && request.bytes === undefined) {
+      const opened = await this.#spool(request, read, access, signal)
+      this.#parts.rights.accepted(askerOf(opened.task.task, asker))
+      return opened
+    }
     // the first read was tried so often already: another host is to try it soon
     const broken = read === undefined ? attempts - 1 : 0
     const task = this.#geometry(request, read)
     const stored = await this.#parts.store.create(task, { signal })
+    if (read !== undefined) this.#parts.rights.accepted(askerOf(task, asker))
     if (stored.complete) {
       // an earlier run read all of it: what a URL's task is known by names the place, which so has served the whole
       await read?.[Symbol.asyncDispose]()
       await this.#parts.store.cut(stored, { signal })
-      if (digest === undefined) settle(access)
+      if (digest === undefined) settle(access, this.#parts.clock.now())
     }
     await this.#parts.access.save(task.id, access)
     if (digest === undefined) this.#urls.believe(request.origin, task.id)
@@ -293,15 +341,47 @@ export class Seed {
     const stored = store.byDigest(digest) ?? (await store.reopen(digest as string as TaskId, { signal }))
     if (stored === undefined) return undefined
     const access = await book.load(stored.task.id)
-    const scope = scopeOf(request.origin)
-    const open = access.scopes.get(scope) ?? (access.reading?.scope === scope ? access.reading.open : undefined)
-    if (!stored.complete && open === undefined) {
+    const place = placeOf(request.origin)
+    if (!stored.complete && access.reading?.place !== place && !access.served.has(place)) {
       // half a blob of another place would be shown to whoever this place serves, and may be wrong besides
-      await stored.discard(new Failure('PIECE_ABSENT', `${digest}: read anew through ${scope}`))
+      await stored.discard(new Failure('PIECE_ABSENT', `${digest}: read anew through ${place}`))
       return undefined
     }
-    if (stored.complete) await store.cut(stored, { signal })
-    return { task: this.#adopt(stored, request, undefined, open ? undefined : request.credential, access), access }
+    if (stored.complete) {
+      await store.cut(stored, { signal })
+      return { task: this.#adopt(stored, request, undefined, undefined, access), access }
+    }
+    const credential = await this.#goesOn(stored.task, access, request, signal)
+    return { task: this.#adopt(stored, request, undefined, credential, access), access }
+  }
+
+  /** With which credential a half-done read goes on. Throws the refusal: whoever has no right begins no read. */
+  async #goesOn(
+    task: Task,
+    access: Access,
+    request: SeedRequest,
+    signal: AbortSignal,
+  ): Promise<Credential | undefined> {
+    const { reading, served } = access
+    const place = placeOf(request.origin)
+    const open = reading === undefined ? served.get(place)?.open?.origin : reading.open
+    try {
+      if (open !== undefined) {
+        await this.#grants.ask(task, access, { origin: open }, { signal })
+        return undefined
+      }
+    } catch (error) {
+      signal.throwIfAborted()
+      if (isDarnerError(error, ...TROUBLE)) {
+        unread(error, { bytes: task.bytes, ...request })
+        if (reading !== undefined) access.reading = { ...reading, unasked: true }
+        return undefined
+      }
+      if (!isDarnerError(error)) throw error
+    }
+    await this.#grants.ask(task, access, request, { signal })
+    if (reading !== undefined) access.reading = { place }
+    return request.credential
   }
 
   /** An origin that tells no length is read to its end first; then the blob's length and digest are known. */
@@ -321,7 +401,7 @@ export class Seed {
     })
     this.#listener.read(stored.task.id, bytes, 'first read, of an origin that tells no length')
     await store.cut(stored, { signal })
-    settle(access)
+    settle(access, this.#parts.clock.now())
     await book.save(stored.task.id, access)
     if (request.digest === undefined) this.#urls.believe(request.origin, stored.task.id)
     return { task: this.#adopt(stored, request, undefined, undefined, access), access }
@@ -359,7 +439,7 @@ export class Seed {
       {
         origin: request.origin,
         credential,
-        readScope: stored.complete ? undefined : access.reading && unproven(access.reading.scope),
+        came: stored.complete ? undefined : cameOf(access),
         version: request.digest === undefined ? read : undefined,
         attempts: this.#options.attempts,
         broken,
@@ -378,7 +458,7 @@ export class Seed {
       {
         known: (from, count) => this.#listener.known(task, from, count),
         sealed: async (digest) => {
-          settle(access)
+          settle(access, clock.now())
           this.#listener.sealed(task, digest)
           await this.#remember(id, access)
         },
@@ -386,7 +466,7 @@ export class Seed {
           // it may have made way for another read of the same blob
           if (this.#tasks.get(id) !== task) return
           if (access.reading !== undefined && isDarnerError(error, 'DIGEST_MISMATCH', 'SIZE_MISMATCH')) {
-            log.warn({ taskId: id, scope: access.reading.scope, error: error.message }, 'origin served other bytes')
+            log.warn({ taskId: id, place: access.reading.place, error: error.message }, 'origin served other bytes')
             this.#doubt(access)
             access.reading = undefined
             void this.#remember(id, access)
@@ -411,27 +491,9 @@ export class Seed {
       this.#parts.log.warn({ taskId: id, error: asDarnerError(error, 'access record').message }, 'rights not recorded')
     }
   }
-
-  /** Whether the asker may read, and under which scope. */
-  async #right({ task: { task }, access }: Opened, request: SeedRequest, signal: AbortSignal): Promise<string> {
-    if (isPublic(access)) return 'public'
-    const scope = scopeOf(request.origin)
-    const { reading } = access
-    if (!access.scopes.has(scope) && reading !== undefined && (reading.open || reading.scope === scope)) {
-      if (!reading.open) await this.#rights.ask(request, task.digest, { signal })
-      return this.scopeNow(task.id, unproven(reading.scope))
-    }
-    if (!access.scopes.has(scope)) await this.#rights.prove(task, access, request, { signal })
-    if (isPublic(access)) return 'public'
-    await this.#rights.ask(request, task.digest, { signal })
-    return scope
-  }
 }
 
-/** The place that was read through has served the whole blob. */
-function settle(access: Access): void {
-  const { reading } = access
-  if (reading === undefined) return
-  access.scopes.set(reading.scope, reading.open)
-  access.reading = undefined
+/** How what is being read comes here. */
+function cameOf({ reading }: Access): Came | undefined {
+  return reading && { place: reading.place, anybody: reading.open !== undefined }
 }

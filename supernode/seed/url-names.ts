@@ -5,7 +5,7 @@ import { digestOf } from '../../src/core/digest.ts'
 import { DarnerError } from '../../src/core/errors.ts'
 import { type Origin, originName } from '../../src/core/task/origin.ts'
 import type { TaskId } from '../../src/core/task/task.ts'
-import { scopeOf } from './access-scope.ts'
+import { placeOf } from '../../src/rights/place.ts'
 import type { SeedRequest } from './first-read.ts'
 
 export class UrlNames {
@@ -60,5 +60,5 @@ function urlKey(origin: Origin): string {
   const headers = Object.entries(origin.headers ?? {})
     .map(([name, value]) => [name.toLowerCase(), value])
     .sort(([a = ''], [b = '']) => (a < b ? -1 : 1))
-  return JSON.stringify([scopeOf(origin), headers])
+  return JSON.stringify([placeOf(origin), headers])
 }

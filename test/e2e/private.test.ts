@@ -11,10 +11,12 @@ import type { Code } from '../../src/core/errors.ts'
 import { openLog, silentLog } from '../../src/core/log.ts'
 import { Bitmap } from '../../src/core/task/bitmap.ts'
 import type { Credential } from '../../src/core/task/origin.ts'
+import type { Place } from '../../src/core/task/place.ts'
 import { blobTask, pieceBytesFor, pieceCount, type TaskId } from '../../src/core/task/task.ts'
 import type { RunningAgent } from '../../src/daemon/compose-agent.ts'
 import { type Identity, newIdentity, SIGNATURE_BYTES } from '../../src/protocol/identity.ts'
 import { PASS_MS, signPass } from '../../src/protocol/pass.ts'
+import { aGrant, ELSEWHERE } from '../fixtures/a-grant.ts'
 import { failsWith } from '../fixtures/fails-with.ts'
 import { needs } from '../fixtures/host/needs.ts'
 import { randomBody } from '../fixtures/images/an-image.ts'
@@ -324,11 +326,12 @@ describe('a private blob', function () {
     const issuer = swarm.supernode.identity
     const thief = await newIdentity()
     const member = await newIdentity()
-    const scope = `${registry.url}/team/app`
+    const place = `registry ${registry.url}/v2/team/app/blobs` as Place
     const task = digest as string as TaskId
     const soon = Date.now() + PASS_MS
+    const unproven = aGrant(task, { place: ELSEWHERE, reach: 'through' })
     const passOf = (reader: PeerId, expiresMs: number, sign = issuer.sign, about = task) =>
-      signPass({ task: about, reader, scope, expiresMs }, sign)
+      signPass(aGrant(about, { place }), { task: about, reader, expiresMs }, sign)
     const bent = passOf(thief.peerId, soon)
     bent[10] = (bent[10] ?? 0) ^ 1
     const body = (pass: Uint8Array) => pass.subarray(0, -SIGNATURE_BYTES)
@@ -348,7 +351,7 @@ describe('a private blob', function () {
       'of another member, made out to the thief': edited(members, passOf(thief.peerId, soon, thief.sign)),
       'expired, its time put off': edited(late, passOf(thief.peerId, soon, thief.sign)),
       'of a place that proved nothing, made out for the registry': edited(
-        signPass({ task, reader: thief.peerId, scope: '?http://own.example/team/app', expiresMs: soon }, issuer.sign),
+        signPass(unproven, { task, reader: thief.peerId, expiresMs: soon }, issuer.sign),
         passOf(thief.peerId, soon, thief.sign),
       ),
       'for another blob, made out for this': edited(
@@ -356,7 +359,8 @@ describe('a private blob', function () {
         passOf(thief.peerId, soon, thief.sign),
       ),
       'of a place that proved nothing': signPass(
-        { task, reader: thief.peerId, scope: '?http://own.example/team/app', expiresMs: soon },
+        unproven,
+        { task, reader: thief.peerId, expiresMs: soon },
         issuer.sign,
       ),
     }
@@ -388,10 +392,9 @@ describe('a private blob', function () {
     const right = {
       task: digest as string as TaskId,
       reader: member.peerId,
-      scope: `${registry.url}/team/app`,
       expiresMs: Date.now() + PASS_MS,
     }
-    const pass = signPass(right, swarm.supernode.identity.sign)
+    const pass = signPass(aGrant(right.task), right, swarm.supernode.identity.sign)
     const parent = await addressOf(holder)
     await withChannel(parent, member, { digest, bytes: body.byteLength, pass }, async (channel) => {
       assert.ok((await channel.fetchAny({ signal: AbortSignal.timeout(10_000) })) !== undefined)

@@ -5,9 +5,12 @@ import { type Clock, seededRandom, systemClock } from '../../src/core/clock.ts'
 import type { ParentChannel } from '../../src/core/contracts/exchange.ts'
 import { DarnerError } from '../../src/core/errors.ts'
 import { Feed } from '../../src/core/feed.ts'
+import type { Place } from '../../src/core/task/place.ts'
 import { STEPS, type TaskId } from '../../src/core/task/task.ts'
 import { newIdentity } from '../../src/protocol/identity.ts'
 import { PASS_MS, signPass } from '../../src/protocol/pass.ts'
+import type { Came } from '../../src/rights/came.ts'
+import { aGrant, ELSEWHERE, HERE } from '../fixtures/a-grant.ts'
 import { aLanePair, opening } from '../fixtures/exchange/a-lane.ts'
 import { aSteppedBlob } from '../fixtures/exchange/a-stepped-blob.ts'
 import { failsWith } from '../fixtures/fails-with.ts'
@@ -29,7 +32,7 @@ async function aHolder() {
       clock,
       random: seededRandom(1),
       admitted: () => true,
-      heldUnder: () => 'registry.example/team/app',
+      came: () => ({ place: HERE, anybody: false }),
       beginning: () => undefined,
       sent: () => {},
     },
@@ -38,13 +41,13 @@ async function aHolder() {
   const { task } = blob
   const signal = AbortSignal.timeout(20_000)
   const pass = (
-    change: { reader?: typeof child.identity; task?: TaskId; sign?: typeof issuer.sign; scope?: string } = {},
+    change: { reader?: typeof child.identity; task?: TaskId; sign?: typeof issuer.sign; place?: Place } = {},
   ) =>
     signPass(
+      aGrant(change.task ?? task.id, change.place === undefined ? {} : { place: change.place, reach: 'through' }),
       {
         task: change.task ?? task.id,
         reader: (change.reader ?? child.identity).peerId,
-        scope: change.scope ?? 'registry.example/team/app',
         expiresMs: clock.now() + PASS_MS,
       },
       change.sign ?? issuer.sign,
@@ -64,14 +67,14 @@ async function aHolder() {
 }
 
 /** A peer whose fetch of a blob begins: nothing of it is in the store yet. */
-async function aBeginner({ heldUnder = '?registry.example/team/app' } = {}) {
+async function aBeginner({ place = HERE } = {}) {
   const stack = new AsyncDisposableStack()
   const { store } = stack.use(await aStore())
   const blob = aBlob({ pieceBytes: 65_536 })
   const issuer = await newIdentity()
   const begun = Promise.withResolvers<void>()
   const asked = Promise.withResolvers<void>()
-  let held: string | undefined
+  let came: Came | undefined
   const shelf = new PeerShelf(
     { issuer: () => issuer.peerId },
     {
@@ -79,7 +82,7 @@ async function aBeginner({ heldUnder = '?registry.example/team/app' } = {}) {
       clock: systemClock,
       random: seededRandom(1),
       admitted: () => true,
-      heldUnder: () => held,
+      came: () => came,
       beginning: (task) => {
         assert.equal(task, blob.task.id)
         asked.resolve()
@@ -91,7 +94,11 @@ async function aBeginner({ heldUnder = '?registry.example/team/app' } = {}) {
   const { parent, child } = stack.use(await aLanePair(shelf))
   const reader = child.identity.peerId
   const expiresMs = Date.now() + PASS_MS
-  const pass = signPass({ task: blob.task.id, reader, scope: '?registry.example/team/app', expiresMs }, issuer.sign)
+  const pass = signPass(
+    aGrant(blob.task.id, { reach: 'through' }),
+    { task: blob.task.id, reader, expiresMs },
+    issuer.sign,
+  )
   return {
     blob,
     asked: asked.promise,
@@ -99,7 +106,7 @@ async function aBeginner({ heldUnder = '?registry.example/team/app' } = {}) {
       child.exchange.open(parent.address, blob.task, opening(8, { pass, signal: AbortSignal.timeout(20_000) })),
     /** The fetch has begun: the task is in the store, held under a right. */
     begin: async () => {
-      held = heldUnder
+      came = { place, anybody: false }
       const stored = await fill(store, blob, [])
       begun.resolve()
       return stored
@@ -141,7 +148,7 @@ describe('a pass on a channel that stays open', () => {
       forged: holder.pass({ sign: other.sign }),
       'of another host': holder.pass({ reader: other }),
       'for another blob': holder.pass({ task: aBlob({ seed: 2 }).task.id }),
-      'of a place that proved nothing': holder.pass({ scope: '?own.example/team/app' }),
+      'of a place that proved nothing': holder.pass({ place: ELSEWHERE }),
       empty: new Uint8Array(0),
     }
     for (const pass of Object.values(wrong)) {
@@ -168,11 +175,11 @@ describe('a piece that is still coming here', () => {
     const parts = { store, clock: systemClock, random: seededRandom(1), admitted: () => true, sent: () => {} }
     const shelf = new PeerShelf(
       { issuer: () => issuer.peerId },
-      { ...parts, heldUnder: () => 'public', beginning: () => undefined },
+      { ...parts, came: () => undefined, beginning: () => undefined },
     )
     const { parent, child } = stack.use(await aLanePair(shelf))
-    const right = { task: blob.task.id, reader: child.identity.peerId, scope: 'public' }
-    const pass = signPass({ ...right, expiresMs: systemClock.now() + PASS_MS }, issuer.sign)
+    const right = { task: blob.task.id, reader: child.identity.peerId }
+    const pass = signPass(aGrant(blob.task.id), { ...right, expiresMs: systemClock.now() + PASS_MS }, issuer.sign)
     const channel = await child.exchange.open(parent.address, blob.task, opening(3, { pass, signal }))
     const body = Uint8Array.from(blob.piece(0))
     const arrival = stored.arriving(0, body)
@@ -268,7 +275,7 @@ describe('a task whose fetch only begins here', () => {
     const refused = failsWith('CAPABILITY_REFUSED', nothing.open())
     nothing.over()
     await refused
-    await using other = await aBeginner({ heldUnder: '?registry.example/other' })
+    await using other = await aBeginner({ place: ELSEWHERE })
     const opening = failsWith('CAPABILITY_REFUSED', other.open())
     await other.asked
     await other.begin()

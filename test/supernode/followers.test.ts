@@ -6,13 +6,17 @@ import { PieceTable } from '../../src/store/partial/piece-table.ts'
 import { type ControlSession, Followers } from '../../supernode/followers.ts'
 import { Registrations, type RegistrationsParts } from '../../supernode/registrations.ts'
 import type { SeedTask } from '../../supernode/seed/seed-task.ts'
+import { aGrant } from '../fixtures/a-grant.ts'
 import { aBlob } from '../fixtures/store/a-store.ts'
+
+const request = { origin: { kind: 'url', url: 'http://origin.example/blob' } } as const
 
 const [ONE, TWO] = ['one', 'two'] as PeerId[] as [PeerId, PeerId]
 
 /** A task that two hosts follow, and the pieces whose digests each has been told, in order. */
 function aFollowedTask() {
   const { task, table: digests } = aBlob({ pieces: 40 })
+  const grant = aGrant(task.id)
   const table = new PieceTable(40)
   const seed = { task, known: 0, stored: { table } }
   const followers = new Followers({ clock: new ManualClock(1000) })
@@ -25,7 +29,7 @@ function aFollowedTask() {
     }
     const session = { tell } as unknown as ControlSession
     followers.add(
-      { peer, session, task, scope: 'public', version: CONTROL_VERSION, tableAt: 0, passUntilMs: 0 },
+      { peer, session, task, grant, request, version: CONTROL_VERSION, tableAt: 0, passUntilMs: 0 },
       undefined,
     )
   }
@@ -50,6 +54,7 @@ function aFollowedTask() {
 function told(hosts: number, version: number) {
   const followers = new Followers({ clock: new ManualClock(1000) })
   const { task } = aBlob({ pieces: 3 })
+  const grant = aGrant(task.id)
   const table = {
     known: () => 2,
     digests: (_from: number, count: number) => new Uint8Array(count * 32),
@@ -61,7 +66,7 @@ function told(hosts: number, version: number) {
     const tell = async (_notice: string, body: object) => void said.push(Object.keys(body))
     const session = { tell } as unknown as ControlSession
     const peer = `host ${host}` as PeerId
-    followers.add({ peer, session, task, scope: 'public', version, tableAt: 0, passUntilMs: 0 }, undefined)
+    followers.add({ peer, session, task, grant, request, version, tableAt: 0, passUntilMs: 0 }, undefined)
   }
   const follower = followers.get(task.id, 'host 0' as PeerId)
   assert.ok(follower)

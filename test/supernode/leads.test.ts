@@ -87,7 +87,7 @@ const settled = () => new Promise((resolve) => setImmediate(resolve))
 describe('Leads', () => {
   it('gives a blob of a place one reader, and reads from that one in the place of the origin', async () => {
     const { leads, asked, lends } = someLeads()
-    assert.deepEqual(leads.grant(ONE, HERE, DIGEST, BODY.byteLength), TASK)
+    assert.deepEqual(leads.grant(ONE, HERE, DIGEST, BODY.byteLength)?.task, TASK)
     assert.equal(leads.grant(TWO, HERE, DIGEST, BODY.byteLength), undefined)
     await settled()
     const read = await leads.origin.read({ origin: HERE, digest: DIGEST }, { ...options(), from: 70_000 })

@@ -73,7 +73,10 @@ export interface Content extends AsyncDisposable {
 }
 
 export interface ContentSource {
+  /** Throws the refusal of the request's place, for what is here as for what isn't. */
   open(request: ContentRequest, options: { signal: AbortSignal }): Promise<Content>
+  /** Resolves where the asker may have a blob, of which nothing is fetched. Throws the refusal of its place. */
+  right(request: ContentRequest & { readonly digest: Digest }, options: { signal: AbortSignal }): Promise<void>
   /** The exact bytes of a manifest by tag or digest, its media type as the origin stated it, and its digest. */
   manifest(request: ManifestRequest, options: { signal: AbortSignal }): Promise<ManifestAnswer>
 }

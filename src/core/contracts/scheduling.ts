@@ -7,6 +7,7 @@ import type { Digest } from '../digest.ts'
 import type { Code } from '../errors.ts'
 import type { ReadonlyBitmap } from '../task/bitmap.ts'
 import type { Credential, Origin } from '../task/origin.ts'
+import type { Place } from '../task/place.ts'
 import type { Task, TaskId } from '../task/task.ts'
 import type { ByteSources, ManifestAnswer, ManifestRequest, Priority } from './content.ts'
 import type { PeerAddress, PeerId } from './exchange.ts'
@@ -33,6 +34,20 @@ export interface RegisterRequest {
   readonly wrongAt?: readonly Origin[]
   /** Pieces held already, when the geometry is known from an earlier run. */
   readonly have?: ReadonlyBitmap
+}
+
+/** Of whose right it is asked, for a blob that is held here. */
+export interface RightRequest extends Pick<RegisterRequest, 'origin' | 'bytes' | 'credential' | 'preheat'> {
+  readonly digest: Digest
+  /** A place that has served nothing of the blob yet is read to its end, to see that it has it. */
+  readonly prove: boolean
+}
+
+/** Where the asker's credential was accepted, or anybody has it; `through` where that place has not yet served the blob whole. */
+export interface RightAnswer {
+  readonly place: Place
+  readonly anybody: boolean
+  readonly reach: 'whole' | 'through'
 }
 
 /** What a task's followers are told, in order, until the task is left. */
@@ -70,7 +85,7 @@ export interface Registration extends AsyncDisposable {
   readonly inline: Uint8Array | undefined
   /** This host reads the origin, with its own rights: what it reports is what others may have from it. */
   readonly lead?: boolean
-  /** The right to read, to show to parents. */
+  /** The right to read, to show to parents; empty where this host reads the origin with rights that nobody has seen. */
   readonly pass: Uint8Array
   readonly updates: AsyncIterable<TaskUpdate>
   report(progress: Progress): void
@@ -87,6 +102,8 @@ export interface SchedulerPort {
   reachable(options: { signal: AbortSignal }): Promise<void>
   /** Follows a task. Throws the origin's errors as the supernode met them, SUPERNODE_UNREACHABLE when it can't be asked. */
   register(request: RegisterRequest, options: { signal: AbortSignal }): Promise<Registration>
+  /** Whether a reader on this host may have a blob. Throws the origin's errors, SUPERNODE_UNREACHABLE. */
+  right(request: RightRequest, options: { signal: AbortSignal }): Promise<RightAnswer>
   manifest(request: ManifestRequest, options: { signal: AbortSignal }): Promise<ManifestAnswer>
   /** The supernode's public identity, that passes are signed with. Known from its address. */
   readonly supernode: PeerId

@@ -7,6 +7,8 @@ import type { SchedulerPort } from '../../../src/core/contracts/scheduling.ts'
 import type { Digest } from '../../../src/core/digest.ts'
 import { DarnerError } from '../../../src/core/errors.ts'
 import { silentLog } from '../../../src/core/log.ts'
+import { CameBook } from '../../../src/rights/came.ts'
+import { Rights } from '../../../src/rights/right.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
 import { aBlob, aStore, never } from '../../fixtures/store/a-store.ts'
 
@@ -28,6 +30,8 @@ function anEngine(parts: Partial<EngineParts> & Pick<EngineParts, 'store' | 'sch
     {
       exchange: {} as PieceExchange,
       origin: {} as OriginPort,
+      rights: new Rights({ clock: systemClock }),
+      came: new CameBook(),
       clock: systemClock,
       random: Math.random,
       log: silentLog(),

@@ -13,7 +13,7 @@ import { aSnapshotter, type SnapshotterFixture } from '../../fixtures/engine/a-s
 import { failsWith } from '../../fixtures/fails-with.ts'
 import { onStage } from '../../fixtures/host/a-stage.ts'
 import { aTar } from '../../fixtures/images/a-tar.ts'
-import { aBlob, anImage, anIndex, anOuterIndex, type Image } from '../../fixtures/images/an-image.ts'
+import { aBlob, anImage, anImageOf, anIndex, anOuterIndex, type Image } from '../../fixtures/images/an-image.ts'
 import { aRecordSpace } from '../../fixtures/store/a-record-space.ts'
 import { until } from '../../fixtures/until.ts'
 
@@ -69,6 +69,10 @@ for (const kind of ['erofs', 'directory'] as const) {
       const events: PullEvent[] = []
       const again = await pullImage(asking('index', { onProgress: (event) => events.push(event) }), all)
       assert.deepEqual(content.opened.slice(before), [one.config.digest])
+      assert.deepEqual(
+        content.rights,
+        one.layers.map(({ digest }) => digest),
+      )
       assert.deepEqual(
         again.blobs.map((blob) => blob.digest),
         [one.config.digest],
@@ -131,14 +135,41 @@ for (const kind of ['erofs', 'directory'] as const) {
       content.opened.length = 0
       await pullImage(asking('1'), all)
       assert.deepEqual(content.opened, [same.config.digest])
-      // those that are here without a listed image are opened, and not read
+      // those that are here without a listed image are read, to see that their blobs unpack to them
       content.opened.length = 0
+      const read = new Set<string>()
       content.gate = async (digest) => {
-        assert.equal(digest, one.config.digest)
-        await until(() => content.opened.length === 3)
+        if (digest === one.config.digest) await until(() => content.opened.length === 3)
+        else read.add(digest)
       }
       await pullImage(asking('0'), { ...all, images: new Images({ space: aRecordSpace() }) })
-      await until(() => content.stillOpen.count === 0)
+      assert.deepEqual([...read].sort(), one.layers.map(({ digest }) => digest).sort())
+      assert.equal(content.stillOpen.count, 0)
+    })
+
+    it('gives no layer that is here to a config that only names its DiffID', async () => {
+      await using held = await aSnapshotter(kind)
+      const own = anImage({ layers: [{ bytes: 5_000 }] })
+      const [secret, blob] = [own.layers[0], anImage({ seed: 9, layers: [{ bytes: 4_000 }] }).layers[0]]
+      assert.ok(secret && blob)
+      const { diffIds } = own
+      const named = (layer: typeof blob) => anImageOf([layer], diffIds)
+      const absent = { ...blob, digest: digestOf('exists nowhere') }
+      // another blob, one that exists nowhere, and the very blob for who has no right to it
+      const images = [own, named(blob), named(absent), named(secret)]
+      const content = aContentSource(images)
+      const all = parts(held, content)
+      await pullImage(asking('0'), all)
+      await failsWith('DIGEST_MISMATCH', pullImage(asking('1'), all))
+      content.spoil(absent.digest, new Uint8Array(absent.body.byteLength))
+      await failsWith('DIGEST_MISMATCH', pullImage(asking('2'), all))
+      content.refuse = (digest) => {
+        if (digest === secret.digest) throw new DarnerError('ORIGIN_UNAUTHORIZED', 'no right')
+      }
+      await failsWith('ORIGIN_UNAUTHORIZED', pullImage(asking('3'), all))
+      assert.equal((await all.images.list()).length, 1)
+      content.refuse = () => {}
+      assert.equal((await pullImage(asking('3'), all)).image.layers[0]?.digest, secret.digest)
     })
 
     it('closes the layers that it opened when the config is none', async () => {

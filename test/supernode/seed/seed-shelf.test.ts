@@ -6,13 +6,14 @@ import { newIdentity } from '../../../src/protocol/identity.ts'
 import { PASS_MS, signPass } from '../../../src/protocol/pass.ts'
 import { SeedShelf } from '../../../supernode/seed/seed-shelf.ts'
 import type { SeedTask } from '../../../supernode/seed/seed-task.ts'
+import { aGrant } from '../../fixtures/a-grant.ts'
 import { aBlob } from '../../fixtures/store/a-store.ts'
 
 describe('a seed', () => {
   it('tells whom it gives a piece about to leave, be it taken from an offer or sent without one', async () => {
     const { task } = aBlob({ pieces: 4 })
     const [issuer, reader] = [await newIdentity(), await newIdentity()]
-    const seed = { task, known: 4, readScope: 'public', stored: { have: new Bitmap(4) } } as unknown as SeedTask
+    const seed = { task, known: 4, stored: { have: new Bitmap(4) } } as unknown as SeedTask
     const told: number[] = []
     const shelf = new SeedShelf(
       { issuer: issuer.peerId, handout: HANDOUT_DEFAULTS },
@@ -25,7 +26,7 @@ describe('a seed', () => {
       },
     )
     const expiresMs = systemClock.now() + PASS_MS
-    const pass = signPass({ task: task.id, reader: reader.peerId, scope: 'public', expiresMs }, issuer.sign)
+    const pass = signPass(aGrant(task.id), { task: task.id, reader: reader.peerId, expiresMs }, issuer.sign)
     using open = await shelf.open(task.id, reader.peerId, pass)
     const giving = open.give(new Bitmap(4))
     const { signal } = new AbortController()

@@ -61,7 +61,7 @@ describe('SeedTask', () => {
       {
         origin: { kind: 'url', url: 'http://origin.example/blob' },
         credential: undefined,
-        readScope: undefined,
+        came: undefined,
         version: undefined,
         attempts: 1,
         broken: 0,

@@ -23,6 +23,7 @@ import { newIdentity } from '../../../../src/protocol/identity.ts'
 import { PASS_MS, signPass } from '../../../../src/protocol/pass.ts'
 import { PiecePool } from '../../../../src/store/partial/piece-pool.ts'
 import type { Store, StoredTask } from '../../../../src/store/store.ts'
+import { aGrant } from '../../../fixtures/a-grant.ts'
 import { aBytePipe } from '../../../fixtures/exchange/a-byte-pipe.ts'
 import { aLanePair, opening } from '../../../fixtures/exchange/a-lane.ts'
 import { aSteppedBlob, type SteppedBlob } from '../../../fixtures/exchange/a-stepped-blob.ts'
@@ -200,7 +201,7 @@ describe('a host to which pieces come from liars and who give up', () => {
     const parts = { store, clock: QUICK, random: seededRandom(1), admitted: () => true, sent: () => {} }
     const shelf = new PeerShelf(
       { issuer: () => issuer.peerId },
-      { ...parts, heldUnder: () => 'public', beginning: () => undefined },
+      { ...parts, came: () => undefined, beginning: () => undefined },
     )
     // what a child took back when all of it had left is given again by and by
     using stack = new DisposableStack()
@@ -226,8 +227,8 @@ async function relayed(
   const whole = aSteppedBlob({ pieces: 5, seed, short: randomBelow(random, 250_000) })
   const stored = await store.create(whole.task, { signal: soon() })
   whole.tell(stored)
-  const right = { task: whole.task.id, reader: child.identity.peerId, scope: 'public' }
-  const pass = signPass({ ...right, expiresMs: systemClock.now() + PASS_MS }, issuer.sign)
+  const right = { task: whole.task.id, reader: child.identity.peerId }
+  const pass = signPass(aGrant(whole.task.id), { ...right, expiresMs: systemClock.now() + PASS_MS }, issuer.sign)
   await using channel = await child.exchange.open(parent.address, whole.task, opening(5, { pass, signal: soon() }))
   const taking = takes(channel, whole, random)
   await Promise.all([0, 1, 2, 3, 4].map((piece) => comes(stored, whole, piece, random)))

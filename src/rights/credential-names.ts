@@ -1,0 +1,16 @@
+/** Tells credentials apart without keeping them. */
+import { createHash, randomBytes } from 'node:crypto'
+import type { Credential } from '../core/task/origin.ts'
+
+/** Who asks without a credential: what is given to it is given to anybody. */
+export const ANYBODY = 'anybody'
+
+export class CredentialNames {
+  readonly #key = randomBytes(32)
+
+  /** A short one-way name, the same as long as this process lives. */
+  of(credential: Credential | undefined): string {
+    if (credential === undefined) return ANYBODY
+    return createHash('sha256').update(this.#key).update(JSON.stringify(credential)).digest('base64url')
+  }
+}

@@ -1,0 +1,160 @@
+/**
+ * The one type that carries a right, and the one module that makes it. A right says: this asker's own credential was accepted,
+ * by this place, for this content, at this time. Whatever leaves a daemon leaves for a right.
+ */
+import type { Clock } from '../core/clock.ts'
+import { type Code, isDarnerError } from '../core/errors.ts'
+import { keepNewest } from '../core/keep-newest.ts'
+import { abortable } from '../core/signals.ts'
+import type { Credential, Origin } from '../core/task/origin.ts'
+import type { Place } from '../core/task/place.ts'
+import { ANYBODY, CredentialNames } from './credential-names.ts'
+import { PUT_PLACE, placeOf } from './place.ts'
+
+declare const made: unique symbol
+
+/** Only {@link Rights} makes one. */
+export interface Right {
+  readonly [made]: true
+  readonly place: Place
+  /** Digest or task of the content. */
+  readonly content: string
+  /** The place asked for no credential. */
+  readonly anybody: boolean
+  /** When the place said yes, in epoch milliseconds. */
+  readonly atMs: number
+}
+
+/** Who asks for what, where. */
+export interface Asker {
+  readonly origin: Origin
+  /** Digest or task of the content. */
+  readonly content: string
+  readonly credential?: Credential | undefined
+  /** A preheat whose credential, which only the supernode has, is the asker's. */
+  readonly preheat?: string | undefined
+}
+
+/** Whose yes it was, where that isn't the asker's own. */
+export interface Accepted {
+  readonly place?: Place
+  readonly anybody?: boolean
+}
+
+/** How long a yes is kept without asking again. */
+export const RIGHT_MS = 5 * 60_000
+/** While a place is in trouble, the last yes to the same asker for the same content counts for so long. */
+export const TROUBLE_MS = 24 * 3_600_000
+
+/** Answers that say nothing about rights: the place is down, busy or broken. */
+export const TROUBLE = [
+  'ORIGIN_UNREACHABLE',
+  'ORIGIN_FAILED',
+  'ORIGIN_BUSY',
+  'ORIGIN_TRUNCATED',
+  'TIMED_OUT',
+] as const satisfies readonly Code[]
+
+const MAX_KEPT = 65_536
+
+export class Rights {
+  readonly #clock: Clock
+  readonly #names = new CredentialNames()
+  /** By asker, oldest first. */
+  readonly #kept = new Map<string, Right>()
+  readonly #asking = new Map<string, Promise<Right>>()
+
+  constructor(parts: { clock: Clock }) {
+    this.#clock = parts.clock
+  }
+
+  /** A name for whoever asks with this credential. */
+  nameOf(credential: Credential | undefined): string {
+    return this.#names.of(credential)
+  }
+
+  /** The right that an asker has shown lately, or that anybody has. */
+  known(asker: Asker): Right | undefined {
+    return this.#fresh(this.#key(asker)) ?? this.#fresh(this.#key(unnamed(asker)))
+  }
+
+  /**
+   * The right of an asker: the one shown lately, or what `ask` brings, which resolves with a yes of the place to this very asker
+   * and throws its refusal. One question for all who ask the same at once; an asker that goes away ends it for no other. Trouble
+   * at the place leaves an asker what it had, and gives nothing else: then `ask`'s error is thrown.
+   */
+  async show(asker: Asker, ask: () => Promise<Accepted>, { signal }: { signal: AbortSignal }): Promise<Right> {
+    const known = this.known(asker)
+    if (known !== undefined) return known
+    const key = this.#key(asker)
+    let asking = this.#asking.get(key)
+    if (asking === undefined) {
+      asking = this.#ask(key, asker, ask).finally(() => this.#asking.delete(key))
+      this.#asking.set(key, asking)
+      asking.catch(() => {})
+    }
+    return await abortable(asking, signal)
+  }
+
+  /** The place has just served, or answered, this asker itself. */
+  accepted(asker: Asker, { place, anybody }: Accepted = {}): Right {
+    const right = {
+      place: place ?? placeOf(asker.origin),
+      content: asker.content,
+      anybody: anybody ?? this.#whoOf(asker) === ANYBODY,
+      atMs: this.#clock.now(),
+    } as Right
+    const key = this.#key(asker)
+    this.#kept.delete(key)
+    keepNewest(this.#kept, key, right, MAX_KEPT)
+    return right
+  }
+
+  /** What a place said to anybody at `atMs`, as an earlier process noted it: it counts while the place is in trouble. */
+  remember(asker: Asker, atMs: number): void {
+    const key = this.#key(unnamed(asker))
+    if (this.#kept.has(key)) return
+    const right = { place: placeOf(asker.origin), content: asker.content, anybody: true, atMs } as Right
+    keepNewest(this.#kept, key, right, MAX_KEPT)
+  }
+
+  /** What a host has put into the swarm is every admitted host's. */
+  put(content: string): Right {
+    return { place: PUT_PLACE, content, anybody: true, atMs: this.#clock.now() } as Right
+  }
+
+  async #ask(key: string, asker: Asker, ask: () => Promise<Accepted>): Promise<Right> {
+    try {
+      return this.accepted(asker, await ask())
+    } catch (error) {
+      const before = this.#kept.get(key)
+      if (isDarnerError(error, ...TROUBLE)) {
+        if (before !== undefined && this.#ageMs(before) < TROUBLE_MS) return before
+      } else if (before !== undefined) this.#kept.delete(key)
+      throw error
+    }
+  }
+
+  #fresh(key: string): Right | undefined {
+    const right = this.#kept.get(key)
+    return right !== undefined && this.#ageMs(right) < RIGHT_MS ? right : undefined
+  }
+
+  /** A clock that was set back makes nothing young. */
+  #ageMs({ atMs }: Right): number {
+    const age = this.#clock.now() - atMs
+    return age < 0 ? Number.POSITIVE_INFINITY : age
+  }
+
+  #whoOf({ credential, preheat }: Asker): string {
+    return preheat === undefined ? this.#names.of(credential) : `preheat ${preheat}`
+  }
+
+  #key(asker: Asker): string {
+    return `${placeOf(asker.origin)} ${asker.content} ${this.#whoOf(asker)}`
+  }
+}
+
+function unnamed({ origin, content }: Asker): Asker {
+  return { origin, content }
+}
