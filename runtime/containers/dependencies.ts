@@ -28,10 +28,14 @@ export type RootfsStore = Pick<Snapshotter, 'mount' | 'unmount' | 'remove' | 're
 /** A keyspace of texts: a `level` database or sublevel with utf8 values fits. */
 export interface RecordSpace {
   get(key: string): Promise<string | undefined>
-  put(key: string, value: string, options: { sync: boolean }): Promise<void>
+  /** With `reserved` it is written on a full disk too: what happened to what is there, never what is new. Throws DISK_FULL. */
+  put(key: string, value: string, options: { sync: boolean; reserved?: boolean }): Promise<void>
   del(key: string, options: { sync: boolean }): Promise<void>
   /** All or none. */
-  batch(puts: { type: 'put'; key: string; value: string }[], options: { sync: boolean }): Promise<void>
+  batch(
+    puts: { type: 'put'; key: string; value: string }[],
+    options: { sync: boolean; reserved?: boolean },
+  ): Promise<void>
   iterator(): AsyncIterable<[string, string]>
 }
 

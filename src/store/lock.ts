@@ -3,7 +3,7 @@
  * its holder dies, so a file left behind here blocks nobody: it only gives the refused one a name to report.
  */
 import { readFile, rm } from 'node:fs/promises'
-import { DarnerError } from '../core/errors.ts'
+import { DarnerError, isDarnerError } from '../core/errors.ts'
 import { replaceFile } from '../core/files.ts'
 
 interface Holder {
@@ -12,10 +12,15 @@ interface Holder {
   readonly started: string
 }
 
-/** Writes who we are; call once the guard is held. */
+/** Writes who we are; call once the guard is held. On a full disk nobody is named. */
 export async function writeHolder(path: string): Promise<void> {
   const holder: Holder = { pid: process.pid, started: (await startedAt(process.pid)) ?? '' }
-  await replaceFile(path, `${JSON.stringify(holder)}\n`, 0o644)
+  try {
+    await replaceFile(path, `${JSON.stringify(holder)}\n`, 0o644)
+  } catch (error) {
+    if (!isDarnerError(error, 'DISK_FULL')) throw error
+    await removeHolder(path) // who was named has gone
+  }
 }
 
 export async function removeHolder(path: string): Promise<void> {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
+import type { RecordSpace } from '../../../runtime/containers/dependencies.ts'
 import { Database } from '../../../src/store/database.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
 import { aSmallDisk } from '../../fixtures/host/a-small-disk.ts'
@@ -32,7 +33,6 @@ describe('Database', () => {
       await failsWith('DISK_FULL', space.put('x', VALUE.repeat(20)), /no space left/)
       for (const write of [
         () => space.put('y', ''),
-        () => space.del('before'),
         () => first.batch([{ type: 'put', key: 'y', value: '' }]),
         () => first.batch().put('y', '').write(),
       ])
@@ -45,5 +45,34 @@ describe('Database', () => {
     const second = new Database(path)
     assert.deepEqual(await keysOf(second), written.sort())
     await second.close()
+  })
+
+  it('removes, and writes what is reserved, on a full disk: more than its log holds, also after it was opened anew there', async () => {
+    await using disk = await aSmallDisk(512 * 1024 * 1024)
+    const path = join(disk.path, 'records')
+    const first = new Database(path)
+    await first.put('goes', VALUE)
+    await first.put('goes too', VALUE)
+    await first.open()
+    await disk.fill()
+    const reserved = { reserved: true } as const
+    const space = (database: Database): RecordSpace => database.sublevel('space')
+    await first.del('goes')
+    // each round is the last one's; LevelDB begins a new log after 4 MiB
+    for (let round = 0; round < 2500; round++)
+      await space(first).put('state', `${round} ${VALUE}`, { sync: false, ...reserved })
+    await failsWith('DISK_FULL', first.put('new', ''))
+    await first.close()
+    const second = new Database(path)
+    assert.deepEqual(await keysOf(second), ['!space!state', 'goes too'])
+    assert.equal(await space(second).get('state'), `2499 ${VALUE}`)
+    await space(second).batch([{ type: 'put', key: 'state', value: 'last' }], { sync: true, ...reserved })
+    await second.batch([{ type: 'del', key: 'goes too' }])
+    await second.close()
+    await disk.free()
+    const third = new Database(path)
+    assert.deepEqual(await keysOf(third), ['!space!state'])
+    assert.equal(await space(third).get('state'), 'last')
+    await third.close()
   })
 })
