@@ -2,7 +2,6 @@
 import { randomBytes } from 'node:crypto'
 import type { MountRequest } from '../../src/api/container-options.ts'
 import type { CreateRequest } from '../../src/api/containers-api.ts'
-import type { DiskQuota } from '../../src/api/rich-api.ts'
 import type { Clock } from '../../src/core/clock.ts'
 import type { IdMap } from '../../src/core/contracts/snapshots.ts'
 import { DarnerError } from '../../src/core/errors.ts'
@@ -16,7 +15,7 @@ import { hasController, resourcesOf, rlimitsOf } from '../spec/resources.ts'
 import { seccompOf } from '../spec/seccomp.ts'
 import { signalNumber } from '../spec/signals.ts'
 import { capabilitiesOf, type HostFacts } from '../spec/spec.ts'
-import { VOLUME_NAME, type Volumes } from '../volumes/volumes.ts'
+import { checkVolumeName, type Volumes, volumeAsked } from '../volumes/volumes.ts'
 import type { ContainerNetworks, ImageStore, ResolvedImage } from './dependencies.ts'
 import { enforceable } from './enforceable.ts'
 import type { ContainerRecord } from './record.ts'
@@ -65,7 +64,7 @@ export class Admission {
     throw new DarnerError('BAD_ARGUMENT', `runtime ${runtime} is not one of this agent's: ${known}`)
   }
 
-  /** Makes its volumes. Throws BAD_ARGUMENT, NOT_FOUND for the image, MANIFEST_INVALID, HOST_UNABLE. */
+  /** Throws BAD_ARGUMENT, NOT_FOUND for the image, MANIFEST_INVALID, HOST_UNABLE. Its volumes are made by {@link makeVolumes}, once it has a record. */
   async admit(
     asked: CreateRequest,
     { id, name, runtime }: { id: string; name: string; runtime: string },
@@ -98,7 +97,7 @@ export class Admission {
 
   /**
    * What was asked for, as it is for an image; as it was `given`, less what was left out by force, when the image or the mode of a
-   * rich container changed it. Makes the volumes of both. Throws like {@link admit}.
+   * rich container changed it. Throws like {@link admit}.
    */
   async requestFor(
     asked: CreateRequest,
@@ -113,7 +112,7 @@ export class Admission {
     if (request.autoRemove === true && request.restart !== undefined && request.restart.name !== 'no')
       throw new DarnerError('BAD_ARGUMENT', "can't create 'AutoRemove' container with restart policy")
     await this.#checkNetwork(request)
-    const mounts = await this.#volumesFor(request, config.volumes)
+    const mounts = volumesFor(request, config.volumes)
     signalNumber(request.stopSignal ?? (config.stopSignal || 'TERM'))
     const whole = mounts.length === 0 ? request : { ...request, mounts }
     return {
@@ -183,47 +182,41 @@ export class Admission {
     appArmorOf(request, host.appArmor)
   }
 
-  /** Makes the volumes that the request and the image ask for; gives the mounts with their names. */
-  async #volumesFor(request: CreateRequest, declared: readonly string[]): Promise<MountRequest[]> {
+  /** Makes the volumes of a request that is on record, so that none is nobody's. Throws CONFLICT, BAD_ARGUMENT, HOST_UNABLE, DISK_FULL. */
+  async makeVolumes(request: CreateRequest): Promise<void> {
     const { volumes, clock } = this.#parts
-    const asked = request.mounts ?? []
-    const quotas = request.volumeQuotas ?? {}
-    const targets = new Set(asked.map((one) => one.target))
-    if (targets.size < asked.length) throw new DarnerError('BAD_ARGUMENT', 'Duplicate mount point')
-    const extra = declared
-      .map((path) => (path.startsWith('/') ? path : `/${path}`))
-      .filter((path) => !targets.has(path))
-      .map((target): MountRequest => ({ type: 'volume', target }))
-    const all = [...asked, ...extra].map((one): MountRequest => {
-      if (one.type !== 'volume' || one.source) return one
-      return { ...one, source: randomBytes(32).toString('hex'), anonymous: true }
-    })
-    const volumePaths = new Set(all.filter((one) => one.type === 'volume').map((one) => one.target))
-    const stray = Object.keys(quotas).find((path) => !volumePaths.has(path))
-    if (stray !== undefined) {
-      const bound = all.some((one) => one.type === 'bind' && one.target === stray)
-      const what = bound ? 'a folder of this host is mounted there, which is not its own' : 'no volume is mounted there'
-      throw new DarnerError('BAD_ARGUMENT', `disk quota of ${stray}: ${what}`, { way: 'mount a volume there' })
+    for (const one of request.mounts ?? []) {
+      if (one.type === 'volume' && one.source)
+        await volumes.ensure(one.source, volumeAsked(one, request.volumeQuotas, clock.now()))
     }
-    for (const one of all) {
-      if (one.type !== 'volume' || !one.source) continue
-      const quota = quotas[one.target]
-      if (!VOLUME_NAME.test(one.source)) await volumes.ensure(one.source, { now: 0 }) // throws
-      await volumes.ensure(one.source, {
-        now: clock.now(),
-        anonymous: one.anonymous === true,
-        ...(one.labels === undefined ? {} : { labels: one.labels }),
-        ...(quota === undefined ? {} : { options: volumeOptions(quota) }),
-      })
-    }
-    return all
   }
+}
+
+/** The mounts that the request and the image ask for, with the names of their volumes. Throws BAD_ARGUMENT. */
+function volumesFor(request: CreateRequest, declared: readonly string[]): MountRequest[] {
+  const asked = request.mounts ?? []
+  const quotas = request.volumeQuotas ?? {}
+  const targets = new Set(asked.map((one) => one.target))
+  if (targets.size < asked.length) throw new DarnerError('BAD_ARGUMENT', 'Duplicate mount point')
+  const extra = declared
+    .map((path) => (path.startsWith('/') ? path : `/${path}`))
+    .filter((path) => !targets.has(path))
+    .map((target): MountRequest => ({ type: 'volume', target }))
+  const all = [...asked, ...extra].map((one): MountRequest => {
+    if (one.type !== 'volume' || one.source) return one
+    return { ...one, source: randomBytes(32).toString('hex'), anonymous: true }
+  })
+  const volumePaths = new Set(all.filter((one) => one.type === 'volume').map((one) => one.target))
+  const stray = Object.keys(quotas).find((path) => !volumePaths.has(path))
+  if (stray !== undefined) {
+    const bound = all.some((one) => one.type === 'bind' && one.target === stray)
+    const what = bound ? 'a folder of this host is mounted there, which is not its own' : 'no volume is mounted there'
+    throw new DarnerError('BAD_ARGUMENT', `disk quota of ${stray}: ${what}`, { way: 'mount a volume there' })
+  }
+  for (const { type, source } of all) if (type === 'volume') checkVolumeName(source ?? '')
+  return all
 }
 
 /** It enters the user namespace before the network's, which belongs to the host: then it may not any more. */
 const JOINS_USER_FIRST = /^runc version 1\.[01]\./
 const VERSION_MS = 10_000
-
-function volumeOptions({ bytes, inodes }: DiskQuota): Record<string, string> {
-  return { size: String(bytes), ...(inodes === undefined ? {} : { inodes: String(inodes) }) }
-}

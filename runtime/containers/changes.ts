@@ -47,7 +47,7 @@ export class Changes {
     await locks.hold(id, async () => {
       const entry = index.get(id)
       if (!entry || !ALIVE.includes(entry.record.status)) return
-      await life.save(entry, { ...entry.record, readyAt: at }, false)
+      await life.keep(entry, { ...entry.record, readyAt: at })
     })
   }
 
@@ -58,7 +58,7 @@ export class Changes {
       const entry = index.get(id)
       if (!entry) return
       const coreDumps = [...(entry.record.coreDumps ?? []), dump].slice(-MOST_CORE_DUMPS)
-      await life.save(entry, { ...entry.record, coreDumps }, false)
+      await life.keep(entry, { ...entry.record, coreDumps })
       const { pid, command, signal, written } = dump
       life.tell(entry, 'core', { pid: String(pid), command, signal: String(signal), written: String(written) })
     })
@@ -71,7 +71,12 @@ export class Changes {
       const before = entry.record.name
       if (before === name) return
       index.claim(name, entry.id)
-      await life.save(entry, { ...entry.record, name }, true)
+      try {
+        await life.save(entry, { ...entry.record, name }, { sync: true })
+      } catch (error) {
+        index.release(name, entry.id)
+        throw error
+      }
       index.release(before, entry.id)
       await networks?.renamed(entry.id, name)
       life.tell(entry, 'rename', { oldName: `/${before}` })
@@ -100,7 +105,7 @@ export class Changes {
       const restart = change.restart ?? request.restart
       const changed = { resources, ...(diskQuota ? { diskQuota } : {}), ...(restart === undefined ? {} : { restart }) }
       const next = { request: { ...request, ...changed }, ...(given ? { given: { ...given, ...changed } } : {}) }
-      await life.save(entry, { ...entry.record, ...next }, true)
+      await life.save(entry, { ...entry.record, ...next }, { sync: true })
       life.tell(entry, 'update')
     })
   }
@@ -111,7 +116,7 @@ export class Changes {
     await locks.hold(entry.id, async () => {
       if (index.get(entry.id) !== entry || entry.record.status !== 'running') return
       const before = entry.record.health?.status
-      await life.save(entry, { ...entry.record, health }, false)
+      await life.keep(entry, { ...entry.record, health })
       if (before !== health.status) life.tell(entry, `health_status: ${health.status}`)
     })
   }

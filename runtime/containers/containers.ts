@@ -114,7 +114,7 @@ export class Containers implements AsyncDisposable {
     this.#exits = new Exits(join(options.dir, 'exits'), (id) => this.#upkeep.checkExit(id))
     this.#staging = stagingOf(options.dir)
     this.#events = parts.events ?? SILENT_EVENTS
-    this.volumes = new Volumes(options.volumesDir ?? join(options.dir, 'volumes'), parts.rooms)
+    this.volumes = new Volumes(options.volumesDir ?? join(options.dir, 'volumes'), parts.rooms, this.#fault)
     this.#launcher = new Launcher(
       { ...options, staging: this.#staging },
       {
@@ -150,6 +150,7 @@ export class Containers implements AsyncDisposable {
       ...shared,
       fault: this.#fault,
       look: (id) => this.#upkeep.checkExit(id),
+      background: (id, work) => this.#upkeep.background(id, work),
       signal: this.#scope.signal,
     })
     this.#upkeep = new Upkeep(options, {
@@ -174,7 +175,8 @@ export class Containers implements AsyncDisposable {
     const bundles = join(this.#options.dir, 'containers')
     await makeBundlesFolder(bundles)
     await this.#exits.start()
-    await this.volumes.recover()
+    const strays = await this.volumes.recover()
+    if (strays.length > 0) this.#parts.log.warn({ folders: strays }, 'volumes without a record stay')
     const records = await this.#records.all((key, error) =>
       this.#parts.log.error({ key, error }, 'container record skipped'),
     )
@@ -218,9 +220,17 @@ export class Containers implements AsyncDisposable {
     try {
       const { record, warnings } = await this.#admission.admit(given, { id, name, runtime })
       await this.#records.put(record, { sync })
+      this.#fault('create:recorded')
+      try {
+        await this.#admission.makeVolumes(record.request)
+      } catch (error) {
+        await this.#removeVolumes(record)
+        await this.#records.remove(id)
+        throw error
+      }
+      this.#fault('create:volumes')
       this.#index.add(this.#life.entryOf(record))
       this.#events.emit({ type: 'container', action: 'create', id, attributes: attributesOf(record) })
-      this.#fault('create:recorded')
       return { id, name, warnings }
     } catch (error) {
       this.#index.release(name, id)
@@ -388,9 +398,12 @@ export class Containers implements AsyncDisposable {
     return this.#parts.rootfs
   }
 
-  /** Does `work` while nothing else changes the container. */
-  hold<T>(entry: Entry, work: () => Promise<T>): Promise<T> {
-    return this.#locks.hold(entry.id, work)
+  /** Does `work` while nothing else changes the container, and, with `still`, its processes stand still. Throws NOT_FOUND for one that has gone. */
+  hold<T>(entry: Entry, work: () => Promise<T>, { still }: { still?: { signal: AbortSignal } } = {}): Promise<T> {
+    return this.#locks.hold(entry.id, async () => {
+      if (this.#index.get(entry.id) !== entry) throw new DarnerError('NOT_FOUND', `no such container: ${entry.name}`)
+      return still ? await this.#runs.still(entry, work, still) : await work()
+    })
   }
 
   /** Keeps what a health check said. */

@@ -68,7 +68,7 @@ export class EventLog implements EventSink, AsyncDisposable {
     }
     log.#ring = log.#ring.slice(-options.keep)
     log.#lastMs = log.#ring.at(-1)?.timeMs ?? 0
-    await log.#rewrite()
+    await log.#rewrite().catch(() => {}) // a full disk must not stop an agent either
     return log
   }
 

@@ -121,16 +121,19 @@ export class ContainerFiles {
 
   /** What differs from the image, in the order of names. */
   async changes(reference: string, { signal }: { signal: AbortSignal }): Promise<Change[]> {
-    return this.#changed(reference, signal, async (found) => found)
+    return this.#changed(reference, { still: false, signal }, async (found) => found)
   }
 
-  /** The writable layer, without volumes and mounts, as the tar of a layer. What takes it is done before another step begins. */
+  /**
+   * The writable layer, without volumes and mounts, as the tar of a layer. What takes it is done before another step begins; with `still`
+   * no process of the container runs meanwhile.
+   */
   async layer<T>(
     reference: string,
-    { signal }: { signal: AbortSignal },
+    { still = false, signal }: { still?: boolean; signal: AbortSignal },
     take: (tar: AsyncIterable<Uint8Array>) => Promise<T>,
   ): Promise<T> {
-    return this.#changed(reference, signal, async (found, upper) => {
+    return this.#changed(reference, { still, signal }, async (found, upper) => {
       await using owners = await this.#owners(reference)
       return await take(layerTar(upper, found, signal, owners.args))
     })
@@ -151,12 +154,12 @@ export class ContainerFiles {
 
   async #changed<T>(
     reference: string,
-    signal: AbortSignal,
+    { still, signal }: { still: boolean; signal: AbortSignal },
     take: (changes: FoundChange[], upper: StillTree) => Promise<T>,
   ): Promise<T> {
     const entry = this.#containers.entry(reference)
     const { rootfs } = this.#containers
-    return this.#containers.hold(entry, async () => {
+    const work = async () => {
       const view = `view-${entry.id.slice(0, 32)}`
       const { upper } = await rootfs.mount(rootfsIdOf(entry.record), entry.record.layers, {
         ...mountOptionsOf(entry.record),
@@ -173,7 +176,8 @@ export class ContainerFiles {
         await rootfs.remove(view)
         if (entry.record.pid === undefined) await rootfs.unmount(rootfsIdOf(entry.record))
       }
-    })
+    }
+    return this.#containers.hold(entry, work, still ? { still: { signal } } : {})
   }
 
   /** With the root as a running container sees it, mounts included; of one that doesn't run, its root file system. */

@@ -22,8 +22,9 @@ import { buildSpec, type HostFacts, hostnameOf, networkSysctlsOf } from '../spec
 import { findUser, withGroups } from '../spec/users.ts'
 import type { UpgradeFaultPoint } from '../upgrade/journal.ts'
 import { prepareDevices, prepareMounts } from '../volumes/mounts.ts'
-import type { Volumes } from '../volumes/volumes.ts'
+import type { VolumeFaultPoint, Volumes } from '../volumes/volumes.ts'
 import type { ContainerNetworks, RootfsStore } from './dependencies.ts'
+import { isFrozen } from './freezer.ts'
 import { giveFiles, mappedRun, unstage } from './mapped-run.ts'
 import { networkOfRun } from './network-of-run.ts'
 import { readOomKills } from './oom.ts'
@@ -60,6 +61,7 @@ export interface LauncherParts {
 /** The steps between which a container's state on disk and in the kernel changes, in order. */
 export const FAULT_POINTS = [
   'create:recorded',
+  'create:volumes',
   'start:recorded',
   'start:mounted',
   'start:bundled',
@@ -69,12 +71,18 @@ export const FAULT_POINTS = [
   'exit:deleted',
   'exit:unmounted',
   'remove:recorded',
+  'remove:volumes',
   'remove:rootfs',
   'remove:files',
 ] as const
 /** Those of a stop that somebody asks for. */
 export const STOP_FAULT_POINTS = ['stop:recorded', 'stop:signalled'] as const
-export type FaultPoint = (typeof FAULT_POINTS)[number] | (typeof STOP_FAULT_POINTS)[number] | UpgradeFaultPoint
+export type FaultPoint =
+  | (typeof FAULT_POINTS)[number]
+  | (typeof STOP_FAULT_POINTS)[number]
+  | 'still:frozen'
+  | VolumeFaultPoint
+  | UpgradeFaultPoint
 
 export interface Launched {
   readonly pid: number
@@ -157,6 +165,7 @@ export class Launcher {
     const [mounts, devices] = await Promise.all([
       prepareMounts(request.mounts ?? [], {
         volumes: this.#parts.volumes,
+        ...(request.volumeQuotas === undefined ? {} : { quotas: request.volumeQuotas }),
         rootfs: rootfs.path,
         now: this.#parts.clock.now(),
         idBase: record.userns?.base ?? 0,
@@ -259,6 +268,11 @@ export class Launcher {
   /** Processes of the present run that the kernel killed for memory: 0 too where it doesn't count. The cgroup stays until {@link clean} deletes the container. */
   oomKillsOf(id: string): number {
     return readOomKills(this.#parts.host.cgroups, this.cgroupPathOf(id)) ?? 0
+  }
+
+  /** As {@link isFrozen}. */
+  frozen(id: string): boolean | undefined {
+    return isFrozen(this.#parts.host.cgroups, this.cgroupPathOf(id))
   }
 
   /** What the extension is told of a run. */

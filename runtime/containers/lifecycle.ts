@@ -38,6 +38,8 @@ const MOST_HOOK_RESULTS = 32
 export interface Entry {
   readonly id: string
   record: ContainerRecord
+  /** There was no room for the record as it is: it is kept once there is. */
+  unkept: boolean
   readonly bundle: Bundle
   readonly name: string
   /** Settles at the end of the present run or, when none is on, of the next one. */
@@ -103,6 +105,7 @@ export class Lifecycle {
     return {
       id: record.id,
       record,
+      unkept: false,
       get name() {
         return this.record.name
       },
@@ -116,10 +119,12 @@ export class Lifecycle {
     }
   }
 
-  /** One step of the life cycle, recorded before it counts. Throws STATE_INVALID. */
+  /** One step of the life cycle. A start is recorded before it counts; the others are what happened, as {@link keep} has it. Throws STATE_INVALID. */
   async move(entry: Entry, event: ContainerEvent, change: Change, sync = false): Promise<void> {
     const status = CONTAINER_STATES.step(entry.record.status, event, entry.record.name)
-    await this.save(entry, { ...entry.record, ...change, status } as ContainerRecord, sync)
+    const record = { ...entry.record, ...change, status } as ContainerRecord
+    if (event === 'start') await this.save(entry, record, { sync, reserved: true })
+    else await this.keep(entry, record, { sync })
     this.#parts.log.debug({ container: entry.id, name: entry.record.name, event, status }, 'container state')
     const action = EVENT_ACTIONS[event]
     if (event === 'started') tellNetworks(entry.record, 'connect', this.#parts)
@@ -134,10 +139,32 @@ export class Lifecycle {
     this.#parts.events.emit({ type: 'container', action, id: entry.id, attributes: attributesOf(entry.record, more) })
   }
 
-  /** Records first, then counts. */
-  async save(entry: Entry, record: ContainerRecord, sync: boolean): Promise<void> {
-    await this.#parts.records.put(record, { sync })
+  /** Records first, then counts. Throws DISK_FULL; `reserved`: not for want of room that others took. */
+  async save(
+    entry: Entry,
+    record: ContainerRecord,
+    { sync, reserved = false }: { sync: boolean; reserved?: boolean },
+  ): Promise<void> {
+    await this.#parts.records.put(record, { sync, reserved })
     entry.record = record
+    entry.unkept = false
+  }
+
+  /** What happened counts, whether there is room to record it or not: then {@link keepAgain} does, once there is. */
+  async keep(entry: Entry, record: ContainerRecord, { sync = false }: { sync?: boolean } = {}): Promise<void> {
+    try {
+      await this.save(entry, record, { sync, reserved: true })
+    } catch (error) {
+      if (!isDarnerError(error, 'DISK_FULL')) throw error
+      if (!entry.unkept) this.#parts.log.warn({ container: entry.id, error }, 'no room for the record of a container')
+      entry.record = record
+      entry.unkept = true
+    }
+  }
+
+  /** Records what had no room before. */
+  async keepAgain(entry: Entry): Promise<void> {
+    if (entry.unkept && this.#parts.index.get(entry.id) === entry) await this.keep(entry, entry.record)
   }
 
   /** Sends a signal by number; true when the process was there to take it. */
@@ -234,10 +261,11 @@ export class Lifecycle {
       if (first) await deleted()
       await launcher.release(entry.record)
       await this.#afterRun(entry, reply)
-      await this.move(entry, 'remove', {})
+      await this.move(entry, 'remove', { volumesToo: true })
       this.#parts.fault('remove:recorded')
       await launcher.forgetNetworks(entry.id)
       await this.#parts.removeVolumes(entry.record)
+      this.#parts.fault('remove:volumes')
       const takeAway = async () => {
         if (!first) await deleted()
         await this.#removeFiles(entry)
@@ -275,7 +303,7 @@ export class Lifecycle {
   /** Puts how a hook went on the record. */
   async note(entry: Entry, result: HookResult): Promise<void> {
     const hookResults = [...(entry.record.hookResults ?? []), result].slice(-MOST_HOOK_RESULTS)
-    await this.save(entry, { ...entry.record, hookResults }, false)
+    await this.keep(entry, { ...entry.record, hookResults })
   }
 
   /** What belongs after a run, once: the record says until it is done that it is due. */
@@ -290,7 +318,7 @@ export class Lifecycle {
       this.#parts.log.warn({ container: entry.id, error }, 'what belongs after a run failed')
     }
     const { endDue: _done, ...record } = entry.record
-    await this.save(entry, record, false)
+    await this.keep(entry, record)
   }
 
   async #cleanQuietly(entry: Entry, force: boolean): Promise<void> {
@@ -315,14 +343,15 @@ export class Lifecycle {
   /** Removes all of a container that does not run; with `volumes`, those made for it only. */
   async remove(entry: Entry, { volumes }: { volumes: boolean }): Promise<void> {
     entry.restartDue?.abort()
-    await unlessFull(this.move(entry, 'remove', {}, true))
+    await this.move(entry, 'remove', volumes ? { volumesToo: true } : {}, true)
     this.#parts.fault('remove:recorded')
     if (this.#parts.runtimes.has(entry.record.runtime)) {
       await this.#parts.launcher.clean(entry.record, { force: true, signal: this.#parts.signal })
     }
     await this.#parts.launcher.forgetNetworks(entry.id)
-    await unlessFull(this.#afterRun(entry, { exitCode: entry.record.exitCode ?? LOST_EXIT_CODE }))
-    if (volumes) await this.#parts.removeVolumes(entry.record)
+    await this.#afterRun(entry, { exitCode: entry.record.exitCode ?? LOST_EXIT_CODE })
+    if (entry.record.volumesToo) await this.#parts.removeVolumes(entry.record)
+    this.#parts.fault('remove:volumes')
     await this.#removeFiles(entry)
     this.#gone(entry)
   }
@@ -363,14 +392,29 @@ export class Lifecycle {
     if (status === 'starting') return this.#recoverStarting(entry)
     if (ALIVE.includes(status)) {
       if (await this.endIfOver(entry)) return `${name}: had ended meanwhile`
-      if (status !== 'stopping') return undefined
-      return `${name}: stopping goes on`
+      const freezer = await this.#heedFreezer(entry)
+      if (status === 'stopping') return `${name}: stopping goes on`
+      return freezer && `${name}: ${freezer}`
     }
     await this.#cleanQuietly(entry, true)
     await this.#afterRun(entry, { exitCode: entry.record.exitCode ?? LOST_EXIT_CODE })
     if (status !== 'exited' || !goesByItself(entry)) return undefined
     await this.remove(entry, { volumes: true })
     return `${name}: removed as it asked for`
+  }
+
+  /** A freeze that no record tells of was for the time of something that ended with its agent. What somebody thawed is no longer paused. */
+  async #heedFreezer(entry: Entry): Promise<string | undefined> {
+    const { launcher, signal } = this.#parts
+    const frozen = launcher.frozen(entry.id)
+    const paused = entry.record.status === 'paused'
+    if (frozen === undefined || frozen === paused) return undefined
+    if (frozen) {
+      await launcher.runtimeOf(entry.record).resume(entry.id, { signal })
+      return 'was frozen, and goes on'
+    }
+    await this.move(entry, 'resume', {})
+    return 'was thawed meanwhile'
   }
 
   async #recoverStarting(entry: Entry): Promise<string> {
@@ -446,14 +490,5 @@ function isProcess(pid: number): boolean {
     return process.kill(pid, 0)
   } catch (error) {
     return systemCode(error) === 'EPERM'
-  }
-}
-
-/** What is to go may be what fills the disk: with its files gone there is room for the record. */
-async function unlessFull(recording: Promise<void>): Promise<void> {
-  try {
-    await recording
-  } catch (error) {
-    if (!isDarnerError(error, 'DISK_FULL')) throw error
   }
 }

@@ -48,6 +48,8 @@ const Stored = Type.Object({
   hookResults: Type.Optional(Type.Array(HookResult)),
   /** A run was begun, and what belongs after it (post-stop hooks among it) has not been done yet. */
   endDue: Type.Optional(Type.Boolean()),
+  /** Its removal takes the volumes that were made for it only. */
+  volumesToo: Type.Optional(Type.Boolean()),
   /** Restarts by the policy, counted anew when somebody starts the container. */
   restartCount: Type.Optional(Type.Integer()),
   /** What the last health checks said. */
@@ -70,8 +72,11 @@ export class Records {
     this.#space = space
   }
 
-  /** `sync` waits for the disk: a power loss can't undo it. Without it only the machine's end can, not the agent's. */
-  async put(record: ContainerRecord, options: { sync: boolean }): Promise<void> {
+  /**
+   * `sync` waits for the disk: a power loss can't undo it. Without it only the machine's end can, not the agent's. `reserved`: as
+   * {@link RecordSpace} has it.
+   */
+  async put(record: ContainerRecord, options: { sync: boolean; reserved?: boolean }): Promise<void> {
     await this.#space.put(record.id, JSON.stringify(record), options)
   }
 
@@ -131,6 +136,7 @@ export function generationOf(record: ContainerRecord): Generation {
 export function viewOf(record: ContainerRecord, logPath: string): ContainerView {
   const {
     endDue: _e,
+    volumesToo: _t,
     stopSignal: _n,
     version: _v,
     imageConfig: _c,

@@ -3,6 +3,7 @@
 import type { HookResult } from '../../src/api/rich-api.ts'
 import type { Clock } from '../../src/core/clock.ts'
 import { DarnerError } from '../../src/core/errors.ts'
+import type { Log } from '../../src/core/log.ts'
 import { anySignal } from '../../src/core/signals.ts'
 import type { RunExtension } from '../rich/extension.ts'
 import { readImageConfig } from '../spec/image-config.ts'
@@ -17,6 +18,10 @@ const DEFAULT_STOP_SEC = 10
 /** How long a process may take to die of KILL before that is an error: it may sit in an uninterruptible call. */
 const KILL_MS = 30_000
 const SIGKILL = 9
+/** How long after a thaw that failed the next is tried. */
+const THAW_AGAIN_MS = 1000
+/** A thaw is done also for who left; no verb of a runtime takes for ever. */
+const TO_THE_END = new AbortController().signal
 
 export interface RunsParts {
   readonly life: Lifecycle
@@ -24,10 +29,13 @@ export interface RunsParts {
   readonly index: ContainerIndex<Entry>
   readonly locks: Locks
   readonly clock: Clock
+  readonly log: Log
   readonly extension?: RunExtension
   readonly fault: (point: FaultPoint) => void
   /** Looks, in the background, whether a process that was just started has ended already. */
   readonly look: (id: string) => void
+  /** Does what nobody waits for; a failure is logged. */
+  readonly background: (id: string, work: () => Promise<void>) => void
   /** Aborted when the engine ends. */
   readonly signal: AbortSignal
 }
@@ -124,9 +132,17 @@ export class Runs {
       return true
     }
     if (timeoutSec > 0 && (await this.#endsWithin(exited, timeoutSec * 1000, options.signal))) return stopped()
-    if (timeoutSec > 0) await life.signal(entry, SIGKILL, options.signal)
+    if (timeoutSec > 0) await this.#killRun(entry, exited, options)
     if (await this.#endsWithin(exited, KILL_MS, options.signal)) return stopped()
     throw new DarnerError('TIMED_OUT', `stopping ${entry.record.name}: still there ${KILL_MS} ms after KILL`)
+  }
+
+  /** KILL for that run only: by the turn of this one, another stop may have ended it and a start have begun the next. */
+  async #killRun(entry: Entry, run: Entry['ended'], { signal }: Waits): Promise<void> {
+    const { locks, life } = this.#parts
+    await locks.hold(entry.id, async () => {
+      if (entry.ended === run && ALIVE.includes(entry.record.status)) await life.signal(entry, SIGKILL, signal)
+    })
   }
 
   /** Throws BAD_ARGUMENT for an unknown signal, STATE_INVALID when it isn't running. */
@@ -150,8 +166,70 @@ export class Runs {
     const { locks, life, launcher } = this.#parts
     await locks.hold(entry.id, async () => {
       CONTAINER_STATES.step(entry.record.status, verb, entry.record.name)
-      await launcher.runtimeOf(entry.record)[verb](entry.id, { signal })
+      const runtime = launcher.runtimeOf(entry.record)
+      try {
+        await runtime[verb](entry.id, { signal })
+      } catch (error) {
+        // some of its processes may stand still
+        if (verb === 'pause' && launcher.frozen(entry.id)) await runtime.resume(entry.id, { signal: TO_THE_END })
+        throw error
+      }
       await life.move(entry, verb, {})
+    })
+  }
+
+  /**
+   * Does `work` while the container's processes stand still; one that doesn't run, or whose end comes first, needs no freezing. They go on
+   * after it, whatever happens: no record tells of this freeze, so that an agent which finds one thaws it. The caller holds the
+   * container's lock.
+   */
+  async still<T>(entry: Entry, work: () => Promise<T>, { signal }: Waits): Promise<T> {
+    const { life, index, fault } = this.#parts
+    if (entry.record.status !== 'running' || (await life.endIfOver(entry))) {
+      if (index.get(entry.id) === entry) return await work()
+      throw new DarnerError('NOT_FOUND', `no such container: ${entry.name}`) // its end removed it
+    }
+    entry.record = { ...entry.record, status: 'paused' }
+    try {
+      if (await this.#freeze(entry, { signal })) life.tell(entry, 'pause')
+      fault('still:frozen')
+      return await work()
+    } finally {
+      await this.#thaw(entry).catch((error: unknown) => this.#thawLater(entry, error))
+    }
+  }
+
+  /** False when its processes ended first. */
+  async #freeze({ id, record }: Entry, { signal }: Waits): Promise<boolean> {
+    const runtime = this.#parts.launcher.runtimeOf(record)
+    try {
+      await runtime.pause(id, { signal })
+      return true
+    } catch (error) {
+      const state = await runtime.state(id, { signal })
+      if (state !== undefined && state.status !== 'stopped') throw error
+      return false
+    }
+  }
+
+  async #thaw(entry: Entry): Promise<void> {
+    const { launcher, life, look } = this.#parts
+    if (entry.record.status !== 'paused') return // it was ended, which thaws
+    const frozen = launcher.frozen(entry.id) !== false
+    if (frozen) await launcher.runtimeOf(entry.record).resume(entry.id, { signal: TO_THE_END })
+    entry.record = { ...entry.record, status: 'running' }
+    if (frozen) life.tell(entry, 'unpause')
+    look(entry.id)
+  }
+
+  #thawLater(entry: Entry, error: unknown): void {
+    const { log, background, clock, locks, index, signal } = this.#parts
+    log.error({ container: entry.id, error }, 'a container stays frozen, which is tried again')
+    background(entry.id, async () => {
+      while (index.get(entry.id) === entry && entry.record.status === 'paused') {
+        await clock.sleep(THAW_AGAIN_MS, { signal })
+        await locks.hold(entry.id, () => this.#thaw(entry)).catch(() => {}) // told above
+      }
     })
   }
 

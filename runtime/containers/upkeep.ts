@@ -135,7 +135,7 @@ export class Upkeep implements RunObserver {
     this.background(entry.id, () =>
       locks.hold(entry.id, async () => {
         if (entry.record.status !== 'running' || kills <= (entry.record.oomKills ?? 0)) return
-        await life.save(entry, { ...entry.record, oomKills: kills }, false)
+        await life.keep(entry, { ...entry.record, oomKills: kills })
         life.tell(entry, 'oom', { kills: String(kills) })
       }),
     )
@@ -157,6 +157,7 @@ export class Upkeep implements RunObserver {
       this.#killsDue = risen // the kernel counts for the host first, and for the container a moment later
       before = kills
       for (const entry of index.all()) {
+        if (entry.unkept) this.background(entry.id, () => this.#parts.locks.hold(entry.id, () => life.keepAgain(entry)))
         if (!ALIVE.includes(entry.record.status)) continue
         if (round % CAREFUL_ROUND === 0 || !life.seemsToRun(entry)) this.checkExit(entry.id)
         if (counting && this.#countOomKills(entry)) this.#killsDue = true

@@ -7,7 +7,6 @@ import { familiarReference, parseReference, type Reference } from '../../src/oci
 import { ContainerFiles } from '../containers/files.ts'
 import { changedConfig, type RunConfig } from '../images/config-changes.ts'
 import { decompress } from '../images/decompress.ts'
-import type { ImageLayer } from '../images/image-record.ts'
 import { loadArchive } from '../images/load-archive.ts'
 import { makeImage, makeLayer } from '../images/make-image.ts'
 import { DEFAULT_LAYER_LIMITS as LIMITS } from '../images/pull.ts'
@@ -117,14 +116,10 @@ function commitRoute(app: DockerApp, parts: DockerParts): void {
     const base = await parts.images.find(entry.record.imageId)
     using _making = parts.images.making()
     const signal = whileThere(reply.raw, parts.signal)
-    const pause = entry.record.status === 'running' && (query.pause === undefined || yes(query.pause))
-    if (pause) await containers.pause(entry.id, { signal })
-    let layer: ImageLayer
-    try {
-      layer = await files.layer(entry.id, { signal }, (tar) => makeLayer(tar, parts, { limits: LIMITS, signal }))
-    } finally {
-      if (pause) await containers.resume(entry.id, { signal: parts.signal })
-    }
+    const still = query.pause === undefined || yes(query.pause)
+    const layer = await files.layer(entry.id, { still, signal }, (tar) =>
+      makeLayer(tar, parts, { limits: LIMITS, signal }),
+    )
     const made = committed(base.image.configText, config, {
       created: new Date(parts.clock.now()).toISOString(),
       author: query.author ?? '',

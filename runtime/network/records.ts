@@ -80,7 +80,8 @@ export class NetworkRecords {
   }
 
   async put<Kind extends keyof Kinds>(kind: Kind, key: string, record: Kinds[Kind], sync: boolean): Promise<void> {
-    await this.#space.put(`${kind}:${key}`, JSON.stringify(record), { sync })
+    // what would add to a full disk is refused before: a container, when it is made, or its start
+    await this.#space.put(`${kind}:${key}`, JSON.stringify(record), { sync, reserved: true })
   }
 
   async remove(kind: keyof Kinds, key: string): Promise<void> {

@@ -102,9 +102,11 @@ export class Exchange {
 
   /** While the old one runs: the new root file system, with what can be taken over by now. */
   async #prepare(entry: Entry): Promise<void> {
-    const { fault } = this.#parts
+    const { fault, engine } = this.#parts
     fault('upgrade:recorded')
-    if (journalOf(entry).kind === 'upgrade') await this.#takeOver(entry, 'begin')
+    const { kind, to } = journalOf(entry)
+    await engine.admission.makeVolumes(to.request)
+    if (kind === 'upgrade') await this.#takeOver(entry, 'begin')
     fault('upgrade:copied')
     await this.#step(entry, 'prepared')
     fault('upgrade:stopping')
@@ -302,7 +304,7 @@ export class Exchange {
 
   async #save(entry: Entry, change: (record: ContainerRecord) => ContainerRecord, sync: boolean): Promise<void> {
     const { locks, life } = this.#parts.engine
-    await locks.hold(entry.id, () => life.save(entry, change(entry.record), sync))
+    await locks.hold(entry.id, () => life.save(entry, change(entry.record), { sync, reserved: true }))
   }
 }
 

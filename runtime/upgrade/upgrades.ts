@@ -150,7 +150,7 @@ export class Upgrades implements AsyncDisposable {
     const wasRunning = record.status === 'running' || record.status === 'restarting'
     const upgrade: UpgradeJournal = { ...how, step: 'prepare', from: generationOf(record), wasRunning }
     const given = record.given ?? record.request // what another image makes of it must not be taken for what was asked
-    await this.#parts.engine.life.save(entry, { ...record, given, generation, upgrade }, true)
+    await this.#parts.engine.life.save(entry, { ...record, given, generation, upgrade }, { sync: true })
   }
 
   /** Throws STATE_INVALID unless it runs or doesn't, and nothing else is being done to it. */
@@ -252,7 +252,7 @@ export class Upgrades implements AsyncDisposable {
       const previous = due()
       if (!previous || engine.index.get(entry.id) !== entry) return
       const { previous: _gone, ...record } = entry.record
-      await engine.life.save(entry, record, true)
+      await engine.life.save(entry, record, { sync: true, reserved: true })
       await this.#exchange.removeGeneration(entry, previous.generation)
     })
   }

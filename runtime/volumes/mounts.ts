@@ -4,6 +4,7 @@ import { chmod, chown, mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import type { DeviceRequest, MountRequest } from '../../src/api/container-options.ts'
+import type { DiskQuota } from '../../src/api/rich-api.ts'
 import { DarnerError, systemCode } from '../../src/core/errors.ts'
 import { extractInto } from '../containers/extract.ts'
 import { streamTar } from '../containers/layer-tar.ts'
@@ -11,10 +12,12 @@ import { openWithin } from '../linux/foreign-tree.ts'
 import { AT_FDCWD, O, openAt, RESOLVE } from '../linux/syscalls.ts'
 import { writeWhole } from '../shim/bundle.ts'
 import type { OciDevice, OciMount } from '../spec/oci-spec.ts'
-import type { Volumes } from './volumes.ts'
+import { type Volumes, volumeAsked } from './volumes.ts'
 
 export interface MountParts {
   readonly volumes: Volumes
+  /** Of volumes that are still to be made, by target. */
+  readonly quotas?: Readonly<Record<string, DiskQuota>>
   readonly rootfs: string
   readonly now: number
   /** What the root file system adds to each owner; volumes hold a container's own ids. */
@@ -42,11 +45,9 @@ async function prepareOne(one: MountRequest, parts: MountParts): Promise<OciMoun
     await hostPath(source, one.makeSource === true)
     return bindMount(source, one.target, ['rbind', one.propagation ?? 'rprivate', mode])
   }
-  const volume = await parts.volumes.ensure(source, {
-    now: parts.now,
-    anonymous: one.anonymous === true,
-    ...(one.labels === undefined ? {} : { labels: one.labels }),
-  })
+  const volume =
+    (await parts.volumes.find(source)) ??
+    (await parts.volumes.ensure(source, volumeAsked(one, parts.quotas, parts.now)))
   if (one.noCopy !== true) await parts.volumes.alone(source, () => fillVolume(volume.path, one.target, parts))
   return bindMount(volume.path, one.target, ['rbind', one.propagation ?? 'rprivate', mode])
 }

@@ -3,6 +3,7 @@ import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
+import type { MountRequest } from '../../src/api/container-options.ts'
 import type { DiskQuota } from '../../src/api/rich-api.ts'
 import { DarnerError, systemCode } from '../../src/core/errors.ts'
 import { Locks } from '../containers/locks.ts'
@@ -27,6 +28,23 @@ export interface Volume extends Omit<Stored, 'version'> {
   readonly path: string
 }
 
+export interface VolumeAsked {
+  readonly labels?: Record<string, string>
+  readonly options?: Record<string, string>
+  readonly anonymous?: boolean
+  /** Epoch milliseconds. */
+  readonly now: number
+}
+
+/** The steps between which what is on the disk of a volume changes, in order. */
+export const VOLUME_FAULT_POINTS = ['volume:folder', 'volume:recorded', 'volume:gone'] as const
+export type VolumeFaultPoint = (typeof VOLUME_FAULT_POINTS)[number]
+
+/** In the folder of a volume: its record, its record once its removal was begun, its content. */
+const RECORD = 'volume.json'
+const GONE = 'gone.json'
+const CONTENT = '_data'
+
 export const VOLUME_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$/
 
 /** What keeps volumes to the size that they were made with. */
@@ -42,28 +60,22 @@ export interface VolumeRooms {
 export class Volumes {
   readonly #dir: string
   readonly #rooms: VolumeRooms | undefined
+  readonly #fault: (point: VolumeFaultPoint) => void
   readonly #locks = new Locks()
 
   /** `dir` is absolute; it is made when the first volume is. Without `rooms` no volume has a size. */
-  constructor(dir: string, rooms?: VolumeRooms) {
+  constructor(dir: string, rooms?: VolumeRooms, fault: (point: VolumeFaultPoint) => void = () => {}) {
     this.#dir = dir
     this.#rooms = rooms
+    this.#fault = fault
   }
 
   /**
    * The volume of that name, made when it isn't there; with the options `size` and `inodes` it is kept to them. Throws BAD_ARGUMENT,
    * UNSUPPORTED for other options, HOST_UNABLE where nothing keeps a size, CONFLICT when it is there with another one.
    */
-  async ensure(
-    name: string,
-    asked: { labels?: Record<string, string>; options?: Record<string, string>; anonymous?: boolean; now: number },
-  ): Promise<Volume> {
-    if (!VOLUME_NAME.test(name)) {
-      throw new DarnerError(
-        'BAD_ARGUMENT',
-        `create ${name.slice(0, 200)}: "${name.slice(0, 200)}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path`,
-      )
-    }
+  async ensure(name: string, asked: VolumeAsked): Promise<Volume> {
+    checkVolumeName(name)
     const there = await this.find(name)
     if (there) {
       const [quota, has] = [asked.options ?? {}, there.options].map((options) => quotaOf(name, options))
@@ -74,6 +86,7 @@ export class Volumes {
     if (quota !== undefined && this.#rooms === undefined)
       throw new DarnerError('HOST_UNABLE', `create ${name}: this engine keeps no volume to a size`)
     await mkdir(this.pathOf(name), { recursive: true, mode: 0o755 })
+    this.#fault('volume:folder')
     if (quota !== undefined) await this.#rooms?.give(name, this.pathOf(name), quota)
     const stored: Stored = {
       version: 1,
@@ -83,7 +96,8 @@ export class Volumes {
       anonymous: asked.anonymous === true,
       createdAt: asked.now,
     }
-    await writeWhole(join(this.#dir, name, 'volume.json'), JSON.stringify(stored))
+    await writeWhole(join(this.#dir, name, RECORD), JSON.stringify(stored))
+    this.#fault('volume:recorded')
     return this.#shown(stored)
   }
 
@@ -96,7 +110,7 @@ export class Volumes {
   async find(name: string): Promise<Volume | undefined> {
     if (!VOLUME_NAME.test(name)) return undefined
     try {
-      const json: unknown = JSON.parse(await readFile(join(this.#dir, name, 'volume.json'), 'utf8'))
+      const json: unknown = JSON.parse(await readFile(join(this.#dir, name, RECORD), 'utf8'))
       return Value.Check(Stored, json) ? this.#shown(json) : undefined
     } catch (error) {
       if (error instanceof SyntaxError || systemErrorIs(error, 'ENOENT', 'ENOTDIR')) return undefined
@@ -123,24 +137,42 @@ export class Volumes {
 
   /** Where the content of a volume of that name lies, whether it is there or not. */
   pathOf(name: string): string {
-    return join(this.#dir, name, '_data')
+    return join(this.#dir, name, CONTENT)
   }
 
   /** Deletes it with its content. The caller knows that no container has it. */
   async remove(name: string): Promise<void> {
     await this.get(name)
     await this.#rooms?.take(name, this.pathOf(name))
+    const folder = join(this.#dir, name)
     const doomed = join(this.#dir, `.gone-${name}`)
     await rm(doomed, { recursive: true, force: true })
-    await rename(join(this.#dir, name), doomed)
-    await rm(doomed, { recursive: true, force: true })
+    try {
+      await rename(folder, doomed)
+      this.#fault('volume:gone')
+      await rm(doomed, { recursive: true, force: true })
+    } catch (error) {
+      if (!['ENOSPC', 'EDQUOT'].includes(systemCode(error) ?? '')) throw error
+      // no room for one more name in the folder of all: it goes where it is
+      await rename(join(folder, RECORD), join(folder, GONE))
+      await rm(folder, { recursive: true, force: true })
+    }
   }
 
-  /** Deletes what an agent that ended left half removed or half made, and keeps each again to its size. */
-  async recover(): Promise<void> {
+  /**
+   * Deletes what an agent that ended left half removed or half made, and keeps each again to its size. Resolves with folders that have
+   * no record and are not empty: somebody may want what is in them.
+   */
+  async recover(): Promise<string[]> {
+    const strays: string[] = []
     for (const name of await readdir(this.#dir).catch(() => [])) {
-      if (name.startsWith('.gone-')) await rm(join(this.#dir, name), { recursive: true, force: true })
-      else if (VOLUME_NAME.test(name) && !(await this.find(name))) await this.#rooms?.take(name, this.pathOf(name))
+      const folder = join(this.#dir, name)
+      if (name.startsWith('.gone-')) await rm(folder, { recursive: true, force: true })
+      else if (VOLUME_NAME.test(name) && !(await this.find(name))) {
+        await this.#rooms?.take(name, this.pathOf(name))
+        if (await isOver(folder)) await rm(folder, { recursive: true, force: true })
+        else strays.push(folder)
+      }
     }
     const all = await this.list()
     for (const { name, options, path } of all) {
@@ -148,10 +180,50 @@ export class Volumes {
       if (quota !== undefined) await this.#rooms?.give(name, path, quota)
     }
     await this.#rooms?.keepOnly(new Set(all.map(({ name }) => name)))
+    return strays
   }
 
   #shown({ version: _v, ...rest }: Stored): Volume {
     return { ...rest, path: this.pathOf(rest.name) }
+  }
+}
+
+/** Whether its removal was begun, or nothing was put into it yet and it never had a record. */
+async function isOver(folder: string): Promise<boolean> {
+  try {
+    const names = await readdir(folder)
+    if (names.includes(GONE)) return true
+    if (names.some((name) => name !== CONTENT && name !== `${RECORD}.new`)) return false
+    return !names.includes(CONTENT) || (await readdir(join(folder, CONTENT))).length === 0
+  } catch (error) {
+    if (systemErrorIs(error, 'ENOTDIR')) return false
+    throw error
+  }
+}
+
+/** Throws BAD_ARGUMENT. */
+export function checkVolumeName(name: string): void {
+  if (VOLUME_NAME.test(name)) return
+  throw new DarnerError(
+    'BAD_ARGUMENT',
+    `create ${name.slice(0, 200)}: "${name.slice(0, 200)}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path`,
+  )
+}
+
+/** How the volume of a mount is asked for; `quotas` by target. */
+export function volumeAsked(
+  { target, anonymous, labels }: MountRequest,
+  quotas: Readonly<Record<string, DiskQuota>> | undefined,
+  now: number,
+): VolumeAsked {
+  const quota = quotas?.[target]
+  const { bytes, inodes } = quota ?? {}
+  const options = { size: String(bytes), ...(inodes === undefined ? {} : { inodes: String(inodes) }) }
+  return {
+    now,
+    anonymous: anonymous === true,
+    ...(labels === undefined ? {} : { labels }),
+    ...(quota === undefined ? {} : { options }),
   }
 }
 
