@@ -51,7 +51,10 @@ async function wakeDormant({ store, scheduler, log }: UpkeepParts, signal: Abort
   let woken = 0
   for (const id of dormant) {
     try {
-      if ((await store.reopen(id, { signal })) !== undefined) woken++
+      const stored = await store.reopen(id, { signal })
+      if (stored === undefined) continue
+      if (!stored.complete) store.left(stored)
+      woken++
     } catch (error) {
       signal.throwIfAborted()
       log.warn({ taskId: id, error: asDarnerError(error, 'reopen').message }, 'half-done task not reopened')

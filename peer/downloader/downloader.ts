@@ -265,6 +265,7 @@ export class Engine implements ContentSource, AsyncDisposable {
     )
     this.#work.add(over)
     void over.then(() => {
+      if (!running.stored.complete) this.#parts.store.left(running.stored)
       this.#work.delete(over)
       this.#enders.delete(controller)
       void this.#running.get(key)?.then(

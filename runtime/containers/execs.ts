@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ExecRequest, ExecView, ExitReply, TerminalSize } from '../../src/api/containers-api.ts'
-import { DarnerError } from '../../src/core/errors.ts'
+import { asDarnerError, DarnerError } from '../../src/core/errors.ts'
 import type { Carried } from '../cores/carried.ts'
 import { Attached } from '../shim/attach.ts'
 import { bundleAt, makeBundle, writeWhole } from '../shim/bundle.ts'
@@ -112,9 +112,8 @@ export class Execs {
       exec.exitCode = startExitCode(error)
       session.leave()
       await rm(bundle.path, { recursive: true, force: true })
-      if (!(error instanceof DarnerError)) throw error
-      const details = { ...error.details, exitCode: exec.exitCode }
-      throw new DarnerError(error.code, error.message, { cause: error, details })
+      const { code, message, details } = asDarnerError(error, `starting ${exec.request.command[0]}`)
+      throw new DarnerError(code, message, { cause: error, details: { ...details, exitCode: exec.exitCode } })
     }
   }
 

@@ -110,6 +110,7 @@ export class Handles {
     const dormant = inventory.dormant.get(task.id)
     const resumable = dormant && dormant.task.bytes === task.bytes && dormant.task.pieceBytes === task.pieceBytes
     if (dormant && resumable) {
+      inventory.waking.add(task.id)
       try {
         const found = await reopenPartial(task, layout, hasher, { signal })
         inventory.dormant.delete(task.id)
@@ -119,6 +120,8 @@ export class Handles {
       } catch (error) {
         if (asDarnerError(error, '').code !== 'STORE_CORRUPT') throw error
         log.warn({ taskId: task.id, error }, 'half-done task starts over')
+      } finally {
+        inventory.waking.delete(task.id)
       }
     }
     if (dormant) await removal.dormant(task.id)

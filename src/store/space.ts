@@ -60,10 +60,7 @@ export class Room {
       freeBytes = await this.#free()
     }
     const { directory, maxBytes } = this.#options
-    const full = (why: string) =>
-      new DarnerError('DISK_FULL', `make room for ${bytes} bytes: ${why}`, {
-        way: 'remove images that are not needed, or give the store more room',
-      })
+    const full = (why: string) => noRoom(bytes, why)
     // nothing is awaited from the look to the promise, or two would be promised the same room
     if (wanted() > maxBytes) throw full(`${wanted() - bytes} of ${maxBytes} are in use or promised`)
     if (bytes > freeBytes + ours) throw full(`the file system of ${directory} has ${freeBytes + ours} left`)
@@ -73,6 +70,15 @@ export class Room {
     } finally {
       this.#grantedBytes -= bytes
     }
+  }
+
+  /** Looks for room for `bytes` that are promised and still to be written, collecting if need be. Throws DISK_FULL. */
+  async mustHave(bytes: number): Promise<void> {
+    let freeBytes = await this.#free()
+    if (freeBytes >= bytes) return
+    await this.#parts.collect(Math.max(0, this.#parts.usedBytes() + freeBytes - bytes))
+    freeBytes = await this.#free()
+    if (freeBytes < bytes) throw noRoom(bytes, `the file system of ${this.#options.directory} has ${freeBytes} left`)
   }
 
   async #free(): Promise<number> {
@@ -85,4 +91,10 @@ export class Room {
       throw asDarnerError(error, `look for room in ${directory}`)
     }
   }
+}
+
+function noRoom(bytes: number, why: string): DarnerError {
+  return new DarnerError('DISK_FULL', `make room for ${bytes} bytes: ${why}`, {
+    way: 'remove images that are not needed, or give the store more room',
+  })
 }

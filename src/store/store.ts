@@ -162,7 +162,7 @@ export class Store implements AsyncDisposable {
   /** Opens the half-done task that an earlier run left under this id, with the geometry it had; undefined when there is none. */
   async reopen(id: TaskId, options: { signal: AbortSignal }): Promise<StoredTask | undefined> {
     const dormant = this.#inventory.dormant.get(id)
-    return dormant ? this.create(dormant.task, options) : this.find(id)
+    return dormant ? this.#handles.open(dormant.task, options.signal) : this.find(id)
   }
 
   /**
@@ -174,7 +174,10 @@ export class Store implements AsyncDisposable {
     signal.throwIfAborted()
     this.#open()
     checkGeometry(task)
-    return this.#handles.open(task, signal)
+    const stored = await this.#handles.open(task, signal)
+    if (!stored.complete && !stored.empty) await this.#room.mustHave(task.bytes - stored.haveBytes)
+    this.#inventory.left.delete(stored)
+    return stored
   }
 
   /** Every task of which something is here. */
@@ -226,6 +229,11 @@ export class Store implements AsyncDisposable {
     return table
   }
 
+  /** Whoever fetched a half-done task has given it up, for now: when room is asked for it may go. */
+  left(stored: StoredTask): void {
+    this.#inventory.left.add(stored)
+  }
+
   /** Keeps a task from being collected while this process lives and the lease isn't disposed. */
   lease(id: TaskId, owner = 'reader'): Disposable {
     checkOwner(owner)
@@ -249,20 +257,24 @@ export class Store implements AsyncDisposable {
     const digest = this.#inventory.digestOf(id)
     const holding = this.#inventory.holdings().find((one) => one.task.id === id || one.task.digest === digest)
     if (!holding) return false
-    if (holding.keep) throw new DarnerError('CONFLICT', `delete ${id}: it is ${holding.keep}`)
+    if (holding.keep && holding.keep !== 'recent')
+      throw new DarnerError('CONFLICT', `delete ${id}: it is ${holding.keep}`)
     await this.#drop(holding, 'deleted')
     return true
   }
 
   /**
-   * Makes room, least recently used first, never what is pinned, leased or in use. Down to `targetBytes`, or, without one, from
-   * above the high mark down to the low one. With `dryRun` it only says what would go.
+   * Makes room, least recently used first, never what is pinned, leased or in use. Down to `targetBytes`, half-done tasks included that
+   * were left a moment ago, or, without one, from above the high mark down to the low one. With `dryRun` it only says what would go.
    */
   async collect({ dryRun = false, targetBytes }: { dryRun?: boolean; targetBytes?: number } = {}): Promise<Collected> {
     const marks = targetBytes === undefined ? await this.#room.marks() : undefined
     const usedBytes = this.#inventory.usedBytes()
     const target = marks === undefined ? (targetBytes ?? usedBytes) : targetOf(usedBytes, marks)
-    const victims = usedBytes <= target ? [] : pickVictims(this.#inventory.holdings(), usedBytes, target)
+    const victims =
+      usedBytes <= target
+        ? []
+        : pickVictims(this.#inventory.holdings(), usedBytes, target, { recent: targetBytes !== undefined })
     if (!dryRun) await Promise.all(victims.map((one) => this.#drop(one, 'collected')))
     const freedBytes = victims.reduce((sum, one) => sum + one.bytes, 0)
     if (!dryRun && victims.length > 0) this.#log.info({ blobs: victims.length, freedBytes, usedBytes }, 'collected')

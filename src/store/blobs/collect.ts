@@ -5,8 +5,8 @@ export interface Collectable {
   readonly bytes: number
   /** Epoch milliseconds. */
   readonly lastUsedMs: number
-  /** Why it must stay, if it must. */
-  readonly keep: 'pinned' | 'leased' | 'in use' | undefined
+  /** Why it must stay, if it must. What is `recent`, half done and left by whoever fetched it, stays unless room is asked for. */
+  readonly keep: 'pinned' | 'leased' | 'in use' | 'recent' | undefined
 }
 
 export interface Watermarks {
@@ -16,13 +16,21 @@ export interface Watermarks {
   readonly lowBytes: number
 }
 
-/** The least recently used first, until `usedBytes` is down to `targetBytes` or nothing more may go. */
-export function pickVictims<T extends Collectable>(all: Iterable<T>, usedBytes: number, targetBytes: number): T[] {
+/**
+ * The least recently used first, until `usedBytes` is down to `targetBytes` or nothing more may go; with `recent`, what is `recent` goes
+ * after all else.
+ */
+export function pickVictims<T extends Collectable>(
+  all: Iterable<T>,
+  usedBytes: number,
+  targetBytes: number,
+  { recent }: { recent: boolean } = { recent: false },
+): T[] {
   const victims: T[] = []
   let left = usedBytes
   const free = [...all]
-    .filter((one) => one.keep === undefined)
-    .sort((a, b) => a.lastUsedMs - b.lastUsedMs || b.bytes - a.bytes)
+    .filter((one) => one.keep === undefined || (recent && one.keep === 'recent'))
+    .sort((a, b) => last(a) - last(b) || a.lastUsedMs - b.lastUsedMs || b.bytes - a.bytes)
   for (const one of free) {
     if (left <= targetBytes) break
     victims.push(one)
@@ -30,6 +38,8 @@ export function pickVictims<T extends Collectable>(all: Iterable<T>, usedBytes: 
   }
   return victims
 }
+
+const last = ({ keep }: Collectable) => Number(keep === 'recent')
 
 /** How far to go down: not at all below the high mark. */
 export function targetOf(usedBytes: number, marks: Watermarks): number {

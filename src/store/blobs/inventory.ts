@@ -46,6 +46,10 @@ export class Inventory {
   readonly live = new Map<TaskId, StoredTask>()
   readonly leases = new Leases()
   readonly pins = new Pins()
+  /** Half-done tasks in hand that nobody fetches any more. */
+  readonly left = new WeakSet<StoredTask>()
+  /** Half-done tasks that are being opened. */
+  readonly waking = new Set<TaskId>()
   readonly #touched = new WeakMap<StoredTask, number>()
   readonly #partialIdleMs: number
   readonly #clock: Clock
@@ -154,12 +158,14 @@ export class Inventory {
       if (stored.complete) continue
       const { task, have, haveBytes: bytes } = stored
       const lastUsedMs = this.#touched.get(stored) ?? 0
-      const keeping = this.#keeping(idsOf(task), stored.busy || recently(lastUsedMs))
+      const idle = recently(lastUsedMs) && (this.left.has(stored) ? 'recent' : 'in use')
+      const keeping = this.#keeping(idsOf(task), stored.busy ? 'in use' : idle || undefined)
       yield { task, state: 'partial', complete: false, have, bytes, lastUsedMs, mediaType: undefined, ...keeping }
     }
     for (const { task, claimedBytes: bytes, lastUsedMs } of this.dormant.values()) {
       const have = new Bitmap(pieceCount(task))
-      const keeping = this.#keeping(idsOf(task), recently(lastUsedMs))
+      const idle = recently(lastUsedMs) ? 'recent' : undefined
+      const keeping = this.#keeping(idsOf(task), this.waking.has(task.id) ? 'in use' : idle)
       yield { task, state: 'dormant', complete: false, have, bytes, lastUsedMs, mediaType: undefined, ...keeping }
     }
   }
@@ -169,10 +175,7 @@ export class Inventory {
     const { bytes, pieceBytes, mediaType } = record
     const task = { id, digest, bytes, pieceBytes }
     const ids = namesOf(record, digest)
-    const keeping = this.#keeping(
-      ids,
-      ids.some((one) => this.live.get(one)?.busy),
-    )
+    const keeping = this.#keeping(ids, ids.some((one) => this.live.get(one)?.busy) ? 'in use' : undefined)
     return {
       task,
       state: 'complete',
@@ -190,10 +193,10 @@ export class Inventory {
     }
   }
 
-  #keeping(ids: readonly TaskId[], busy: boolean): Pick<Holding, 'pins' | 'leases' | 'keep'> {
+  #keeping(ids: readonly TaskId[], otherwise: Holding['keep']): Pick<Holding, 'pins' | 'leases' | 'keep'> {
     const pins = ids.some((id) => this.pins.has(id)) ? ids.flatMap((id) => this.pins.owners(id)) : NONE
     const leases = ids.some((id) => this.leases.has(id)) ? ids.flatMap((id) => this.leases.owners(id)) : NONE
-    const keep = pins.length > 0 ? 'pinned' : leases.length > 0 ? 'leased' : busy ? 'in use' : undefined
+    const keep = pins.length > 0 ? 'pinned' : leases.length > 0 ? 'leased' : otherwise
     return { pins, leases, keep }
   }
 }

@@ -66,7 +66,8 @@ describe('Store', function () {
       await using a = await aStore({ partialIdleMs: 1000 })
       await fill(a.store, aBlob(), [0, 1])
       const store = restart ? await a.restart() : a.store
-      assert.deepEqual((await store.collect({ targetBytes: 0 })).victims, [])
+      assert.deepEqual((await store.collect()).victims, [])
+      if (!restart) assert.deepEqual((await store.collect({ targetBytes: 0 })).victims, [], 'somebody may be at it')
       assert.equal(store.usage().partialBytes, 8192)
       a.clock.advance(Date.now())
       const gone = await store.collect({ targetBytes: 0 })
@@ -76,6 +77,31 @@ describe('Store', function () {
       )
       assert.deepEqual(readdirSync(join(a.directory, 'partial')), [])
     }
+  })
+
+  it('gives half-done tasks that were left up when room is asked for, after all else', async () => {
+    await using a = await aStore()
+    const [one, other] = [aBlob(), aBlob({ seed: 2 })]
+    await fill(a.store, one, [0, 1])
+    const { id } = one.task
+    const whole = await a.store.put(other.body, { signal })
+    const stored = a.store.find(id)
+    if (stored) a.store.left(stored)
+    assert.deepEqual((await a.store.collect()).victims, [])
+    const [first, second] = (await a.store.collect({ targetBytes: 0 })).victims
+    assert.deepEqual([first?.task.id, second?.task.id], [whole.task.id, id])
+    assert.deepEqual(readdirSync(join(a.directory, 'partial')), [])
+  })
+
+  it('says at once that the rest of a half-done task does not fit', async () => {
+    let free = 1 << 20
+    await using a = await aStore({}, { freeBytes: async () => free })
+    const blob = aBlob()
+    await fill(a.store, blob, [0, 1])
+    const { id } = blob.task
+    free = 1
+    await assert.rejects(a.store.create(blob.task, { signal }), { code: 'DISK_FULL' })
+    assert.equal(a.store.find(id)?.haveBytes, 8192, 'what is here stays')
   })
 
   it('takes whole blobs straight in, with their media type and piece table', async () => {
