@@ -1,7 +1,7 @@
 /** Mounting an EROFS layer: straight from its files where the kernel can (Linux 6.12), through loop devices elsewhere. */
 import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { DarnerError } from '../../src/core/errors.ts'
+import { asDarnerError, DarnerError } from '../../src/core/errors.ts'
 import { MS, mount } from '../linux/syscalls.ts'
 import { erofsFormat, imageOf } from './erofs.ts'
 import { unmountAll } from './mounts.ts'
@@ -39,7 +39,7 @@ async function mountByLoop(image: string, data: string, target: string): Promise
   }
 }
 
-/** Makes a small layer and mounts it, which is the only sure sign that this host can. */
+/** Makes a small layer and mounts it, which is the only sure sign that this host can. Throws DISK_FULL. */
 export async function probeErofs(directory: string): Promise<{ way: ErofsWay } | { way?: undefined; reason: string }> {
   for (const name of await readdir(directory)) {
     // a process that was killed while it probed
@@ -69,6 +69,8 @@ export async function probeErofs(directory: string): Promise<{ way: ErofsWay } |
     }
     return { reason: reasons.join('; ') }
   } catch (error) {
+    const known = asDarnerError(error, `trying an EROFS layer in ${directory}`)
+    if (known.code === 'DISK_FULL') throw known // which says nothing of what this host can
     return { reason: error instanceof Error ? error.message : String(error) }
   } finally {
     await rm(probe, { recursive: true, force: true })

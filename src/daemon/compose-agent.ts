@@ -1,9 +1,12 @@
 /** Composition root of `darner agent`: peer and engine in one process, joined by the peer's ContentSource. */
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import { type Mirror, type Peer, registerPeerRoutes, registerPreheatRoutes } from '../../peer/index.ts'
 import { systemClock } from '../core/clock.ts'
 import type { AgentSettings } from '../core/config/schema.ts'
 import { DarnerError } from '../core/errors.ts'
 import { Scope } from '../core/scope.ts'
+import { hasRoom, Reserve } from '../store/reserve.ts'
 import { composeEngine } from './compose-engine.ts'
 import { composePeer } from './compose-peer.ts'
 import type { ComposeParts } from './compose-shared.ts'
@@ -21,6 +24,7 @@ export async function composeAgent(settings: AgentSettings, parts: ComposeParts)
   if (settings.engine) mustBeRoot()
   const scope = new Scope()
   try {
+    const room = await roomToStart(settings.data)
     const { peer, mirror, originOptions } = await composePeer(settings, { ...parts, scope })
     signal?.throwIfAborted()
     const app = localServer({ log, engine: settings.engine })
@@ -34,6 +38,7 @@ export async function composeAgent(settings: AgentSettings, parts: ComposeParts)
     if (settings.engine) await composeEngine(settings, { scope, log, app, content: peer.engine, originOptions })
     scope.defer(() => app.close())
     scope.own(await listenLocal(app, settings.socket))
+    await room.keep()
     return { peer, mirror: typeof mirror === 'object' ? mirror : undefined, [Symbol.asyncDispose]: () => scope.close() }
   } catch (error) {
     await scope.close()
@@ -47,4 +52,16 @@ function mustBeRoot(): void {
   throw new DarnerError('HOST_UNABLE', `an agent that runs containers must run as root, not as user ${user}`, {
     way: 'run it as root, or with --no-engine, which only moves blobs, and with --data and --socket where this user may write',
   })
+}
+
+/** What a start writes: what it tries out, folders, records of what it mends. */
+const START_BYTES = 4 * 1024 * 1024
+
+/** An agent starts on a full disk too, where people want it to remove what fills that: by room that it kept back before. */
+async function roomToStart(data: string): Promise<{ keep(): Promise<void> }> {
+  await mkdir(data, { recursive: true })
+  const reserve = new Reserve(join(data, 'reserve'), START_BYTES)
+  const back = !(await hasRoom(data, START_BYTES / 2))
+  if (back) await reserve.giveUp()
+  return { keep: () => reserve.take(data, { back }) }
 }

@@ -10,7 +10,7 @@ import { mkdir, readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type DatabaseOptions, Level } from 'level'
 import { DarnerError, isDarnerError, systemCode } from '../core/errors.ts'
-import { fitting, Reserve, roomIn, setAsideIn } from './reserve.ts'
+import { fitting, hasRoom, Reserve, roomIn, setAsideIn } from './reserve.ts'
 
 /** What a new log and the index need beside what the old log holds; what is left by writes that aren't `reserved`. */
 const SPARE_BYTES = 1024 * 1024
@@ -59,7 +59,7 @@ export class Database<V = string> extends Level<string, V> {
     await mkdir(this.location, { recursive: true })
     this.#reserve = new Reserve(join(this.location, 'reserve'), RESERVE_BYTES)
     // what the log holds goes into a table
-    const back = roomIn(this.location) < (await this.#heldByLogs()) + SPARE_BYTES
+    const back = !(await hasRoom(this.location, (await this.#heldByLogs()) + SPARE_BYTES))
     if (back) await this.#reserve.giveUp()
     await level._open.apply(this, args)
     await this.#placeLog({ back })
@@ -111,8 +111,10 @@ export class Database<V = string> extends Level<string, V> {
   async #placeLog(how: { back: boolean }): Promise<void> {
     this.#written = 0
     const log = (await this.#logs()).sort().at(-1)
-    if (log !== undefined)
-      await setAsideIn(join(this.location, log), fitting(LOG_BYTES, this.location)).catch(() => false)
+    const bytes = fitting(LOG_BYTES, this.location)
+    // short room that others gave up is theirs; without its place the log is mended by the reserve
+    if (!how.back && roomIn(this.location) < 2 * bytes) return
+    if (log !== undefined) await setAsideIn(join(this.location, log), bytes).catch(() => false)
     await this.#reserve?.take(this.location, how)
   }
 
@@ -126,9 +128,9 @@ export class Database<V = string> extends Level<string, V> {
   async #mend(): Promise<void> {
     const before = await this.#logs()
     const needed = (await this.#heldByLogs()) + SPARE_BYTES
-    if (roomIn(this.location) < needed) await this.#reserve?.giveUp()
+    if (!(await hasRoom(this.location, needed))) await this.#reserve?.giveUp()
     // a table that can't be written whole would stop LevelDB until it is opened again
-    if (roomIn(this.location) < needed) throw this.#full()
+    if (!(await hasRoom(this.location, needed))) throw this.#full()
     await level.compactRange.call(this, '', '')
     const after = await this.#logs()
     if (before.some((name) => after.includes(name))) throw this.#full()

@@ -1,24 +1,41 @@
 /** Room on a disk that is held for writes that must succeed when there is no other: a file of nothing, which is given up first. */
 import { statfsSync } from 'node:fs'
 import { open, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import koffi from 'koffi'
 
+const libc = koffi.load(null)
 /** fallocate(2) */
-const fallocate = koffi.load(null).func('int fallocate(int fd, int mode, long offset, long bytes)')
+const fallocate = libc.func('int fallocate(int fd, int mode, long offset, long bytes)')
 const FALLOC_FL_KEEP_SIZE = 1
 /** A reserve takes at most this share of a disk. */
 const SHARE = 1 / 64
+/** Less is no reserve. */
+const LEAST_BYTES = 64 * 1024
 
-/** Bytes of room that this process may still fill on the file system of `path`: root has those too that are kept from others. */
+/** Bytes of room that `path`'s file system has for everybody; root may have more. */
 export function roomIn(path: string): number {
-  const { bavail, bfree, bsize } = statfsSync(path)
-  return (process.geteuid?.() === 0 ? bfree : bavail) * bsize
+  const { bavail, bsize } = statfsSync(path)
+  return bavail * bsize
+}
+
+/** Whether this process can write so much below `folder`: tried, since no number tells what a file system keeps back for itself. */
+export async function hasRoom(folder: string, bytes: number): Promise<boolean> {
+  if (roomIn(folder) >= bytes) return true
+  const path = join(folder, 'probe')
+  try {
+    return await setAsideIn(path, bytes)
+  } catch {
+    return false // no room for one more file
+  } finally {
+    await rm(path, { force: true })
+  }
 }
 
 /** At most `bytes`, and less on a small disk. */
 export function fitting(bytes: number, path: string): number {
   const { blocks, bsize } = statfsSync(path)
-  return Math.min(bytes, Math.floor((blocks * bsize * SHARE) / bsize) * bsize)
+  return Math.min(bytes, Math.floor(blocks * SHARE) * bsize)
 }
 
 /** Gives the first `bytes` of the file at `path` their place; its length stays. False where there is no room, or no such thing. */
@@ -37,7 +54,7 @@ export class Reserve {
     this.#bytes = bytes
   }
 
-  /** Whether it has its room. */
+  /** Whether it has room, if not all. */
   get held(): boolean {
     return this.#held
   }
@@ -46,9 +63,11 @@ export class Reserve {
   async take(folder: string, { back = false }: { back?: boolean } = {}): Promise<void> {
     if (this.#held) return
     const most = fitting(this.#bytes, folder)
-    const bytes = back ? Math.min(most, roomIn(folder)) : most
-    if (bytes === 0 || (!back && roomIn(folder) < 2 * bytes)) return
-    this.#held = await setAsideIn(this.#path, bytes).catch(() => false)
+    if (!back && roomIn(folder) < 2 * most) return
+    const tries = back ? [Math.min(most, roomIn(folder)), most, most / 2, most / 4, most / 8] : [most]
+    for (const bytes of tries)
+      if (!this.#held && bytes >= LEAST_BYTES)
+        this.#held = await setAsideIn(this.#path, Math.floor(bytes)).catch(() => false)
     if (!this.#held) await this.giveUp()
   }
 
