@@ -71,7 +71,7 @@ function joinAll(state: SchedulerState, ids: PeerId[], names: TaskId[]): number 
 }
 
 function register(state: SchedulerState, task: TaskId, peer: PeerId, nowMs: number): void {
-  decide(state, { kind: 'registered', task, peer, pieces: PIECES, have: 0, priority: 'interactive' }, nowMs)
+  decide(state, { kind: 'registered', task, peer, pieces: PIECES, have: 0 }, nowMs)
 }
 
 function progressAll(state: SchedulerState, ids: PeerId[], names: TaskId[]): number {

@@ -139,11 +139,6 @@ export class Control {
         log.debug({ taskId: effect.task, peer: effect.holder, why: effect.why }, 'origin lease given')
         this.#lending.leased(effect.task, effect.holder)
         return
-      case 'leaseEnded':
-      case 'seedNeeded':
-      case 'forget':
-        log.debug({ effect }, 'scheduler effect')
-        return
     }
   }
 

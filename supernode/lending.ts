@@ -57,7 +57,7 @@ export class Lending {
     const pieces = pieceCount(task)
     const abort = new AbortController()
     const chosen = Promise.withResolvers<Host>()
-    dispatch({ kind: 'registered', task: task.id, peer, pieces, have: held.known, priority: 'interactive' })
+    dispatch({ kind: 'registered', task: task.id, peer, pieces, have: held.known })
     this.#lends.set(task.id, { open, from: held.known, chosen: chosen.resolve, abort, holder: undefined })
     const retryAfterMs = Math.max(LEND_MS, failure.retryAfterMs ?? 0)
     dispatch({ kind: 'originFailed', task: task.id, peer, retryAfterMs })

@@ -57,7 +57,6 @@ export class Registrations {
         peer,
         pieces,
         have,
-        priority: 'background',
         left: !holding.complete,
       })
     }
@@ -105,10 +104,9 @@ export class Registrations {
       peer: this.#parts.self,
       pieces,
       have: held.known,
-      priority: 'interactive',
     })
     const effects = this.#parts.dispatch(
-      { kind: 'registered', task: task.id, peer, pieces, have: follower.have.count, priority: body.priority },
+      { kind: 'registered', task: task.id, peer, pieces, have: follower.have.count },
       (effect) => effect.kind === 'parents' && effect.peer === peer && effect.task === task.id,
     )
     const table = tableOf(held)
@@ -144,7 +142,7 @@ export class Registrations {
    */
   #lead(
     session: ControlSession,
-    { lead, origin, bytes, have, priority, preheat }: ControlAsk<'register'>,
+    { lead, origin, bytes, have, preheat }: ControlAsk<'register'>,
     digest: Digest | undefined,
   ): ControlAnswer<'register'> | undefined {
     const { seed, leads, holders } = this.#parts
@@ -156,7 +154,7 @@ export class Registrations {
     if (granted === undefined) return undefined
     const { task } = granted
     const pieces = pieceCount(task)
-    this.#parts.dispatch({ kind: 'registered', task: task.id, peer, pieces, have: granted.have.count, priority })
+    this.#parts.dispatch({ kind: 'registered', task: task.id, peer, pieces, have: granted.have.count })
     return {
       task: task.id,
       digest,

@@ -47,7 +47,7 @@ export class Supernode {
     for (const one of [this.#world.host(SEED), host]) {
       const { pieces } = this.#world
       const have = one.have.count
-      this.#tell({ kind: 'registered', task: TASK, peer: idOf(one.index), pieces, have, priority: 'interactive' })
+      this.#tell({ kind: 'registered', task: TASK, peer: idOf(one.index), pieces, have })
     }
     host.messages++
   }

@@ -48,7 +48,7 @@ export function decide(state: SchedulerState, event: SchedulerEvent, nowMs: numb
       break
     case 'progress': {
       const member = memberOf(state, event.task, event.peer)
-      if (member) onProgress(state, member, event.have, nowMs, effects)
+      if (member) onProgress(state, member, event.have, nowMs)
       break
     }
     case 'parentFailed':
@@ -124,9 +124,8 @@ function onRegistered(state: SchedulerState, event: Registered, nowMs: number, e
   const again = task.byPeer.get(peer)
   const comes = !left && (again === undefined || again.left)
   if (comes && !peer.seed && !linesUp(task, peer, event.have, nowMs)) disband(state, task, nowMs)
-  const member = again ?? addMember(task, peer, event.priority, nowMs)
+  const member = again ?? addMember(task, peer, nowMs)
   if (!again) member.fresh = event.have === 0
-  member.priority = event.priority
   member.invited = false
   member.left = left
   if (again) {
@@ -134,7 +133,7 @@ function onRegistered(state: SchedulerState, event: Registered, nowMs: number, e
     const add = member.parents.map((parent) => newParent(member, parent))
     state.changes.set(member, { add, drop: [], retold: new Set(add.map(({ peer: parent }) => parent)) })
   }
-  if (event.have >= task.pieces) complete(state, member, nowMs, effects)
+  if (event.have >= task.pieces) complete(state, member, nowMs)
   else {
     member.have = event.have
     if (left) {
@@ -147,27 +146,21 @@ function onRegistered(state: SchedulerState, event: Registered, nowMs: number, e
   }
 }
 
-function onProgress(
-  state: SchedulerState,
-  member: Member,
-  have: number,
-  nowMs: number,
-  effects: SchedulerEffect[],
-): void {
+function onProgress(state: SchedulerState, member: Member, have: number, nowMs: number): void {
   member.have = Math.min(have, member.task.pieces)
   renewLease(state, member, nowMs)
-  if (member.have >= member.task.pieces && !member.complete) complete(state, member, nowMs, effects)
+  if (member.have >= member.task.pieces && !member.complete) complete(state, member, nowMs)
 }
 
 /** It holds everything: needs no parents, and the origin no reader. */
-function complete(state: SchedulerState, member: Member, nowMs: number, effects: SchedulerEffect[]): void {
+function complete(state: SchedulerState, member: Member, nowMs: number): void {
   if (!member.complete) notePace(member, nowMs)
   member.have = member.task.pieces
   markFull(member)
   for (const parent of [...member.parents]) unlink(state, member, parent, false)
   state.changes.delete(member)
   const { lease } = member.task
-  if (lease) endLease(state, lease.holder, nowMs, effects)
+  if (lease) endLease(state, lease.holder, nowMs)
   if (member.peer.seed) setChoosing(state, member, true, nowMs)
   for (const seed of member.task.choosing) fillSeed(state, seed, nowMs)
 }
@@ -178,7 +171,7 @@ function onLends(state: SchedulerState, member: Member, on: boolean, nowMs: numb
   member.lends = on
   if (on) {
     for (const seed of state.seeds) task.originFailed.delete(seed)
-    endLease(state, member, nowMs, effects)
+    endLease(state, member, nowMs)
     setChoosing(state, member, false, nowMs)
     const children = [...member.children]
     for (const child of children) unlink(state, child, member)
@@ -274,7 +267,7 @@ function leave(state: SchedulerState, member: Member, nowMs: number, effects: Sc
   stepOut(member)
   const parents = [...member.parents]
   const children = isolate(state, member)
-  const held = endLease(state, member, nowMs, effects)
+  const held = endLease(state, member, nowMs)
   if (task.byPeer.get(member.peer) === member) removeMember(member, nowMs)
   state.changes.delete(member)
   arrange(state, task, nowMs)

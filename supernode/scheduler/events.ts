@@ -1,5 +1,4 @@
 /** What the scheduler hears and what it decides. Plain data: the loop turns messages into events and effects into messages. */
-import type { Priority } from '../../src/core/contracts/content.ts'
 import type { PeerId } from '../../src/core/contracts/exchange.ts'
 import type { TaskId } from '../../src/core/task/task.ts'
 
@@ -28,7 +27,6 @@ export type SchedulerEvent =
       readonly peer: PeerId
       readonly pieces: number
       readonly have: number
-      readonly priority: Priority
       readonly left?: boolean
     }
   | { readonly kind: 'progress'; readonly task: TaskId; readonly peer: PeerId; readonly have: number }
@@ -74,14 +72,10 @@ export type SchedulerEffect =
       readonly untilMs: number
       readonly why: LeaseReason
     }
-  | { readonly kind: 'leaseEnded'; readonly task: TaskId; readonly holder: PeerId }
-  /** Nobody holds the task whole and nobody may be leased now: somebody with a right to read the origin is needed. */
-  | { readonly kind: 'seedNeeded'; readonly task: TaskId }
   /** One peer says that `accused` sent a corrupt piece: fetch one from it and see. */
   | { readonly kind: 'check'; readonly task: TaskId; readonly accused: PeerId; readonly by: PeerId }
   /** Out of the swarm, with its witnesses: refuse its connections, revoke its passes. */
   | { readonly kind: 'ban'; readonly peer: PeerId; readonly witnesses: readonly PeerId[] }
-  | { readonly kind: 'forget'; readonly task: TaskId }
 
 /** Why an origin lease was given, for the record. */
 export type LeaseReason = 'first reader' | 'holder left' | 'holder silent' | 'origin failed there'

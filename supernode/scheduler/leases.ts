@@ -4,8 +4,6 @@ import { setChoosing } from './mesh.ts'
 import { addMember, removeMember } from './peer-table.ts'
 import type { Member, PeerRow, SchedulerState, TaskRow } from './state.ts'
 
-/** How often it is said that a task has nobody to read its origin. */
-const ASK_SEED_MS = 1_000
 /** How long a peer that failed at the origin isn't asked again, unless the origin said otherwise. */
 const ORIGIN_BACKOFF_MS = 5_000
 
@@ -20,12 +18,7 @@ export function ensureSource(
   if (task.lease || task.members.every(({ left }) => left)) return
   if (task.full.some(({ peer, lends }) => peer.suspectUntilMs <= nowMs && !lends)) return
   const holder = chooseHolder(state, task, nowMs)
-  if (!holder) {
-    if (nowMs - task.seedAskedMs < ASK_SEED_MS) return
-    task.seedAskedMs = nowMs
-    effects.push({ kind: 'seedNeeded', task: task.id })
-    return
-  }
+  if (!holder) return // the next tick looks again
   const untilMs = nowMs + state.options.leaseMs
   task.lease = { holder, untilMs }
   setChoosing(state, holder, true, nowMs)
@@ -39,7 +32,7 @@ function chooseHolder(state: SchedulerState, task: TaskRow, nowMs: number): Memb
     if (!may(peer)) continue
     const member = task.byPeer.get(peer)
     if (member) return member
-    const invited = addMember(task, peer, 'interactive', nowMs)
+    const invited = addMember(task, peer, nowMs)
     invited.invited = true
     return invited
   }
@@ -58,7 +51,7 @@ export function renewLease(state: SchedulerState, member: Member, nowMs: number)
 }
 
 /** Ends the lease of a task, if this member holds it; true when it did. Who was here for the lease alone is so no more. */
-export function endLease(state: SchedulerState, member: Member, nowMs: number, effects: SchedulerEffect[]): boolean {
+export function endLease(state: SchedulerState, member: Member, nowMs: number): boolean {
   const { task } = member
   if (task.lease?.holder !== member) return false
   task.lease = undefined
@@ -66,7 +59,6 @@ export function endLease(state: SchedulerState, member: Member, nowMs: number, e
     setChoosing(state, member, false, nowMs)
     if (member.invited) removeMember(member, nowMs)
   }
-  effects.push({ kind: 'leaseEnded', task: task.id, holder: member.peer.id })
   return true
 }
 
@@ -79,5 +71,5 @@ export function failLease(
   effects: SchedulerEffect[],
 ): void {
   member.task.originFailed.set(member.peer, nowMs + (retryAfterMs ?? ORIGIN_BACKOFF_MS))
-  if (endLease(state, member, nowMs, effects)) ensureSource(state, member.task, 'origin failed there', nowMs, effects)
+  if (endLease(state, member, nowMs)) ensureSource(state, member.task, 'origin failed there', nowMs, effects)
 }

@@ -1,5 +1,4 @@
 /** Rows of peers, tasks and members: made, found, removed. No decision is taken here. */
-import type { Priority } from '../../src/core/contracts/content.ts'
 import type { PeerId } from '../../src/core/contracts/exchange.ts'
 import type { TaskId } from '../../src/core/task/task.ts'
 import type { Member, PeerRow, SchedulerState, TaskRow } from './state.ts'
@@ -52,18 +51,16 @@ export function addTask(state: SchedulerState, id: TaskId, pieces: number, nowMs
     lineDoneMs: 0,
     lease: undefined,
     originFailed: new Map(),
-    seedAskedMs: Number.NEGATIVE_INFINITY,
     emptySinceMs: nowMs,
   }
   state.tasks.set(id, row)
   return row
 }
 
-export function addMember(task: TaskRow, peer: PeerRow, priority: Priority, nowMs: number): Member {
+export function addMember(task: TaskRow, peer: PeerRow, nowMs: number): Member {
   const member: Member = {
     peer,
     task,
-    priority,
     have: 0,
     complete: false,
     choosing: false,

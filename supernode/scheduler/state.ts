@@ -1,6 +1,5 @@
 /** The scheduler's memory: peers, tasks, and who is a member of which. Rows point at each other, so that a decision costs no search. */
 import type { Random } from '../../src/core/clock.ts'
-import type { Priority } from '../../src/core/contracts/content.ts'
 import type { PeerId } from '../../src/core/contracts/exchange.ts'
 import type { TaskId } from '../../src/core/task/task.ts'
 import type { NewParent } from './events.ts'
@@ -79,7 +78,6 @@ export interface Complaint {
 export interface Member {
   readonly peer: PeerRow
   readonly task: TaskRow
-  priority: Priority
   have: number
   complete: boolean
   /** Chooses what its children get: it reads the origin under a lease, or is a seed host. */
@@ -151,7 +149,6 @@ export interface TaskRow {
   lease: Lease | undefined
   /** Peers that failed at the origin, until when. */
   readonly originFailed: Map<PeerRow, number>
-  seedAskedMs: number
   emptySinceMs: number
 }
 

@@ -23,13 +23,11 @@ export function sweep(state: SchedulerState, nowMs: number, effects: SchedulerEf
     if (task.lease && task.lease.untilMs <= nowMs) {
       const { holder } = task.lease
       task.originFailed.set(holder.peer, nowMs + state.options.leaseMs)
-      endLease(state, holder, nowMs, effects)
+      endLease(state, holder, nowMs)
       ensureSource(state, task, 'holder silent', nowMs, effects)
     } else if (!task.lease) ensureSource(state, task, 'first reader', nowMs, effects)
-    if (task.members.every((member) => member.invited || member.peer.seed) && nowMs - task.emptySinceMs >= forgetMs) {
+    if (task.members.every((member) => member.invited || member.peer.seed) && nowMs - task.emptySinceMs >= forgetMs)
       state.tasks.delete(task.id)
-      effects.push({ kind: 'forget', task: task.id })
-    }
   }
   return silent
 }

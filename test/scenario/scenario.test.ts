@@ -65,7 +65,7 @@ function eventOf(text: string): SchedulerEvent {
     case 'alive':
       return { kind: 'alive', peer }
     case 'register':
-      return { kind: 'registered', task, peer, pieces: 10, have, priority: 'interactive' }
+      return { kind: 'registered', task, peer, pieces: 10, have }
     case 'progress':
       return { kind: 'progress', task, peer, have }
     case 'failed':
@@ -97,15 +97,9 @@ function textOf(effect: SchedulerEffect): string {
     }
     case 'lease':
       return `lease to ${effect.holder} until ${effect.untilMs}: ${effect.why}`
-    case 'leaseEnded':
-      return `lease of ${effect.holder} ended`
     case 'check':
       return `check ${effect.accused}, accused by ${effect.by}`
     case 'ban':
       return `ban ${effect.peer}, witnesses ${effect.witnesses.join(' ') || 'the supernode'}`
-    case 'seedNeeded':
-      return 'seed needed'
-    case 'forget':
-      return 'forget'
   }
 }

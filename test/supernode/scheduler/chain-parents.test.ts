@@ -43,7 +43,7 @@ class Line {
     this.tell({ kind: 'peerJoined', peer: id(n) })
     const row = this.state.peers.get(id(n))
     if (row) row.alikeUntilMs = Number.POSITIVE_INFINITY
-    this.tell({ kind: 'registered', task: TASK, peer: id(n), pieces: PIECES, have: 0, priority: 'interactive' })
+    this.tell({ kind: 'registered', task: TASK, peer: id(n), pieces: PIECES, have: 0 })
   }
 
   /** A child gives a parent up, and forgets it. */

@@ -39,7 +39,7 @@ class Line {
     this.tell({ kind: 'peerJoined', peer: id(n), zone })
     const row = this.state.peers.get(id(n))
     if (row && this.#known) row.alikeUntilMs = Number.POSITIVE_INFINITY
-    this.tell({ kind: 'registered', task: TASK, peer: id(n), pieces, have, priority: 'interactive' })
+    this.tell({ kind: 'registered', task: TASK, peer: id(n), pieces, have })
     this.tell({ kind: 'progress', task: TASK, peer: SEED, have: pieces })
   }
 
@@ -439,7 +439,7 @@ describe('line', () => {
   it('tells a host that asks again all its parents with their turns', () => {
     const line = lineOf(4)
     line.told.delete(id(3))
-    line.tell({ kind: 'registered', task: TASK, peer: id(3), pieces: PIECES, have: 4, priority: 'interactive' })
+    line.tell({ kind: 'registered', task: TASK, peer: id(3), pieces: PIECES, have: 4 })
     assert.deepEqual(line.turns(3).slice(0, 2), [id(2), id(1)])
     assert.equal(line.meshed, false)
   })

@@ -49,7 +49,7 @@ class Bench {
 
   register(n: number, have = 0, left = false): void {
     this.tell({
-      ...{ kind: 'registered', task: TASK, peer: id(n), pieces: this.pieces, have, priority: 'interactive' },
+      ...{ kind: 'registered', task: TASK, peer: id(n), pieces: this.pieces, have },
       ...(left ? { left } : {}),
     })
   }
@@ -87,8 +87,7 @@ class Bench {
   }
 }
 
-const registered = (peer: PeerId) =>
-  ({ kind: 'registered', task: TASK, peer, pieces: PIECES, have: 0, priority: 'interactive' }) as const
+const registered = (peer: PeerId) => ({ kind: 'registered', task: TASK, peer, pieces: PIECES, have: 0 }) as const
 
 describe('decide', () => {
   it('makes a small swarm a full mesh with the seed for everyone', () => {
@@ -141,7 +140,7 @@ describe('decide', () => {
     for (let n = 0; n < 50; n++) bench.join(n)
     assert.equal(bench.effects.filter((effect) => effect.kind === 'lease').length, 1)
     bench.tell({ kind: 'progress', task: TASK, peer: 'super' as PeerId, have: PIECES })
-    assert.equal(bench.effects.filter((effect) => effect.kind === 'leaseEnded').length, 1)
+    assert.equal(bench.state.tasks.get(TASK)?.lease, undefined)
     bench.nowMs = 60_000
     for (let n = 0; n < 50; n++) bench.tell({ kind: 'alive', peer: id(n) })
     bench.tell({ kind: 'alive', peer: 'super' as PeerId })
@@ -184,15 +183,13 @@ describe('decide', () => {
     assert.deepEqual(leases, [id(0)])
   })
 
-  it('says that a seed is needed when nobody may read the origin', () => {
+  it('leases the origin to nobody when the only host has just failed there', () => {
     const state = newScheduler(seededRandom(1))
     decide(state, { kind: 'peerJoined', peer: id(1) }, 0)
-    decide(state, { kind: 'registered', task: TASK, peer: id(1), pieces: 9, have: 0, priority: 'interactive' }, 0)
+    decide(state, { kind: 'registered', task: TASK, peer: id(1), pieces: 9, have: 0 }, 0)
     const effects = decide(state, { kind: 'originFailed', task: TASK, peer: id(1) }, 0)
-    assert.deepEqual(effects, [
-      { kind: 'leaseEnded', task: TASK, holder: id(1) },
-      { kind: 'seedNeeded', task: TASK },
-    ])
+    assert.deepEqual(effects, [])
+    assert.equal(state.tasks.get(TASK)?.lease, undefined)
   })
 
   it('keeps degrees bounded and even in a large swarm', () => {
@@ -276,7 +273,6 @@ describe('decide', () => {
       peer: id(9),
       pieces: PIECES,
       have: 3,
-      priority: 'background',
     } as const
     bench.tell({ ...left, left: true })
     for (let n = 1; n < 5; n++) bench.join(n)
@@ -303,10 +299,10 @@ describe('decide', () => {
     bench.tell({ kind: 'peerJoined', peer: id(9) })
     const checks = () => bench.effects.filter(({ kind }) => kind === 'check').length
     const givesWrong = (task: TaskId) => {
-      bench.tell({ kind: 'registered', task, peer: id(0), pieces: PIECES, have: 0, priority: 'interactive' })
-      const left = { kind: 'registered', task, peer: id(9), pieces: PIECES, have: 3, priority: 'background' } as const
+      bench.tell({ kind: 'registered', task, peer: id(0), pieces: PIECES, have: 0 })
+      const left = { kind: 'registered', task, peer: id(9), pieces: PIECES, have: 3 } as const
       bench.tell({ ...left, left: true })
-      bench.tell({ kind: 'registered', task, peer: id(1), pieces: PIECES, have: 0, priority: 'interactive' })
+      bench.tell({ kind: 'registered', task, peer: id(1), pieces: PIECES, have: 0 })
       bench.tell({ kind: 'parentFailed', task, peer: id(1), parent: id(9), reason: 'corrupt' })
       bench.tell({ kind: 'leftTask', task, peer: id(1) })
     }
@@ -351,7 +347,7 @@ describe('decide', () => {
     bench.tell({ kind: 'peerLeft', peer: id(1) })
     bench.tell({ kind: 'peerLeft', peer: 'super' as PeerId })
     bench.nowMs = 400_000
-    assert.deepEqual(bench.tell({ kind: 'tick' }), [{ kind: 'forget', task: TASK }])
+    assert.deepEqual(bench.tell({ kind: 'tick' }), [])
     assert.equal(bench.state.tasks.size, 0)
   })
 
