@@ -62,8 +62,8 @@ const ASK_MS = 30_000
 /** What an origin gives to anybody isn't asked again for so long. */
 const OPEN_MS = 60_000
 /** Who handed over other bytes than the blob's reads for nobody for so long, and twice as long each next time. */
-const REST_MS = 600_000
-const MOST_REST_MS = 86_400_000
+const LIAR_REST_MS = 600_000
+const MOST_LIAR_REST_MS = 86_400_000
 
 export class Leads {
   readonly #parts: LeadsParts
@@ -142,7 +142,7 @@ export class Leads {
   }
 
   #rest(peer: PeerId): void {
-    const forMs = Math.min(MOST_REST_MS, 2 * (this.#resting.get(peer)?.forMs ?? REST_MS / 2))
+    const forMs = Math.min(MOST_LIAR_REST_MS, 2 * (this.#resting.get(peer)?.forMs ?? LIAR_REST_MS / 2))
     keepNewest(this.#resting, peer, { untilMs: this.#parts.clock.monotonicMs() + forMs, forMs }, MAX_ACCUSED)
   }
 

@@ -6,7 +6,7 @@ import type { Clock } from '../../src/core/clock.ts'
 import { DarnerError } from '../../src/core/errors.ts'
 import { anySignal } from '../../src/core/signals.ts'
 
-const LOOK_MS = 100
+const STALL_LOOK_MS = 100
 
 export interface AloneParts {
   readonly connected: () => boolean
@@ -72,7 +72,7 @@ async function watchForReturn(
   let sinceMs: number | undefined
   try {
     for (;;) {
-      await clock.sleep(LOOK_MS, { signal })
+      await clock.sleep(STALL_LOOK_MS, { signal })
       const now = clock.monotonicMs()
       if (!connected()) sinceMs = undefined
       else sinceMs ??= now
@@ -97,7 +97,7 @@ async function watch(
   let seen = have()
   try {
     for (;;) {
-      await clock.sleep(LOOK_MS, { signal })
+      await clock.sleep(STALL_LOOK_MS, { signal })
       const now = clock.monotonicMs()
       if (connected() || have() !== seen) {
         seen = have()

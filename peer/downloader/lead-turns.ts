@@ -9,7 +9,7 @@ import { anySignal } from '../../src/core/signals.ts'
 /** What one blob waits for others, in all. */
 const WAITS_MS = 3_000
 /** How often it is looked whether this thread has time again. */
-const LOOK_MS = 10
+const BUSY_LOOK_MS = 10
 /** At work for more than this share of the time: no time to spare. */
 const BUSY_SHARE = 0.8
 
@@ -57,7 +57,7 @@ export class LeadTurns {
 
   #isBusy(): boolean {
     // within one turn of the loop a thread is always at work
-    if (this.#parts.clock.monotonicMs() - this.#lookedMs >= LOOK_MS) this.#look()
+    if (this.#parts.clock.monotonicMs() - this.#lookedMs >= BUSY_LOOK_MS) this.#look()
     return this.#busy
   }
 
@@ -93,7 +93,7 @@ export class LeadTurn implements Disposable {
       const woken = new AbortController()
       const beganMs = this.#clock.monotonicMs()
       this.#wake = () => woken.abort()
-      await this.#clock.sleep(LOOK_MS, { signal: anySignal([woken.signal, signal]) }).catch(() => {})
+      await this.#clock.sleep(BUSY_LOOK_MS, { signal: anySignal([woken.signal, signal]) }).catch(() => {})
       signal.throwIfAborted()
       this.#leftMs -= this.#clock.monotonicMs() - beganMs
     }

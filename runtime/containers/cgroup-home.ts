@@ -10,7 +10,7 @@ import { flock, LOCK, O, systemErrorIs } from '../linux/syscalls.ts'
 import { removeCgroupTree } from '../spec/cgroup-tree.ts'
 import { type CgroupLayout, cgroupRoots } from '../spec/cgroups.ts'
 
-const LOOK_MS = 20
+const CGROUP_FREE_LOOK_MS = 20
 /** How long another engine may take to remove it, or a process that was ended to leave it. */
 const MOST_LOOKS = 50
 
@@ -36,7 +36,7 @@ export class CgroupHome {
       } catch (error) {
         if (!systemErrorIs(error, 'ENOENT')) return undefined // EACCES, EROFS
       }
-      await pause(LOOK_MS)
+      await pause(CGROUP_FREE_LOOK_MS)
     }
     return undefined
   }
@@ -46,7 +46,7 @@ export class CgroupHome {
     if (this.#lock === undefined) return
     try {
       flock(this.#lock, LOCK.EX | LOCK.NB)
-      for (let looks = 0; looks < MOST_LOOKS && !(await this.#remove()); looks++) await pause(LOOK_MS)
+      for (let looks = 0; looks < MOST_LOOKS && !(await this.#remove()); looks++) await pause(CGROUP_FREE_LOOK_MS)
     } catch (error) {
       if (!systemErrorIs(error, 'EAGAIN', 'EWOULDBLOCK')) throw error
     } finally {

@@ -25,7 +25,7 @@ export interface SupervisorParts {
 }
 
 const MOUNT_MS = 5000
-const LOOK_MS = 20
+const MOUNT_LOOK_MS = 20
 const FIRST_PAUSE_MS = 250
 const LONGEST_PAUSE_MS = 30_000
 /** One that lived as long starts the next pause from the beginning. */
@@ -108,7 +108,7 @@ export class LxcfsSupervisor {
       if (clock.monotonicMs() > until) {
         throw new DarnerError('RUNTIME_FAILED', `lxcfs: ${this.#options.folder} is not mounted after ${MOUNT_MS} ms`)
       }
-      await clock.sleep(LOOK_MS, { signal })
+      await clock.sleep(MOUNT_LOOK_MS, { signal })
     }
   }
 }

@@ -9,7 +9,7 @@ import { DarnerError } from '../../src/core/errors.ts'
 import { SOCK, type SocketCalls, socketCalls, unixAddress, unixSocket } from '../linux/unix-sockets.ts'
 
 const MOST_DATAGRAM_BYTES = 8192
-const LOOK_MS = 50
+const READY_LOOK_MS = 50
 
 export class NotifySocket implements Disposable {
   readonly #fd: number
@@ -47,7 +47,7 @@ export class NotifySocket implements Disposable {
         if (length < 0) break // EAGAIN: nothing waits
         if (into.toString('utf8', 0, length).split('\n').includes('READY=1')) return
       }
-      await clock.sleep(LOOK_MS, { signal })
+      await clock.sleep(READY_LOOK_MS, { signal })
     }
     throw new DarnerError('CLOSED', 'the notify socket was closed before its container was ready')
   }

@@ -44,7 +44,7 @@ const [SETSIGDEF, SETSIGMASK, SETSID] = [0x04, 0x08, 0x80]
 const O_CLOEXEC = 0o2000000
 const WNOHANG = 1
 /** Signals alone don't keep a process going: this does while programs run, and a signal that was lost is made up for. */
-const LOOK_MS = 1000
+const REAP_EVERY_MS = 1000
 const EINTR = 4
 
 export interface SpawnOptions {
@@ -185,7 +185,7 @@ function endOf(pid: number): Promise<number> {
   const ended = Promise.withResolvers<number>()
   if (running.size === 0) {
     process.on('SIGCHLD', reap)
-    looking = setInterval(reap, LOOK_MS)
+    looking = setInterval(reap, REAP_EVERY_MS)
   }
   running.set(pid, ended.resolve)
   reap() // it may have ended before the signal was listened to

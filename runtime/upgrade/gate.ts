@@ -14,7 +14,7 @@ export interface GateParts {
 
 /** How long one without a check has to run. */
 const STEADY_MS = 2000
-const LOOK_MS = 100
+const HEALTH_LOOK_MS = 100
 const MOST_OUTPUT = 300
 
 /**
@@ -49,7 +49,7 @@ export async function passGate(
       if (entry.record.readyAt !== undefined) return
     } else if (passedMs >= Math.min(STEADY_MS, timeoutMs)) return
     if (passedMs >= timeoutMs) throw timedOut(entry, timeoutMs, last)
-    await Promise.race([clock.sleep(LOOK_MS, { signal }), ended])
+    await Promise.race([clock.sleep(HEALTH_LOOK_MS, { signal }), ended])
   }
 }
 

@@ -25,7 +25,7 @@ const LEAST_MS = 200
 /** Who fell behind in a line, and took the rest in no more than this times the best's time, was kept waiting: it began there with less to give than others. */
 const WAITED = 1.5
 /** How long those behind may take, once the first of a line has everything, before they get as many parents as there are. */
-const REST_MS = 2_000
+const CHAIN_END_MS = 2_000
 
 /**
  * Whether a newcomer can stand in this task's line. All move at the pace of the slowest of them but those at its end, so only hosts do whose
@@ -190,7 +190,7 @@ export function endLate(state: SchedulerState, task: TaskRow, nowMs: number): vo
   if (task.line.some((one) => one.complete)) task.lineDoneMs ||= nowMs
   if (
     task.lineDoneMs > 0 &&
-    nowMs - task.lineDoneMs > REST_MS &&
+    nowMs - task.lineDoneMs > CHAIN_END_MS &&
     task.line.some((one) => !one.complete && !one.choosing)
   )
     disband(state, task, nowMs)

@@ -19,7 +19,7 @@ type Registered = Extract<SchedulerEvent, { kind: 'registered' }>
 type ParentFailed = Extract<SchedulerEvent, { kind: 'parentFailed' }>
 
 /** How long a parent that several children couldn't reach is rested. */
-const REST_MS = 5_000
+const PARENT_REST_MS = 5_000
 const LEAST_CAPACITY = 2
 /** Blobs of which a host may have wrong pieces left, and not know it: each once. */
 const MOST_FORGIVEN = 64
@@ -237,7 +237,7 @@ function replaceParent(state: SchedulerState, child: Member, failed: PeerId, now
 
 /** Takes a parent from all its children for a while; it stays a member. */
 function rest(state: SchedulerState, row: PeerRow, nowMs: number): void {
-  row.suspectUntilMs = nowMs + REST_MS
+  row.suspectUntilMs = nowMs + PARENT_REST_MS
   row.complaints = row.complaints.filter((one) => one.about !== 'down')
   for (const member of row.members) {
     for (const child of [...member.children]) {

@@ -18,7 +18,7 @@ export const LEAST_BYTES_PER_SEC = 128 * 1024
 const FIRST_BYTES_PER_SEC = 1024 * 1024
 const MOST_BYTES_PER_SEC = 16 * 1024 ** 3
 /** How often it is looked, while there is something to send. */
-const LOOK_MS = 50
+const MEASURE_EVERY_MS = 50
 /** With twice the target or more in queues a look takes this much of the rate. */
 const FALL = 0.2
 /** A look without any queue adds this much; half of it at half of the target. */
@@ -89,7 +89,7 @@ export class Pace {
   constructor(parts: PaceParts) {
     this.#parts = parts
     const nowMs = parts.clock.monotonicMs()
-    this.#lookedAtMs = nowMs - LOOK_MS
+    this.#lookedAtMs = nowMs - MEASURE_EVERY_MS
     this.#freeAtMs = nowMs
     this.#least.sinceMs = nowMs
   }
@@ -115,7 +115,7 @@ export class Pace {
   #look(): void {
     const nowMs = this.#parts.clock.monotonicMs()
     const spanMs = nowMs - this.#lookedAtMs
-    if (spanMs < LOOK_MS) return
+    if (spanMs < MEASURE_EVERY_MS) return
     const seen = this.#parts.roundTrip()
     this.#known = seen !== undefined
     if (spanMs > IDLE_MS) {

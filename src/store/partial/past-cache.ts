@@ -11,8 +11,8 @@ import type { DataFile } from './data-file.ts'
 /** A write that takes longer tells that the disk is slow, or the machine busy: then the cache takes what comes for a while, */
 const SLOW_MS = 25
 /** at first for so long, and twice as long each time, */
-const REST_MS = 1_000
-const MAX_REST_MS = 60_000
+const SLOW_DISK_MS = 1_000
+const MAX_SLOW_DISK_MS = 60_000
 /** until so many in a row were quick. */
 const QUICK_WRITES = 16
 /** As many at once, and one after a rest: each keeps a thread of Node's four waiting, and the file's other writes may wait for it, too. */
@@ -23,7 +23,7 @@ export class PastCache {
   #writes = 0
   #most = MAX_WRITES
   #quick = 0
-  #restMs = REST_MS
+  #restMs = SLOW_DISK_MS
   #restsUntilMs = Number.NEGATIVE_INFINITY
 
   constructor({ clock }: { clock: Clock }) {
@@ -47,7 +47,7 @@ export class PastCache {
     const nowMs = this.#clock.monotonicMs()
     if (nowMs - beganMs <= SLOW_MS) {
       this.#most = MAX_WRITES
-      if (++this.#quick >= QUICK_WRITES) this.#restMs = REST_MS
+      if (++this.#quick >= QUICK_WRITES) this.#restMs = SLOW_DISK_MS
       return
     }
     this.#quick = 0
@@ -55,6 +55,6 @@ export class PastCache {
     // what was under way beside another slow one says nothing new
     if (nowMs < this.#restsUntilMs) return
     this.#restsUntilMs = nowMs + this.#restMs
-    this.#restMs = Math.min(MAX_REST_MS, 2 * this.#restMs)
+    this.#restMs = Math.min(MAX_SLOW_DISK_MS, 2 * this.#restMs)
   }
 }
