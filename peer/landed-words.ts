@@ -2,6 +2,7 @@
 
 import { landedFrame } from '../src/api/get-frames.ts'
 import { abortable } from '../src/core/signals.ts'
+import { addRun, type PieceRun } from '../src/core/task/runs.ts'
 import { pieceRange } from '../src/core/task/task.ts'
 import type { OpenContent } from './downloader/open-content.ts'
 
@@ -10,7 +11,7 @@ const WORD_BYTES = 8 * 1024 * 1024
 
 export class LandedWords {
   readonly #content: OpenContent
-  #runs: [from: number, count: number][] = []
+  #runs: PieceRun[] = []
 
   constructor(content: OpenContent) {
     this.#content = content
@@ -19,17 +20,13 @@ export class LandedWords {
   /** Frames for what landed since this was last called, neighbours in one. */
   take(): Uint8Array[] {
     const { task } = this.#content.stored
-    const runs = this.#runs.sort(([a], [b]) => a - b)
+    const runs: PieceRun[] = []
+    for (const [from, count] of this.#runs.sort(([a], [b]) => a - b)) addRun(runs, from, count)
     this.#runs = []
-    const frames: Uint8Array[] = []
-    for (let at = 0; at < runs.length; ) {
-      const first = runs[at]?.[0] ?? 0
-      let end = first
-      for (; runs[at]?.[0] === end; at++) end += runs[at]?.[1] ?? 0
+    return runs.map(([first, count]) => {
       const { from } = pieceRange(task, first)
-      frames.push(landedFrame(from, pieceRange(task, end - 1).to - from))
-    }
-    return frames
+      return landedFrame(from, pieceRange(task, first + count - 1).to - from)
+    })
   }
 
   /** Calls `tell`, which takes, when enough is there for a word, and for the last. Resolves after that; throws what fails the fetch. */

@@ -2,6 +2,7 @@
  * One task being fetched: performs what the plan decides. Events come from the scheduler (parents, digests), from channels
  * (haves, endings) and from fetches; after each the plan is asked what to do now.
  */
+
 import type { Clock, Random } from '../../src/core/clock.ts'
 import type { ByteSources, Priority } from '../../src/core/contracts/content.ts'
 import type { FetchAnyOptions, ParentChannel, PeerId, PieceExchange } from '../../src/core/contracts/exchange.ts'
@@ -12,6 +13,7 @@ import type { Log } from '../../src/core/log.ts'
 import { Scope } from '../../src/core/scope.ts'
 import { abortable, anySignal, untilAborted, withDeadline } from '../../src/core/signals.ts'
 import { Bitmap } from '../../src/core/task/bitmap.ts'
+import { addRun } from '../../src/core/task/runs.ts'
 import { pieceCount, stepBytesOf } from '../../src/core/task/task.ts'
 import type { Arrival, StoredTask } from '../../src/store/store.ts'
 import { blameCode, failReason } from './fail-reason.ts'
@@ -236,8 +238,8 @@ export class Download {
     }
     for (const piece of right) {
       this.#plan.have(piece, 1)
-      addRun(this.#unreported, piece)
-      addRun(this.#untold, piece)
+      addRun(this.#unreported, piece, 1)
+      addRun(this.#untold, piece, 1)
     }
     if (right.length === 0) return
     this.#progressAtMs = clock.monotonicMs()
@@ -258,8 +260,8 @@ export class Download {
           (piece) => {
             this.#plan.have(piece, 1)
             this.#progressAtMs = clock.monotonicMs()
-            addRun(this.#unreported, piece)
-            addRun(this.#untold, piece)
+            addRun(this.#unreported, piece, 1)
+            addRun(this.#untold, piece, 1)
             if (++this.#unreportedPieces >= this.#options.reportPieces) this.#report(false)
             this.#settle()
           },
@@ -539,8 +541,8 @@ export class Download {
     this.#progressAtMs = now
     if (fromSeed) this.#from.supernode += bytes
     else this.#from.peers += bytes
-    addRun(this.#unreported, piece)
-    addRun(this.#untold, piece)
+    addRun(this.#unreported, piece, 1)
+    addRun(this.#untold, piece, 1)
     if (++this.#unreportedPieces >= this.#options.reportPieces) this.#report(false)
     this.#settle()
   }
@@ -581,11 +583,4 @@ export class Download {
 
 function askName(parent: PeerId, piece: number): string {
   return `${parent} ${piece}`
-}
-
-/** Adds one piece to runs, growing the last one where it fits. */
-function addRun(runs: [from: number, count: number][], piece: number): void {
-  const last = runs.at(-1)
-  if (last !== undefined && last[0] + last[1] === piece) last[1]++
-  else runs.push([piece, 1])
 }

@@ -2,6 +2,7 @@
 import type { Clock } from '../../src/core/clock.ts'
 import type { ByteSources } from '../../src/core/contracts/content.ts'
 import type { Registration } from '../../src/core/contracts/scheduling.ts'
+import { addRun, type PieceRun } from '../../src/core/task/runs.ts'
 
 /**
  * What comes fast is told of in larger runs: each report is work for the supernode, and for this host's own stream. While no other host
@@ -16,7 +17,7 @@ export class Reports {
   readonly #every: number
   readonly #from: ByteSources
   readonly #heard: () => boolean
-  readonly #runs: [from: number, count: number][] = []
+  readonly #runs: PieceRun[] = []
   #pieces = 0
   #sentMs = Number.NEGATIVE_INFINITY
 
@@ -34,9 +35,7 @@ export class Reports {
   }
 
   gained(from: number, count: number): void {
-    const last = this.#runs.at(-1)
-    if (last !== undefined && last[0] + last[1] === from) last[1] += count
-    else this.#runs.push([from, count])
+    addRun(this.#runs, from, count)
     this.#pieces += count
     if (this.#pieces < this.#every) return
     const leastMs = this.#heard() ? LEAST_MS : UNHEARD_MS

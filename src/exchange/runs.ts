@@ -1,8 +1,9 @@
 /** Piece numbers that wait to be told, as merged runs: many small news become one frame. */
+import { addRun, type PieceRun } from '../core/task/runs.ts'
 import { MAX_RUNS, type Run } from './transport/lane-frames.ts'
 
 export class PendingRuns {
-  #runs: [from: number, count: number][] = []
+  #runs: PieceRun[] = []
   #pieces = 0
 
   get pieces(): number {
@@ -11,9 +12,7 @@ export class PendingRuns {
 
   add(from: number, count: number): void {
     if (count < 1) return
-    const last = this.#runs.at(-1)
-    if (last !== undefined && last[0] + last[1] === from) last[1] += count
-    else this.#runs.push([from, count])
+    addRun(this.#runs, from, count)
     this.#pieces += count
   }
 
