@@ -3,6 +3,7 @@
  * does then fetch-strategies.ts. The swarm first; straight from the origin only when no supernode can be asked, after a bounded wait and with the
  * reason on record.
  */
+
 import { isDeepStrictEqual } from 'node:util'
 import type {
   Content,
@@ -13,6 +14,7 @@ import type {
 } from '../../src/core/contracts/content.ts'
 import type { PieceExchange } from '../../src/core/contracts/exchange.ts'
 import type { SchedulerPort } from '../../src/core/contracts/scheduling.ts'
+import { SCHEDULER_UNREACHABLE } from '../../src/core/contracts/scheduling.ts'
 import type { Digest } from '../../src/core/digest.ts'
 import { asDarnerError, DarnerError, isDarnerError } from '../../src/core/errors.ts'
 import { abortable } from '../../src/core/signals.ts'
@@ -53,9 +55,6 @@ interface AskOptions {
   /** How long a fetch may stand still without a supernode before it goes to the origin; by default `stallMs`. */
   readonly aloneMs?: number
 }
-
-/** The scheduler can't be asked: what a fallback is for. The origin's own refusals are none. */
-const UNREACHABLE = ['SUPERNODE_UNREACHABLE', 'CLOSED', 'TIMED_OUT', 'PEER_UNREACHABLE'] as const
 
 export class Engine implements ContentSource, AsyncDisposable {
   readonly #options: EngineOptions
@@ -279,7 +278,7 @@ export class Engine implements ContentSource, AsyncDisposable {
   /** The reason for a fallback, or throws `error` where none is allowed. */
   #mayFallBack(error: unknown, what: string, fromOrigin = this.#options.fromOrigin): DarnerError {
     const known = asDarnerError(error, what)
-    if (this.#closed || !isDarnerError(known, ...UNREACHABLE) || fromOrigin === 'never') throw known
+    if (this.#closed || !isDarnerError(known, ...SCHEDULER_UNREACHABLE) || fromOrigin === 'never') throw known
     this.#parts.log.warn({ origin: what, error: known.message }, 'falling back to the origin')
     return known
   }

@@ -6,6 +6,7 @@
 import type { ContentRequest } from '../../src/core/contracts/content.ts'
 import type { OriginPort } from '../../src/core/contracts/origin.ts'
 import type { SchedulerPort } from '../../src/core/contracts/scheduling.ts'
+import { SCHEDULER_UNREACHABLE } from '../../src/core/contracts/scheduling.ts'
 import type { Digest } from '../../src/core/digest.ts'
 import { DarnerError, isDarnerError } from '../../src/core/errors.ts'
 import { keepNewest } from '../../src/core/keep-newest.ts'
@@ -34,8 +35,6 @@ export type BlobRequest = ContentRequest & { readonly digest: Digest }
 
 const ASK_MS = 120_000
 const MAX_PROVEN = 16_384
-/** The supernode can't be asked. */
-const UNREACHABLE = ['SUPERNODE_UNREACHABLE', 'CLOSED', 'TIMED_OUT', 'PEER_UNREACHABLE'] as const
 
 export class LocalRights {
   readonly #parts: LocalRightsParts
@@ -83,7 +82,7 @@ export class LocalRights {
     try {
       return await this.#atSupernode(request, prove, signal)
     } catch (error) {
-      if (!isDarnerError(error, ...UNREACHABLE, ...TROUBLE) || !mayAskItself(request)) throw error
+      if (!isDarnerError(error, ...SCHEDULER_UNREACHABLE, ...TROUBLE) || !mayAskItself(request)) throw error
     }
     const target = { origin, digest }
     if (!(await serves(this.#parts.origin, target, fitsBlob(origin, bytes), { credential, signal })))
@@ -95,7 +94,7 @@ export class LocalRights {
     try {
       await this.#atSupernode(request, true, signal)
     } catch (error) {
-      if (!isDarnerError(error, ...UNREACHABLE, ...TROUBLE) || !mayAskItself(request)) throw error
+      if (!isDarnerError(error, ...SCHEDULER_UNREACHABLE, ...TROUBLE) || !mayAskItself(request)) throw error
       await this.#readWhole(request, signal)
     }
   }

@@ -44,7 +44,7 @@ export interface BlobsParts {
  * token server without TLS for instance: those that it brings may do.
  */
 const TOLD_BY_ORIGIN = ['ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_FORBIDDEN'] as const
-const UNREACHABLE = ['ORIGIN_UNREACHABLE', 'ORIGIN_FAILED', 'ORIGIN_BUSY', 'TIMED_OUT'] as const
+const ORIGIN_AWAY = ['ORIGIN_UNREACHABLE', 'ORIGIN_FAILED', 'ORIGIN_BUSY', 'TIMED_OUT'] as const
 /** How long a client's fetch may stand still without a supernode: it has an origin of its own to go to. A slow peer's next piece may take about so long. */
 const ALONE_MS = 1_000
 /** Kept back at the end of a whole blob until its digest has matched. */
@@ -106,7 +106,7 @@ export class Blobs {
       rights.accepted(asker)
       this.#headOnly(ask, digest, Number(length))
     } catch (error) {
-      if (!isDarnerError(error, ...UNREACHABLE) || ask.response.headersSent) throw error
+      if (!isDarnerError(error, ...ORIGIN_AWAY) || ask.response.headersSent) throw error
       this.#headOnly(ask, digest, await this.#lengthInSwarm(origin, digest, credential, error, signal))
     }
   }

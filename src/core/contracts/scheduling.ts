@@ -95,6 +95,9 @@ export interface Registration extends AsyncDisposable {
   blame(parent: PeerId, code: Code, piece?: number): void
 }
 
+/** What says that the scheduler can't be asked now. Any other failure is its answer, or the origin's. */
+export const SCHEDULER_UNREACHABLE = ['SUPERNODE_UNREACHABLE', 'CLOSED', 'TIMED_OUT', 'PEER_UNREACHABLE'] as const
+
 export interface SchedulerPort {
   /** Whether a session with the supernode stands now. */
   readonly connected: boolean
