@@ -1,9 +1,7 @@
 /** What both daemons are made of: log, store, identity, node, origin client. */
-import { access, constants, mkdir, stat } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { type Clock, type Random, systemClock } from '../core/clock.ts'
 import type { AgentSettings, SupernodeSettings } from '../core/config/schema.ts'
-import { DarnerError, systemCode } from '../core/errors.ts'
 import { type Log, openLog, roomLog } from '../core/log.ts'
 import { ownVersion } from '../core/own-version.ts'
 import type { Scope } from '../core/scope.ts'
@@ -16,6 +14,7 @@ import { originGuard } from '../origin/special-address.ts'
 import { openIdentity } from '../protocol/identity.ts'
 import { openNode } from '../protocol/node.ts'
 import { openStore } from '../store/store.ts'
+import { openDataDirectory } from './data-directory.ts'
 
 type Settings = SupernodeSettings | AgentSettings
 
@@ -48,7 +47,7 @@ export async function openShared(settings: Settings, parts: ComposeParts & { sco
   }
   const { clock = systemClock } = parts
   const random: Random = Math.random
-  await makeDataDirectory(settings.data)
+  await openDataDirectory(settings.data, log)
   const store = scope.own(
     await openStore(
       {
@@ -79,42 +78,4 @@ export async function openShared(settings: Settings, parts: ComposeParts & { sco
   const limits = { ...RETRY_LIMITS, attempts: settings.originRetries + 1 }
   const retryMs = (error: unknown, attempt: number, chance: Random) => retryPlan(error, attempt, chance, limits)
   return { clock, random, store, identity, node, origin, originOptions, retryMs }
-}
-
-/** Makes a daemon's data directory, and those above it, and sees that this user may use it. Throws HOST_UNABLE. */
-export async function makeDataDirectory(path: string): Promise<void> {
-  const way = 'run this as root, or name one that this user may write with --data'
-  try {
-    await makeDirectories(resolve(path))
-  } catch (error) {
-    const text = `cannot make the data directory ${path}: ${systemCode(error) ?? error}`
-    throw new DarnerError('HOST_UNABLE', text, { cause: error, way })
-  }
-  try {
-    await access(path, constants.R_OK | constants.W_OK | constants.X_OK)
-  } catch (error) {
-    const text = `this user may not use the data directory ${path}: ${systemCode(error) ?? error}`
-    throw new DarnerError('HOST_UNABLE', text, { cause: error, way })
-  }
-}
-
-/** One by one: below /proc, which says ENOENT to whatever one makes there, Node's own recursion never ends. */
-async function makeDirectories(path: string): Promise<void> {
-  try {
-    await mkdir(path, { mode: 0o700 })
-  } catch (error) {
-    const code = systemCode(error)
-    if (code === 'EEXIST' && (await stat(path)).isDirectory()) return
-    const above = dirname(path)
-    if (code !== 'ENOENT' || above === path || (await isDirectory(above))) throw error
-    await makeDirectories(above)
-    await mkdir(path, { mode: 0o700 })
-  }
-}
-
-async function isDirectory(path: string): Promise<boolean> {
-  return await stat(path).then(
-    (found) => found.isDirectory(),
-    () => false,
-  )
 }

@@ -9,7 +9,7 @@
  *     trash/                what is being deleted; emptied at start
  */
 import { randomUUID } from 'node:crypto'
-import { type FileHandle, mkdir, rm } from 'node:fs/promises'
+import { chmod, type FileHandle, mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { algorithmOf, type Digest, hexOf } from '../core/digest.ts'
 import type { TaskId } from '../core/task/task.ts'
@@ -75,7 +75,8 @@ export class Layout {
     await rm(this.ingest, { recursive: true, force: true })
     await rm(this.trash, { recursive: true, force: true })
     for (const dir of [this.blobs('sha256'), this.blobs('sha512'), this.partials, this.ingest, this.trash]) {
-      await mkdir(dir, { recursive: true, mode: 0o755 })
+      await mkdir(dir, { recursive: true, mode: 0o700 })
+      await chmod(dir, 0o700) // earlier versions left them open to all
     }
   }
 }

@@ -16,7 +16,7 @@ interface Holder {
 export async function writeHolder(path: string): Promise<void> {
   const holder: Holder = { pid: process.pid, started: (await startedAt(process.pid)) ?? '' }
   try {
-    await replaceFile(path, `${JSON.stringify(holder)}\n`, 0o644)
+    await replaceFile(path, `${JSON.stringify(holder)}\n`)
   } catch (error) {
     if (!isDarnerError(error, 'DISK_FULL')) throw error
     await removeHolder(path) // who was named has gone

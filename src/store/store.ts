@@ -65,7 +65,7 @@ export async function openStore(
   parts: { log: Log; clock: Clock; freeBytes?: () => Promise<number> },
 ): Promise<Store> {
   const layout = new Layout(options.directory)
-  await mkdir(options.directory, { recursive: true })
+  await mkdir(options.directory, { recursive: true, mode: 0o700 })
   const metadata = await Metadata.open(layout.meta, (cause) => lockedError(options.directory, layout.lock, cause))
   try {
     await writeHolder(layout.lock)

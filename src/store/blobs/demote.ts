@@ -20,7 +20,7 @@ export async function demote(
   const { task, table, digest } = stored
   if (digest === undefined) return undefined
   const good = Array.from({ length: stored.pieces }, (_, piece) => piece).filter((piece) => !bad.includes(piece))
-  await mkdir(layout.partial(task.id), { recursive: true })
+  await mkdir(layout.partial(task.id), { recursive: true, mode: 0o700 })
   const journal = await Journal.create(layout.journal(task.id), task, table, good)
   const path = layout.data(task.id)
   renameSync(stored.path, path)

@@ -36,7 +36,7 @@ export async function ingestFile(
   const path = parts.layout.freshIngest()
   const digester = new Digester(expectedDigest === undefined ? 'sha256' : algorithmOf(expectedDigest))
   try {
-    const handle = await open(path, 'wx', 0o644)
+    const handle = await open(path, 'wx', 0o600)
     try {
       for await (const chunk of stream) {
         signal.throwIfAborted()

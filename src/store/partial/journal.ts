@@ -55,7 +55,7 @@ export class Journal {
    */
   static async begin(path: string, task: Task): Promise<Journal> {
     const header = encodeHeader(task)
-    return new Journal(await open(path, 'w+', 0o644), seedOf(header), { header })
+    return new Journal(await open(path, 'w+', 0o600), seedOf(header), { header })
   }
 
   /** Writes a fresh journal with records for `pieces`, whole or not at all, and opens it. Throws DISK_FULL. */
@@ -66,7 +66,7 @@ export class Journal {
     for (const piece of pieces)
       parts.push(encodeRecords(seed, piece, table.digest(piece) ?? new Uint8Array(CHECK_BYTES), 1))
     const bytes = Buffer.concat(parts)
-    await replaceFile(path, bytes, 0o644)
+    await replaceFile(path, bytes)
     return new Journal(await open(path, 'r+'), seed, { end: bytes.byteLength })
   }
 

@@ -19,8 +19,8 @@ export async function createPartial(task: Task, layout: Layout): Promise<Found> 
   const path = layout.data(task.id)
   const table = new PieceTable(pieceCount(task))
   try {
-    await mkdir(folder, { recursive: true })
-    const opening = [open(path, 'w+', 0o644), Journal.begin(layout.journal(task.id), task)] as const
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    const opening = [open(path, 'w+', 0o600), Journal.begin(layout.journal(task.id), task)] as const
     const [data, begun] = await Promise.allSettled(opening)
     if (data.status === 'fulfilled' && begun.status === 'fulfilled')
       return { path, handle: data.value, have: new Bitmap(table.size), table, journal: begun.value }
