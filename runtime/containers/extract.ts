@@ -1,5 +1,5 @@
 /** Unpacks a tar into a container's folder. Each name is resolved below the container's root; nothing reaches the host's files. */
-import { chmodSync, closeSync, fchmodSync, fstatSync, ftruncateSync, writeSync } from 'node:fs'
+import { chmodSync, closeSync, fchmodSync, fstatSync, ftruncateSync } from 'node:fs'
 import { DarnerError, systemCode } from '../../src/core/errors.ts'
 import { isGone } from '../linux/foreign-tree.ts'
 import {
@@ -20,12 +20,13 @@ import {
   utimesAt,
 } from '../linux/syscalls.ts'
 import { type TarEntry, TarReader } from '../snapshots/tar.ts'
+import { writeAroundHoles } from './holes.ts'
 
 const KEPT_XATTRS = /^(user\.|system\.posix_acl_|security\.capability$)/
 const KINDS = { char: S_IF.CHR, block: S_IF.BLK, fifo: S_IF.FIFO } as const
 
 /**
- * `root` and `folder` are descriptors of the container's root and of the folder in it. With `keepKind`, a file never takes a
+ * `root` and `folder` are descriptors of the container's root and of the folder in it. Zeros become holes. With `keepKind`, a file never takes a
  * folder's place nor the other way round; owners are those of the archive unless `owner` is given, and `idBase` up on the host. Throws LAYER_INVALID for a broken archive or a name that leads out, BAD_ARGUMENT.
  */
 export async function extractInto(
@@ -36,8 +37,16 @@ export async function extractInto(
     keepKind,
     owner,
     idBase,
+    room,
     signal,
-  }: { keepKind: boolean; owner?: { uid: number; gid: number }; idBase: number; signal: AbortSignal },
+  }: {
+    keepKind: boolean
+    owner?: { uid: number; gid: number }
+    idBase: number
+    /** Told of each so many bytes that took room; throws when there is to be no more. */
+    room?: (bytes: number) => void
+    signal: AbortSignal
+  },
 ): Promise<void> {
   let open: OpenEntry | undefined
   const close = () => {
@@ -67,16 +76,16 @@ export async function extractInto(
         folders.push({ path: joined(path), mtime: entry.mtime })
         return
       }
-      if (file !== undefined && entry.sparse !== undefined) ftruncateSync(file, entry.bytes)
       opened.settle = () => {
+        // a hole at its end, or nothing but one
+        if (file !== undefined && fstatSync(file).size < entry.bytes) ftruncateSync(file, entry.bytes)
         if (file !== undefined) fchmodSync(file, entry.mode & 0o7777)
         else if (entry.kind !== 'symlink') chmodHere(parent, name, entry.mode & 0o7777)
         utimesAt(parent, name, entry.mtime.seconds, entry.mtime.nanoseconds)
       }
     },
     data(at, chunk) {
-      for (let from = 0; open?.file !== undefined && from < chunk.byteLength; )
-        from += writeSync(open.file, chunk, from, chunk.byteLength - from, at + from)
+      if (open?.file !== undefined) room?.(writeAroundHoles(open.file, chunk, at))
     },
     endEntry() {
       open?.settle?.()

@@ -5,14 +5,15 @@ import { dirname, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import type { DeviceRequest, MountRequest } from '../../src/api/container-options.ts'
 import type { DiskQuota } from '../../src/api/rich-api.ts'
-import { DarnerError, systemCode } from '../../src/core/errors.ts'
+import { asDarnerError, DarnerError, systemCode } from '../../src/core/errors.ts'
 import { extractInto } from '../containers/extract.ts'
 import { streamTar } from '../containers/layer-tar.ts'
 import { openWithin } from '../linux/foreign-tree.ts'
 import { AT_FDCWD, O, openAt, RESOLVE } from '../linux/syscalls.ts'
 import { writeWhole } from '../shim/bundle.ts'
 import type { OciDevice, OciMount } from '../spec/oci-spec.ts'
-import { type Volumes, volumeAsked } from './volumes.ts'
+import { roomOn } from './fill-room.ts'
+import { quotaOf, type Volume, type Volumes, volumeAsked } from './volumes.ts'
 
 export interface MountParts {
   readonly volumes: Volumes
@@ -48,7 +49,7 @@ async function prepareOne(one: MountRequest, parts: MountParts): Promise<OciMoun
   const volume =
     (await parts.volumes.find(source)) ??
     (await parts.volumes.ensure(source, volumeAsked(one, parts.quotas, parts.now)))
-  if (one.noCopy !== true) await parts.volumes.alone(source, () => fillVolume(volume.path, one.target, parts))
+  if (one.noCopy !== true) await parts.volumes.alone(source, () => fillVolume(volume, one.target, parts))
   return bindMount(volume.path, one.target, ['rbind', one.propagation ?? 'rprivate', mode])
 }
 
@@ -77,7 +78,11 @@ async function hostPath(path: string, make: boolean): Promise<void> {
  * Copies what the image has at `target` into a volume that is empty, or whose filling was cut off, with owner and mode of the folder.
  * Another container may have the volume already: what its processes put there meanwhile leads nowhere else.
  */
-async function fillVolume(volume: string, target: string, { rootfs, idBase, signal }: MountParts): Promise<void> {
+async function fillVolume(
+  { name, path: volume, options }: Volume,
+  target: string,
+  { rootfs, idBase, signal }: MountParts,
+): Promise<void> {
   const mark = join(dirname(volume), 'filling')
   if (!existsSync(mark) && (await readdir(volume)).length > 0) return
   const folder = openWithin(rootfs, target, O.RDONLY | O.DIRECTORY, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS)
@@ -86,14 +91,17 @@ async function fillVolume(volume: string, target: string, { rootfs, idBase, sign
   const into = openAt(AT_FDCWD, volume, O.PATH | O.DIRECTORY)
   try {
     const opened = Promise.withResolvers<Readable>()
-    const read = streamTar(['--', '.'], folder, signal, opened.resolve)
+    const read = streamTar(['--sparse', '--', '.'], folder, signal, opened.resolve)
     read.catch(opened.reject)
-    await extractInto(into, into, await opened.promise, { keepKind: false, idBase: -idBase, signal })
+    const bounded = quotaOf(name, options) === undefined ? { room: roomOn(volume) } : {}
+    await extractInto(into, into, await opened.promise, { keepKind: false, idBase: -idBase, ...bounded, signal })
     await read
     const { uid, gid, mode } = fstatSync(folder)
     await chown(volume, uid - idBase, gid - idBase)
     await chmod(volume, mode & 0o7777)
     await rm(mark)
+  } catch (error) {
+    throw asDarnerError(error, `filling volume ${name} with what the image has at ${target}`)
   } finally {
     closeSync(folder)
     closeSync(into)

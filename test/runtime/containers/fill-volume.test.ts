@@ -6,12 +6,15 @@ import {
   readFileSync,
   statSync,
   symlinkSync,
+  truncateSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { reserveOf, roomOn } from '../../../runtime/volumes/fill-room.ts'
 import { prepareMounts } from '../../../runtime/volumes/mounts.ts'
 import { Volumes } from '../../../runtime/volumes/volumes.ts'
+import { throwsWith } from '../../fixtures/fails-with.ts'
 import { aDir } from '../../fixtures/host/a-dir.ts'
 import { needs } from '../../fixtures/host/needs.ts'
 
@@ -53,6 +56,48 @@ describe('a volume that is filled from the image', () => {
     writeFileSync(join(path, 'sub/file'), 'changed')
     await prepared()
     assert.equal(readFileSync(join(path, 'sub/file'), 'utf8'), 'changed', 'one that has something is left alone')
+  })
+
+  it('keeps the holes of a sparse file, and makes holes of zeros (row 10)', async () => {
+    await using dir = await aDir()
+    const GIB = 2 ** 30
+    const { path, prepared } = await aPlace(dir.path, (folder) => {
+      writeFileSync(join(folder, 'sparse'), 'head')
+      truncateSync(join(folder, 'sparse'), 64 * GIB)
+      writeFileSync(join(folder, 'zeros'), Buffer.alloc(32 << 20))
+      writeFileSync(
+        join(folder, 'between'),
+        Buffer.concat([Buffer.alloc(5000), Buffer.from('x'), Buffer.alloc(100_000)]),
+      )
+      writeFileSync(join(folder, 'empty'), '')
+    })
+    await prepared()
+    const of = (name: string) => statSync(join(path, name))
+    assert.deepEqual(
+      ['sparse', 'zeros', 'empty'].map((name) => of(name).size),
+      [64 * GIB, 32 << 20, 0],
+    )
+    for (const name of ['sparse', 'zeros', 'between']) assert.ok(of(name).blocks * 512 <= 64 * 1024, name)
+    const between = readFileSync(join(path, 'between'))
+    assert.deepEqual(
+      [between.length, between.indexOf('x'), between.findLastIndex((byte) => byte !== 0)],
+      [105_001, 5000, 5000],
+    )
+  })
+
+  it('takes no more of a disk than leaves the host its reserve (row 10)', () => {
+    let freeBytes = 200 << 20
+    const room = roomOn('/here', () => ({ bytes: 1 << 30, freeBytes }))
+    const step = 16 << 20
+    throwsWith(
+      'DISK_FULL',
+      () => {
+        for (; ; freeBytes -= step) room(step)
+      },
+      /\/here has \d+ bytes left, of which 53687091 are kept/,
+    )
+    assert.ok(freeBytes > 53_687_091 - step, String(freeBytes))
+    assert.equal(reserveOf(2 ** 50), 2 ** 30)
   })
 
   it('is whole afterwards, also when its first filling was cut off, or two containers are started with it at once', async () => {
