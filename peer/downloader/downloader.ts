@@ -97,6 +97,11 @@ export class Engine implements ContentSource, AsyncDisposable {
     return await this.openStored(request, { signal })
   }
 
+  async openHeld(digest: Digest): Promise<Content | undefined> {
+    const here = this.#parts.store.byDigest(digest)
+    return here?.complete ? this.#held(here) : undefined
+  }
+
   async right(request: BlobRequest, options: { signal: AbortSignal }): Promise<void> {
     const never = this.#options.fromOrigin === 'never' ? { fromOrigin: 'never' as const } : {}
     await this.#rights.show({ ...request, ...never }, options)
@@ -118,7 +123,8 @@ export class Engine implements ContentSource, AsyncDisposable {
       const here = request.digest === undefined ? undefined : this.#parts.store.byDigest(request.digest)
       if (here?.complete) {
         await this.#show(request, here.task, { signal })
-        return this.#held(here, request)
+        checkSize(request, here.task)
+        return this.#held(here)
       }
       const known = this.#running.get(key)
       if (known !== undefined) {
@@ -172,8 +178,7 @@ export class Engine implements ContentSource, AsyncDisposable {
     await Promise.allSettled(this.#work)
   }
 
-  #held(stored: StoredTask, request: ContentRequest): OpenContent {
-    checkSize(request, stored.task)
+  #held(stored: StoredTask): OpenContent {
     const lease = this.#parts.store.lease(stored.task.id, 'reader')
     return new OpenContent({
       stored,

@@ -29,6 +29,12 @@ export async function* layerBytes(
     yield* parts.own.read(layer.digest)
     return
   }
+  const held = await parts.content.openHeld(layer.digest)
+  if (held !== undefined) {
+    await using _held = held
+    yield* held.read({ signal: options.signal })
+    return
+  }
   if (image.origin === undefined)
     throw new DarnerError(
       'NOT_FOUND',

@@ -16,7 +16,6 @@ import { blobTask, pieceBytesFor, pieceCount, type TaskId } from '../../src/core
 import type { RunningAgent } from '../../src/daemon/compose-agent.ts'
 import { type Identity, newIdentity, SIGNATURE_BYTES } from '../../src/protocol/identity.ts'
 import { PASS_MS, signPass } from '../../src/protocol/pass.ts'
-import { aGrant, ELSEWHERE } from '../fixtures/a-grant.ts'
 import { failsWith } from '../fixtures/fails-with.ts'
 import { needs } from '../fixtures/host/needs.ts'
 import { randomBody } from '../fixtures/images/an-image.ts'
@@ -24,6 +23,7 @@ import { aRegistry, REGISTRY_USER, type Registry } from '../fixtures/origin/a-re
 import { aTokenServer } from '../fixtures/origin/a-token-server.ts'
 import { anOrigin } from '../fixtures/origin/an-origin.ts'
 import { runDarner } from '../fixtures/swarm/a-daemon.ts'
+import { aGrant, ELSEWHERE } from '../fixtures/swarm/a-grant.ts'
 import { aSwarm, type Swarm } from '../fixtures/swarm/a-swarm.ts'
 import { until } from '../fixtures/until.ts'
 

@@ -20,6 +20,8 @@ import { blobTask, pieceCount } from '../../src/core/task/task.ts'
 import type { RunningAgent } from '../../src/daemon/compose-agent.ts'
 import { openIdentity } from '../../src/protocol/identity.ts'
 import { RIGHT_MS } from '../../src/rights/right.ts'
+import { askMirror } from '../fixtures/clients/ask-mirror.ts'
+import { randomBody } from '../fixtures/images/an-image.ts'
 import {
   aGuardedRegistry,
   credentialOf,
@@ -28,9 +30,7 @@ import {
   REGISTRY_STATES,
   type RegistryState,
   TEAM,
-} from '../fixtures/a-guarded-registry.ts'
-import { askMirror } from '../fixtures/clients/ask-mirror.ts'
-import { randomBody } from '../fixtures/images/an-image.ts'
+} from '../fixtures/origin/a-guarded-registry.ts'
 import { aSwarm, type Swarm } from '../fixtures/swarm/a-swarm.ts'
 
 const BYTES = 150_000

@@ -10,11 +10,11 @@ import { STEPS, type TaskId } from '../../src/core/task/task.ts'
 import { newIdentity } from '../../src/protocol/identity.ts'
 import { PASS_MS, signPass } from '../../src/protocol/pass.ts'
 import type { Came } from '../../src/rights/came.ts'
-import { aGrant, ELSEWHERE, HERE } from '../fixtures/a-grant.ts'
 import { aLanePair, opening } from '../fixtures/exchange/a-lane.ts'
 import { aSteppedBlob } from '../fixtures/exchange/a-stepped-blob.ts'
 import { failsWith } from '../fixtures/fails-with.ts'
 import { aBlob, aStore, fill, never } from '../fixtures/store/a-store.ts'
+import { aGrant, ELSEWHERE, HERE } from '../fixtures/swarm/a-grant.ts'
 
 /** A peer that holds a blob of eight pieces, a child of it, and a clock on which their passes end. */
 async function aHolder() {
@@ -270,11 +270,11 @@ describe('a task whose fetch only begins here', () => {
     )
   })
 
-  it('is refused when it came to nothing, or is held under a right that the pass lacks', async () => {
+  it('is not there when it came to nothing, and refused when it comes through another place than that of the pass', async () => {
     await using nothing = await aBeginner()
-    const refused = failsWith('CAPABILITY_REFUSED', nothing.open())
+    const absent = failsWith('PEER_REFUSED', nothing.open())
     nothing.over()
-    await refused
+    await absent
     await using other = await aBeginner({ place: ELSEWHERE })
     const opening = failsWith('CAPABILITY_REFUSED', other.open())
     await other.asked

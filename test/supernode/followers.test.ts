@@ -6,8 +6,8 @@ import { PieceTable } from '../../src/store/partial/piece-table.ts'
 import { type ControlSession, Followers } from '../../supernode/followers.ts'
 import { Registrations, type RegistrationsParts } from '../../supernode/registrations.ts'
 import type { SeedTask } from '../../supernode/seed/seed-task.ts'
-import { aGrant } from '../fixtures/a-grant.ts'
 import { aBlob } from '../fixtures/store/a-store.ts'
+import { aGrant } from '../fixtures/swarm/a-grant.ts'
 
 const request = { origin: { kind: 'url', url: 'http://origin.example/blob' } } as const
 

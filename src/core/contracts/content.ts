@@ -75,6 +75,8 @@ export interface Content extends AsyncDisposable {
 export interface ContentSource {
   /** Throws the refusal of the request's place, for what is here as for what isn't. */
   open(request: ContentRequest, options: { signal: AbortSignal }): Promise<Content>
+  /** A blob that is here whole, for an image of this host, whose pull has shown the right to it; undefined where it isn't. */
+  openHeld(digest: Digest): Promise<Content | undefined>
   /** Resolves where the asker may have a blob, of which nothing is fetched. Throws the refusal of its place. */
   right(request: ContentRequest & { readonly digest: Digest }, options: { signal: AbortSignal }): Promise<void>
   /** The exact bytes of a manifest by tag or digest, its media type as the origin stated it, and its digest. */

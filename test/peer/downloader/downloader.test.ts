@@ -1,16 +1,19 @@
 import assert from 'node:assert/strict'
 import { Engine, type EngineParts } from '../../../peer/downloader/downloader.ts'
 import { ManualClock, systemClock } from '../../../src/core/clock.ts'
-import type { PieceExchange } from '../../../src/core/contracts/exchange.ts'
+import type { PeerId, PieceExchange } from '../../../src/core/contracts/exchange.ts'
 import type { OriginPort } from '../../../src/core/contracts/origin.ts'
 import type { SchedulerPort } from '../../../src/core/contracts/scheduling.ts'
 import type { Digest } from '../../../src/core/digest.ts'
 import { DarnerError } from '../../../src/core/errors.ts'
 import { silentLog } from '../../../src/core/log.ts'
+import { SIGNATURE_BYTES } from '../../../src/protocol/identity.ts'
+import { signPass } from '../../../src/protocol/pass.ts'
 import { CameBook } from '../../../src/rights/came.ts'
 import { Rights } from '../../../src/rights/right.ts'
 import { failsWith } from '../../fixtures/fails-with.ts'
 import { aBlob, aStore, never } from '../../fixtures/store/a-store.ts'
+import { aGrant } from '../../fixtures/swarm/a-grant.ts'
 
 function anEngine(parts: Partial<EngineParts> & Pick<EngineParts, 'store' | 'scheduler'>): Engine {
   return new Engine(
@@ -189,6 +192,8 @@ describe('Engine', () => {
   it('asks a supernode once more that was lost, or gave no answer, before it goes to the origin', async () => {
     await using kept = await aStore()
     const { body, digest, task } = aBlob({ pieces: 1, pieceBytes: 64 * 1024 })
+    const reader = { task: task.id, reader: 'host' as PeerId, expiresMs: 1 }
+    const pass = signPass(aGrant(task.id), reader, () => new Uint8Array(SIGNATURE_BYTES))
     let asked = 0
     const scheduler = {
       connected: false,
@@ -196,7 +201,7 @@ describe('Engine', () => {
       register: async () => {
         if (++asked === 1) throw new DarnerError('CLOSED', 'closed by the other side')
         return {
-          ...{ task, inline: body, pass: new Uint8Array(), updates: (async function* () {})(), report: () => {} },
+          ...{ task, inline: body, pass, updates: (async function* () {})(), report: () => {} },
           [Symbol.asyncDispose]: async () => {},
         }
       },

@@ -11,6 +11,7 @@ import type { ManifestAnswer } from '../../../src/core/contracts/content.ts'
 import { digestOf } from '../../../src/core/digest.ts'
 import { DarnerError, isDarnerError } from '../../../src/core/errors.ts'
 import { MEDIA } from '../../../src/oci/media-types.ts'
+import { Rights } from '../../../src/rights/right.ts'
 import { askMirror } from '../../fixtures/clients/ask-mirror.ts'
 
 const LAYER = digestOf('layer')
@@ -26,7 +27,7 @@ async function someManifests(staleMs: number) {
   const manifests = new MirrorManifests({ staleMs }, {
     clock,
     sizes,
-    rights: { has: () => true, note: () => {} },
+    rights: new Rights({ clock }),
     engine: {
       manifest: async () => {
         origin.asked++

@@ -147,7 +147,7 @@ for (const kind of ['erofs', 'directory'] as const) {
       assert.equal(content.stillOpen.count, 0)
     })
 
-    it('gives no layer that is here to a config that only names its DiffID', async () => {
+    it('gives no layer that is here to a config that only names its DiffID (row 11)', async () => {
       await using held = await aSnapshotter(kind)
       const own = anImage({ layers: [{ bytes: 5_000 }] })
       const [secret, blob] = [own.layers[0], anImage({ seed: 9, layers: [{ bytes: 4_000 }] }).layers[0]]

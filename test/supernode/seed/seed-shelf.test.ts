@@ -6,8 +6,8 @@ import { newIdentity } from '../../../src/protocol/identity.ts'
 import { PASS_MS, signPass } from '../../../src/protocol/pass.ts'
 import { SeedShelf } from '../../../supernode/seed/seed-shelf.ts'
 import type { SeedTask } from '../../../supernode/seed/seed-task.ts'
-import { aGrant } from '../../fixtures/a-grant.ts'
 import { aBlob } from '../../fixtures/store/a-store.ts'
+import { aGrant } from '../../fixtures/swarm/a-grant.ts'
 
 describe('a seed', () => {
   it('tells whom it gives a piece about to leave, be it taken from an offer or sent without one', async () => {

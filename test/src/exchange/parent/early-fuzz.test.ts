@@ -23,11 +23,11 @@ import { newIdentity } from '../../../../src/protocol/identity.ts'
 import { PASS_MS, signPass } from '../../../../src/protocol/pass.ts'
 import { PiecePool } from '../../../../src/store/partial/piece-pool.ts'
 import type { Store, StoredTask } from '../../../../src/store/store.ts'
-import { aGrant } from '../../../fixtures/a-grant.ts'
 import { aBytePipe } from '../../../fixtures/exchange/a-byte-pipe.ts'
 import { aLanePair, opening } from '../../../fixtures/exchange/a-lane.ts'
 import { aSteppedBlob, type SteppedBlob } from '../../../fixtures/exchange/a-stepped-blob.ts'
 import { aBlob, aStore } from '../../../fixtures/store/a-store.ts'
+import { aGrant } from '../../../fixtures/swarm/a-grant.ts'
 
 /** Goes a thousand times as fast as others. */
 const QUICK: Clock = { ...systemClock, monotonicMs: () => 1000 * systemClock.monotonicMs() }
