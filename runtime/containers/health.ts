@@ -23,6 +23,8 @@ export interface HealthResult {
 
 export type Health = { readonly status: 'starting' | 'healthy' | 'unhealthy'; readonly failingStreak: number }
 
+/** What an image may ask for; a container's own flags may ask for more. Each check is a process. */
+export const LEAST_IMAGE_INTERVAL_MS = 1000
 const MOST_RESULTS = 5
 const MOST_OUTPUT_BYTES = 4096
 
@@ -145,11 +147,22 @@ export class HealthMonitor implements RunObserver, AsyncDisposable {
 export function checkOf(entry: Entry): HealthCheck | undefined {
   const { request, imageConfig } = entry.record
   const asked = request.health
-  const image = readImageHealth(imageConfig)
+  const image = slowed(readImageHealth(imageConfig))
   const test = asked?.test[0] === 'INHERIT' ? image?.test : (asked?.test ?? image?.test)
   if (test === undefined || test[0] === 'NONE') return undefined
   const { test: _asked, ...over } = asked ?? { test: [] }
   return { ...image, ...over, test: [...test] }
+}
+
+/** An image's check, no more often than {@link LEAST_IMAGE_INTERVAL_MS}. */
+function slowed(check: HealthCheck | undefined): HealthCheck | undefined {
+  if (check === undefined) return undefined
+  const { intervalMs, startIntervalMs, ...rest } = check
+  return {
+    ...rest,
+    ...(intervalMs === undefined ? {} : { intervalMs: Math.max(intervalMs, LEAST_IMAGE_INTERVAL_MS) }),
+    ...(startIntervalMs === undefined ? {} : { startIntervalMs: Math.max(startIntervalMs, LEAST_IMAGE_INTERVAL_MS) }),
+  }
 }
 
 function filled(check: HealthCheck): Required<Omit<HealthCheck, 'test'>> {

@@ -61,6 +61,9 @@ export async function fromFirst<T>(
   )
 }
 
+/** Without a name and password: an image must not make a host log in somewhere with words of the image's. */
 function isHttp(url: string): boolean {
-  return URL.canParse(url) && ['http:', 'https:'].includes(new URL(url).protocol)
+  if (!URL.canParse(url)) return false
+  const { protocol, username, password } = new URL(url)
+  return (protocol === 'http:' || protocol === 'https:') && username === '' && password === ''
 }

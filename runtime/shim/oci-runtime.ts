@@ -131,9 +131,16 @@ export class OciRuntime {
 
 /** RUNTIME_FAILED, or NOT_FOUND, out of what a runtime wrote. `what` names verb and container. */
 export function runtimeError(what: string, output: string): DarnerError {
-  const line = lastComplaint(output)
+  const line = unrepeated(what, lastComplaint(output))
   const unknown = /container.*does not exist|error opening file.*status.*no such file|no such container/i.test(line)
   return new DarnerError(unknown ? 'NOT_FOUND' : 'RUNTIME_FAILED', `${what}: ${line}`)
+}
+
+/** Without `runc create failed:` at its head, which `what` says already. */
+function unrepeated(what: string, line: string): string {
+  const [name, verb] = what.split(' ', 2)
+  const head = `${name} ${verb} failed: `
+  return line.startsWith(head) ? line.slice(head.length) : line
 }
 
 /** The last error line of a runtime's output: JSON log lines, logrus text or plain text. */

@@ -3,9 +3,11 @@
 import type { UnpackLimits } from '../../src/core/contracts/snapshots.ts'
 import { algorithmOf, type Digest } from '../../src/core/digest.ts'
 import { DarnerError } from '../../src/core/errors.ts'
+import { systemErrorIs } from '../linux/syscalls.ts'
 import { asideDigest } from './aside-digest.ts'
 import { LayerPlan, type LayerStep, type PlanDir } from './layer-plan.ts'
 import { TarReader } from './tar.ts'
+import { invalid } from './tar-block.ts'
 
 export interface LayerSink {
   /** Most bytes of the archive between two flushes: what it does at once, it does on the event loop. */
@@ -75,7 +77,7 @@ export async function feed(
       }
       for (let at = 0; at < chunk.byteLength; at += sink.sliceBytes) {
         const slice = chunk.subarray(at, at + sink.sliceBytes)
-        reader.push(slice)
+        judged(() => reader.push(slice))
         await sink.flush(slice)
       }
       await hashing
@@ -86,17 +88,38 @@ export async function feed(
   } finally {
     await hashing
   }
-  reader.finish()
+  judged(() => reader.finish())
   const found = digester.finish()
   if (found !== diffId) throw new DarnerError('DIGEST_MISMATCH', `layer ${diffId}: its tar hashes to ${found}`)
   if (sink.tree !== undefined) sink.tree(plan.root)
   else {
     let waiting = 0
     for (const step of plan.settle()) {
-      sink.step(step, tarBytes)
+      judged(() => sink.step(step, tarBytes))
       if (++waiting % STEPS_AT_ONCE === 0) await sink.flush()
     }
     await sink.flush()
   }
   return { tarBytes, entries: plan.entries, implied: plan.implied(), hiding: plan.hiding(), opaque: plan.root.opaque }
 }
+
+/** What the kernel answers to a name, number, link or attribute that it doesn't take; the call and its path are in the message. */
+const UNTAKEN = ['EINVAL', 'ENAMETOOLONG', 'ERANGE', 'EOVERFLOW', 'E2BIG', 'ELOOP', 'EMLINK', 'EFBIG'] as const
+/** The same of an attribute that the file system has no place for. */
+const NO_PLACE = ['ENOTSUP', 'EOPNOTSUPP'] as const
+
+/** Runs a step that comes from the archive alone, so that what the kernel refuses of it is the layer's fault. Throws LAYER_INVALID, HOST_UNABLE. */
+function judged(step: () => void): void {
+  try {
+    step()
+  } catch (error) {
+    if (systemErrorIs(error, ...UNTAKEN)) throw invalid(`the kernel refuses an entry: ${messageOf(error)}`, error)
+    if (!systemErrorIs(error, ...NO_PLACE)) throw error
+    throw new DarnerError('HOST_UNABLE', `layer: its file system keeps no such attribute: ${messageOf(error)}`, {
+      cause: error,
+      way: 'put the data directory on ext4, xfs or btrfs, or use --snapshotter erofs',
+    })
+  }
+}
+
+const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error)).slice(0, 300)

@@ -10,7 +10,8 @@ const SUM_TO = 156
 /** The most that state it: a blank or a NUL ends them. */
 const SUM_DIGITS = 7
 
-export const invalid = (what: string): DarnerError => new DarnerError('LAYER_INVALID', `layer: ${what}`)
+export const invalid = (what: string, cause?: unknown): DarnerError =>
+  new DarnerError('LAYER_INVALID', `layer: ${what}`, cause === undefined ? {} : { cause })
 
 /** Octal text padded with blanks and NULs, or GNU's big-endian base-256 when the first bit is set. Throws LAYER_INVALID. */
 export function number(block: Buffer, from: number, width: number): number {

@@ -2,7 +2,14 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
 import type { Containers } from '../../../runtime/containers/containers.ts'
 import type { Execs } from '../../../runtime/containers/execs.ts'
-import { type Health, HealthMonitor, nextHealth, nextPauseMs } from '../../../runtime/containers/health.ts'
+import {
+  checkOf,
+  type Health,
+  HealthMonitor,
+  LEAST_IMAGE_INTERVAL_MS,
+  nextHealth,
+  nextPauseMs,
+} from '../../../runtime/containers/health.ts'
 import type { Entry } from '../../../runtime/containers/lifecycle.ts'
 import { ManualClock } from '../../../src/core/clock.ts'
 import { silentLog } from '../../../src/core/log.ts'
@@ -26,6 +33,25 @@ describe('nextHealth', () => {
     assert.deepEqual(nextHealth(start, false, early), start)
     const healthy = nextHealth(start, true, early)
     assert.equal(nextHealth(healthy, false, early).status, 'unhealthy')
+  })
+})
+
+describe('checkOf', () => {
+  const ofImage = (health: object | undefined) => {
+    const Healthcheck = { Test: ['CMD', 'true'], Interval: 1e6, StartInterval: 1e6, StartPeriod: 5e9, Timeout: 1e6 }
+    const record = { request: { image: 'x', ...(health ? { health } : {}) }, imageConfig: { config: { Healthcheck } } }
+    return checkOf({ record } as unknown as Entry)
+  }
+
+  it('lets an image ask for a check each second at most, since each is a process', () => {
+    const { intervalMs, startIntervalMs, startPeriodMs, timeoutMs } = ofImage(undefined) ?? assert.fail()
+    assert.deepEqual([intervalMs, startIntervalMs], [LEAST_IMAGE_INTERVAL_MS, LEAST_IMAGE_INTERVAL_MS])
+    assert.deepEqual([startPeriodMs, timeoutMs], [5000, 1])
+  })
+
+  it('leaves the flags of a container as they are', () => {
+    assert.equal(ofImage({ test: ['INHERIT'], intervalMs: 50 })?.intervalMs, 50)
+    assert.equal(ofImage({ test: ['CMD', 'x'], intervalMs: 50 })?.intervalMs, 50)
   })
 })
 

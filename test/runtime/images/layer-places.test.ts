@@ -20,6 +20,11 @@ describe('placesOf', () => {
     )
   })
 
+  it('leaves out URLs with a name or password: an image has no host log in anywhere', () => {
+    const urls = ['https://admin:admin@inside.test/a', 'http://admin@inside.test/a', 'https://:pw@inside.test/a']
+    assert.deepEqual(placesOf(registry, { mediaType: foreign, urls }), [blobs])
+  })
+
   it('leaves out what is no URL of the web, and the URLs of usual layers', () => {
     const urls = ['ftp://far.test/a', 'file:///etc/passwd', 'no url', '']
     assert.deepEqual(placesOf(registry, { mediaType: foreign, urls }), [blobs])

@@ -30,6 +30,21 @@ describe('runtimeError', () => {
   })
 })
 
+describe('what a runtime says of itself', () => {
+  it('is said once', () => {
+    const said = 'runc create failed: unable to start container process: exec: "x": not found'
+    assert.equal(
+      runtimeError('runc create 1f2e', `{"level":"error","msg":${JSON.stringify(said)}}`).message,
+      'runc create 1f2e: unable to start container process: exec: "x": not found',
+    )
+    assert.equal(runtimeError('runc exec in 1f2e', 'runc exec failed: no').message, 'runc exec in 1f2e: no')
+    assert.equal(
+      runtimeError('crun create 1f2e', 'runc create failed: no').message,
+      'crun create 1f2e: runc create failed: no',
+    )
+  })
+})
+
 describe('OciRuntime', () => {
   it('says which program is missing', async () => {
     const runtime = new OciRuntime({ name: 'none', path: '/no/such/runtime', root: '/tmp', verbMs: 1000 })
