@@ -92,7 +92,6 @@ export class Execs {
           execId,
           bundle,
           runtime: launcher.runtimeOf(entry.record),
-          exitDir: bundle.path,
           tty: exec.request.tty === true,
           stdin: exec.request.stdin === true,
           processFile: bundle.config,

@@ -104,15 +104,15 @@ function logOf({ log, bundle }: ConmonRun): string {
 const logStep = ({ logStepBytes }: Pick<ConmonRun, 'logStepBytes'>) =>
   logStepBytes === undefined ? [] : ['--log-size-max', String(logStepBytes)]
 
-/** Has conmon run one more process in a container. Throws RUNTIME_FAILED quoting the runtime, RUNTIME_MISSING. */
+/** Has conmon run one more process in a container. Its exit code is told, not written: a full disk leaves it alone. Throws RUNTIME_FAILED quoting the runtime, RUNTIME_MISSING. */
 export async function execInContainer(
   conmon: string,
-  run: ConmonExec,
+  run: Omit<ConmonExec, 'exitDir'>,
   { signal }: { signal: AbortSignal },
 ): Promise<CarriedExec> {
   const args = [
     ...sharedArguments(run, run.execId),
-    ...['-n', run.id, '-l', 'none', '--exit-dir', run.exitDir],
+    ...['-n', run.id, '-l', 'none'],
     ...['--exec', '--exec-attach', '--exec-process-spec', run.processFile],
   ]
   const child = await launch(conmon, args, run, true)
