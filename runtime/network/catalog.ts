@@ -6,6 +6,7 @@ import { asDarnerError, DarnerError } from '../../src/core/errors.ts'
 import type { Log } from '../../src/core/log.ts'
 import { Locks } from '../containers/locks.ts'
 import { linkExists } from './bridges.ts'
+import { Claims } from './claims.ts'
 import { type ConfList, readConfLists } from './conflist.ts'
 import type { NetworkRecord, NetworkRecords } from './records.ts'
 import {
@@ -38,11 +39,12 @@ export interface CatalogParts {
   readonly log: Log
 }
 
-export class NetworkCatalog {
+export class NetworkCatalog implements AsyncDisposable {
   readonly #options: CatalogOptions
   readonly #parts: CatalogParts
   readonly #networks = new Map<string, NetworkRecord>()
   readonly #locks = new Locks()
+  readonly #claims = new Claims()
   readonly #complaints = new Map<string, string>()
   #lists: ReadonlyMap<string, ConfList> = new Map()
 
@@ -53,7 +55,11 @@ export class NetworkCatalog {
 
   /** Takes what was kept, reads the folders, and makes the default network when there is none yet. */
   async start(kept: readonly NetworkRecord[]): Promise<void> {
-    for (const one of kept) this.#networks.set(one.id, one)
+    for (const one of kept) {
+      this.#networks.set(one.id, one)
+      // the default one that isn't up chooses before it is
+      if (one.up || !one.builtIn) for (const what of claimsOf(one)) await this.#claims.take(what)
+    }
     if (!this.own().some((one) => one.builtIn)) await this.#makeDefault()
     await this.readLists()
   }
@@ -135,6 +141,11 @@ export class NetworkCatalog {
     })
   }
 
+  /** Other agents may have what this one claimed. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#claims[Symbol.asyncDispose]()
+  }
+
   /** The default network, before its bridge is made: name and subnet are chosen again if the host has taken them meanwhile. */
   fresh(network: NetworkRecord): Promise<NetworkRecord> {
     return this.inTurn(async () => {
@@ -143,10 +154,8 @@ export class NetworkCatalog {
       const own = parseSubnet(now.subnets[0]?.subnet ?? '0.0.0.0/0', now.name)
       const routes = await hostRoutes(new Set())
       const free = !linkExists(now.bridge) && !routes.some((one) => overlaps(one, own))
-      if (free) return now
-      let at = 0
-      while (linkExists(`${BRIDGE_PREFIX}${at}`)) at++
-      const fresh = { ...now, bridge: `${BRIDGE_PREFIX}${at}`, subnets: [await this.#freeSubnet()] }
+      if (free && (await this.#claim(claimsOf(now)))) return now
+      const fresh = { ...now, bridge: await this.#freeBridge(), subnets: [await this.#freeSubnet()] }
       await this.keep(fresh)
       return fresh
     })
@@ -158,6 +167,8 @@ export class NetworkCatalog {
   }
 
   async drop(id: string): Promise<void> {
+    const gone = this.#networks.get(id)
+    if (gone) for (const what of claimsOf(gone)) this.#claims.release(what)
     this.#networks.delete(id)
     await this.#parts.records.remove('network', id)
   }
@@ -170,18 +181,45 @@ export class NetworkCatalog {
       bridge: `${BRIDGE_PREFIX}0`,
       builtIn: true,
       internal: false,
-      subnets: [await this.#freeSubnet()],
+      subnets: [await this.#freeSubnet({ claim: false })],
       labels: {},
       createdAt: this.#parts.clock.now(),
       up: false,
     })
   }
 
-  async #freeSubnet(): Promise<{ subnet: string; gateway: string }> {
-    const own = this.own().flatMap((one) => one.subnets.map(({ subnet }) => parseSubnet(subnet, one.name)))
+  /** All of them, or none. */
+  async #claim(all: readonly string[]): Promise<boolean> {
+    const taken: string[] = []
+    for (const what of all) {
+      if (await this.#claims.take(what)) taken.push(what)
+      else {
+        for (const one of taken) this.#claims.release(one)
+        return false
+      }
+    }
+    return true
+  }
+
+  /** Claimed from now on. */
+  async #freeBridge(): Promise<string> {
+    for (let at = 0; ; at++) {
+      const name = `${BRIDGE_PREFIX}${at}`
+      if (!linkExists(name) && (await this.#claims.take(bridgeClaim(name)))) return name
+    }
+  }
+
+  /** Claimed from now on, if it is the one of a network that another agent would meet. */
+  async #freeSubnet({ claim = true }: { claim?: boolean } = {}): Promise<{ subnet: string; gateway: string }> {
+    const taken = this.own().flatMap((one) => one.subnets.map(({ subnet }) => parseSubnet(subnet, one.name)))
+    taken.push(...(await hostRoutes(new Set())))
     const pool = parseSubnet(this.#options.pool, 'the networkPool setting')
-    const subnet = freeSubnet(pool, [...own, ...(await hostRoutes(new Set()))])
-    return { subnet: textOf(subnet), gateway: addressAt(subnet, 1) }
+    for (;;) {
+      const subnet = freeSubnet(pool, taken)
+      const text = textOf(subnet)
+      if (!claim || (await this.#claims.take(subnetClaim(text)))) return { subnet: text, gateway: addressAt(subnet, 1) }
+      taken.push(subnet)
+    }
   }
 
   async #subnetsOf({ name, subnets = [], ipv6 }: NetworkCreate): Promise<NetworkRecord['subnets']> {
@@ -202,6 +240,8 @@ export class NetworkCatalog {
       const route = routes.find((one) => overlaps(one, range))
       if (route) throw new DarnerError('CONFLICT', `${what}: ${subnet} overlaps the host's route to ${textOf(route)}`)
     }
+    if (!(await this.#claim(given.map((one) => subnetClaim(one.subnet)))))
+      throw new DarnerError('CONFLICT', `${what}: pool overlaps with a network of another agent on this host`)
     if (v4.length === 0) v4.push(await this.#freeSubnet())
     if (v6.length === 0 && ipv6 === true) {
       const subnet = uniqueLocalSubnet()
@@ -209,4 +249,12 @@ export class NetworkCatalog {
     }
     return [...v4, ...v6]
   }
+}
+
+const bridgeClaim = (name: string) => `bridge ${name}`
+const subnetClaim = (subnet: string) => `subnet ${subnet}`
+
+/** What a network takes of its host. */
+function claimsOf({ bridge, subnets }: NetworkRecord): string[] {
+  return [bridgeClaim(bridge), ...subnets.map((one) => subnetClaim(one.subnet))]
 }

@@ -163,6 +163,7 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
       }
     }
     await this.#bridges[Symbol.asyncDispose]()
+    await this.#catalog[Symbol.asyncDispose]()
     if (!this.#attached) return
     await removeIdlePortmap('ipv4', { signal })
     await removeIdlePortmap('ipv6', { signal })
