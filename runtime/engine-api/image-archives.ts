@@ -15,6 +15,7 @@ import { containerConfig } from './containers.ts'
 import { type DockerApp, type DockerParts, whileThere } from './context.ts'
 import { StatusError } from './errors.ts'
 import { yes } from './filters.ts'
+import { removeUnneeded } from './unneeded.ts'
 
 const Words = Type.Optional(
   Type.Union([Type.String({ maxLength: 65_536 }), Type.Array(Type.String({ maxLength: 65_536 }), { maxItems: 1000 })]),
@@ -114,20 +115,27 @@ function commitRoute(app: DockerApp, parts: DockerParts): void {
     )
     const config = changedConfig({ ...Object.fromEntries(own), ...given }, list(query.changes))
     const base = await parts.images.find(entry.record.imageId)
-    using _making = parts.images.making()
     const signal = whileThere(reply.raw, parts.signal)
     const still = query.pause === undefined || yes(query.pause)
-    const layer = await files.layer(entry.id, { still, signal }, (tar) =>
-      makeLayer(tar, parts, { limits: LIMITS, signal }),
-    )
-    const made = committed(base.image.configText, config, {
-      created: new Date(parts.clock.now()).toISOString(),
-      author: query.author ?? '',
-      comment: query.comment ?? '',
-      platform: base.image.platform,
+    const make = async () => {
+      using _making = parts.images.making()
+      const layer = await files.layer(entry.id, { still, signal }, (tar) =>
+        makeLayer(tar, parts, { limits: LIMITS, signal }),
+      )
+      const made = committed(base.image.configText, config, {
+        created: new Date(parts.clock.now()).toISOString(),
+        author: query.author ?? '',
+        comment: query.comment ?? '',
+        platform: base.image.platform,
+      })
+      const image = await makeImage(made, [...base.image.layers, layer], names, parts)
+      if (base.image.origin !== undefined) await parts.images.save({ ...image, origin: base.image.origin }, [])
+      return image
+    }
+    const image = await make().catch(async (error: unknown) => {
+      await removeUnneeded(parts) // what was made of it so far
+      throw error
     })
-    const image = await makeImage(made, [...base.image.layers, layer], names, parts)
-    if (base.image.origin !== undefined) await parts.images.save({ ...image, origin: base.image.origin }, [])
     const [name] = names
     containers.tell(entry, 'commit', {
       comment: query.comment ?? '',

@@ -1,7 +1,6 @@
 /** `/images`: pull, list, inspect, history, tag, delete, prune; the way to save and push by name. */
 import { Readable } from 'node:stream'
 import { Type } from 'typebox'
-import type { Digest } from '../../src/core/digest.ts'
 import { errorLine } from '../../src/core/errors.ts'
 import { Feed } from '../../src/core/feed.ts'
 import { parsePlatform } from '../../src/oci/platform.ts'
@@ -17,6 +16,7 @@ import { joined, pull } from './image-pull.ts'
 import { pushLines } from './image-push.ts'
 import { createdMs, historyView, imageView, inspectImage, labelsOf, shown } from './image-view.ts'
 import { imageBytes } from './sizes.ts'
+import { removeUnneeded } from './unneeded.ts'
 
 /** Lines of one pull that a slow reader may leave unread. */
 const MOST_LINES = 100_000
@@ -100,7 +100,7 @@ export function imageRoutes(app: DockerApp, parts: DockerParts): void {
       const { untagged } = await images.remove(image.config, { force: true })
       deleted.push(...untagged.map((name) => ({ Untagged: shown(name) })), { Deleted: image.config })
     }
-    return { ImagesDeleted: deleted.length > 0 ? deleted : null, SpaceReclaimed: await collect(parts) }
+    return { ImagesDeleted: deleted.length > 0 ? deleted : null, SpaceReclaimed: await removeUnneeded(parts) }
   })
   app.get('/images/*', async (request, reply) => {
     const [name, verb] = split(request.params, ['json', 'history', 'get'])
@@ -166,21 +166,13 @@ export function imageRoutes(app: DockerApp, parts: DockerParts): void {
       runtime.events.emit({ type: 'image', action: 'untag', id: image.config, attributes: { name: shown(one) } })
     if (deleted !== undefined) {
       runtime.events.emit({ type: 'image', action: 'delete', id: image.config, attributes: { name: image.config } })
-      await collect(parts)
+      await removeUnneeded(parts)
     }
     return [
       ...untagged.map((one) => ({ Untagged: shown(one) })),
       ...(deleted === undefined ? [] : [{ Deleted: image.config }]),
     ]
   })
-}
-
-/** Removes layers and blobs that nothing needs any more; the bytes of the layers. */
-async function collect({ images, own, snapshotter, runtime }: DockerParts): Promise<number> {
-  const held = (await runtime.containers.layersInUse()) as ReadonlySet<Digest>
-  const gone = await images.collectLayers(snapshotter, held)
-  await images.collectBlobs(own)
-  return gone.reduce((sum, layer) => sum + layer.bytes, 0)
 }
 
 function wild(params: unknown): string {

@@ -6,6 +6,7 @@ import { createGzip } from 'node:zlib'
 import type { Clock } from '../../src/core/clock.ts'
 import type { Snapshotter, UnpackLimits } from '../../src/core/contracts/snapshots.ts'
 import { Digester, digestOf } from '../../src/core/digest.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import { type ImageConfig, parseImageConfig } from '../../src/oci/manifest.ts'
 import { MEDIA } from '../../src/oci/media-types.ts'
 import { formatPlatform } from '../../src/oci/platform.ts'
@@ -39,7 +40,12 @@ export async function makeLayer(
   }
   const flowing = pipeline(Readable.from(watched(), { objectMode: false }), gzip, { signal: options.signal })
   flowing.catch(() => gzip.destroy()) // awaited below
-  const [{ digest, bytes }] = await Promise.all([own.put(gzip), flowing])
+  const [kept, flowed] = await Promise.allSettled([own.put(gzip), flowing])
+  // that nobody takes the bytes any more ends their flow
+  if (kept.status === 'rejected' && kept.reason instanceof DarnerError) throw kept.reason
+  if (flowed.status === 'rejected') throw flowed.reason
+  if (kept.status === 'rejected') throw kept.reason
+  const { digest, bytes } = kept.value
   const diffId = digester.finish()
   await snapshotter.unpack(diffId, own.read(digest), options)
   return { digest, diffId, mediaType: LAYER_TYPE, bytes }
