@@ -2,7 +2,8 @@
  * Where things are below a store's directory. Everything is on one file system, so that renames are atomic.
  *
  *     lock                  who has the store open
- *     meta/                 level: records, use times, pins, piece tables; its own lock guards the whole directory
+ *     meta/                 level: records, use times, pins, piece tables; its own lock guards the whole directory; its `reserve` is
+ *                           room for writes on a full disk (reserve.ts)
  *     blobs/<alg>/<hex>     complete blobs, never partial
  *     partial/<id>/data     a task's sparse file; partial/<id>/journal says which pieces count
  *     ingest/               streams on their way in; emptied at start
