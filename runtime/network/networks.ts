@@ -6,25 +6,18 @@ import { createHash } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import type { CreateRequest } from '../../src/api/containers-api.ts'
-import type {
-  EndpointRequest,
-  NetworkCreate,
-  NetworkingView,
-  NetworkView,
-  PortBinding,
-} from '../../src/api/networks-api.ts'
+import type { EndpointRequest, NetworkCreate, NetworkingView, NetworkView } from '../../src/api/networks-api.ts'
 import type { Clock } from '../../src/core/clock.ts'
 import { DarnerError } from '../../src/core/errors.ts'
 import type { Log } from '../../src/core/log.ts'
 import { Scope } from '../../src/core/scope.ts'
 import type { ContainerNetworks, GuestNetwork, NetworkGuest, RecordSpace } from '../containers/dependencies.ts'
-import { Locks } from '../containers/locks.ts'
-import { Bridges, gatewayOf } from './bridges.ts'
+import { Attachments, type ConnectedContainer } from './attachments.ts'
+import { Bridges } from './bridges.ts'
 import { DEFAULT_NETWORK, NetworkCatalog } from './catalog.ts'
 import { Cni } from './cni.ts'
 import { EndpointPlanner } from './endpoint-plans.ts'
-import { hostsText, parseExtraHost, resolvText } from './guest-files.ts'
-import { HostPorts } from './host-ports.ts'
+import { parseExtraHost } from './guest-files.ts'
 import { removeIdlePortmap } from './host-rules.ts'
 import { Memberships } from './memberships.ts'
 import { NetnsFolder } from './netns.ts'
@@ -32,10 +25,9 @@ import { endpointsOf, isOn, networkView } from './network-view.ts'
 import { ReadySandboxes } from './ready-sandboxes.ts'
 import { type NetworkRecord, NetworkRecords, type SandboxRecord } from './records.ts'
 import { endPlugins, recoverNetworks } from './recover.ts'
-import { asksAddress } from './runtime-config.ts'
-import { type EndpointPlan, Sandboxes } from './sandboxes.ts'
+import { Sandboxes } from './sandboxes.ts'
 import { parseAddress } from './subnets.ts'
-import { checkEndpoint, isUnattached, mustPublish, predefined, type Target, unattached } from './targets.ts'
+import { checkEndpoint, isUnattached, mustPublish, predefined, unattached } from './targets.ts'
 
 export interface NetworksOptions {
   /** Folder of namespaces and address leases. */
@@ -59,9 +51,6 @@ export interface NetworksParts {
   readonly fault?: (point: string) => void
 }
 
-/** What networks need to know of a container that is connected by hand. */
-export type ConnectedContainer = Pick<NetworkGuest, 'id' | 'name' | 'request'>
-
 type Waits = { readonly signal: AbortSignal }
 
 /** Hold it with `await using`: disposing takes down what no container uses, and leaves the rest to the containers. */
@@ -77,12 +66,10 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
   readonly #bridges: Bridges
   readonly #planner: EndpointPlanner
   readonly #ready: ReadySandboxes
-  readonly #ports = new HostPorts()
-  readonly #locks = new Locks()
+  readonly #attachments: Attachments
   readonly #scope = new Scope()
-  readonly #attaching = new Map<string, number>()
-  /** Something was on a network in this agent's time, or before. */
-  #attached = false
+  /** An earlier agent left containers on networks. */
+  #found = false
 
   private constructor(options: NetworksOptions, parts: NetworksParts) {
     this.#options = {
@@ -124,6 +111,16 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
         return network && this.#planner.on(network, 0, {}, { first: true, ports: [] })
       },
     })
+    this.#attachments = new Attachments({
+      catalog: this.#catalog,
+      memberships: this.#memberships,
+      folder: this.#folder,
+      sandboxes: this.#sandboxes,
+      bridges: this.#bridges,
+      planner: this.#planner,
+      ready: this.#ready,
+      signal: this.#scope.signal,
+    })
   }
 
   /** Reads records and configurations. Nothing is made on the host before the first container needs it. */
@@ -141,7 +138,7 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
     )
     this.#memberships.restore(found.membership)
     for (const one of found.sandbox) this.#sandboxes.restore(one as SandboxRecord)
-    this.#attached = found.sandbox.length > 0
+    this.#found = found.sandbox.length > 0
     if (found.sandbox.length > 0)
       await endPlugins(new Set(found.sandbox.map((one) => one.id)), this.#options.pluginDirs)
     await this.#catalog.start(found.network)
@@ -164,7 +161,7 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
     }
     await this.#bridges[Symbol.asyncDispose]()
     await this.#catalog[Symbol.asyncDispose]()
-    if (!this.#attached) return
+    if (!this.#found && !this.#attachments.used) return
     await removeIdlePortmap('ipv4', { signal })
     await removeIdlePortmap('ipv6', { signal })
   }
@@ -199,7 +196,7 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
       const target = this.#catalog.find(reference)
       if (target.kind === 'cni' || target.record.builtIn) throw predefined(target.name)
       const users = this.#sandboxes.all().filter((one) => !one.gone && isOn(one, target.id))
-      if (users.length > 0 || (this.#attaching.get(target.id) ?? 0) > 0)
+      if (users.length > 0 || this.#attachments.isAttaching(target.id))
         throw new DarnerError('CONFLICT', `network ${target.name} has active endpoints`, {
           details: { containers: users.map((one) => one.name).join(', ') },
           way: 'disconnect or stop its containers first',
@@ -229,39 +226,13 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
   }
 
   /** At once when it runs, and at each start. Throws NOT_FOUND, CONFLICT when it is on it already or on `host` or `none`. */
-  async connect(
-    reference: string,
-    container: ConnectedContainer,
-    request: EndpointRequest,
-    { signal }: Waits,
-  ): Promise<void> {
-    await this.#locks.hold(container.id, async () => {
-      const target = this.#catalog.find(reference)
-      const joined = this.#memberships.joined(container, target, request)
-      const sandbox = this.#sandboxes.of(container.id)
-      if (sandbox) await this.#connectLive(sandbox, target, request, { signal })
-      await this.#memberships.set(container.id, joined)
-    })
+  async connect(reference: string, to: ConnectedContainer, request: EndpointRequest, waits: Waits): Promise<void> {
+    await this.#attachments.connect(reference, to, request, waits)
   }
 
   /** Throws NOT_FOUND, CONFLICT when it isn't on it. */
-  async disconnect(reference: string, container: ConnectedContainer, { signal }: Waits): Promise<void> {
-    await this.#locks.hold(container.id, async () => {
-      const target = this.#catalog.find(reference)
-      const before = this.#memberships.of(container) ?? []
-      if (!before.some((one) => one.networkId === target.id))
-        throw new DarnerError('CONFLICT', `container ${container.name} is not connected to network ${target.name}`)
-      const sandbox = this.#sandboxes.of(container.id)
-      const endpoint = sandbox?.endpoints.find((one) => one.networkId === target.id)
-      if (sandbox && endpoint) {
-        this.#bridges.namesOn(target.id)?.remove(container.id)
-        await this.#sandboxes.drop(sandbox.id, endpoint.ifName, { signal })
-      }
-      await this.#memberships.set(
-        container.id,
-        before.filter((one) => one.networkId !== target.id),
-      )
-    })
+  async disconnect(reference: string, container: ConnectedContainer, waits: Waits): Promise<void> {
+    await this.#attachments.disconnect(reference, container, waits)
   }
 
   /** Resolves when nothing is being taken apart in the background. */
@@ -292,42 +263,12 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
     if ((request.publish ?? []).length > 0) mustPublish(target)
   }
 
-  async attach(guest: NetworkGuest, { keep = false, signal }: Waits & { keep?: boolean }): Promise<GuestNetwork> {
-    return this.#locks.hold(guest.id, async () => {
-      const left = this.#sandboxes.of(guest.id)
-      if (keep && left && this.#folder.has(left.id) && left.endpoints.every((one) => one.result !== undefined)) {
-        await this.#settle(left)
-        return this.#guestNetwork(guest, left)
-      }
-      if (left) await this.#abandon(left)
-      const memberships = this.#memberships.of(guest) ?? []
-      const targets = memberships.map((one) => ({ ...one, target: this.#catalog.find(one.networkId) }))
-      for (const { target } of targets) this.#count(target.id, 1)
-      this.#attached = true
-      try {
-        const ports = await this.#ports.claim(guest.id, guest.request.publish ?? [])
-        try {
-          const plans = await this.#planner.all(targets, ports, { signal })
-          const sandbox = await this.#sandboxFor(guest, plans, ports, { signal })
-          await this.#settle(sandbox)
-          return await this.#guestNetwork(guest, sandbox)
-        } catch (error) {
-          const made = this.#sandboxes.of(guest.id)
-          if (made) await this.#abandon(made)
-          this.#ports.release(guest.id)
-          throw error
-        }
-      } finally {
-        for (const { target } of targets) this.#count(target.id, -1)
-      }
-    })
+  async attach(guest: NetworkGuest, how: Waits & { keep?: boolean }): Promise<GuestNetwork> {
+    return this.#attachments.attach(guest, how)
   }
 
   async detach(id: string): Promise<void> {
-    await this.#locks.hold(id, async () => {
-      const sandbox = this.#sandboxes.of(id)
-      if (sandbox) await this.#abandon(sandbox)
-    })
+    await this.#attachments.detach(id)
   }
 
   async forget(id: string): Promise<void> {
@@ -336,13 +277,7 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
   }
 
   async renamed(id: string, name: string): Promise<void> {
-    await this.#locks.hold(id, async () => {
-      const sandbox = this.#sandboxes.of(id)
-      if (!sandbox) return
-      await this.#sandboxes.rename(sandbox.id, name)
-      const now = this.#sandboxes.of(id)
-      if (now) this.#nameAll(now)
-    })
+    await this.#attachments.renamed(id, name)
   }
 
   attached(id: string): { id: string; name: string; type: string }[] {
@@ -369,8 +304,8 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
         bridges: this.#bridges,
         networks: () => this.#catalog.own(),
         log: this.#parts.log,
-        settle: (sandbox) => this.#settle(sandbox),
-        restorePorts: (owner, ports) => this.#ports.restore(owner, ports),
+        settle: (sandbox) => this.#attachments.settle(sandbox),
+        restorePorts: (owner, ports) => this.#attachments.ports.restore(owner, ports),
         finishRemoval: (network) => this.#finishRemoval(network),
         gc: (network, valid) =>
           this.#cni.gc(this.#bridges.chainOf(network, { first: true, ports: true }), valid, { signal }),
@@ -381,93 +316,6 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
     )
     for (const id of this.#memberships.containers()) if (!all.has(id)) await this.forget(id)
     return mended
-  }
-
-  // how
-
-  async #sandboxFor(
-    guest: NetworkGuest,
-    plans: readonly EndpointPlan[],
-    ports: readonly PortBinding[],
-    { signal }: Waits,
-  ): Promise<SandboxRecord> {
-    const facts = { owner: guest.id, name: guest.name, hostname: guest.hostname }
-    const [plan, ...more] = plans
-    // an address that was asked for may still be with a sandbox that is being taken apart: the last run of the same container
-    if (plans.some((one) => asksAddress(one.request))) await this.#sandboxes.idle()
-    const plain = plan !== undefined && more.length === 0 && !asksAddress(plan.request)
-    const ready = plain ? this.#ready.take(plan.networkId) : undefined
-    const sandbox =
-      ready && plan
-        ? await this.#sandboxes.adopt(ready, facts, plan, ports, { signal })
-        : await this.#sandboxes.make(facts, plans, ports, { signal })
-    if (plan && this.#catalog.get(plan.networkId)?.builtIn) this.#ready.fill(plan.networkId)
-    return sandbox
-  }
-
-  async #abandon(sandbox: SandboxRecord): Promise<void> {
-    for (const { networkId } of sandbox.endpoints) this.#bridges.namesOn(networkId)?.remove(sandbox.owner)
-    this.#ready.gone(sandbox.id)
-    await this.#sandboxes.abandon(sandbox.id)
-    this.#ports.release(sandbox.owner)
-  }
-
-  async #connectLive(
-    sandbox: SandboxRecord,
-    target: Target,
-    request: EndpointRequest,
-    { signal }: Waits,
-  ): Promise<void> {
-    const used = new Set(sandbox.endpoints.map((one) => one.ifName))
-    let at = 0
-    while (used.has(`eth${at}`)) at++
-    this.#count(target.id, 1)
-    try {
-      if (asksAddress(request)) await this.#sandboxes.idle()
-      const options = { first: sandbox.endpoints.length === 0, ports: [] }
-      const plan = await this.#planner.one(target, at, request, options, { signal })
-      await this.#settle(await this.#sandboxes.add(sandbox.id, plan, { signal }))
-    } finally {
-      this.#count(target.id, -1)
-    }
-  }
-
-  /** After the endpoints are there: resolvers listen, names are known. */
-  async #settle(sandbox: SandboxRecord): Promise<void> {
-    for (const { networkId } of sandbox.endpoints) {
-      const network = this.#catalog.get(networkId)
-      if (!network) continue
-      if (!this.#bridges.isUp(networkId)) await this.#bridges.raise(network, { signal: this.#scope.signal })
-      await this.#bridges.serve(network)
-    }
-    this.#nameAll(sandbox)
-  }
-
-  #nameAll(sandbox: SandboxRecord): void {
-    for (const { networkId, aliases, ipv4, ipv6 } of endpointsOf(sandbox)) {
-      if (this.#catalog.get(networkId)?.builtIn) continue // as docker: names are for networks that users made
-      const names = [sandbox.name, ...aliases, sandbox.hostname, sandbox.owner.slice(0, 12)]
-      this.#bridges.namesOn(networkId)?.put({ containerId: sandbox.owner, names, ipv4, ipv6 })
-    }
-  }
-
-  async #guestNetwork(guest: NetworkGuest, sandbox: SandboxRecord): Promise<GuestNetwork> {
-    const endpoints = endpointsOf(sandbox)
-    const own = sandbox.endpoints.flatMap(({ networkId }) => this.#catalog.get(networkId) ?? [])
-    const named = sandbox.endpoints.flatMap((one) => one.result?.dns?.nameservers ?? [])
-    const facts = {
-      hostname: guest.hostname,
-      endpoints,
-      extraHosts: guest.request.extraHosts ?? [],
-      dns: guest.request.dns ?? {},
-      resolvers: [...own.filter((one) => !one.builtIn).map(gatewayOf), ...named],
-      forwarders: own.map(gatewayOf),
-    }
-    return {
-      netnsPath: this.#sandboxes.pathOf(sandbox),
-      hosts: hostsText(facts),
-      resolvConf: await resolvText(facts),
-    }
   }
 
   async #finishRemoval(network: NetworkRecord): Promise<void> {
@@ -491,9 +339,5 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
   async #setUp(network: NetworkRecord, up: boolean): Promise<void> {
     const now = this.#catalog.get(network.id)
     if (now && now.up !== up) await this.#catalog.keep({ ...now, up })
-  }
-
-  #count(networkId: string, by: number): void {
-    this.#attaching.set(networkId, (this.#attaching.get(networkId) ?? 0) + by)
   }
 }
