@@ -217,7 +217,7 @@ export class Arena implements AsyncDisposable {
     const slow = (at: number) => this.options.leaveSlow && rates[at] !== this.options.bitsPerSec
     const left = new AbortController()
     let waiting = receivers.filter((_, at) => !slow(at)).length
-    const over = limitSeconds === undefined ? undefined : AbortSignal.timeout(1000 * limitSeconds)
+    const over = limitSeconds === undefined ? undefined : AbortSignal.timeout(Math.ceil(1000 * limitSeconds))
     const seconds = await Promise.all(
       receivers.map(async (host, at) => {
         const ends = [signal, ...(over ? [over] : []), ...(slow(at) ? [left.signal] : [])]
