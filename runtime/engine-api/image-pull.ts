@@ -1,5 +1,5 @@
 /** `POST /images/create?fromImage=`: a pull, told as docker tells it. */
-import { asDarnerError, DarnerError } from '../../src/core/errors.ts'
+import { asDarnerError, DarnerError, isDarnerError } from '../../src/core/errors.ts'
 import type { Feed } from '../../src/core/feed.ts'
 import type { Credential } from '../../src/core/task/origin.ts'
 import type { Platform } from '../../src/oci/manifest.ts'
@@ -9,6 +9,7 @@ import { otherPlatform } from '../images/other-platform.ts'
 import { type PullEvent, pullImage } from '../images/pull.ts'
 import type { DockerParts } from './context.ts'
 import { StatusError } from './errors.ts'
+import { removeUnneeded } from './unneeded.ts'
 
 /** Pulls, and tells it line by line; a failure is the last line's `failure`. Never rejects. */
 export async function pull(
@@ -68,6 +69,8 @@ export async function pull(
     })
   } catch (error) {
     lines.push({ failure: pullFailure(error, reference) })
+    // layers that were unpacked by then would be in the way of all else
+    if (isDarnerError(error, 'DISK_FULL')) await removeUnneeded(parts).catch(() => {})
   } finally {
     lines.end()
   }

@@ -14,7 +14,7 @@ import {
 import type { ContentSummary } from '../../src/core/contracts/content.ts'
 import type { Snapshotter } from '../../src/core/contracts/snapshots.ts'
 import type { Digest } from '../../src/core/digest.ts'
-import { asDarnerError, DarnerError } from '../../src/core/errors.ts'
+import { asDarnerError, DarnerError, isDarnerError } from '../../src/core/errors.ts'
 import { Feed } from '../../src/core/feed.ts'
 import { anySignal } from '../../src/core/signals.ts'
 import { hostPlatform, parsePlatform } from '../../src/oci/platform.ts'
@@ -46,8 +46,7 @@ export function registerImageRoutes(
   app.delete('/v1/images', { schema: { querystring: RemoveImageQuery } }, async (request) => {
     const { reference, force } = request.query
     const { untagged, deleted } = await parts.images.remove(reference, { force: force === true })
-    if (deleted !== undefined)
-      await parts.images.collectLayers(parts.snapshotter, (await parts.layersInUse()) as ReadonlySet<Digest>)
+    if (deleted !== undefined) await collectLayers(parts)
     return { untagged, deleted: deleted?.config }
   })
   app.post('/v1/images/pull', { schema: { body: PullRequest } }, async (request, reply) => {
@@ -57,6 +56,10 @@ export function registerImageRoutes(
     void pull(request.body, parts, lines, anySignal([signal, gone.signal]))
     return reply.type('application/x-ndjson').send(Readable.from(textOf(lines)))
   })
+}
+
+async function collectLayers({ images, snapshotter, layersInUse }: ImageRouteParts): Promise<void> {
+  await images.collectLayers(snapshotter, (await layersInUse()) as ReadonlySet<Digest>)
 }
 
 async function* textOf(lines: AsyncIterable<unknown>): AsyncGenerator<string> {
@@ -90,6 +93,8 @@ async function pull(
     lines.push({ kind: 'pulled', summary: other === undefined ? summary : { ...summary, warning: other } })
   } catch (error) {
     lines.push(errorBody(asDarnerError(error, `pull ${request.reference}`)))
+    // layers that were unpacked by then would be in the way of all else
+    if (isDarnerError(error, 'DISK_FULL')) await collectLayers(parts).catch(() => {})
   } finally {
     lines.end()
   }
