@@ -3,25 +3,24 @@
  * decides who may have the bytes: whoever the origin itself would serve.
  */
 
-import type { OriginRead } from '../../src/core/contracts/origin.ts'
 import type { Digest } from '../../src/core/digest.ts'
 import { asDarnerError, type DarnerError, DarnerError as Failure, isDarnerError } from '../../src/core/errors.ts'
 import type { ReadReason } from '../../src/core/read-reason.ts'
 import type { Scope } from '../../src/core/scope.ts'
 import { abortable } from '../../src/core/signals.ts'
-import { type Credential, originName } from '../../src/core/task/origin.ts'
-import { blobTask, MAX_TASK_BYTES, pieceBytesFor, type Task, type TaskId } from '../../src/core/task/task.ts'
+import type { Task, TaskId } from '../../src/core/task/task.ts'
 import type { Grant } from '../../src/protocol/pass.ts'
 import type { Came } from '../../src/rights/came.ts'
 import { carriesRights, placeOf } from '../../src/rights/place.ts'
-import { type Rights, TROUBLE } from '../../src/rights/right.ts'
+import type { Rights } from '../../src/rights/right.ts'
 import { PiecePool } from '../../src/store/partial/piece-pool.ts'
-import type { Store, StoredTask } from '../../src/store/store.ts'
+import type { Store } from '../../src/store/store.ts'
 import { type Access, type AccessBook, settle } from './access-book.ts'
-import { type FirstReadParts, firstRead, type SeedRequest, unread } from './first-read.ts'
-import { askerOf, Grants } from './grants.ts'
+import type { FirstReadParts, SeedRequest } from './first-read.ts'
+import { Grants } from './grants.ts'
 import { type LendOptions, type Lent, SeedTask } from './seed-task.ts'
-import { UrlNames, urlTaskId } from './url-names.ts'
+import { type Adopted, type Opened, TaskOpener, tooLarge } from './task-opener.ts'
+import { UrlNames } from './url-names.ts'
 
 export interface SeedOptions {
   readonly attempts: number
@@ -63,11 +62,6 @@ interface Opening {
   readonly who: string
 }
 
-interface Opened {
-  readonly task: SeedTask
-  readonly access: Access
-}
-
 /** How often an asker shares in another's refusal before it asks the origin by itself. */
 const MAX_SHARED_REFUSALS = 3
 
@@ -84,6 +78,7 @@ export class Seed {
   readonly #opening = new Map<string, Opening>()
   readonly #urls: UrlNames
   readonly #grants: Grants
+  readonly #opener: TaskOpener
   readonly #pool = new PiecePool()
   /** Places whose unproven reads nobody else waits for any more. */
   readonly #doubted = new Set<string>()
@@ -96,6 +91,13 @@ export class Seed {
     this.#grants = new Grants(options, {
       ...parts,
       signal: parts.scope.signal,
+      read: (task, bytes, reason) => listener.read(task, bytes, reason),
+    })
+    this.#opener = new TaskOpener(options, {
+      ...parts,
+      grants: this.#grants,
+      urls: this.#urls,
+      adopt: (adopted) => this.#adopt(adopted),
       read: (task, bytes, reason) => listener.read(task, bytes, reason),
     })
   }
@@ -121,7 +123,7 @@ export class Seed {
    */
   async obtain(request: SeedRequest, { signal }: { signal: AbortSignal }): Promise<Granted> {
     if (request.bytes !== undefined && request.bytes > this.#options.maxTaskBytes)
-      throw this.#tooLarge(request, request.bytes)
+      throw tooLarge(request, request.bytes, this.#options.maxTaskBytes)
     for (let attempt = 0; ; attempt++) {
       const { key, stale } = await this.#urls.key(request, { signal })
       if (stale) this.#opening.delete(key)
@@ -274,20 +276,13 @@ export class Seed {
     this.#urls.forget(id)
   }
 
-  #tooLarge(request: SeedRequest, bytes: number): DarnerError {
-    return new Failure(
-      'LIMIT_EXCEEDED',
-      `${originName(request.origin)}: ${bytes} bytes are over the limit of ${this.#options.maxTaskBytes}`,
-    )
-  }
-
   /** The same answer is due to all who ask the same place with the same credential. */
   #who({ origin, credential }: SeedRequest): string {
     return `${placeOf(origin)} ${this.#parts.rights.nameOf(credential)}`
   }
 
   #begin(key: string, request: SeedRequest): Opening {
-    const opening = { answer: this.#open(request, this.#parts.scope.signal), who: this.#who(request) }
+    const opening = { answer: this.#opener.open(request, this.#parts.scope.signal), who: this.#who(request) }
     this.#opening.set(key, opening)
     opening.answer.catch(() => {
       if (this.#opening.get(key) === opening) this.#opening.delete(key)
@@ -295,139 +290,7 @@ export class Seed {
     return opening
   }
 
-  async #open(request: SeedRequest, signal: AbortSignal): Promise<Opened> {
-    const { digest, origin } = request
-    const { attempts } = this.#options
-    const place = placeOf(origin)
-    const kept = digest === undefined ? undefined : await this.#kept(digest, request, signal)
-    if (kept !== undefined) return kept
-    const access: Access =
-      digest === undefined ? { served: new Map() } : await this.#parts.access.load(digest as string as TaskId)
-    // without a credential first: content that anybody may read needs no question about rights later
-    const { read, open } = await firstRead(request, this.#parts, { attempts, signal }).catch((error: unknown) => {
-      const served = access.served.get(place)
-      if (served !== undefined && served.open === undefined) throw error
-      return unread(error, request)
-    })
-    const unasked = read === undefined ? { unasked: true } : {}
-    access.reading = access.served.has(place) ? undefined : { place, ...(open ? { open: origin } : {}), ...unasked }
-    const credential = open ? undefined : request.credential
-    const asker = open ? { origin } : request
-    if (read !== undefined && read.bytes === undefined && request.bytes === undefined) {
-      const opened = await this.#spool(request, read, access, signal)
-      this.#parts.rights.accepted(askerOf(opened.task.task, asker))
-      return opened
-    }
-    // the first read was tried so often already: another host is to try it soon
-    const broken = read === undefined ? attempts - 1 : 0
-    const task = this.#geometry(request, read)
-    const stored = await this.#parts.store.create(task, { signal })
-    if (read !== undefined) this.#parts.rights.accepted(askerOf(task, asker))
-    if (stored.complete) {
-      // an earlier run read all of it: what a URL's task is known by names the place, which so has served the whole
-      await read?.[Symbol.asyncDispose]()
-      await this.#parts.store.cut(stored, { signal })
-      if (digest === undefined) settle(access, this.#parts.clock.now())
-    }
-    await this.#parts.access.save(task.id, access)
-    if (digest === undefined) this.#urls.believe(request.origin, task.id)
-    const running = stored.complete ? undefined : read
-    return { task: this.#adopt(stored, request, running, credential, access, broken), access }
-  }
-
-  /** What an earlier run left of a blob, whole or half done, where it is known who may read it. */
-  async #kept(digest: Digest, request: SeedRequest, signal: AbortSignal): Promise<Opened | undefined> {
-    const { store, access: book } = this.#parts
-    const stored = store.byDigest(digest) ?? (await store.reopen(digest as string as TaskId, { signal }))
-    if (stored === undefined) return undefined
-    const access = await book.load(stored.task.id)
-    const place = placeOf(request.origin)
-    if (!stored.complete && access.reading?.place !== place && !access.served.has(place)) {
-      // half a blob of another place would be shown to whoever this place serves, and may be wrong besides
-      await stored.discard(new Failure('PIECE_ABSENT', `${digest}: read anew through ${place}`))
-      return undefined
-    }
-    if (stored.complete) {
-      await store.cut(stored, { signal })
-      return { task: this.#adopt(stored, request, undefined, undefined, access), access }
-    }
-    const credential = await this.#goesOn(stored.task, access, request, signal)
-    return { task: this.#adopt(stored, request, undefined, credential, access), access }
-  }
-
-  /** With which credential a half-done read goes on. Throws the refusal: whoever has no right begins no read. */
-  async #goesOn(
-    task: Task,
-    access: Access,
-    request: SeedRequest,
-    signal: AbortSignal,
-  ): Promise<Credential | undefined> {
-    const { reading, served } = access
-    const place = placeOf(request.origin)
-    const open = reading === undefined ? served.get(place)?.open?.origin : reading.open
-    try {
-      if (open !== undefined) {
-        await this.#grants.ask(task, access, { origin: open }, { signal })
-        return undefined
-      }
-    } catch (error) {
-      signal.throwIfAborted()
-      if (isDarnerError(error, ...TROUBLE)) {
-        unread(error, { bytes: task.bytes, ...request })
-        if (reading !== undefined) access.reading = { ...reading, unasked: true }
-        return undefined
-      }
-      if (!isDarnerError(error)) throw error
-    }
-    await this.#grants.ask(task, access, request, { signal })
-    if (reading !== undefined) access.reading = { place }
-    return request.credential
-  }
-
-  /** An origin that tells no length is read to its end first; then the blob's length and digest are known. */
-  async #spool(request: SeedRequest, read: OriginRead, access: Access, signal: AbortSignal): Promise<Opened> {
-    const { store, access: book } = this.#parts
-    let bytes = 0
-    const counted = async function* () {
-      for await (const chunk of read.stream) {
-        bytes += chunk.byteLength
-        yield chunk
-      }
-    }
-    const stored = await store.ingest(counted(), {
-      maxBytes: this.#options.maxTaskBytes,
-      signal,
-      ...(request.digest === undefined ? {} : { expectedDigest: request.digest }),
-    })
-    this.#listener.read(stored.task.id, bytes, 'first read, of an origin that tells no length')
-    await store.cut(stored, { signal })
-    settle(access, this.#parts.clock.now())
-    await book.save(stored.task.id, access)
-    if (request.digest === undefined) this.#urls.believe(request.origin, stored.task.id)
-    return { task: this.#adopt(stored, request, undefined, undefined, access), access }
-  }
-
-  #geometry(request: SeedRequest, read: OriginRead | undefined): Task {
-    const bytes = read?.bytes ?? request.bytes ?? 0
-    if (bytes > Math.min(this.#options.maxTaskBytes, MAX_TASK_BYTES)) throw this.#tooLarge(request, bytes)
-    if (request.bytes !== undefined && bytes !== request.bytes) {
-      throw new Failure(
-        'SIZE_MISMATCH',
-        `${request.digest ?? originName(request.origin)}: the manifest states ${request.bytes} bytes, the origin has ${bytes}`,
-      )
-    }
-    if (request.digest !== undefined) return blobTask(request.digest, bytes)
-    return { id: urlTaskId(request.origin, read ?? {}), bytes, pieceBytes: pieceBytesFor(bytes) }
-  }
-
-  #adopt(
-    stored: StoredTask,
-    request: SeedRequest,
-    read: OriginRead | undefined,
-    credential: Credential | undefined,
-    access: Access,
-    broken = 0,
-  ): SeedTask {
+  #adopt({ stored, request, read, credential, access, broken = 0 }: Adopted): SeedTask {
     const known = this.#tasks.get(stored.task.id)
     if (known !== undefined && known.error === undefined) {
       if (read !== undefined) void read[Symbol.asyncDispose]()
