@@ -362,7 +362,8 @@ class RunningMirror implements Mirror {
     if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
     this.#requests++
     this.#failures++
-    this.#parts.log.warn({ code: error.code, error: error.message }, 'mirror request malformed')
+    // what scanners and clients that take us for another protocol send, by TLS for instance: nobody here can act on it
+    this.#parts.log.debug({ code: error.code, error: error.message }, 'mirror request malformed')
     const begun = [...this.#sending.keys()].find((one) => one.socket === socket && one.headersSent)
     // what is said here would be taken for bytes of that answer
     if (begun !== undefined) return void socket.destroy()

@@ -121,7 +121,15 @@ describe('openMirror', () => {
     })
     await once(socket, 'close')
     assert.ok(!said.includes('errors'))
-    assert.equal((await mirror.failure('mirror request malformed')).level, WARN)
+    assert.equal((await mirror.failure('mirror request malformed')).level, DEBUG)
+  })
+
+  it('is quiet about a client that speaks TLS to a mirror in the clear', async () => {
+    const { log, line } = await aLog()
+    await using mirror = await openMirror(options('127.0.0.1:0'), { ...parts, log })
+    tlsConnect({ socket: connectTo(mirror.address), rejectUnauthorized: false }).on('error', () => {})
+    const { level, code } = await line('mirror request malformed')
+    assert.deepEqual([level, code], [DEBUG, 'HPE_INVALID_METHOD'])
   })
 
   it('says of a tunnel that the registry broke why it ended', async () => {
