@@ -199,7 +199,8 @@ describe('openMirror, asked what no client should ask', () => {
             const answer = await told(address, request)
             const status = /^HTTP\/1\.1 (\d{3}) /.exec(answer)?.[1] ?? 'none'
             statuses.set(status, (statuses.get(status) ?? 0) + 1)
-            if (!/^[1-4]/.test(status))
+            // a failure of the registry's own, which docker-registry has for a manifest by the digest of a blob, is told as such
+            if (!/^[1-4]/.test(status) && !/answered 5\d\d/.test(answer))
               wrong.push(`${JSON.stringify(request.slice(0, 300))}\n  ${answer.slice(0, 300)}`)
           }
         }),
