@@ -1,5 +1,5 @@
 /** Composition root of `darner agent`: peer and engine in one process, joined by the peer's ContentSource. */
-import { mkdir } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Mirror, type Peer, registerPeerRoutes, registerPreheatRoutes } from '../../peer/index.ts'
 import { systemClock } from '../core/clock.ts'
@@ -59,9 +59,13 @@ const START_BYTES = 4 * 1024 * 1024
 
 /** An agent starts on a full disk too, where people want it to remove what fills that: by room that it kept back before. */
 async function roomToStart(data: string): Promise<{ keep(): Promise<void> }> {
-  await mkdir(data, { recursive: true })
   const reserve = new Reserve(join(data, 'reserve'), START_BYTES)
-  const back = !(await hasRoom(data, START_BYTES / 2))
+  // nothing is tried in one that isn't there yet, or may not be a daemon's own
+  const own = await stat(data).then(
+    ({ mode, uid }) => uid === process.geteuid?.() && (mode & 0o077) === 0,
+    () => false,
+  )
+  const back = own && !(await hasRoom(data, START_BYTES / 2))
   if (back) await reserve.giveUp()
   return { keep: () => reserve.take(data, { back }) }
 }
