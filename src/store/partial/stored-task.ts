@@ -6,20 +6,20 @@
 import type { FileHandle } from 'node:fs/promises'
 import type { ComingPieces } from '../../core/contracts/exchange.ts'
 import type { Digest } from '../../core/digest.ts'
-import { asDarnerError, DarnerError, isDarnerError } from '../../core/errors.ts'
+import { asDarnerError, DarnerError } from '../../core/errors.ts'
 import type { Log } from '../../core/log.ts'
 import { Bitmap, type ReadonlyBitmap } from '../../core/task/bitmap.ts'
 import { pieceCount, stepBytesOf, type Task } from '../../core/task/task.ts'
-import { type Hasher, unreadableFile } from '../hash/hasher.ts'
-import { readAll } from '../layout.ts'
+import type { Hasher } from '../hash/hasher.ts'
 import { type Arrival, type ArrivalListener, Arrivals } from './arrivals.ts'
 import { Whole } from './blob-verifier.ts'
 import { DataFile, type FilePool } from './data-file.ts'
 import type { Journal } from './journal.ts'
 import type { PastCache } from './past-cache.ts'
+import { PieceReads } from './piece-reads.ts'
 import { PieceTable } from './piece-table.ts'
 import { PieceWatch } from './piece-watch.ts'
-import { checkPiece, PieceWrites, pieceName } from './piece-writes.ts'
+import { checkPiece, PieceWrites } from './piece-writes.ts'
 import type { RecentOf, RecentPieces } from './recent-pieces.ts'
 import { SetAside } from './unverified.ts'
 
@@ -66,6 +66,7 @@ export class StoredTask {
   readonly #have: Bitmap
   readonly #whole: Whole
   readonly #writes: PieceWrites
+  readonly #reads: PieceReads
   #losses = 0
   /** A half-done task's table lives here; a complete one's is in the metadata and may be dropped from memory. */
   #table: PieceTable | undefined
@@ -114,6 +115,13 @@ export class StoredTask {
       whole: this.#whole,
       journal: () => this.#journal,
       stored: (from, count) => this.#stored(from, count),
+    })
+    this.#reads = new PieceReads(task, {
+      ...shared,
+      recent: this.#recent,
+      arrivals: this.#arrivals,
+      touched: () => keeper.touched(this),
+      suspect: () => keeper.suspect(this),
     })
   }
 
@@ -291,39 +299,8 @@ export class StoredTask {
   }
 
   /** Fills `into` with verified bytes from `offset` on. Throws PIECE_ABSENT when one of its pieces isn't here. */
-  async read(offset: number, into: Uint8Array): Promise<void> {
-    if (into.byteLength === 0) return
-    this.#alive()
-    const { bytes, pieceBytes } = this.task
-    if (!Number.isSafeInteger(offset) || offset < 0 || offset + into.byteLength > bytes) {
-      throw new DarnerError(
-        'BAD_ARGUMENT',
-        `read ${into.byteLength} bytes at ${offset} of ${this.task.id}: it has ${bytes}`,
-      )
-    }
-    const first = Math.floor(offset / pieceBytes)
-    const gap = this.#have.nextClear(first)
-    if (gap >= 0 && gap * pieceBytes < offset + into.byteLength) {
-      throw new DarnerError('PIECE_ABSENT', `read ${pieceName(this.task, gap)}: it is not here`, {
-        details: { piece: gap },
-      })
-    }
-    this.#keeper.touched(this)
-    const at = offset - first * pieceBytes
-    const kept = this.#recent.get(first)?.body
-    if (kept !== undefined && at + into.byteLength <= kept.byteLength) {
-      into.set(kept.subarray(at, at + into.byteLength))
-      return
-    }
-    try {
-      const got = await this.#file.use((handle) => readAll(handle, into, offset))
-      if (got < into.byteLength) throw new Error(`it ends at ${offset + got} instead of ${bytes}`)
-    } catch (error) {
-      if (isDarnerError(error)) throw this.#failure ?? error
-      const { path } = this.#file
-      this.#keeper.suspect(this)
-      throw unreadableFile(path, error)
-    }
+  read(offset: number, into: Uint8Array): Promise<void> {
+    return this.#reads.read(offset, into)
   }
 
   has(piece: number): boolean {
@@ -355,9 +332,8 @@ export class StoredTask {
   }
 
   /** Fills `into` with verified bytes of a piece that is here or {@link coming}, from `offset` on. Throws PIECE_ABSENT. */
-  async readPart(piece: number, offset: number, into: Uint8Array): Promise<void> {
-    if (!this.#have.has(piece) && this.#arrivals.read(piece, offset, into)) return
-    await this.read(piece * this.task.pieceBytes + offset, into)
+  readPart(piece: number, offset: number, into: Uint8Array): Promise<void> {
+    return this.#reads.readPart(piece, offset, into)
   }
 
   /** Calls back for each run of pieces stored from now on. Returns the unsubscriber. */
