@@ -12,8 +12,8 @@ import type { OciSpec } from '../spec/oci-spec.ts'
 import { execProcess } from '../spec/spec.ts'
 import { findUser } from '../spec/users.ts'
 import type { Containers } from './containers.ts'
+import type { Entry } from './entry.ts'
 import { containerId, startExitCode } from './launch.ts'
-import type { Entry } from './lifecycle.ts'
 import { type Session, WaitingSession } from './session.ts'
 
 export interface ExecsOptions {

@@ -7,8 +7,8 @@ import { Scope } from '../../src/core/scope.ts'
 import { anySignal } from '../../src/core/signals.ts'
 import { readImageHealth } from '../spec/image-config.ts'
 import type { Containers } from './containers.ts'
+import type { Entry, RunObserver } from './entry.ts'
 import type { Execs } from './execs.ts'
-import type { Entry, RunObserver } from './lifecycle.ts'
 
 export const HEALTH_DEFAULTS = { intervalMs: 30_000, timeoutMs: 30_000, startPeriodMs: 0, retries: 3 } as const
 

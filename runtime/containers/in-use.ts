@@ -1,6 +1,6 @@
 /** What containers hold on to: images, layers, root file systems, volumes. For whoever collects the rest. */
 import type { Volumes } from '../volumes/volumes.ts'
-import type { Entry } from './lifecycle.ts'
+import type { Entry } from './entry.ts'
 import { type ContainerRecord, generationsOf } from './record.ts'
 
 export interface InUse {

@@ -4,99 +4,59 @@
  */
 
 import { existsSync } from 'node:fs'
-import { readFile, rm } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { ExitReply, TerminalSize } from '../../src/api/containers-api.ts'
+import type { ExitReply } from '../../src/api/containers-api.ts'
 import type { HookResult } from '../../src/api/rich-api.ts'
 import type { Clock } from '../../src/core/clock.ts'
 import { asDarnerError, DarnerError, isDarnerError, systemCode } from '../../src/core/errors.ts'
 import type { Log } from '../../src/core/log.ts'
 import { Outcome } from '../../src/core/outcome.ts'
-import type { RunEnd, RunExtension } from '../rich/extension.ts'
+import type { RunEnd } from '../rich/extension.ts'
 import { Attached } from '../shim/attach.ts'
 import { type Bundle, bundleAt } from '../shim/bundle.ts'
 import { conmonAlive } from '../shim/conmon.ts'
-import type { ExitFact, Exits } from '../shim/exits.ts'
-import type { OciRuntime } from '../shim/oci-runtime.ts'
+import type { ExitFact } from '../shim/exits.ts'
 import { Unheard } from '../shim/unheard.ts'
-import type { ContainerNetworks, RootfsStore } from './dependencies.ts'
+import type { ContainerNetworks } from './dependencies.ts'
+import type { Entry } from './entry.ts'
 import { attributesOf, type EventSink } from './events.ts'
-import type { ContainerIndex } from './index-of.ts'
-import { type FaultPoint, type Launcher, startExitCode } from './launch.ts'
+import { startExitCode } from './launch.ts'
 import { tellNetworks } from './network-events.ts'
-import { type ContainerRecord, generationsOf, type Records } from './record.ts'
+import { type ContainerRecord, generationsOf } from './record.ts'
+import { goesByItself, LOST_EXIT_CODE, Removal, type RemovalParts } from './removal.ts'
 import { nextDelayMs, wantsRestart } from './restart.ts'
-import type { WaitingSession } from './session.ts'
 import { ALIVE, CONTAINER_STATES, type ContainerEvent } from './states.ts'
 
-/** The exit code of a process that nobody saw ending. */
-const LOST_EXIT_CODE = 255
 const LOST = 'conmon is gone and left no exit code'
 const MOST_HOOK_RESULTS = 32
-
-/** What is kept in memory of one container. */
-export interface Entry {
-  readonly id: string
-  record: ContainerRecord
-  /** There was no room for the record as it is: it is kept once there is. */
-  unkept: boolean
-  readonly bundle: Bundle
-  readonly name: string
-  /** Settles at the end of the present run or, when none is on, of the next one. */
-  ended: Outcome<ExitReply>
-  /** Sessions that attach at the next start. */
-  readonly waiting: Set<WaitingSession>
-  consoleSize: TerminalSize | undefined
-  /** Settles when it is removed: with the last exit code. */
-  readonly removed: Outcome<ExitReply>
-  /** The delay before the last restart by the policy; 0 when none was. */
-  restartDelayMs: number
-  /** Cancels the restart that is due. */
-  restartDue: AbortController | undefined
-}
-
-/** Who is told that a container's process began and ended. */
-export interface RunObserver {
-  started(entry: Entry): void
-  ended(entry: Entry): void
-  /** Nobody finds it any more. */
-  removed?(entry: Entry): void
-}
 
 /** Fields to set; undefined takes one away. */
 export type Change = { [Key in keyof ContainerRecord]?: ContainerRecord[Key] | undefined }
 
-export interface LifecycleParts {
+export interface LifecycleParts extends RemovalParts {
   /** Folder of bundles. */
   readonly dir: string
-  readonly records: Records
-  readonly launcher: Launcher
-  readonly exits: Exits
-  readonly index: ContainerIndex<Entry>
-  readonly rootfs: RootfsStore
-  readonly runtimes: ReadonlyMap<string, OciRuntime>
   readonly clock: Clock
   readonly log: Log
   readonly networks?: ContainerNetworks
-  readonly extension?: RunExtension
   readonly events: EventSink
-  readonly observers: ReadonlySet<RunObserver>
   /** Starts it again when the delay is over. */
   readonly restartAfter: (entry: Entry, delayMs: number) => void
-  /** Removes the volumes that were made for this container only. */
-  readonly removeVolumes: (record: ContainerRecord) => Promise<void>
-  readonly fault: (point: FaultPoint) => void
-  /** Aborted when the engine ends. */
-  readonly signal: AbortSignal
 }
 
 export class Lifecycle {
   readonly #parts: LifecycleParts
-  /** What is still taken away of containers that are gone for everybody. */
-  readonly #leaving = new Set<Promise<void>>()
+  readonly #removal: Removal
 
   constructor(parts: LifecycleParts) {
     this.#parts = parts
+    this.#removal = new Removal({
+      ...parts,
+      move: (entry, event, change, sync) => this.move(entry, event, change, sync),
+      tell: (entry, action) => this.tell(entry, action),
+      afterRun: (entry, end) => this.#afterRun(entry, end),
+    })
   }
 
   /** The entry of a record, not yet in the index. */
@@ -203,7 +163,7 @@ export class Lifecycle {
     for (const session of entry.waiting) session.fail(failure)
     entry.waiting.clear()
     this.#settle(entry, { exitCode, error: error.message })
-    if (goesByItself(entry)) await this.remove(entry, { volumes: true })
+    if (goesByItself(entry)) await this.#removal.remove(entry, { volumes: true })
     return failure
   }
 
@@ -238,61 +198,11 @@ export class Lifecycle {
     await this.move(entry, event, { ...fact, error, oomKilled, pid: undefined, conmonPid: undefined })
     this.#parts.fault('exit:recorded')
     const reply = { exitCode: fact.exitCode, ...(error === undefined ? {} : { error }) }
-    if (goesByItself(entry)) return this.#goByItself(entry, reply, { force: event === 'lost' })
+    if (goesByItself(entry)) return this.#removal.goByItself(entry, reply, { force: event === 'lost' })
     this.#settle(entry, reply)
     await this.#cleanQuietly(entry, event === 'lost')
     await this.#afterRun(entry, reply)
     await this.#restartMaybe(entry, fact)
-  }
-
-  /**
-   * Its end removes it. It is gone for everybody, and whoever waits for it goes on, when that is on record and nobody can meet any more
-   * what it had: processes, network, mounts, volumes. Its files, and what the runtime keeps of it, go after that or, when the agent ends,
-   * with the next one's start.
-   */
-  async #goByItself(entry: Entry, reply: ExitReply, { force }: { force: boolean }): Promise<void> {
-    const { launcher, runtimes } = this.#parts
-    const forget = async (how: { force: boolean }) => {
-      if (runtimes.has(entry.record.runtime)) await launcher.forget(entry.record, { ...how, signal: TO_THE_END })
-    }
-    try {
-      const first = force || !endsAsOne(entry)
-      const deleted = () => forget({ force }).catch(() => forget({ force: true }))
-      if (first) await deleted()
-      await launcher.release(entry.record)
-      await this.#afterRun(entry, reply)
-      await this.move(entry, 'remove', { volumesToo: true })
-      this.#parts.fault('remove:recorded')
-      await launcher.forgetNetworks(entry.id)
-      await this.#parts.removeVolumes(entry.record)
-      this.#parts.fault('remove:volumes')
-      const takeAway = async () => {
-        if (!first) await deleted()
-        await this.#removeFiles(entry)
-      }
-      // room that was set aside is there for the next one when the end is told
-      const keptBack = entry.record.request.diskQuota !== undefined
-      if (keptBack) await takeAway()
-      // to start a program would hold up the answers
-      const left = keptBack ? Promise.resolve() : nextTurn().then(takeAway)
-      this.#leave(entry, left)
-      this.#gone(entry, reply)
-      await left
-    } finally {
-      entry.ended.resolve(reply) // also when it can't be removed
-    }
-  }
-
-  /** One whose files stay is to be seen again, unless another one has its name by now. */
-  #leave(entry: Entry, left: Promise<void>): void {
-    const over = left.catch(() => this.#parts.index.add(entry)).catch(() => {})
-    this.#leaving.add(over)
-    void over.then(() => this.#leaving.delete(over))
-  }
-
-  /** Resolves when nothing is left of containers that are gone by now. */
-  async left(): Promise<void> {
-    await Promise.all(this.#leaving)
   }
 
   /** The kernel's own count, since conmon may see the process end before it hears why; conmon's file where the kernel doesn't count. */
@@ -341,52 +251,20 @@ export class Lifecycle {
   }
 
   /** Removes all of a container that does not run; with `volumes`, those made for it only. */
-  async remove(entry: Entry, { volumes }: { volumes: boolean }): Promise<void> {
-    entry.restartDue?.abort()
-    await this.move(entry, 'remove', volumes ? { volumesToo: true } : {}, true)
-    this.#parts.fault('remove:recorded')
-    if (this.#parts.runtimes.has(entry.record.runtime)) {
-      await this.#parts.launcher.clean(entry.record, { force: true, signal: this.#parts.signal })
-    }
-    await this.#parts.launcher.forgetNetworks(entry.id)
-    await this.#afterRun(entry, { exitCode: entry.record.exitCode ?? LOST_EXIT_CODE })
-    if (entry.record.volumesToo) await this.#parts.removeVolumes(entry.record)
-    this.#parts.fault('remove:volumes')
-    await this.#removeFiles(entry)
-    this.#gone(entry)
+  async remove(entry: Entry, how: { volumes: boolean }): Promise<void> {
+    await this.#removal.remove(entry, how)
   }
 
-  /** All that is left of it on the disk, its record last. */
-  async #removeFiles(entry: Entry): Promise<void> {
-    await Promise.all([this.#removeRootfs(entry), rm(entry.bundle.path, { recursive: true, force: true })])
-    await this.#parts.extension?.removed(entry.id)
-    await this.#parts.exits.forget(entry.id)
-    this.#parts.fault('remove:files')
-    await this.#parts.records.remove(entry.id)
-  }
-
-  /** Nobody finds it any more. `last` is what who waits for its end is told, when it is the end that removes it. */
-  #gone(entry: Entry, last?: ExitReply): void {
-    this.#parts.index.remove(entry)
-    for (const one of this.#parts.observers) one.removed?.(entry)
-    const gone = new DarnerError('NOT_FOUND', `container ${entry.record.name} was removed`)
-    for (const session of entry.waiting) session.fail(gone)
-    entry.removed.resolve({ exitCode: entry.record.exitCode ?? 0 })
-    this.tell(entry, 'destroy')
-    if (last) entry.ended.resolve(last)
-    else entry.ended.reject(gone)
-  }
-
-  async #removeRootfs(entry: Entry): Promise<void> {
-    for (const { rootfsId } of generationsOf(entry.record)) await this.#parts.rootfs.remove(rootfsId)
-    this.#parts.fault('remove:rootfs')
+  /** Resolves when nothing is left of containers that are gone by now. */
+  async left(): Promise<void> {
+    await this.#removal.left()
   }
 
   /** What a former agent left of one container; says what was mended. */
   async recover(entry: Entry): Promise<string | undefined> {
     const { status, name } = entry.record
     if (status === 'removing') {
-      await this.remove(entry, { volumes: goesByItself(entry) })
+      await this.#removal.remove(entry, { volumes: goesByItself(entry) })
       return `${name}: removal finished`
     }
     if (status === 'starting') return this.#recoverStarting(entry)
@@ -399,7 +277,7 @@ export class Lifecycle {
     await this.#cleanQuietly(entry, true)
     await this.#afterRun(entry, { exitCode: entry.record.exitCode ?? LOST_EXIT_CODE })
     if (status !== 'exited' || !goesByItself(entry)) return undefined
-    await this.remove(entry, { volumes: true })
+    await this.#removal.remove(entry, { volumes: true })
     return `${name}: removed as it asked for`
   }
 
@@ -442,24 +320,6 @@ export class Lifecycle {
     return `${entry.record.name}: half-done start undone`
   }
 }
-
-/** Its end removes it, but not the one that an upgrade brings about. */
-function goesByItself({ record }: Entry): boolean {
-  return record.request.autoRemove === true && record.upgrade === undefined
-}
-
-/**
- * Whether nothing of it lives on when its first process has ended, which was the first of a process namespace of its own. Rich containers
- * leave cgroups that they made.
- */
-function endsAsOne({ record: { request } }: Entry): boolean {
-  return request.hostPid !== true && request.rich === undefined
-}
-
-/** What is begun behind an answer isn't left half done when the agent stops: it takes no longer than a verb of the runtime. */
-const TO_THE_END = new AbortController().signal
-
-const nextTurn = () => new Promise<void>((resolve) => void setImmediate(resolve))
 
 /** What docker calls these steps. */
 const EVENT_ACTIONS: Partial<Record<ContainerEvent, string>> = {

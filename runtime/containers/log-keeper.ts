@@ -3,7 +3,7 @@ import { statSync } from 'node:fs'
 import type { Clock } from '../../src/core/clock.ts'
 import { logBoundOf } from '../quota/log-bound.ts'
 import { rotateIfLong } from '../shim/rotate.ts'
-import type { Entry } from './lifecycle.ts'
+import type { Entry } from './entry.ts'
 import { FAST_LOOK_MS, type LogLook, nextLookMs, SLOW_LOOK_MS } from './log-watch.ts'
 
 /** What is done in the background of a container; failures are logged there. */

@@ -3,7 +3,7 @@ import { DarnerError } from '../../src/core/errors.ts'
 import { serviceBundle } from '../shim/bundle.ts'
 import type { LogEntry } from '../shim/log-lines.ts'
 import { readLog } from '../shim/logs.ts'
-import type { Entry } from './lifecycle.ts'
+import type { Entry } from './entry.ts'
 import { ALIVE } from './states.ts'
 
 export interface LogsAsked {

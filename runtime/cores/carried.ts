@@ -3,7 +3,7 @@
  * once the kernel's word may come when nothing of it can be looked at any more.
  */
 import type { Clock } from '../../src/core/clock.ts'
-import type { Entry, RunObserver } from '../containers/lifecycle.ts'
+import type { Entry, RunObserver } from '../containers/entry.ts'
 
 /** No kernel hands a pid out again so soon. */
 const REMEMBER_MS = 10_000

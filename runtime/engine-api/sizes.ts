@@ -1,7 +1,7 @@
 /** Bytes on disk: of a container's writable layer, of volumes, of images. */
 import { lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Entry } from '../containers/lifecycle.ts'
+import type { Entry } from '../containers/entry.ts'
 import { rootfsIdOf } from '../containers/record.ts'
 import type { ImageRecord } from '../images/image-record.ts'
 import type { DockerParts } from './context.ts'

@@ -1,9 +1,9 @@
 /** Containers as docker's clients read them: the short form of lists and the long one of inspect. */
 
 import type { NetworkingView } from '../../src/api/networks-api.ts'
+import type { Entry } from '../containers/entry.ts'
 import type { HealthResult } from '../containers/health.ts'
 import { checkOf } from '../containers/health.ts'
-import type { Entry } from '../containers/lifecycle.ts'
 import { cgroupnsOf } from '../spec/cgroup-namespace.ts'
 import { argumentsOf } from '../spec/command.ts'
 import { readImageConfig } from '../spec/image-config.ts'

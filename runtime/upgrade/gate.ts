@@ -2,8 +2,8 @@
 import type { Clock } from '../../src/core/clock.ts'
 import { DarnerError } from '../../src/core/errors.ts'
 import { anySignal } from '../../src/core/signals.ts'
+import type { Entry } from '../containers/entry.ts'
 import { checkOf, type HealthResult } from '../containers/health.ts'
-import type { Entry } from '../containers/lifecycle.ts'
 import { ALIVE } from '../containers/states.ts'
 
 export interface GateParts {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
 import type { Containers } from '../../../runtime/containers/containers.ts'
+import type { Entry } from '../../../runtime/containers/entry.ts'
 import type { Execs } from '../../../runtime/containers/execs.ts'
 import {
   checkOf,
@@ -10,7 +11,6 @@ import {
   nextHealth,
   nextPauseMs,
 } from '../../../runtime/containers/health.ts'
-import type { Entry } from '../../../runtime/containers/lifecycle.ts'
 import { ManualClock } from '../../../src/core/clock.ts'
 import { silentLog } from '../../../src/core/log.ts'
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Entry } from '../../../runtime/containers/lifecycle.ts'
+import type { Entry } from '../../../runtime/containers/entry.ts'
 import { LogKeeper } from '../../../runtime/containers/log-keeper.ts'
 import { FAST_LOOK_MS, SLOW_LOOK_MS } from '../../../runtime/containers/log-watch.ts'
 import { bundleAt } from '../../../runtime/shim/bundle.ts'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { writeFile } from 'node:fs/promises'
-import type { Entry } from '../../../runtime/containers/lifecycle.ts'
+import type { Entry } from '../../../runtime/containers/entry.ts'
 import { logsOf } from '../../../runtime/containers/logs-of.ts'
 import { bundleAt } from '../../../runtime/shim/bundle.ts'
 import type { ExitReply } from '../../../src/api/containers-api.ts'
