@@ -85,7 +85,9 @@ export async function extractInto(
       }
     },
     data(at, chunk) {
-      if (open?.file !== undefined) room?.(writeAroundHoles(open.file, chunk, at))
+      if (open?.file === undefined) return
+      const written = writeAroundHoles(open.file, chunk, at)
+      room?.(written)
     },
     endEntry() {
       open?.settle?.()
