@@ -26,6 +26,8 @@ export interface DockerParts extends PullParts {
     readonly defaultRuntime: string
     /** Path by name. */
     readonly runtimes: ReadonlyMap<string, string>
+    /** Why some of them can start no container here; those that weren't tried are left out. */
+    readonly troubles: ReadonlyMap<string, string>
     /** An id that stays the same over restarts. */
     readonly id: string
     readonly startedAt: number

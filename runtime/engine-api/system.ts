@@ -200,7 +200,9 @@ async function infoView(parts: DockerParts): Promise<Record<string, unknown>> {
     Labels: [],
     ExperimentalBuild: false,
     ServerVersion: about.version,
-    Runtimes: Object.fromEntries([...about.runtimes].map(([name, path]) => [name, { path }])),
+    Runtimes: Object.fromEntries(
+      [...about.runtimes].map(([name, path]) => [name, runtimeView(path, about.troubles.get(name))]),
+    ),
     DefaultRuntime: about.defaultRuntime,
     Swarm: {
       NodeID: '',
@@ -223,6 +225,11 @@ async function infoView(parts: DockerParts): Promise<Record<string, unknown>> {
     ],
     Warnings: warnings.length > 0 ? warnings : null,
   }
+}
+
+/** `status` is docker's place for what isn't docker's. */
+function runtimeView(path: string, trouble: string | undefined): Record<string, unknown> {
+  return trouble === undefined ? { path } : { path, status: { 'darner.trouble': trouble } }
 }
 
 async function diskView(parts: DockerParts): Promise<Record<string, unknown>> {

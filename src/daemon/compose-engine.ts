@@ -1,21 +1,24 @@
 /** Joins the engine to the peer: images are pulled through the ContentSource, layers unpacked as their pieces arrive. */
 import { access, constants } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { basename, delimiter, dirname, join } from 'node:path'
+import { basename, delimiter, dirname, join, resolve } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import {
   careForLayers,
   Images,
   mountDockerApi,
   Networks,
+  OciRuntime,
   OwnBlobs,
   openDockerApi,
   openSnapshotter,
   type RecordSpace,
   Runtime,
+  type RuntimeChoice,
   registerEngineRoutes,
   registerImageRoutes,
   registerNetworkRoutes,
+  workingRuntime,
 } from '../../runtime/index.ts'
 import { systemClock } from '../core/clock.ts'
 import type { AgentSettings } from '../core/config/schema.ts'
@@ -28,6 +31,9 @@ import type { Scope } from '../core/scope.ts'
 import type { OriginClientOptions } from '../origin/registry-client.ts'
 import { RegistryPusher } from '../origin/registry-push.ts'
 import { Database } from '../store/database.ts'
+
+/** Most that one runtime may take to create a container that does nothing. */
+const TRIAL_MS = 60_000
 
 export interface EngineParts {
   readonly scope: Scope
@@ -45,6 +51,9 @@ export async function composeEngine(
 ): Promise<void> {
   const clock = systemClock
   const runtimes = await installed(settings)
+  const choice = await defaultRuntimeOf(settings, runtimes, scope.signal)
+  for (const [name, trouble] of choice.troubles)
+    log.warn({ runtime: name, trouble, instead: choice.name }, 'an OCI runtime can start no container on this host')
   const conmon = await onPath('conmon')
   if (conmon === undefined) {
     throw new DarnerError('RUNTIME_MISSING', 'the engine needs conmon, which is not on the PATH', {
@@ -78,8 +87,7 @@ export async function composeEngine(
         dir: join(settings.data, 'engine', 'containers'),
         runDir: join(settings.data, 'engine', 'run'),
         runtimes: Object.fromEntries(runtimes),
-        defaultRuntime:
-          settings.defaultRuntime === 'auto' ? (runtimes.keys().next().value ?? '') : settings.defaultRuntime,
+        defaultRuntime: choice.name,
         conmon,
         lxcfs: settings.lxcfs,
         defaultNetwork: settings.defaultNetwork,
@@ -127,10 +135,9 @@ export async function composeEngine(
       about: {
         version: await ownVersion(),
         dataDir: settings.data,
-        defaultRuntime: runtimes.has(settings.defaultRuntime)
-          ? settings.defaultRuntime
-          : (runtimes.keys().next().value ?? ''),
+        defaultRuntime: choice.name,
         runtimes,
+        troubles: choice.troubles,
         id: hexOf(digestOf(`${hostname()} ${settings.data}`)),
         startedAt: clock.now(),
       },
@@ -155,6 +162,20 @@ async function installed(settings: AgentSettings): Promise<Map<string, string>> 
   throw new DarnerError('RUNTIME_MISSING', `no OCI runtime is at ${Object.values(settings.runtime).join(' or ')}`, {
     way: 'apt install crun or runc, name one with --runtime NAME=PATH, or start the agent with --no-engine',
   })
+}
+
+/** The one that is set or, with `auto`, the first that can start a container. */
+async function defaultRuntimeOf(
+  { defaultRuntime, data }: AgentSettings,
+  runtimes: ReadonlyMap<string, string>,
+  signal: AbortSignal,
+): Promise<RuntimeChoice> {
+  if (defaultRuntime !== 'auto') return { name: defaultRuntime, troubles: new Map() }
+  const runDir = resolve(data, 'engine', 'run')
+  const all = [...runtimes].map(
+    ([name, path]) => new OciRuntime({ name, path, root: join(runDir, name), verbMs: TRIAL_MS }),
+  )
+  return await workingRuntime(all, join(runDir, 'trial'), { signal })
 }
 
 async function onPath(name: string): Promise<string | undefined> {

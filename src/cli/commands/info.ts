@@ -15,7 +15,7 @@ interface Info {
   readonly Driver: string
   readonly CgroupDriver: string
   readonly CgroupVersion: string
-  readonly Runtimes: Readonly<Record<string, unknown>>
+  readonly Runtimes: Readonly<Record<string, { readonly status?: Readonly<Record<string, string>> }>>
   readonly DefaultRuntime: string
   readonly SecurityOptions: readonly string[] | null
   readonly KernelVersion: string
@@ -46,6 +46,7 @@ export const action: Action = async (_args, options, context) => {
     ['Storage Driver', info.Driver],
     ['Cgroup', `version ${info.CgroupVersion}, ${info.CgroupDriver}`],
     ['Runtimes', `${Object.keys(info.Runtimes).join(', ')} (default: ${info.DefaultRuntime})`],
+    ...troublesOf(info),
     ['Security Options', (info.SecurityOptions ?? []).join(', ') || 'none'],
     ['Kernel', info.KernelVersion],
     ['Operating System', info.OperatingSystem],
@@ -59,4 +60,12 @@ export const action: Action = async (_args, options, context) => {
   for (const [name, value] of lines) context.stdout.write(`${name}: ${value}\n`)
   for (const warning of info.Warnings ?? []) context.stderr.write(`darner: ${warning}\n`)
   return 0
+}
+
+/** Why a runtime is not the default: it was tried when the agent started. */
+function troublesOf({ Runtimes }: Info): [string, string][] {
+  return Object.entries(Runtimes).flatMap(([name, { status }]): [string, string][] => {
+    const trouble = status?.['darner.trouble']
+    return trouble === undefined ? [] : [[`Runtime ${name}`, `can start no container on this host: ${trouble}`]]
+  })
 }

@@ -224,7 +224,8 @@ export const AgentSettings = Type.Object(
     ),
     defaultRuntime: text({
       default: 'auto',
-      description: 'The runtime of containers that name none; `auto` is the first of the map that is installed.',
+      description:
+        'The runtime of containers that name none; `auto` is the first of the map that can create a container on this host; each is tried when the agent starts.',
     }),
     snapshotter: Type.Union([Type.Literal('auto'), Type.Literal('erofs'), Type.Literal('directory')], {
       default: 'auto',
