@@ -1,6 +1,6 @@
 /**
  * The registry mirror: an HTTP server that speaks the pull part of the distribution spec for the container engines of this host.
- * What it has is the swarm's; what it doesn't serve itself goes to the upstream of the request as the client sent it.
+ * Here are its connections, counts and failures; dispatch.ts says what answers which request.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
@@ -9,7 +9,7 @@ import { cannotListen } from '../../src/core/cannot-listen.ts'
 import type { Clock } from '../../src/core/clock.ts'
 import type { OriginPort } from '../../src/core/contracts/origin.ts'
 import type { SchedulerPort } from '../../src/core/contracts/scheduling.ts'
-import { asDarnerError, DarnerError, isDarnerError, systemCode } from '../../src/core/errors.ts'
+import { asDarnerError, DarnerError, systemCode } from '../../src/core/errors.ts'
 import { formatHostPort, parseHostPort } from '../../src/core/host-port.ts'
 import type { Log } from '../../src/core/log.ts'
 import { anySignal } from '../../src/core/signals.ts'
@@ -18,18 +18,18 @@ import type { Rights } from '../../src/rights/right.ts'
 import type { Store } from '../../src/store/store.ts'
 import type { Engine } from '../downloader/downloader.ts'
 import { breakOff, lastWords, sendWhole, wasBrokenOff } from './answer.ts'
-import { type Ask, credentialOf } from './ask.ts'
+import { credentialOf } from './ask.ts'
 import type { Authority } from './authority.ts'
 import { Blobs } from './blobs.ts'
 import { type ConnectMode, Connects } from './connect.ts'
+import { Dispatcher, isDocker, PULLS } from './dispatch.ts'
 import { MirrorManifests } from './manifests.ts'
 import { ociBody, ociFailure, type Subject } from './oci-errors.ts'
-import { askUpstream, relay } from './pass-through.ts'
-import { Pushed, pushedDigest } from './pushed.ts'
-import { type Route, readTarget, upstreamOf } from './routes.ts'
+import { Pushed } from './pushed.ts'
+import { type Route, readTarget } from './routes.ts'
 import { Sizes } from './sizes.ts'
 import type { MirrorTls } from './tls.ts'
-import { originAt, type Place, type Upstream, Upstreams } from './upstreams.ts'
+import { type Upstream, Upstreams } from './upstreams.ts'
 
 export interface MirrorOptions {
   /** `IP:PORT`; port 0 takes any free one. */
@@ -95,8 +95,6 @@ const HEADERS_MS = 15_000
 const KEEP_ALIVE_MS = 120_000
 const OTHER_WAY =
   '--mirror IP:PORT takes another address (then run `darner mirror setup` again), --mirror off does without'
-const PULLS = new Set(['GET', 'HEAD'])
-const PUSHES = new Set(['POST', 'PUT', 'PATCH', 'DELETE'])
 
 /** Starts the mirror; it serves once this resolves. Throws HOST_UNABLE (port taken, no such address), BAD_ARGUMENT. */
 export async function openMirror(options: MirrorOptions, parts: MirrorParts): Promise<Mirror> {
@@ -110,7 +108,7 @@ class RunningMirror implements Mirror {
   readonly #parts: MirrorParts
   readonly #upstreams: Upstreams
   readonly #blobs: Blobs
-  readonly #manifests: MirrorManifests
+  readonly #dispatcher: Dispatcher
   readonly #server: Server
   readonly #closed = new AbortController()
   readonly #work = new Set<Promise<void>>()
@@ -130,7 +128,7 @@ class RunningMirror implements Mirror {
     this.#upstreams = new Upstreams(options.upstreams)
     const sizes = new Sizes()
     this.#blobs = new Blobs({ pushes: options.push === 'pass' }, { ...parts, sizes })
-    this.#manifests = new MirrorManifests({ staleMs: options.staleMs }, { ...parts, sizes })
+    const manifests = new MirrorManifests({ staleMs: options.staleMs }, { ...parts, sizes })
     const headersMs = options.headersMs ?? HEADERS_MS
     const limits = {
       maxHeaderSize: MAX_HEADER_BYTES,
@@ -149,6 +147,13 @@ class RunningMirror implements Mirror {
         ? createServer(limits, accept)
         : createTlsServer({ ...limits, cert: tls.cert, key: tls.key, minVersion: 'TLSv1.2' }, accept)
     this.#pushed = new Pushed({ content: parts.engine, log: parts.log, signal: this.#closed.signal })
+    this.#dispatcher = new Dispatcher(options, {
+      http: parts.http,
+      upstreams: this.#upstreams,
+      blobs: this.#blobs,
+      manifests,
+      pushed: this.#pushed,
+    })
     this.#connects = new Connects(options.connect ?? 'off', {
       upstreams: this.#upstreams,
       authority: options.connect === 'intercept' ? options.authority : undefined,
@@ -246,7 +251,15 @@ class RunningMirror implements Mirror {
       response.once('finish', () => {
         if (response.statusCode === 401) this.#connects.challenged(String(response.getHeader('www-authenticate') ?? ''))
       })
-      await this.#dispatch(route, { request, response, head, query, credential: credentialOf(request), signal, clock })
+      await this.#dispatcher.answer(route, {
+        request,
+        response,
+        head,
+        query,
+        credential: credentialOf(request),
+        signal,
+        clock,
+      })
       log.debug(
         { method, target, status: response.statusCode, ms: Math.round(clock.monotonicMs() - began) },
         'mirror answered',
@@ -268,92 +281,6 @@ class RunningMirror implements Mirror {
     } finally {
       this.#sending.delete(response)
       this.#bytes += socket.bytesWritten - writtenBefore
-    }
-  }
-
-  async #dispatch(route: Route, ask: Ask): Promise<void> {
-    const method = ask.request.method ?? ''
-    const pull = PULLS.has(method)
-    if (!pull) {
-      const pushable = route.kind === 'upload' || route.kind === 'manifest' || route.kind === 'blob'
-      if (!PUSHES.has(method) || !pushable || this.#options.push === 'refuse') throw notAllowed(method)
-    }
-    const { http } = this.#parts
-    switch (route.kind) {
-      case 'base':
-        return await this.#base(route.ns, ask)
-      case 'catalog': {
-        const upstream = upstreamOf(route.ns, this.#upstreams)
-        if (!this.#options.catalog)
-          throw new DarnerError('ORIGIN_DENIED', 'this mirror does not show the catalogue of its upstreams')
-        return await relay(ask, await askUpstream(http, ask, upstream, '_catalog'), spelling(upstream, route.ns))
-      }
-      case 'blob':
-        if (!pull) return await this.#pass(ask, route.place, `blobs/${route.digest}`)
-        if (ask.head) return await this.#blobs.head(ask, route.place, route.digest)
-        return await this.#blobs.get(ask, route.place, route.digest)
-      case 'manifest':
-        if (!pull) return await this.#pushManifest(ask, route.place, route.reference)
-        return await this.#manifests.serve(ask, route.place, route.reference)
-      case 'referrers':
-        return await this.#pass(ask, route.place, `referrers/${route.digest}`)
-      case 'tags':
-        return await this.#pass(ask, route.place, 'tags/list')
-      case 'upload':
-        if (pull && this.#options.push === 'refuse') throw notAllowed(method)
-        return await this.#upload(ask, route.place, route.id ?? '')
-    }
-  }
-
-  async #pushManifest(ask: Ask, place: Place, reference: string): Promise<void> {
-    const { http } = this.#parts
-    const answer = await askUpstream(http, ask, place.upstream, `${place.repository}/manifests/${reference}`)
-    if (answer.status < 300) this.#manifests.changed(place, reference)
-    await relay(ask, answer, place)
-  }
-
-  async #upload(ask: Ask, place: Place, id: string): Promise<void> {
-    const answer = await askUpstream(this.#parts.http, ask, place.upstream, `${place.repository}/blobs/uploads/${id}`)
-    const pushed = pushedDigest(ask.request.method, ask.query, answer.status)
-    await relay(ask, answer, place)
-    if (pushed !== undefined) this.#pushed.take({ ...originAt(place), collection: 'blobs' }, pushed, ask.credential)
-  }
-
-  async #pass(ask: Ask, place: Place, path: string): Promise<void> {
-    const answer = await askUpstream(this.#parts.http, ask, place.upstream, `${place.repository}/${path}`)
-    await relay(ask, answer, place)
-  }
-
-  /**
-   * `/v2/` tells a client which rights to get, and so it is the upstream's own answer where it is clear which one is meant: by
-   * `ns`, by there being one only, or by docker's, whose mirrors are Docker Hub's. A client that is going to name the upstream in
-   * the path would take one registry's challenge for another's: it hears that none is needed here, and is challenged per request.
-   */
-  async #base(ns: string | undefined, ask: Ask): Promise<void> {
-    const docker = isDocker(ask.request)
-    const upstream =
-      docker && ns === undefined ? this.#upstreams.place([''], ns, docker).upstream : upstreamOf(ns, this.#upstreams)
-    if (ns === undefined && this.#upstreams.all.length > 1 && !docker)
-      return sendWhole(ask.response, {
-        status: 200,
-        headers: { 'content-type': 'application/json' },
-        body: '{}',
-        head: ask.head,
-      })
-    try {
-      await relay(ask, await askUpstream(this.#parts.http, ask, upstream, ''), spelling(upstream, ns))
-    } catch (error) {
-      // what the swarm holds can be had while the origin is down
-      if (!isDarnerError(error, 'ORIGIN_UNREACHABLE', 'TIMED_OUT') || ask.response.headersSent) throw error
-      sendWhole(ask.response, {
-        status: 200,
-        headers: {
-          'content-type': 'application/json',
-          warning: '111 darner "Revalidation Failed: the origin is down"',
-        },
-        body: '{}',
-        head: ask.head,
-      })
     }
   }
 
@@ -389,22 +316,9 @@ function clientLeft(error: Error | null): DarnerError {
   })
 }
 
-function spelling(upstream: Upstream, ns: string | undefined) {
-  return { upstream, prefix: '', ...(ns === undefined ? {} : { ns }) }
-}
-
-/** docker's daemon as it calls itself: `docker/26.1.5 go/… UpstreamClient(…)`. */
-function isDocker(request: IncomingMessage): boolean {
-  return /^docker\//.test(request.headers['user-agent'] ?? '')
-}
-
 function subjectOf(route: Route): Subject {
   if (route.kind === 'blob' || route.kind === 'manifest') return route.kind
   return 'place' in route ? 'name' : 'request'
-}
-
-function notAllowed(method: string): DarnerError {
-  return new DarnerError('UNSUPPORTED', `${method.slice(0, 16)}: this mirror is for pulling only`)
 }
 
 function fail(
