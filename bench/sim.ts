@@ -1,7 +1,9 @@
 /** `npm run bench -- sim`: the real scheduler, plan and handout over a simulated network; see docs/scheduling.md. */
 import type { Figure } from './figure.ts'
+import { readOptions } from './options.ts'
 import { parseSimArgs, SIM_OPTIONS, type SimOptions } from './sim/options.ts'
 import { type SimResult, Swarm } from './sim/swarm.ts'
+import { validate } from './sim/validate.ts'
 
 export const about = 'a swarm of thousands over a fluid network model: percentiles beside Kraken’s published'
 
@@ -10,7 +12,8 @@ export const options = SIM_OPTIONS
 /** Published for 3 GB to 2,600 hosts at 300 MB/s each. */
 const KRAKEN: Record<string, number> = { p50: 10, p99: 18, 'p99.9': 22 }
 
-export async function run(args: string[]): Promise<Figure[]> {
+export async function run(args: string[], { signal }: { signal: AbortSignal }): Promise<Figure[]> {
+  if (readOptions(options, args).values.validate) return await validate({ signal })
   const world = parseSimArgs(args)
   const before = process.cpuUsage()
   const result = new Swarm(world).run(600_000)

@@ -14,6 +14,8 @@ export interface SimOptions {
   latencyMs: number
   jitterMs: number
   zoneLatencyMs: number
+  /** Whether hosts know nothing of each other yet; else they have kept up with each other before. */
+  fresh: boolean
   /** Hosts start within this time. */
   startMs: number
   /** Bytes per millisecond at which a piece is verified after it arrived. */
@@ -61,6 +63,7 @@ export const SIM_OPTIONS = {
   latency: { value: 'MS', summary: 'one way', default: '0.25' },
   jitter: { value: 'MS', summary: 'mean of what is added at random', default: '0.1' },
   'zone-latency': { value: 'MS', summary: 'added between zones', default: '0.5' },
+  fresh: { summary: 'hosts know nothing of each other yet, as in a first round' },
   start: { value: 'MS', summary: 'the hosts start within this time', default: '100' },
   hash: { value: 'N', summary: 'MB/s at which a piece is verified', default: '1500' },
   zones: { value: 'N', summary: 'zones, each host in one of them', default: '1' },
@@ -79,20 +82,21 @@ export const SIM_OPTIONS = {
   'seed-degree': { value: 'N', summary: "children of the seed (default: the scheduler's own)" },
   'zone-share': { value: 'SHARE', summary: "of parents from other zones (default: the scheduler's own)" },
   trace: { value: 'MS', summary: 'a line on stderr each so often' },
+  validate: { summary: 'plays eight beds of real hosts, too, and says by how much model and bed differ; needs root' },
 } as const satisfies BenchOptions
 
 /** Throws BAD_ARGUMENT, RangeError. */
-export function parseSimArgs(args: string[]): SimOptions {
-  const given: Readonly<Record<string, string | undefined>> = readOptions(SIM_OPTIONS, args).values
-  const number = (name: keyof typeof SIM_OPTIONS, otherwise = 0): number => {
+export function parseSimArgs(args: readonly string[]): SimOptions {
+  const { fresh, validate: _, ...given } = readOptions(SIM_OPTIONS, args).values
+  const number = (name: keyof typeof given, otherwise = 0): number => {
     const value = given[name]
     if (value === undefined) return otherwise
     const read = Number(value)
     if (!Number.isFinite(read)) throw new RangeError(`--${name}: expected a number, got '${value}'`)
     return read
   }
-  const maybe = (name: keyof typeof SIM_OPTIONS) => (given[name] === undefined ? undefined : number(name))
-  const bytes = parseBytes(given.size ?? '')
+  const maybe = (name: keyof typeof given) => (given[name] === undefined ? undefined : number(name))
+  const bytes = parseBytes(given.size)
   const rate = given.mbit === undefined ? number('mbyte') * 1000 : number('mbit') * 125
   const cut = given.cut?.split('-').map((one) => Number(one) * 1000) ?? []
   return {
@@ -105,6 +109,7 @@ export function parseSimArgs(args: string[]): SimOptions {
     latencyMs: number('latency'),
     jitterMs: number('jitter'),
     zoneLatencyMs: number('zone-latency'),
+    fresh,
     startMs: number('start'),
     hashRate: number('hash') * 1000,
     zones: number('zones'),

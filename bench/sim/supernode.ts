@@ -42,7 +42,7 @@ export class Supernode {
     const peer = idOf(host.index)
     this.#tell({ kind: 'peerJoined', peer, zone: String(host.zone), ...place })
     // as after an earlier blob, in which those at full rate kept up with each other
-    const row = this.#scheduler.peers.get(peer)
+    const row = this.#world.options.fresh ? undefined : this.#scheduler.peers.get(peer)
     if (row) row[host.slow ? 'slowUntilMs' : 'alikeUntilMs'] = Number.POSITIVE_INFINITY
     for (const one of [this.#world.host(SEED), host]) {
       const { pieces } = this.#world
