@@ -10,7 +10,20 @@ const TABLE = {
   big: { summary: 'more' },
 } as const
 
-const NAMES = ['engine', 'fixed', 'lane', 'mirror', 'rates', 'rich', 'scheduler', 'sim', 'soak', 'swarm', 'yield']
+const NAMES = [
+  'engine',
+  'fast',
+  'fixed',
+  'lane',
+  'mirror',
+  'rates',
+  'rich',
+  'scheduler',
+  'sim',
+  'soak',
+  'swarm',
+  'yield',
+]
 const RUN = new URL('../../bench/run.ts', import.meta.url).pathname
 
 function bench(...args: string[]): Promise<{ code: number; out: string; err: string }> {

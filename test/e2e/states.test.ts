@@ -4,7 +4,7 @@ import type { Worker } from 'node:worker_threads'
 import { type Digest, digestOf } from '../../src/core/digest.ts'
 import { silentLog } from '../../src/core/log.ts'
 import { blobTask, pieceCount, STEPS } from '../../src/core/task/task.ts'
-import { CONTROL, STATES_VERSION, STEPS_VERSION } from '../../src/protocol/control.ts'
+import { CONTROL, CONTROL_VERSION } from '../../src/protocol/control.ts'
 import { openIdentity } from '../../src/protocol/identity.ts'
 import { openNode } from '../../src/protocol/node.ts'
 import { openSession } from '../../src/protocol/open-session.ts'
@@ -18,12 +18,16 @@ import { until } from '../fixtures/until.ts'
 const MIB = 1024 * 1024
 const inTime = () => ({ signal: AbortSignal.timeout(30_000) })
 
-/** What a host that speaks this version of the protocol is told of a blob when it registers. */
-async function registered(swarm: Swarm, version: number, blob: { url: string; digest: Digest }) {
-  const identity = await openIdentity(join(swarm.directory, `version-${version}`))
+/** What a host is told of a blob when it registers. */
+async function registered(swarm: Swarm, blob: { url: string; digest: Digest }) {
+  const identity = await openIdentity(join(swarm.directory, 'asker'))
   await using node = await openNode({ listen: ['127.0.0.1:0'], identity }, { log: silentLog() })
   await using session = await openSession(node, swarm.supernode.supernode.multiaddrs, CONTROL, {}, inTime())
-  await session.ask('hello', { version, software: 'test', host: 'test', lanes: [], multiaddrs: [] }, inTime())
+  await session.ask(
+    'hello',
+    { version: CONTROL_VERSION, software: 'test', host: 'test', lanes: [], multiaddrs: [] },
+    inTime(),
+  )
   const origin = { kind: 'url', url: blob.url } as const
   return await session.ask('register', { origin, digest: blob.digest, priority: 'interactive' }, inTime())
 }
@@ -53,7 +57,7 @@ describe('states between pieces', () => {
     }
   })
 
-  it('are told to hosts that know of them, also when the supernode has had the blob for long', async () => {
+  it('are told to hosts, also when the supernode has had the blob for long', async () => {
     await using origin = await anOrigin()
     await using swarm = await aSwarm({ peers: 1 })
     const body = randomBody(2, 33 * MIB)
@@ -62,18 +66,15 @@ describe('states between pieces', () => {
     const [agent] = swarm.agents
     assert.ok(agent)
     await fetchUrl(agent, blob.url, blob.digest)
-    await until(async () => (await registered(swarm, 1, blob)).sealed !== undefined)
+    await until(async () => (await registered(swarm, blob)).sealed !== undefined)
     await swarm.stopSupernode()
     await swarm.startSupernode()
     const pieces = pieceCount(blobTask(blob.digest, body.byteLength))
     const bytes = pieces * STATE_BYTES
-    const old = await registered(swarm, STATES_VERSION - 1, blob)
-    assert.deepEqual([old.table.byteLength, old.states], [bytes, undefined])
-    const now = await registered(swarm, STATES_VERSION, blob)
-    assert.deepEqual([now.states?.byteLength, now.steps], [bytes, undefined])
+    const now = await registered(swarm, blob)
+    assert.deepEqual([now.table.byteLength, now.states?.byteLength], [bytes, bytes])
     assert.ok(now.states)
     assert.equal(Buffer.from(now.states.subarray(-STATE_BYTES)).toString('hex'), blob.digest.slice('sha256:'.length))
-    const { steps } = await registered(swarm, STEPS_VERSION, blob)
-    assert.equal(steps?.byteLength, pieces * (STEPS - 1) * STATE_BYTES)
+    assert.equal(now.steps?.byteLength, pieces * (STEPS - 1) * STATE_BYTES)
   })
 })

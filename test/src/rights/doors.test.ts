@@ -112,7 +112,7 @@ const DOORS: Readonly<Record<string, Door>> = {
     made: ['src/rights/right.ts'],
     by: {
       'supernode/seed/grants.ts': [3, /servesWhole\(/, 'a place that served the whole; what anybody had; what was put'],
-      'supernode/seed/seed.ts': [2, /await firstRead\(/, 'a place that has begun to serve'],
+      'supernode/seed/task-opener.ts': [2, /await firstRead\(/, 'a place that has begun to serve'],
       'peer/downloader/local-rights.ts': [
         2,
         /readPass\(bytes\)/,
