@@ -85,6 +85,9 @@ export class Trials {
         const guilty = verdict !== 'clean'
         if (guilty) this.#evidence.set(accused, `the supernode got a corrupt piece from it: ${task} piece ${verdict}`)
         dispatch({ kind: 'checked', accused, guilty })
+      } catch (error) {
+        signal.throwIfAborted()
+        log.error({ taskId: task, peer: accused, by, error }, 'accused peer not checked')
       } finally {
         this.#checking.delete(accused)
       }

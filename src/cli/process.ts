@@ -2,6 +2,7 @@
 import type { Writable } from 'node:stream'
 import { endProcess } from '../core/end-process.ts'
 import { DarnerError, EXIT, errorLine } from '../core/errors.ts'
+import { endCause } from '../core/on-behalf.ts'
 import { OUTPUT_GONE, type ProgramIo } from './perform.ts'
 
 /** Runs it and ends the process with its exit code. */
@@ -12,10 +13,14 @@ export async function lendProcess(run: (io: ProgramIo) => Promise<number>): Prom
     ending.abort(new DarnerError('INTERRUPTED', `interrupted by ${name}`))
   }
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
-  process.on('uncaughtException', (error) => {
-    process.stderr.write(`darner: ${errorLine(error)}\n${process.argv.includes('--debug') ? `${error.stack}\n` : ''}`)
-    process.exit(EXIT.failed)
-  })
+  const onUncaught = (error: unknown) => {
+    const ended = endCause(error)
+    const stack = ended || process.argv.includes('--debug') ? `${(error as Error | undefined)?.stack}\n` : ''
+    const what = ended ? 'a mistake of darner, for which the connection that led to it was ended: ' : ''
+    process.stderr.write(`darner: ${what}${errorLine(error)}\n${stack}`)
+    if (!ended) process.exit(EXIT.failed)
+  }
+  process.on('uncaughtException', onUncaught).on('unhandledRejection', onUncaught)
   const used = new Map<'stdout' | 'stderr', Writable>()
   const output = (name: 'stdout' | 'stderr'): Writable => {
     const known = used.get(name)

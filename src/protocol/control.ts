@@ -3,7 +3,7 @@
  * whose two ends noise has proven. Every field has a bound. Times are epoch milliseconds, lengths are bytes.
  */
 import { type Static, Type } from 'typebox'
-import { Credential, Origin } from '../core/task/origin.ts'
+import { Credential, Origin, RepositoryName, UpstreamUrl } from '../core/task/origin.ts'
 import { MAX_TASK_BYTES, MOST_PIECES, STEPS_BYTES } from '../core/task/task.ts'
 import { MAX_PREHEAT_BLOBS, PreheatBlob, PreheatedNotice, PreheatId, PreheatNotice, PreheatState } from './preheat.ts'
 import { Bytes, Count } from './schema.ts'
@@ -41,7 +41,8 @@ export const PUT_MS = 24 * 3_600_000
 export const REPORT_PIECES = 16
 
 const closed = { additionalProperties: false }
-const PeerIdText = Type.String({ minLength: 1, maxLength: 128 })
+/** Of an Ed25519 key, in base58. */
+const PeerIdText = Type.String({ pattern: '^12D3KooW[1-9A-HJ-NP-Za-km-z]{44}$' })
 const TaskIdText = Type.String({ pattern: '^(sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}|url:[a-f0-9]{64})$' })
 const DigestText = Type.String({ pattern: '^(sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128})$' })
 const Name = Type.String({ maxLength: 128 })
@@ -173,8 +174,8 @@ export const CONTROL_ASKS = {
   preheat: {
     ask: Type.Object(
       {
-        upstream: Type.String({ maxLength: 512 }),
-        repository: Type.String({ maxLength: 255 }),
+        upstream: UpstreamUrl,
+        repository: RepositoryName,
         blobs: Type.Array(PreheatBlob, { minItems: 1, maxItems: MAX_PREHEAT_BLOBS }),
         credential: Type.Optional(Credential),
         /** `all`, or conditions on host, zone and rack. */
@@ -196,8 +197,8 @@ export const CONTROL_ASKS = {
   manifest: {
     ask: Type.Object(
       {
-        upstream: Type.String({ maxLength: 512 }),
-        repository: Type.String({ maxLength: 255 }),
+        upstream: UpstreamUrl,
+        repository: RepositoryName,
         reference: Type.String({ maxLength: 256 }),
         credential: Type.Optional(Credential),
         /** How old an answer about a tag may be while its origin is down. */

@@ -14,6 +14,7 @@ import { systemClock } from '../core/clock.ts'
 import type { PeerId } from '../core/contracts/exchange.ts'
 import { asDarnerError, DarnerError, systemCode } from '../core/errors.ts'
 import type { Log } from '../core/log.ts'
+import { eventsOnBehalf, onBehalf } from '../core/on-behalf.ts'
 import { withDeadline } from '../core/signals.ts'
 import { addressName, isLocalOnly, isWildcard, parseAddress } from './address.ts'
 import {
@@ -151,7 +152,12 @@ function behind(door: Door, open: ReturnType<typeof tcp>): ReturnType<typeof tcp
       const accept = server.listeners('connection') as ((socket: Socket) => void)[]
       server.removeAllListeners('connection')
       server.on('connection', (socket) => {
-        if (door.take(socket)) for (const one of accept) one(socket)
+        if (!door.take(socket)) return
+        const cut = () => void socket.destroy()
+        eventsOnBehalf(socket, cut)
+        onBehalf(cut, () => {
+          for (const one of accept) one(socket)
+        })
       })
       return listener
     }
@@ -257,12 +263,11 @@ class Libp2pNode implements Node {
   }
 
   vouch(peer: PeerId): void {
-    for (const { remoteAddr } of this.#libp2p.getConnections(peerIdFromString(peer)))
-      this.#door.admit(...placeOf(remoteAddr))
+    for (const { remoteAddr } of this.#connectionsOf(peer)) this.#door.admit(...placeOf(remoteAddr))
   }
 
   async disconnect(peer: PeerId, error?: Error): Promise<void> {
-    for (const connection of this.#libp2p.getConnections(peerIdFromString(peer))) {
+    for (const connection of this.#connectionsOf(peer)) {
       if (error !== undefined) connection.abort(error)
       else await closeConnection(connection)
     }
@@ -288,13 +293,17 @@ class Libp2pNode implements Node {
     await this.#libp2p.stop()
   }
 
+  #connectionsOf(peer: PeerId): readonly Connection[] {
+    return isPeerId(peer) ? this.#libp2p.getConnections(peerIdFromString(peer)) : []
+  }
+
   async #connect(target: DialTarget, signal: AbortSignal): Promise<Connection> {
     signal.throwIfAborted()
     if (this.#closing !== undefined) throw new DarnerError('CLOSED', 'dial: this node is closed')
     const { peer, addresses, text } = readTarget(target)
     if (peer === this.peerId) throw new DarnerError('BAD_ARGUMENT', `dial ${text}: that is this node itself`)
     if (peer !== undefined) {
-      const open = this.#libp2p.getConnections(peerIdFromString(peer)).find((one) => one.status === 'open')
+      const open = this.#connectionsOf(peer).find((one) => one.status === 'open')
       if (open !== undefined) return open
     }
     const deadline = withDeadline(signal, this.#options.dialMs)

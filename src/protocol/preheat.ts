@@ -4,6 +4,7 @@
  * that credential, and passes it on to nobody.
  */
 import { type Static, Type } from 'typebox'
+import { RepositoryName, UpstreamUrl } from '../core/task/origin.ts'
 import { MAX_TASK_BYTES } from '../core/task/task.ts'
 import { Count } from './schema.ts'
 
@@ -19,8 +20,8 @@ export type PreheatBlob = Static<typeof PreheatBlob>
 export const PreheatNotice = Type.Object(
   {
     id: PreheatId,
-    upstream: Type.String({ maxLength: 512 }),
-    repository: Type.String({ maxLength: 255 }),
+    upstream: UpstreamUrl,
+    repository: RepositoryName,
     blobs: Type.Array(PreheatBlob, { maxItems: MAX_PREHEAT_BLOBS }),
     /** From the notice's arrival, so that clocks need not agree. */
     deadlineMs: Count(2 ** 40),

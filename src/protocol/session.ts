@@ -5,6 +5,7 @@
 import type { Static, TSchema } from 'typebox'
 import type { PeerId } from '../core/contracts/exchange.ts'
 import { asDarnerError, DarnerError } from '../core/errors.ts'
+import { onBehalf } from '../core/on-behalf.ts'
 import { Scope } from '../core/scope.ts'
 import { abortable } from '../core/signals.ts'
 import { decode, encode } from './cbor.ts'
@@ -117,7 +118,11 @@ export class Session<P extends Protocol = Protocol> implements AsyncDisposable {
     const timer = setInterval(() => this.#beat(), TICK_MS)
     timer.unref()
     this.#scope.defer(() => clearInterval(timer))
-    this.#scope.run((signal) => this.#read(greeting, signal))
+    // all that a message sets off is done on behalf of its sender: what nobody catches of it ends this session
+    onBehalf(
+      (error) => this.#fail(asDarnerError(error, this.#name)),
+      () => this.#scope.run((signal) => this.#read(greeting, signal)),
+    )
   }
 
   /** Why the session is over; undefined while it is open. */

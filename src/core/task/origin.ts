@@ -1,12 +1,30 @@
 /** Where a blob can be read when the swarm doesn't hold it, and with whose rights. Shapes are bounded: they cross the wire. */
-import { type Static, Type } from 'typebox'
+import { type Static, type TRefine, type TString, Type } from 'typebox'
+
+function isHttpUrl(text: string): boolean {
+  return /^https?:/i.test(text) && URL.canParse(text)
+}
+
+/** An http or https URL; its length is checked first. */
+function HttpUrl(maxLength: number): TRefine<TString> {
+  return Type.Refine(
+    Type.String({ maxLength }),
+    (text) => text.length <= maxLength && isHttpUrl(text),
+    () => 'must be an http or https URL',
+  )
+}
+
+/** The base URL of a registry: `https://registry.example:5000`. */
+export const UpstreamUrl = HttpUrl(512)
+/** The characters of a repository's name; whether it is one is seen where it is read. */
+export const RepositoryName = Type.String({ pattern: '^[a-z0-9][a-z0-9._/-]*$', maxLength: 255 })
 
 /** A blob of a repository on a registry (distribution-spec). `upstream` is a base URL: `https://registry.example:5000`. */
 export const RegistryOrigin = Type.Object(
   {
     kind: Type.Literal('registry'),
-    upstream: Type.String({ maxLength: 512 }),
-    repository: Type.String({ maxLength: 255 }),
+    upstream: UpstreamUrl,
+    repository: RepositoryName,
     /** `manifests` for a manifest by digest, `blobs` for everything else. */
     collection: Type.Union([Type.Literal('blobs'), Type.Literal('manifests')]),
   },
@@ -17,7 +35,7 @@ export const RegistryOrigin = Type.Object(
 export const UrlOrigin = Type.Object(
   {
     kind: Type.Literal('url'),
-    url: Type.String({ maxLength: 8192 }),
+    url: HttpUrl(8192),
     headers: Type.Optional(
       Type.Record(Type.String({ maxLength: 128 }), Type.String({ maxLength: 8192 }), { maxProperties: 64 }),
     ),

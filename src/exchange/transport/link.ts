@@ -5,6 +5,7 @@
 import type { Clock } from '../../core/clock.ts'
 import type { PeerId } from '../../core/contracts/exchange.ts'
 import { asDarnerError, DarnerError } from '../../core/errors.ts'
+import { onBehalf } from '../../core/on-behalf.ts'
 import { Scope } from '../../core/scope.ts'
 import type { RoundTrip } from '../limits/pace.ts'
 import type { ByteStream } from './byte-stream.ts'
@@ -152,7 +153,10 @@ export class LaneLink {
   start(handler: LinkHandler): void {
     this.#handler = handler
     this.#queue(preface())
-    this.#scope.run(() => this.#readAll())
+    onBehalf(
+      (error) => this.#ended(error),
+      () => this.#scope.run(() => this.#readAll()),
+    )
   }
 
   /** Runs work that ends with the link; a failure of it ends the link. */

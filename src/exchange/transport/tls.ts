@@ -8,6 +8,7 @@ import { type ConnectionOptions, connect, createSecureContext, type SecureContex
 import type { PeerAddress, PeerId } from '../../core/contracts/exchange.ts'
 import { asDarnerError, DarnerError } from '../../core/errors.ts'
 import type { Log } from '../../core/log.ts'
+import { onBehalf } from '../../core/on-behalf.ts'
 import { AcceptedSocket } from './accepted-socket.ts'
 import type { ByteStream, FrameTransport } from './byte-stream.ts'
 import { LANE_ALPN } from './lane-frames.ts'
@@ -88,7 +89,12 @@ export class TlsTransport implements FrameTransport {
   async listen(): Promise<string[]> {
     const { listen } = this.#options
     if (listen === undefined) return []
-    const server = createServer({ noDelay: true }, (socket) => this.#accept(socket))
+    const server = createServer({ noDelay: true }, (socket) =>
+      onBehalf(
+        () => void socket.destroy(),
+        () => this.#accept(socket),
+      ),
+    )
     server.maxConnections = this.#options.maxConnections
     this.#server = server
     await new Promise<void>((resolve, reject) => {
