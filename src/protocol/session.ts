@@ -247,10 +247,10 @@ export class Session<P extends Protocol = Protocol> implements AsyncDisposable {
 
   /** Reads one message, which must be the greeting, and nothing else before it was answered. A refusal ends the connection. */
   async #greet(method: string, signal: AbortSignal): Promise<void> {
-    let payload: Uint8Array
-    do payload = await readFrame(this.#stream, Math.min(MAX_GREETING_BYTES, this.protocol.maxFrameBytes), { signal })
-    while (payload.byteLength === 0)
     try {
+      let payload: Uint8Array
+      do payload = await readFrame(this.#stream, Math.min(MAX_GREETING_BYTES, this.protocol.maxFrameBytes), { signal })
+      while (payload.byteLength === 0)
       const message = readMessage(decode(payload, this.#name, MAX_GREETING_ITEMS), this.#name)
       if (message[0] !== Kind.ask || message[2] !== method)
         throw new DarnerError('PROTOCOL_VIOLATION', `${this.#name}: said something else before ${method}`)
@@ -261,8 +261,12 @@ export class Session<P extends Protocol = Protocol> implements AsyncDisposable {
       if (refusal !== undefined) throw refusal
     } catch (error) {
       const known = asDarnerError(error, this.#name)
-      await this.#finish(known, { orderly: true, tell: known })
-      await this.#node.disconnect(this.remote, known)
+      // a stream that is over, by either side, says nothing of the connection
+      if (signal.aborted || known.code === 'CLOSED' || known.code === 'PEER_UNREACHABLE') throw error
+      // not waited for here: it waits for this
+      this.#finish(known, { orderly: true, tell: known })
+        .then(() => this.#node.disconnect(this.remote, known))
+        .catch(() => undefined)
       throw known
     }
     this.#greeted = method

@@ -427,7 +427,7 @@ describe('a session with a greeting (row 6)', function () {
     const pair = await aNodePair({ vouched: true })
     const heard: string[] = []
     const refused = new DarnerError('ADMISSION_REFUSED', 'no token')
-    const handlers: Handlers<typeof MATHS> = {
+    const handlers: Handlers<typeof GREETED> = {
       add: (sum) => {
         heard.push('add')
         if (refusing) throw refused
@@ -438,11 +438,15 @@ describe('a session with a greeting (row 6)', function () {
         return body
       },
     }
-    await acceptSessions(pair.listener, GREETED, () => ({ handlers, notices: { said: () => void heard.push('said') } }))
+    const arrived = Promise.withResolvers<Session<typeof GREETED>>()
+    await acceptSessions(pair.listener, GREETED, (session) => {
+      arrived.resolve(session)
+      return { handlers, notices: { said: () => void heard.push('said') } }
+    })
     const lost = Promise.withResolvers<void>()
     pair.dialler.onDisconnect(() => lost.resolve())
     const { stream } = await pair.dialler.openStream(pair.listener.multiaddrs, GREETED.id, within())
-    return { ...pair, stream, heard, lost: lost.promise }
+    return { ...pair, stream, heard, lost: lost.promise, session: await arrived.promise }
   }
 
   for (const [what, message] of [
@@ -457,6 +461,9 @@ describe('a session with a greeting (row 6)', function () {
       await send(one.stream, message)
       await one.lost
       assert.deepEqual(one.heard, [])
+      // nothing of the session is left, and it was not its silence that ended it
+      await one.session.close()
+      assert.doesNotMatch(String(await one.session.closed), /silent/)
     })
 
   it('reads no greeting of more than 8 KiB', async () => {
