@@ -33,7 +33,7 @@ export interface DownloadOptions {
   readonly digestMs: number
   /** Waits between attempts to open a parent; after the last the parent is reported. */
   readonly openRetryMs: readonly number[]
-  /** Nothing came for this long although pieces lack: the download fails with TASK_FAILED. */
+  /** Nothing came for this long although pieces lack: the download fails with TASK_FAILED, or says so where it may only wait. */
   readonly stallMs: number
 }
 
@@ -44,6 +44,8 @@ export interface DownloadParts {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
+  /** Whether a download of which nothing comes waits on rather than fails. */
+  readonly mayWait?: () => boolean
   /** Reads the origin for all, as the supernode leased it; `gained` is told of each piece, before it counts as ours. */
   readonly readOrigin?: (lease: Lease, gained: (piece: number) => void, signal: AbortSignal) => Promise<void>
 }
@@ -383,9 +385,9 @@ export class Download {
     while (!signal.aborted) {
       await clock.sleep(this.#options.tickMs, { signal })
       const now = clock.monotonicMs()
-      this.#plan.tick(now)
+      this.#plan.tick(now, (id) => this.#parents.get(id)?.channel?.movedBytes ?? 0)
       if (this.#unreportedPieces > 0 && now - this.#reportedAtMs >= this.#options.reportMs) this.#report(false)
-      if (now - this.#progressAtMs >= this.#options.stallMs && !this.#plan.done) {
+      if (now - this.#progressAtMs >= this.#options.stallMs && !this.#plan.done && !this.#waitsOn(now)) {
         throw new DarnerError(
           'TASK_FAILED',
           `${stored.task.id}: nothing came for ${Math.round(this.#options.stallMs / 1000)} s; ${this.describe().replaceAll('\n', '; ')}`,
@@ -393,6 +395,16 @@ export class Download {
       }
       this.#pump()
     }
+  }
+
+  /** While the supernode knows of this fetch it says when nobody can bring the rest: giving up before would send every host to the origin at once. */
+  #waitsOn(nowMs: number): boolean {
+    const { stored, log, mayWait } = this.#parts
+    if (mayWait?.() !== true) return false
+    this.#progressAtMs = nowMs
+    const seconds = Math.round(this.#options.stallMs / 1000)
+    log.warn({ taskId: stored.task.id, seconds, plan: this.describe() }, 'nothing comes from anybody: still waiting')
+    return true
   }
 
   #pump(): void {
@@ -447,7 +459,7 @@ export class Download {
     channel: ParentChannel,
     piece: number,
     controller: AbortController,
-    { sure = false, early = false }: { sure?: boolean; early?: boolean },
+    { sure = false, early = false, ahead = 0 }: { sure?: boolean; early?: boolean; ahead?: number },
   ): Promise<void> {
     const { stored, clock, log } = this.#parts
     const any = piece < 0
@@ -482,7 +494,15 @@ export class Download {
     }
     try {
       const given = any
-        ? await channel.fetchAny({ signal: controller.signal, sure, early, onOffer, onStart, ...(sure && { onPart }) })
+        ? await channel.fetchAny({
+            signal: controller.signal,
+            sure,
+            early,
+            ahead,
+            onOffer,
+            onStart,
+            ...(sure && { onPart }),
+          })
         : { piece, body: await channel.fetch(piece, { signal: controller.signal, onStart }) }
       if (given === undefined) {
         this.#plan.parentDrained(channel.parent)

@@ -108,6 +108,8 @@ export class Ways {
         clock,
         random,
         log,
+        // a host with another way to go doesn't wait for long
+        mayWait: () => scheduler.connected && stallMs === this.#options.stallMs,
         readOrigin: (lease, gained, inner) => this.#own.leased(stored, request, { ...lease, gained }, inner),
       },
     )

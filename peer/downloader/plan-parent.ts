@@ -16,11 +16,13 @@ export interface Ask {
   /** Steps of it that came while the parent waited, or all of them once it has the whole; and when it was the last. */
   reached: number
   movedMs: number
+  /** How many pieces had come from anybody when it was first looked at; -1 before that. */
+  arrivals: number
 }
 
 /** A question that is asked now. */
 export function newAsk(asked: Pick<Ask, 'piece' | 'any' | 'sure'>, nowMs: number): Ask {
-  return { ...asked, sinceMs: nowMs, started: false, waits: false, reached: 0, movedMs: 0 }
+  return { ...asked, sinceMs: nowMs, started: false, waits: false, reached: 0, movedMs: 0, arrivals: -1 }
 }
 
 export interface PlanParent<P> {
@@ -46,6 +48,14 @@ export interface PlanParent<P> {
   /** Pieces that it passed on in part, and then didn't get itself. */
   withdrawn: number
   strikes: number
+  /** Bytes of pieces that its connection had brought when it was last looked at; since when that is so, and how many pieces had come by then. */
+  moved: number
+  stillMs: number
+  stillFrom: number
+  /** How many pieces had come from anybody when it became overdue. */
+  suspectFrom: number
+  /** How often in a row others gave what it owed. */
+  lates: number
   /** Overdue since this instant; 0 while it answers in time. */
   suspectMs: number
   /** How long it may be overdue then before it is replaced. */
@@ -70,6 +80,11 @@ export function newParent<P>(id: P, pieces: number, announces: boolean, turn: nu
     repeats: 0,
     withdrawn: 0,
     strikes: 0,
+    moved: 0,
+    stillMs: 0,
+    stillFrom: 0,
+    suspectFrom: 0,
+    lates: 0,
     suspectMs: 0,
     graceMs: 0,
     drained: false,
@@ -84,6 +99,7 @@ export function noteAnswer<P>(parent: PlanParent<P>, ask: Ask, nowMs: number): v
   parent.pieceMs = parent.pieceMs === 0 ? tookMs : parent.pieceMs + SMOOTHING * (tookMs - parent.pieceMs)
   parent.lastAnswerMs = nowMs
   parent.suspectMs = 0
+  parent.lates = 0
 }
 
 /** Milliseconds until a piece asked of this parent now is expected. What was learnt fades towards the usual. */

@@ -72,6 +72,22 @@ const WITHDRAWN_PART = 0.1
 const LEAST_ANY = 4
 /** In a line half of them do where a piece takes so long: what is under way when another parent is asked may come twice. */
 const LONG_PIECE_MS = 100
+/** What comes here in so long may be on its way at once; never less than so many pieces. */
+const AHEAD_MS = 600
+const LEAST_AHEAD = 6
+const MOST_AHEAD = 8
+const PACE_SMOOTHING = 0.1
+/** A parent of which no byte came while others gave so many pieces is late; so is one whose piece takes as long as many more. */
+const LATE_PIECES = 4
+const CRAWL_PIECES = 32
+/** A late parent is replaced after so many pieces of others; one that still moves after more. */
+const REPLACE_PIECES = 16
+const REPLACE_CRAWL_PIECES = 64
+/** So often in a row a parent may leave what it owes to others. */
+const MOST_LATES = 3
+/** When nothing came from anybody for so long, what is under way may be given by others; how often that time doubles. */
+const SILENCE_MS = 3000
+const MOST_SILENCES = 4
 /** Named questions under way at one parent. */
 const NAMED_PER_PARENT = 2
 /** Parents that say so often that they lack what they announced are replaced. */
@@ -80,11 +96,12 @@ const MAX_DEMANDS = 64
 /** How long parents may wait for a child's words, in parts of the usual time of an answer, and in bounds. */
 const WORD_PART = 0.25
 /** That a piece is here matters less than that it comes: where pieces take long, it leaves with what is said of the next. */
-const HERE_PART = 0.5
 const LEAST_HERE_MS = 20
 const MAX_HERE_MS = 50
 /** Where a quarter of the usual time is less than this, what is coming is told to all at once: they would offer it first. */
 const LATE_COMING_MS = 20
+/** The longest that words wait for company where pieces come slowly: they leave with what is said of the next. */
+const MAX_WORD_MS = 250
 
 /** Parents that aren't asked hear late what is here and coming: with the first question, or after this. */
 const UNASKED_WORD_MS = 1000
@@ -122,7 +139,14 @@ export type ReplaceReason = Exclude<FailReason, 'withdrawn'> | 'slow'
 export type Action<P> =
   | { readonly kind: 'ask'; readonly parent: P; readonly piece: number }
   /** `sure`: whatever comes is taken, without an offer; `early`: it may be what is still coming to the parent. */
-  | { readonly kind: 'askAny'; readonly parent: P; readonly sure: boolean; readonly early: boolean }
+  /** `ahead`: how many pieces may be on their way to us from all parents. */
+  | {
+      readonly kind: 'askAny'
+      readonly parent: P
+      readonly sure: boolean
+      readonly early: boolean
+      readonly ahead: number
+    }
   /** Tell all parents that a piece is on its way to us, within {@link Plan.comingMs}, or isn't after all; `from` knows it already. */
   | { readonly kind: 'coming'; readonly piece: number; readonly from?: P }
   | { readonly kind: 'lost'; readonly piece: number }
@@ -175,6 +199,14 @@ export class Plan<P> {
   #declined = 0
   /** Smoothed time of an answer over all parents. */
   #usualMs = 0
+  /** Smoothed time from one piece to the next, over all parents; when the last came, and how many have. */
+  #paceMs = 0
+  #arrivedMs = 0
+  #arrivals = 0
+  /** Since when nothing comes although something is under way. */
+  #silentMs = 0
+  /** How often all of it was given up since. */
+  #silences = 0
 
   constructor(options: PlanOptions, random: Random) {
     this.#options = options
@@ -204,7 +236,7 @@ export class Plan<P> {
     if (this.#unasked(id)) return UNASKED_WORD_MS
     // it leaves with the next question: such a parent gives nothing twice, and counts only what is on its way
     if (this.#sure) return Math.min(SURE_WORD_MS, Math.max(MAX_HERE_MS, 2 * this.#usualMs))
-    return Math.min(MAX_HERE_MS, Math.max(LEAST_HERE_MS, this.#usualMs * HERE_PART))
+    return Math.min(MAX_WORD_MS, Math.max(LEAST_HERE_MS, this.#paceMs))
   }
 
   /**
@@ -217,7 +249,7 @@ export class Plan<P> {
     if (this.#unasked(id)) return UNASKED_WORD_MS
     const parent = this.#parents.get(id)
     if (parent && (!parent.announces || hasBit(parent.has, piece))) return 0
-    return soon ? 0 : LATE_COMING_MS
+    return soon ? 0 : Math.min(MAX_WORD_MS, Math.max(LATE_COMING_MS, this.#paceMs))
   }
 
   /** Pieces on their way: a parent hears of them when its channel opens. */
@@ -363,9 +395,21 @@ export class Plan<P> {
       if (fresh) parent.answers++
       if (setBit(parent.has, piece)) parent.held++
     }
+    this.#paced(nowMs)
     if (!fresh) this.#wasted++
     if (!fresh && parent && ask?.sure) this.#repeats(parent)
     for (const other of [...(this.#askedOf.get(piece) ?? [])]) this.#cancel(other, piece)
+  }
+
+  #paced(nowMs: number): void {
+    const apartMs = nowMs - this.#arrivedMs
+    if (this.#arrivals > 0)
+      this.#paceMs =
+        this.#paceMs === 0 ? Math.max(0.01, apartMs) : this.#paceMs + PACE_SMOOTHING * (apartMs - this.#paceMs)
+    this.#arrivedMs = nowMs
+    this.#silentMs = nowMs
+    this.#silences = 0
+    this.#arrivals++
   }
 
   /** A question failed. `piece` is -1 for the parent's choice that wasn't named yet. What the parent then deserves comes out of {@link decide}. */
@@ -414,33 +458,100 @@ export class Plan<P> {
     if (at >= 0) this.#demands.splice(at, 1)
   }
 
-  /** Looks for late parents: call it some times a second, then {@link decide}. */
-  tick(nowMs: number): void {
+  /**
+   * Looks for late parents: call it some times a second, then {@link decide}. `movedBytes` tells how many bytes of pieces have come from a parent's
+   * connection so far. A parent is late by what others give meanwhile, never by the clock alone: on a slow or lossy link everybody
+   * waits, and what is being sent must not be asked for again.
+   */
+  tick(nowMs: number, movedBytes?: (id: P) => number): void {
     if (this.#usualMs === 0) return
-    const lateMs = Math.max(this.#options.lateMs, this.#options.lateFactor * this.#usualMs)
+    const lateMs = this.#lateMs
     for (const parent of [...this.#order]) {
-      // A parent may have nothing for us: late is only what it began, or was asked for by name, and doesn't end.
-      const oldest = parent.asks.find((ask) => ask.piece >= 0)
-      if (!oldest) {
-        // what it owed came from others: in a line these still give in its place
-        if (parent.turn > 0 && parent.suspectMs > 0 && nowMs - parent.suspectMs >= parent.graceMs)
-          this.#replace(parent, parent.answers > 0 ? 'slow' : 'stalled')
-        continue
-      }
-      const { waits } = oldest
-      const waitedMs = nowMs - Math.max(oldest.sinceMs, oldest.movedMs, parent.lastAnswerMs)
-      if (waitedMs < (waits ? Math.max(WAITS_MS, 3 * lateMs) : lateMs)) continue
-      if (parent.suspectMs === 0) {
-        parent.suspectMs = nowMs
-        parent.graceMs = waits ? Math.max(WAITED_MS, lateMs) : lateMs
-        this.#settled = false
-        // Routed round: what it owes may come from others, and the first answer wins.
-        for (const { piece } of parent.asks)
-          if (piece >= 0 && !hasBit(this.#have, piece)) this.#pending.push({ kind: 'lost', piece })
-        continue
-      }
-      if (nowMs - parent.suspectMs >= parent.graceMs) this.#replace(parent, parent.answers > 0 ? 'slow' : 'stalled')
+      if (parent.turn > 0) this.#tickInLine(parent, lateMs, nowMs)
+      else this.#tickInMesh(parent, lateMs, movedBytes?.(parent.id), nowMs)
     }
+    this.#endSilence(lateMs, nowMs)
+  }
+
+  #tickInMesh(parent: PlanParent<P>, lateMs: number, movedBytes: number | undefined, nowMs: number): void {
+    const owed = parent.asks.find((ask) => ask.piece >= 0)
+    const moved = movedBytes ?? parent.answers
+    if (!owed || moved !== parent.moved) {
+      parent.moved = moved
+      parent.stillMs = nowMs
+      parent.stillFrom = this.#arrivals
+    }
+    if (!owed) {
+      // others gave what it owed: it gets another chance, but not one after the other
+      if (parent.suspectMs === 0) return
+      parent.suspectMs = 0
+      this.#settled = false
+      if (++parent.lates >= MOST_LATES) this.#replace(parent, 'stalled')
+      return
+    }
+    const standsStill =
+      nowMs - Math.max(parent.stillMs, owed.sinceMs) >= lateMs && this.#arrivals - parent.stillFrom >= LATE_PIECES
+    if (owed.arrivals < 0) owed.arrivals = this.#arrivals
+    const crawls = nowMs - owed.sinceMs >= lateMs && this.#arrivals - owed.arrivals >= CRAWL_PIECES
+    if (parent.suspectMs === 0) {
+      if (!standsStill && !crawls) return
+      parent.suspectMs = nowMs
+      parent.suspectFrom = this.#arrivals
+      this.#settled = false
+      this.#routeRound(parent)
+      return
+    }
+    const grace = standsStill ? REPLACE_PIECES : REPLACE_CRAWL_PIECES
+    if (nowMs - parent.suspectMs >= lateMs && this.#arrivals - parent.suspectFrom >= grace)
+      this.#replace(parent, parent.answers > 0 ? 'slow' : 'stalled')
+  }
+
+  /** What a parent owes may come from others, and the first answer wins. */
+  #routeRound({ asks }: PlanParent<P>): void {
+    for (const { piece } of asks)
+      if (piece >= 0 && !hasBit(this.#have, piece)) this.#pending.push({ kind: 'lost', piece })
+  }
+
+  /**
+   * Nothing comes from anybody although pieces are under way. Others may have them, and be able to give: they are told so, each time
+   * after twice as long. Nobody is blamed, and what still comes is taken.
+   */
+  #endSilence(lateMs: number, nowMs: number): void {
+    if (this.#askedOf.size === 0 || this.#silentMs === 0) {
+      this.#silentMs = nowMs
+      return
+    }
+    if (nowMs - this.#silentMs < Math.max(SILENCE_MS, lateMs) * 2 ** this.#silences) return
+    this.#silentMs = nowMs
+    this.#silences = Math.min(this.#silences + 1, MOST_SILENCES)
+    for (const parent of this.#order) {
+      if (!parent.asks.some(({ piece }) => piece >= 0) || parent.suspectMs > 0) continue
+      parent.suspectMs = nowMs
+      parent.suspectFrom = this.#arrivals
+      this.#routeRound(parent)
+    }
+    this.#settled = false
+  }
+
+  #tickInLine(parent: PlanParent<P>, lateMs: number, nowMs: number): void {
+    const oldest = parent.asks.find((ask) => ask.piece >= 0)
+    if (!oldest) {
+      // what it owed came from others: in a line these still give in its place
+      if (parent.suspectMs > 0 && nowMs - parent.suspectMs >= parent.graceMs)
+        this.#replace(parent, parent.answers > 0 ? 'slow' : 'stalled')
+      return
+    }
+    const { waits } = oldest
+    const waitedMs = nowMs - Math.max(oldest.sinceMs, oldest.movedMs, parent.lastAnswerMs)
+    if (waitedMs < (waits ? Math.max(WAITS_MS, 3 * lateMs) : lateMs)) return
+    if (parent.suspectMs === 0) {
+      parent.suspectMs = nowMs
+      parent.graceMs = waits ? Math.max(WAITED_MS, lateMs) : lateMs
+      this.#settled = false
+      this.#routeRound(parent)
+      return
+    }
+    if (nowMs - parent.suspectMs >= parent.graceMs) this.#replace(parent, parent.answers > 0 ? 'slow' : 'stalled')
   }
 
   /** What to do now. Each action is taken as done: the plan counts its questions as under way from here on. */
@@ -468,6 +579,11 @@ export class Plan<P> {
     return lines.join('\n')
   }
 
+  /** An answer that takes longer is late, if nothing else explains it. */
+  get #lateMs(): number {
+    return Math.max(this.#options.lateMs, this.#options.lateFactor * this.#usualMs)
+  }
+
   /** As many pieces are on their way as may be. */
   get #full(): boolean {
     return this.#askedOf.size >= this.#mostInFlight
@@ -476,6 +592,12 @@ export class Plan<P> {
   get #mostInFlight(): number {
     const { maxInFlight, inFlightBytes, pieceBytes } = this.#options
     return Math.max(1, Math.min(maxInFlight, Math.floor(inFlightBytes / pieceBytes)))
+  }
+
+  /** How many pieces parents should have on their way here: what comes in {@link AHEAD_MS}. More would only wait in queues on the way. */
+  get #ahead(): number {
+    const ahead = this.#paceMs === 0 ? MOST_AHEAD : Math.ceil(AHEAD_MS / this.#paceMs)
+    return Math.min(this.#mostInFlight, MOST_AHEAD, Math.max(LEAST_AHEAD, ahead))
   }
 
   /** Whether this parent's turn hasn't come. */
@@ -557,7 +679,7 @@ export class Plan<P> {
   #askOneAny(actions: Action<P>[], parent: PlanParent<P>, sure: boolean, nowMs: number): void {
     parent.asks.push(newAsk({ piece: -1, any: true, sure }, nowMs))
     this.#anyInFlight++
-    actions.push({ kind: 'askAny', parent: parent.id, sure, early: sure && !withdraws(parent) })
+    actions.push({ kind: 'askAny', parent: parent.id, sure, early: sure && !withdraws(parent), ahead: this.#ahead })
   }
 
   /** In a line, asks others beside the parent that is doubted, or in its place. */
@@ -599,13 +721,21 @@ export class Plan<P> {
         if (this.#named >= this.#options.maxNamed) return
         if (this.#turn > 0 && piece < this.#next + NEXT_PIECES) continue
         if (hasBit(this.#have, piece) || !hasBit(this.#known, piece)) continue
-        if (this.#askedOf.get(piece)?.some((parent) => parent.suspectMs === 0)) continue
-        const parent = this.#soonest(piece, nowMs)
+        const prompt = this.#askedOf.get(piece)?.filter((parent) => parent.suspectMs === 0) ?? []
+        const [only] = prompt
+        if (prompt.length > 1 || (only && !this.#overdue(only, piece, nowMs))) continue
+        const parent = this.#soonest(piece, nowMs, only)
         if (!parent) continue
         this.#ask(actions, parent, piece, nowMs)
         actions.push({ kind: 'coming', piece })
       }
     }
+  }
+
+  /** A reader doesn't wait until others gave so much that a parent is late: it asks a second one. */
+  #overdue(parent: PlanParent<P>, piece: number, nowMs: number): boolean {
+    const ask = parent.asks.find((one) => one.piece === piece)
+    return ask !== undefined && this.#usualMs > 0 && nowMs - ask.sinceMs >= this.#lateMs
   }
 
   /** The holder of this piece that is expected to answer first, ties by chance. */

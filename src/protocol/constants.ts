@@ -42,8 +42,11 @@ export const STREAM_CHUNK_BYTES = 64 * KIB
  */
 export const HEARTBEAT_MS = 2000
 
-/** A session that heard nothing for this long is dead; looked at every TICK_MS, so a cut cable is noticed within five seconds. */
-export const DEAD_MS = 4000
+/**
+ * A session that heard nothing for this long is dead. On a slow link whose queue is full, a word that is lost comes after several seconds: with less
+ * time than this honest hosts lose their supernode while everything works. Who dies without a word is asked no more long before, by the hosts it serves.
+ */
+export const DEAD_MS = 12_000
 
 /** How often a session looks at its clocks. */
 export const TICK_MS = 500

@@ -34,7 +34,7 @@ export const SCHEDULER_DEFAULTS: SchedulerOptions = {
   seedDegree: 32,
   hostDegree: 400,
   zoneShare: 0.75,
-  silentMs: 4_000,
+  silentMs: 12_000,
   leaseMs: 10_000,
   forgetMs: 300_000,
   witnessMs: 10_000,

@@ -53,6 +53,8 @@ export interface FetchAnyOptions extends FetchOptions {
   readonly sure?: boolean
   /** With `sure`: the parent may also send what is still coming to itself, and withdraw it. */
   readonly early?: boolean
+  /** How many pieces are wanted on their way here, from all parents: with more the parent gives to others. */
+  readonly ahead?: number
   /** Called with each piece that the parent offers; false declines it. By default the first is taken. */
   readonly onOffer?: (piece: number) => boolean
   /** Called as bytes come: the piece, its memory and how many bytes of it are here; `waits` while the parent hasn't the rest. */
@@ -66,6 +68,8 @@ export interface ParentChannel extends AsyncDisposable {
   readonly haves: ReadonlyBitmap
   /** Whether it says so: a seed doesn't, and may have anything. */
   readonly announces: boolean
+  /** Bytes of pieces that its connection has brought so far, of all tasks. A parent of which these grow isn't silent. */
+  readonly movedBytes: number
   /** Calls back after `haves` grew, with the new run. Returns the unsubscriber. */
   onHaves(listener: (from: number, count: number) => void): () => void
   /** Exactly the piece's bytes, not yet verified. Throws PIECE_ABSENT, PIECE_SHORT, PEER_REFUSED, PEER_UNREACHABLE, or the signal's reason. */
@@ -109,10 +113,10 @@ export interface ComingPieces {
 export interface GivingTo extends Disposable {
   /**
    * A piece that the child lacks, once the uplink is free for it; undefined when it has everything. `sure`: it takes whatever that is;
-   * `early`: it may be one that is still coming here.
+   * `early`: it may be one that is still coming here; `ahead`: how many it wants on their way to it.
    * Throws the signal's reason.
    */
-  choose(options: { signal: AbortSignal; sure?: boolean; early?: boolean }): Promise<number | undefined>
+  choose(options: { signal: AbortSignal; sure?: boolean; early?: boolean; ahead?: number }): Promise<number | undefined>
   /** The child told that a piece is on its way to it, or that it isn't after all. */
   coming(piece: number): void
   lost(piece: number): void

@@ -94,6 +94,10 @@ export class FetchSide implements LinkHandler, ChannelHost {
     return this.#channels.size
   }
 
+  get movedBytes(): number {
+    return this.#link.bodyBytes
+  }
+
   onClosed(error: DarnerError): void {
     this.#unsubscribe()
     for (const waiting of this.#opening.values()) waiting.reject(error)
@@ -169,7 +173,7 @@ export class FetchSide implements LinkHandler, ChannelHost {
     const { channel, id, piece } = wanted
     if (piece === undefined) {
       const flags = (wanted.sure ? ANY_SURE : 0) | (wanted.early ? ANY_EARLY : 0)
-      this.#link.send(FRAME.ANY, { channel: channel.number, request: id, flags })
+      this.#link.send(FRAME.ANY, { channel: channel.number, request: id, flags, number: wanted.ahead })
     } else this.#link.send(FRAME.ASK, { channel: channel.number, request: id, number: piece })
     this.meter(channel)
   }

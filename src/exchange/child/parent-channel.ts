@@ -26,6 +26,8 @@ export interface Wanted {
   /** Of a piece of the parent's choice: it may come without an offer, and before the parent has it whole. */
   readonly sure: boolean
   readonly early: boolean
+  /** So many pieces are wanted on their way here. */
+  readonly ahead: number
   readonly onStart: ((piece: number) => void) | undefined
   /** Called as bytes come. */
   readonly onPart: FetchAnyOptions['onPart']
@@ -43,6 +45,8 @@ export interface ChannelHost {
   renew(channel: LaneChannel, pass: Uint8Array): void
   /** The channel has something to tell, within `waitMs`. */
   later(channel: LaneChannel, waitMs: number): void
+  /** Bytes of pieces that the connection has brought so far, of all its channels. */
+  readonly movedBytes: number
   release(body: Uint8Array): void
   close(channel: LaneChannel): void
   /** Looks again at how many bytes the parent may send on this channel. */
@@ -95,6 +99,10 @@ export class LaneChannel implements ParentChannel {
     return this.#announces
   }
 
+  get movedBytes(): number {
+    return this.#host.movedBytes
+  }
+
   get opened(): boolean {
     return this.#opened
   }
@@ -136,7 +144,7 @@ export class LaneChannel implements ParentChannel {
 
   async #want(
     piece: number | undefined,
-    { signal, onStart, onOffer, onPart, sure = false, early = false }: FetchAnyOptions,
+    { signal, onStart, onOffer, onPart, sure = false, early = false, ahead = 0 }: FetchAnyOptions,
   ): Promise<{ piece: number; body: Uint8Array } | undefined> {
     while (this.wanted.size >= this.#maxRequests) {
       signal.throwIfAborted()
@@ -169,6 +177,7 @@ export class LaneChannel implements ParentChannel {
       dropped: false,
       sure,
       early: sure && early,
+      ahead,
       onStart,
       onPart,
       onOffer,

@@ -68,8 +68,8 @@ export class Giving implements Disposable {
       this.#pump()
     }
     return {
-      choose: ({ signal, sure = false, early = false }) => {
-        handout.asks(seat, { sure, early })
+      choose: ({ signal, sure = false, early = false, ahead = 0 }) => {
+        handout.asks(seat, { sure, early, ahead })
         return this.#choose(seat, signal)
       },
       coming: (piece) => handout.coming(seat, piece),

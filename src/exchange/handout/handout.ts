@@ -22,7 +22,7 @@ export interface HandoutOptions {
   readonly mostSlots: number
   /** A piece of which its child has said nothing this long after it was given counts as lost; no piece keeps a slot longer. */
   readonly confirmMs: number
-  /** A child with so many pieces on their way to it, from all its parents, waits in {@link Handout.give}. */
+  /** A child with so many pieces on their way to it, from all its parents, waits in {@link Handout.give}, unless it said that fewer do. */
   readonly incoming: number
   /** Chance for ties; without it lower numbers go first. */
   readonly random?: Random
@@ -54,6 +54,8 @@ export interface Seat<C> {
   sure: boolean
   /** Such a one takes pieces that are still coming here, too. */
   early: boolean
+  /** So many pieces it wants on their way to it, from all its parents. */
+  ahead: number
 }
 
 /** The handout of one task. `C` names a child: a peer id, or a number in the simulator. */
@@ -112,7 +114,15 @@ export class Handout<C> {
 
   /** A child opened the task, holding `have`. */
   join(child: C, have: ReadonlyBitmap): Seat<C> {
-    const seat: Seat<C> = { child, place: this.#holdings.join(), grants: [], granted: 0, sure: false, early: false }
+    const seat: Seat<C> = {
+      child,
+      place: this.#holdings.join(),
+      grants: [],
+      granted: 0,
+      sure: false,
+      early: false,
+      ahead: this.#options.incoming,
+    }
     this.#seats.add(seat)
     for (const [from, count] of have.ranges()) {
       for (let piece = from; piece < from + count; piece++) this.holds(seat, piece)
@@ -120,8 +130,9 @@ export class Handout<C> {
     return seat
   }
 
-  /** How a child asks from now on: see {@link Seat.sure} and {@link Seat.early}. */
-  asks(seat: Seat<C>, { sure, early }: { sure: boolean; early: boolean }): void {
+  /** How a child asks from now on: see {@link Seat.sure}, {@link Seat.early} and {@link Seat.ahead}. */
+  asks(seat: Seat<C>, { sure, early, ahead }: { sure: boolean; early: boolean; ahead?: number }): void {
+    if (ahead !== undefined && ahead > 0) seat.ahead = Math.min(ahead, this.#options.incoming)
     if (seat.sure !== sure && seat.place > 0) this.#sure += sure ? 1 : -1
     seat.sure = sure
     seat.early = early
@@ -145,7 +156,11 @@ export class Handout<C> {
       // what a child that asks nobody else is sent is bounded by its questions, not by how soon its words come
       const owed = this.#holdings.incoming(seat.place)
       const incoming = seat.sure ? Math.min(owed, this.#options.incoming - 1) : owed
-      if (incoming >= fewest || (this.#holdings.lacking(seat.place) === 0 && !seat.early)) continue
+      if (
+        incoming >= Math.min(fewest, seat.sure ? fewest : seat.ahead) ||
+        (this.#holdings.lacking(seat.place) === 0 && !seat.early)
+      )
+        continue
       const piece = this.#choose(seat)
       if (piece < 0) continue
       best = seat
@@ -242,9 +257,11 @@ export class Handout<C> {
    */
   expire(nowMs: number): boolean {
     let changed = false
+    // where pieces take long, all slots together may take longer than that
+    const confirmMs = Math.max(this.#options.confirmMs, 2 * this.slots * this.#pieceMs)
     for (const seat of this.#seats) {
       for (const grant of [...seat.grants]) {
-        if (nowMs - grant.sinceMs < this.#options.confirmMs) continue
+        if (nowMs - grant.sinceMs < confirmMs) continue
         const expected = grant.coming || grant.sure
         changed ||= grant.sending || !expected
         if (expected) this.#free(grant)

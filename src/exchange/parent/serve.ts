@@ -56,6 +56,9 @@ export const SERVE_DEFAULTS: ServeOptions = {
   sureNewsMs: 1000,
 }
 
+/** The longest that news wait where pieces come slowly. */
+const MOST_NEWS_MS = 1000
+
 export interface ServeParts {
   readonly link: LaneLink
   readonly shelf: Shelf
@@ -256,6 +259,7 @@ export class ServeSide implements LinkHandler {
 
   #gather(channel: ServedChannel): void {
     this.#news.add(channel)
+    channel.newsPace.note(this.#parts.clock.monotonicMs())
     this.#link.later(channel.news.pieces >= this.#options.newsPieces ? 0 : this.#newsWaitMs(channel))
   }
 
@@ -264,7 +268,11 @@ export class ServeSide implements LinkHandler {
     if (channel.names) return newsMs
     if (channel.sure) return sureNewsMs
     if (channel.open.size === 0) return unaskedNewsMs
-    return channel.childLacks <= fewPieces ? newsMs : idleNewsMs
+    // where pieces come slowly, each alone would be a frame to everybody
+    const { everyMs } = channel.newsPace
+    return channel.childLacks <= fewPieces
+      ? Math.max(newsMs, Math.min(MOST_NEWS_MS / 4, everyMs))
+      : Math.max(idleNewsMs, Math.min(MOST_NEWS_MS, 3 * everyMs))
   }
 
   onNews(): void {
@@ -295,9 +303,9 @@ export class ServeSide implements LinkHandler {
     this.#sender.enqueue(channel, { id, piece, chosen: false, offset: 0, cancelled: false })
   }
 
-  #any(channel: ServedChannel, { request: id, flags }: FrameHeader): void {
+  #any(channel: ServedChannel, { request: id, flags, number: ahead }: FrameHeader): void {
     this.#admitRequest(channel, id)
-    channel.ask(id, { sure: (flags & ANY_SURE) !== 0, early: (flags & ANY_EARLY) !== 0 })
+    channel.ask(id, { sure: (flags & ANY_SURE) !== 0, early: (flags & ANY_EARLY) !== 0, ahead })
     this.#chooseNext(channel)
   }
 

@@ -14,6 +14,8 @@ export interface Question {
   readonly sure: boolean
   /** of that also what is still coming here. */
   readonly early: boolean
+  /** So many pieces it wants on their way to it, from all its parents; 0 leaves it to us. */
+  readonly ahead: number
 }
 
 /** A request that waits or is in service. `offset` is where a piece that stepped back goes on. */
@@ -24,6 +26,25 @@ export interface ServedRequest {
   readonly chosen: boolean
   offset: number
   cancelled: boolean
+}
+
+/** How often something happens, smoothed. */
+class Pace {
+  #everyMs = 0
+  #lastMs = 0
+
+  /** 0 while it isn't known. */
+  get everyMs(): number {
+    return this.#everyMs
+  }
+
+  /** It happened now. */
+  note(nowMs: number): void {
+    const apartMs = nowMs - this.#lastMs
+    if (this.#lastMs > 0)
+      this.#everyMs = this.#everyMs === 0 ? apartMs : this.#everyMs + 0.1 * (apartMs - this.#everyMs)
+    this.#lastMs = nowMs
+  }
 }
 
 export class ServedChannel implements Disposable {
@@ -48,6 +69,7 @@ export class ServedChannel implements Disposable {
   /** Every request that has not been answered to its end, by id; undefined while its piece isn't chosen. */
   readonly open = new Map<number, ServedRequest | undefined>()
   readonly news = new PendingRuns()
+  readonly newsPace = new Pace()
   /** Pieces that the shelf waits to hear of: sent whole, or not. By request. */
   readonly #owed = new Map<number, number>()
   /** True while a job of this channel waits for a slot or has one. */

@@ -8,6 +8,8 @@ export interface ByteStream {
   readonly remote: PeerId
   /** Bytes that have arrived so far, read or not. */
   readonly bytesRead: number
+  /** Bytes that {@link readExactly} has so far, while it waits. */
+  readonly filling: number
   /** Fills `into` from what has arrived already; false, and nothing taken, when that isn't enough. */
   fill(into: Uint8Array): boolean
   /** Fills `into`. Rejects with PEER_UNREACHABLE when the stream ends first, or with what aborted it. */

@@ -59,6 +59,7 @@ class Libp2pByteStream implements ByteStream {
   readonly #stream: PeerStream
   readonly #controller = new AbortController()
   #read = 0
+  #filling = 0
 
   constructor(stream: PeerStream, peer: PeerId) {
     this.remote = peer
@@ -67,6 +68,10 @@ class Libp2pByteStream implements ByteStream {
 
   get bytesRead(): number {
     return this.#read
+  }
+
+  get filling(): number {
+    return this.#filling
   }
 
   /** What has arrived is the muxer's until it is asked for. */
@@ -85,7 +90,9 @@ class Libp2pByteStream implements ByteStream {
         throw new DarnerError('PEER_UNREACHABLE', `lane of peer ${this.remote}: the stream ended`, { cause: error })
       }
       this.#read += slice.byteLength
+      this.#filling = at + slice.byteLength
     }
+    this.#filling = 0
   }
 
   /** The connection below is libp2p's, and carries more than this. */

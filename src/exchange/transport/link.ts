@@ -32,7 +32,10 @@ export interface LinkOptions {
   readonly tickMs: number
   /** Silence after which a busy link asks for a sign of life. */
   readonly pingMs: number
-  /** Silence after which a busy link is dead. With a tick more, below 4 s. */
+  /**
+   * Silence after which a busy link is dead. A lossy or crowded link may well be silent for seconds: until then the plan asks others, and a host
+   * that is dead is known to the supernode sooner.
+   */
   readonly silenceMs: number
   /** The longest that a begun frame may take (bodies of pieces aside: they are judged by silence). */
   readonly frameMs: number
@@ -48,8 +51,8 @@ export interface LinkOptions {
 
 export const LINK_DEFAULTS: LinkOptions = {
   tickMs: 500,
-  pingMs: 1000,
-  silenceMs: 3000,
+  pingMs: 3000,
+  silenceMs: 10_000,
   frameMs: 10_000,
   stallMs: 30_000,
   idleMs: 60_000,
@@ -116,6 +119,7 @@ export class LaneLink {
   #boundaryBytes = 0
   #boundaryAtMs: number
   #inBody = false
+  #bodyBytes = 0
   #frames = 0
 
   constructor(stream: ByteStream, options: LinkOptions, parts: LinkParts) {
@@ -226,6 +230,12 @@ export class LaneLink {
     this.#inBody = true
     await this.#stream.readExactly(into)
     this.#inBody = false
+    this.#bodyBytes += into.byteLength
+  }
+
+  /** Bytes of bodies that have come so far, those of one that is being read included. */
+  get bodyBytes(): number {
+    return this.#bodyBytes + (this.#inBody ? this.#stream.filling : 0)
   }
 
   /** Ends the link because the other side broke the protocol. */

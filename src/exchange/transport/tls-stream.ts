@@ -4,6 +4,7 @@ import type { PeerId } from '../../core/contracts/exchange.ts'
 import { DarnerError } from '../../core/errors.ts'
 import type { RoundTrip } from '../limits/pace.ts'
 import type { ByteStream } from './byte-stream.ts'
+import { SendOptions } from './send-options.ts'
 import { roundTripOf } from './tcp-round-trip.ts'
 
 /** Bytes that may wait unread before the socket is paused. */
@@ -20,6 +21,7 @@ interface Reading {
 export class TlsStream implements ByteStream {
   readonly #socket: TLSSocket
   readonly #descriptor: number | undefined
+  readonly #sending: SendOptions | undefined
   #remote: PeerId | undefined
   #reading: Reading | undefined
   #held: Uint8Array[] = []
@@ -32,6 +34,7 @@ export class TlsStream implements ByteStream {
   constructor(socket: TLSSocket, descriptor?: number) {
     this.#socket = socket
     this.#descriptor = descriptor
+    this.#sending = descriptor === undefined ? undefined : new SendOptions(descriptor)
     socket.on('error', (error) => this.#fail(unreachable(this, error)))
     socket.on('end', () => this.#fail(unreachable(this, undefined)))
     socket.on('close', () => this.#fail(unreachable(this, undefined)))
@@ -48,6 +51,10 @@ export class TlsStream implements ByteStream {
 
   get bytesRead(): number {
     return this.#bytesRead
+  }
+
+  get filling(): number {
+    return this.#reading?.filled ?? 0
   }
 
   /**
@@ -120,10 +127,14 @@ export class TlsStream implements ByteStream {
 
   write(bytes: Uint8Array): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure)
+    const beganMs = performance.now()
     return new Promise((resolve, reject) => {
       this.#socket.write(bytes, (error) => {
         if (error) reject(this.#failure ?? unreachable(this, error))
-        else resolve()
+        else {
+          this.#sending?.wrote(bytes.byteLength, performance.now() - beganMs)
+          resolve()
+        }
       })
     })
   }

@@ -43,6 +43,7 @@ class SilentParent {
       parent,
       haves: Bitmap.full(PIECES),
       announces: true,
+      movedBytes: 0,
       onHaves: () => () => {},
       fetch: (_piece, { signal }) => pending(signal),
       fetchAny: ({ signal }) => pending(signal),
@@ -179,6 +180,7 @@ class AskedParent {
       parent,
       haves: Bitmap.full(PIECES),
       announces: true,
+      movedBytes: 0,
       onHaves: () => () => {},
       fetch: (_piece, { signal }) => pending(signal),
       fetchAny: ({ signal, sure = false, early = false, onOffer, onStart, onPart }) => {
@@ -218,7 +220,10 @@ class AskedParent {
 type Name = 'a' | 'b' | 'c' | 'd' | 'e'
 
 /** A download whose parents, of any turn, are named as the test goes. */
-async function aDownload(blob: Blob = aBlob({ pieces: PIECES }), { digestMs = 10_000, told = PIECES } = {}) {
+async function aDownload(
+  blob: Blob = aBlob({ pieces: PIECES }),
+  { digestMs = 10_000, told = PIECES, stallMs = 30_000, mayWait = (): boolean => false } = {},
+) {
   const place = await aStore()
   const over = new AbortController()
   const stored = await place.store.create(blob.task, { signal: over.signal })
@@ -255,8 +260,16 @@ async function aDownload(blob: Blob = aBlob({ pieces: PIECES }), { digestMs = 10
     drop: () => {},
     [Symbol.asyncDispose]: async () => {},
   }
-  const options = { ...DOWNLOAD_OPTIONS, digestMs, openRetryMs: [] }
-  const parts = { registration, stored, exchange, clock: systemClock, random: seededRandom(1), log: silentLog() }
+  const options = { ...DOWNLOAD_OPTIONS, digestMs, stallMs, openRetryMs: [] }
+  const parts = {
+    registration,
+    stored,
+    exchange,
+    clock: systemClock,
+    random: seededRandom(1),
+    log: silentLog(),
+    mayWait,
+  }
   const run = new Download(options, parts).run({ signal: over.signal })
   run.catch(() => {})
   return {
@@ -288,6 +301,29 @@ async function aDownload(blob: Blob = aBlob({ pieces: PIECES }), { digestMs = 10
     },
   }
 }
+
+describe('a download of which nothing comes', () => {
+  it('fails where it has another way to go', async () => {
+    await using one = await aDownload(undefined, { stallMs: 300 })
+    one.name({ a: 0 })
+    await assert.rejects(one.run, /nothing came for 0 s/)
+  })
+
+  it('waits on while the supernode knows of it, and takes what then comes', async () => {
+    let waited = 0
+    await using one = await aDownload(undefined, { stallMs: 100, mayWait: () => ++waited > 0 })
+    const { a } = one
+    one.name({ a: 0 })
+    await one.until(() => a.questions.length > 0)
+    while (waited < 3) await new Promise((resolve) => setImmediate(resolve))
+    for (let piece = 0; piece < PIECES; piece++) {
+      await one.until(() => a.questions.length > piece)
+      a.questions[piece]?.give(piece)
+    }
+    assert.equal(await one.run, one.blob.digest)
+    assert.deepEqual(one.blamed, [])
+  })
+})
 
 describe('a download in a line', () => {
   it('takes everything from the first parent, in order, and says so to the others', async () => {

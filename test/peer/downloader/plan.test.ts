@@ -41,12 +41,21 @@ function firstIsLate(plan: Plan<string>): void {
   begin(plan, 'b', 1, 505)
 }
 
-const askAny = (parent: string, sure = false) => ({ kind: 'askAny', parent, sure, early: sure }) as const
+const askAny = (parent: string, sure = false) => ({ kind: 'askAny', parent, sure, early: sure, ahead: 8 }) as const
 
 /** A parent offers a piece, which is taken and begins to come. */
 function begin(plan: Plan<string>, parent: string, piece: number, nowMs: number): void {
   assert.equal(plan.pieceOffered(parent, piece, nowMs), true, `${parent} offered ${piece}`)
   plan.pieceStarted(parent, piece, nowMs)
+}
+
+/** A parent gives these pieces, one after the other. */
+function gives(plan: Plan<string>, parent: string, pieces: readonly number[], nowMs: number): void {
+  for (const piece of pieces) {
+    begin(plan, parent, piece, nowMs)
+    plan.pieceArrived(parent, piece, nowMs)
+    plan.decide(nowMs)
+  }
 }
 
 describe('Plan', () => {
@@ -103,38 +112,122 @@ describe('Plan', () => {
     assert.deepEqual([plan.comingMs('a', 5), plan.comingMs('c', 5), plan.hereMs('a')], [0, 0, 20])
     begin(plan, 'b', 2, 8)
     plan.pieceArrived('b', 2, 2000)
-    assert.deepEqual([plan.comingMs('a', 5), plan.comingMs('seed', 5), plan.hereMs('a')], [0, 0, 50])
+    assert.deepEqual([plan.comingMs('a', 5), plan.comingMs('seed', 5), plan.hereMs('a')], [0, 0, 250])
     assert.ok(plan.comingMs('c', 5) > 0)
     plan.parentHaves('c', 5, 1)
     assert.equal(plan.comingMs('c', 5), 0)
   })
 
-  it('lets others give what began and stands still, and leaves parents alone that had nothing to give', () => {
+  it('lets others give what stands still while they give more, and leaves parents alone that had nothing to give', () => {
     const plan = aPlanOf(100, FOUR)
     begin(plan, 'a', 1, 0)
     plan.pieceArrived('a', 1, 10)
+    plan.tick(10)
     begin(plan, 'b', 2, 10)
     plan.decide(10)
+    gives(plan, 'a', [10, 11, 12], 20)
     plan.tick(500)
-    assert.deepEqual(plan.decide(500), [{ kind: 'lost', piece: 2 }])
+    assert.deepEqual(tells(plan.decide(500)), [], 'others gave too little to tell')
+    gives(plan, 'a', [13], 510)
+    plan.tick(520)
+    assert.deepEqual(tells(plan.decide(520)), ['lost 2'])
     begin(plan, 'c', 2, 600)
     assert.deepEqual(tells(plan.decide(600)), ['coming 2'], 'both may come now')
     assert.equal(plan.pieceOffered('d', 2, 601), false)
     plan.pieceArrived('c', 2, 700)
-    assert.deepEqual(plan.decide(700), [cancel('b', 2)])
+    assert.deepEqual(
+      plan.decide(700).filter(({ kind }) => kind === 'cancel'),
+      [cancel('b', 2)],
+    )
   })
 
-  it('replaces a parent that goes on standing still', () => {
+  it('takes no parent for late whose bytes come, however slowly, until others gave far more', () => {
+    const plan = aPlanOf(200, FOUR)
+    begin(plan, 'a', 1, 0)
+    plan.pieceArrived('a', 1, 10)
+    let moved = 0
+    const tick = (nowMs: number) => plan.tick(nowMs, (id) => (id === 'b' ? moved++ : 0))
+    tick(10)
+    begin(plan, 'b', 2, 10)
+    plan.decide(10)
+    for (let piece = 10; piece < 40; piece++) {
+      gives(plan, 'a', [piece], 100 * piece)
+      tick(100 * piece)
+      assert.deepEqual(tells(plan.decide(100 * piece)), [])
+    }
+    for (let piece = 40; piece < 44; piece++) gives(plan, 'a', [piece], 100 * piece)
+    tick(4500)
+    assert.deepEqual(tells(plan.decide(4500)), ['lost 2'])
+  })
+
+  it('gives nobody up while nothing comes from anybody, but lets others give what is under way', () => {
     const plan = aPlanOf(100, FOUR)
     begin(plan, 'a', 1, 0)
     plan.pieceArrived('a', 1, 10)
+    plan.decide(10)
+    for (const [at, id] of FOUR.entries()) begin(plan, id, 10 + at, 20)
+    plan.decide(20)
+    plan.tick(2900)
+    assert.deepEqual(plan.decide(2900), [])
+    plan.tick(3100)
+    assert.deepEqual(tells(plan.decide(3100)).sort(), ['lost 10', 'lost 11', 'lost 12', 'lost 13'])
+    plan.tick(6200)
+    assert.deepEqual(tells(plan.decide(6200)), [], 'the next time is twice as long')
+    for (let nowMs = 6300; nowMs < 120_000; nowMs += 100) {
+      plan.tick(nowMs)
+      assert.ok(plan.decide(nowMs).every(({ kind }) => kind !== 'replace'))
+    }
+    assert.equal(plan.parents, 4)
+    plan.pieceArrived('c', 12, 120_000)
+    plan.decide(120_000)
+    assert.equal(plan.haveCount, 2, 'what comes late counts')
+    assert.equal(plan.pieceOffered('c', 50, 120_001), true, 'and its parent may give more')
+  })
+
+  it('replaces a parent that goes on standing still while others give', () => {
+    const plan = aPlanOf(100, FOUR)
+    begin(plan, 'a', 1, 0)
+    plan.pieceArrived('a', 1, 10)
+    plan.tick(10)
     begin(plan, 'b', 2, 10)
     plan.decide(10)
-    for (const nowMs of [500, 900]) plan.tick(nowMs)
+    gives(plan, 'a', [10, 11, 12, 13], 20)
+    plan.tick(500)
+    plan.decide(500)
+    const more = Array.from({ length: 16 }, (_, at) => 20 + at)
+    gives(plan, 'a', more.slice(1), 510)
+    plan.tick(900)
+    assert.equal(plan.parents, 4)
+    gives(plan, 'a', more.slice(0, 1), 910)
+    plan.tick(920)
     assert.deepEqual(
-      plan.decide(900).filter((action) => action.kind === 'replace'),
+      plan.decide(920).filter((action) => action.kind === 'replace'),
       [{ kind: 'replace', parent: 'b', reason: 'stalled' }],
     )
+    assert.equal(plan.parents, 3)
+  })
+
+  it('asks a parent again whose piece others gave, and replaces it when that goes on', () => {
+    const plan = aPlanOf(100, FOUR)
+    begin(plan, 'a', 1, 0)
+    plan.pieceArrived('a', 1, 10)
+    let nowMs = 10
+    for (let time = 0; time < 3; time++) {
+      assert.equal(plan.parents, 4)
+      plan.tick(nowMs)
+      const owed = 2 + time
+      begin(plan, 'b', owed, nowMs)
+      plan.decide(nowMs)
+      const from = 20 + 10 * time
+      gives(plan, 'a', [from, from + 1, from + 2, from + 3], nowMs + 10)
+      nowMs += 600
+      plan.tick(nowMs)
+      assert.deepEqual(tells(plan.decide(nowMs)), [`lost ${owed}`])
+      gives(plan, 'c', [owed], nowMs)
+      plan.decide(nowMs)
+      plan.tick(++nowMs)
+      plan.decide(nowMs)
+    }
     assert.equal(plan.parents, 3)
   })
 
@@ -394,14 +487,14 @@ describe('Plan in a line', () => {
     for (const early of [true, true, false, false]) {
       begin(plan, 'a', 1, 10)
       plan.pieceFailed('a', 1, 'withdrawn')
-      assert.deepEqual(again(), [{ kind: 'askAny', parent: 'a', sure: true, early }])
+      assert.deepEqual(again(), [{ kind: 'askAny', parent: 'a', sure: true, early, ahead: 8 }])
     }
     for (let piece = 1; piece < 32; piece++) {
       begin(plan, 'a', piece, 10)
       plan.pieceArrived('a', piece, 10)
       assert.deepEqual(
         again(),
-        [{ kind: 'askAny', parent: 'a', sure: true, early: piece > 18 }],
+        [{ kind: 'askAny', parent: 'a', sure: true, early: piece > 18, ahead: 8 }],
         `${piece} whole ones later`,
       )
     }
