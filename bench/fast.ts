@@ -101,7 +101,7 @@ async function play(
   const receivesFour = cpuTime(last.pid).own.all - fourBefore
   const sentFour = (await sentBy(parents, signal)) - sentFourBefore
   await rm(blob.file)
-  for (const agent of agents) await command(swarm, agent, ['gc', '--to', '0'], signal)
+  for (const agent of agents) await command(swarm, agent, ['gc', '--force', '--to', '0'], signal)
   const forNothing = Math.max(sentOne, sentFour) / bytes - 1
   return { curl, control, fromOrigin, fromOne, fromFour, receives, serves, receivesFour, forNothing }
 }

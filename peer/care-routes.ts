@@ -60,7 +60,7 @@ export function registerCareRoutes(app: FastifyInstance, { store, limits, schedu
     if (!isTaskId(task))
       throw new DarnerError(
         'BAD_ARGUMENT',
-        `${JSON.stringify(task)} is no digest: expected sha256:<64 hex>, or url:<64 hex>`,
+        `${JSON.stringify(task)} is not a digest: expected sha256:<64 hex>, or url:<64 hex>`,
       )
     return { task, reads: await scheduler.why(task, { signal: AbortSignal.timeout(15_000) }) }
   })

@@ -106,7 +106,7 @@ export class DarnerSwarm {
 
   /** Has every host drop what it holds, as all hosts share the memory of this machine; resolves some seconds later. */
   async clear({ signal }: { signal: AbortSignal }): Promise<void> {
-    await Promise.all(this.#arena.receivers.map((host) => this.#command(host, ['gc', '--to', '0'], signal)))
+    await Promise.all(this.#arena.receivers.map((host) => this.#command(host, ['gc', '--force', '--to', '0'], signal)))
     await this.#rest(signal)
   }
 

@@ -110,7 +110,7 @@ export function editorSchema(role: Role): Record<string, unknown> {
 
 const TEXTS: Readonly<Record<string, string>> = {
   bytes: '^[0-9]+(\\.[0-9]+)? ?([KMGT](i?B)?|B)?$',
-  rate: '^[0-9]+(\\.[0-9]+)? ?([KMGT](i?B)?|B)?(/s)?$',
+  rate: '^off$|^[0-9]+(\\.[0-9]+)? ?([KMGT](i?B)?|B)?(/s)?$',
   duration: '^[0-9]+(\\.[0-9]+)? ?(ms|s|m|h|d)?$',
 }
 

@@ -4,14 +4,22 @@ import type { LimitList, LimitScope, UploadYield } from '../api/care-api.ts'
 import { formatBytes, parseRate } from '../core/config/units.ts'
 import { DarnerError } from '../core/errors.ts'
 
-/** `host`, `in`, `out`, `task:…`, `peer:…` or `origin:…`. Throws BAD_ARGUMENT. */
+/** The words of the settings downloadRate and uploadRate, and what the agent calls them. */
+const WAYS = { in: 'download', out: 'upload' } as const
+const DIRECTIONS: Readonly<Record<string, 'in' | 'out'>> = { download: 'in', upload: 'out' }
+
+/** `host`, `download`, `upload`, `task:…`, `peer:…` or `origin:…`. Throws BAD_ARGUMENT. */
 export function scopeOf(text: string, direction: unknown): LimitScope {
-  if (direction !== undefined && direction !== 'in' && direction !== 'out')
-    throw new DarnerError('BAD_ARGUMENT', `limit set --direction ${JSON.stringify(direction)}: expected in or out`)
-  const way: { direction?: 'in' | 'out' } = direction === undefined ? {} : { direction }
+  const toward = DIRECTIONS[String(direction)]
+  if (direction !== undefined && toward === undefined)
+    throw new DarnerError(
+      'BAD_ARGUMENT',
+      `limit set --direction ${JSON.stringify(direction)}: expected download or upload`,
+    )
+  const way: { direction?: 'in' | 'out' } = toward === undefined ? {} : { direction: toward }
   const [kind = '', name = ''] = [text.split(':', 1)[0], text.slice(text.indexOf(':') + 1)]
   if (text === 'host') return { on: 'host' }
-  if (text === 'in' || text === 'out') return { on: 'direction', direction: text }
+  if (DIRECTIONS[text] !== undefined) return { on: 'direction', direction: DIRECTIONS[text] }
   if (text.includes(':') && name !== '') {
     if (kind === 'task') return { on: 'task', task: name, ...way }
     if (kind === 'peer') return { on: 'peer', peer: name, ...way }
@@ -19,15 +27,16 @@ export function scopeOf(text: string, direction: unknown): LimitScope {
   }
   throw new DarnerError(
     'BAD_ARGUMENT',
-    `limit set ${JSON.stringify(text)}: expected host, in, out, task:DIGEST, peer:PEERID, origin:HOST or yield`,
+    `limit set ${JSON.stringify(text)}: expected host, download, upload, task:DIGEST, peer:PEERID, origin:HOST or yield`,
   )
 }
 
-/** The limit that `20MiB/s` means; undefined for `off`. Throws BAD_ARGUMENT. */
+/** The limit that `20MiB/s` means; undefined for `off` and 0. Throws BAD_ARGUMENT. */
 export function limitOf(text: string, borrow: boolean): LimitList['limits'][number]['limit'] | undefined {
   if (text === 'off') return undefined
   const bytesPerSec = parseRate(text)
-  if (bytesPerSec === undefined || bytesPerSec < 1)
+  if (bytesPerSec === 0) return undefined
+  if (bytesPerSec === undefined)
     throw new DarnerError(
       'BAD_ARGUMENT',
       `limit set … ${JSON.stringify(text)}: expected a rate such as 20MiB/s, or off`,
@@ -55,14 +64,14 @@ export function limitLines({ limits, uploadYield }: LimitList): string[] {
 /** One line. */
 function limitText({ scope, limit }: LimitList['limits'][number]): string {
   const rate = `${formatBytes(limit.bytesPerSec)}/s${limit.borrow ? ', may borrow' : ''}`
-  const way = 'direction' in scope && scope.on !== 'direction' && scope.direction ? ` ${scope.direction}` : ''
+  const way = 'direction' in scope && scope.on !== 'direction' && scope.direction ? ` ${WAYS[scope.direction]}` : ''
   switch (scope.on) {
     case 'host':
       return `host  ${rate}`
     case 'direction':
-      return `${scope.direction}  ${rate}`
+      return `${WAYS[scope.direction]}  ${rate}`
     case 'class':
-      return `${scope.priority} ${scope.direction}  ${rate}`
+      return `${scope.priority} ${WAYS[scope.direction]}  ${rate}`
     case 'origin':
       return `origin:${scope.origin}  ${rate}`
     case 'task':

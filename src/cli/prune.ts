@@ -1,6 +1,5 @@
 /** Deleting what isn't used: asks first, names what went, adds up what came free. */
-import { createInterface } from 'node:readline/promises'
-import { DarnerError } from '../core/errors.ts'
+import { agreed } from './consent.ts'
 import type { CommandContext } from './context.ts'
 import { DockerClient, filtersOf } from './docker-client.ts'
 import { size } from './format/words.ts'
@@ -29,7 +28,7 @@ export async function prune(
     if (all && kind === 'image') return 'all images that no container uses'
     return all && kind === 'volume' ? 'all volumes that no container has' : KINDS[kind].warn
   })
-  if (options.force !== true && !(await agreed(warnings, context))) return 1
+  if (options.force !== true && !(await agreed(willDelete(warnings), context))) return 1
   const client = new DockerClient({ socket: context.socket })
   let bytes = 0
   for (const kind of kinds) {
@@ -46,16 +45,6 @@ export async function prune(
   return 0
 }
 
-async function agreed(warnings: readonly string[], { stdin, stderr, signal }: CommandContext): Promise<boolean> {
-  if ((stdin as { isTTY?: boolean }).isTTY !== true)
-    throw new DarnerError('BAD_ARGUMENT', 'standard input is no terminal, so nobody can be asked', {
-      way: 'say --force',
-    })
-  stderr.write(`This will delete:\n${warnings.map((one) => `  - ${one}\n`).join('')}`)
-  const terminal = createInterface({ input: stdin, output: stderr })
-  try {
-    return /^y(es)?$/i.test((await terminal.question('Go on? [y/N] ', { signal })).trim())
-  } finally {
-    terminal.close()
-  }
+function willDelete(warnings: readonly string[]): string {
+  return `This will delete:\n${warnings.map((one) => `  - ${one}\n`).join('')}`
 }

@@ -50,7 +50,7 @@ describe('care of store and links', function () {
       )
     }
     const bad = await runDarner(['why', 'nonsense', '--socket', join(swarm.directory, 'agent-0.sock')])
-    assert.deepEqual([bad.code, /no digest/.test(bad.stderr)], [2, true])
+    assert.deepEqual([bad.code, /not a digest/.test(bad.stderr)], [2, true])
   })
 
   it('darner df and gc tell and free what nothing holds, and the supernode hears of it', async () => {
@@ -71,7 +71,14 @@ describe('care of store and links', function () {
       [digest],
     )
     assert.equal((await ask<StoreView>(swarm, 0, 'df')).blobs, 1)
-    assert.equal((await ask<CollectView>(swarm, 0, 'gc')).freedBytes, body.byteLength)
+    const piped = await runDarner(['gc', '--socket', join(swarm.directory, 'agent-0.sock')])
+    assert.equal(piped.code, 2)
+    assert.match(
+      piped.stderr,
+      /^darner: This will delete 1 blobs that nothing holds, 3 MiB, and .*no terminal.*; say --force/,
+    )
+    assert.equal((await ask<StoreView>(swarm, 0, 'df')).blobs, 1)
+    assert.equal((await ask<CollectView>(swarm, 0, 'gc', '--force')).freedBytes, body.byteLength)
     assert.equal((await ask<StoreView>(swarm, 0, 'df')).blobs, 0)
     const first = swarm.agents[0]
     assert.ok(first)
@@ -95,15 +102,15 @@ describe('care of store and links', function () {
     const going = fetchUrl(swarm.agents[0], `${origin.url}/blob`, digest)
     await until(async () => ((await swarm.agents[0]?.peer.status())?.tasks[0]?.have ?? 0) > 0)
     // at this rate it would take a minute and a half more
-    const lifted = await runDarner(['limit', 'set', 'in', 'off', ...socket])
+    const lifted = await runDarner(['limit', 'set', 'download', 'off', ...socket])
     assert.equal(lifted.code, 0, lifted.stderr)
     assert.equal((await going).digest, digest)
-    const task = await runDarner(['limit', 'set', `task:${digest}`, '5MiB/s', '--direction', 'out', ...socket])
-    assert.equal(task.stdout, `task:${digest} out  5 MiB/s\n`)
+    const task = await runDarner(['limit', 'set', `task:${digest}`, '5MiB/s', '--direction', 'upload', ...socket])
+    assert.equal(task.stdout, `task:${digest} upload  5 MiB/s\n`)
     const wrong = await runDarner(['limit', 'set', 'everything', '5MiB/s', ...socket])
-    assert.deepEqual([wrong.code, /expected host, in, out/.test(wrong.stderr)], [2, true])
+    assert.deepEqual([wrong.code, /expected host, download, upload/.test(wrong.stderr)], [2, true])
     const polite = await runDarner(['limit', 'set', 'yield', 'background', ...socket])
-    assert.equal(polite.stdout, `task:${digest} out  5 MiB/s\nyield  background\n`)
+    assert.equal(polite.stdout, `task:${digest} upload  5 MiB/s\nyield  background\n`)
     assert.equal((await ask<LimitList>(swarm, 0, 'limit')).uploadYield, 'background')
     const sometimes = await runDarner(['limit', 'set', 'yield', 'sometimes', ...socket])
     assert.deepEqual([sometimes.code, /expected none, background/.test(sometimes.stderr)], [2, true])

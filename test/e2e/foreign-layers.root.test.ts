@@ -113,7 +113,7 @@ describe('darner pull of a foreign layer', function () {
     assert.equal((await pull(0, reference)).code, 0)
     const words = (...args: string[]) =>
       runDarner([...args, '--socket', join(swarm.directory, 'agent-0.sock')], { DOCKER_CONFIG: swarm.directory })
-    assert.equal((await words('gc', '--to', '0')).code, 0)
+    assert.equal((await words('gc', '--force', '--to', '0')).code, 0)
     const saved = join(swarm.directory, 'saved.tar')
     const { code, stderr } = await words('save', '-o', saved, reference)
     assert.equal(code, 0, stderr)

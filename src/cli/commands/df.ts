@@ -16,7 +16,7 @@ export const action: Action = async (_args, _options, context) => {
     `complete     ${formatBytes(view.completeBytes)} in ${view.blobs} blobs`,
     `half done    ${formatBytes(view.partialBytes)} in ${view.partials} tasks`,
     `pinned       ${formatBytes(view.pinnedBytes)}`,
-    `in use       ${formatBytes(view.leasedBytes)}`,
+    `being read   ${formatBytes(view.leasedBytes)}`,
     `reclaimable  ${formatBytes(view.reclaimableBytes)}`,
     `disk         ${formatBytes(view.freeBytes)} left`,
     `collection   above ${formatBytes(view.highBytes)}, down to ${formatBytes(view.lowBytes)}`,

@@ -105,7 +105,7 @@ function namedClients(options: Readonly<Record<string, unknown>>): readonly Clie
   const named = texts(options, 'client')
   const unknown = named.find((one) => !CLIENTS.some((client) => client === one))
   if (unknown !== undefined)
-    throw new DarnerError('BAD_ARGUMENT', `client ${JSON.stringify(unknown)} is none of ${CLIENTS.join(', ')}`)
+    throw new DarnerError('BAD_ARGUMENT', `client ${JSON.stringify(unknown)} is not one of ${CLIENTS.join(', ')}`)
   return CLIENTS.filter((one) => named.includes(one))
 }
 
@@ -141,7 +141,7 @@ async function checkClient(
       )
     return [wanted, edits.map(({ path }) => path).join(', ')] as const
   })
-  await run(`${client} has taken it up`, async () => [undefined, await takenUp(client, target, context)] as const)
+  await run(`${client} goes by it`, async () => [undefined, await takenUp(client, target, context)] as const)
 }
 
 interface Pull {

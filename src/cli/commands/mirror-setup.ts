@@ -9,7 +9,7 @@ import { rootOf, setupTarget } from '../mirror-setup/target.ts'
 export const action: Action = async (args, options, context) => {
   const client = args[0] as ClientName
   if (!CLIENTS.includes(client))
-    throw new DarnerError('BAD_ARGUMENT', `client ${JSON.stringify(args[0])} is none of ${CLIENTS.join(', ')}`)
+    throw new DarnerError('BAD_ARGUMENT', `client ${JSON.stringify(args[0])} is not one of ${CLIENTS.join(', ')}`)
   if (options.apply === true && options.undo === true)
     throw new DarnerError('BAD_ARGUMENT', '--apply and --undo exclude each other')
   const { stdout, json } = context
@@ -17,9 +17,9 @@ export const action: Action = async (args, options, context) => {
   const root = rootOf(options)
   if (options.undo === true) {
     const { restored, kept } = await undoPlan(client, setup, { root })
-    if (json) stdout.write(`${JSON.stringify({ client, undone: restored, kept })}\n`)
+    if (json) stdout.write(`${JSON.stringify({ client, undone: restored.map(({ path }) => path), kept })}\n`)
     else {
-      for (const path of restored) stdout.write(`restored ${path}\n`)
+      for (const { path, removed } of restored) stdout.write(`${removed ? 'removed' : 'restored'} ${path}\n`)
       for (const one of kept) stdout.write(`${one.path} stays: ${one.client} reads it, too\n`)
     }
     return 0
@@ -47,6 +47,10 @@ export const action: Action = async (args, options, context) => {
     for (const { path, before, after } of plan.edits)
       stdout.write(`# ${path}${before === undefined ? ' (new)' : before === after ? ' (as it is)' : ''}\n${after}\n`)
     for (const note of notes) context.stderr.write(`note: ${note}\n`)
+    const differs = plan.edits.some(({ before, after }) => before !== after)
+    context.stderr.write(
+      `note: nothing was written${differs ? `; darner mirror setup ${client} --apply writes it` : ''}\n`,
+    )
   }
   return 0
 }

@@ -38,7 +38,7 @@ interface SetupRecord {
 
 /** What taking a setup back did: files as they were, and files that stay since another client reads them. */
 export interface Undone {
-  readonly restored: readonly string[]
+  readonly restored: readonly { readonly path: string /** There was none before. */; readonly removed: boolean }[]
   readonly kept: readonly { readonly path: string; readonly client: ClientName }[]
 }
 
@@ -94,7 +94,7 @@ export async function applyPlan(
 export async function undoPlan(client: ClientName, setup: ClientSetup, { root }: { root: string }): Promise<Undone> {
   const record = await readRecord(root, client)
   if (record === undefined) throw new DarnerError('NOT_FOUND', `${client}: no setup on record at ${recordPath(client)}`)
-  const restored: string[] = []
+  const restored: Undone['restored'][number][] = []
   const kept: Undone['kept'][number][] = []
   const others = await recordsOfOthers(root, client)
   for (const { path, before, after } of [...record.files].reverse()) {
@@ -109,7 +109,7 @@ export async function undoPlan(client: ClientName, setup: ClientSetup, { root }:
       hash(now) === after ? (before ?? undefined) : before === now ? now : setup.remove(path, now, record.mirror)
     if (next === undefined) await rm(join(root, path))
     else if (next !== now) await writeWhole(join(root, path), next)
-    restored.push(path)
+    restored.push({ path, removed: next === undefined })
   }
   for (const folder of [...record.folders].reverse()) await removeEmpty(join(root, folder))
   await rm(join(root, recordPath(client)))

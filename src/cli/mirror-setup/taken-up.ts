@@ -21,7 +21,8 @@ async function byDocker({ scheme, mirror }: SetupTarget, { env, signal }: Comman
     const info = await new AgentClient({ socket }).json<DockerInfo>('GET', '/info', { signal })
     mirrors = info.RegistryConfig?.Mirrors ?? []
   } catch (error) {
-    if (isDarnerError(error, 'AGENT_UNREACHABLE')) return `no docker answers at ${socket}: it reads it when it starts`
+    if (isDarnerError(error, 'AGENT_UNREACHABLE'))
+      return `skipped: no docker answers at ${socket}; it reads it when it starts`
     throw error
   }
   if (mirrors.some((one) => one.replace(/\/+$/, '') === url)) return `docker at ${socket} has ${url}`
@@ -38,7 +39,7 @@ interface DockerInfo {
 /** Nothing tells which configuration a running containerd has read; that it began after the file was written does. */
 async function byContainerd(config: string): Promise<string> {
   const began = await beganMs('containerd')
-  if (began === undefined) return 'no containerd runs: it reads it when it starts'
+  if (began === undefined) return 'skipped: containerd is not running, and reads it when it starts'
   // /proc/stat tells the boot to the second
   if ((await stat(config)).mtimeMs <= began + 1_000) return 'containerd began after it was written'
   throw new DarnerError('HOST_UNABLE', `containerd runs since before ${config} was written`, {

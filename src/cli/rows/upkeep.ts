@@ -76,7 +76,7 @@ export const UPKEEP: readonly CommandRow[] = [
     name: 'why',
     summary: 'show who read how much of a blob at its origin, and why',
     client: true,
-    args: [{ name: 'DIGEST', summary: 'sha256:<64 hex>, as manifests and `darner status` have it' }],
+    args: [{ name: 'DIGEST', summary: 'sha256:<64 hex>, as manifests and `darner status --json` have it' }],
     options: [JSON_OPTION],
   },
   {
@@ -90,6 +90,7 @@ export const UPKEEP: readonly CommandRow[] = [
     summary: 'delete blobs that nothing holds, least recently used first',
     client: true,
     options: [
+      { flags: '-f, --force', summary: 'ask nobody; needed where there is no terminal' },
       { flags: '--dry-run', summary: 'only say what would go' },
       { flags: '--to <SIZE>', summary: 'stop when the store holds no more than this (default: 0)' },
       JSON_OPTION,
@@ -102,16 +103,19 @@ export const UPKEEP: readonly CommandRow[] = [
       'set, change or lift a rate limit, or say what gives way to other traffic; it holds at once, until the agent ends',
     client: true,
     args: [
-      { name: 'WHAT', summary: 'host, in, out, task:DIGEST, peer:PEERID or origin:HOST; or yield' },
+      {
+        name: 'WHAT',
+        summary: 'host (both ways), download, upload, task:DIGEST, peer:PEERID or origin:HOST; or yield',
+      },
       { name: 'RATE', summary: 'bytes per second such as 20MiB/s, or off; of yield: none, background or all' },
     ],
     options: [
-      { flags: '--direction <in|out>', summary: 'of a task or peer: only this way (default: both together)' },
+      { flags: '--direction <download|upload>', summary: 'of a task or peer: only this way (default: both together)' },
       { flags: '--borrow', summary: 'an assured share that may use what others leave, instead of a cap' },
     ],
     examples: [
-      'darner limit set out 20MiB/s',
-      'darner limit set task:sha256:… 5MiB/s --direction in',
+      'darner limit set upload 20MiB/s',
+      'darner limit set task:sha256:… 5MiB/s --direction download',
       'darner limit set yield background   # preheats take what other traffic leaves of the links',
     ],
   },

@@ -56,7 +56,7 @@ function scalar(setting: Setting, text: string): unknown {
   if (setting.kind === 'boolean') return WORDS[text.trim().toLowerCase()] ?? text
   if (setting.kind !== 'integer') return text
   if (setting.unit === 'bytes') return parseBytes(text) ?? text
-  if (setting.unit === 'rate') return parseRate(text) ?? text
+  if (setting.unit === 'rate') return (setting.schema.minimum === 0 && text === 'off' ? 0 : parseRate(text)) ?? text
   if (setting.unit === 'duration') return parseDuration(text) ?? text
   return /^\d{1,15}$/.test(text.trim()) ? Number(text) : text
 }

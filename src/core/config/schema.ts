@@ -15,7 +15,9 @@ interface Facts {
 }
 
 const bytes = (facts: Facts) => Type.Integer({ minimum: 0, unit: 'bytes', ...facts })
-const rate = (facts: Facts) => Type.Integer({ minimum: 0, unit: 'rate', ...facts })
+/** `off` is 0: no limit. */
+const rate = (facts: Facts) =>
+  Type.Integer({ minimum: 0, unit: 'rate', wanted: 'bytes per second, such as 20MiB/s, or off', ...facts })
 const duration = (facts: Facts) => Type.Integer({ minimum: 1, unit: 'duration', ...facts })
 const percent = (facts: Facts) => Type.Integer({ minimum: 1, maximum: 100, unit: 'percent', ...facts })
 const count = (facts: Facts & { minimum: number; maximum: number }) => Type.Integer({ ...facts })
@@ -308,10 +310,15 @@ export const AgentSettings = Type.Object(
       off: 'Run no containers: this host only moves blobs, and needs no root.',
     }),
     downloadRate: rate({
-      default: 0,
-      description: 'Most bytes per second taken from the swarm and the origin; 0 is no limit.',
+      default: 'off',
+      description:
+        'Most bytes per second taken from the swarm and the origin, or `off`. `darner limit set download` changes it while the agent runs.',
     }),
-    uploadRate: rate({ default: 0, description: 'Most bytes per second served to other hosts; 0 is no limit.' }),
+    uploadRate: rate({
+      default: 'off',
+      description:
+        'Most bytes per second served to other hosts, or `off`. `darner limit set upload` changes it while the agent runs.',
+    }),
     scrubInterval: duration({
       default: '7d',
       description:

@@ -273,7 +273,7 @@ describe('darner mirror setup', () => {
   })
 
   for (const [args, text] of [
-    [['ftp'], /none of containerd, podman/],
+    [['ftp'], /not one of containerd, podman/],
     [['docker', '--upstream', 'a"b=http://x'], /no registry's name/],
     [['docker', '--upstream', 'x=ftp://x'], /not NAME or NAME=URL/],
     [['docker', '--mirror', 'nowhere'], /not IP:PORT/],
