@@ -1,15 +1,16 @@
 /**
- * What changes the supernode: routes on a unix socket in its data directory, mode 0600, so that only who may read its identity
- * may use them. The HTTP side that others reach has none of these.
+ * What changes the supernode, and what tells of its hosts and blobs: routes on a unix socket in its data directory, mode 0600, so that
+ * only the user who may read its identity may use them. The HTTP side that others reach has none of these.
  */
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import { fastify } from 'fastify'
+import { type FastifyInstance, fastify } from 'fastify'
 import { Type } from 'typebox'
 import { listenUnix } from '../../src/core/listen-unix.ts'
 import type { Log } from '../../src/core/log.ts'
 import { parsePeerId } from '../../src/protocol/identity.ts'
 import type { Supernode } from '../supernode.ts'
 import { answerErrors } from './server.ts'
+import { swarmRoutes } from './swarm-routes.ts'
 
 /** The socket's name in the data directory. */
 export const ADMIN_SOCKET = 'admin.sock'
@@ -24,6 +25,7 @@ export async function adminSocket(
     forceCloseConnections: true,
   }).withTypeProvider<TypeBoxTypeProvider>()
   answerErrors(app)
+  swarmRoutes(app as unknown as FastifyInstance, supernode)
   const params = Type.Object({ peer: Type.String({ minLength: 1, maxLength: 128 }) })
   const body = Type.Object({ why: Type.String({ maxLength: 512 }) }, { additionalProperties: false })
   app.post('/v1/peers/:peer/revoke', { schema: { params, body } }, async (request) => {

@@ -1,4 +1,4 @@
-/** The supernode's HTTP side, for people and tools: health, metrics, and what the swarm does now. It changes nothing. */
+/** The supernode's HTTP side, for whoever reaches it: health, metrics, its addresses. It changes nothing and names no host and no blob. */
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { type FastifyInstance, fastify } from 'fastify'
 import { Type } from 'typebox'
@@ -8,7 +8,6 @@ import { asDarnerError, DarnerError } from '../../src/core/errors.ts'
 import { parseHostPort } from '../../src/core/host-port.ts'
 import type { Log } from '../../src/core/log.ts'
 import type { Metrics } from '../../src/core/metrics.ts'
-import { isTaskId, pieceCount, type TaskId } from '../../src/core/task/task.ts'
 import { NONCE, supernodeProof } from '../../src/protocol/supernode-proof.ts'
 import type { Supernode } from '../supernode.ts'
 import { declareMetrics } from './metrics.ts'
@@ -65,37 +64,6 @@ export async function supernodeHttp(
     const { multiaddrs } = supernode
     return { multiaddrs, proof: supernodeProof(parts.joinToken, request.query.nonce, multiaddrs) }
   })
-  app.get('/v1/peers', async () => ({
-    peers: [...supernode.control.hosts.values()].map((host) => ({
-      peer: host.peer,
-      host: host.name,
-      software: host.software,
-      lanes: host.lanes,
-      multiaddrs: host.multiaddrs,
-      zone: host.zone,
-      rack: host.rack,
-      sinceMs: host.sinceMs,
-      seededBytes: supernode.traffic.to(host.peer),
-    })),
-    expelled: [...supernode.admission.expelled].map(([peer, one]) => ({ peer, ...one })),
-  }))
-  app.get('/v1/tasks', async () => ({
-    tasks: [...supernode.seed.tasks()].map((one) => summary(supernode, one.task.id)),
-  }))
-  const params = Type.Object({ task: Type.String({ maxLength: 160 }) })
-  app.get('/v1/tasks/:task', { schema: { params } }, async (request) => {
-    const id = taskId(request.params.task)
-    const followers = [...supernode.followers.of(id)].map(({ peer, have }) => ({
-      peer,
-      have: have.count,
-      complete: have.full,
-    }))
-    return { ...summary(supernode, id), followers }
-  })
-  app.get('/v1/why/:task', { schema: { params } }, async (request) => {
-    const id = taskId(request.params.task)
-    return { task: id, reads: await supernode.why.of(id) }
-  })
   const { host, port } = parseHostPort(listen)
   try {
     const address = await app.listen({ host, port })
@@ -117,29 +85,4 @@ export function answerErrors(app: FastifyInstance | ReturnType<typeof fastify>):
     const what = `${request.method} ${request.url.slice(0, 200)}: no such thing here`
     return reply.status(404).send(errorBody(new DarnerError('NOT_FOUND', what)))
   })
-}
-
-function taskId(text: string): TaskId {
-  if (isTaskId(text)) return text
-  throw new DarnerError(
-    'BAD_ARGUMENT',
-    `${JSON.stringify(text.slice(0, 160))} is no task id: expected sha256:<64 hex> or url:<64 hex>`,
-  )
-}
-
-function summary(supernode: Supernode, id: TaskId) {
-  const found = supernode.seed.find(id)
-  if (found === undefined) throw new DarnerError('NOT_FOUND', `${id}: the seed doesn't hold it`)
-  const { task } = found
-  return {
-    task: id,
-    digest: found.stored.digest ?? task.digest,
-    bytes: task.bytes,
-    pieceBytes: task.pieceBytes,
-    pieces: pieceCount(task),
-    known: found.known,
-    complete: found.stored.complete,
-    followers: supernode.followers.count(id),
-    error: found.error?.message,
-  }
 }

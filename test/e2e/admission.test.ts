@@ -16,6 +16,7 @@ import { anOrigin } from '../fixtures/origin/an-origin.ts'
 import { fetchUrl } from '../fixtures/origin/fetch-url.ts'
 import { runDarner } from '../fixtures/swarm/a-daemon.ts'
 import { aSwarm, type Swarm } from '../fixtures/swarm/a-swarm.ts'
+import { askAdmin } from '../fixtures/swarm/ask-admin.ts'
 import { until } from '../fixtures/until.ts'
 
 const MIB = 1024 * 1024
@@ -84,7 +85,7 @@ describe('admission', function () {
     const socket = await stat(path)
     assert.equal(socket.mode & 0o777, 0o600)
     const { http, routes } = swarm.supernode
-    assert.ok(routes.length > 5)
+    assert.ok(routes.length > 4)
     for (const route of routes) assert.match(route, /^(GET|HEAD) /, 'no route of the public side changes anything')
     for (const method of ['POST', 'PUT', 'PATCH', 'DELETE'] as const) {
       for (const path of [
@@ -102,6 +103,29 @@ describe('admission', function () {
     assert.match(missing.stderr, /no supernode answers/)
     await swarm.stopSupernode()
     assert.ok(!existsSync(path), 'it goes with its supernode')
+  })
+
+  it('names no host and no blob to whoever reaches its address: those are told on the admin socket', async () => {
+    await using origin = await anOrigin()
+    await using swarm = await aSwarm({ peers: 1 })
+    const body = randomBody(4, MIB)
+    const digest = digestOf(body)
+    origin.at('/blob', { body })
+    await fetchUrl(swarm.agents[0], `${origin.url}/blob`, digest)
+    const peer = await idOf(swarm.agents[0])
+    const { http, routes } = swarm.supernode
+    const open = ['/v1/peers', '/v1/tasks', `/v1/tasks/${digest}`, `/v1/why/${digest}`]
+    for (const path of open) {
+      const answer = await request(`${http}${path}`)
+      await answer.body.dump()
+      assert.equal(answer.statusCode, 404, path)
+      assert.ok(JSON.stringify(await askAdmin(swarm.directory, path)).includes(path === '/v1/peers' ? peer : digest))
+    }
+    const told = routes.filter((route) => route.startsWith('GET ')).map((route) => route.slice(4))
+    for (const path of told) {
+      const text = await (await request(`${http}${path}`)).body.text()
+      for (const secret of [peer, digest.slice(7), origin.url]) assert.ok(!text.includes(secret), `${path}: ${secret}`)
+    }
   })
 })
 
@@ -125,8 +149,8 @@ describe('a liar', function () {
     const id = await idOf(again)
     assert.equal((await fetchUrl(honest, url, digest)).digest, digest)
     await until(() => swarm.supernode.supernode.admission.expelled.has(id))
-    const answer = await request(`${swarm.supernode.http}/v1/peers`)
-    const { expelled } = (await answer.body.json()) as { expelled: { peer: string; kind: string; why: string }[] }
+    type Peers = { expelled: { peer: string; kind: string; why: string }[] }
+    const { expelled } = await askAdmin<Peers>(swarm.directory, '/v1/peers')
     assert.deepEqual(
       expelled.map(({ peer, kind }) => [peer, kind]),
       [[id, 'banned']],

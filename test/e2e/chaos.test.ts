@@ -4,7 +4,6 @@ import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, it } from 'mocha'
-import { request } from 'undici'
 import { type Random, seededRandom, systemClock } from '../../src/core/clock.ts'
 import { type Digest, digestOf } from '../../src/core/digest.ts'
 import { aDir } from '../fixtures/host/a-dir.ts'
@@ -20,6 +19,7 @@ import {
   runDarner,
 } from '../fixtures/swarm/a-daemon.ts'
 import { aLink, type Link } from '../fixtures/swarm/a-link.ts'
+import { askAdmin } from '../fixtures/swarm/ask-admin.ts'
 import type { LiarOrders } from '../fixtures/swarm/liar.ts'
 
 const MIB = 1024 * 1024
@@ -113,8 +113,8 @@ describe('chaos', function () {
     const work = agents.map((agent, number) => fetchAll(agent, `${dir.path}/${HONEST[number]}`, blobs, over, outcomes))
     const deeds = await mischief(victims, random, over)
     await Promise.all(work)
-    const { http } = JSON.parse((await supernode.now).line) as { http: string }
-    const peers = await askSupernode<{ expelled: { peer: string; kind: string }[] }>(http, '/v1/peers')
+    await supernode.now
+    const peers = await askAdmin<{ expelled: { peer: string; kind: string }[] }>(dir.path, '/v1/peers')
     for (const { peer, kind } of peers.expelled)
       assert.ok(liars.ids.includes(peer), `${peer} is no liar and was ${kind}`)
     const troubles = outcomes.flatMap(({ trouble }) => (trouble === undefined ? [] : [trouble.trim()]))
@@ -124,7 +124,7 @@ describe('chaos', function () {
     console.log(`      expelled: ${peers.expelled.length}; clear errors on the way: ${troubles.length}`)
     for (const trouble of troubles) console.log(`      ${trouble.slice(0, 160)}`)
     const total = blobs.reduce((sum, { bytes }) => sum + bytes, 0)
-    const record = await reasons(http, id, blobs)
+    const record = await reasons(dir.path, id, blobs)
     const recorded = record.reduce((sum, [, bytes]) => sum + bytes, 0)
     const copies = (bytes: number) => (bytes / total).toFixed(2)
     // what the origin sent into a connection that was killed, nobody has read
@@ -143,11 +143,11 @@ interface Victim {
 }
 
 /** Why which share of the bytes was read, most first: `supernode: first read`. */
-async function reasons(http: string, supernode: string, blobs: readonly Blob[]): Promise<[string, number][]> {
+async function reasons(directory: string, supernode: string, blobs: readonly Blob[]): Promise<[string, number][]> {
   const found = new Map<string, number>()
   for (const { digest } of blobs) {
-    const { reads } = await askSupernode<{ reads: { peer: string; reason: string; bytes: number }[] }>(
-      http,
+    const { reads } = await askAdmin<{ reads: { peer: string; reason: string; bytes: number }[] }>(
+      directory,
       `/v1/why/${digest}`,
     )
     for (const { peer, reason, bytes } of reads) {
@@ -239,9 +239,4 @@ async function mischief(victims: readonly Victim[], random: Random, over: AbortS
 async function cutOff(link: Link, how: 'silent' | 'reset', ms: number, signal: AbortSignal): Promise<void> {
   link.cut(how)
   await systemClock.sleep(ms, { signal }).finally(() => link.heal())
-}
-
-async function askSupernode<T>(http: string, path: string): Promise<T> {
-  const answer = await request(`${http}${path}`)
-  return (await answer.body.json()) as T
 }

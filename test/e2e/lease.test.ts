@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
-import { request } from 'undici'
 import { digestOf } from '../../src/core/digest.ts'
 import type { TaskId } from '../../src/core/task/task.ts'
 import { failsWith } from '../fixtures/fails-with.ts'
@@ -8,6 +7,7 @@ import { randomBody } from '../fixtures/images/an-image.ts'
 import { anOrigin, type TestOrigin } from '../fixtures/origin/an-origin.ts'
 import { fetchUrl } from '../fixtures/origin/fetch-url.ts'
 import { aSwarm, type Swarm } from '../fixtures/swarm/a-swarm.ts'
+import { askAdmin } from '../fixtures/swarm/ask-admin.ts'
 import { until } from '../fixtures/until.ts'
 
 const MIB = 1024 * 1024
@@ -16,8 +16,8 @@ const gets = (origin: TestOrigin) => origin.requests.filter(({ method }) => meth
 
 async function reasons(swarm: Swarm, task: string): Promise<string[]> {
   await swarm.supernode.supernode.why.save()
-  const answer = await request(`${swarm.supernode.http}/v1/why/${task}`)
-  const { reads } = (await answer.body.json()) as { reads: { peer: string; reason: string }[] }
+  type Reads = { reads: { peer: string; reason: string }[] }
+  const { reads } = await askAdmin<Reads>(swarm.directory, `/v1/why/${task}`)
   const { peer } = swarm.supernode.supernode
   return reads.map((read) => `${read.peer === peer ? 'supernode' : 'host'}: ${read.reason}`)
 }
