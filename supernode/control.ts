@@ -21,6 +21,7 @@ import type { Node } from '../src/protocol/node.ts'
 import { acceptSessions } from '../src/protocol/open-session.ts'
 import { failureError } from '../src/protocol/session-messages.ts'
 import type { Admission } from './admission.ts'
+import { CLAIMS_DEFAULTS, Claims } from './claims.ts'
 import type { ControlSession, Followers } from './followers.ts'
 import { type Host, Hosts } from './hosts.ts'
 import type { Leads } from './leads.ts'
@@ -81,9 +82,18 @@ export class Control {
   constructor(options: ControlOptions, parts: ControlParts) {
     this.#parts = parts
     const dispatch = this.#dispatch.bind(this)
-    this.#hosts = new Hosts(options, { ...parts, dispatch })
+    const claims = new Claims(CLAIMS_DEFAULTS, {
+      proven: (task) => parts.seed.knows(task as string as Digest),
+      drop: (peer, task) => {
+        if (parts.followers.get(task, peer) !== undefined) return
+        parts.leads.left(task, peer, true)
+        dispatch({ kind: 'leftTask', task, peer })
+      },
+    })
+    this.#hosts = new Hosts(options, { ...parts, claims, dispatch })
     const holders = (task: TaskId) => this.#loop?.state.tasks.get(task)?.full.length ?? 0
-    this.registrations = new Registrations({ ...parts, self: parts.node.peerId, hosts: this.#hosts, holders, dispatch })
+    const self = parts.node.peerId
+    this.registrations = new Registrations({ ...parts, self, claims, hosts: this.#hosts, holders, dispatch })
     const shared = { ...parts, host: (peer: PeerId) => this.#hosts.get(peer), dispatch }
     this.#trials = new Trials(shared)
     this.#lending = new Lending(shared)
@@ -107,6 +117,7 @@ export class Control {
       for (const peer of this.#hosts.all.keys()) loop.dispatch({ kind: 'alive', peer })
       this.registrations.reads()
       this.registrations.renewPasses()
+      this.#parts.leads.tick()
     })
   }
 

@@ -1,6 +1,7 @@
 /** Who follows which task, and how much of its piece table each has been told. */
 import type { Clock } from '../src/core/clock.ts'
 import type { PeerId } from '../src/core/contracts/exchange.ts'
+import { DarnerError } from '../src/core/errors.ts'
 import { Bitmap } from '../src/core/task/bitmap.ts'
 import { pieceCount, type Task, type TaskId } from '../src/core/task/task.ts'
 import { type CONTROL, MAX_TABLE_RUN, REPORT_PIECES, STATES_VERSION, STEPS_VERSION } from '../src/protocol/control.ts'
@@ -40,6 +41,8 @@ const LEAST_STEP_MS = 20
 /** More hosts than this aren't told of the states inside pieces: they don't stand in a line, beside which there may be a few. */
 const STEPS_HOSTS = LINE_MOST + 8
 const NOTHING = new Uint8Array()
+/** Blobs that one session may follow: a host takes a few at once. */
+const MOST_FOLLOWED = 1024
 
 /** When a task's table was first told, when last, and how much of it was known then. */
 interface Told {
@@ -62,10 +65,18 @@ export interface KnownTable {
 export class Followers {
   readonly #clock: Clock
   readonly #byTask = new Map<TaskId, Map<PeerId, Follower>>()
+  readonly #bySession = new Map<ControlSession, Set<TaskId>>()
   readonly #toldMs = new Map<TaskId, Told>()
 
   constructor(parts: { clock: Clock }) {
     this.#clock = parts.clock
+  }
+
+  /** Throws LIMIT_EXCEEDED where a session follows as much as it may, and `task` isn't among it. */
+  checkRoom(session: ControlSession, task: TaskId | undefined): void {
+    const followed = this.#bySession.get(session)
+    if (followed === undefined || followed.size < MOST_FOLLOWED || (task !== undefined && followed.has(task))) return
+    throw new DarnerError('LIMIT_EXCEEDED', `${session.remote} follows ${followed.size} blobs already`)
   }
 
   add(follower: Omit<Follower, 'have' | 'complete'>, have: Bitmap | undefined): Follower {
@@ -79,7 +90,10 @@ export class Followers {
       peers = new Map()
       this.#byTask.set(follower.task.id, peers)
     }
+    this.#unlist(peers.get(follower.peer))
     peers.set(follower.peer, whole)
+    const followed = this.#bySession.get(follower.session) ?? new Set()
+    this.#bySession.set(follower.session, followed.add(follower.task.id))
     return whole
   }
 
@@ -102,6 +116,7 @@ export class Followers {
   remove(task: TaskId, peer: PeerId, session?: ControlSession): void {
     const peers = this.#byTask.get(task)
     if (peers === undefined || (session !== undefined && peers.get(peer)?.session !== session)) return
+    this.#unlist(peers.get(peer))
     peers.delete(peer)
     if (peers.size > 0) return
     this.#byTask.delete(task)
@@ -111,13 +126,16 @@ export class Followers {
   }
 
   removeSession(session: ControlSession): TaskId[] {
-    const left: TaskId[] = []
-    for (const [task, peers] of [...this.#byTask]) {
-      if (peers.get(session.remote)?.session !== session) continue
-      left.push(task)
-      this.remove(task, session.remote)
-    }
+    const left = [...(this.#bySession.get(session) ?? [])]
+    for (const task of left) this.remove(task, session.remote, session)
     return left
+  }
+
+  #unlist(follower: Follower | undefined): void {
+    if (follower === undefined) return
+    const followed = this.#bySession.get(follower.session)
+    followed?.delete(follower.task.id)
+    if (followed?.size === 0) this.#bySession.delete(follower.session)
   }
 
   /** The table of a task grew: its followers hear of it now, or within TABLE_STEP_MS. */

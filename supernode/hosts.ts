@@ -13,6 +13,7 @@ import {
 } from '../src/protocol/control.ts'
 import type { Node } from '../src/protocol/node.ts'
 import type { Admission, Expulsion } from './admission.ts'
+import type { Claims } from './claims.ts'
 import type { ControlSession, Followers } from './followers.ts'
 import type { Preheats } from './preheats.ts'
 import type { NewParent, SchedulerEvent } from './scheduler/events.ts'
@@ -36,6 +37,7 @@ export interface HostsParts {
   readonly node: Node
   readonly admission: Admission
   readonly followers: Followers
+  readonly claims: Claims
   readonly preheats: Preheats
   readonly exchange: PieceExchange
   readonly clock: Clock
@@ -115,6 +117,7 @@ export class Hosts {
     this.#hosts.delete(peer)
     this.#parts.followers.removeSession(session)
     this.#parts.preheats.gone(peer)
+    this.#parts.claims.gone(peer)
     this.#parts.dispatch({ kind: 'peerLeft', peer })
     this.#parts.log.info({ peer, error: why.message, hosts: this.#hosts.size }, 'agent left')
   }

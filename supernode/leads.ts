@@ -47,6 +47,8 @@ export interface Lead {
   /** When the origin last said, to the supernode itself, that anybody may have the blob. */
   openMs: number
   complete: boolean
+  /** Since when its host is away. */
+  awayMs: number | undefined
 }
 
 /** What the seed reads, or read last, of a blob through a host. */
@@ -57,6 +59,10 @@ interface Lent {
 }
 
 const MAX_LEADS = 16_384
+/** Pieces of all that one host reads for all: thousands of large blobs. */
+const MAX_HOST_PIECES = 2 ** 22
+/** A host that went away may come back within this, as after a restart of either side. */
+const AWAY_MS = 60_000
 const MAX_ACCUSED = 1024
 const ASK_MS = 30_000
 /** What an origin gives to anybody isn't asked again for so long. */
@@ -92,10 +98,37 @@ export class Leads {
     const pieces = pieceCount(task)
     const held = have?.byteLength === Math.ceil(pieces / 8) ? Bitmap.fromBytes(pieces, have) : new Bitmap(pieces)
     const openMs = Number.NEGATIVE_INFINITY
-    const lead: Lead = { task, peer, have: held, over: new AbortController(), openMs, complete: false }
+    const over = new AbortController()
+    const lead: Lead = { task, peer, have: held, over, openMs, complete: false, awayMs: undefined }
+    this.#makeRoom(peer, pieces)
     keepNewest(this.#leads, key, lead, MAX_LEADS)
     void this.#learn(key, lead, { origin, digest })
     return lead
+  }
+
+  /** A host that reads a great deal for all loses what it began first. */
+  #makeRoom(peer: PeerId, pieces: number): void {
+    const own = [...this.#leads].filter(([, lead]) => lead.peer === peer)
+    let held = own.reduce((sum, [, { have }]) => sum + have.size, pieces)
+    for (const [key, lead] of own) {
+      if (held <= MAX_HOST_PIECES) return
+      held -= lead.have.size
+      this.#end(key, lead)
+    }
+  }
+
+  /** Those whose hosts went away, and did not come back, end. Call it about once a second. */
+  tick(): void {
+    const now = this.#parts.clock.monotonicMs()
+    for (const [key, lead] of this.#leads) {
+      lead.awayMs = this.#parts.host(lead.peer) === undefined ? (lead.awayMs ?? now) : undefined
+      if (lead.awayMs !== undefined && now - lead.awayMs >= AWAY_MS) this.#end(key, lead)
+    }
+  }
+
+  #end(key: string, { peer, task, over }: Lead): void {
+    this.#leads.delete(key)
+    over.abort(new DarnerError('PEER_UNREACHABLE', `${peer} has left ${task.id}`))
   }
 
   /** What a host reads for all: the first of the places that it reads a blob at. */
@@ -113,8 +146,7 @@ export class Leads {
   left(task: TaskId, peer: PeerId, dropped: boolean): void {
     for (const [key, lead] of this.#leads) {
       if (lead.task.id !== task || lead.peer !== peer || (lead.complete && !dropped)) continue
-      this.#leads.delete(key)
-      lead.over.abort(new DarnerError('PEER_UNREACHABLE', `${peer} has left ${task}`))
+      this.#end(key, lead)
     }
   }
 

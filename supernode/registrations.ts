@@ -11,6 +11,7 @@ import type { Identity } from '../src/protocol/identity.ts'
 import { PASS_MS, signPass } from '../src/protocol/pass.ts'
 import { failureOf } from '../src/protocol/session-messages.ts'
 import { TROUBLE } from '../src/rights/right.ts'
+import type { Claims } from './claims.ts'
 import type { ControlSession, Follower, Followers, KnownTable } from './followers.ts'
 import type { Hosts } from './hosts.ts'
 import type { Leads } from './leads.ts'
@@ -20,12 +21,16 @@ import type { SeedRequest } from './seed/first-read.ts'
 import type { Seed } from './seed/seed.ts'
 import type { SeedTask } from './seed/seed-task.ts'
 
+/** Pieces of one blob that a host may say it holds: those of the largest. */
+const MOST_HELD_PIECES = 2 ** 21
+
 export interface RegistrationsParts {
   /** The supernode itself. */
   readonly self: PeerId
   readonly identity: Identity
   readonly seed: Seed
   readonly followers: Followers
+  readonly claims: Claims
   readonly preheats: Preheats
   readonly leads: Leads
   readonly hosts: Hosts
@@ -46,21 +51,19 @@ export class Registrations {
     this.#parts = parts
   }
 
-  /** What a host that has just joined holds already. */
+  /** What a host that has just joined holds already. What is more than it may claim doesn't count. Throws PROTOCOL_VIOLATION. */
   inventory(peer: PeerId, body: ControlAsk<'inventory'>): ControlAnswer<'inventory'> {
+    const { claims, dispatch } = this.#parts
+    let known = 0
     for (const holding of body.holdings) {
+      const task = holding.task as TaskId
       const pieces = pieceCount(geometry(holding))
       const have = holding.complete ? pieces : Bitmap.fromBytes(pieces, holding.have).count
-      this.#parts.dispatch({
-        kind: 'registered',
-        task: holding.task as TaskId,
-        peer,
-        pieces,
-        have,
-        left: !holding.complete,
-      })
+      if (!claims.take(peer, task)) continue
+      known++
+      dispatch({ kind: 'registered', task, peer, pieces, have, left: !holding.complete, claimed: true })
     }
-    return { known: body.holdings.length }
+    return { known }
   }
 
   /** A host wants a blob: its geometry, pass, first digests and parents. Throws the origin's refusals, and what `Seed.obtain` does. */
@@ -72,6 +75,7 @@ export class Registrations {
     const { seed, followers, clock, identity, preheats } = this.#parts
     const peer = session.remote
     const digest = body.digest as Digest | undefined
+    followers.checkRoom(session, digest as string | undefined as TaskId | undefined)
     const led = this.#lead(session, body, digest)
     if (led !== undefined) return led
     const lent = body.preheat === undefined ? undefined : preheats.credentialFor(body.preheat, peer, digest)
@@ -94,6 +98,8 @@ export class Registrations {
       body.have === undefined || body.have.byteLength !== Math.ceil(pieces / 8)
         ? undefined
         : Bitmap.fromBytes(pieces, body.have)
+    followers.checkRoom(session, task.id)
+    this.#parts.claims.forget(peer, task.id)
     const follower = followers.add(
       { peer, session, task, grant, request, version: this.#version(peer), tableAt: 0, passUntilMs: expiresMs },
       have,
@@ -145,16 +151,17 @@ export class Registrations {
     { lead, origin, bytes, have, preheat }: ControlAsk<'register'>,
     digest: Digest | undefined,
   ): ControlAnswer<'register'> | undefined {
-    const { seed, leads, holders } = this.#parts
+    const { seed, leads, holders, claims } = this.#parts
     if (lead !== true || preheat !== undefined) return undefined
     if (digest === undefined || bytes === undefined || bytes <= INLINE_BYTES || bytes > MAX_TASK_BYTES) return undefined
     if (holders(digest as string as TaskId) > 0 || seed.knows(digest)) return undefined
     const peer = session.remote
+    if (!claims.take(peer, digest as string as TaskId)) return undefined
     const granted = leads.grant(peer, origin, digest, bytes, have)
     if (granted === undefined) return undefined
     const { task } = granted
     const pieces = pieceCount(task)
-    this.#parts.dispatch({ kind: 'registered', task: task.id, peer, pieces, have: granted.have.count })
+    this.#parts.dispatch({ kind: 'registered', task: task.id, peer, pieces, have: granted.have.count, claimed: true })
     return {
       task: task.id,
       digest,
@@ -193,12 +200,15 @@ export class Registrations {
     const member = followers.get(task, peer) ?? this.#parts.leads.of(task, peer)
     followers.remove(task, peer, session)
     this.#parts.leads.left(task, peer, false)
-    if (member?.complete === false) dispatch({ kind: 'leftTask', task, peer })
+    if (member?.complete !== false) return
+    this.#parts.claims.forget(peer, task)
+    dispatch({ kind: 'leftTask', task, peer })
   }
 
   /** A host holds blobs no longer. */
   forget(peer: PeerId, tasks: readonly TaskId[]): void {
     for (const task of tasks) {
+      this.#parts.claims.forget(peer, task)
       this.#parts.leads.left(task, peer, true)
       this.#parts.dispatch({ kind: 'leftTask', task, peer })
     }
@@ -294,7 +304,7 @@ export class Registrations {
 }
 
 function geometry(holding: { task: string; bytes: number; pieceBytes: number }): Task {
-  if (holding.bytes > MAX_TASK_BYTES || holding.pieceBytes < 1)
+  if (holding.bytes > MAX_TASK_BYTES || holding.pieceBytes < Math.max(1, holding.bytes / MOST_HELD_PIECES))
     throw new DarnerError('PROTOCOL_VIOLATION', `${holding.task}: pieces of ${holding.pieceBytes} bytes`)
   return { id: holding.task as TaskId, bytes: holding.bytes, pieceBytes: holding.pieceBytes }
 }

@@ -10,7 +10,7 @@ import type { SchedulerEffect, SchedulerEvent } from './events.ts'
 import { endLease, ensureSource, failLease, renewLease } from './leases.ts'
 import { link, newParent, noteThin, unlink } from './links.ts'
 import { fillSeed, isolate, mendThin, mesh, offer, setChoosing } from './mesh.ts'
-import { addMember, addPeer, addTask, markFull, removeMember, removeOne } from './peer-table.ts'
+import { addMember, addPeer, addTask, dropTask, markFull, removeMember, removeOne } from './peer-table.ts'
 import type { Member, PeerRow, SchedulerState } from './state.ts'
 import { sweep } from './sweep.ts'
 import { clear, hear, witnessesOf } from './witnesses.ts'
@@ -116,11 +116,12 @@ function onPeerJoined(
 
 function onRegistered(state: SchedulerState, event: Registered, nowMs: number, effects: SchedulerEffect[]): void {
   const peer = addPeer(state, event.peer, nowMs)
-  const task = addTask(state, event.task, event.pieces, nowMs)
-  const known = task.byPeer.get(peer)
+  const known = memberOf(state, event.task, event.peer)
   // whoever follows a task tells of it among all that it holds, too
   const left = event.left === true && (known === undefined || known.left)
   if (known && event.have < known.have) leave(state, known, nowMs, effects)
+  const task = addTask(state, event.task, event.pieces, nowMs)
+  if (event.claimed !== true) task.proven = true
   const again = task.byPeer.get(peer)
   const comes = !left && (again === undefined || again.left)
   if (comes && !peer.seed && !linesUp(task, peer, event.have, nowMs)) disband(state, task, nowMs)
@@ -276,4 +277,5 @@ function leave(state: SchedulerState, member: Member, nowMs: number, effects: Sc
   ensureSource(state, task, held ? 'holder left' : 'first reader', nowMs, effects)
   for (const child of children)
     if (task.thin.has(child) && child.parents.length < state.options.joinDegree / 2) mesh(state, child, nowMs)
+  if (!task.proven && task.members.every(({ invited }) => invited)) dropTask(state, task, nowMs)
 }

@@ -19,7 +19,8 @@ export type SchedulerEvent =
   | { readonly kind: 'alive'; readonly peer: PeerId }
   /**
    * A peer wants the task, or holds it: `have` of `pieces`. Registering again (after a restart of either side) is fine. `left`: it doesn't
-   * follow it, and has on its disk what another read may have brought.
+   * follow it, and has on its disk what another read may have brought. `claimed`: on the peer's word alone, no place has accepted its
+   * right; a task that nobody registered otherwise goes with its last member.
    */
   | {
       readonly kind: 'registered'
@@ -28,6 +29,7 @@ export type SchedulerEvent =
       readonly pieces: number
       readonly have: number
       readonly left?: boolean
+      readonly claimed?: boolean
     }
   | { readonly kind: 'progress'; readonly task: TaskId; readonly peer: PeerId; readonly have: number }
   | {

@@ -37,6 +37,7 @@ export function addTask(state: SchedulerState, id: TaskId, pieces: number, nowMs
   const row: TaskRow = {
     id,
     pieces,
+    proven: false,
     byPeer: new Map(),
     members: [],
     zones: new Map(),
@@ -107,6 +108,12 @@ export function removeMember(member: Member, nowMs: number): void {
   removeOne(task.choosing, member)
   removeOne(peer.members, member)
   task.emptySinceMs = nowMs
+}
+
+/** Forgets a task and its last members, who have no links. */
+export function dropTask(state: SchedulerState, task: TaskRow, nowMs: number): void {
+  for (const member of [...task.members]) removeMember(member, nowMs)
+  state.tasks.delete(task.id)
 }
 
 export function markFull(member: Member): void {

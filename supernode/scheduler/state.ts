@@ -129,6 +129,8 @@ export interface Lease {
 export interface TaskRow {
   readonly id: TaskId
   readonly pieces: number
+  /** A peer registered it with a right that its place accepted, or the seed reads it; else it is known from peers' word alone. */
+  proven: boolean
   readonly byPeer: Map<PeerRow, Member>
   readonly members: Member[]
   readonly zones: Map<string, Member[]>

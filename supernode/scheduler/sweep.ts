@@ -1,7 +1,7 @@
 /** What only time brings about: silence, expired leases, forgotten tasks, capacities that grow back. */
 import type { SchedulerEffect } from './events.ts'
 import { endLease, ensureSource } from './leases.ts'
-import { VOICE } from './peer-table.ts'
+import { dropTask, VOICE } from './peer-table.ts'
 import type { PeerRow, SchedulerState } from './state.ts'
 
 const REFILL_MS = 1_000
@@ -27,7 +27,7 @@ export function sweep(state: SchedulerState, nowMs: number, effects: SchedulerEf
       ensureSource(state, task, 'holder silent', nowMs, effects)
     } else if (!task.lease) ensureSource(state, task, 'first reader', nowMs, effects)
     if (task.members.every((member) => member.invited || member.peer.seed) && nowMs - task.emptySinceMs >= forgetMs)
-      state.tasks.delete(task.id)
+      dropTask(state, task, nowMs)
   }
   return silent
 }

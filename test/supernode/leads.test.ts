@@ -179,4 +179,32 @@ describe('Leads', () => {
     leads.ended(TASK.id, undefined)
     assert.deepEqual(liars, [])
   })
+
+  it('ends what a host reads a minute after it went, unless it came back (row 7)', () => {
+    const { leads, here, clock } = someLeads()
+    leads.grant(ONE, HERE, DIGEST, BODY.byteLength)
+    here.delete(ONE)
+    leads.tick()
+    clock.advance(59_000)
+    here.add(ONE)
+    leads.tick()
+    here.delete(ONE)
+    leads.tick()
+    clock.advance(59_999)
+    leads.tick()
+    assert.ok(leads.of(TASK.id, ONE), 'it had come back meanwhile')
+    clock.advance(1)
+    leads.tick()
+    assert.equal(leads.of(TASK.id, ONE), undefined)
+  })
+
+  it('ends what a host began first when it reads more pieces than one host may (row 7)', () => {
+    const { leads } = someLeads()
+    const digests = ['a', 'b', 'c', 'd', 'e'].map((text) => digestOf(Buffer.from(text)))
+    const tasks = digests.map((digest) => leads.grant(ONE, HERE, digest, 2 ** 42)?.task)
+    assert.deepEqual(
+      tasks.map((task) => task !== undefined && leads.of(task.id, ONE) !== undefined),
+      [false, true, true, true, true],
+    )
+  })
 })

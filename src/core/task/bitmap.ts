@@ -27,13 +27,14 @@ export class Bitmap implements ReadonlyBitmap {
 
   /** Reads a bitmap of `size` bits; throws PROTOCOL_VIOLATION when length or padding bits don't fit. */
   static fromBytes(size: number, bytes: Uint8Array): Bitmap {
-    const map = new Bitmap(size)
-    if (bytes.byteLength !== map.#bytes.byteLength) {
+    const expected = Math.ceil(size / 8)
+    if (bytes.byteLength !== expected) {
       throw new DarnerError(
         'PROTOCOL_VIOLATION',
-        `bitmap of ${size} pieces: expected ${map.#bytes.byteLength} bytes, got ${bytes.byteLength}`,
+        `bitmap of ${size} pieces: expected ${expected} bytes, got ${bytes.byteLength}`,
       )
     }
+    const map = new Bitmap(size)
     map.#bytes.set(bytes)
     const padding = map.#bytes.byteLength * 8 - size
     if (padding > 0 && ((map.#bytes.at(-1) ?? 0) & ((1 << padding) - 1)) !== 0) {
