@@ -145,6 +145,7 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
           maxRunning: 1024,
         },
         {
+          self: node.peerId,
           store,
           scheduler,
           exchange,

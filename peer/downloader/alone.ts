@@ -7,11 +7,15 @@ import { DarnerError } from '../../src/core/errors.ts'
 import { anySignal } from '../../src/core/signals.ts'
 
 const STALL_LOOK_MS = 100
+/** Among hosts that still know each other one reads for all: each has a turn before everybody reads alone. */
+const NEIGHBOURS_MS = 30_000
 
 export interface AloneParts {
   readonly connected: () => boolean
   /** Pieces that are here. */
   readonly have: () => number
+  /** How many hosts it still fetches from: one of them reads what lacks, for all. */
+  readonly neighbours: () => number
   readonly clock: Clock
 }
 
@@ -89,7 +93,7 @@ async function watchForReturn(
 /** Never rejects. */
 async function watch(
   patienceMs: number,
-  { connected, have, clock }: AloneParts,
+  { connected, have, neighbours, clock }: AloneParts,
   alone: AbortController,
   signal: AbortSignal,
 ): Promise<void> {
@@ -102,7 +106,7 @@ async function watch(
       if (connected() || have() !== seen) {
         seen = have()
         sinceMs = now
-      } else if (now - sinceMs >= patienceMs) {
+      } else if (now - sinceMs >= (neighbours() > 0 ? Math.max(patienceMs, NEIGHBOURS_MS) : patienceMs)) {
         alone.abort(
           new DarnerError('TASK_FAILED', `no piece came for ${Math.round(now - sinceMs)} ms and the supernode is gone`),
         )

@@ -14,10 +14,14 @@ import { Scope } from '../../src/core/scope.ts'
 import { abortable, anySignal, untilAborted, withDeadline } from '../../src/core/signals.ts'
 import { Bitmap } from '../../src/core/task/bitmap.ts'
 import { addRun } from '../../src/core/task/runs.ts'
-import { pieceCount, stepBytesOf } from '../../src/core/task/task.ts'
+import { pieceCount, pieceRange, stepBytesOf } from '../../src/core/task/task.ts'
 import type { Arrival, StoredTask } from '../../src/store/store.ts'
 import { blameCode, failReason } from './fail-reason.ts'
 import { type Action, LAST_OPEN_TURN, PLAN_DEFAULTS, Plan } from './plan.ts'
+import { FIRST_READER_MS, NEXT_READER_MS, rankOf, startPiece } from './rendezvous.ts'
+
+/** A host that couldn't read for all doesn't try again before. */
+const ELECT_AGAIN_MS = 10_000
 
 export interface DownloadOptions {
   readonly priority: Priority
@@ -46,6 +50,13 @@ export interface DownloadParts {
   readonly log: Log
   /** Whether a download of which nothing comes waits on rather than fails. */
   readonly mayWait?: () => boolean
+  /** Whether there is a supernode now; without this it isn't asked. */
+  readonly connected?: () => boolean
+  /** This host, and its read of what nobody has while there is no supernode. Left out where it mustn't read, or can't tell what it reads. */
+  readonly elected?: {
+    readonly self: PeerId
+    read(from: number, gained: (piece: number) => void, signal: AbortSignal): Promise<void>
+  }
   /** Reads the origin for all, as the supernode leased it; `gained` is told of each piece, before it counts as ours. */
   readonly readOrigin?: (lease: Lease, gained: (piece: number) => void, signal: AbortSignal) => Promise<void>
 }
@@ -75,6 +86,9 @@ export class Download {
   #pass: Uint8Array
   #sealed: Digest | undefined
   #sourcing = false
+  /** Ends the read that this host does in the place of a lost supernode. */
+  #endElected: (() => void) | undefined
+  #electAgainMs = 0
   /** Some of what an earlier fetch left was wrong. */
   #dropped = false
   /** The supernode has other digests than it, or the one before it, has told in this fetch. */
@@ -110,6 +124,11 @@ export class Download {
     return { ...this.#from }
   }
 
+  /** Hosts that this one fetches from, and which fetch themselves or have it: all but the seed. */
+  get neighbours(): PeerId[] {
+    return [...this.#parents.values()].filter(({ channel }) => channel?.announces).map(({ parent }) => parent.peer)
+  }
+
   /** The state as text, for a dump when something stalls. */
   describe(): string {
     return this.#plan.describe()
@@ -134,7 +153,7 @@ export class Download {
       for (const [from, count] of stored.have.ranges()) this.#plan.have(from, count)
       for (const [from, count] of stored.table.known.ranges()) this.#plan.pieceKnown(from, count)
       scope.run((inner) => this.#follow(scope, inner))
-      scope.run((inner) => this.#ticking(inner))
+      scope.run((inner) => this.#ticking(scope, inner))
       void scope.failed.then((error) => this.#done.reject(error))
       this.#settle()
       await abortable(this.#done.promise, signal)
@@ -252,30 +271,65 @@ export class Download {
 
   /** Reads the origin under a lease, once at a time; others get the pieces from us. */
   #source(lease: Lease, scope: Scope): void {
-    const { readOrigin, registration, clock, stored, log } = this.#parts
+    const { readOrigin, registration } = this.#parts
     if (readOrigin === undefined || this.#sourcing) return
+    this.#read(scope, (gained, signal) => readOrigin(lease, gained, signal), registration.unsourced.bind(registration))
+  }
+
+  /** Reads the origin where the supernode is lost, nothing comes any more, and it is this host's turn among those that it knows. */
+  #electSelf(scope: Scope, nowMs: number): void {
+    const { elected, connected, stored, log } = this.#parts
+    if (elected === undefined || connected === undefined || this.#sourcing || this.#plan.done || connected()) return
+    if (nowMs < this.#electAgainMs) return
+    const { id } = stored.task
+    const { neighbours } = this
+    const turnMs = FIRST_READER_MS + NEXT_READER_MS * rankOf(id, elected.self, neighbours)
+    if (neighbours.length === 0 || nowMs - this.#progressAtMs < turnMs) return
+    log.warn({ taskId: id, have: stored.have.count }, 'supernode lost: this host reads what nobody has, for all')
+    const from = startPiece(id, elected.self, pieceCount(stored.task))
+    const back = new AbortController()
+    this.#endElected = () => back.abort(new DOMException('there is a supernode again', 'AbortError'))
+    this.#read(
+      scope,
+      (gained, signal) =>
+        elected.read(from, gained, anySignal([signal, back.signal])).catch((error: unknown) => {
+          if (!back.signal.aborted) throw error
+        }),
+      () => {
+        this.#electAgainMs = this.#parts.clock.monotonicMs() + ELECT_AGAIN_MS
+      },
+    )
+  }
+
+  /** One read of the origin at a time, whose pieces others get from us; `failed` hears of its end with an error. */
+  #read(
+    scope: Scope,
+    read: (gained: (piece: number) => void, signal: AbortSignal) => Promise<void>,
+    failed: (error: DarnerError) => void,
+  ): void {
+    const { clock, stored, log } = this.#parts
     this.#sourcing = true
+    const gained = (piece: number) => {
+      this.#plan.have(piece, 1)
+      const { from, to } = pieceRange(stored.task, piece)
+      this.#from.origin += to - from
+      this.#progressAtMs = clock.monotonicMs()
+      addRun(this.#unreported, piece, 1)
+      addRun(this.#untold, piece, 1)
+      if (++this.#unreportedPieces >= this.#options.reportPieces) this.#report(false)
+      this.#settle()
+    }
     scope.run(async (signal) => {
       try {
-        await readOrigin(
-          lease,
-          (piece) => {
-            this.#plan.have(piece, 1)
-            this.#progressAtMs = clock.monotonicMs()
-            addRun(this.#unreported, piece, 1)
-            addRun(this.#untold, piece, 1)
-            if (++this.#unreportedPieces >= this.#options.reportPieces) this.#report(false)
-            this.#settle()
-          },
-          signal,
-        )
+        await read(gained, signal)
       } catch (error) {
         if (signal.aborted || stored.failure !== undefined) return
-        const known = asDarnerError(error, 'reading the origin under a lease')
-        log.warn({ taskId: stored.task.id, error: known.message }, 'leased read failed')
-        registration.unsourced(known)
+        const known = asDarnerError(error, 'reading the origin for all')
+        log.warn({ taskId: stored.task.id, error: known.message }, 'read for all failed')
+        failed(known)
       } finally {
         this.#sourcing = false
+        this.#endElected = undefined
       }
     })
   }
@@ -380,12 +434,14 @@ export class Download {
     this.#pump()
   }
 
-  async #ticking(signal: AbortSignal): Promise<void> {
+  async #ticking(scope: Scope, signal: AbortSignal): Promise<void> {
     const { clock, stored } = this.#parts
     while (!signal.aborted) {
       await clock.sleep(this.#options.tickMs, { signal })
       const now = clock.monotonicMs()
       this.#plan.tick(now, (id) => this.#parents.get(id)?.channel?.movedBytes ?? 0)
+      if (this.#parts.connected?.() === true) this.#endElected?.()
+      else this.#electSelf(scope, now)
       if (this.#unreportedPieces > 0 && now - this.#reportedAtMs >= this.#options.reportMs) this.#report(false)
       if (now - this.#progressAtMs >= this.#options.stallMs && !this.#plan.done && !this.#waitsOn(now)) {
         throw new DarnerError(

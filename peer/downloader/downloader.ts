@@ -12,7 +12,7 @@ import type {
   ManifestAnswer,
   ManifestRequest,
 } from '../../src/core/contracts/content.ts'
-import type { PieceExchange } from '../../src/core/contracts/exchange.ts'
+import type { PeerId, PieceExchange } from '../../src/core/contracts/exchange.ts'
 import type { SchedulerPort } from '../../src/core/contracts/scheduling.ts'
 import { SCHEDULER_UNREACHABLE } from '../../src/core/contracts/scheduling.ts'
 import type { Digest } from '../../src/core/digest.ts'
@@ -39,6 +39,8 @@ export interface EngineOptions extends WaysOptions, FetchStartOptions {
 }
 
 export interface EngineParts extends OwnReadsParts {
+  /** This host. */
+  readonly self: PeerId
   readonly store: Store
   readonly scheduler: SchedulerPort
   readonly exchange: PieceExchange

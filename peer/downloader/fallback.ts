@@ -46,6 +46,9 @@ export async function fetchFromOrigin(
   return await stored.finish({ ...(digest === undefined ? {} : { expected: digest }), signal: context.signal })
 }
 
+/** A read ends before so many pieces in a row that are here, and goes on behind them: others may bring pieces meanwhile. */
+const HERE_PIECES = 8
+
 /**
  * As {@link fetchFromOrigin}, without a word on the whole, and from piece `context.from` on only. Of content without a digest, only what
  * `context.first` began is read on: throws ORIGIN_UNVERSIONED else, ORIGIN_CHANGED where it is another now.
@@ -79,7 +82,11 @@ export async function readPieces(
       const stream = untilAborted(read.stream, signal)
       await pipe(stream, counted(parts.read), cut(task, { first: gap, skip: at - read.from }), async (pieces) => {
         for await (const { number, body } of pieces) {
-          if (stored.have.has(number)) continue
+          if (stored.have.has(number)) {
+            const next = stored.have.nextClear(number)
+            if (next < 0 || next - number >= HERE_PIECES) break
+            continue
+          }
           await stored.append(number, body)
           parts.gained?.(number)
         }

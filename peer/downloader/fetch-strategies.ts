@@ -4,7 +4,7 @@
  */
 
 import type { ContentRequest } from '../../src/core/contracts/content.ts'
-import type { PieceExchange } from '../../src/core/contracts/exchange.ts'
+import type { PeerId, PieceExchange } from '../../src/core/contracts/exchange.ts'
 import type { OriginRead, OriginTarget } from '../../src/core/contracts/origin.ts'
 import type { Registration, SchedulerPort } from '../../src/core/contracts/scheduling.ts'
 import { type Digest, digestOf } from '../../src/core/digest.ts'
@@ -36,6 +36,8 @@ export interface WaysOptions extends Omit<DownloadOptions, 'priority'> {
 }
 
 export interface WaysParts extends OwnReadsParts {
+  /** This host. */
+  readonly self: PeerId
   readonly store: Store
   readonly scheduler: SchedulerPort
   readonly exchange: PieceExchange
@@ -110,6 +112,18 @@ export class Ways {
         log,
         // a host with another way to go doesn't wait for long
         mayWait: () => scheduler.connected && stallMs === this.#options.stallMs,
+        connected: () => scheduler.connected,
+        // only a digest tells a host that what it reads now is what the others have
+        ...(request.digest !== undefined && {
+          elected: {
+            self: this.#parts.self,
+            read: async (from, gained, inner) => {
+              const lost = new DarnerError('SUPERNODE_UNREACHABLE', 'supernode lost')
+              this.#parts.mayFallBack(lost, originName(request.origin), request.fromOrigin)
+              await this.#own.elected(stored, request, { from, gained }, inner)
+            },
+          },
+        }),
         readOrigin: (lease, gained, inner) => this.#own.leased(stored, request, { ...lease, gained }, inner),
       },
     )
@@ -118,7 +132,12 @@ export class Ways {
       return await unlessAlone(
         aloneMs,
         // what is all here is being hashed, and needs nobody
-        { connected: () => scheduler.connected || stored.have.full, have: () => stored.have.count, clock },
+        {
+          connected: () => scheduler.connected || stored.have.full,
+          have: () => stored.have.count,
+          neighbours: () => download.neighbours.length,
+          clock,
+        },
         (inner) => download.run({ signal: inner }),
         { signal },
       )

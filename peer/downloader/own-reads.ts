@@ -66,6 +66,25 @@ export class OwnReads {
     )
   }
 
+  /** The supernode is lost, and this host is the first of those that know each other: it reads what nobody has, piece `from` first, for all of them. */
+  async elected(
+    stored: StoredTask,
+    request: ContentRequest,
+    how: { from: number; gained: (piece: number) => void },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { origin: originPort, clock, random, log, retryMs, straying } = this.#parts
+    using stray = straying(stored.task.id, 'supernode lost: for all neighbours')
+    const read = (bytes: number) => stray.read(bytes)
+    for (const from of how.from > 0 ? [how.from, 0] : [0]) {
+      await readPieces(
+        { origin: request.origin, credential: request.credential, attempts: this.#attempts },
+        { stored, originPort, clock, random, log, retryMs, read, gained: how.gained },
+        { first: undefined, from, signal },
+      )
+    }
+  }
+
   /** Reads what lacks of a blob for this host, and verifies the whole. Throws as {@link fetchFromOrigin}. */
   async alone(
     running: Running,

@@ -16,6 +16,7 @@ export type ReadReason =
   /** A host reads it, for all. */
   | 'first to ask, for all'
   | 'origin lease: the supernode could not read it'
+  | 'supernode lost: for all neighbours'
   /** A host reads it for itself, since the swarm could not be asked. */
   | `${Code}: ${string}`
   /** The supernode read it from the host that gave it to the swarm. */

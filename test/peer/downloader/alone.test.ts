@@ -19,10 +19,24 @@ function aborted(signal: AbortSignal): Promise<never> {
 describe('unlessAlone', () => {
   it('ends a fetch that stands still without a supernode', async () => {
     const clock = new ManualClock()
-    const parts = { connected: () => false, have: () => 3, clock }
+    const parts = { connected: () => false, have: () => 3, neighbours: () => 0, clock }
     const running = unlessAlone(500, parts, aborted, { signal: new AbortController().signal })
     const failed = failsWith('TASK_FAILED', running, /supernode is gone/)
     await pass(clock, 700)
+    await failed
+  })
+
+  it('gives hosts that still know each other the time in which one of them reads for all', async () => {
+    const clock = new ManualClock()
+    const parts = { connected: () => false, have: () => 3, neighbours: () => 2, clock }
+    let over = false
+    const running = unlessAlone(500, parts, aborted, { signal: new AbortController().signal }).finally(() => {
+      over = true
+    })
+    const failed = failsWith('TASK_FAILED', running, /supernode is gone/)
+    await pass(clock, 29_000)
+    assert.equal(over, false)
+    await pass(clock, 2_000)
     await failed
   })
 
@@ -30,7 +44,7 @@ describe('unlessAlone', () => {
     for (const growing of [true, false]) {
       const clock = new ManualClock()
       let have = 0
-      const parts = { connected: () => !growing, have: () => (growing ? have++ : have), clock }
+      const parts = { connected: () => !growing, have: () => (growing ? have++ : have), neighbours: () => 0, clock }
       const done = Promise.withResolvers<string>()
       const running = unlessAlone(500, parts, (signal) => Promise.race([done.promise, aborted(signal)]), {
         signal: new AbortController().signal,
@@ -43,7 +57,7 @@ describe('unlessAlone', () => {
 
   it("passes on the owner's own end, and the work's own failure", async () => {
     const clock = new ManualClock()
-    const parts = { connected: () => false, have: () => 0, clock }
+    const parts = { connected: () => false, have: () => 0, neighbours: () => 0, clock }
     const owner = new AbortController()
     const running = unlessAlone(500, parts, aborted, { signal: owner.signal })
     owner.abort(new Error('left'))

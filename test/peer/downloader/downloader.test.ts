@@ -31,6 +31,7 @@ function anEngine(parts: Partial<EngineParts> & Pick<EngineParts, 'store' | 'sch
       maxRunning: 4,
     },
     {
+      self: 'self' as PeerId,
       exchange: {} as PieceExchange,
       origin: {} as OriginPort,
       rights: new Rights({ clock: systemClock }),
