@@ -12,7 +12,7 @@ import type { DockerApp, DockerParts } from './context.ts'
 import { dockerError, StatusError } from './errors.ts'
 import { HostConfig, readHostConfig } from './host-config.ts'
 import { OptTexts } from './optional.ts'
-import { refuseEndpoint, refuseUnusable, UNOFFERED_ENDPOINT } from './unusable.ts'
+import { refuseEndpoint, refuseUnknown, refuseUnusable, UNOFFERED_ENDPOINT } from './unusable.ts'
 
 const OptText = () => Type.Optional(Type.Union([Type.String({ maxLength: 65_536 }), Type.Null()]))
 const OptFlag = () => Type.Optional(Type.Union([Type.Boolean(), Type.Null()]))
@@ -208,8 +208,7 @@ const KNOWN = new Set([...Object.keys(CreateBody.properties), 'name', 'platform'
 
 /** Throws 400 and 501 as host-config.ts and unusable.ts do. */
 export function readCreate(body: CreateBody, hasBridge: boolean): CreateRequest {
-  const strange = Object.entries(body).find(([key, value]) => !KNOWN.has(key) && value !== null)
-  if (strange) throw new StatusError(400, `${strange[0]}: unknown option`)
+  refuseUnknown(body, KNOWN)
   const host = body.HostConfig ?? {}
   refuseConflicts(body, host)
   refuseUnusable(host as Record<string, unknown>, HostConfig.properties)

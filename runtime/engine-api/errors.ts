@@ -45,12 +45,15 @@ function statusOf(error: DarnerError): number {
   return http === 499 || http === 502 || http === 504 || http === 507 ? 500 : http
 }
 
-/** Command line clients look for these words, and give the exit code by them: 127 not found, 126 not executable. */
-export function startFailure(error: DarnerError): string | undefined {
-  const { exitCode } = error.details
-  if (exitCode === 127 && /chdir/.test(error.message)) return 'no such file or directory: unknown'
-  if (exitCode === 127) return 'executable file not found in $PATH: unknown'
-  return exitCode === 126 ? 'permission denied: unknown' : undefined
+/** In the words that command line clients look for, to give the exit code by them: 127 not found, 126 not executable. */
+export function startFailure({ details, message }: DarnerError): string | undefined {
+  const { exitCode } = details
+  // "chdir to `/none`: …" as crun says it, `chdir to cwd ("/none") …` as runc does
+  const folder = /chdir to (?:cwd )?[`("]+([^`"]*)/.exec(message)?.[1]
+  if (exitCode === 127 && folder !== undefined)
+    return `unable to start container process: chdir to cwd ("${folder}") set in config.json failed: no such file or directory: unknown`
+  if (exitCode === 127) return `${message}: executable file not found in $PATH: unknown`
+  return exitCode === 126 ? `${message}: permission denied: unknown` : undefined
 }
 
 function worded(error: DarnerError, text: string): string {
@@ -68,7 +71,7 @@ function worded(error: DarnerError, text: string): string {
   }
   if (code === 'RUNTIME_FAILED') {
     const why = startFailure(error)
-    if (why !== undefined) return `failed to create task for container: ${message}: ${why}`
+    if (why !== undefined) return `failed to create task for container: ${why}`
   }
   return text
 }

@@ -4,33 +4,33 @@ import { Id, Query, sizeOf } from './containers.ts'
 import type { DockerApp, DockerParts } from './context.ts'
 import { StatusError } from './errors.ts'
 import { parseStart } from './hijack.ts'
+import { OptFlag, OptText } from './optional.ts'
+import { refuseUnknown } from './unusable.ts'
 
-const Optional = <T extends ReturnType<typeof Type.Boolean>>(type: T) => Type.Optional(Type.Union([type, Type.Null()]))
 const Words = Type.Array(Type.String({ maxLength: 131_072 }), { maxItems: 10_000 })
 
-const ExecBody = Type.Object(
-  {
-    User: Type.Optional(Type.String({ maxLength: 256 })),
-    Privileged: Optional(Type.Boolean()),
-    Tty: Optional(Type.Boolean()),
-    AttachStdin: Optional(Type.Boolean()),
-    AttachStdout: Optional(Type.Boolean()),
-    AttachStderr: Optional(Type.Boolean()),
-    Detach: Optional(Type.Boolean()),
-    DetachKeys: Type.Optional(Type.String()),
-    ConsoleSize: Type.Optional(Type.Union([Type.Array(Type.Integer()), Type.Null()])),
-    Env: Type.Optional(Type.Union([Words, Type.Null()])),
-    WorkingDir: Type.Optional(Type.String({ maxLength: 4096 })),
-    Cmd: Type.Optional(Type.Union([Words, Type.Null()])),
-    Container: Type.Optional(Type.String()),
-  },
-  { additionalProperties: false },
-)
+const ExecBody = Type.Object({
+  User: OptText(),
+  Privileged: OptFlag(),
+  Tty: OptFlag(),
+  AttachStdin: OptFlag(),
+  AttachStdout: OptFlag(),
+  AttachStderr: OptFlag(),
+  Detach: OptFlag(),
+  DetachKeys: OptText(),
+  ConsoleSize: Type.Optional(Type.Union([Type.Array(Type.Integer()), Type.Null()])),
+  Env: Type.Optional(Type.Union([Words, Type.Null()])),
+  WorkingDir: OptText(),
+  Cmd: Type.Optional(Type.Union([Words, Type.Null()])),
+  Container: OptText(),
+})
+const KNOWN = new Set(Object.keys(ExecBody.properties))
 
 export function execRoutes(app: DockerApp, parts: DockerParts): void {
   const { execs, containers } = parts.runtime
   app.post('/containers/:id/exec', { schema: { params: Id, body: ExecBody } }, async (request, reply) => {
     const { body } = request
+    refuseUnknown(body, KNOWN)
     if (!body.Cmd?.length) throw new StatusError(400, 'No exec command specified')
     const entry = containers.entry(request.params.id)
     if (entry.record.status === 'paused')

@@ -4,7 +4,7 @@
  */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { Type } from 'typebox'
+import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import type { ExitReply } from '../../src/api/containers-api.ts'
 import { DarnerError } from '../../src/core/errors.ts'
@@ -16,6 +16,7 @@ import { dockerError, StatusError, startFailure } from './errors.ts'
 import { yes } from './filters.ts'
 import { framed } from './frames.ts'
 import { logBytes } from './logs.ts'
+import { OptFlag } from './optional.ts'
 import { routeOf } from './version-path.ts'
 
 /** Header by which {@link front} tells that the client asked for no upgrade. */
@@ -27,8 +28,8 @@ const STDERR = 2
 const STDOUT = 1
 
 const StartBody = Type.Object({
-  Detach: Type.Optional(Type.Boolean()),
-  Tty: Type.Optional(Type.Boolean()),
+  Detach: OptFlag(),
+  Tty: OptFlag(),
   ConsoleSize: Type.Optional(Type.Union([Type.Array(Type.Integer()), Type.Null()])),
 })
 
@@ -101,7 +102,8 @@ async function openExec(execId: string, body: Buffer, parts: DockerParts): Promi
   const { execs } = parts.runtime
   const start = parseStart(body)
   const { request } = execs.facts(execId)
-  const tty = request.tty === true
+  // docker frames the output by what the start says, whatever the exec has
+  const tty = start.Tty === true
   const wants = { stdin: request.stdin === true, stdout: true, stderr: true }
   let session: Session
   try {
@@ -109,11 +111,11 @@ async function openExec(execId: string, body: Buffer, parts: DockerParts): Promi
   } catch (error) {
     // as docker: the streams are opened all the same, tell why it didn't start, and the exit code is asked for afterwards
     if (!(error instanceof DarnerError && typeof error.details.exitCode === 'number')) throw error
-    const text = `OCI runtime exec failed: ${error.message}: ${startFailure(error) ?? 'unknown'}\r\n`
+    const text = `OCI runtime exec failed: ${startFailure(error) ?? `${error.message}: unknown`}\r\n`
     return { session: new EndedSession(Buffer.from(text), error.details.exitCode), tty, wants }
   }
   const [rows = 0, columns = 0] = start.ConsoleSize ?? []
-  if (tty && rows > 0 && columns > 0) await execs.resize(execId, { rows, columns })
+  if (request.tty === true && rows > 0 && columns > 0) await execs.resize(execId, { rows, columns })
   return { session, tty, wants, settles: true }
 }
 
@@ -139,7 +141,7 @@ class EndedSession implements Session {
 }
 
 /** Throws 400. */
-export function parseStart(body: Uint8Array): { Detach?: boolean; Tty?: boolean; ConsoleSize?: number[] | null } {
+export function parseStart(body: Uint8Array): Static<typeof StartBody> {
   if (body.byteLength === 0) return {}
   const json = jsonOf(body)
   if (!Value.Check(StartBody, json)) throw new StatusError(400, 'invalid exec start configuration')

@@ -28,10 +28,7 @@ export function readLogConfig(
   if (size !== undefined && size !== '-1' && number === undefined) throw new StatusError(400, `invalid size: '${size}'`)
   if (files !== undefined && !/^[1-9]\d{0,2}$/.test(files))
     throw new StatusError(400, 'max-file must be a number that is at least 1')
-  if (files !== undefined && Number(files) > 1 && size === undefined)
-    throw new StatusError(400, "maxFile cannot be used without maxSize: max-size isn't set")
-  if (asked?.Type === undefined && size === undefined) return undefined
-  if (kept === 'json-file' && number === undefined) return asked?.Type ? { driver: kept } : undefined
+  if (!asked?.Type && number === undefined && files === undefined) return undefined
   return {
     driver: kept,
     ...(number === undefined ? {} : { maxBytes: Math.max(4096, Number(number) * (UNITS[unit.toLowerCase()] ?? 1)) }),

@@ -1,7 +1,7 @@
 /** `docker save`, `load`, `import` and `commit`: images out of this host and into it without a registry. */
 import { Readable } from 'node:stream'
 import { Type } from 'typebox'
-import { errorLine } from '../../src/core/errors.ts'
+import { errorLine, isDarnerError } from '../../src/core/errors.ts'
 import { hostPlatform, parsePlatform } from '../../src/oci/platform.ts'
 import { familiarReference, parseReference, type Reference } from '../../src/oci/reference.ts'
 import { ContainerFiles } from '../containers/files.ts'
@@ -44,7 +44,8 @@ export function archiveImageRoutes(app: DockerApp, parts: DockerParts): void {
   app.post('/images/load', { schema: { querystring: Type.Object({ quiet: Text }) } }, async (request, reply) => {
     const { body } = request
     if (!(body instanceof Readable)) throw new StatusError(400, 'the body is no archive')
-    const loaded = await loadArchive(body, parts, { limits: LIMITS, signal: whileThere(reply.raw, parts.signal) })
+    const signal = whileThere(reply.raw, parts.signal)
+    const loaded = await loadArchive(body, parts, { limits: LIMITS, signal }).catch(refuseArchive)
     const lines = loaded.flatMap(({ image, names }) => {
       events.emit({ type: 'image', action: 'load', id: image.config, attributes: { name: image.config } })
       return names.length > 0
@@ -54,6 +55,13 @@ export function archiveImageRoutes(app: DockerApp, parts: DockerParts): void {
     return reply.type('application/json').send(lines.map((stream) => `${JSON.stringify({ stream })}\r\n`).join(''))
   })
   commitRoute(app, parts)
+}
+
+/** What is wrong with an archive is its sender's fault. */
+function refuseArchive(error: unknown): never {
+  if (!isDarnerError(error, 'LAYER_INVALID', 'MANIFEST_INVALID', 'DIGEST_MISMATCH', 'SIZE_MISMATCH', 'LIMIT_EXCEEDED'))
+    throw error
+  throw new StatusError(400, errorLine(error), error.code)
 }
 
 /** `docker import`: a root file system as the one layer of an image. The answer's lines. */

@@ -30,6 +30,12 @@ const UNUSABLE: Readonly<Record<string, { fine: readonly unknown[]; way: string 
 const SAID_BY_NONE = new Set(['MaskedPaths', 'ReadonlyPaths'])
 const UNASKED = new Set(['ContainerIDFile'])
 
+/** Throws 400 for a member of a body that is not in `known` and says something: clients also send null and empty ones. */
+export function refuseUnknown(body: object, known: ReadonlySet<string>): void {
+  const strange = Object.entries(body).find(([name, value]) => !known.has(name) && value !== '' && !isEmpty(value))
+  if (strange) throw new StatusError(400, `${strange[0].slice(0, 200)}: unknown option`)
+}
+
 /** `offered` has the members that are read. Throws 400 for a member that nobody knows, 501 for one that is known and set but not offered. */
 export function refuseUnusable(config: Readonly<Record<string, unknown>>, offered: object): void {
   for (const [name, value] of Object.entries(config)) {

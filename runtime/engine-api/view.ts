@@ -336,13 +336,12 @@ function networkSettings(entry: Entry, networking: NetworkingView | undefined): 
   }
 }
 
-/** The image's and then the request's, a later one over an earlier one; `NAME` alone takes away. */
+/** The image's and then the request's, a later one over an earlier one; `NAME` alone is shown, and takes the variable away at the start. */
 function mergedEnv(image: readonly string[], request: readonly string[]): string[] {
   const found = new Map<string, string>()
   for (const one of [...image, ...request]) {
     const at = one.indexOf('=')
-    if (at < 0) found.delete(one)
-    else found.set(one.slice(0, at), one)
+    found.set(at < 0 ? one : one.slice(0, at), one)
   }
   return [...found.values()]
 }

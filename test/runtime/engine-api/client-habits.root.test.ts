@@ -1,0 +1,150 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { type IncomingMessage, request } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { buffer, text } from 'node:stream/consumers'
+import { describe, it } from 'mocha'
+import { aDocker, type Docker } from '../../fixtures/clients/a-docker.ts'
+import { onStage } from '../../fixtures/host/a-stage.ts'
+import { aTar } from '../../fixtures/images/a-tar.ts'
+
+const HOST = { NetworkMode: 'none' }
+
+interface Answer {
+  readonly status: number
+  readonly body: Readonly<Record<string, unknown>>
+}
+
+/** What clients other than docker's own send, which docker takes. */
+describe('habits of clients on the docker socket', function () {
+  this.timeout(120_000)
+  let docker: Docker
+  before(async function () {
+    onStage(this, { programs: ['docker', 'crun', 'conmon', 'busybox', 'docker-registry'] })
+    docker = await aDocker()
+  })
+  after(async () => await docker?.[Symbol.asyncDispose]())
+
+  async function post(path: string, body?: unknown): Promise<Answer> {
+    const bytes = body instanceof Uint8Array ? body : body === undefined ? '' : JSON.stringify(body)
+    const type = body instanceof Uint8Array ? 'application/x-tar' : 'application/json'
+    return send('POST', path, bytes, type)
+  }
+
+  async function send(method: string, path: string, bytes: string | Uint8Array, type: string): Promise<Answer> {
+    const headers = { 'content-type': type, 'content-length': Buffer.byteLength(bytes) }
+    const asked = request({ socketPath: docker.socket, method, path, headers })
+    asked.end(bytes)
+    const [answer] = (await once(asked, 'response')) as [IncomingMessage]
+    const told = await text(answer)
+    return { status: answer.statusCode ?? 0, body: told.startsWith('{') ? JSON.parse(told.split('\r\n')[0] ?? '') : {} }
+  }
+
+  const inspect = async (id: string) => (await send('GET', `/containers/${id}/json`, '', 'application/json')).body
+
+  async function created(body: object): Promise<string> {
+    const { status, body: told } = await post('/containers/create', { Image: 'busybox', HostConfig: HOST, ...body })
+    assert.equal(status, 201, JSON.stringify(told))
+    return String(told.Id)
+  }
+
+  /** One that runs for as long as the test. */
+  async function running(): Promise<string> {
+    const id = await created({ Cmd: ['cat'], OpenStdin: true })
+    assert.equal((await post(`/containers/${id}/start`)).status, 204)
+    return id
+  }
+
+  /** All that an exec wrote, as the client got it. */
+  async function execOutput(id: string, body: object, start: object): Promise<Buffer> {
+    const made = await post(`/containers/${id}/exec`, { AttachStdout: true, AttachStderr: true, ...body })
+    assert.equal(made.status, 201, JSON.stringify(made.body))
+    const bytes = JSON.stringify({ Detach: false, ...start })
+    const headers = {
+      connection: 'Upgrade',
+      upgrade: 'tcp',
+      'content-type': 'application/json',
+      'content-length': Buffer.byteLength(bytes),
+    }
+    const path = `/exec/${made.body.Id}/start`
+    const asked = request({ socketPath: docker.socket, method: 'POST', path, headers })
+    asked.end(bytes)
+    const [, socket, head] = (await once(asked, 'upgrade')) as [IncomingMessage, Duplex, Buffer]
+    socket.unshift(head)
+    return await buffer(socket)
+  }
+
+  it('takes null and empty members for what was not said', async () => {
+    const id = await created({
+      Runtime: '',
+      HostConfig: { ...HOST, Runtime: '' },
+      User: null,
+      Cmd: ['cat'],
+      OpenStdin: true,
+    })
+    assert.equal((await post(`/containers/${id}/start`)).status, 204)
+    const said = { detachKeys: null, DetachKeys: null, User: null, WorkingDir: null, Env: null, Container: id }
+    const exec = await post(`/containers/${id}/exec`, { Cmd: ['true'], ...said })
+    assert.equal(exec.status, 201, JSON.stringify(exec.body))
+    const strange = await post(`/containers/${id}/exec`, { Cmd: ['true'], Nonsense: 'x' })
+    assert.deepEqual(strange, { status: 400, body: { message: 'Nonsense: unknown option' } })
+  })
+
+  it('frames the output of an exec as its start asks, whether it has a terminal or not', async () => {
+    const id = await running()
+    const command = { Cmd: ['echo', 'hello out'], Tty: true }
+    assert.equal((await execOutput(id, command, { Tty: true })).toString(), 'hello out\r\n')
+    const framed = await execOutput(id, command, { Tty: false })
+    assert.deepEqual([framed[0], framed.readUInt32BE(4)], [1, 11])
+    assert.equal(framed.subarray(8).toString(), 'hello out\r\n')
+  })
+
+  it('keeps a limit on the number of log files where their size has none', async () => {
+    const LogConfig = { Type: 'json-file', Config: { 'max-file': '3' } }
+    const id = await created({ HostConfig: { ...HOST, LogConfig } })
+    assert.deepEqual(((await inspect(id)).HostConfig as { LogConfig: unknown }).LogConfig, LogConfig)
+  })
+
+  it('shows a variable that is only named, and takes it from the environment', async () => {
+    const id = await created({ Env: ['PATH', 'Other=one', 'Blank='], Cmd: ['/bin/env'] })
+    const { Config } = (await inspect(id)) as { Config: { Env: string[] } }
+    assert.deepEqual(Config.Env, ['PATH', 'Other=one', 'Blank='])
+    assert.equal((await post(`/containers/${id}/start`)).status, 204)
+    assert.equal((await post(`/containers/${id}/wait`)).body.StatusCode, 0)
+    const log = await docker.ok(['logs', id])
+    assert.ok(!log.split('\n').some((line) => line.startsWith('PATH=')), log)
+  })
+
+  it('says of an exec which folder is not there', async () => {
+    const id = await running()
+    const output = await execOutput(id, { Cmd: ['true'], WorkingDir: '/none' }, {})
+    assert.match(
+      output.toString(),
+      /OCI runtime exec failed: .*chdir to cwd \("\/none"\).*failed: no such file or directory: unknown\r\n$/,
+    )
+  })
+
+  it('answers as a node outside of a swarm', async () => {
+    const left = await post('/swarm/leave')
+    assert.deepEqual(left, { status: 503, body: { message: 'This node is not part of a swarm' } })
+    const begun = await post('/swarm/init', { ListenAddr: '0.0.0.0:2377' })
+    assert.equal(begun.status, 400)
+    assert.match(String(begun.body.message), /swarm mode is not offered by darner/)
+    const nodes = await send('GET', '/nodes', '', 'application/json')
+    assert.equal(nodes.status, 503)
+    assert.match(String(nodes.body.message), /^This node is not a swarm manager\. /)
+  })
+
+  it('answers 404 for a pull of an image that its registry has not', async () => {
+    const { status, body } = await post(`/images/create?fromImage=${docker.registry.host}/nobody/none&tag=latest`)
+    assert.equal(status, 404)
+    assert.match(String(body.message), /manifest unknown/)
+  })
+
+  it('answers 400 for an archive that holds no image', async () => {
+    for (const bytes of [Buffer.from('no archive'), Buffer.alloc(2048), aTar([{ name: 'x', body: 'y' }])]) {
+      const { status, body } = await post('/images/load', bytes)
+      assert.equal(status, 400, JSON.stringify(body))
+    }
+  })
+})
