@@ -80,7 +80,7 @@ export class Registrations {
     if (led !== undefined) return led
     const lent = body.preheat === undefined ? undefined : preheats.credentialFor(body.preheat, peer, digest)
     const { origin, bytes, credential = lent, wrongAt } = body
-    const request: SeedRequest = { origin, digest, bytes, credential, wrongAt }
+    const request: SeedRequest = { origin, digest, bytes, credential, wrongAt, by: peer }
     const { task: held, grant } = await seed.obtain(request, { signal })
     const { task } = held
     const pieces = pieceCount(task)
@@ -136,7 +136,7 @@ export class Registrations {
     const { origin, bytes, prove } = body
     const digest = body.digest as Digest
     const lent = body.preheat === undefined ? undefined : preheats.credentialFor(body.preheat, peer, digest)
-    const request = { origin, digest, bytes, credential: body.credential ?? lent }
+    const request = { origin, digest, bytes, credential: body.credential ?? lent, by: peer }
     const { right, reach } = await seed.grant(request, { prove, signal })
     if (right === undefined) throw new DarnerError('ORIGIN_UNREACHABLE', `${digest}: its origin can't be asked`)
     return { place: right.place, anybody: right.anybody, reach }

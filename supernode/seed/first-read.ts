@@ -16,6 +16,8 @@ export interface SeedRequest {
   readonly credential?: Credential | undefined
   /** Places that have given the asker other bytes under this digest. */
   readonly wrongAt?: readonly Origin[] | undefined
+  /** The host that asks. */
+  readonly by?: string | undefined
 }
 
 export interface FirstReadParts {

@@ -17,11 +17,13 @@ import { carriesRights, PUT_PLACE, placeOf } from '../../src/rights/place.ts'
 import { type Asker, type Right, type Rights, TROUBLE } from '../../src/rights/right.ts'
 import type { Access, AccessBook } from './access-book.ts'
 import { type FirstReadParts, firstRead, type SeedRequest } from './first-read.ts'
+import type { UnprovenReads } from './unproven-reads.ts'
 import { urlTaskId } from './url-names.ts'
 
 export interface GrantsParts extends FirstReadParts {
   readonly access: AccessBook
   readonly rights: Rights
+  readonly unproven: UnprovenReads
   /** Ends every question; an asker that goes away ends none, since others may share it. */
   readonly signal: AbortSignal
   /** Bytes came in from an origin. */
@@ -104,7 +106,11 @@ export class Grants {
     let proof = this.#proofs.get(key)
     if (proof === undefined) {
       const blob = { origin: request.origin, digest, bytes }
-      proof = this.#readWhole(id, blob, access, request).finally(() => this.#proofs.delete(key))
+      const over = this.#parts.unproven.begin(request.by)
+      proof = this.#readWhole(id, blob, access, request).finally(() => {
+        over()
+        this.#proofs.delete(key)
+      })
       this.#proofs.set(key, proof)
       proof.catch(() => {})
     }

@@ -128,6 +128,11 @@ export class SeedTask {
     return await this.#pulse.beats(withinMs, { signal })
   }
 
+  /** Resolves once the read is over, well or not. */
+  async over(): Promise<void> {
+    await this.#whole.promise.catch(() => {})
+  }
+
   /** True once the read is over, well or not; false when it goes on for `withinMs`. */
   async ends(withinMs: number, { signal }: { signal: AbortSignal }): Promise<boolean> {
     return await settles(this.#whole.promise, withinMs, { clock: this.#parts.clock, signal })

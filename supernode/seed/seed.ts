@@ -20,6 +20,7 @@ import type { FirstReadParts, SeedRequest } from './first-read.ts'
 import { Grants } from './grants.ts'
 import { type LendOptions, type Lent, SeedTask } from './seed-task.ts'
 import { type Adopted, type Opened, TaskOpener, tooLarge } from './task-opener.ts'
+import { UnprovenReads } from './unproven-reads.ts'
 import { UrlNames } from './url-names.ts'
 
 export interface SeedOptions {
@@ -80,6 +81,7 @@ export class Seed {
   readonly #grants: Grants
   readonly #opener: TaskOpener
   readonly #pool = new PiecePool()
+  readonly #unproven = new UnprovenReads()
   /** Places whose unproven reads nobody else waits for any more. */
   readonly #doubted = new Set<string>()
 
@@ -90,6 +92,7 @@ export class Seed {
     this.#urls = new UrlNames(options, parts)
     this.#grants = new Grants(options, {
       ...parts,
+      unproven: this.#unproven,
       signal: parts.scope.signal,
       read: (task, bytes, reason) => listener.read(task, bytes, reason),
     })
@@ -208,9 +211,8 @@ export class Seed {
   }
 
   /**
-   * Whether an asker waits for the read under way. One through a place that has proven nothing is shared while it gets on; it
-   * makes way for a place that has served the whole blob before, and for one that now does once it stalls, or for an asker who
-   * was given wrong bytes through it: an asker's word alone ends nobody's read.
+   * Whether an asker waits for the read under way. One through another place that has proven nothing is raced by the asker's own
+   * place: the first that gives the whole blob is the one that is read. An asker's word alone ends nobody's read.
    */
   async #shares(opened: Opened, request: SeedRequest, signal: AbortSignal): Promise<boolean> {
     const { task, access } = opened
@@ -231,9 +233,17 @@ export class Seed {
       return !elsewhere()
     }
     const alive = !this.#doubted.has(reading.place) && (await task.alive(this.#options.rivalMs, { signal }))
-    if (!elsewhere() || (alive && reading.open !== undefined)) return true
-    await this.#grants.prove(task.task, access, request, { signal })
-    return alive || !elsewhere()
+    if (!elsewhere()) return true
+    const proof = this.#grants.prove(task.task, access, request, { signal })
+    // whoever is given bytes of the other place before can only find out at its end that they are wrong
+    try {
+      await (alive ? Promise.race([proof, task.over()]) : proof)
+    } catch (error) {
+      // a place that doesn't give it has nothing to race with
+      if (!alive || reading.open === undefined || !isDarnerError(error)) throw error
+      return true
+    }
+    return !elsewhere()
   }
 
   /** A read through a place that has proven nothing makes way: its followers fail, the next asker reads anew. */
@@ -282,8 +292,12 @@ export class Seed {
   }
 
   #begin(key: string, request: SeedRequest): Opening {
+    const over = this.#unproven.begin(request.by)
     const opening = { answer: this.#opener.open(request, this.#parts.scope.signal), who: this.#who(request) }
     this.#opening.set(key, opening)
+    void opening.answer
+      .then(({ task, access }) => (access.reading === undefined ? undefined : task.over()))
+      .then(over, over)
     opening.answer.catch(() => {
       if (this.#opening.get(key) === opening) this.#opening.delete(key)
     })

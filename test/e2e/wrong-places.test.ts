@@ -1,11 +1,94 @@
 import assert from 'node:assert/strict'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { describe, it } from 'mocha'
+import { digestOf } from '../../src/core/digest.ts'
 import { blobTask, pieceCount, type TaskId } from '../../src/core/task/task.ts'
+import { MOST_UNPROVEN, UnprovenReads } from '../../supernode/seed/unproven-reads.ts'
+import { failsWith, throwsWith } from '../fixtures/fails-with.ts'
 import { randomBody } from '../fixtures/images/an-image.ts'
 import { twoPlaces } from '../fixtures/swarm/two-places.ts'
 import { until } from '../fixtures/until.ts'
 
 const MIB = 1024 * 1024
+
+/** A place that gives other bytes, some each quarter of a second, and never the last; what it was asked is on record. */
+async function aTricklingPlace(bytes: number) {
+  const wrong = randomBody(3, bytes)
+  const timers = new Set<NodeJS.Timeout>()
+  let asked = 0
+  const server = createServer((_request, response) => {
+    asked++
+    response.writeHead(200, { 'content-length': bytes })
+    let at = 0
+    const timer = setInterval(() => {
+      const to = Math.min(at + 96 * 1024, bytes - 1)
+      response.write(wrong.subarray(at, to))
+      at = to
+    }, 250)
+    timers.add(timer)
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  return {
+    place: (name: string) => ({ kind: 'url', url: `http://127.0.0.1:${port}/${name}` }) as const,
+    asked: () => asked,
+    [Symbol.asyncDispose]: async () => {
+      for (const timer of timers) clearInterval(timer)
+      server.closeAllConnections()
+      await new Promise((resolve) => server.close(resolve))
+    },
+  }
+}
+
+describe('a place that trickles (row 9)', function () {
+  this.timeout(120_000)
+
+  it('holds up nobody who names another place', async () => {
+    await using stand = await twoPlaces({ peers: 4 })
+    await using slow = await aTricklingPlace(stand.body.byteLength)
+    const [hostile, ...others] = stand.swarm.agents
+    await using wrong = await stand.open(hostile, '', { origin: slow.place('wrong') })
+    await stand.first(wrong)
+    const read = async (agent: (typeof others)[number]) => {
+      await using right = await stand.open(agent, '/good')
+      assert.ok((await stand.read(right)).equals(stand.body))
+    }
+    await Promise.all(others.map(read))
+    assert.equal(stand.gets('/good'), 2, 'once to prove the place, and once for all')
+    assert.ok(slow.asked() > 0)
+  })
+
+  it('is named by one host for so many blobs at a time, and for more once one is read (bound)', async () => {
+    const reads = new UnprovenReads(2)
+    const first = reads.begin('one')
+    reads.begin('one')
+    throwsWith('LIMIT_EXCEEDED', () => reads.begin('one'))
+    reads.begin('other')
+    reads.begin(undefined)
+    first()
+    first()
+    reads.begin('one')
+    throwsWith('LIMIT_EXCEEDED', () => reads.begin('one'))
+  })
+
+  it('reads for one host no more places that have proven nothing than its share', async () => {
+    await using stand = await twoPlaces({ peers: 1 })
+    await using slow = await aTricklingPlace(stand.body.byteLength)
+    const { seed } = stand.swarm.supernode.supernode
+    const signal = AbortSignal.timeout(30_000)
+    const named = (number: number) => ({
+      ...{ origin: slow.place(`${number}`), digest: digestOf(Buffer.from(`${number}`)), by: 'one' },
+      bytes: stand.body.byteLength,
+    })
+    const numbers = Array.from({ length: MOST_UNPROVEN }, (_, number) => number)
+    await Promise.all(numbers.map((number) => seed.obtain(named(number), { signal })))
+    await failsWith('LIMIT_EXCEEDED', seed.obtain(named(MOST_UNPROVEN), { signal }))
+    assert.equal(slow.asked(), MOST_UNPROVEN)
+    const { digest, body } = stand
+    await seed.obtain({ origin: stand.place('/good'), digest, bytes: body.byteLength, by: 'other' }, { signal })
+  })
+})
 
 describe('a place that gives other bytes under a digest', function () {
   this.timeout(60_000)
