@@ -33,6 +33,7 @@ import type { ParentFault, SchedulerEffect } from './scheduler/events.ts'
 import type { SchedulerLoop } from './scheduler/loop.ts'
 import type { Manifests } from './seed/manifests.ts'
 import type { Seed } from './seed/seed.ts'
+import { plainText, ToldReads } from './told-reads.ts'
 import { Trials } from './trials.ts'
 import type { WhyBook } from './why.ts'
 
@@ -77,10 +78,12 @@ export class Control {
   readonly #hosts: Hosts
   readonly #trials: Trials
   readonly #lending: Lending
+  readonly #told: ToldReads
   #loop: SchedulerLoop | undefined
 
   constructor(options: ControlOptions, parts: ControlParts) {
     this.#parts = parts
+    this.#told = new ToldReads(parts)
     const dispatch = this.#dispatch.bind(this)
     const claims = new Claims(CLAIMS_DEFAULTS, {
       proven: (task) => parts.seed.knows(task as string as Digest),
@@ -261,11 +264,11 @@ export class Control {
         left: noted((body: AgentNotice<'left'>) => this.registrations.left(session, body.task as TaskId)),
         forget: noted((body: AgentNotice<'forget'>) => this.registrations.forget(peer, body.tasks as TaskId[])),
         strayed: noted((body: AgentNotice<'strayed'>) => {
-          log.info(
-            { taskId: body.task, peer, bytes: body.bytes, reason: body.reason },
-            'read at the origin without a lease',
-          )
-          this.#parts.why.add(body.task as TaskId, peer, body.bytes, body.reason, this.#parts.clock.now())
+          if (!this.#told.takes(peer)) return
+          const { task, bytes } = body
+          const reason = plainText(body.reason)
+          log.info({ taskId: task, peer, bytes, reason }, 'read at the origin without a lease')
+          this.#parts.why.add(task as TaskId, peer, bytes, reason, this.#parts.clock.now())
         }),
       },
     }

@@ -2,9 +2,12 @@
 import type { Clock, Random } from '../src/core/clock.ts'
 import type { PeerId, PieceExchange, Shelf } from '../src/core/contracts/exchange.ts'
 import type { OriginPort } from '../src/core/contracts/origin.ts'
+import type { Digest } from '../src/core/digest.ts'
+import { asDarnerError } from '../src/core/errors.ts'
 import type { Log } from '../src/core/log.ts'
 import { roomLog } from '../src/core/log.ts'
 import { Scope } from '../src/core/scope.ts'
+import type { TaskId } from '../src/core/task/task.ts'
 import { HANDOUT_DEFAULTS } from '../src/exchange/handout/handout.ts'
 import type { Identity } from '../src/protocol/identity.ts'
 import type { Node } from '../src/protocol/node.ts'
@@ -18,13 +21,17 @@ import { Leads } from './leads.ts'
 import { Preheats } from './preheats.ts'
 import { Puts } from './puts.ts'
 import { SchedulerLoop } from './scheduler/loop.ts'
-import { AccessBook, type KeyValue } from './seed/access-book.ts'
+import { AccessBook, accessAtMs } from './seed/access-book.ts'
 import { Manifests } from './seed/manifests.ts'
 import { Seed } from './seed/seed.ts'
 import { SeedShelf } from './seed/seed-shelf.ts'
 import { sharedOrigin } from './seed/shared-origin.ts'
+import { MOST_UNHELD, type Records, sweepRecords, UNHELD_MS } from './sweep-records.ts'
 import { Traffic } from './traffic.ts'
-import { WhyBook } from './why.ts'
+import { WhyBook, whyAtMs } from './why.ts'
+
+/** How often records of what is no longer here are looked at. */
+const SWEEP_MS = 3_600_000
 
 export interface SupernodeOptions {
   /** Undefined admits anybody. */
@@ -43,7 +50,7 @@ export interface SupernodeParts {
   /** Opens the serving half of the piece exchange over this shelf. */
   readonly openExchange: (shelf: Shelf, admit: (peer: PeerId) => boolean) => Promise<PieceExchange>
   /** Small durable records: who may read what, why bytes were read. */
-  readonly records: (name: 'access' | 'why' | 'revoked' | 'allowed') => KeyValue & { keys(): AsyncIterable<string> }
+  readonly records: (name: 'access' | 'why' | 'revoked' | 'allowed') => Records
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
@@ -81,7 +88,7 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
       { token: options.joinToken, allow: options.allow },
       { expelled: records('revoked'), allowed: records('allowed') },
     )
-    const access = new AccessBook(records('access'))
+    const access = new AccessBook(records('access'), { clock })
     const leads = new Leads({
       ...{ node, identity, clock, log: roomLog(log, 'supernode/leads'), signal: scope.signal },
       origin: sharedOrigin(origin),
@@ -179,6 +186,28 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
       }
     })
     scope.defer(() => why.save())
+    const unforgotten = (error: unknown) =>
+      log.warn({ error: asDarnerError(error, 'records').message }, 'not forgotten')
+    // what is known and told of a blob goes with it
+    const gone = (task: TaskId) => {
+      seed.drop(task)
+      Promise.all([access.forget(task), why.forget(task)]).catch(unforgotten)
+    }
+    scope.defer(store.onGone(gone))
+    const held = (task: TaskId) => seed.knows(task as string as Digest) || store.find(task) !== undefined
+    scope.run(async (signal) => {
+      for (;;) {
+        const rest = { held, beforeMs: clock.now() - UNHELD_MS, most: MOST_UNHELD }
+        try {
+          await sweepRecords(records('access'), { ...rest, atMs: accessAtMs })
+          await sweepRecords(records('why'), { ...rest, atMs: whyAtMs })
+        } catch (error) {
+          signal.throwIfAborted()
+          unforgotten(error)
+        }
+        await clock.sleep(SWEEP_MS, { signal })
+      }
+    })
     return {
       peer: node.peerId,
       multiaddrs: node.multiaddrs,

@@ -12,6 +12,9 @@ export interface WhyRow {
 }
 
 const MAX_ROWS = 256
+/** Rows of one host about one blob; what it says beyond them adds up in one more. */
+const MAX_PEER_ROWS = 16
+const OTHER = 'other reasons'
 const MAX_TASKS = 10_000
 /** So many bytes may be lost from the record by a kill -9; what comes slower is written once a second. */
 const MAX_UNSAVED_BYTES = 1024 * 1024
@@ -36,15 +39,20 @@ export class WhyBook {
       const [oldest] = this.#rows.keys()
       if (this.#rows.size > MAX_TASKS && oldest !== undefined) this.#rows.delete(oldest)
     }
-    const row = rows.find((one) => one.peer === peer && one.reason === reason)
-    if (row !== undefined) {
-      row.bytes += bytes
-      row.atMs = nowMs
-    } else if (rows.length < MAX_ROWS) rows.push({ peer, reason, bytes, atMs: nowMs })
+    count(rows, { peer, reason, bytes, atMs: nowMs })
     this.#changed.add(task)
     this.#unsavedBytes += bytes
     // what fails now is tried again within the second
     if (this.#unsavedBytes >= MAX_UNSAVED_BYTES) this.save().catch(() => {})
+  }
+
+  /** The blob is gone, and what was told of it with it. */
+  async forget(task: TaskId): Promise<void> {
+    this.#rows.delete(task)
+    this.#changed.delete(task)
+    const gone = this.#saving.then(() => this.#records.del(task))
+    this.#saving = gone.catch(() => {})
+    await gone
   }
 
   /** What is on record for a task. */
@@ -85,13 +93,24 @@ export class WhyBook {
 
 function merge(before: readonly WhyRow[], now: readonly WhyRow[]): WhyRow[] {
   const all = before.map((row) => ({ ...row }))
-  for (const row of now) {
-    const same = all.find((one) => one.peer === row.peer && one.reason === row.reason)
-    if (same === undefined) all.push({ ...row })
-    else {
-      same.bytes += row.bytes
-      same.atMs = Math.max(same.atMs, row.atMs)
-    }
-  }
+  for (const row of now) count(all, row)
   return all.slice(-MAX_ROWS)
+}
+
+/** Adds to the row of the same host and reason. */
+function count(all: WhyRow[], { peer, reason, bytes, atMs }: WhyRow): void {
+  const own = all.filter((one) => one.peer === peer)
+  const same =
+    own.find((one) => one.reason === reason) ??
+    (own.length < MAX_PEER_ROWS ? undefined : own.find((one) => one.reason === OTHER))
+  if (same !== undefined) {
+    same.bytes += bytes
+    same.atMs = Math.max(same.atMs, atMs)
+  } else if (all.length < 2 * MAX_ROWS)
+    all.push({ peer, reason: own.length < MAX_PEER_ROWS ? reason : OTHER, bytes, atMs })
+}
+
+/** When something of a record was last counted, in epoch milliseconds. */
+export function whyAtMs(record: unknown): number {
+  return Array.isArray(record) ? Math.max(0, ...(record as WhyRow[]).map(({ atMs }) => Number(atMs) || 0)) : 0
 }

@@ -92,6 +92,7 @@ export class Store implements AsyncDisposable {
   readonly #removal: Removal
   readonly #handles: Handles
   readonly #damage = new Set<(damage: Damage) => void>()
+  readonly #gone = new Set<(task: TaskId) => void>()
   /** Blobs that are looked at since they could not be read. */
   readonly #suspected = new Set<Digest>()
   #demoting: Promise<unknown> = Promise.resolve()
@@ -337,6 +338,12 @@ export class Store implements AsyncDisposable {
     })
   }
 
+  /** Calls back for each name of what was collected or deleted. Returns the unsubscriber. */
+  onGone(listener: (task: TaskId) => void): () => void {
+    this.#gone.add(listener)
+    return () => void this.#gone.delete(listener)
+  }
+
   /** Calls back for each blob in which a scrub found rot. Returns the unsubscriber. */
   onDamage(listener: (damage: Damage) => void): () => void {
     this.#damage.add(listener)
@@ -371,10 +378,13 @@ export class Store implements AsyncDisposable {
   /** Takes a holding out of the index in this turn, then frees its space. */
   async #drop({ task, state }: Holding, what: string): Promise<void> {
     const reason = new DarnerError('PIECE_ABSENT', `${task.id} was ${what}`)
-    if (state === 'dormant') return this.#removal.dormant(task.id)
-    const stored = this.find(task.id)
+    const stored = state === 'dormant' ? undefined : this.find(task.id)
+    const digest = stored?.complete ? stored.digest : undefined
+    const names = new Set([task.id, ...((digest && this.#inventory.complete.get(digest)?.record.ids) ?? [])])
+    if (state === 'dormant') await this.#removal.dormant(task.id)
     stored?.fail(reason)
     if (stored) await this.#removal.stored(stored, reason)
+    for (const name of names) for (const listener of this.#gone) listener(name)
   }
 
   async #sweep(): Promise<void> {

@@ -1,9 +1,11 @@
 /** Remembers, across restarts, which places have served each blob. One record per task in the supernode's level database. */
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
+import type { Clock } from '../../src/core/clock.ts'
 import { Origin } from '../../src/core/task/origin.ts'
 import type { Place } from '../../src/core/task/place.ts'
 import type { TaskId } from '../../src/core/task/task.ts'
+import { PUT_PLACE } from '../../src/rights/place.ts'
 
 /**
  * What is known of one blob. A place's yes counts for what others hold of the blob only once that place has served the blob
@@ -29,6 +31,9 @@ export interface Reading {
   readonly unasked?: boolean
 }
 
+/** Places that are known to serve one blob. */
+const MOST_PLACES = 1024
+
 const PlaceText = Type.String({ maxLength: 1024 })
 const closed = { additionalProperties: false }
 const Record = Type.Object(
@@ -38,9 +43,11 @@ const Record = Type.Object(
         PlaceText,
         Type.Object({ open: Type.Optional(Type.Object({ origin: Origin, atMs: Type.Number() }, closed)) }, closed),
       ]),
-      { maxItems: 1024 },
+      { maxItems: MOST_PLACES },
     ),
     reading: Type.Optional(Type.Object({ place: PlaceText, open: Type.Optional(Origin) }, closed)),
+    /** When it was written; records of before darner 0.1.0 have none. */
+    atMs: Type.Optional(Type.Number()),
   },
   closed,
 )
@@ -55,9 +62,11 @@ export interface KeyValue {
 
 export class AccessBook {
   readonly #records: KeyValue
+  readonly #clock: Pick<Clock, 'now'>
 
-  constructor(records: KeyValue) {
+  constructor(records: KeyValue, parts: { clock: Pick<Clock, 'now'> }) {
     this.#records = records
+    this.#clock = parts.clock
   }
 
   /** Empty where nothing is known. A record that can't be read counts as nothing known: rights are then asked anew. */
@@ -73,7 +82,8 @@ export class AccessBook {
 
   async save(task: TaskId, { served, reading }: Access): Promise<void> {
     await this.#records.put(task, {
-      served: [...served].slice(-1024),
+      served: [...served],
+      atMs: this.#clock.now(),
       ...(reading === undefined
         ? {}
         : { reading: { place: reading.place, ...(reading.open === undefined ? {} : { open: reading.open }) } }),
@@ -85,11 +95,27 @@ export class AccessBook {
   }
 }
 
+/** When an access record was written, in epoch milliseconds. */
+export function accessAtMs(record: unknown): number {
+  return Value.Check(Record, record) ? (record.atMs ?? 0) : 0
+}
+
+/** A place has served the whole blob. The one that was noted first goes when there are too many. */
+export function noteServed({ served }: Access, place: Place, how: Served): void {
+  served.set(place, how)
+  if (served.size <= MOST_PLACES) return
+  for (const oldest of served.keys()) {
+    if (oldest === PUT_PLACE) continue
+    served.delete(oldest)
+    return
+  }
+}
+
 /** The place that was read through has served the whole blob. What hosts read for the supernode says nothing of who may have it. */
 export function settle(access: Access, nowMs: number): void {
   const { reading } = access
   if (reading === undefined) return
   const open = reading.open === undefined || reading.unasked === true ? undefined : reading.open
-  access.served.set(reading.place, open === undefined ? {} : { open: { origin: open, atMs: nowMs } })
+  noteServed(access, reading.place, open === undefined ? {} : { open: { origin: open, atMs: nowMs } })
   access.reading = undefined
 }

@@ -15,7 +15,7 @@ import type { Grant } from '../../src/protocol/pass.ts'
 import { fitsBlob, serves, servesWhole } from '../../src/rights/ask-place.ts'
 import { carriesRights, PUT_PLACE, placeOf } from '../../src/rights/place.ts'
 import { type Asker, type Right, type Rights, TROUBLE } from '../../src/rights/right.ts'
-import type { Access, AccessBook } from './access-book.ts'
+import { type Access, type AccessBook, noteServed } from './access-book.ts'
 import { type FirstReadParts, firstRead, type SeedRequest } from './first-read.ts'
 import type { UnprovenReads } from './unproven-reads.ts'
 import { urlTaskId } from './url-names.ts'
@@ -129,7 +129,7 @@ export class Grants {
     const { read, open } = await firstRead({ ...request, digest: blob.digest, bytes: blob.bytes }, this.#parts, options)
     await using _read = read
     await servesWhole(read.stream, blob, (bytes) => note(id, bytes, `proof that ${place} holds it`))
-    access.served.set(place, open ? { open: { origin: request.origin, atMs: clock.now() } } : {})
+    noteServed(access, place, open ? { open: { origin: request.origin, atMs: clock.now() } } : {})
     this.#parts.rights.accepted(askerOf({ id }, open ? { origin: request.origin } : request))
     await this.#parts.access.save(id, access)
   }

@@ -73,4 +73,37 @@ describe('WhyBook', () => {
       ],
     )
   })
+
+  it('has a few rows of one host, however many reasons it gives, and loses no byte of them (row 16)', async () => {
+    const book = new WhyBook(new SlowRecords())
+    book.add(TASK, SELF, 1, 'first read', 1)
+    for (let n = 0; n < 1000; n++) book.add(TASK, 'loud' as PeerId, 1, `reason ${n}`, n)
+    book.add(TASK, 'late' as PeerId, 1, 'first to ask, for all', 2)
+    const rows = await book.of(TASK)
+    const loud = rows.filter(({ peer }) => peer === 'loud')
+    assert.equal(loud.length, 17)
+    assert.equal(
+      loud.reduce((sum, { bytes }) => sum + bytes, 0),
+      1000,
+    )
+    assert.deepEqual(
+      rows.filter(({ peer }) => peer !== 'loud').map(({ peer }) => peer),
+      [SELF, 'late'],
+    )
+  })
+
+  it('forgets a blob, what it is just writing of it included (row 16)', async () => {
+    const records = new SlowRecords()
+    const book = new WhyBook(records)
+    book.add(TASK, SELF, 1, 'first read', 1)
+    const saving = book.save()
+    await new Promise((resolve) => setImmediate(resolve)) // it writes now
+    book.add(TASK, SELF, 2, 'retry', 2)
+    const forgotten = book.forget(TASK)
+    await records.write()
+    await Promise.all([saving, forgotten])
+    await book.save()
+    assert.deepEqual(await book.of(TASK), [])
+    assert.equal(records.kept.size, 0)
+  })
 })
