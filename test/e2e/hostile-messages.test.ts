@@ -1,4 +1,3 @@
-// deadline: 300 s
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -71,7 +70,7 @@ function aVoice(stream: PeerStream, echo: readonly [method: string, body: unknow
 
 /** Reads messages of a raw stream until it ends. */
 async function listen(stream: PeerStream, heard: (message: unknown[]) => void): Promise<void> {
-  const signal = AbortSignal.timeout(280_000)
+  const signal = AbortSignal.timeout(90_000)
   for (;;) {
     const payload = await readFrame(stream, CONTROL.maxFrameBytes, { signal })
     if (payload.byteLength > 0) heard(decode(payload) as unknown[])
@@ -85,7 +84,11 @@ function aHostileAgent(node: Node, supernode: string, token: string) {
   const open = async () => {
     const { stream } = await node.openStream(supernode, CONTROL.id, within())
     const voice = aVoice(stream, ['why', { task: DIGEST }])
-    listen(stream, voice.heard).catch(() => undefined)
+    listen(stream, (message) => {
+      // whoever ends a session waits half a second for the other side's end, and so would each message here that ends one
+      if (message[0] === Kind.farewell) stream.abort(new Error('ended'))
+      else voice.heard(message)
+    }).catch(() => undefined)
     await voice.say([Kind.ask, 1, 'hello', { ...HELLO, token }])
     sessions++
     now = { voice, stream }
@@ -96,7 +99,6 @@ function aHostileAgent(node: Node, supernode: string, token: string) {
   }
   return {
     sessions: () => sessions,
-    leave: () => now?.stream.abort(new Error('left')),
     say: async (...messages: unknown[]) => await (now ?? (await open())).voice.say(...messages),
   }
 }
@@ -131,7 +133,7 @@ async function aHostileSupernode() {
 }
 
 describe('no message of a peer ends a daemon (row 5)', function () {
-  this.timeout(290_000)
+  this.timeout(100_000)
 
   it(`a supernode lives through a URL that is none, and malformed messages of every kind (seed ${SEED})`, async () => {
     await using dir = await aDir()
@@ -154,8 +156,6 @@ describe('no message of a peer ends a daemon (row 5)', function () {
           [Kind.cancel, id],
         ]),
       )
-      // some asks outlive their cancelling, and would keep those of the next kind waiting
-      hostile.leave()
     }
     for (const [name, notice] of Object.entries({ ...AGENT_NOTICES, ...SUPERNODE_NOTICES }))
       for (let n = 0; n < EACH; n++)
