@@ -70,6 +70,8 @@ export class Trials {
     const held = seed.find(task)
     if (host === undefined || held === undefined || this.#checking.has(accused) || this.#checking.size >= MAX_CHECKS)
       return
+    // what is being read may be another blob than it is called: only its whole digest makes its table evidence
+    if (!held.stored.verified) return
     this.#checking.add(accused)
     const last = this.#complaints.get(accused)
     const piece = last?.task === task ? last.piece : undefined

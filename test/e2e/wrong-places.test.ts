@@ -2,15 +2,20 @@ import assert from 'node:assert/strict'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { describe, it } from 'mocha'
+import type { PeerId } from '../../src/core/contracts/exchange.ts'
 import { digestOf } from '../../src/core/digest.ts'
 import { blobTask, pieceCount, type TaskId } from '../../src/core/task/task.ts'
+import { CONTROL, CONTROL_VERSION } from '../../src/protocol/control.ts'
+import { openSession } from '../../src/protocol/open-session.ts'
 import { MOST_UNPROVEN, UnprovenReads } from '../../supernode/seed/unproven-reads.ts'
 import { failsWith, throwsWith } from '../fixtures/fails-with.ts'
 import { randomBody } from '../fixtures/images/an-image.ts'
+import { aNode } from '../fixtures/swarm/a-node.ts'
 import { twoPlaces } from '../fixtures/swarm/two-places.ts'
 import { until } from '../fixtures/until.ts'
 
 const MIB = 1024 * 1024
+const within = () => ({ signal: AbortSignal.timeout(20_000) })
 
 /** A place that gives other bytes, some each quarter of a second, and never the last; what it was asked is on record. */
 async function aTricklingPlace(bytes: number) {
@@ -206,5 +211,46 @@ describe('a place that gives other bytes under a digest', function () {
     await wrong[Symbol.asyncDispose]()
     await using right = await opening
     assert.ok((await stand.read(right)).equals(stand.body))
+  })
+})
+
+describe('a holder of the right blob (row 9)', function () {
+  this.timeout(60_000)
+
+  it('is not banned for what a place that has proven nothing gives: its bytes are not that place’s', async () => {
+    await using stand = await twoPlaces({ peers: 1 })
+    const { swarm, digest, body } = stand
+    const [holder] = swarm.agents
+    const id = (await holder?.peer.status())?.peer as PeerId
+    {
+      await using right = await stand.open(holder, '/good')
+      await right.whole({ signal: AbortSignal.timeout(30_000) })
+    }
+    await swarm.stopSupernode()
+    await swarm.wipeSupernode()
+    await swarm.startSupernode()
+    const { control, loop, multiaddrs, admission } = swarm.supernode.supernode
+    const task = digest as string as TaskId
+    await until(() => loop.state.tasks.get(task)?.full.length === 1)
+    const failed = Promise.withResolvers<void>()
+    const notices = { failed: () => failed.resolve(), parents: () => {}, table: () => {}, pass: () => {} }
+    await using node = await aNode({ listen: [] })
+    await using session = await openSession(node, multiaddrs[0] ?? '', CONTROL, { notices }, within())
+    const hello = { version: CONTROL_VERSION, software: 'test', host: 'odd', lanes: [], multiaddrs: [] }
+    await session.ask('hello', hello, within())
+    const origin = stand.place('/liar')
+    const asked = { origin, digest, bytes: body.byteLength, priority: 'interactive' } as const
+    const answer = await session.ask('register', asked, within())
+    assert.ok(
+      answer.parents.some(({ peer }) => peer === id),
+      'the holder is a parent',
+    )
+    await until(() => (swarm.supernode.supernode.seed.find(task)?.known ?? 0) > 0)
+    await session.tell('blame', { task, parent: id, code: 'PIECE_DIGEST', piece: 0 })
+    await session.ask('why', { task }, within())
+    stand.end.resolve()
+    await failed.promise
+    assert.deepEqual([...admission.expelled.keys()], [])
+    assert.ok(control.hosts.has(id))
   })
 })
