@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import { ManualClock } from '../../src/core/clock.ts'
 import type { PeerId } from '../../src/core/contracts/exchange.ts'
+import type { TaskId } from '../../src/core/task/task.ts'
 import { CONTROL_VERSION, STATES_VERSION, STEPS_VERSION } from '../../src/protocol/control.ts'
 import { PieceTable } from '../../src/store/partial/piece-table.ts'
 import { type ControlSession, Followers } from '../../supernode/followers.ts'
 import { Registrations, type RegistrationsParts } from '../../supernode/registrations.ts'
 import type { SeedTask } from '../../supernode/seed/seed-task.ts'
+import { throwsWith } from '../fixtures/fails-with.ts'
 import { aBlob } from '../fixtures/store/a-store.ts'
 import { aGrant } from '../fixtures/swarm/a-grant.ts'
 
@@ -108,5 +110,37 @@ describe('Followers', () => {
     assert.deepEqual([...followed.told.values()], [upTo(3), upTo(1)])
     followed.taken(ONE, 1)
     assert.deepEqual([...followed.told.values()], [upTo(3), upTo(1)])
+  })
+})
+
+describe('what one session follows (row 7)', () => {
+  it('is bounded, and what it left makes room', () => {
+    const followers = new Followers({ clock: new ManualClock(1000) })
+    const { task } = aBlob({ pieces: 3 })
+    const grant = aGrant(task.id)
+    const [own, other] = [{ remote: ONE }, { remote: TWO }] as unknown as [ControlSession, ControlSession]
+    const id = (number: number) => `sha256:${number}` as TaskId
+    const follow = (session: ControlSession, number: number) =>
+      followers.add(
+        {
+          ...{ peer: session.remote, session, grant, request, version: CONTROL_VERSION, tableAt: 0, passUntilMs: 0 },
+          task: { ...task, id: id(number) },
+        },
+        undefined,
+      )
+    for (let number = 0; number < 1024; number++) {
+      followers.checkRoom(own, id(number))
+      follow(own, number)
+    }
+    throwsWith('LIMIT_EXCEEDED', () => followers.checkRoom(own, id(1024)))
+    throwsWith('LIMIT_EXCEEDED', () => followers.checkRoom(own, undefined))
+    followers.checkRoom(own, id(5))
+    followers.checkRoom(other, id(1024))
+    followers.remove(id(5), ONE, own)
+    followers.checkRoom(own, id(1024))
+    follow(other, 7)
+    assert.deepEqual(followers.removeSession(own).length, 1023)
+    assert.ok(followers.get(id(7), TWO), 'another session’s stays')
+    followers.checkRoom(own, undefined)
   })
 })
