@@ -1,4 +1,7 @@
-/** Remembers where each blob came from, so that what rots can be had again. No secrets: an origin that carries some isn't kept. */
+/**
+ * Remembers where all of each blob came from, so that what rots can be had again, and what was left half done is read on for those who may.
+ * No secrets: an origin that carries some isn't kept.
+ */
 import { Value } from 'typebox/value'
 import { Origin } from '../src/core/task/origin.ts'
 import type { TaskId } from '../src/core/task/task.ts'
@@ -19,8 +22,12 @@ export class OriginBook {
 
   async note(task: TaskId, origin: Origin): Promise<void> {
     // what is on record is where it came from last
-    if (isSecret(origin)) await this.#records.del(task)
+    if (isSecret(origin)) await this.forget(task)
     else await this.#records.put(task, origin)
+  }
+
+  async forget(task: TaskId): Promise<void> {
+    await this.#records.del(task)
   }
 
   /** Undefined when it isn't known. */

@@ -157,8 +157,11 @@ export async function openPeer(options: PeerOptions, parts: PeerParts): Promise<
           log: roomLog(log, 'peer/downloader'),
           retryMs,
           straying: (task, reason) => strays.begin(task, reason),
-          opened: (task, from) => scope.run(() => origins.note(task, from)),
-          openedAt: (task) => origins.of(task),
+          origins: {
+            of: (task) => origins.of(task),
+            note: (task, from) => scope.run(() => origins.note(task, from)),
+            forget: (task) => origins.forget(task),
+          },
         },
       ),
     )

@@ -25,7 +25,7 @@ import { PUT_PLACE } from '../../src/rights/place.ts'
 import type { Rights } from '../../src/rights/right.ts'
 import type { Store, StoredTask } from '../../src/store/store.ts'
 import { Blocks } from './blocks.ts'
-import { FetchStarter, type FetchStartOptions } from './fetch-start.ts'
+import { FetchStarter, type FetchStartOptions, type OriginRecord } from './fetch-start.ts'
 import { checkSize, type FallBack, Ways, type WaysOptions } from './fetch-strategies.ts'
 import { LeadOpener } from './lead-open.ts'
 import { type BlobRequest, LocalRights } from './local-rights.ts'
@@ -46,10 +46,7 @@ export interface EngineParts extends OwnReadsParts {
   readonly exchange: PieceExchange
   readonly rights: Rights
   readonly came: CameBook
-  /** A blob is being fetched from here. */
-  readonly opened?: (task: TaskId, origin: Origin) => void
-  /** From where it was last, in any run; undefined where that isn't known. */
-  readonly openedAt?: (task: TaskId) => Promise<Origin | undefined>
+  readonly origins?: OriginRecord
 }
 
 interface AskOptions {

@@ -11,12 +11,23 @@ import { asDarnerError, DarnerError, isDarnerError } from '../../src/core/errors
 import { type Origin, originName } from '../../src/core/task/origin.ts'
 import { blobTask, pieceBytesFor, type Task, type TaskId } from '../../src/core/task/task.ts'
 import { workShare } from '../../src/core/work-share.ts'
+import type { CameBook } from '../../src/rights/came.ts'
+import { placeOf } from '../../src/rights/place.ts'
 import { TROUBLE } from '../../src/rights/right.ts'
 import type { Store, StoredTask } from '../../src/store/store.ts'
 import { type FallBack, type Ways, withoutLead } from './fetch-strategies.ts'
 import type { LeadOpener } from './lead-open.ts'
 import { LeadTurns } from './lead-turns.ts'
 import type { Running } from './running.ts'
+
+/** From where all that is here of a blob came, in any run. */
+export interface OriginRecord {
+  /** Undefined where that isn't known. */
+  of(task: TaskId): Promise<Origin | undefined>
+  note(task: TaskId, origin: Origin): void
+  /** It comes from more than one. */
+  forget(task: TaskId): Promise<void>
+}
 
 export interface FetchStartOptions {
   /** `never` keeps this host away from origins altogether. */
@@ -31,10 +42,8 @@ export interface FetchStartParts {
   readonly leads: LeadOpener
   readonly ways: Ways
   readonly mayFallBack: FallBack
-  /** A blob is being fetched from here. */
-  readonly opened?: (task: TaskId, origin: Origin) => void
-  /** From where it was last, in any run; undefined where that isn't known. */
-  readonly openedAt?: (task: TaskId) => Promise<Origin | undefined>
+  readonly came: CameBook
+  readonly origins?: OriginRecord
 }
 
 /** Hosts whose supernode is too busy to answer ask it again at different times, within so long. */
@@ -56,6 +65,7 @@ export class FetchStarter {
     const { ways } = this.#parts
     let registration: Registration | DarnerError | undefined
     let left: StoredTask | undefined
+    let back: (() => void) | undefined
     const place = this.#place(request)
     // from here on: what comes of later layers keeps this thread from opening it, too
     const turn = this.#turns.begin(request.order)
@@ -63,7 +73,9 @@ export class FetchStarter {
       const { digest } = request
       // what an earlier run left is told of, and not read again
       if (digest !== undefined) left = await this.#lookAtLeft(digest, request, controller.signal)
-      const leads = this.#mayLead(request) && (await this.#readsOn(left, request))
+      const readsOn = await this.#readsOn(left, request)
+      if (!readsOn) back = await left?.withhold()
+      const leads = this.#mayLead(request) && readsOn
       if (leads) left?.trust()
       else await left?.doubt()
       registration = await this.#register(leads ? request : withoutLead(request), controller.signal)
@@ -79,11 +91,13 @@ export class FetchStarter {
             ? await ways.lead(request, registration, turn, controller, aloneMs)
             : await ways.swarm(request, registration, controller, aloneMs)
       if (running.tail === undefined) turn[Symbol.dispose]()
-      this.#parts.opened?.(running.stored.task.id, request.origin)
+      await this.#note(running, request, { mixed: !readsOn })
       return running
     } catch (error) {
       turn[Symbol.dispose]()
       left?.trust()
+      // nothing came of the place of this request
+      if (registration === undefined || registration instanceof DarnerError) back?.()
       controller.abort(error)
       if (!(registration instanceof DarnerError)) await registration?.[Symbol.asyncDispose]()
       await unmade(place, asDarnerError(error, originName(request.origin)))
@@ -104,12 +118,27 @@ export class FetchStarter {
   }
 
   /**
-   * Whether this host may read on from what an earlier fetch left, for all. It may be of a place that was wrong, which nobody could tell
-   * before the end, when others have it: so only for the origin that it was asked of before.
+   * Whether this host may read on from what an earlier fetch left. It may be of a place that was wrong, which nobody could tell before
+   * the end, and the asker may have no right to what came through another place: so only where all of it came through this one.
    */
   async #readsOn(left: StoredTask | undefined, { origin }: ContentRequest): Promise<boolean> {
     if (left === undefined || left.empty) return true
-    return isDeepStrictEqual(await this.#parts.openedAt?.(left.task.id), origin)
+    const { came, origins } = this.#parts
+    const { id } = left.task
+    if (came.has(id)) return came.of(id)?.place === placeOf(origin)
+    return isDeepStrictEqual(await origins?.of(id), origin)
+  }
+
+  /** Puts on record from where the blob comes: of what is `mixed` with another place's only once it is whole, and proven. */
+  async #note({ stored, whole }: Running, { origin }: ContentRequest, { mixed }: { mixed: boolean }): Promise<void> {
+    const { origins } = this.#parts
+    const { id } = stored.task
+    if (!mixed) return origins?.note(id, origin)
+    await origins?.forget(id)
+    whole.then(
+      () => origins?.note(id, origin),
+      () => {},
+    )
   }
 
   /** Somebody has it, so that nothing is read on from here: what was left is in doubt, and nobody is to count on it. */

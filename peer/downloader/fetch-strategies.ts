@@ -180,7 +180,7 @@ export class Ways {
     }
     const stored = await store.create(task, { signal: controller.signal })
     local.served(request)
-    local.comes(task.id, request, { empty: stored.empty })
+    local.comes(task.id, request, { empty: stored.have.count === 0 })
     const tail = new Tail(first.from, this.#pages)
     return this.#begun(
       stored,
@@ -333,8 +333,8 @@ export class Ways {
     const { clock, scheduler, log } = this.#parts
     const { stored } = running
     const alone = (inner: AbortSignal, opened?: OriginRead) => {
-      this.#parts.local.comes(stored.task.id, request, { empty: stored.empty })
       stored.trust()
+      this.#parts.local.comes(stored.task.id, request, { empty: stored.have.count === 0 })
       return this.#own.alone(running, request, { reason, first: opened }, inner)
     }
     // what was read without a digest is known to this host only

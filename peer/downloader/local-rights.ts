@@ -69,10 +69,13 @@ export class LocalRights {
     if (request.digest !== undefined) this.#parts.rights.accepted(askerOf({ ...request, digest: request.digest }))
   }
 
-  /** More of a task comes from the place itself. */
-  comes(task: TaskId, { origin, credential }: ContentRequest, how: { empty: boolean }): void {
-    const anybody = credential === undefined && !carriesRights(origin)
-    this.#parts.came.note(task, { place: placeOf(origin), anybody }, how)
+  /** More of a task comes from the place itself. What can be read of it before, where it isn't `empty`, came through that place too, or in this run. */
+  comes(task: TaskId, { origin, credential }: ContentRequest, { empty }: { empty: boolean }): void {
+    const { came } = this.#parts
+    const place = placeOf(origin)
+    // whether an earlier run needed a credential isn't known
+    if (!empty && !came.has(task)) came.note(task, { place, anybody: false }, { empty: true })
+    else came.note(task, { place, anybody: credential === undefined && !carriesRights(origin) }, { empty })
   }
 
   async #ask(request: BlobRequest): Promise<Accepted> {

@@ -32,7 +32,12 @@ export class CameBook {
     return this.#tasks.get(task)
   }
 
-  /** More of it comes; `empty` where nothing of it is here yet. What came in two ways opens to neither alone. */
+  /** Whether anything of a task came in this run. */
+  has(task: TaskId): boolean {
+    return this.#tasks.has(task)
+  }
+
+  /** More of it comes; `empty` where nothing of it can be read yet. What came in two ways opens to neither alone. */
   note(task: TaskId, came: Came, { empty }: { empty: boolean }): void {
     const before = this.#tasks.get(task)
     const now = empty ? came : before?.place === came.place ? merged(before, came) : undefined

@@ -230,9 +230,24 @@ export class StoredTask {
    * be read, again once {@link told} has it right. What was told before is forgotten. Not of a blob that was whole here once.
    */
   async doubt(): Promise<void> {
+    if (!this.#proven) await this.#setAside()
+  }
+
+  /**
+   * Sets aside what is here, for a reader who may have no right to it: only {@link told} brings it back, or the result, as long as nothing
+   * of another place was stored. Not of a blob that is whole.
+   */
+  async withhold(): Promise<() => void> {
+    await this.#setAside()
+    const back = this.#aside.withhold()
+    return () => this.#regainAll(back)
+  }
+
+  async #setAside(): Promise<void> {
     await this.#writes.settled()
     await this.#whole.settled()
-    if (this.#failure !== undefined || this.verified || this.#proven) return
+    if (this.#failure !== undefined || this.verified) return
+    this.#proven = false
     for (let piece = this.#have.nextSet(0); piece >= 0; piece = this.#have.nextSet(piece + 1)) {
       this.#aside.put(piece, this.table.digest(piece))
       this.#have.remove(piece)
@@ -242,10 +257,14 @@ export class StoredTask {
     this.#whole.startOver()
   }
 
-  /** Nobody can tell whether what {@link doubt} set aside is right, but the digest of the whole: it counts again. */
+  /** Nobody can tell whether what {@link doubt} set aside is right, but the digest of the whole: it counts again. Not what is withheld. */
   trust(): void {
+    this.#regainAll(() => this.#aside.takeAll())
+  }
+
+  #regainAll(take: () => [piece: number, digest: Uint8Array | undefined][]): void {
     if (this.#failure !== undefined) return
-    for (const [piece, digest] of this.#aside.takeAll()) {
+    for (const [piece, digest] of take()) {
       if (digest !== undefined) this.table.setDigests(piece, digest)
       this.#regain(piece)
     }
@@ -256,7 +275,7 @@ export class StoredTask {
     return this.#losses
   }
 
-  /** Pieces that are set aside by {@link doubt}. */
+  /** Pieces that are set aside by {@link doubt} or {@link withhold}. */
   get doubted(): number {
     return this.#aside.count
   }

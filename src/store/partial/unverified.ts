@@ -7,6 +7,8 @@ import { DIGEST_BYTES, same } from './piece-table.ts'
 export class SetAside {
   /** What each hashes to; undefined where nobody has looked. */
   readonly #digests = new Map<number, Uint8Array | undefined>()
+  /** Those that only {@link told} gives back. */
+  readonly #withheld = new Set<number>()
   #regained = 0
 
   get count(): number {
@@ -34,7 +36,14 @@ export class SetAside {
   /** Others come in their place. */
   drop(piece: number, count: number): void {
     if (this.#digests.size === 0) return
-    for (let at = piece; at < piece + count; at++) this.#digests.delete(at)
+    for (let at = piece; at < piece + count; at++) this.#takeOut(at)
+  }
+
+  /** From now on {@link takeAll} leaves those that are set aside. The result takes them out nevertheless, those that are still here. */
+  withhold(): () => [piece: number, digest: Uint8Array | undefined][] {
+    const pieces = this.#free()
+    for (const piece of pieces) this.#withheld.add(piece)
+    return () => this.#regain(pieces.filter((piece) => this.#withheld.has(piece)))
   }
 
   /** Takes out those of which a digest is told, 32 bytes each from piece `from` on: those that agree, and those that don't. */
@@ -45,7 +54,7 @@ export class SetAside {
       const piece = from + at / DIGEST_BYTES
       if (!this.#digests.has(piece)) continue
       const digest = this.#digests.get(piece)
-      this.#digests.delete(piece)
+      this.#takeOut(piece)
       const agrees = digest !== undefined && same(digest, digests.subarray(at, at + DIGEST_BYTES))
       ;(agrees ? right : wrong).push(piece)
     }
@@ -53,11 +62,26 @@ export class SetAside {
     return { right, wrong }
   }
 
-  /** Takes out all of them, to count again unasked. */
+  /** Takes out all of them but what is withheld, to count again unasked. */
   takeAll(): [piece: number, digest: Uint8Array | undefined][] {
-    const all = [...this.#digests]
-    this.#digests.clear()
-    this.#regained += all.length
-    return all
+    return this.#regain(this.#free())
+  }
+
+  #free(): number[] {
+    return [...this.#digests.keys()].filter((piece) => !this.#withheld.has(piece))
+  }
+
+  #regain(pieces: readonly number[]): [piece: number, digest: Uint8Array | undefined][] {
+    this.#regained += pieces.length
+    return pieces.map((piece) => {
+      const digest = this.#digests.get(piece)
+      this.#takeOut(piece)
+      return [piece, digest]
+    })
+  }
+
+  #takeOut(piece: number): void {
+    this.#digests.delete(piece)
+    this.#withheld.delete(piece)
   }
 }

@@ -113,7 +113,7 @@ describe('Engine', () => {
       store,
       scheduler: scheduler as unknown as SchedulerPort,
       origin: { read } as unknown as OriginPort,
-      openedAt: async () => request.origin,
+      origins: { of: async () => request.origin, note: () => {}, forget: async () => {} },
     })
     await using content = await engine.openStored(request, { signal: never() })
     assert.equal((await content.whole({ signal: never() })).digest, digest)
