@@ -21,6 +21,7 @@ const NAMES = [
   'scheduler',
   'sim',
   'soak',
+  'strangers',
   'swarm',
   'yield',
 ]
