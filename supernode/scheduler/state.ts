@@ -31,7 +31,7 @@ export const SCHEDULER_DEFAULTS: SchedulerOptions = {
   joinDegree: 16,
   degree: 36,
   reserve: 8,
-  seedDegree: 32,
+  seedDegree: 8,
   hostDegree: 400,
   zoneShare: 0.75,
   silentMs: 12_000,
