@@ -12,12 +12,10 @@ import type { ReadonlyBitmap } from '../src/core/task/bitmap.ts'
 import type { Task, TaskId } from '../src/core/task/task.ts'
 import {
   type ControlAnswer,
-  LEAD_VERSION,
   MAX_WRONG_AT,
   type ParentBody,
   REGISTER_MS,
   type SupernodeNotice,
-  WRONG_AT_VERSION,
 } from '../src/protocol/control.ts'
 import { failureError, failureOf } from '../src/protocol/session-messages.ts'
 import type { ControlSession } from './supernode-session.ts'
@@ -41,8 +39,6 @@ export interface FollowedTasksParts {
   readonly held: (task: TaskId) => ReadonlyBitmap | undefined
   /** A registration was answered with a pass, or, to whoever reads the origin itself, without. */
   readonly passed: (task: TaskId, pass: Uint8Array | undefined) => void
-  /** The version that the supernode of the session speaks. */
-  readonly version: () => number
   /** Sends a notice, when there is a session. */
   readonly tell: ControlSession['tell']
 }
@@ -146,7 +142,6 @@ export class FollowedTasks {
     signal: AbortSignal,
   ): Promise<ControlAnswer<'register'>> {
     const { origin, digest, bytes, credential, priority, have, preheat, lead, wrongAt = [] } = request
-    const version = this.#parts.version()
     return await session.ask(
       'register',
       {
@@ -157,8 +152,8 @@ export class FollowedTasks {
         ...(credential === undefined ? {} : { credential }),
         ...(have === undefined ? {} : { have: have.toBytes() }),
         ...(preheat === undefined ? {} : { preheat }),
-        ...(lead === undefined || version < LEAD_VERSION ? {} : { lead }),
-        ...(wrongAt.length === 0 || version < WRONG_AT_VERSION ? {} : { wrongAt: wrongAt.slice(-MAX_WRONG_AT) }),
+        ...(lead === undefined ? {} : { lead }),
+        ...(wrongAt.length === 0 ? {} : { wrongAt: wrongAt.slice(-MAX_WRONG_AT) }),
       },
       { signal, timeoutMs: REGISTER_MS },
     )

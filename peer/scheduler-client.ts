@@ -73,7 +73,6 @@ export class SchedulerClient implements SchedulerPort {
         const empty = (parts.store.find(task)?.have.count ?? 0) === 0
         parts.came.note(task, readPass(pass), { empty })
       },
-      version: () => this.#session.version,
       tell: (notice, body) => this.#session.tell(notice, body),
     })
     this.#session = new SupernodeSession(options, {

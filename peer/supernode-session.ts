@@ -52,7 +52,6 @@ export class SupernodeSession {
   readonly #options: SupernodeSessionOptions
   readonly #parts: SupernodeSessionParts
   #session: ControlSession | undefined
-  #version = 1
   #joined = Promise.withResolvers<void>()
   #refused: DarnerError | undefined
   #lost: DarnerError | undefined
@@ -64,11 +63,6 @@ export class SupernodeSession {
     this.#joined.promise.catch(() => {})
     this.supernode = supernodeId(options.supernode)
     this.#absence = new Absence({ ...parts, lost: false })
-  }
-
-  /** What the supernode of the last session speaks. */
-  get version(): number {
-    return this.#version
   }
 
   get now(): ControlSession | undefined {
@@ -177,7 +171,6 @@ export class SupernodeSession {
         },
         { signal: deadline, timeoutMs: helloMs },
       )
-      this.#version = hello.version
       await greet(session, deadline)
       this.#session = session
       this.#refused = undefined

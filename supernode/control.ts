@@ -135,7 +135,7 @@ export class Control {
         // whoever reads it with rights that nobody has seen is told of nobody else
         if (this.#parts.followers.get(task, effect.peer) === undefined) return
         host.session
-          .tell('parents', { task, add: add.flatMap((one) => this.#hosts.parent(effect.peer, one)), drop: [...drop] })
+          .tell('parents', { task, add: add.flatMap((one) => this.#hosts.parent(one)), drop: [...drop] })
           .catch(() => {})
         return
       }

@@ -4,7 +4,7 @@ import type { PeerId } from '../src/core/contracts/exchange.ts'
 import { DarnerError } from '../src/core/errors.ts'
 import { Bitmap } from '../src/core/task/bitmap.ts'
 import { pieceCount, type Task, type TaskId } from '../src/core/task/task.ts'
-import { type CONTROL, MAX_TABLE_RUN, REPORT_PIECES, STATES_VERSION, STEPS_VERSION } from '../src/protocol/control.ts'
+import { type CONTROL, MAX_TABLE_RUN, REPORT_PIECES } from '../src/protocol/control.ts'
 import type { Grant } from '../src/protocol/pass.ts'
 import type { Session } from '../src/protocol/session.ts'
 import { LINE_MOST } from './scheduler/chain.ts'
@@ -23,8 +23,6 @@ export interface Follower {
   readonly have: Bitmap
   /** It has all of it, and saw that it is the blob. */
   complete: boolean
-  /** Of the protocol: whether it takes the states between the pieces too, and those inside. */
-  readonly version: number
   /** Digests told: pieces [0, tableAt). */
   tableAt: number
   passUntilMs: number
@@ -165,7 +163,7 @@ export class Followers {
         task: follower.task.id,
         from: follower.tableAt,
         digests: table.digests(follower.tableAt, count),
-        ...this.states(follower, table, follower.tableAt, count),
+        ...this.states(follower.task.id, table, follower.tableAt, count),
       }
       follower.tableAt += count
       follower.session.tell('table', body).catch(() => {})
@@ -173,14 +171,8 @@ export class Followers {
   }
 
   /** What a follower is told of states beside digests. Those inside pieces are for hosts in a line, which are few. */
-  states(
-    { version, task }: Pick<Follower, 'version' | 'task'>,
-    table: KnownTable,
-    from: number,
-    count: number,
-  ): { states?: Uint8Array; steps?: Uint8Array } {
-    if (version < STATES_VERSION) return {}
-    const steps = version >= STEPS_VERSION && this.count(task.id) <= STEPS_HOSTS ? table.steps(from, count) : NOTHING
+  states(task: TaskId, table: KnownTable, from: number, count: number): { states?: Uint8Array; steps?: Uint8Array } {
+    const steps = this.count(task) <= STEPS_HOSTS ? table.steps(from, count) : NOTHING
     return { states: table.states(from, count), ...(steps.byteLength > 0 && { steps }) }
   }
 

@@ -9,7 +9,6 @@ import {
   type ControlAsk,
   LEAST_CONTROL_VERSION,
   type ParentBody,
-  TURNS_VERSION,
 } from '../src/protocol/control.ts'
 import type { Node } from '../src/protocol/node.ts'
 import type { Admission, Expulsion } from './admission.ts'
@@ -24,8 +23,6 @@ export interface Host {
   readonly session: ControlSession
   readonly name: string
   readonly software: string
-  /** Of the control protocol, that it speaks. */
-  readonly version: number
   readonly lanes: readonly string[]
   readonly multiaddrs: readonly string[]
   readonly zone: string | undefined
@@ -90,7 +87,6 @@ export class Hosts {
       session,
       name: body.host,
       software: body.software,
-      version: body.version,
       lanes: body.lanes,
       multiaddrs: body.multiaddrs,
       zone: body.zone,
@@ -148,10 +144,9 @@ export class Hosts {
   }
 
   /** A parent as its child is told of it; none when it has left. */
-  parent(child: PeerId, { peer, seed, turn }: NewParent): ParentBody[] {
+  parent({ peer, seed, turn }: NewParent): ParentBody[] {
     const { node } = this.#parts
-    const knowsTurns = (this.#hosts.get(child)?.version ?? 1) >= TURNS_VERSION
-    const told = turn === undefined || !knowsTurns ? {} : { turn }
+    const told = turn === undefined ? {} : { turn }
     if (peer === node.peerId)
       return [{ peer, lanes: [...this.#lanes], multiaddrs: [...node.multiaddrs], seed: true, ...told }]
     const host = this.#hosts.get(peer)

@@ -100,10 +100,7 @@ export class Registrations {
         : Bitmap.fromBytes(pieces, body.have)
     followers.checkRoom(session, task.id)
     this.#parts.claims.forget(peer, task.id)
-    const follower = followers.add(
-      { peer, session, task, grant, request, version: this.#version(peer), tableAt: 0, passUntilMs: expiresMs },
-      have,
-    )
+    const follower = followers.add({ peer, session, task, grant, request, tableAt: 0, passUntilMs: expiresMs }, have)
     this.#parts.dispatch({
       kind: 'registered',
       task: task.id,
@@ -122,9 +119,9 @@ export class Registrations {
     return {
       ...answer,
       table: table.digests(0, first),
-      ...followers.states(follower, table, 0, first),
+      ...followers.states(task.id, table, 0, first),
       parents: effects.flatMap((effect) =>
-        effect.kind === 'parents' ? effect.add.flatMap((one) => this.#parts.hosts.parent(peer, one)) : [],
+        effect.kind === 'parents' ? effect.add.flatMap((one) => this.#parts.hosts.parent(one)) : [],
       ),
       ...(held.stored.verified && held.stored.digest !== undefined ? { sealed: held.stored.digest } : {}),
     }
@@ -288,10 +285,6 @@ export class Registrations {
       followers.remove(task.id, peer, session)
       if (!follower.complete) this.#parts.dispatch({ kind: 'leftTask', task: task.id, peer })
     }
-  }
-
-  #version(peer: PeerId): number {
-    return this.#parts.hosts.get(peer)?.version ?? 1
   }
 
   #sendPass(follower: Follower, now: number): void {

@@ -1,5 +1,5 @@
 /**
- * The control protocol between an agent and its supernode, version 1: typed asks and notices over one session (net/session.ts)
+ * The control protocol between an agent and its supernode: typed asks and notices over one session (src/protocol/session.ts)
  * whose two ends noise has proven. Every field has a bound. Times are epoch milliseconds, lengths are bytes.
  */
 import { type Static, Type } from 'typebox'
@@ -14,16 +14,6 @@ export const CONTROL_ID = '/darner/control/1'
 export const CONTROL_VERSION = 7
 /** The oldest that is understood: from here on passes say of which right they are, and hosts ask for rights. */
 export const LEAST_CONTROL_VERSION = 7
-/** From this version on a host may ask to read an origin itself. */
-export const LEAD_VERSION = 2
-/** From this version on a host takes the states between the pieces beside their digests. */
-export const STATES_VERSION = 3
-/** From here on hosts know turns of parents. */
-export const TURNS_VERSION = 4
-/** From here on a host takes the states inside the pieces of some tasks, too. */
-export const STEPS_VERSION = 5
-/** From here on a supernode hears at which places a host was given other bytes. */
-export const WRONG_AT_VERSION = 6
 export const MAX_CONTROL_FRAME_BYTES = 1024 * 1024
 /** Digests in one message: 8,192 pieces are 256 KiB, and as much with their states. */
 export const MAX_TABLE_RUN = 8192
@@ -120,9 +110,9 @@ export const CONTROL_ASKS = {
         have: Type.Optional(Bytes({ maxLength: 2 ** 18 })),
         /** The preheat that this is for: the rights are then those of whoever asked for it. */
         preheat: Type.Optional(PreheatId),
-        /** The asker would read the origin itself, if nobody holds or reads the blob; of version 2. */
+        /** The asker would read the origin itself, if nobody holds or reads the blob. */
         lead: Type.Optional(Type.Boolean()),
-        /** Places that have given the asker other bytes under this digest; of version 6. */
+        /** Places that have given the asker other bytes under this digest. */
         wrongAt: Type.Optional(Type.Array(Origin, { maxItems: MAX_WRONG_AT })),
       },
       closed,
@@ -135,9 +125,9 @@ export const CONTROL_ASKS = {
         inline: Type.Optional(Bytes({ maxLength: INLINE_BYTES })),
         /** Digests of the first pieces, as far as they are known now; more come as `table` notices. */
         table: Table,
-        /** The states of the blob's SHA-256 after the first of these, as far as they are known; of version 3. */
+        /** The states of the blob's SHA-256 after the first of these, as far as they are known. */
         states: Type.Optional(Table),
-        /** The states inside the first of these, of tasks that have such; of version 5. */
+        /** The states inside the first of these, of tasks that have such. */
         steps: Type.Optional(Steps),
         sealed: Type.Optional(DigestText),
         parents: Type.Array(ParentBody, { maxItems: 256 }),
@@ -273,8 +263,7 @@ export const SUPERNODE_NOTICES = {
     closed,
   ),
   /**
-   * `states`, of version 3: those of the blob's SHA-256 after the first of these pieces, as far as they are known. `steps`, of version 5:
-   * those inside them.
+   * `states`: those of the blob's SHA-256 after the first of these pieces, as far as they are known. `steps`: those inside them.
    */
   table: Type.Object(
     {

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { ManualClock } from '../../src/core/clock.ts'
 import type { PeerId } from '../../src/core/contracts/exchange.ts'
 import type { TaskId } from '../../src/core/task/task.ts'
-import { CONTROL_VERSION, STATES_VERSION, STEPS_VERSION } from '../../src/protocol/control.ts'
 import { PieceTable } from '../../src/store/partial/piece-table.ts'
 import { type ControlSession, Followers } from '../../supernode/followers.ts'
 import { Registrations, type RegistrationsParts } from '../../supernode/registrations.ts'
@@ -30,10 +29,7 @@ function aFollowedTask() {
       told.get(peer)?.push(...Array.from({ length: count }, (_, at) => body.from + at))
     }
     const session = { tell } as unknown as ControlSession
-    followers.add(
-      { peer, session, task, grant, request, version: CONTROL_VERSION, tableAt: 0, passUntilMs: 0 },
-      undefined,
-    )
+    followers.add({ peer, session, task, grant, request, tableAt: 0, passUntilMs: 0 }, undefined)
   }
   return {
     told,
@@ -52,8 +48,8 @@ function aFollowedTask() {
   }
 }
 
-/** Tasks whose pieces have steps, followed by so many hosts of a version: what the first is told of. */
-function told(hosts: number, version: number) {
+/** Tasks whose pieces have steps, followed by so many hosts: what the first is told of. */
+function told(hosts: number) {
   const followers = new Followers({ clock: new ManualClock(1000) })
   const { task } = aBlob({ pieces: 3 })
   const grant = aGrant(task.id)
@@ -68,7 +64,7 @@ function told(hosts: number, version: number) {
     const tell = async (_notice: string, body: object) => void said.push(Object.keys(body))
     const session = { tell } as unknown as ControlSession
     const peer = `host ${host}` as PeerId
-    followers.add({ peer, session, task, grant, request, version, tableAt: 0, passUntilMs: 0 }, undefined)
+    followers.add({ peer, session, task, grant, request, tableAt: 0, passUntilMs: 0 }, undefined)
   }
   const follower = followers.get(task.id, 'host 0' as PeerId)
   assert.ok(follower)
@@ -89,11 +85,9 @@ describe('Followers', () => {
     assert.deepEqual([...followed.told.values()], [upTo(17), upTo(17)])
   })
 
-  it('are told of states as their version knows such, and of those inside pieces only where they are few', () => {
-    assert.deepEqual(told(1, STATES_VERSION - 1), ['digests'])
-    assert.deepEqual(told(32, STATES_VERSION), ['digests', 'states'])
-    assert.deepEqual(told(32, STEPS_VERSION), ['digests', 'states', 'steps'])
-    assert.deepEqual(told(33, STEPS_VERSION), ['digests', 'states'])
+  it('are told of states, and of those inside pieces only where they are few', () => {
+    assert.deepEqual(told(32), ['digests', 'states', 'steps'])
+    assert.deepEqual(told(33), ['digests', 'states'])
   })
 
   it('are told of the last piece at once', () => {
@@ -123,7 +117,7 @@ describe('what one session follows (row 7)', () => {
     const follow = (session: ControlSession, number: number) =>
       followers.add(
         {
-          ...{ peer: session.remote, session, grant, request, version: CONTROL_VERSION, tableAt: 0, passUntilMs: 0 },
+          ...{ peer: session.remote, session, grant, request, tableAt: 0, passUntilMs: 0 },
           task: { ...task, id: id(number) },
         },
         undefined,
