@@ -1,5 +1,10 @@
 /** What a `Range` header asks of a blob of known length (RFC 9110, section 14). */
 
+import { parse } from 'range-parser'
+
+/** The parser's flag for a range that is malformed. It leaves out those that have no byte of the blob. */
+const INVALID = 1
+
 /** Bytes [from, to). */
 export interface ByteRange {
   readonly from: number
@@ -29,32 +34,13 @@ export function decideRange(
   blob: { readonly bytes: number; readonly etag: string },
 ): RangeDecision {
   if (header === undefined || (ifRange !== undefined && ifRange.trim() !== blob.etag)) return { kind: 'whole' }
-  const set = /^\s*bytes\s*=(.*)$/is.exec(header)?.[1]
-  if (set === undefined) return { kind: 'whole' }
-  const specs = set.split(',').map((one) => one.trim())
-  const wanted = specs.filter((one) => one !== '')
-  if (wanted.length > MAX_RANGES) return { kind: 'tooMany', count: wanted.length }
-  if (wanted.length === 0) return { kind: 'whole' }
-  const parts: ByteRange[] = []
-  for (const spec of wanted) {
-    const match = /^(\d{0,15})\s*-\s*(\d{0,15})$/.exec(spec)
-    if (match === null) return { kind: 'whole' }
-    const [, first = '', last = ''] = match
-    if (first === '' && last === '') return { kind: 'whole' }
-    if (first !== '' && last !== '' && Number(last) < Number(first)) return { kind: 'whole' }
-    const part = partOf(first, last, blob.bytes)
-    if (part.from < part.to) parts.push(part)
-  }
-  if (parts.length === 0) return { kind: 'unsatisfiable' }
+  const { type, code, ranges } = parse(blob.bytes, header)
+  if (type !== 'bytes' || (code & INVALID) !== 0) return { kind: 'whole' }
+  if (ranges.length === 0) return { kind: 'unsatisfiable' }
+  if (ranges.length > MAX_RANGES) return { kind: 'tooMany', count: ranges.length }
+  const parts = ranges.map(({ start, end }) => ({ from: start, to: end + 1 }))
   const total = parts.reduce((sum, { from, to }) => sum + to - from, 0)
-  if (parts.length > 1 && total > blob.bytes) return { kind: 'whole' }
-  return { kind: 'parts', parts }
-}
-
-function partOf(first: string, last: string, bytes: number): ByteRange {
-  if (first === '') return { from: Math.max(0, bytes - Number(last)), to: bytes }
-  const from = Number(first)
-  return { from, to: last === '' ? bytes : Math.min(bytes, Number(last) + 1) }
+  return parts.length > 1 && total > blob.bytes ? { kind: 'whole' } : { kind: 'parts', parts }
 }
 
 /** `bytes 0-9/100`. */

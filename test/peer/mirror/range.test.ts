@@ -15,7 +15,8 @@ describe('decideRange', () => {
     ['bytes=990-5000', part(990, 1000)],
     ['bytes=-10', part(990, 1000)],
     ['bytes=-5000', part(0, 1000)],
-    ['BYTES = 1-2', part(1, 3)],
+    ['BYTES=1-2', part(1, 3)],
+    [`bytes=1-${'9'.repeat(40)}`, part(1, 1000)],
     [
       'bytes=0-1, 5-6',
       {
@@ -52,12 +53,20 @@ describe('decideRange', () => {
     'bytes=1-2,x',
     'lines=1-2',
     'bytes=1.5-2',
-    `bytes=${'9'.repeat(40)}-`,
+    'bytes = 1-2',
+    'bytes=1 - 2',
+    'bytes=1-2,5000-x',
   ]) {
     it(`ignores ${header}`, () => assert.deepEqual(decide(header), { kind: 'whole' }))
   }
 
-  for (const header of ['bytes=1000-', 'bytes=5000-6000', 'bytes=-0', 'bytes=1000-,2000-']) {
+  for (const header of [
+    'bytes=1000-',
+    'bytes=5000-6000',
+    'bytes=-0',
+    'bytes=1000-,2000-',
+    `bytes=${'9'.repeat(40)}-`,
+  ]) {
     it(`can't satisfy ${header}`, () => assert.deepEqual(decide(header), { kind: 'unsatisfiable' }))
   }
 
