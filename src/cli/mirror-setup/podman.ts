@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DarnerError, systemCode } from '../../core/errors.ts'
 import { BEGIN, type ClientSetup, checkedName, END, pathName, readBelow, type SetupTarget, trustEdits } from './plan.ts'
-import { tomlLines } from './toml-lines.ts'
+import { readToml, valueAt } from './toml-text.ts'
 
 const MAIN = '/etc/containers/registries.conf'
 const FOLDER = '/etc/containers/registries.conf.d'
@@ -68,14 +68,11 @@ async function prefixesElsewhere(root: string): Promise<Map<string, string>> {
   const found = new Map<string, string>()
   for (const path of [MAIN, ...names.map((name) => join(FOLDER, name))]) {
     if (path === DROP_IN) continue
-    const entries: { prefix?: string; location?: string }[] = []
-    for (const { kind, path: name, value } of tomlLines((await readBelow(root, path)) ?? '')) {
-      if (name[0] !== 'registry' || name.length > 2) continue
-      if (kind === 'table' && name.length === 1) entries.push({})
-      const [entry, key = ''] = [entries.at(-1), name[1]]
-      if (kind === 'key' && entry !== undefined) Object.assign(entry, { [key]: value })
+    const entries = readToml((await readBelow(root, path)) ?? '', path).registry
+    for (const entry of Array.isArray(entries) ? entries : []) {
+      const prefix = valueAt(entry, ['prefix']) ?? valueAt(entry, ['location'])
+      if (typeof prefix === 'string') found.set(prefix, path)
     }
-    for (const { location, prefix = location } of entries) if (prefix !== undefined) found.set(prefix, path)
   }
   return found
 }

@@ -168,6 +168,14 @@ describe('darner mirror setup', () => {
     ],
     'nothing but a comment': ['# mine\n', `# mine\n${table(V2).replace('begin\n', 'begin\nversion = 2\n')}`],
     'the CRI plugin off': ['disabled_plugins = ["cri"]\n', 'disabled_plugins = ["cri"]\n'],
+    'the CRI plugin off in a list of several lines': [
+      'version = 2\ndisabled_plugins = [\n  "io.containerd.internal.v1.opt", # not here\n  "io.containerd.grpc.v1.cri",\n]\n',
+      'version = 2\ndisabled_plugins = [\n  "io.containerd.internal.v1.opt", # not here\n  "io.containerd.grpc.v1.cri",\n]\n',
+    ],
+    'the images plugin of containerd 2 off': [
+      "version = 3\ndisabled_plugins = ['io.containerd.cri.v1.images']\n",
+      "version = 3\ndisabled_plugins = ['io.containerd.cri.v1.images']\n",
+    ],
   }
   for (const [what, [config, after]] of Object.entries(edited)) {
     it(`finds its place in a containerd configuration that has ${what}, and leaves it`, async () => {
@@ -193,6 +201,9 @@ describe('darner mirror setup', () => {
         /beside registry\.mirrors\.docker\.io\.endpoint/,
       ],
       [`version = 2\n[plugins."io.containerd.grpc.v1.cri"]\nregistry = { headers = {} }\n`, /beside registry;/],
+      [`version = 2\n[plugins."io.containerd.grpc.v1.cri"]\nregistry.config_path = ""\n`, /beside registry;/],
+      [`version = 2\n[plugins.x]\na = '''\n[${V2}]\n'''\n`, /beside registry;/],
+      ['version = 2\n[plugins\n', /config\.toml: no valid TOML in line 2: /],
       ['[plugins.cri]\na = 1\n', /it has no version, which means version 1;/],
       ['version = 4\n', /version 4 is neither 2 nor 3;/],
     ] as const) {
@@ -261,6 +272,9 @@ describe('darner mirror setup', () => {
     )
     const other = await host.setup('podman', ...UPSTREAMS, '--apply')
     assert.match(other.stderr, /10-own\.conf has a \[\[registry\]\] for corp\.test:5000/)
+    await host.put('/etc/containers/registries.conf.d/10-own.conf', 'registry = [\n  { location = "docker.io" },\n]\n')
+    const inBraces = await host.setup('podman', ...UPSTREAMS, '--apply')
+    assert.match(inBraces.stderr, /10-own\.conf has a \[\[registry\]\] for docker\.io/)
   })
 
   it('keeps the mode of a file', async () => {
