@@ -12,19 +12,13 @@ import { hostPrograms } from '../test/fixtures/host/host-programs.ts'
 import { anImage, pushImage } from '../test/fixtures/images/an-image.ts'
 import { aRegistry } from '../test/fixtures/origin/a-registry.ts'
 import { aSwarm } from '../test/fixtures/swarm/a-swarm.ts'
+import { type Answer, firstLine, page } from './docker-table/page.ts'
 import { ROWS, type Row } from './docker-table/rows.ts'
 import { setUp, TOOLS } from './setup.ts'
 
 const PAGE = fileURLToPath(new URL('../docs/docker-cli.md', import.meta.url))
 const ROW_MS = 60_000
 const NEEDED = ['docker', 'crun', 'runc', 'conmon', 'busybox', 'docker-registry', 'ip', 'iptables', 'tini-static']
-
-interface Answer {
-  readonly row: Row
-  readonly code: number | null
-  readonly output: string
-  readonly fits: boolean
-}
 
 async function main(argv: readonly string[]): Promise<number> {
   if (!isOnStage()) {
@@ -131,45 +125,6 @@ async function shell(
   child.on('error', () => {}) // the deadline: told as code null
   const code = await new Promise<number | null>((resolve) => child.once('close', resolve))
   return { code, output }
-}
-
-function firstLine(output: string): string {
-  const lines = output
-    .split('\n')
-    .map((line) => line.trim())
-    .filter((line) => line !== '')
-  const told = lines.find((line) => /error|not offered|cannot/i.test(line)) ?? lines[0] ?? ''
-  return told.replace(/^(docker: )?Error response from daemon: /, '').slice(0, 160)
-}
-
-function page(answers: readonly Answer[]): string {
-  const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('<', '&lt;')
-  const groups = [...new Set(answers.map((one) => one.row.group))]
-  const sections = groups.map((group) => {
-    const lines = answers
-      .filter((one) => one.row.group === group)
-      .map(
-        ({ row, code, output, fits: fine }) =>
-          `| ${fine ? (row.expect === 'refused' ? 'refused' : 'yes') : '**differs**'} | \`${cell(row.command)}\` | ${code} | ${cell(firstLine(output))} |`,
-      )
-    return `## ${group}\n\n| as expected | command | exit code | first words of the answer |\n|---|---|---|---|\n${lines.join('\n')}\n`
-  })
-  const bad = answers.filter((one) => !one.fits).length
-  const refused = answers.filter((one) => one.row.expect === 'refused').length
-  return `# docker's command line on darner
-
-Made by \`npm run docker-table -- --write\`: the unmodified docker program against an agent's docker socket. ${answers.length} examples, ${
-    answers.length - bad
-  } answered as expected; ${refused} are refused, with what to use instead. \`busybox\` is a small image in a local registry.
-
-Debian's docker-compose and dockerode are driven by tests of their own. \`podman --remote\` speaks an API of its own (libpod), which is not
-offered: it says that the ping was answered 404.
-
-From another host: \`darner agent --docker-tcp IP:2376\`, with \`tls.crt\`, \`tls.key\` and \`ca.crt\` in \`/etc/darner/docker-tls\` (\`--docker-tls\`), answers
-\`docker -H tcp://HOST:2376 --tlsverify\` with a certificate that the authority in \`ca.crt\` signed. Whoever has one is root on the host, so give
-that authority to nothing else. A client with a certificate of another authority is told nothing (it says \`EOF\`); the log of the agent says why.
-
-${sections.join('\n')}`
 }
 
 process.exitCode = await main(process.argv.slice(2))
