@@ -2,24 +2,24 @@
  * Options as they are spelled out before the line is parsed: those that may stand without a value, so that they never take the argument
  * after them, and other programs' spellings.
  */
+import { commandIn } from './command-words.ts'
 import type { CommandRow } from './rows/shape.ts'
 
 /** `run --rich IMAGE` becomes `run --rich=systemd IMAGE`; what follows the first argument of the command is left alone. */
 export function spellOut(argv: readonly string[], rows: readonly CommandRow[]): string[] {
-  const first = argv.findIndex((word) => !word.startsWith('-'))
-  const within = rows.find(({ name }) => name === `${argv[first]} ${argv[first + 1]}`)
-  const row = within ?? rows.find(({ name }) => name === argv[first])
-  const at = within === undefined ? first : first + 1
-  const command = argv.slice(0, at + 1)
-  const words = argv.slice(at + 1).flatMap((word) => row?.respell?.(word) ?? [word])
+  const found = commandIn(argv, rows)
+  if (found === undefined) return [...argv]
+  const { row } = found
+  const command = argv.slice(0, found.at + found.words)
+  const words = argv.slice(command.length).flatMap((word) => row.respell?.(word) ?? [word])
   const bare = new Map(
-    (row?.options ?? []).flatMap(({ flags, bare: value }) =>
+    (row.options ?? []).flatMap(({ flags, bare: value }) =>
       value === undefined ? [] : names(flags).map((name) => [name, `${long(flags)}=${value}`] as const),
     ),
   )
   if (bare.size === 0) return [...command, ...words]
   const valued = new Set(
-    (row?.options ?? []).filter(({ flags }) => flags.includes('<')).flatMap(({ flags }) => names(flags)),
+    (row.options ?? []).filter(({ flags }) => flags.includes('<')).flatMap(({ flags }) => names(flags)),
   )
   const out: string[] = []
   let index = 0

@@ -1,10 +1,10 @@
 /** The command table, put together from the rows of each subject. Nothing here is loaded but what is asked for. */
 import type { Action } from './context.ts'
 import { BLOBS } from './rows/blobs.ts'
-import { COMPLETION } from './rows/completion.ts'
 import { CONTAINER_LIFE } from './rows/container-life.ts'
 import { CONTAINER_GROUP, CONTAINERS, FURTHER_CONTAINERS } from './rows/containers.ts'
 import { DAEMONS } from './rows/daemons.ts'
+import { HELP } from './rows/help.ts'
 import { FURTHER_IMAGES, IMAGE_GROUP, IMAGES } from './rows/images.ts'
 import { NETWORKS } from './rows/networks.ts'
 import { NEW_CONTAINERS } from './rows/new-containers.ts'
@@ -25,7 +25,7 @@ const ROWS: readonly CommandRow[] = [
   ...STORAGE,
   ...CONTAINER_LIFE,
   ...UPKEEP,
-  COMPLETION,
+  ...HELP,
   ...FURTHER_CONTAINERS,
   EVENTS,
   ...FURTHER_IMAGES,
@@ -46,6 +46,7 @@ function filled(rows: readonly CommandRow[]): CommandRow[] {
     const { summary, ...target } = rows.find(({ name }) => name === row.alias) ?? row
     return {
       ...target,
+      ...(row.args === undefined ? {} : { args: row.args }),
       name: row.name,
       alias: row.alias,
       summary: row.summary.startsWith('darner ') ? summary : row.summary,

@@ -4,23 +4,27 @@ import type { Role, Setting } from '../core/config/schema.ts'
 import { parseDuration } from '../core/config/units.ts'
 import { DarnerError, EXIT, errorLine } from '../core/errors.ts'
 import { spellOut } from './bare-options.ts'
+import { commandAt } from './command-words.ts'
 import { COMMANDS } from './commands.ts'
 import { DEFAULT_SOCKET } from './context.ts'
+import { columnsOf, exampleLines, helpLayout, paragraph } from './help-layout.ts'
 import type { ProgramIo } from './perform.ts'
 import { type Call, nameOf } from './quick-parse.ts'
 import type { ArgumentRow, CommandRow, OptionRow } from './rows/shape.ts'
 
+type Streams = Pick<ProgramIo, 'stdout' | 'stderr'>
+
 /** What the arguments ask for, or the exit code where that is answered: help was printed, or what is wrong with them. */
-export async function fullParse(
-  argv: readonly string[],
-  io: Pick<ProgramIo, 'stdout' | 'stderr'>,
-): Promise<Call | number> {
+export async function fullParse(argv: readonly string[], io: Streams): Promise<Call | number> {
   let call: Call | undefined
   const program = await buildProgram(argv, io, (made) => {
     call = made
   })
+  const word = argv[commandAt(argv)]
+  const known = word === undefined || COMMANDS.some(({ name }) => name === word)
   try {
-    program.parse(spellOut(argv, COMMANDS), { from: 'user' })
+    // of a word that is no command nothing else counts, --help neither
+    program.parse(known ? spellOut(argv, COMMANDS) : [word], { from: 'user' })
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage
     throw error
@@ -43,7 +47,7 @@ function refusalOf({ row, options }: Call): DarnerError | undefined {
 /** The commander program; `chosen` is called with what a parse picked. Settings are read only for the command that has them. */
 export async function buildProgram(
   argv: readonly string[],
-  io: Pick<ProgramIo, 'stdout' | 'stderr'>,
+  io: Streams,
   chosen: (call: Call) => void,
 ): Promise<Command> {
   const program = new Command('darner')
@@ -58,8 +62,9 @@ export async function buildProgram(
       '-V, --version',
     )
     .helpCommand(false)
-    .addHelpText('after', '\nExit codes: 0 done, 1 failed, 2 wrong usage, 124 timed out, 130 interrupted.')
   settle(program, io)
+  explain(program, io, 'More about a command: darner help COMMAND.')
+  explain(program, io, 'Exit codes: 0 done, 1 failed, 2 wrong usage, 124 timed out, 130 interrupted.')
   const made = new Map<string, Command>()
   for (const row of COMMANDS) {
     const words = row.name.split(' ')
@@ -71,8 +76,16 @@ export async function buildProgram(
     made.set(row.name, command)
     settle(command, io)
     const wanted = argv.includes(words[0] ?? '')
-    if (wanted) await fill(command, row)
-    command.action(() => chosen({ row, args: command.args, options: givenTo(command) }))
+    if (wanted) await fill(command, row, io)
+    const group = !row.args?.length && COMMANDS.some(({ name }) => name.startsWith(`${row.name} `))
+    if (group) command.allowExcessArguments()
+    command.action(() => {
+      if (group && command.args.length > 0) refuseWord(command, io)
+      const options = givenTo(command)
+      const missing = row.options?.find(({ flags, required }) => required === true && !(nameOf(flags) in options))
+      if (missing !== undefined) command.error(`error: required option '${missing.flags}' not specified`)
+      chosen({ row, args: command.args, options })
+    })
   }
   return program
 }
@@ -86,36 +99,51 @@ function givenTo(command: Command): Record<string, unknown> {
   return said
 }
 
-function settle(command: Command, io: Pick<ProgramIo, 'stdout' | 'stderr'>): void {
-  const path = () => {
-    const names: string[] = []
-    for (let at: Command | null = command; at; at = at.parent) names.unshift(at.name())
-    return names.join(' ')
-  }
-  command.exitOverride().configureOutput({
-    writeOut: (text) => io.stdout.write(text),
-    writeErr: (text) => io.stderr.write(text),
-    outputError: (text, write) => {
-      const line = text
-        .replace(/^error: /, '')
-        .trim()
-        .replaceAll(/\s*\n\s*/g, ' ')
-        .replace(/\.$/, '')
-      write(`darner: ${line}; see ${path()} --help\n`)
-    },
-  })
+/** commander says it of a command without an action of its own: its word is unknown, and which one may be meant. */
+function refuseWord(group: Command, io: Streams): never {
+  const bare = new Command(pathOf(group)).helpCommand(false)
+  for (const one of group.commands) bare.command(one.name())
+  settle(bare, io)
+  bare.parse(group.args.slice(0, 1), { from: 'user' })
+  throw new Error(`${bare.name()} ${group.args[0]} is a command`)
+}
+
+function pathOf(command: Command): string {
+  return command.parent === null ? command.name() : `${pathOf(command.parent)} ${command.name()}`
+}
+
+/** A paragraph below the help. */
+function explain(command: Command, { stdout }: Streams, text: string): void {
+  command.addHelpText('after', `\n${paragraph(text, columnsOf(stdout))}`)
+}
+
+function settle(command: Command, io: Streams): void {
+  command
+    .configureHelp(helpLayout(columnsOf(io.stdout)))
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => io.stdout.write(text),
+      writeErr: (text) => io.stderr.write(text),
+      outputError: (text, write) => {
+        const line = text
+          .replace(/^error: /, '')
+          .trim()
+          .replaceAll(/\s*\n\s*/g, ' ')
+          .replace(/\.$/, '')
+        write(`darner: ${line}; see ${pathOf(command)} --help\n`)
+      },
+    })
 }
 
 /** Arguments and options of one command. */
-async function fill(command: Command, row: CommandRow): Promise<void> {
+async function fill(command: Command, row: CommandRow, io: Streams): Promise<void> {
   for (const argument of row.args ?? []) command.argument(argumentText(argument), argument.summary)
   if (row.passThrough) command.passThroughOptions()
-  if (row.settings) await fillSettings(command, row.settings, row.only)
+  if (row.settings !== undefined) await fillSettings(command, { ...row, settings: row.settings }, io)
   for (const option of row.options ?? []) command.addOption(optionOf(option))
   if (row.client) command.option('--socket <PATH>', "the agent's unix socket (environment DARNER_SOCKET)")
   command.option('--debug', 'after an error, print the chain of its causes')
-  if (row.examples)
-    command.addHelpText('after', ['', 'Examples:', ...row.examples.map((line) => `  ${line}`)].join('\n'))
+  if (row.examples) command.addHelpText('after', `\nExamples:\n${exampleLines(row.examples, columnsOf(io.stdout))}`)
 }
 
 export function argumentText({ name, optional, many }: ArgumentRow): string {
@@ -125,7 +153,6 @@ export function argumentText({ name, optional, many }: ArgumentRow): string {
 
 function optionOf(row: OptionRow): Option {
   const option = new Option(row.flags, row.summary).hideHelp(row.refused !== undefined || row.unoffered === true)
-  if (row.required) option.makeOptionMandatory()
   switch (row.kind) {
     case 'list':
       return option.argParser((text, before: string[] | undefined) => [...(before ?? []), text])
@@ -145,7 +172,11 @@ function read(text: string, value: number | undefined, wanted: string): number {
   return value
 }
 
-async function fillSettings(command: Command, role: Role, only: readonly string[] | undefined): Promise<void> {
+async function fillSettings(
+  command: Command,
+  { settings: role, only }: CommandRow & { settings: Role },
+  io: Streams,
+): Promise<void> {
   const { settingsOf } = await import('../core/config/schema.ts')
   const { DEFAULT_FILES } = await import('../core/config/paths.ts')
   command.option('-c, --config <FILE>', `settings file (environment DARNER_CONFIG; default ${DEFAULT_FILES[role]})`)
@@ -153,9 +184,10 @@ async function fillSettings(command: Command, role: Role, only: readonly string[
     if (only && !only.includes(setting.key)) continue
     for (const option of settingOptions(setting)) command.addOption(option)
   }
-  command.addHelpText(
-    'after',
-    `\nEach setting may also stand in the settings file under its name (p2pListen for --p2p-listen) or in the environment\n(DARNER_P2P_LISTEN). A flag comes before the environment, the environment before the file. See docs/configuration.md.`,
+  explain(
+    command,
+    io,
+    'Each setting may also stand in the settings file under its name (p2pListen for --p2p-listen) or in the environment (DARNER_P2P_LISTEN). A flag comes before the environment, the environment before the file. See docs/configuration.md.',
   )
 }
 

@@ -27,6 +27,8 @@ export async function inspectAll(
 ): Promise<number> {
   const results = await Promise.allSettled(names.map((name) => inspectOne(name, kinds, options.size === true, context)))
   context.signal.throwIfAborted()
+  const [first] = results
+  if (first?.status === 'rejected' && isDarnerError(first.reason, 'AGENT_UNREACHABLE')) throw first.reason
   const found = results.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
   if (text(options, 'format') === undefined) context.stdout.write(`${JSON.stringify(found, undefined, 2)}\n`)
   else for (const one of found) printValue(one, options, context)

@@ -131,7 +131,7 @@ export const FURTHER_IMAGES: readonly CommandRow[] = [
 
 /** `image WORD`. */
 export const IMAGE_GROUP: readonly CommandRow[] = [
-  { name: 'image', alias: 'images', summary: 'list the images of this host' },
+  { name: 'image', alias: 'images', args: [], summary: 'list the images of this host' },
   { name: 'image ls', alias: 'images', summary: 'list the images of this host' },
   { name: 'image pull', alias: 'pull', summary: 'pull an image through the swarm' },
   { name: 'image push', alias: 'push', summary: 'write an image to its registry' },

@@ -26,7 +26,7 @@ export interface OptionRow {
 export interface CommandRow {
   /** A sub-command is named after its parent: `supernode token`. Its module is `commands/<name with dashes>.ts`. */
   readonly name: string
-  /** Another command that this one is, whole: its arguments, options and module. */
+  /** Another command that this one is: its arguments (unless this row has its own), options and module. */
   readonly alias?: string
   readonly summary: string
   readonly args?: readonly ArgumentRow[]
