@@ -6,13 +6,14 @@ import { errorBody } from '../../src/api/error-body.ts'
 import {
   ImageList,
   type ImageView,
+  LayerUse,
   type PullLine,
   PullRequest,
   type PullSummary,
   RemoveImageQuery,
 } from '../../src/api/images-api.ts'
 import type { ContentSummary } from '../../src/core/contracts/content.ts'
-import type { Snapshotter } from '../../src/core/contracts/snapshots.ts'
+import type { Snapshotter, StoredLayer } from '../../src/core/contracts/snapshots.ts'
 import type { Digest } from '../../src/core/digest.ts'
 import { asDarnerError, DarnerError, isDarnerError } from '../../src/core/errors.ts'
 import { Feed } from '../../src/core/feed.ts'
@@ -43,6 +44,15 @@ export function registerImageRoutes(
   app.get('/v1/images', { schema: { response: { 200: ImageList } } }, async () => ({
     images: (await parts.images.list()).map(viewOf),
   }))
+  app.get('/v1/layers', { schema: { response: { 200: LayerUse } } }, async () => {
+    const [layers, used] = await Promise.all([parts.snapshotter.layers(), parts.layersInUse()])
+    const sum = (some: readonly StoredLayer[]) => some.reduce((total, { bytes }) => total + bytes, 0)
+    return {
+      layers: layers.length,
+      bytes: sum(layers),
+      usedBytes: sum(layers.filter(({ diffId }) => used.has(diffId))),
+    }
+  })
   app.delete('/v1/images', { schema: { querystring: RemoveImageQuery } }, async (request) => {
     const { reference, force } = request.query
     const { untagged, deleted } = await parts.images.remove(reference, { force: force === true })
@@ -136,6 +146,7 @@ function viewOf({ image, tags, digests }: ListedImage): ImageView {
     platform: image.platform,
     bytes: image.layers.reduce((sum, layer) => sum + layer.bytes, 0),
     layers: image.layers.length,
+    blobs: [image.manifest, image.config, ...new Set(image.layers.map(({ digest }) => digest))],
     pulledAt: image.pulledAt,
   }
 }

@@ -52,12 +52,23 @@ export const ImageView = Type.Object({
   /** Compressed bytes of all layers. */
   bytes: Type.Integer(),
   layers: Type.Integer(),
+  /** Digests of its manifest, config and layers. */
+  blobs: Type.Array(Type.String()),
   pulledAt: Type.Integer(),
 })
 export type ImageView = Static<typeof ImageView>
 
 export const ImageList = Type.Object({ images: Type.Array(ImageView) })
 export type ImageList = Static<typeof ImageList>
+
+/** `GET /v1/layers`: what unpacked layers take. */
+export const LayerUse = Type.Object({
+  layers: Type.Integer(),
+  bytes: Type.Integer(),
+  /** Of those that a container stands on, running or not. */
+  usedBytes: Type.Integer(),
+})
+export type LayerUse = Static<typeof LayerUse>
 
 export const RemoveImageQuery = Type.Object(
   { reference: Type.String({ maxLength: 1024 }), force: Type.Optional(Type.Boolean()) },

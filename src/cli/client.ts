@@ -5,7 +5,7 @@
 import type { ClientRequest, IncomingMessage, RequestOptions as RequestOptionsOfNode } from 'node:http'
 import type { Readable } from 'node:stream'
 import type { ErrorBody } from '../api/error-body.ts'
-import { CODES, type Code, DarnerError, type ErrorOptions, systemCode } from '../core/errors.ts'
+import { CODES, type Code, DarnerError, type ErrorOptions, isDarnerError, systemCode } from '../core/errors.ts'
 
 /**
  * Loaded when it is needed, and never by `import … from 'node:http'`, which touches every export of it, also those that load a whole
@@ -150,6 +150,16 @@ export function unreachable(error: unknown, socket: string, what: string): Darne
   return new DarnerError('AGENT_UNREACHABLE', `${what}: the connection ended: ${code ?? (error as Error).message}`, {
     cause: error,
   })
+}
+
+/** The engine's answer; undefined of an agent that has none. */
+export async function withEngine<T>(answer: Promise<T>): Promise<T | undefined> {
+  try {
+    return await answer
+  } catch (error) {
+    if (isDarnerError(error, 'NOT_FOUND')) return undefined
+    throw error
+  }
 }
 
 /** The agent's error as it was thrown there; a code that isn't in the table becomes INTERNAL. */

@@ -49,8 +49,16 @@ describe('care of store and links', function () {
         ],
       )
     }
-    const bad = await runDarner(['why', 'nonsense', '--socket', join(swarm.directory, 'agent-0.sock')])
-    assert.deepEqual([bad.code, /not a digest/.test(bad.stderr)], [2, true])
+    const socket = ['--socket', join(swarm.directory, 'agent-0.sock')]
+    // by the start of its digest, where the blob is
+    assert.equal((await ask<WhyView>(swarm, 0, 'why', digest.slice('sha256:'.length, -40))).task, digest)
+    assert.match(
+      (await runDarner(['why', digest.slice(0, 20), ...socket])).stdout,
+      /^BLOB +BYTES +READ BY +LAST READ +WHY\nsha256:[0-9a-f]{12} /,
+    )
+    const bad = await runDarner(['why', 'nonsense', ...socket])
+    assert.deepEqual([bad.code, bad.stdout], [1, ''])
+    assert.match(bad.stderr, /^darner: no blob or image of this host is called "nonsense"; give the whole digest /)
   })
 
   it('darner df and gc tell and free what nothing holds, and the supernode hears of it', async () => {

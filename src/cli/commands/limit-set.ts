@@ -2,6 +2,7 @@
 
 import type { LimitList } from '../../api/care-api.ts'
 import { DarnerError } from '../../core/errors.ts'
+import { calledBlob } from '../called-blobs.ts'
 import { AgentClient } from '../client.ts'
 import type { Action } from '../context.ts'
 import { limitLines, limitOf, scopeOf, yieldOf } from '../limit-words.ts'
@@ -15,7 +16,8 @@ export const action: Action = async ([what = '', rate = ''], options, context) =
       throw new DarnerError('BAD_ARGUMENT', 'limit set yield: it has no --direction and no --borrow')
     list = await client.json<LimitList>('PUT', '/v1/limits/yield', { body: { uploadYield: yieldOf(rate) }, signal })
   } else {
-    const scope = scopeOf(what, options.direction)
+    const named = scopeOf(what, options.direction)
+    const scope = named.on === 'task' ? { ...named, task: await calledBlob(named.task, context) } : named
     const limit = limitOf(rate, options.borrow === true)
     const body = { scope, ...(limit === undefined ? {} : { limit }) }
     list = await client.json<LimitList>('PUT', '/v1/limits', { body, signal })

@@ -74,14 +74,20 @@ export const UPKEEP: readonly CommandRow[] = [
   { name: 'status', summary: "print the agent's state: supernode, tasks, store", client: true, options: [JSON_OPTION] },
   {
     name: 'why',
-    summary: 'show who read how much of a blob at its origin, and why',
+    summary: 'show who read how much of a blob, or of the blobs of an image, at its origin, and why',
     client: true,
-    args: [{ name: 'DIGEST', summary: 'sha256:<64 hex>, as manifests and `darner status --json` have it' }],
+    args: [
+      {
+        name: 'BLOB',
+        summary:
+          'its digest, or an unambiguous start of it where this host has the blob; or an image of this host, by name or id',
+      },
+    ],
     options: [JSON_OPTION],
   },
   {
     name: 'df',
-    summary: 'show what the store holds and how much of it could go',
+    summary: 'show what the store holds and how much of it could go, and what unpacked layers take',
     client: true,
     options: [JSON_OPTION],
   },
