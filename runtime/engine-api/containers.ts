@@ -100,11 +100,11 @@ function lists(app: DockerApp, parts: DockerParts): void {
     const pids = new Set((await containers.processes(request.params.id)).map(String))
     const words = (request.query.ps_args || '-ef').split(/\s+/).filter((word) => word !== '')
     const { code, stdout, stderr } = await runProgram('ps', words, { signal: parts.signal })
-    if (code !== 0) throw new StatusError(500, `ps: ${stderr.trim()}`)
+    if (code !== 0) throw new StatusError(400, `ps: ${stderr.trim()}`)
     const [head = '', ...rows] = stdout.trimEnd().split('\n')
     const titles = head.trim().split(/\s+/)
     const column = titles.indexOf('PID')
-    if (column < 0) throw new StatusError(500, "Couldn't find PID field in ps output")
+    if (column < 0) throw new StatusError(400, "Couldn't find PID field in ps output")
     const cut = (row: string) => {
       const cells = row.trim().split(/\s+/)
       return [...cells.slice(0, titles.length - 1), cells.slice(titles.length - 1).join(' ')]
@@ -234,7 +234,7 @@ function steps(app: DockerApp, parts: DockerParts): void {
   })
   app.post('/containers/:id/unpause', { schema: { params: Id } }, async (request, reply) => {
     const entry = containers.entry(request.params.id)
-    if (entry.record.status !== 'paused') throw new StatusError(500, `Container ${entry.id} is not paused`)
+    if (entry.record.status !== 'paused') throw new StatusError(409, `Container ${entry.id} is not paused`)
     await containers.resume(entry.id, { signal })
     return reply.code(204).send()
   })

@@ -57,7 +57,7 @@ export function archiveImageRoutes(app: DockerApp, parts: DockerParts): void {
   commitRoute(app, parts)
 }
 
-/** What is wrong with an archive is its sender's fault. */
+/** What is wrong with an archive, or a configuration, is its sender's fault. */
 function refuseArchive(error: unknown): never {
   if (!isDarnerError(error, 'LAYER_INVALID', 'MANIFEST_INVALID', 'DIGEST_MISMATCH', 'SIZE_MISMATCH', 'LIMIT_EXCEEDED'))
     throw error
@@ -136,7 +136,7 @@ function commitRoute(app: DockerApp, parts: DockerParts): void {
         comment: query.comment ?? '',
         platform: base.image.platform,
       })
-      const image = await makeImage(made, [...base.image.layers, layer], names, parts)
+      const image = await makeImage(made, [...base.image.layers, layer], names, parts).catch(refuseArchive)
       if (base.image.origin !== undefined) await parts.images.save({ ...image, origin: base.image.origin }, [])
       return image
     }

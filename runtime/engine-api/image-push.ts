@@ -123,6 +123,8 @@ export function authRoute(app: DockerApp, parts: DockerParts): void {
     const { username = '', password = '', serveraddress = '' } = request.body
     const registry = serveraddress.replace(/^https?:\/\//, '').replace(/\/.*$/, '')
     const host = registry === '' || registry === 'index.docker.io' ? 'docker.io' : registry
+    if (/[^a-z0-9.:[\]-]/i.test(host) || !URL.canParse(upstreamOf(host, { plainHttp: false })))
+      throw new StatusError(400, 'serveraddress: it names no registry')
     const credential: Credential = { kind: 'basic', username, password }
     try {
       await overHttpToo(host, parts.signal, (plainHttp) =>

@@ -17,6 +17,7 @@ import { pushLines } from './image-push.ts'
 import { createdMs, historyView, imageView, inspectImage, labelsOf, shown } from './image-view.ts'
 import { imageBytes } from './sizes.ts'
 import { removeUnneeded } from './unneeded.ts'
+import { decoded } from './version-path.ts'
 
 /** Lines of one pull that a slow reader may leave unread. */
 const MOST_LINES = 100_000
@@ -178,7 +179,7 @@ export function imageRoutes(app: DockerApp, parts: DockerParts): void {
 function wild(params: unknown): string {
   const name = (params as { '*': string })['*']
   if (name.length > MOST_NAME) throw new StatusError(400, 'invalid reference format')
-  return decodeURIComponent(name)
+  return decoded(name)
 }
 
 function split(params: unknown, verbs: readonly string[]): [name: string, verb: string] {

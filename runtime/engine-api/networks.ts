@@ -116,6 +116,7 @@ export function networkRoutes(app: DockerApp, parts: DockerParts): void {
   })
   app.post('/networks/create', { schema: { body: CreateBody } }, async (request, reply) => {
     const { body } = request
+    if (/\p{Cc}/u.test(body.Driver ?? '')) throw new StatusError(400, 'Driver: it has control characters')
     const refused = [
       [body.Driver && body.Driver !== 'bridge', `network driver ${body.Driver}`],
       [body.Ingress, 'ingress networks'],

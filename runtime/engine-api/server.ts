@@ -13,7 +13,7 @@ import { archiveRoutes } from './archive.ts'
 import { containerRoutes } from './containers.ts'
 import type { DockerApp, DockerParts } from './context.ts'
 import { createRoute } from './create.ts'
-import { dockerError } from './errors.ts'
+import { dockerError, StatusError } from './errors.ts'
 import { execRoutes } from './exec.ts'
 import { PLAIN_HIJACK, serveHijack } from './hijack.ts'
 import { archiveImageRoutes } from './image-archives.ts'
@@ -122,7 +122,9 @@ function dockerApp(parts: DockerParts): DockerApp {
   })
   app.setErrorHandler(async (error, request, reply) => {
     const { status, ...body } = dockerError(error, `${request.method} ${request.url}`)
-    if (status >= 500 && status !== 501) parts.log.warn({ error, url: request.url }, 'docker request failed')
+    // a status that was chosen, as 503 outside of a swarm, is no trouble of this host's
+    if (status >= 500 && !(error instanceof StatusError))
+      parts.log.warn({ error, url: request.url }, 'docker request failed')
     return reply.code(status).type('application/json').send(body)
   })
   app.setNotFoundHandler(async (_request, reply) =>

@@ -18,6 +18,15 @@ export function routeOf(url: string): Route {
   return { path: version === undefined ? whole : (rest ?? '/'), query: new URLSearchParams(search) }
 }
 
+/** Throws 400. */
+export function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part)
+  } catch {
+    throw new StatusError(400, 'the path is malformed')
+  }
+}
+
 function checkVersion(version: string): void {
   const number = (text: string) => {
     const [major = 0, minor = 0] = text.split('.').map(Number)

@@ -19,13 +19,18 @@ function step(config: RunConfig, line: string): RunConfig {
   const keys = (member: string, words: readonly string[]) => ({
     [member]: { ...(config[member] as object | undefined), ...Object.fromEntries(words.map((word) => [word, {}])) },
   })
+  const texts = (member: string): string[] => {
+    const held = config[member] ?? []
+    if (Array.isArray(held) && held.every((one) => typeof one === 'string')) return held
+    return refuse(`${member} is not a list of texts`)
+  }
   switch (name.toUpperCase()) {
     case 'CMD':
       return { Cmd: commandOf(rest) }
     case 'ENTRYPOINT':
       return { Entrypoint: commandOf(rest) }
     case 'ENV': {
-      const env = new Map(((config.Env as string[] | null | undefined) ?? []).map((one) => [one.split('=', 1)[0], one]))
+      const env = new Map(texts('Env').map((one) => [one.split('=', 1)[0], one]))
       for (const [key, value] of pairs(rest, refuse)) env.set(key, `${key}=${value}`)
       return { Env: [...env.values()] }
     }
@@ -48,7 +53,7 @@ function step(config: RunConfig, line: string): RunConfig {
     case 'STOPSIGNAL':
       return { StopSignal: rest }
     case 'ONBUILD':
-      return { OnBuild: [...((config.OnBuild as string[] | null | undefined) ?? []), rest] }
+      return { OnBuild: [...texts('OnBuild'), rest] }
     default:
       return refuse(`${name.toUpperCase()} is not valid here`)
   }

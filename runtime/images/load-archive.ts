@@ -6,7 +6,7 @@ import type { UnpackLimits } from '../../src/core/contracts/snapshots.ts'
 import { algorithmOf, type Digest, digestOf, hexOf } from '../../src/core/digest.ts'
 import { DarnerError } from '../../src/core/errors.ts'
 import { findImage } from '../../src/oci/image-in-index.ts'
-import { type Descriptor, MAX_LAYERS, type Manifest, parseImageConfig, parseManifest } from '../../src/oci/manifest.ts'
+import { type Descriptor, MAX_LAYERS, type Manifest, parseManifest } from '../../src/oci/manifest.ts'
 import { isImageConfigType, isIndexType, layerCompression, MEDIA } from '../../src/oci/media-types.ts'
 import { hostPlatform } from '../../src/oci/platform.ts'
 import { parseReference, type Reference } from '../../src/oci/reference.ts'
@@ -15,6 +15,7 @@ import { compressionOf, decompress } from './decompress.ts'
 import type { ImageLayer, ImageRecord } from './image-record.ts'
 import { type MakeParts, platformOf, recordOf } from './make-image.ts'
 import { unpackProven } from './proven-layer.ts'
+import { readableConfig } from './readable-config.ts'
 
 export interface LoadedImage {
   readonly image: ImageRecord
@@ -83,7 +84,7 @@ async function dockerImage(
   const names = (item.RepoTags ?? []).map(parseReference)
   const configBody = await files.text(item.Config)
   const paths = item.Layers ?? []
-  const { rootfs } = parseImageConfig(configBody, { layers: paths.length })
+  const { rootfs } = readableConfig(configBody, paths.length)
   const blobs = paths.map((path) => fileOf(files, path))
   const known = await manifestOf(files, digestOf(configBody))
   if (known !== undefined) return { ...(await layoutImage(known, files, now)), names }
@@ -165,7 +166,7 @@ async function layoutImage(descriptor: Descriptor, files: ArchiveFiles, now: num
     throw new DarnerError('UNSUPPORTED', `image archive: ${descriptor.digest} is an artifact, no container image`)
   const configBody = await files.text(blobPath(manifest.config.digest))
   matches(manifest.config.digest, digestOf(configBody))
-  const config = parseImageConfig(configBody, { layers: manifest.layers.length })
+  const config = readableConfig(configBody, manifest.layers.length)
   const blobs = manifest.layers.map(({ digest }) => {
     const file = fileOf(files, blobPath(digest))
     matches(digest, file.digest)

@@ -7,13 +7,14 @@ import type { Clock } from '../../src/core/clock.ts'
 import type { Snapshotter, UnpackLimits } from '../../src/core/contracts/snapshots.ts'
 import { Digester, digestOf } from '../../src/core/digest.ts'
 import { DarnerError } from '../../src/core/errors.ts'
-import { type ImageConfig, parseImageConfig } from '../../src/oci/manifest.ts'
+import type { ImageConfig } from '../../src/oci/manifest.ts'
 import { MEDIA } from '../../src/oci/media-types.ts'
 import { formatPlatform } from '../../src/oci/platform.ts'
 import type { Reference } from '../../src/oci/reference.ts'
 import type { ImageLayer, ImageRecord } from './image-record.ts'
 import type { Images } from './images.ts'
 import type { OwnBlobs } from './own-blobs.ts'
+import { readableConfig } from './readable-config.ts'
 
 const LAYER_TYPE = 'application/vnd.oci.image.layer.v1.tar+gzip'
 
@@ -69,7 +70,7 @@ export async function makeImage(
 
 /** The record of an image whose manifest is made here from its configuration. Throws MANIFEST_INVALID. */
 export function recordOf(configText: string, layers: readonly ImageLayer[], now: number): ImageRecord {
-  const parsed = parseImageConfig(Buffer.from(configText), { layers: layers.length })
+  const parsed = readableConfig(Buffer.from(configText), layers.length)
   const config = digestOf(configText)
   const manifestText = JSON.stringify({
     schemaVersion: 2,

@@ -12,7 +12,7 @@ import { anySignal } from '../../src/core/signals.ts'
 import type { Credential, Origin, RegistryOrigin } from '../../src/core/task/origin.ts'
 import { readConfig } from '../../src/oci/image-config.ts'
 import { findImage } from '../../src/oci/image-in-index.ts'
-import { type Descriptor, type Platform, parseImageConfig, parseManifest } from '../../src/oci/manifest.ts'
+import { type Descriptor, type Platform, parseManifest } from '../../src/oci/manifest.ts'
 import { isImageConfigType, layerCompression } from '../../src/oci/media-types.ts'
 import { familiarReference, manifestReference, originOf, type Reference } from '../../src/oci/reference.ts'
 import { EarlyLayers } from './early-layers.ts'
@@ -21,6 +21,7 @@ import { type Images, layerPair } from './images.ts'
 import { fromFirst, placesOf } from './layer-places.ts'
 import { platformOf } from './make-image.ts'
 import { unpackProven } from './proven-layer.ts'
+import { readableConfig } from './readable-config.ts'
 
 /** What one layer of an image may be unpacked to, unless a setting says otherwise. */
 export const DEFAULT_LAYER_LIMITS: UnpackLimits = { bytes: 64 * 1024 ** 3, entries: 2_000_000 }
@@ -108,7 +109,7 @@ export async function pullImage(request: PullRequest, parts: PullParts): Promise
     signal: request.signal,
   })
   early.end()
-  const config = parseImageConfig(configBody.body, { layers: manifest.layers.length })
+  const config = readableConfig(configBody.body, manifest.layers.length)
   const layers = manifest.layers.map((one, at): ImageLayer => {
     layerCompression(one.mediaType) // throws for what is no layer
     const diffId = config.rootfs.diff_ids[at]

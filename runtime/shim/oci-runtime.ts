@@ -56,7 +56,7 @@ export class OciRuntime {
     } catch (error) {
       if (
         error instanceof DarnerError &&
-        (error.code === 'NOT_FOUND' || /not running|process (already|not) f/i.test(error.message))
+        (error.code === 'NOT_FOUND' || /not running|no such process|process (already|not) f/i.test(error.message))
       )
         return false
       throw error

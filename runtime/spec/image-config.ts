@@ -87,7 +87,7 @@ function keys(config: Record<string, unknown>, field: string, which: string): st
 function labels(config: Record<string, unknown>, which: string): Record<string, string> {
   const value = config.Labels
   if (value === undefined || value === null) return {}
-  const entries = Object.entries(asRecord(value, which, 'Labels'))
+  const entries = Object.entries(asRecord(value, which, 'Labels')).filter(([, item]) => item !== null)
   if (entries.length > MOST_ITEMS) throw invalid(which, 'Labels', `an object of at most ${MOST_ITEMS}`)
   for (const [, item] of entries) if (typeof item !== 'string') throw invalid(which, 'Labels', 'an object of texts')
   return Object.fromEntries(entries) as Record<string, string>

@@ -98,6 +98,7 @@ function checkResources(asked: Resources, cgroups: CgroupLayout, cpus: number): 
     refuse('CPU cfs period cannot be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)')
   if (asked.cpuQuotaUs && asked.cpuQuotaUs > 0 && asked.cpuQuotaUs < 1000)
     refuse('CPU cfs quota cannot be less than 1ms (i.e. 1000)')
+  if (asked.cpuShares === 1) refuse('The minimum allowed cpu-shares is 2')
   if (asked.blkioWeight && asked.blkioWeight < 10) refuse('Range of blkio weight is from 10 to 1000')
   for (const [name, limits] of Object.entries(CONTROLLED)) {
     if (limits.some((one) => asksFor(asked, one)) && !hasController(cgroups, name))

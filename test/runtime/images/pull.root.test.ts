@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { Images } from '../../../runtime/images/images.ts'
 import { type PullEvent, type PullRequest, pullImage } from '../../../runtime/images/pull.ts'
+import { readImageConfig } from '../../../runtime/spec/image-config.ts'
 import { ManualClock, systemClock } from '../../../src/core/clock.ts'
 import { type Digest, digestOf } from '../../../src/core/digest.ts'
 import { DarnerError } from '../../../src/core/errors.ts'
@@ -180,6 +181,16 @@ for (const kind of ['erofs', 'directory'] as const) {
       content.gate = async () => void (await until(() => content.opened.length === 2))
       await failsWith('MANIFEST_INVALID', pullImage(asking('0'), parts(held, content)))
       assert.deepEqual([content.opened.length, content.stillOpen.count], [2, 0])
+    })
+
+    it('refuses an image whose configuration could not be listed afterwards, and stores none of it', async () => {
+      await using held = await aSnapshotter(kind)
+      const content = aContentSource([anImage({ run: { Env: ['A=\0'] } }), anImage({ run: { Labels: { a: null } } })])
+      const all = parts(held, content)
+      await failsWith('MANIFEST_INVALID', pullImage(asking('0'), all))
+      assert.deepEqual(await all.images.list(), [])
+      const { image } = await pullImage(asking('1'), all)
+      assert.deepEqual(readImageConfig(JSON.parse(image.configText), 'made').labels, {})
     })
 
     it('tells ten times a second how far a layer has come, however many chunks it comes in', async () => {
