@@ -64,14 +64,17 @@ export class Execs {
     return id
   }
 
+  /** What is asked for, when it can be started now. Throws NOT_FOUND, CONFLICT when it was started before, STATE_INVALID. */
+  startable(execId: string): { readonly request: ExecRequest } {
+    return this.#startable(execId).exec
+  }
+
   /**
    * Starts it, once; the session carries its streams from the first byte. Throws RUNTIME_FAILED with `details.exitCode` 127, 126
    * or 125 when it can't be started.
    */
   async start(execId: string, { signal }: { signal: AbortSignal }): Promise<Session> {
-    const exec = this.#find(execId)
-    if (exec.status !== 'created') throw new DarnerError('CONFLICT', `exec ${execId.slice(0, 12)} was started before`)
-    const entry = this.#containers.running(exec.containerId)
+    const { exec, entry } = this.#startable(execId)
     exec.status = 'running'
     this.#containers.tell(entry, `exec_start: ${exec.request.command.join(' ')}`, { execID: execId })
     const bundle = bundleAt(join(entry.bundle.execs, execId))
@@ -182,6 +185,12 @@ export class Execs {
   #tellEnd({ id, containerId: container, exitCode = 0 }: Exec): void {
     const entry = this.#containers.entries().find((one) => one.id === container)
     if (entry) this.#containers.tell(entry, 'exec_die', { execID: id, exitCode: String(exitCode) })
+  }
+
+  #startable(execId: string): { exec: Exec; entry: Entry } {
+    const exec = this.#find(execId)
+    if (exec.status !== 'created') throw new DarnerError('CONFLICT', `exec ${execId.slice(0, 12)} was started before`)
+    return { exec, entry: this.#containers.running(exec.containerId) }
   }
 
   #find(execId: string): Exec {

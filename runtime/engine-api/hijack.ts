@@ -7,7 +7,7 @@ import type { Duplex } from 'node:stream'
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import type { ExitReply } from '../../src/api/containers-api.ts'
-import { DarnerError } from '../../src/core/errors.ts'
+import { asDarnerError, DarnerError } from '../../src/core/errors.ts'
 import { put } from '../../src/core/outflow.ts'
 import type { Session } from '../containers/session.ts'
 import type { OutputChunk } from '../shim/attach.ts'
@@ -17,7 +17,7 @@ import { yes } from './filters.ts'
 import { framed } from './frames.ts'
 import { logBytes } from './logs.ts'
 import { OptFlag } from './optional.ts'
-import { routeOf } from './version-path.ts'
+import { decoded, routeOf } from './version-path.ts'
 
 /** Header by which {@link front} tells that the client asked for no upgrade. */
 export const PLAIN_HIJACK = 'x-darner-plain-hijack'
@@ -51,17 +51,21 @@ export async function serveHijack(
     const body = await readBody(request, socket, MOST_START_BYTES)
     const opened =
       attach !== undefined
-        ? await openAttach(decodeURIComponent(attach), query, parts)
-        : await openExec(decodeURIComponent(exec ?? ''), body, parts)
-    await using session = opened.session
+        ? await openAttach(decoded(attach), query, parts)
+        : await openExec(decoded(exec ?? ''), body, parts)
     const plain = request.headers[PLAIN_HIJACK] !== undefined
     const type = opened.tty ? RAW : MULTIPLEXED
-    socket.write(
-      plain
-        ? `HTTP/1.1 200 OK\r\nContent-Type: ${RAW}\r\n\r\n`
-        : `HTTP/1.1 101 UPGRADED\r\nContent-Type: ${type}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n`,
-    )
     answered = true
+    // ahead of any output: clients of python take what comes along with the head for a part of it, and lose it
+    await put(
+      socket,
+      Buffer.from(
+        plain
+          ? `HTTP/1.1 200 OK\r\nContent-Type: ${RAW}\r\n\r\n`
+          : `HTTP/1.1 101 UPGRADED\r\nContent-Type: ${type}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n`,
+      ),
+    )
+    await using session = await opened.begin()
     await carry(socket, { ...opened, session }, parts)
   } catch (error) {
     if (answered) socket.destroy()
@@ -70,7 +74,8 @@ export async function serveHijack(
 }
 
 interface Opened {
-  readonly session: Session
+  /** Called once the client was told that its streams follow. */
+  readonly begin: () => Promise<Session>
   readonly tty: boolean
   readonly wants: { readonly stdin: boolean; readonly stdout: boolean; readonly stderr: boolean }
   /** True when the streams end only after the exit code is known. */
@@ -95,28 +100,31 @@ async function openAttach(reference: string, query: URLSearchParams, parts: Dock
     ? () => logBytes(containers.logs(entry.id, {}, { signal: parts.signal }), { tty, timestamps: false, ...wants })
     : undefined
   if (!stream) session.leave()
-  return { session, tty, wants, ...(past ? { past } : {}) }
+  return { begin: async () => session, tty, wants, ...(past ? { past } : {}) }
 }
 
 async function openExec(execId: string, body: Buffer, parts: DockerParts): Promise<Opened> {
   const { execs } = parts.runtime
   const start = parseStart(body)
-  const { request } = execs.facts(execId)
+  const { request } = execs.startable(execId)
   // docker frames the output by what the start says, whatever the exec has
   const tty = start.Tty === true
   const wants = { stdin: request.stdin === true, stdout: true, stderr: true }
-  let session: Session
-  try {
-    session = await execs.start(execId, { signal: parts.signal })
-  } catch (error) {
-    // as docker: the streams are opened all the same, tell why it didn't start, and the exit code is asked for afterwards
-    if (!(error instanceof DarnerError && typeof error.details.exitCode === 'number')) throw error
-    const text = `OCI runtime exec failed: ${startFailure(error) ?? `${error.message}: unknown`}\r\n`
-    return { session: new EndedSession(Buffer.from(text), error.details.exitCode), tty, wants }
+  const begin = async (): Promise<Session> => {
+    try {
+      const session = await execs.start(execId, { signal: parts.signal })
+      const [rows = 0, columns = 0] = start.ConsoleSize ?? []
+      if (request.tty === true && rows > 0 && columns > 0) await execs.resize(execId, { rows, columns })
+      return session
+    } catch (error) {
+      // as docker: the streams tell why it didn't start, and the exit code is asked for afterwards
+      const failure = asDarnerError(error, `exec ${execId.slice(0, 12)}`)
+      const { message, details } = failure
+      const text = `OCI runtime exec failed: ${startFailure(failure) ?? `${message}: unknown`}\r\n`
+      return new EndedSession(Buffer.from(text), typeof details.exitCode === 'number' ? details.exitCode : 126)
+    }
   }
-  const [rows = 0, columns = 0] = start.ConsoleSize ?? []
-  if (request.tty === true && rows > 0 && columns > 0) await execs.resize(execId, { rows, columns })
-  return { session, tty, wants, settles: true }
+  return { begin, tty, wants, settles: true }
 }
 
 /** The streams of what never ran: one text. */
@@ -150,7 +158,7 @@ export function parseStart(body: Uint8Array): Static<typeof StartBody> {
 
 async function carry(
   socket: Duplex,
-  { session, tty, wants, past, settles }: Opened,
+  { session, tty, wants, past, settles }: Omit<Opened, 'begin'> & { readonly session: Session },
   parts: DockerParts,
 ): Promise<void> {
   const onAbort = () => socket.destroy()

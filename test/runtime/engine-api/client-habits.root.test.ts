@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
 import { type IncomingMessage, request } from 'node:http'
+import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { buffer, text } from 'node:stream/consumers'
 import { describe, it } from 'mocha'
 import { aDocker, type Docker } from '../../fixtures/clients/a-docker.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
 import { onStage } from '../../fixtures/host/a-stage.ts'
 import { aTar } from '../../fixtures/images/a-tar.ts'
 
@@ -18,12 +21,20 @@ interface Answer {
 /** What clients other than docker's own send, which docker takes. */
 describe('habits of clients on the docker socket', function () {
   this.timeout(120_000)
+  const held = new AsyncDisposableStack()
   let docker: Docker
+  let gate: string
   before(async function () {
     onStage(this, { programs: ['docker', 'crun', 'conmon', 'busybox', 'docker-registry'] })
-    docker = await aDocker()
+    const folder = held.use(await aDir()).path
+    gate = join(folder, 'open')
+    const gated = join(folder, 'gated')
+    const waits = `while ! [ -e ${gate} ]; do sleep 0.05; done`
+    const script = `#!/bin/sh\ncase " $* " in *" exec "*) ${waits};; esac\nexec /usr/bin/crun "$@"\n`
+    await writeFile(gated, script, { mode: 0o755 })
+    docker = held.use(await aDocker({ runtime: { crun: '/usr/bin/crun', gated }, defaultRuntime: 'crun' }))
   })
-  after(async () => await docker?.[Symbol.asyncDispose]())
+  after(async () => await held.disposeAsync())
 
   async function post(path: string, body?: unknown): Promise<Answer> {
     const bytes = body instanceof Uint8Array ? body : body === undefined ? '' : JSON.stringify(body)
@@ -55,8 +66,8 @@ describe('habits of clients on the docker socket', function () {
     return id
   }
 
-  /** All that an exec wrote, as the client got it. */
-  async function execOutput(id: string, body: object, start: object): Promise<Buffer> {
+  /** All that an exec wrote, as the client got it. `told` is called when the client knows that its streams follow. */
+  async function execOutput(id: string, body: object, start: object, told?: () => Promise<void>): Promise<Buffer> {
     const made = await post(`/containers/${id}/exec`, { AttachStdout: true, AttachStderr: true, ...body })
     assert.equal(made.status, 201, JSON.stringify(made.body))
     const bytes = JSON.stringify({ Detach: false, ...start })
@@ -70,6 +81,7 @@ describe('habits of clients on the docker socket', function () {
     const asked = request({ socketPath: docker.socket, method: 'POST', path, headers })
     asked.end(bytes)
     const [, socket, head] = (await once(asked, 'upgrade')) as [IncomingMessage, Duplex, Buffer]
+    await told?.()
     socket.unshift(head)
     return await buffer(socket)
   }
@@ -97,6 +109,13 @@ describe('habits of clients on the docker socket', function () {
     const framed = await execOutput(id, command, { Tty: false })
     assert.deepEqual([framed[0], framed.readUInt32BE(4)], [1, 11])
     assert.equal(framed.subarray(8).toString(), 'hello out\r\n')
+  })
+
+  it('tells the client of an exec that its streams follow before the process starts, and so apart from its output', async () => {
+    const id = await created({ Cmd: ['cat'], OpenStdin: true, HostConfig: { ...HOST, Runtime: 'gated' } })
+    assert.equal((await post(`/containers/${id}/start`)).status, 204)
+    const output = await execOutput(id, { Cmd: ['echo', 'hello'], Tty: true }, { Tty: true }, () => writeFile(gate, ''))
+    assert.equal(output.toString(), 'hello\r\n')
   })
 
   it('keeps a limit on the number of log files where their size has none', async () => {
