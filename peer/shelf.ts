@@ -61,7 +61,7 @@ export class PeerShelf implements Shelf {
     if (store.find(id) === undefined || (reach !== 'whole' && this.#parts.came(id) === undefined)) await this.#begun(id)
     const stored = store.find(id) ?? (await store.reopen(id, { signal: AbortSignal.timeout(REOPEN_MS) }))
     if (stored === undefined) throw new DarnerError('PIECE_ABSENT', `${id}: not held here`)
-    const right = new ShownPass({ reader, task: id, issuer, nowMs, came: () => this.#parts.came(id) })
+    const right = new ShownPass({ reader, task: stored.task, issuer, nowMs, came: () => this.#parts.came(id) })
     right.show(pass)
     const lease = store.lease(id, `peer ${reader}`)
     const open = this.#hold(stored)

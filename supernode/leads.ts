@@ -250,7 +250,7 @@ export class Leads {
       parts.lends(peer, task.id, true)
       try {
         if (host === undefined) throw new DarnerError('PEER_UNREACHABLE', `${peer} has left`)
-        const pass = ownPass(task.id, { place: placeOf(origin), anybody: false }, parts)
+        const pass = ownPass(task, { place: placeOf(origin), anybody: false }, parts)
         const reading = { address: host, exchange: parts.exchange(), clock: parts.clock, signal }
         for await (const { body } of lentPieces({ task, from: first, pass }, reading)) yield body
         lent.whole = first === 0

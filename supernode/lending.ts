@@ -70,7 +70,7 @@ export class Lending {
       this.#lends.delete(task.id)
       return undefined
     }
-    const pass = ownPass(task.id, held.came ?? 'all', this.#parts)
+    const pass = ownPass(task, held.came ?? 'all', this.#parts)
     const within = anySignal([signal, abort.signal])
     return {
       peer: host.peer,

@@ -1,6 +1,6 @@
 /** The supernode's own right to read a task, which it shows to a host that it reads from. */
 import type { Clock } from '../src/core/clock.ts'
-import type { TaskId } from '../src/core/task/task.ts'
+import type { Task } from '../src/core/task/task.ts'
 import type { Identity } from '../src/protocol/identity.ts'
 import type { Node } from '../src/protocol/node.ts'
 import { PASS_MS, signOwnPass } from '../src/protocol/pass.ts'
@@ -8,7 +8,7 @@ import type { Came } from '../src/rights/came.ts'
 
 /** `through`: what it gives on to whoever may read there; `all`: what it only compares. */
 export function ownPass(
-  task: TaskId,
+  task: Pick<Task, 'id' | 'bytes'>,
   through: Came | 'all',
   parts: { node: Node; identity: Identity; clock: Clock },
 ): Uint8Array {

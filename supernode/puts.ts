@@ -15,7 +15,7 @@ import type { Store } from '../src/store/store.ts'
 import type { Host } from './hosts.ts'
 import { lentPieces } from './lent-read.ts'
 import { ownPass } from './own-pass.ts'
-import type { AccessBook } from './seed/access-book.ts'
+import { type AccessBook, noteServed } from './seed/access-book.ts'
 import type { Seed } from './seed/seed.ts'
 
 export interface PutsParts {
@@ -89,7 +89,7 @@ export class Puts {
     }
     seed.drop(id)
     const now = await book.load(id)
-    now.served.set(PUT_PLACE, {})
+    noteServed(now, PUT_PLACE, {}, bytes)
     await book.save(id, now)
     await seed.obtain({ origin: PUT_ORIGIN, digest, bytes }, { signal })
     return bytes
@@ -98,7 +98,7 @@ export class Puts {
   async *#pieces(host: Host, digest: Digest, bytes: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
     const { exchange, clock } = this.#parts
     const task = blobTask(digest, bytes)
-    const pass = ownPass(task.id, { place: PUT_PLACE, anybody: true }, this.#parts)
+    const pass = ownPass(task, { place: PUT_PLACE, anybody: true }, this.#parts)
     for await (const { body } of lentPieces({ task, from: 0, pass }, { address: host, exchange, clock, signal }))
       yield body
   }

@@ -85,7 +85,7 @@ export class Registrations {
     const { task } = held
     const pieces = pieceCount(task)
     const expiresMs = clock.now() + PASS_MS
-    const pass = signPass(grant, { task: task.id, reader: peer, expiresMs }, identity.sign)
+    const pass = signPass(grant, { task, reader: peer, expiresMs }, identity.sign)
     const answer = {
       task: task.id,
       bytes: task.bytes,
@@ -291,7 +291,7 @@ export class Registrations {
     const { task, peer, grant, session } = follower
     follower.passUntilMs = now + PASS_MS
     const expiresMs = follower.passUntilMs
-    const pass = signPass(grant, { task: task.id, reader: peer, expiresMs }, this.#parts.identity.sign)
+    const pass = signPass(grant, { task, reader: peer, expiresMs }, this.#parts.identity.sign)
     session.tell('pass', { task: task.id, pass }).catch(() => {})
   }
 }

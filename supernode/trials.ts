@@ -75,7 +75,7 @@ export class Trials {
     this.#checking.add(accused)
     const last = this.#complaints.get(accused)
     const piece = last?.task === task ? last.piece : undefined
-    const pass = ownPass(task, 'all', this.#parts)
+    const pass = ownPass(held.task, 'all', this.#parts)
     this.#scope?.run(async (signal) => {
       try {
         const verdict = await checkPeer(

@@ -179,10 +179,9 @@ export class Ways {
       return await this.swarm(request, anew, controller, aloneMs)
     }
     const stored = await store.create(task, { signal: controller.signal })
-    local.served(request)
     local.comes(task.id, request, { empty: stored.have.count === 0 })
     const tail = new Tail(first.from, this.#pages)
-    return this.#begun(
+    const running = this.#begun(
       stored,
       controller,
       async (running, signal) => {
@@ -205,6 +204,8 @@ export class Ways {
       },
       tail,
     )
+    this.#noteRight(running, request, first)
+    return running
   }
 
   async #readForAll(
@@ -272,19 +273,19 @@ export class Ways {
 
   /** There is no supernode to ask: `reason` says why. */
   async straight(request: ContentRequest, reason: DarnerError, controller: AbortController): Promise<Running> {
-    const { store, clock, local } = this.#parts
+    const { store, clock } = this.#parts
     const { signal } = controller
     if (request.digest !== undefined && request.bytes !== undefined) {
       const stored = await store.create(blobTask(request.digest, request.bytes), { signal })
       // no byte leaves, not even one that is here, before the origin has answered this asker
       const first = await this.#answered(request, stored, signal)
-      local.served(request)
-      return this.#begun(stored, controller, (running, inner) =>
+      const running = this.#begun(stored, controller, (running, inner) =>
         this.#fromOrigin(running, request, reason, first, inner),
       )
+      this.#noteRight(running, request, first)
+      return running
     }
     const first = await this.#opened(request, 0, signal)
-    local.served(request)
     const bytes = first.bytes ?? request.bytes
     if (bytes === undefined) {
       throw new DarnerError(
@@ -294,15 +295,29 @@ export class Ways {
     }
     const task = request.digest === undefined ? aloneTask(request, bytes, clock.now()) : blobTask(request.digest, bytes)
     const stored = await store.create(task, { signal })
-    return this.#begun(stored, controller, (running, inner) => this.#fromOrigin(running, request, reason, first, inner))
+    const running = this.#begun(stored, controller, (running, inner) =>
+      this.#fromOrigin(running, request, reason, first, inner),
+    )
+    this.#noteRight(running, request, first)
+    return running
+  }
+
+  /** Its place serves this asker: that is known at once where it states the blob's length, and else when the whole has come. */
+  #noteRight({ stored, whole }: Running, request: ContentRequest, read: OriginRead | undefined): void {
+    const note = () => this.#parts.local.served(request, stored.task)
+    if (read === undefined || read.bytes === stored.task.bytes) note()
+    else whole.then(note, () => {})
   }
 
   /** The read of what lacks; of what is all here, the origin's yes alone. Throws the refusal. */
   async #answered(request: ContentRequest, stored: StoredTask, signal: AbortSignal): Promise<OriginRead | undefined> {
     const { origin, credential, bytes } = request
     const gap = stored.have.nextClear(0)
-    if (gap >= 0) return await this.#opened(request, pieceRange(stored.task, gap).from, signal)
-    if (await serves(this.#parts.origin, target(request), fitsBlob(origin, bytes), { credential, signal }))
+    if (gap >= 0) {
+      const read = await this.#opened(request, pieceRange(stored.task, gap).from, signal)
+      if (stored.have.count === 0 || read.bytes === bytes) return read
+      await read[Symbol.asyncDispose]()
+    } else if (await serves(this.#parts.origin, target(request), fitsBlob(bytes), { credential, signal }))
       return undefined
     throw new DarnerError('ORIGIN_DENIED', `${stored.task.id}: ${originName(origin)} doesn't say whether it has it`)
   }

@@ -44,7 +44,8 @@ export class LeadOpener {
     { signal }: { signal: AbortSignal },
   ): Promise<OriginRead | undefined> {
     const { store, origin } = this.#parts
-    const gap = store.byDigest(request.digest ?? task.digest ?? failNoDigest(task))?.have.nextClear(0) ?? 0
+    const here = store.byDigest(request.digest ?? task.digest ?? failNoDigest(task))?.have
+    const gap = here?.nextClear(0) ?? 0
     const late = new AbortController()
     const timer = setTimeout(() => {
       late.abort(new DarnerError('TIMED_OUT', `${originName(request.origin)} did not answer within ${ANSWER_MS} ms`))
@@ -67,8 +68,10 @@ export class LeadOpener {
     } finally {
       clearTimeout(timer)
     }
-    if (read.bytes === undefined || read.bytes === task.bytes) return read
+    if (read.bytes === task.bytes || (read.bytes === undefined && (here?.count ?? 0) === 0)) return read
     await read[Symbol.asyncDispose]()
+    // what is here is shown to the reader for an answer about the blob, which one without a length need not be
+    if (read.bytes === undefined) return undefined
     const text = `${task.id}: the manifest states ${task.bytes} bytes, the origin has ${read.bytes}`
     throw new DarnerError('SIZE_MISMATCH', text)
   }

@@ -13,7 +13,7 @@ import { keepNewest } from '../../src/core/keep-newest.ts'
 import type { ReadReason } from '../../src/core/read-reason.ts'
 import { originName } from '../../src/core/task/origin.ts'
 import type { Place } from '../../src/core/task/place.ts'
-import type { TaskId } from '../../src/core/task/task.ts'
+import type { Task, TaskId } from '../../src/core/task/task.ts'
 import { readPass } from '../../src/protocol/pass.ts'
 import { fitsBlob, serves, servesWhole } from '../../src/rights/ask-place.ts'
 import type { CameBook } from '../../src/rights/came.ts'
@@ -56,17 +56,17 @@ export class LocalRights {
   }
 
   /** The supernode has given a pass for the request. */
-  passed(request: ContentRequest, bytes: Uint8Array): void {
-    const { reach, place, anybody } = readPass(bytes)
+  passed(request: ContentRequest, pass: Uint8Array): void {
+    const { reach, place, anybody, bytes } = readPass(pass)
     // the place could not be asked
     if (reach === 'open' || request.digest === undefined) return
     if (reach === 'whole') this.#noteProven(place, request.digest)
-    this.#parts.rights.accepted(askerOf({ ...request, digest: request.digest }), { place, anybody })
+    this.#parts.rights.accepted(askerOf({ ...request, digest: request.digest, bytes }), { place, anybody })
   }
 
-  /** The place itself has begun to serve, or answered, the request. */
-  served(request: ContentRequest): void {
-    if (request.digest !== undefined) this.#parts.rights.accepted(askerOf({ ...request, digest: request.digest }))
+  /** The place itself has begun to serve, or answered, the request for a task. */
+  served(request: ContentRequest, { digest, bytes }: Task): void {
+    if (digest !== undefined) this.#parts.rights.accepted(askerOf({ ...request, digest, bytes }))
   }
 
   /** More of a task comes from the place itself. What can be read of it before, where it isn't `empty`, came through that place too, or in this run. */
@@ -88,7 +88,7 @@ export class LocalRights {
       if (!isDarnerError(error, ...SCHEDULER_UNREACHABLE, ...TROUBLE) || !mayAskItself(request)) throw error
     }
     const target = { origin, digest }
-    if (!(await serves(this.#parts.origin, target, fitsBlob(origin, bytes), { credential, signal })))
+    if (!(await serves(this.#parts.origin, target, fitsBlob(bytes), { credential, signal })))
       await this.#readWhole(request, signal)
     return {}
   }
@@ -131,8 +131,8 @@ export class LocalRights {
   }
 }
 
-function askerOf({ origin, digest, credential, preheat }: BlobRequest): Asker {
-  return { origin, content: digest, credential, preheat }
+function askerOf({ origin, digest, bytes, credential, preheat }: BlobRequest): Asker {
+  return { origin, content: digest, bytes, credential, preheat }
 }
 
 /** A preheat's rights are the supernode's to show. */

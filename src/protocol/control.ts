@@ -11,9 +11,9 @@ import { defineProtocol } from './session-protocol.ts'
 
 export const CONTROL_ID = '/darner/control/1'
 /** Raised when an older side could no longer understand a newer one. */
-export const CONTROL_VERSION = 7
-/** The oldest that is understood: from here on passes say of which right they are, and hosts ask for rights. */
-export const LEAST_CONTROL_VERSION = 7
+export const CONTROL_VERSION = 8
+/** The oldest that is understood: from here on passes say of which right they are, and for how many bytes. */
+export const LEAST_CONTROL_VERSION = 8
 export const MAX_CONTROL_FRAME_BYTES = 1024 * 1024
 /** Digests in one message: 8,192 pieces are 256 KiB, and as much with their states. */
 export const MAX_TABLE_RUN = 8192

@@ -1,13 +1,13 @@
 /**
  * A pass is a right to read one task, shown offline: the supernode gives it to one peer for a {@link Right} that peer has, and
  * parents check it against the supernode's public key (its PeerId).
- * Encoding: CBOR array [2, task, reader, place, reach, anybody, atMs, expiresMs] followed by the 64-byte Ed25519 signature over it.
+ * Encoding: CBOR array [3, task, bytes, reader, place, reach, anybody, atMs, expiresMs] followed by the 64-byte Ed25519 signature over it.
  */
 import { type Static, Type } from 'typebox'
 import type { PeerId } from '../core/contracts/exchange.ts'
 import { DarnerError } from '../core/errors.ts'
 import type { Place } from '../core/task/place.ts'
-import type { TaskId } from '../core/task/task.ts'
+import { MAX_TASK_BYTES, type Task, type TaskId } from '../core/task/task.ts'
 import { type Came, opens, type Reach } from '../rights/came.ts'
 import type { Right } from '../rights/right.ts'
 import { decode, encode } from './cbor.ts'
@@ -23,8 +23,9 @@ export type Grant =
   | { readonly right?: undefined; readonly reach: 'open'; readonly place: Place }
 
 const PassBody = Type.Tuple([
-  Type.Literal(2),
+  Type.Literal(3),
   Type.String({ maxLength: 160 }),
+  Count(MAX_TASK_BYTES),
   Type.String({ maxLength: 128 }),
   Type.String({ maxLength: 1024 }),
   Type.Union([Type.Literal('whole'), Type.Literal('through'), Type.Literal('open')]),
@@ -35,6 +36,8 @@ const PassBody = Type.Tuple([
 
 export interface Pass {
   readonly task: TaskId
+  /** How long the content is for which it was given: it opens none of another length. */
+  readonly bytes: number
   readonly reader: PeerId
   /** Where the reader's own credential was accepted; with `open`, where it could not be asked. */
   readonly place: Place
@@ -48,18 +51,22 @@ export interface Pass {
 
 type Sign = (bytes: Uint8Array) => Uint8Array
 
+/** What of a task a pass is for. */
+type PassTask = Pick<Task, 'id' | 'bytes'>
+
 /** Signs a pass for what was granted to a reader. `sign` is the supernode's identity. */
 export function signPass(
   grant: Grant,
-  { task, reader, expiresMs }: { task: TaskId; reader: PeerId; expiresMs: number },
+  { task: { id: task, bytes }, reader, expiresMs }: { task: PassTask; reader: PeerId; expiresMs: number },
   sign: Sign,
 ): Uint8Array {
   const { reach } = grant
   if (grant.reach === 'open')
-    return signed({ task, reader, place: grant.place, reach, anybody: true, atMs: 0, expiresMs }, sign)
-  const { place, anybody, atMs, content } = grant.right
-  if (content !== task) throw new DarnerError('INTERNAL', `a right to ${content} gives no pass for ${task}`)
-  return signed({ task, reader, place, reach, anybody, atMs, expiresMs }, sign)
+    return signed({ task, bytes, reader, place: grant.place, reach, anybody: true, atMs: 0, expiresMs }, sign)
+  const { place, anybody, atMs, content, bytes: accepted } = grant.right
+  if (content !== task || accepted !== bytes)
+    throw new DarnerError('INTERNAL', `a right to ${content}, ${accepted} bytes, gives no pass for ${task}, ${bytes}`)
+  return signed({ task, bytes, reader, place, reach, anybody, atMs, expiresMs }, sign)
 }
 
 /**
@@ -67,29 +74,35 @@ export function signPass(
  * own table and give nothing on, for all.
  */
 export function signOwnPass(
-  { task, self, through, expiresMs }: { task: TaskId; self: PeerId; through: Came | 'all'; expiresMs: number },
+  {
+    task: { id: task, bytes },
+    self,
+    through,
+    expiresMs,
+  }: { task: PassTask; self: PeerId; through: Came | 'all'; expiresMs: number },
   sign: Sign,
 ): Uint8Array {
   const { place, anybody } = through === 'all' ? { place: '' as Place, anybody: false } : through
   const reach = through === 'all' ? 'whole' : anybody ? 'open' : 'through'
-  return signed({ task, reader: self, place, reach, anybody, atMs: 0, expiresMs }, sign)
+  return signed({ task, bytes, reader: self, place, reach, anybody, atMs: 0, expiresMs }, sign)
 }
 
-function signed({ task, reader, place, reach, anybody, atMs, expiresMs }: Pass, sign: Sign): Uint8Array {
-  const body = encode([2, task, reader, place, reach, anybody, atMs, expiresMs])
-  const bytes = new Uint8Array(body.byteLength + SIGNATURE_BYTES)
-  bytes.set(body)
-  bytes.set(sign(body), body.byteLength)
-  return bytes
+function signed({ task, bytes, reader, place, reach, anybody, atMs, expiresMs }: Pass, sign: Sign): Uint8Array {
+  const body = encode([3, task, bytes, reader, place, reach, anybody, atMs, expiresMs])
+  const pass = new Uint8Array(body.byteLength + SIGNATURE_BYTES)
+  pass.set(body)
+  pass.set(sign(body), body.byteLength)
+  return pass
 }
 
 /** A pass of one's own, as the supernode just gave it. */
-export function readPass(bytes: Uint8Array): Pass {
-  if (bytes.byteLength <= SIGNATURE_BYTES) throw new DarnerError('PROTOCOL_VIOLATION', 'a pass without a signature')
-  const body: Static<typeof PassBody> = check(PassBody, decode(bytes.subarray(0, -SIGNATURE_BYTES)), 'pass')
-  const [, task, reader, place, reach, anybody, atMs, expiresMs] = body
+export function readPass(pass: Uint8Array): Pass {
+  if (pass.byteLength <= SIGNATURE_BYTES) throw new DarnerError('PROTOCOL_VIOLATION', 'a pass without a signature')
+  const body: Static<typeof PassBody> = check(PassBody, decode(pass.subarray(0, -SIGNATURE_BYTES)), 'pass')
+  const [, task, bytes, reader, place, reach, anybody, atMs, expiresMs] = body
   return {
     task: task as TaskId,
+    bytes,
     reader: reader as PeerId,
     place: place as Place,
     reach,
@@ -113,9 +126,14 @@ export class ShownPass {
   show(bytes: Uint8Array): void {
     const { issuer, reader, task, nowMs, came } = this.#parts
     if (this.#bytes !== undefined && Buffer.compare(this.#bytes, bytes) === 0) return
-    const pass = checkPass(bytes, { issuer: issuer(), reader, task, nowMs: nowMs() })
+    const pass = checkPass(bytes, { issuer: issuer(), reader, task: task.id, nowMs: nowMs() })
+    if (pass.bytes !== task.bytes)
+      throw new DarnerError(
+        'CAPABILITY_REFUSED',
+        `${task.id}: ${reader} may read one of ${pass.bytes} bytes, it has ${task.bytes}`,
+      )
     if (!opens(pass, came()))
-      throw new DarnerError('CAPABILITY_REFUSED', `${task}: what ${reader} may read didn't come through its place`)
+      throw new DarnerError('CAPABILITY_REFUSED', `${task.id}: what ${reader} may read didn't come through its place`)
     this.#bytes = bytes.slice()
     this.#expiresMs = pass.expiresMs
   }
@@ -124,15 +142,19 @@ export class ShownPass {
   check(): void {
     const { reader, task, nowMs } = this.#parts
     if (nowMs() < this.#expiresMs) return
-    throw new DarnerError('CAPABILITY_REFUSED', `${reader} reads ${task}: its pass ended and it showed no newer one`, {
-      details: { reader, task },
-    })
+    throw new DarnerError(
+      'CAPABILITY_REFUSED',
+      `${reader} reads ${task.id}: its pass ended and it showed no newer one`,
+      {
+        details: { reader, task: task.id },
+      },
+    )
   }
 }
 
 export interface ShownPassParts {
   readonly reader: PeerId
-  readonly task: TaskId
+  readonly task: PassTask
   readonly issuer: () => PeerId
   readonly nowMs: () => number
   /** How what is here of the task came here. */

@@ -13,12 +13,9 @@ interface AskOptions {
 /** Whether an answer is about the content: undefined where it doesn't say. */
 export type Fits = (version: Version) => boolean | undefined
 
-/** Of a blob, the length has to be right; an answer about a registry's blob need not state one. */
-export function fitsBlob({ kind }: Origin, bytes: number | undefined): Fits {
-  return (version) => {
-    if (bytes !== undefined && version.bytes !== undefined) return version.bytes === bytes
-    return kind === 'registry' ? true : undefined
-  }
+/** Of a blob, the length has to be right: "200 OK" without one may be the answer to whoever isn't let in. */
+export function fitsBlob(bytes: number | undefined): Fits {
+  return (version) => (bytes === undefined || version.bytes === undefined ? undefined : version.bytes === bytes)
 }
 
 /**

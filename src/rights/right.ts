@@ -1,6 +1,6 @@
 /**
  * The one type that carries a right, and the one module that makes it. A right says: this asker's own credential was accepted,
- * by this place, for this content, at this time. Whatever leaves a daemon leaves for a right.
+ * by this place, for this content of this length, at this time. Whatever leaves a daemon leaves for a right.
  */
 import type { Clock } from '../core/clock.ts'
 import { type Code, isDarnerError } from '../core/errors.ts'
@@ -19,6 +19,8 @@ export interface Right {
   readonly place: Place
   /** Digest or task of the content. */
   readonly content: string
+  /** How long the content is that the place said yes for; undefined where that wasn't known. */
+  readonly bytes: number | undefined
   /** The place asked for no credential. */
   readonly anybody: boolean
   /** When the place said yes, in epoch milliseconds. */
@@ -30,6 +32,8 @@ export interface Asker {
   readonly origin: Origin
   /** Digest or task of the content. */
   readonly content: string
+  /** How long it is: a yes for one length is none for another, as the place may have spoken of something else. */
+  readonly bytes?: number | undefined
   readonly credential?: Credential | undefined
   /** A preheat whose credential, which only the supernode has, is the asker's. */
   readonly preheat?: string | undefined
@@ -101,6 +105,7 @@ export class Rights {
     const right = {
       place: place ?? placeOf(asker.origin),
       content: asker.content,
+      bytes: asker.bytes,
       anybody: anybody ?? this.#whoOf(asker) === ANYBODY,
       atMs: this.#clock.now(),
     } as Right
@@ -114,13 +119,14 @@ export class Rights {
   remember(asker: Asker, atMs: number): void {
     const key = this.#key(unnamed(asker))
     if (this.#kept.has(key)) return
-    const right = { place: placeOf(asker.origin), content: asker.content, anybody: true, atMs } as Right
+    const { content, bytes } = asker
+    const right = { place: placeOf(asker.origin), content, bytes, anybody: true, atMs } as Right
     keepNewest(this.#kept, key, right, MAX_KEPT)
   }
 
   /** What a host has put into the swarm is every admitted host's. */
-  put(content: string): Right {
-    return { place: PUT_PLACE, content, anybody: true, atMs: this.#clock.now() } as Right
+  put(content: string, bytes: number | undefined): Right {
+    return { place: PUT_PLACE, content, bytes, anybody: true, atMs: this.#clock.now() } as Right
   }
 
   async #ask(key: string, asker: Asker, ask: () => Promise<Accepted>): Promise<Right> {
@@ -151,10 +157,10 @@ export class Rights {
   }
 
   #key(asker: Asker): string {
-    return `${placeOf(asker.origin)} ${asker.content} ${this.#whoOf(asker)}`
+    return `${placeOf(asker.origin)} ${asker.content} ${asker.bytes ?? '-'} ${this.#whoOf(asker)}`
   }
 }
 
-function unnamed({ origin, content }: Asker): Asker {
-  return { origin, content }
+function unnamed({ origin, content, bytes }: Asker): Asker {
+  return { origin, content, bytes }
 }

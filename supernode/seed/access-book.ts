@@ -2,6 +2,8 @@
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import type { Clock } from '../../src/core/clock.ts'
+import type { Digest } from '../../src/core/digest.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import { Origin } from '../../src/core/task/origin.ts'
 import type { Place } from '../../src/core/task/place.ts'
 import type { TaskId } from '../../src/core/task/task.ts'
@@ -14,6 +16,8 @@ import { PUT_PLACE } from '../../src/rights/place.ts'
 export interface Access {
   /** Places that served the whole blob. */
   readonly served: Map<Place, Served>
+  /** How long the whole blob is; undefined until a place has served it, and in records of before darner 0.1.0. */
+  bytes?: number | undefined
   /** The place that is being read through and has proven nothing yet. */
   reading?: Reading | undefined
 }
@@ -45,6 +49,7 @@ const Record = Type.Object(
       ]),
       { maxItems: MOST_PLACES },
     ),
+    bytes: Type.Optional(Type.Integer({ minimum: 0 })),
     reading: Type.Optional(Type.Object({ place: PlaceText, open: Type.Optional(Origin) }, closed)),
     /** When it was written; records of before darner 0.1.0 have none. */
     atMs: Type.Optional(Type.Number()),
@@ -73,16 +78,18 @@ export class AccessBook {
   async load(task: TaskId): Promise<Access> {
     const record = await this.#records.get(task)
     if (record === undefined || !Value.Check(Record, record)) return { served: new Map() }
-    const { served, reading } = record as Record
+    const { served, bytes, reading } = record as Record
     return {
       served: new Map(served as [Place, Served][]),
+      ...(bytes === undefined ? {} : { bytes }),
       ...(reading === undefined ? {} : { reading: reading as Reading }),
     }
   }
 
-  async save(task: TaskId, { served, reading }: Access): Promise<void> {
+  async save(task: TaskId, { served, bytes, reading }: Access): Promise<void> {
     await this.#records.put(task, {
       served: [...served],
+      ...(bytes === undefined ? {} : { bytes }),
       atMs: this.#clock.now(),
       ...(reading === undefined
         ? {}
@@ -100,8 +107,10 @@ export function accessAtMs(record: unknown): number {
   return Value.Check(Record, record) ? (record.atMs ?? 0) : 0
 }
 
-/** A place has served the whole blob. The one that was noted first goes when there are too many. */
-export function noteServed({ served }: Access, place: Place, how: Served): void {
+/** A place has served the whole blob, which has so many bytes. The one that was noted first goes when there are too many. */
+export function noteServed(access: Access, place: Place, how: Served, bytes: number): void {
+  const { served } = access
+  access.bytes = bytes
   served.set(place, how)
   if (served.size <= MOST_PLACES) return
   for (const oldest of served.keys()) {
@@ -111,11 +120,21 @@ export function noteServed({ served }: Access, place: Place, how: Served): void 
   }
 }
 
-/** The place that was read through has served the whole blob. What hosts read for the supernode says nothing of who may have it. */
-export function settle(access: Access, nowMs: number): void {
+/** The place that was read through has served the whole blob, which has so many bytes. What hosts read for the supernode says nothing of who may have it. */
+export function settle(access: Access, bytes: number, nowMs: number): void {
   const { reading } = access
+  access.bytes = bytes
   if (reading === undefined) return
   const open = reading.open === undefined || reading.unasked === true ? undefined : reading.open
-  noteServed(access, reading.place, open === undefined ? {} : { open: { origin: open, atMs: nowMs } })
+  noteServed(access, reading.place, open === undefined ? {} : { open: { origin: open, atMs: nowMs } }, bytes)
   access.reading = undefined
+}
+
+/** How long a blob is, as far as that is known. Throws SIZE_MISMATCH where an asker says otherwise. */
+export function checkedLength(
+  { digest, bytes }: { digest?: Digest | undefined; bytes?: number | undefined },
+  access: Access,
+): number | undefined {
+  if (bytes === undefined || access.bytes === undefined || bytes === access.bytes) return access.bytes ?? bytes
+  throw new DarnerError('SIZE_MISMATCH', `${digest}: the manifest states ${bytes} bytes, the blob has ${access.bytes}`)
 }

@@ -71,8 +71,8 @@ export async function firstRead(
   async function anonymous(): Promise<OriginRead | undefined> {
     try {
       const read = await parts.origin.read(target, { signal })
-      const other = bytes !== undefined && read.bytes !== undefined && read.bytes !== bytes
-      if (credential === undefined || !other) return read
+      if (credential === undefined || bytes === undefined || read.bytes === bytes) return read
+      // another content, or one that may be: whoever isn't let in may be answered so
       await read[Symbol.asyncDispose]()
     } catch (error) {
       if (credential === undefined || !isDarnerError(error, ...REFUSED, ...TROUBLE)) throw error

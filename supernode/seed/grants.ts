@@ -102,7 +102,7 @@ export class Grants {
       const text = `${placeOf(request.origin)}: content without a digest is only shared where it was read`
       throw new DarnerError('CAPABILITY_REFUSED', text)
     }
-    const key = `${placeOf(request.origin)} ${id} ${this.#parts.rights.nameOf(request.credential)}`
+    const key = `${placeOf(request.origin)} ${id} ${bytes} ${this.#parts.rights.nameOf(request.credential)}`
     let proof = this.#proofs.get(key)
     if (proof === undefined) {
       const blob = { origin: request.origin, digest, bytes }
@@ -128,19 +128,20 @@ export class Grants {
     const options = { attempts: this.#attempts, signal }
     const { read, open } = await firstRead({ ...request, digest: blob.digest, bytes: blob.bytes }, this.#parts, options)
     await using _read = read
-    await servesWhole(read.stream, blob, (bytes) => note(id, bytes, `proof that ${place} holds it`))
-    noteServed(access, place, open ? { open: { origin: request.origin, atMs: clock.now() } } : {})
-    this.#parts.rights.accepted(askerOf({ id }, open ? { origin: request.origin } : request))
+    const { bytes } = blob
+    await servesWhole(read.stream, blob, (got) => note(id, got, `proof that ${place} holds it`))
+    noteServed(access, place, open ? { open: { origin: request.origin, atMs: clock.now() } } : {}, bytes)
+    this.#parts.rights.accepted(askerOf({ id, bytes }, open ? { origin: request.origin } : request))
     await this.#parts.access.save(id, access)
   }
 
   /** The right that anybody has at a place that served the blob, where one still gives it without a credential. */
   async #toAnybody(asked: Asked, access: Access, signal: AbortSignal): Promise<Right | undefined> {
     const { rights } = this.#parts
-    if (access.served.has(PUT_PLACE)) return rights.put(asked.id)
+    if (access.served.has(PUT_PLACE)) return rights.put(asked.id, asked.bytes)
     for (const [place, { open }] of access.served) {
       if (open === undefined) continue
-      const asker = { origin: open.origin, content: asked.id }
+      const asker = askerOf(asked, { origin: open.origin })
       const known = rights.known(asker)
       if (known !== undefined) return known
       rights.remember(asker, open.atMs)
@@ -191,7 +192,7 @@ export class Grants {
     const { digest, bytes, id } = asked
     const target = { origin, ...(digest === undefined ? {} : { digest }) }
     const same = (version: Version) => urlTaskId(origin, version) === id
-    const fits = digest === undefined ? same : fitsBlob(origin, bytes)
+    const fits = digest === undefined ? same : fitsBlob(bytes)
     if (await serves(port, target, fits, { credential, signal })) return
     if (digest === undefined || bytes === undefined)
       throw new DarnerError('ORIGIN_DENIED', `${placeOf(origin)} does not say what it would serve`)
@@ -219,6 +220,6 @@ export class Grants {
 }
 
 /** Whose right it is that is asked for. */
-export function askerOf({ id }: Pick<Asked, 'id'>, { origin, credential }: SeedRequest): Asker {
-  return { origin, content: id, credential }
+export function askerOf({ id, bytes }: Pick<Asked, 'id' | 'bytes'>, { origin, credential }: SeedRequest): Asker {
+  return { origin, content: id, bytes, credential }
 }

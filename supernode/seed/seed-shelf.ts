@@ -6,7 +6,7 @@ import { Bitmap } from '../../src/core/task/bitmap.ts'
 import { pieceCount, type TaskId } from '../../src/core/task/task.ts'
 import { Giving } from '../../src/exchange/handout/giving.ts'
 import type { HandoutOptions } from '../../src/exchange/handout/handout.ts'
-import { ShownPass } from '../../src/protocol/pass.ts'
+import { checkPass, ShownPass } from '../../src/protocol/pass.ts'
 import type { SeedTask } from './seed-task.ts'
 
 export interface SeedShelfOptions {
@@ -45,16 +45,15 @@ export class SeedShelf implements Shelf {
     if (!this.#parts.admitted(reader))
       throw new DarnerError('CAPABILITY_REFUSED', `${reader} is not admitted`, { details: { reader } })
     const { issuer } = this.#options
+    const nowMs = () => this.#parts.clock.now()
     const seed = this.#parts.find(id)
-    const right = new ShownPass({
-      reader,
-      task: id,
-      issuer: () => issuer,
-      nowMs: () => this.#parts.clock.now(),
-      came: () => seed?.came,
-    })
+    if (seed === undefined) {
+      // whoever may not read it isn't told that either
+      checkPass(pass, { issuer, reader, task: id, nowMs: nowMs() })
+      throw new DarnerError('PIECE_ABSENT', `${id}: the seed doesn't hold it`)
+    }
+    const right = new ShownPass({ reader, task: seed.task, issuer: () => issuer, nowMs, came: () => seed.came })
     right.show(pass)
-    if (seed === undefined) throw new DarnerError('PIECE_ABSENT', `${id}: the seed doesn't hold it`)
     return this.#shelfTask(seed, reader, right)
   }
 

@@ -15,7 +15,7 @@ import { carriesRights, placeOf } from '../../src/rights/place.ts'
 import type { Rights } from '../../src/rights/right.ts'
 import { PiecePool } from '../../src/store/partial/piece-pool.ts'
 import type { Store } from '../../src/store/store.ts'
-import { type Access, type AccessBook, settle } from './access-book.ts'
+import { type Access, type AccessBook, checkedLength, settle } from './access-book.ts'
 import type { FirstReadParts, SeedRequest } from './first-read.ts'
 import { Grants } from './grants.ts'
 import { type LendOptions, type Lent, SeedTask } from './seed-task.ts'
@@ -181,7 +181,8 @@ export class Seed {
   ): Promise<Grant> {
     const id = request.digest as string as TaskId
     const access = this.#access.get(id) ?? (await this.#parts.access.load(id))
-    const { digest, bytes } = request
+    const { digest } = request
+    const bytes = checkedLength(request, access)
     return await this.#grants.of({ id, digest, bytes }, access, request, options)
   }
 
@@ -335,7 +336,7 @@ export class Seed {
       {
         known: (from, count) => this.#listener.known(task, from, count),
         sealed: async (digest) => {
-          settle(access, clock.now())
+          settle(access, stored.task.bytes, clock.now())
           this.#listener.sealed(task, digest)
           await this.#remember(id, access)
         },

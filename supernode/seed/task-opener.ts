@@ -8,7 +8,7 @@ import { blobTask, MAX_TASK_BYTES, pieceBytesFor, type Task, type TaskId } from 
 import { placeOf } from '../../src/rights/place.ts'
 import { type Rights, TROUBLE } from '../../src/rights/right.ts'
 import type { Store, StoredTask } from '../../src/store/store.ts'
-import { type Access, type AccessBook, settle } from './access-book.ts'
+import { type Access, type AccessBook, checkedLength, settle } from './access-book.ts'
 import { type FirstReadParts, firstRead, type SeedRequest, unread } from './first-read.ts'
 import { askerOf, type Grants } from './grants.ts'
 import type { SeedTask } from './seed-task.ts'
@@ -55,14 +55,15 @@ export class TaskOpener {
   }
 
   /** Throws the origin's refusal, SIZE_MISMATCH, LIMIT_EXCEEDED. */
-  async open(request: SeedRequest, signal: AbortSignal): Promise<Opened> {
-    const { digest, origin } = request
+  async open(asked: SeedRequest, signal: AbortSignal): Promise<Opened> {
+    const { digest, origin } = asked
     const { attempts } = this.#options
     const place = placeOf(origin)
-    const kept = digest === undefined ? undefined : await this.#kept(digest, request, signal)
+    const kept = digest === undefined ? undefined : await this.#kept(digest, asked, signal)
     if (kept !== undefined) return kept
     const access: Access =
       digest === undefined ? { served: new Map() } : await this.#parts.access.load(digest as string as TaskId)
+    const request = { ...asked, bytes: checkedLength(asked, access) }
     // without a credential first: content that anybody may read needs no question about rights later
     const { read, open } = await firstRead(request, this.#parts, { attempts, signal }).catch((error: unknown) => {
       const served = access.served.get(place)
@@ -87,7 +88,7 @@ export class TaskOpener {
       // an earlier run read all of it: what a URL's task is known by names the place, which so has served the whole
       await read?.[Symbol.asyncDispose]()
       await this.#parts.store.cut(stored, { signal })
-      if (digest === undefined) settle(access, this.#parts.clock.now())
+      if (digest === undefined) settle(access, task.bytes, this.#parts.clock.now())
     }
     await this.#parts.access.save(task.id, access)
     if (digest === undefined) this.#parts.urls.believe(request.origin, task.id)
@@ -161,7 +162,7 @@ export class TaskOpener {
     })
     this.#parts.read(stored.task.id, bytes, 'first read, of an origin that tells no length')
     await store.cut(stored, { signal })
-    settle(access, this.#parts.clock.now())
+    settle(access, stored.task.bytes, this.#parts.clock.now())
     await book.save(stored.task.id, access)
     if (request.digest === undefined) this.#parts.urls.believe(request.origin, stored.task.id)
     return { task: this.#parts.adopt({ stored, request, access }), access }

@@ -329,8 +329,9 @@ describe('a private blob', function () {
     const place = `registry ${registry.url}/v2/team/app/blobs` as Place
     const task = digest as string as TaskId
     const soon = Date.now() + PASS_MS
-    const unproven = aGrant(task, { place: ELSEWHERE, reach: 'through' })
-    const passOf = (reader: PeerId, expiresMs: number, sign = issuer.sign, about = task) =>
+    const of = { id: task, bytes: blob.byteLength }
+    const unproven = aGrant(of, { place: ELSEWHERE, reach: 'through' })
+    const passOf = (reader: PeerId, expiresMs: number, sign = issuer.sign, about = of) =>
       signPass(aGrant(about, { place }), { task: about, reader, expiresMs }, sign)
     const bent = passOf(thief.peerId, soon)
     bent[10] = (bent[10] ?? 0) ^ 1
@@ -340,18 +341,20 @@ describe('a private blob', function () {
       Buffer.concat([body(change), real.subarray(-SIGNATURE_BYTES)])
     const members = passOf(member.peerId, soon)
     const late = passOf(thief.peerId, Date.now() - 1)
-    const other = digestOf('something else') as string as TaskId
+    const other = { ...of, id: digestOf('something else') as string as TaskId }
+    const longer = { ...of, bytes: of.bytes + 1 }
     const wrong: Record<string, Uint8Array> = {
       none: new Uint8Array(),
       'signed by the thief': passOf(thief.peerId, soon, thief.sign),
       'of another member': passOf(member.peerId, soon),
       expired: passOf(thief.peerId, Date.now() - 1),
       'for another blob': passOf(thief.peerId, soon, issuer.sign, other),
+      'for a blob of another length': passOf(thief.peerId, soon, issuer.sign, longer),
       'one bit turned': bent,
       'of another member, made out to the thief': edited(members, passOf(thief.peerId, soon, thief.sign)),
       'expired, its time put off': edited(late, passOf(thief.peerId, soon, thief.sign)),
       'of a place that proved nothing, made out for the registry': edited(
-        signPass(unproven, { task, reader: thief.peerId, expiresMs: soon }, issuer.sign),
+        signPass(unproven, { task: of, reader: thief.peerId, expiresMs: soon }, issuer.sign),
         passOf(thief.peerId, soon, thief.sign),
       ),
       'for another blob, made out for this': edited(
@@ -360,7 +363,7 @@ describe('a private blob', function () {
       ),
       'of a place that proved nothing': signPass(
         unproven,
-        { task, reader: thief.peerId, expiresMs: soon },
+        { task: of, reader: thief.peerId, expiresMs: soon },
         issuer.sign,
       ),
     }
@@ -390,7 +393,7 @@ describe('a private blob', function () {
     await fetch(holder, registryRequest(registry.url, digest, ALICE))
     const member = await newIdentity()
     const right = {
-      task: digest as string as TaskId,
+      task: { id: digest as string as TaskId, bytes: body.byteLength },
       reader: member.peerId,
       expiresMs: Date.now() + PASS_MS,
     }

@@ -42,16 +42,18 @@ async function aHolder() {
   const signal = AbortSignal.timeout(20_000)
   const pass = (
     change: { reader?: typeof child.identity; task?: TaskId; sign?: typeof issuer.sign; place?: Place } = {},
-  ) =>
-    signPass(
-      aGrant(change.task ?? task.id, change.place === undefined ? {} : { place: change.place, reach: 'through' }),
+  ) => {
+    const of = { ...task, ...(change.task === undefined ? {} : { id: change.task }) }
+    return signPass(
+      aGrant(of, change.place === undefined ? {} : { place: change.place, reach: 'through' }),
       {
-        task: change.task ?? task.id,
+        task: of,
         reader: (change.reader ?? child.identity).peerId,
         expiresMs: clock.now() + PASS_MS,
       },
       change.sign ?? issuer.sign,
     )
+  }
   return {
     blob,
     stored,
@@ -94,11 +96,7 @@ async function aBeginner({ place = HERE } = {}) {
   const { parent, child } = stack.use(await aLanePair(shelf))
   const reader = child.identity.peerId
   const expiresMs = Date.now() + PASS_MS
-  const pass = signPass(
-    aGrant(blob.task.id, { reach: 'through' }),
-    { task: blob.task.id, reader, expiresMs },
-    issuer.sign,
-  )
+  const pass = signPass(aGrant(blob.task, { reach: 'through' }), { task: blob.task, reader, expiresMs }, issuer.sign)
   return {
     blob,
     asked: asked.promise,
@@ -178,8 +176,8 @@ describe('a piece that is still coming here', () => {
       { ...parts, came: () => undefined, beginning: () => undefined },
     )
     const { parent, child } = stack.use(await aLanePair(shelf))
-    const right = { task: blob.task.id, reader: child.identity.peerId }
-    const pass = signPass(aGrant(blob.task.id), { ...right, expiresMs: systemClock.now() + PASS_MS }, issuer.sign)
+    const right = { task: blob.task, reader: child.identity.peerId }
+    const pass = signPass(aGrant(blob.task), { ...right, expiresMs: systemClock.now() + PASS_MS }, issuer.sign)
     const channel = await child.exchange.open(parent.address, blob.task, opening(3, { pass, signal }))
     const body = Uint8Array.from(blob.piece(0))
     const arrival = stored.arriving(0, body)

@@ -17,7 +17,7 @@ const [ONE, TWO] = ['one', 'two'] as PeerId[] as [PeerId, PeerId]
 /** A task that two hosts follow, and the pieces whose digests each has been told, in order. */
 function aFollowedTask() {
   const { task, table: digests } = aBlob({ pieces: 40 })
-  const grant = aGrant(task.id)
+  const grant = aGrant(task)
   const table = new PieceTable(40)
   const seed = { task, known: 0, stored: { table } }
   const followers = new Followers({ clock: new ManualClock(1000) })
@@ -52,7 +52,7 @@ function aFollowedTask() {
 function told(hosts: number) {
   const followers = new Followers({ clock: new ManualClock(1000) })
   const { task } = aBlob({ pieces: 3 })
-  const grant = aGrant(task.id)
+  const grant = aGrant(task)
   const table = {
     known: () => 2,
     digests: (_from: number, count: number) => new Uint8Array(count * 32),
@@ -111,7 +111,7 @@ describe('what one session follows (row 7)', () => {
   it('is bounded, and what it left makes room', () => {
     const followers = new Followers({ clock: new ManualClock(1000) })
     const { task } = aBlob({ pieces: 3 })
-    const grant = aGrant(task.id)
+    const grant = aGrant(task)
     const [own, other] = [{ remote: ONE }, { remote: TWO }] as unknown as [ControlSession, ControlSession]
     const id = (number: number) => `sha256:${number}` as TaskId
     const follow = (session: ControlSession, number: number) =>

@@ -103,6 +103,7 @@ describe('Engine', () => {
       told.push(from)
       return {
         from,
+        bytes: body.byteLength,
         stream: (async function* () {
           yield body.subarray(from)
         })(),
@@ -193,8 +194,8 @@ describe('Engine', () => {
   it('asks a supernode once more that was lost, or gave no answer, before it goes to the origin', async () => {
     await using kept = await aStore()
     const { body, digest, task } = aBlob({ pieces: 1, pieceBytes: 64 * 1024 })
-    const reader = { task: task.id, reader: 'host' as PeerId, expiresMs: 1 }
-    const pass = signPass(aGrant(task.id), reader, () => new Uint8Array(SIGNATURE_BYTES))
+    const reader = { task, reader: 'host' as PeerId, expiresMs: 1 }
+    const pass = signPass(aGrant(task), reader, () => new Uint8Array(SIGNATURE_BYTES))
     let asked = 0
     const scheduler = {
       connected: false,

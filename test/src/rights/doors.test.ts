@@ -86,7 +86,7 @@ const DOORS: Readonly<Record<string, Door>> = {
     by: {
       'peer/mirror/blobs.ts': [
         4,
-        /await engine\.right\([\s\S]*rights\.known\(asker\) !== undefined \?[\s\S]*rights\.accepted\(asker\)[\s\S]*#lengthInSwarm/,
+        /await engine\.right\([\s\S]*rights\.known\(asker\(before\)\) !== undefined\)[\s\S]*rights\.accepted\(asker\(Number\(length\)\)\)[\s\S]*#lengthInSwarm/,
         'what is here for a right; what was answered to this asker; what its registry says now; what the swarm says to it',
       ],
     },
@@ -115,7 +115,7 @@ const DOORS: Readonly<Record<string, Door>> = {
       'supernode/seed/task-opener.ts': [2, /await firstRead\(/, 'a place that has begun to serve'],
       'peer/downloader/local-rights.ts': [
         2,
-        /readPass\(bytes\)/,
+        /readPass\(pass\)/,
         "the supernode's word, and a place that has begun to serve",
       ],
       'peer/mirror/blobs.ts': [

@@ -26,7 +26,7 @@ describe('a seed', () => {
       },
     )
     const expiresMs = systemClock.now() + PASS_MS
-    const pass = signPass(aGrant(task.id), { task: task.id, reader: reader.peerId, expiresMs }, issuer.sign)
+    const pass = signPass(aGrant(task), { task, reader: reader.peerId, expiresMs }, issuer.sign)
     using open = await shelf.open(task.id, reader.peerId, pass)
     const giving = open.give(new Bitmap(4))
     const { signal } = new AbortController()

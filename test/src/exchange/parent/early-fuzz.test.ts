@@ -227,8 +227,8 @@ async function relayed(
   const whole = aSteppedBlob({ pieces: 5, seed, short: randomBelow(random, 250_000) })
   const stored = await store.create(whole.task, { signal: soon() })
   whole.tell(stored)
-  const right = { task: whole.task.id, reader: child.identity.peerId }
-  const pass = signPass(aGrant(whole.task.id), { ...right, expiresMs: systemClock.now() + PASS_MS }, issuer.sign)
+  const right = { task: whole.task, reader: child.identity.peerId }
+  const pass = signPass(aGrant(whole.task), { ...right, expiresMs: systemClock.now() + PASS_MS }, issuer.sign)
   await using channel = await child.exchange.open(parent.address, whole.task, opening(5, { pass, signal: soon() }))
   const taking = takes(channel, whole, random)
   await Promise.all([0, 1, 2, 3, 4].map((piece) => comes(stored, whole, piece, random)))
