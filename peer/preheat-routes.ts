@@ -13,6 +13,7 @@ import { type Manifest, type Platform, parseImageConfig, parseManifest } from '.
 import { isForeignLayer, isImageConfigType } from '../src/oci/media-types.ts'
 import { formatPlatform, normalisePlatform, parsePlatform, suits } from '../src/oci/platform.ts'
 import { manifestReference, originOf, parseReference } from '../src/oci/reference.ts'
+import type { RegistrySchemes } from '../src/origin/registry-schemes.ts'
 import { MAX_PREHEAT_BLOBS, type PreheatBlob } from '../src/protocol/preheat.ts'
 import { readSelector } from '../src/protocol/preheat-selector.ts'
 import type { Peer } from './peer.ts'
@@ -37,14 +38,22 @@ const POLL_MS = 500
 const MAX_PLATFORMS = 64
 
 /** The answer is NDJSON: a state a line, the last one no longer `running`; or `{ error }`. */
-export function registerPreheatRoutes(app: FastifyInstance, peer: Peer, { clock }: { clock: Clock }): void {
+export function registerPreheatRoutes(
+  app: FastifyInstance,
+  peer: Peer,
+  { clock, schemes }: { clock: Clock; schemes: RegistrySchemes },
+): void {
   app.post<{ Body: PreheatRequest }>('/v1/preheat', { schema: { body: PreheatRequest } }, async (request, reply) => {
     const { body } = request
     readSelector(body.to) // before a registry is asked for what nobody would get
     const gone = goneOf(reply.raw)
-    const origin = originOf(parseReference(body.reference), { plainHttp: body.plainHttp === true })
+    const reference = parseReference(body.reference)
     const signal = withDeadline(gone.signal, body.deadlineMs + 30_000)
-    const blobs = await blobsOf(origin, body, peer, signal)
+    const asked = { plainHttp: body.plainHttp === true, signal }
+    const { origin, blobs } = await schemes.ask(reference.registry, asked, async (plainHttp) => {
+      const origin = originOf(reference, { plainHttp })
+      return { origin, blobs: await blobsOf(origin, body, peer, signal) }
+    })
     const id = await peer.scheduler.preheat(
       {
         upstream: origin.upstream,

@@ -7,6 +7,7 @@ import type { Snapshotter } from '../../src/core/contracts/snapshots.ts'
 import type { Log } from '../../src/core/log.ts'
 import { anySignal } from '../../src/core/signals.ts'
 import type { RegistryPusher } from '../../src/origin/registry-push.ts'
+import type { RegistrySchemes } from '../../src/origin/registry-schemes.ts'
 import type { Images } from '../images/images.ts'
 import type { OwnBlobs } from '../images/own-blobs.ts'
 import type { PullParts } from '../images/pull.ts'
@@ -18,6 +19,7 @@ export interface DockerParts extends PullParts {
   /** Blobs that were made or loaded here. */
   readonly own: OwnBlobs
   readonly pusher: RegistryPusher
+  readonly schemes: RegistrySchemes
   readonly snapshotter: Snapshotter & { upperOf?(id: string): string }
   /** Facts of this agent for `info` and `version`. */
   readonly about: {

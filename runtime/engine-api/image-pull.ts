@@ -1,5 +1,5 @@
 /** `POST /images/create?fromImage=`: a pull, told as docker tells it. */
-import { asDarnerError, DarnerError, isDarnerError } from '../../src/core/errors.ts'
+import { asDarnerError, isDarnerError } from '../../src/core/errors.ts'
 import type { Feed } from '../../src/core/feed.ts'
 import type { Credential } from '../../src/core/task/origin.ts'
 import type { Platform } from '../../src/oci/manifest.ts'
@@ -55,7 +55,7 @@ export async function pull(
     )
   try {
     const before = await parts.images.find(familiarReference(reference)).catch(() => undefined)
-    const { image } = await overHttpToo(reference.registry, signal, once)
+    const { image } = await parts.schemes.ask(reference.registry, { plainHttp: false, signal }, once)
     lines.push({ status: `Digest: ${image.manifest}` })
     const other = otherPlatform(familiarReference(reference), parsePlatform(image.platform), platform)
     if (other !== undefined) lines.push({ status: `WARNING: ${other}` })
@@ -98,27 +98,6 @@ function pullFailure(error: unknown, reference: Reference): Error {
       `pull access denied for ${pathOf(reference)}, repository does not exist or may require 'docker login': ${known.message}`,
     )
   return known
-}
-
-/** As docker: a registry on loopback that speaks no TLS is asked again by plain http. */
-export async function overHttpToo<T>(
-  registry: string,
-  signal: AbortSignal,
-  ask: (plainHttp: boolean) => Promise<T>,
-): Promise<T> {
-  if (!isLoopback(registry)) return ask(false)
-  return ask(false).catch((error: unknown) => {
-    if (signal.aborted || !speaksNoTls(error)) throw error
-    return ask(true)
-  })
-}
-
-function isLoopback(registry: string): boolean {
-  return /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/.test(registry)
-}
-
-function speaksNoTls(error: unknown): boolean {
-  return error instanceof DarnerError && (error.code === 'ORIGIN_UNREACHABLE' || error.code === 'ORIGIN_FAILED')
 }
 
 /** A repository as people write it. */

@@ -12,10 +12,10 @@ import {
   upstreamOf,
 } from '../../src/oci/reference.ts'
 import type { ImageRecord } from '../images/image-record.ts'
-import { pushImage } from '../images/push.ts'
+import { type PushRequest, pushImage } from '../images/push.ts'
 import type { DockerApp, DockerParts } from './context.ts'
 import { StatusError } from './errors.ts'
-import { overHttpToo, pathOf } from './image-pull.ts'
+import { pathOf } from './image-pull.ts'
 
 const MOST_LINES = 100_000
 const STATES = {
@@ -47,15 +47,14 @@ async function chosen(
 
 /** The lines of one push; what can't begin is thrown. */
 export async function pushLines(
-  name: string,
-  tag: string | undefined,
+  { name, tag, plainHttp }: { name: string; tag: string | undefined; plainHttp: boolean },
   credential: Credential | undefined,
   parts: DockerParts,
   signal: AbortSignal,
 ): Promise<Readable> {
   const work = await chosen(name, tag, parts)
   const lines = new Feed<Record<string, unknown>>(MOST_LINES)
-  void pushAll(work, credential, parts, signal, lines)
+  void pushAll(work, { plainHttp, credential, signal }, parts, lines)
   const texts = async function* () {
     for await (const line of lines) yield `${JSON.stringify(line)}\r\n`
   }
@@ -64,16 +63,15 @@ export async function pushLines(
 
 async function pushAll(
   work: readonly { image: ImageRecord; target: Reference }[],
-  credential: Credential | undefined,
+  { plainHttp: asked, credential, signal }: Pick<PushRequest, 'plainHttp' | 'credential' | 'signal'>,
   parts: DockerParts,
-  signal: AbortSignal,
   lines: Feed<Record<string, unknown>>,
 ): Promise<void> {
   try {
     const [first] = work
     if (first) lines.push({ status: `The push refers to repository [${pathOf(first.target)}]` })
     for (const { image, target } of work) {
-      const { digest, bytes } = await overHttpToo(target.registry, signal, (plainHttp) =>
+      const { digest, bytes } = await parts.schemes.ask(target.registry, { plainHttp: asked, signal }, (plainHttp) =>
         pushImage(
           {
             image,
@@ -127,7 +125,7 @@ export function authRoute(app: DockerApp, parts: DockerParts): void {
       throw new StatusError(400, 'serveraddress: it names no registry')
     const credential: Credential = { kind: 'basic', username, password }
     try {
-      await overHttpToo(host, parts.signal, (plainHttp) =>
+      await parts.schemes.ask(host, { plainHttp: false, signal: parts.signal }, (plainHttp) =>
         parts.pusher.checkLogin(upstreamOf(host, { plainHttp }), credential, { signal: parts.signal }),
       )
     } catch (error) {

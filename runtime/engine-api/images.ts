@@ -114,12 +114,13 @@ export function imageRoutes(app: DockerApp, parts: DockerParts): void {
     const listed = (await images.list()).find((one) => one.image.manifest === image.manifest)
     return inspectImage(image, listed, await imageBytes(image, parts), parts)
   })
-  app.post('/images/*', { schema: { querystring: Query('repo', 'tag') } }, async (request, reply) => {
+  app.post('/images/*', { schema: { querystring: Query('repo', 'tag', 'plainHttp') } }, async (request, reply) => {
     const [name, verb] = split(request.params, ['tag', 'push'])
     if (verb === 'push') {
       const signal = whileThere(reply.raw, parts.signal)
       const credential = credentialOf(request.headers['x-registry-auth'])
-      const lines = await pushLines(name, request.query.tag, credential, parts, signal)
+      const plainHttp = yes(request.query.plainHttp)
+      const lines = await pushLines({ name, tag: request.query.tag, plainHttp }, credential, parts, signal)
       return reply.type('application/json').send(lines)
     }
     const { repo = '', tag } = request.query

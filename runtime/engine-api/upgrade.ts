@@ -8,7 +8,6 @@ import { pullImage } from '../images/pull.ts'
 import { Id } from './containers.ts'
 import type { DockerApp, DockerParts } from './context.ts'
 import { credentialOf } from './credential.ts'
-import { overHttpToo } from './image-pull.ts'
 
 const Body = Type.Object(
   {
@@ -28,7 +27,7 @@ export function upgradeRoutes(app: DockerApp, parts: DockerParts): void {
     const bring = async () => {
       const reference = parseReference(asked.image)
       const { signal } = parts
-      await overHttpToo(reference.registry, signal, (plainHttp) =>
+      await parts.schemes.ask(reference.registry, { plainHttp: false, signal }, (plainHttp) =>
         pullImage(
           { reference, platform: hostPlatform(), plainHttp, signal, ...(credential ? { credential } : {}) },
           parts,

@@ -20,6 +20,7 @@ import { Feed } from '../../src/core/feed.ts'
 import { anySignal } from '../../src/core/signals.ts'
 import { hostPlatform, parsePlatform } from '../../src/oci/platform.ts'
 import { parseReference } from '../../src/oci/reference.ts'
+import type { RegistrySchemes } from '../../src/origin/registry-schemes.ts'
 import type { Images, ListedImage } from './images.ts'
 import { otherPlatform } from './other-platform.ts'
 import { type PullEvent, type PulledImage, type PullParts, pullImage } from './pull.ts'
@@ -30,6 +31,7 @@ const MAX_LINES = 100_000
 export interface ImageRouteParts extends PullParts {
   readonly snapshotter: Snapshotter
   readonly images: Images
+  readonly schemes: RegistrySchemes
   /** DiffIDs of layers that containers stand on. */
   readonly layersInUse: () => Promise<ReadonlySet<string>>
 }
@@ -87,16 +89,16 @@ async function pull(
   try {
     const { reference, plainHttp, platform, credential } = request
     const wanted = platform === undefined ? undefined : parsePlatform(platform)
-    const pulled = await pullImage(
-      {
-        reference: parseReference(reference),
-        platform: wanted ?? hostPlatform(),
-        plainHttp: plainHttp === true,
-        onProgress: (event) => lines.push(lineOf(event)),
-        signal,
-        ...(credential === undefined ? {} : { credential }),
-      },
-      parts,
+    const parsed = parseReference(reference)
+    const asked = {
+      reference: parsed,
+      platform: wanted ?? hostPlatform(),
+      onProgress: (event: PullEvent) => lines.push(lineOf(event)),
+      signal,
+      ...(credential === undefined ? {} : { credential }),
+    }
+    const pulled = await parts.schemes.ask(parsed.registry, { plainHttp: plainHttp === true, signal }, (plain) =>
+      pullImage({ ...asked, plainHttp: plain }, parts),
     )
     const other = otherPlatform(reference, parsePlatform(pulled.image.platform), wanted)
     const summary = summed(pulled, (parts.clock.monotonicMs() - startedMs) / 1000)

@@ -6,6 +6,7 @@ import { systemClock } from '../core/clock.ts'
 import type { AgentSettings } from '../core/config/schema.ts'
 import { DarnerError } from '../core/errors.ts'
 import { Scope } from '../core/scope.ts'
+import { RegistrySchemes } from '../origin/registry-schemes.ts'
 import { hasRoom, Reserve } from '../store/reserve.ts'
 import { composeEngine } from './compose-engine.ts'
 import { composePeer } from './compose-peer.ts'
@@ -29,13 +30,15 @@ export async function composeAgent(settings: AgentSettings, parts: ComposeParts)
     signal?.throwIfAborted()
     const app = localServer({ log, engine: settings.engine })
     registerPeerRoutes(app, peer)
-    registerPreheatRoutes(app, peer, { clock: systemClock })
+    const schemes = new RegistrySchemes(settings.upstream)
+    registerPreheatRoutes(app, peer, { clock: systemClock, schemes })
     app.get('/v1/mirror', async () => {
       if (typeof mirror !== 'object')
         return mirror === undefined ? { state: 'off' } : { state: 'failed', trouble: mirror }
       return { state: 'on', ...mirror.status() }
     })
-    if (settings.engine) await composeEngine(settings, { scope, log, app, content: peer.engine, originOptions })
+    if (settings.engine)
+      await composeEngine(settings, { scope, log, app, content: peer.engine, originOptions, schemes })
     scope.defer(() => app.close())
     scope.own(await listenLocal(app, settings.socket))
     await room.keep()

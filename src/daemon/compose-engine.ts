@@ -30,6 +30,7 @@ import { ownVersion } from '../core/own-version.ts'
 import type { Scope } from '../core/scope.ts'
 import type { OriginClientOptions } from '../origin/registry-client.ts'
 import { RegistryPusher } from '../origin/registry-push.ts'
+import type { RegistrySchemes } from '../origin/registry-schemes.ts'
 import { Database } from '../store/database.ts'
 
 /** Most that one runtime may take to create a container that does nothing. */
@@ -42,12 +43,13 @@ export interface EngineParts {
   readonly content: ContentSource
   /** How registries are spoken to. */
   readonly originOptions: OriginClientOptions
+  readonly schemes: RegistrySchemes
 }
 
 /** Opens the engine and registers its routes; the scope closes it, containers run on. Throws RUNTIME_MISSING, HOST_UNABLE. */
 export async function composeEngine(
   settings: AgentSettings,
-  { scope, log, app, content, originOptions }: EngineParts,
+  { scope, log, app, content, originOptions, schemes }: EngineParts,
 ): Promise<void> {
   const clock = systemClock
   const runtimes = await installed(settings)
@@ -109,7 +111,7 @@ export async function composeEngine(
   registerNetworkRoutes(app, runtime, { signal: scope.signal })
   registerImageRoutes(
     app,
-    { content, snapshotter, images, clock, layersInUse: () => runtime.containers.layersInUse() },
+    { content, snapshotter, images, schemes, clock, layersInUse: () => runtime.containers.layersInUse() },
     { signal: scope.signal },
   )
   const own = new OwnBlobs(join(settings.data, 'engine', 'blobs'))
@@ -128,6 +130,7 @@ export async function composeEngine(
       snapshotter,
       images,
       own,
+      schemes,
       pusher: scope.own(new RegistryPusher(originOptions, { log: roomLog(log, 'origin'), clock })),
       clock,
       log: roomLog(log, 'runtime/engine-api'),

@@ -182,7 +182,7 @@ export function unansweredError(
   const way = UNVERIFIED.test(shown)
     ? `give the CA that signed the certificate of ${host}`
     : PLAIN_TO_TLS.test(shown)
-      ? `if ${host} speaks plain HTTP, say so: --plain-http, or http:// in its URL`
+      ? `if ${host} speaks plain HTTP, say --plain-http, or for a URL http://`
       : proxy?.way
   return new DarnerError('ORIGIN_UNREACHABLE', `${what}: cannot reach ${address} (${shown})`, {
     cause: error,

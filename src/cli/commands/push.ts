@@ -11,7 +11,10 @@ export const action: Action = async ([name = ''], options, context) => {
   const repository = tag !== undefined && name.endsWith(`:${tag}`) ? name.slice(0, -tag.length - 1) : name
   const { credential } = await credentialOf(name, context)
   const headers = credential === undefined ? {} : { 'x-registry-auth': authHeader(credential) }
-  const query = options.allTags === true ? {} : { tag: tag ?? 'latest' }
+  const query = {
+    ...(options.allTags === true ? {} : { tag: tag ?? 'latest' }),
+    ...(options.plainHttp === true ? { plainHttp: '1' } : {}),
+  }
   const client = new DockerClient({ socket: context.socket })
   const told = new Set<string>()
   const lines = client.progress('POST', `/images/${pathPart(repository)}/push`, {

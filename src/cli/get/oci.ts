@@ -6,11 +6,13 @@ import type { Digest } from '../../core/digest.ts'
 import { DarnerError, isDarnerError } from '../../core/errors.ts'
 import type { Credential, RegistryOrigin } from '../../core/task/origin.ts'
 import { type Descriptor, parseManifest } from '../../oci/manifest.ts'
-import { originOf, parseReference } from '../../oci/reference.ts'
+import { originOf, parseReference, type Reference } from '../../oci/reference.ts'
 import { createCredentials, credentialOptions } from '../../origin/credentials.ts'
 import { decoded } from '../../origin/decoded.ts'
+import { isLoopback, RegistrySchemes } from '../../origin/registry-schemes.ts'
 import { AgentClient } from '../client.ts'
 import type { CommandContext } from '../context.ts'
+import { mirrorState } from '../mirror-setup/target.ts'
 import { isBehindProxy } from './behind-proxy.ts'
 import { aloneBecause, type Order } from './order.ts'
 import { originClient } from './origin-client.ts'
@@ -26,9 +28,40 @@ export async function ociOrder(
 ): Promise<Order> {
   const [named = '', title] = text.slice('oci://'.length).split('#', 2)
   const reference = parseReference(named)
-  const origin = originOf(reference, { plainHttp: options.plainHttp === true })
   const credentials = createCredentials(credentialOptions(context.env, context.env.HOME ?? homedir()))
   const credential = await credentials.credentialFor(reference.registry, { signal: context.signal })
+  const schemes = new RegistrySchemes(await upstreamsOfAgent(context))
+  const asked = { plainHttp: options.plainHttp === true, signal: context.signal }
+  return await schemes.ask(reference.registry, asked, (plainHttp) => {
+    const origin = originOf(reference, { plainHttp })
+    return orderAt(origin, { text, title, reference, credential }, options, context)
+  })
+}
+
+/** What the agent's settings call plain; nothing where none runs or its mirror is off. */
+async function upstreamsOfAgent(context: CommandContext): Promise<Readonly<Record<string, string>>> {
+  const state = await mirrorState(context).catch((error: unknown) => {
+    context.signal.throwIfAborted()
+    if (!isDarnerError(error)) throw error
+    return undefined
+  })
+  return Object.fromEntries((state?.upstreams ?? []).map(({ name, url }) => [name, url]))
+}
+
+interface Named {
+  /** As the person wrote it. */
+  readonly text: string
+  readonly title: string | undefined
+  readonly reference: Reference
+  readonly credential: Credential | undefined
+}
+
+async function orderAt(
+  origin: Omit<RegistryOrigin, 'collection'>,
+  { text, title, reference, credential }: Named,
+  options: Readonly<Record<string, unknown>>,
+  context: CommandContext,
+): Promise<Order> {
   const rights = credential === undefined ? {} : { credential }
   const { digest } = reference
   const blob = (one: Digest, more: Partial<Order> = {}): Order => ({
@@ -87,7 +120,10 @@ class ManifestAsk {
     this.#context = context
   }
 
-  /** By one HEAD; where the registry can't be asked from here, what is named by a digest is taken to be a blob. */
+  /**
+   * By one HEAD; where the registry can't be asked from here, what is named by a digest is taken to be a blob. Throws ORIGIN_UNREACHABLE
+   * where plain http is still to be tried.
+   */
   async isBlob(digest: Digest): Promise<boolean> {
     const ways = await readWays(this.#options)
     if (ways.fromOrigin === 'never') return true
@@ -98,6 +134,8 @@ class ManifestAsk {
       await client.stat(target, { credential: this.#credential, signal })
     } catch (error) {
       signal.throwIfAborted()
+      const { protocol, host } = new URL(this.#origin.upstream)
+      if (protocol === 'https:' && isLoopback(host) && isDarnerError(error, 'ORIGIN_UNREACHABLE')) throw error
       return !isDarnerError(error, 'ORIGIN_NOT_FOUND')
     }
     return true

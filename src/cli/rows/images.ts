@@ -107,6 +107,7 @@ export const FURTHER_IMAGES: readonly CommandRow[] = [
     args: [{ name: 'REF', summary: 'registry/name:tag' }],
     options: [
       { flags: '-a, --all-tags', summary: 'all tags of the repository that are here' },
+      PLAIN_HTTP,
       QUIET,
       { flags: '--json', summary: 'print tag, digest and length as JSON' },
     ],

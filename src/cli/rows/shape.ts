@@ -48,7 +48,7 @@ export interface CommandRow {
 export const JSON_OPTION: OptionRow = { flags: '--json', summary: 'print the result as JSON' }
 export const PLAIN_HTTP: OptionRow = {
   flags: '--plain-http',
-  summary: 'speak http to the registry instead of https',
+  summary: 'speak http to the registry instead of https; on loopback it is found out',
 }
 export const PLATFORM: OptionRow = {
   flags: '--platform <OS/ARCH>',
