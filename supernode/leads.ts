@@ -3,17 +3,18 @@
  * reads from that host in the place of the origin, which goes on having one reader.
  */
 
+import { LRUCache } from 'lru-cache'
 import type { Clock } from '../src/core/clock.ts'
 import type { PeerId, PieceExchange } from '../src/core/contracts/exchange.ts'
 import type { OriginPort, OriginRead, OriginTarget } from '../src/core/contracts/origin.ts'
 import type { Digest } from '../src/core/digest.ts'
 import { asDarnerError, DarnerError, isDarnerError } from '../src/core/errors.ts'
-import { keepNewest } from '../src/core/keep-newest.ts'
 import type { Log } from '../src/core/log.ts'
 import { anySignal } from '../src/core/signals.ts'
 import { Bitmap } from '../src/core/task/bitmap.ts'
 import type { Credential, Origin } from '../src/core/task/origin.ts'
 import { blobTask, pieceCount, type Task, type TaskId } from '../src/core/task/task.ts'
+import { upTo } from '../src/core/up-to.ts'
 import type { Identity } from '../src/protocol/identity.ts'
 import type { Node } from '../src/protocol/node.ts'
 import { placeOf } from '../src/rights/place.ts'
@@ -73,15 +74,15 @@ const MOST_LIAR_REST_MS = 86_400_000
 
 export class Leads {
   readonly #parts: LeadsParts
-  /** By place and digest: what one place's readers hold says nothing about another place. Oldest first. */
-  readonly #leads = new Map<string, Lead>()
+  /** By place and digest: what one place's readers hold says nothing about another place. */
+  readonly #leads = new LRUCache<string, Lead>(upTo(MAX_LEADS))
   /** From whom the seed reads a blob now, and read it last. */
   readonly #lending = new Map<TaskId, number>()
   readonly #lastFrom = new Map<TaskId, Lent>()
   /** Who handed over a wrong blob as the right one, until another read says whether the origin serves that. */
-  readonly #accused = new Map<TaskId, PeerId>()
+  readonly #accused = new LRUCache<TaskId, PeerId>(upTo(MAX_ACCUSED))
   /** Who reads for nobody until when, and for how long it was. */
-  readonly #resting = new Map<PeerId, { untilMs: number; forMs: number }>()
+  readonly #resting = new LRUCache<PeerId, { untilMs: number; forMs: number }>(upTo(MAX_ACCUSED))
 
   constructor(parts: LeadsParts) {
     this.#parts = parts
@@ -101,14 +102,14 @@ export class Leads {
     const over = new AbortController()
     const lead: Lead = { task, peer, have: held, over, openMs, complete: false, awayMs: undefined }
     this.#makeRoom(peer, pieces)
-    keepNewest(this.#leads, key, lead, MAX_LEADS)
+    this.#leads.set(key, lead)
     void this.#learn(key, lead, { origin, digest })
     return lead
   }
 
-  /** A host that reads a great deal for all loses what it began first. */
+  /** A host that reads a great deal for all loses what nobody asked for longest. */
   #makeRoom(peer: PeerId, pieces: number): void {
-    const own = [...this.#leads].filter(([, lead]) => lead.peer === peer)
+    const own = [...this.#leads].reverse().filter(([, lead]) => lead.peer === peer)
     let held = own.reduce((sum, [, { have }]) => sum + have.size, pieces)
     for (const [key, lead] of own) {
       if (held <= MAX_HOST_PIECES) return
@@ -120,7 +121,7 @@ export class Leads {
   /** Those whose hosts went away, and did not come back, end. Call it about once a second. */
   tick(): void {
     const now = this.#parts.clock.monotonicMs()
-    for (const [key, lead] of this.#leads) {
+    for (const [key, lead] of [...this.#leads]) {
       lead.awayMs = this.#parts.host(lead.peer) === undefined ? (lead.awayMs ?? now) : undefined
       if (lead.awayMs !== undefined && now - lead.awayMs >= AWAY_MS) this.#end(key, lead)
     }
@@ -144,7 +145,7 @@ export class Leads {
 
   /** The host has left the task, or dropped it: `dropped` also where it was complete. */
   left(task: TaskId, peer: PeerId, dropped: boolean): void {
-    for (const [key, lead] of this.#leads) {
+    for (const [key, lead] of [...this.#leads]) {
       if (lead.task.id !== task || lead.peer !== peer || (lead.complete && !dropped)) continue
       this.#end(key, lead)
     }
@@ -169,13 +170,13 @@ export class Leads {
     this.#parts.log.warn({ taskId: task, peer, error: error.message }, 'what a host read at the origin is wrong')
     this.#rest(peer)
     // its origin may have served it so; but that the digest matched, it can't have seen
-    if (lent.whole && complete) keepNewest(this.#accused, task, peer, MAX_ACCUSED)
+    if (lent.whole && complete) this.#accused.set(task, peer)
     this.left(task, peer, true)
   }
 
   #rest(peer: PeerId): void {
     const forMs = Math.min(MOST_LIAR_REST_MS, 2 * (this.#resting.get(peer)?.forMs ?? LIAR_REST_MS / 2))
-    keepNewest(this.#resting, peer, { untilMs: this.#parts.clock.monotonicMs() + forMs, forMs }, MAX_ACCUSED)
+    this.#resting.set(peer, { untilMs: this.#parts.clock.monotonicMs() + forMs, forMs })
   }
 
   /** The origin as the seed is to see it. */
@@ -198,7 +199,7 @@ export class Leads {
   }
 
   *#of(task: TaskId, peer: PeerId): Generator<Lead> {
-    for (const lead of this.#leads.values()) if (lead.task.id === task && lead.peer === peer) yield lead
+    for (const lead of [...this.#leads.values()].reverse()) if (lead.task.id === task && lead.peer === peer) yield lead
   }
 
   /** Whether anybody may have it, and that it is as long as its reader says: asked once, so that nobody waits for it later. */

@@ -1,7 +1,8 @@
 /** What hosts tell of their own reads at origins: so many a host, in plain text, so that log and records stay small and readable. */
+import { LRUCache } from 'lru-cache'
 import type { Clock } from '../src/core/clock.ts'
 import type { PeerId } from '../src/core/contracts/exchange.ts'
-import { keepNewest } from '../src/core/keep-newest.ts'
+import { upTo } from '../src/core/up-to.ts'
 
 /** A host that was without a supernode for long tells of so many at once. */
 const BURST = 2048
@@ -10,8 +11,8 @@ const MAX_HOSTS = 65_536
 
 export class ToldReads {
   readonly #clock: Clock
-  /** Until when what each host told is paid for, the host that told last at the end. */
-  readonly #paidMs = new Map<PeerId, number>()
+  /** Until when what each host told is paid for. */
+  readonly #paidMs = new LRUCache<PeerId, number>(upTo(MAX_HOSTS))
 
   constructor(parts: { clock: Clock }) {
     this.#clock = parts.clock
@@ -22,7 +23,7 @@ export class ToldReads {
     const now = this.#clock.monotonicMs()
     const paid = Math.max(now - BURST * EACH_MS, this.#paidMs.get(peer) ?? Number.NEGATIVE_INFINITY)
     if (paid + EACH_MS > now) return false
-    keepNewest(this.#paidMs, peer, paid + EACH_MS, MAX_HOSTS)
+    this.#paidMs.set(peer, paid + EACH_MS)
     return true
   }
 }

@@ -1,11 +1,12 @@
 /** Accused peers: the supernode looks at them itself, and remembers what it saw. */
 
+import { LRUCache } from 'lru-cache'
 import type { Clock, Random } from '../src/core/clock.ts'
 import type { PeerId, PieceExchange } from '../src/core/contracts/exchange.ts'
-import { keepNewest } from '../src/core/keep-newest.ts'
 import type { Log } from '../src/core/log.ts'
 import type { Scope } from '../src/core/scope.ts'
 import type { TaskId } from '../src/core/task/task.ts'
+import { upTo } from '../src/core/up-to.ts'
 import type { Identity } from '../src/protocol/identity.ts'
 import type { Node } from '../src/protocol/node.ts'
 import { checkPeer } from './check-peer.ts'
@@ -34,8 +35,8 @@ export class Trials {
   readonly #parts: TrialsParts
   readonly #checking = new Set<PeerId>()
   /** The piece that each peer was last said to have sent wrongly. */
-  readonly #complaints = new Map<PeerId, { readonly task: TaskId; readonly piece: number }>()
-  readonly #evidence = new Map<PeerId, string>()
+  readonly #complaints = new LRUCache<PeerId, { readonly task: TaskId; readonly piece: number }>(upTo(MAX_REMEMBERED))
+  readonly #evidence = new LRUCache<PeerId, string>(upTo(MAX_REMEMBERED))
   #scope: Scope | undefined
 
   constructor(parts: TrialsParts) {
@@ -60,7 +61,7 @@ export class Trials {
   /** Somebody says that `accused` sent it this piece wrongly. */
   complaint(task: TaskId, accused: PeerId, piece: number): void {
     if (this.#parts.host(accused) === undefined) return
-    keepNewest(this.#complaints, accused, { task, piece }, MAX_REMEMBERED)
+    this.#complaints.set(accused, { task, piece })
   }
 
   /** One host says that another sent it a corrupt piece: the supernode asks it for that piece, and for some others, itself. */

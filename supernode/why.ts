@@ -1,6 +1,8 @@
 /** Why bytes were read at an origin: by whom, how many, for what reason (src/core/read-reason.ts). Kept across restarts, bounded. */
+import { LRUCache } from 'lru-cache'
 import type { PeerId } from '../src/core/contracts/exchange.ts'
 import type { TaskId } from '../src/core/task/task.ts'
+import { upTo } from '../src/core/up-to.ts'
 import type { KeyValue } from './seed/access-book.ts'
 
 export interface WhyRow {
@@ -21,7 +23,7 @@ const MAX_UNSAVED_BYTES = 1024 * 1024
 
 export class WhyBook {
   readonly #records: KeyValue
-  readonly #rows = new Map<TaskId, WhyRow[]>()
+  readonly #rows = new LRUCache<TaskId, WhyRow[]>(upTo(MAX_TASKS))
   readonly #changed = new Set<TaskId>()
   #unsavedBytes = 0
   #saving: Promise<void> = Promise.resolve()
@@ -36,8 +38,6 @@ export class WhyBook {
     if (rows === undefined) {
       rows = []
       this.#rows.set(task, rows)
-      const [oldest] = this.#rows.keys()
-      if (this.#rows.size > MAX_TASKS && oldest !== undefined) this.#rows.delete(oldest)
     }
     count(rows, { peer, reason, bytes, atMs: nowMs })
     this.#changed.add(task)

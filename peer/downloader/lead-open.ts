@@ -1,13 +1,14 @@
 /** Whether, and how, this host begins to read an origin for all. */
 
+import { LRUCache } from 'lru-cache'
 import type { Clock } from '../../src/core/clock.ts'
 import type { ContentRequest } from '../../src/core/contracts/content.ts'
 import type { OriginPort, OriginRead } from '../../src/core/contracts/origin.ts'
 import { DarnerError, isDarnerError } from '../../src/core/errors.ts'
-import { keepNewest } from '../../src/core/keep-newest.ts'
 import { anySignal } from '../../src/core/signals.ts'
 import { originName } from '../../src/core/task/origin.ts'
 import { pieceRange, type Task } from '../../src/core/task/task.ts'
+import { upTo } from '../../src/core/up-to.ts'
 import type { Store } from '../../src/store/store.ts'
 
 /** An origin that hasn't answered by now is left to the supernode, which may have a better way to it. */
@@ -20,8 +21,8 @@ const REFUSED = ['ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_NOT_FOUND'] as 
 
 export class LeadOpener {
   readonly #parts: { readonly store: Store; readonly origin: OriginPort; readonly clock: Clock }
-  /** Upstreams that can't be read from here, until when; oldest first. */
-  readonly #avoided = new Map<string, number>()
+  /** Upstreams that can't be read from here, until when. */
+  readonly #avoided = new LRUCache<string, number>(upTo(MAX_AVOIDED))
 
   constructor(parts: { store: Store; origin: OriginPort; clock: Clock }) {
     this.#parts = parts
@@ -77,7 +78,7 @@ export class LeadOpener {
   }
 
   #avoid(place: string): void {
-    keepNewest(this.#avoided, place, this.#parts.clock.monotonicMs() + AVOID_MS, MAX_AVOIDED)
+    this.#avoided.set(place, this.#parts.clock.monotonicMs() + AVOID_MS)
   }
 }
 

@@ -3,17 +3,18 @@
  * is asked with the reader's own credential, by the supernode, which asks once for all, or by this host while there is none.
  */
 
+import { LRUCache } from 'lru-cache'
 import type { ContentRequest } from '../../src/core/contracts/content.ts'
 import type { OriginPort } from '../../src/core/contracts/origin.ts'
 import type { SchedulerPort } from '../../src/core/contracts/scheduling.ts'
 import { SCHEDULER_UNREACHABLE } from '../../src/core/contracts/scheduling.ts'
 import type { Digest } from '../../src/core/digest.ts'
 import { DarnerError, isDarnerError } from '../../src/core/errors.ts'
-import { keepNewest } from '../../src/core/keep-newest.ts'
 import type { ReadReason } from '../../src/core/read-reason.ts'
 import { originName } from '../../src/core/task/origin.ts'
 import type { Place } from '../../src/core/task/place.ts'
 import type { Task, TaskId } from '../../src/core/task/task.ts'
+import { upTo } from '../../src/core/up-to.ts'
 import { readPass } from '../../src/protocol/pass.ts'
 import { fitsBlob, serves, servesWhole } from '../../src/rights/ask-place.ts'
 import type { CameBook } from '../../src/rights/came.ts'
@@ -39,7 +40,7 @@ const MAX_PROVEN = 16_384
 export class LocalRights {
   readonly #parts: LocalRightsParts
   /** Places that are known to have served a blob whole. */
-  readonly #proven = new Map<string, true>()
+  readonly #proven = new LRUCache<string, true>(upTo(MAX_PROVEN))
 
   constructor(parts: LocalRightsParts) {
     this.#parts = parts
@@ -127,7 +128,7 @@ export class LocalRights {
   }
 
   #noteProven(place: Place, digest: Digest): void {
-    keepNewest(this.#proven, `${place} ${digest}`, true, MAX_PROVEN)
+    this.#proven.set(`${place} ${digest}`, true)
   }
 }
 

@@ -4,11 +4,12 @@
  */
 
 import { randomUUID } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
 import type { SchedulerPort } from '../../src/core/contracts/scheduling.ts'
 import type { Digest } from '../../src/core/digest.ts'
 import { asDarnerError, type DarnerError, isDarnerError } from '../../src/core/errors.ts'
-import { keepNewest } from '../../src/core/keep-newest.ts'
 import type { Credential, RegistryOrigin } from '../../src/core/task/origin.ts'
+import { upTo } from '../../src/core/up-to.ts'
 import { isPage } from '../../src/oci/media-types.ts'
 import type { OriginHttp } from '../../src/origin/origin-http.ts'
 import type { Rights } from '../../src/rights/right.ts'
@@ -56,7 +57,7 @@ export class Blobs {
   readonly #options: BlobsOptions
   readonly #parts: BlobsParts
   /** HEAD answers by (place, digest, credential): a blob's length never changes. The right to know it is checked apart. */
-  readonly #lengths = new Map<string, number>()
+  readonly #lengths = new LRUCache<string, number>(upTo(MAX_LENGTHS))
   #asked = 0
   #held = 0
 
@@ -227,7 +228,7 @@ export class Blobs {
   }
 
   #noteLength(key: string, bytes: number): void {
-    keepNewest(this.#lengths, key, bytes, MAX_LENGTHS)
+    this.#lengths.set(key, bytes)
   }
 }
 

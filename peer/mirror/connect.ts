@@ -7,10 +7,12 @@ import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
+import { LRUCache } from 'lru-cache'
 import { DarnerError, systemCode } from '../../src/core/errors.ts'
 import type { HostPort } from '../../src/core/host-port.ts'
 import type { Log } from '../../src/core/log.ts'
 import { withDeadline } from '../../src/core/signals.ts'
+import { upTo } from '../../src/core/up-to.ts'
 import { lastWords } from './answer.ts'
 import type { Authority } from './authority.ts'
 import type { Upstream, Upstreams } from './upstreams.ts'
@@ -38,7 +40,7 @@ export class Connects {
   readonly #mode: ConnectMode
   readonly #parts: ConnectsParts
   readonly #contexts = new Map<string, Promise<SecureContext>>()
-  readonly #realms = new Set<string>()
+  readonly #realms = new LRUCache<string, true>(upTo(MAX_REALMS))
   readonly #sockets = new Set<Socket>()
 
   constructor(mode: ConnectMode, parts: ConnectsParts) {
@@ -52,9 +54,7 @@ export class Connects {
     const realm = /\brealm="(https:\/\/[^"\s]{1,500})"/.exec(challenge)?.[1]
     if (realm === undefined || !URL.canParse(realm)) return
     const { hostname, port } = new URL(realm)
-    this.#realms.add(`${hostname}:${port === '' ? 443 : port}`)
-    const [oldest] = this.#realms
-    if (this.#realms.size > MAX_REALMS && oldest !== undefined) this.#realms.delete(oldest)
+    this.#realms.set(`${hostname}:${port === '' ? 443 : port}`, true)
   }
 
   /** Answers one CONNECT; `head` is what the client sent behind it already. Never throws. */

@@ -2,6 +2,7 @@
  * Manifests (distribution-spec, "Pulling manifests"): the exact bytes with the media type that the origin stated. By digest they
  * are kept, for whoever showed a right to them; a tag is the origin's to tell, and when it can't, an old answer is marked as one.
  */
+import { LRUCache } from 'lru-cache'
 import type { Clock } from '../../src/core/clock.ts'
 import type { ManifestAnswer, ManifestRequest } from '../../src/core/contracts/content.ts'
 import type { OriginPort } from '../../src/core/contracts/origin.ts'
@@ -35,7 +36,8 @@ export interface ManifestsParts {
 }
 
 const MAX_KEPT_BYTES = 32 * 1024 * 1024
-const MAX_KEPT = 10_000
+/** What an answer counts beside its body, so that there are never more than ten thousand. */
+const ENTRY_BYTES = 3_356
 const ASK_MS = 120_000
 /** Longer than what a supernode has heard of a tag counts. */
 const CHANGED_MS = 10_000
@@ -49,12 +51,14 @@ interface Kept {
 export class MirrorManifests {
   readonly #options: ManifestsOptions
   readonly #parts: ManifestsParts
-  /** By (place, tag or digest, credential), oldest first. */
-  readonly #kept = new Map<string, Kept>()
+  /** By (place, tag or digest, credential). */
+  readonly #kept = new LRUCache<string, Kept>({
+    maxSize: MAX_KEPT_BYTES,
+    sizeCalculation: ({ answer }) => answer.body.byteLength + ENTRY_BYTES,
+  })
   readonly #asking = new Map<string, Promise<ManifestAnswer>>()
   /** Pushed or deleted through us, until when: its registry alone knows of it. */
   readonly #changed = new Map<string, number>()
-  #bytes = 0
 
   constructor(options: ManifestsOptions, parts: ManifestsParts) {
     this.#options = options
@@ -175,18 +179,7 @@ export class MirrorManifests {
   }
 
   #keep(key: string, answer: ManifestAnswer): void {
-    this.#drop(key)
     this.#kept.set(key, { answer, atMs: this.#parts.clock.monotonicMs() })
-    this.#bytes += answer.body.byteLength
-    for (const oldest of this.#kept.keys()) {
-      if (this.#bytes <= MAX_KEPT_BYTES && this.#kept.size <= MAX_KEPT) return
-      this.#drop(oldest)
-    }
-  }
-
-  #drop(key: string): void {
-    this.#bytes -= this.#kept.get(key)?.answer.body.byteLength ?? 0
-    this.#kept.delete(key)
   }
 }
 

@@ -1,5 +1,7 @@
 /** Lengths of blobs, and their order, as the manifests that passed by state them. A statement, not a fact: whoever reads the blob finds out. */
+import { LRUCache } from 'lru-cache'
 import { type Digest, isDigest } from '../../src/core/digest.ts'
+import { upTo } from '../../src/core/up-to.ts'
 
 const MAX_KEPT = 32_768
 const MAX_MANIFEST_BYTES = 4 * 1024 * 1024
@@ -12,7 +14,7 @@ export interface Stated {
 }
 
 export class Sizes {
-  readonly #stated = new Map<Digest, Stated>()
+  readonly #stated = new LRUCache<Digest, Stated>(upTo(MAX_KEPT))
 
   of(digest: Digest): Stated | undefined {
     return this.#stated.get(digest)
@@ -41,12 +43,7 @@ export class Sizes {
       const { digest, size } = one as Record<string, unknown>
       if (typeof digest !== 'string' || !isDigest(digest)) continue
       if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) continue
-      this.#stated.delete(digest)
       this.#stated.set(digest, { bytes: size, order })
-    }
-    for (const oldest of this.#stated.keys()) {
-      if (this.#stated.size <= MAX_KEPT) return
-      this.#stated.delete(oldest)
     }
   }
 }

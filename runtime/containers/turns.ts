@@ -2,6 +2,7 @@
  * Who may make a container now. More of them at the same time than processors can take only wait for each other in the kernel, whose
  * locks for mounts, namespaces and cgroups they spin on.
  */
+import PQueue from 'p-queue'
 
 export interface TurnsOptions {
   readonly atOnce: number
@@ -10,29 +11,22 @@ export interface TurnsOptions {
 }
 
 export class Turns {
-  readonly #options: TurnsOptions
-  readonly #waiting: (() => void)[] = []
-  #taken = 0
+  readonly #queue: PQueue
 
-  constructor(options: TurnsOptions) {
-    this.#options = options
+  constructor({ atOnce, mostMs }: TurnsOptions) {
+    this.#queue = new PQueue({ concurrency: atOnce, timeout: mostMs })
   }
 
   /** In the order of asking. The caller disposes it when its work is done. */
   async take(): Promise<Disposable> {
-    if (this.#taken < this.#options.atOnce) this.#taken++
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve))
-    let over = false
-    const end = () => {
-      if (over) return
-      over = true
-      clearTimeout(timer)
-      const next = this.#waiting.shift()
-      if (next) next()
-      else this.#taken--
-    }
-    const timer = setTimeout(end, this.#options.mostMs)
-    timer.unref()
-    return { [Symbol.dispose]: end }
+    const taken = Promise.withResolvers<void>()
+    const over = Promise.withResolvers<void>()
+    const turn = this.#queue.add(() => {
+      taken.resolve()
+      return over.promise
+    })
+    turn.catch(() => {}) // TimeoutError: it counts no longer
+    await taken.promise
+    return { [Symbol.dispose]: () => over.resolve() }
   }
 }

@@ -4,14 +4,17 @@
  * `rootfs/<id>/{rw/upper,rw/work,root}`. A layer's mount is shared by all root file systems that use it, so its page cache is
  * too, and goes with the last of them.
  */
+
 import { closeSync, statSync } from 'node:fs'
 import { chmod, chown, mkdir, readdir, readFile, rename, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { LRUCache } from 'lru-cache'
 import PQueue from 'p-queue'
 import type { IdMap, Rootfs, Snapshotter, StoredLayer, UnpackLimits } from '../../src/core/contracts/snapshots.ts'
 import { algorithmOf, type Digest, hexOf, isDigest } from '../../src/core/digest.ts'
 import { DarnerError, systemCode } from '../../src/core/errors.ts'
 import type { Log } from '../../src/core/log.ts'
+import { upTo } from '../../src/core/up-to.ts'
 import { spreadFolders } from '../linux/spread-folders.ts'
 import { type ErofsRecord, erofsFormat, scrubErofs } from './erofs.ts'
 import { type ErofsWay, mountErofs, probeErofs } from './erofs-mount.ts'
@@ -70,7 +73,7 @@ export class StackingSnapshotter implements Snapshotter {
   /** What this process put on the record of each root file system; of others the record is read. */
   readonly #stacks = new Map<string, readonly Digest[]>()
   /** Of stacks that were mounted lately, oldest first: what their layers need on top. */
-  readonly #filled = new Map<string, readonly Fill[]>()
+  readonly #filled = new LRUCache<string, readonly Fill[]>(upTo(MAX_STACKS_KEPT))
   /** Mounting is quick and its order matters: one at a time. */
   readonly #mounting = new PQueue({ concurrency: 1 })
 
@@ -208,11 +211,7 @@ export class StackingSnapshotter implements Snapshotter {
     const key = [String(stack.root), ...layers].join(' ')
     const known = this.#filled.get(key)
     const fills = known ?? (await fillsOf(stack))
-    this.#filled.delete(key)
-    if (fills.length > MAX_FILLS_KEPT) return fills
-    this.#filled.set(key, fills)
-    const [oldest] = this.#filled.keys()
-    if (this.#filled.size > MAX_STACKS_KEPT && oldest !== undefined) this.#filled.delete(oldest)
+    if (fills.length <= MAX_FILLS_KEPT) this.#filled.set(key, fills)
     return fills
   }
 

@@ -1,7 +1,8 @@
 /** How bytes came to where they are, and which passes open them. */
-import { keepNewest } from '../core/keep-newest.ts'
+import { LRUCache } from 'lru-cache'
 import type { Place } from '../core/task/place.ts'
 import type { TaskId } from '../core/task/task.ts'
+import { upTo } from '../core/up-to.ts'
 
 /** Through which place bytes came, and whether that gave them without a credential. */
 export interface Came {
@@ -26,10 +27,10 @@ const MAX_TASKS = 16_384
 
 /** How the content on this host came here, in this run; of what an earlier run left that isn't known. */
 export class CameBook {
-  readonly #tasks = new Map<TaskId, Came | undefined>()
+  readonly #tasks = new LRUCache<TaskId, { readonly came: Came | undefined }>(upTo(MAX_TASKS))
 
   of(task: TaskId): Came | undefined {
-    return this.#tasks.get(task)
+    return this.#tasks.get(task)?.came
   }
 
   /** Whether anything of a task came in this run. */
@@ -39,9 +40,9 @@ export class CameBook {
 
   /** More of it comes; `empty` where nothing of it can be read yet. What came in two ways opens to neither alone. */
   note(task: TaskId, came: Came, { empty }: { empty: boolean }): void {
-    const before = this.#tasks.get(task)
+    const before = this.of(task)
     const now = empty ? came : before?.place === came.place ? merged(before, came) : undefined
-    keepNewest(this.#tasks, task, now, MAX_TASKS)
+    this.#tasks.set(task, { came: now })
   }
 }
 

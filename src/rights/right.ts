@@ -2,12 +2,13 @@
  * The one type that carries a right, and the one module that makes it. A right says: this asker's own credential was accepted,
  * by this place, for this content of this length, at this time. Whatever leaves a daemon leaves for a right.
  */
+import { LRUCache } from 'lru-cache'
 import type { Clock } from '../core/clock.ts'
 import { type Code, isDarnerError } from '../core/errors.ts'
-import { keepNewest } from '../core/keep-newest.ts'
 import { abortable } from '../core/signals.ts'
 import type { Credential, Origin } from '../core/task/origin.ts'
 import type { Place } from '../core/task/place.ts'
+import { upTo } from '../core/up-to.ts'
 import { ANYBODY, CredentialNames } from './credential-names.ts'
 import { PUT_PLACE, placeOf } from './place.ts'
 
@@ -64,8 +65,8 @@ const MAX_KEPT = 65_536
 export class Rights {
   readonly #clock: Clock
   readonly #names = new CredentialNames()
-  /** By asker, oldest first. */
-  readonly #kept = new Map<string, Right>()
+  /** By asker. */
+  readonly #kept = new LRUCache<string, Right>(upTo(MAX_KEPT))
   readonly #asking = new Map<string, Promise<Right>>()
 
   constructor(parts: { clock: Clock }) {
@@ -109,9 +110,7 @@ export class Rights {
       anybody: anybody ?? this.#whoOf(asker) === ANYBODY,
       atMs: this.#clock.now(),
     } as Right
-    const key = this.#key(asker)
-    this.#kept.delete(key)
-    keepNewest(this.#kept, key, right, MAX_KEPT)
+    this.#kept.set(this.#key(asker), right)
     return right
   }
 
@@ -121,7 +120,7 @@ export class Rights {
     if (this.#kept.has(key)) return
     const { content, bytes } = asker
     const right = { place: placeOf(asker.origin), content, bytes, anybody: true, atMs } as Right
-    keepNewest(this.#kept, key, right, MAX_KEPT)
+    this.#kept.set(key, right)
   }
 
   /** What a host has put into the swarm is every admitted host's. */

@@ -3,12 +3,14 @@
  * decides who may have the bytes: whoever the origin itself would serve.
  */
 
+import { LRUCache } from 'lru-cache'
 import type { Digest } from '../../src/core/digest.ts'
 import { asDarnerError, type DarnerError, DarnerError as Failure, isDarnerError } from '../../src/core/errors.ts'
 import type { ReadReason } from '../../src/core/read-reason.ts'
 import type { Scope } from '../../src/core/scope.ts'
 import { abortable } from '../../src/core/signals.ts'
 import type { Task, TaskId } from '../../src/core/task/task.ts'
+import { upTo } from '../../src/core/up-to.ts'
 import type { Grant } from '../../src/protocol/pass.ts'
 import type { Came } from '../../src/rights/came.ts'
 import { carriesRights, placeOf } from '../../src/rights/place.ts'
@@ -83,7 +85,7 @@ export class Seed {
   readonly #pool = new PiecePool()
   readonly #unproven = new UnprovenReads()
   /** Places whose unproven reads nobody else waits for any more. */
-  readonly #doubted = new Set<string>()
+  readonly #doubted = new LRUCache<string, true>(upTo(MAX_DOUBTED))
 
   constructor(options: SeedOptions, parts: SeedParts, listener: SeedListener) {
     this.#options = options
@@ -261,9 +263,7 @@ export class Seed {
 
   #doubt({ reading }: Access): void {
     if (reading === undefined) return
-    this.#doubted.add(reading.place)
-    const [oldest] = this.#doubted
-    if (this.#doubted.size > MAX_DOUBTED && oldest !== undefined) this.#doubted.delete(oldest)
+    this.#doubted.set(reading.place, true)
   }
 
   /** What a follower may read now: of a place that has served the whole blob meanwhile, all. */
