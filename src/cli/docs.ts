@@ -4,7 +4,7 @@ import { pathToFileURL } from 'node:url'
 import { DEFAULT_FILES } from '../core/config/paths.ts'
 import { ROLES, type Role, type Setting, settingsOf } from '../core/config/schema.ts'
 import { COMMANDS } from './commands.ts'
-import { argumentText, valueName } from './full-parse.ts'
+import { argumentText, valueName } from './row-texts.ts'
 
 const HEAD = '<!-- Made by `npm run docs` from src/core/config/schema.ts and src/cli/rows; edit those. -->'
 

@@ -10,7 +10,8 @@ import { DEFAULT_SOCKET } from './context.ts'
 import { columnsOf, exampleLines, helpLayout, paragraph } from './help-layout.ts'
 import type { ProgramIo } from './perform.ts'
 import { type Call, nameOf } from './quick-parse.ts'
-import type { ArgumentRow, CommandRow, OptionRow } from './rows/shape.ts'
+import { argumentText, defaultText, valueName } from './row-texts.ts'
+import type { CommandRow, OptionRow } from './rows/shape.ts'
 
 type Streams = Pick<ProgramIo, 'stdout' | 'stderr'>
 
@@ -146,11 +147,6 @@ async function fill(command: Command, row: CommandRow, io: Streams): Promise<voi
   if (row.examples) command.addHelpText('after', `\nExamples:\n${exampleLines(row.examples, columnsOf(io.stdout))}`)
 }
 
-export function argumentText({ name, optional, many }: ArgumentRow): string {
-  const text = many ? `${name}...` : name
-  return optional ? `[${text}]` : `<${text}>`
-}
-
 function optionOf(row: OptionRow): Option {
   const option = new Option(row.flags, row.summary).hideHelp(row.refused !== undefined || row.unoffered === true)
   switch (row.kind) {
@@ -204,35 +200,4 @@ function settingOptions(setting: Setting): Option[] {
   if (kind === 'list' || kind === 'map')
     option.argParser((text, before: string[] | undefined) => [...(before ?? []), text])
   return [option]
-}
-
-/** What stands for a setting's value in help and docs: `SIZE`, `IP:PORT`. */
-export function valueName(setting: Setting): string {
-  if (setting.kind === 'choice') return setting.choices.join('|')
-  if (setting.kind === 'map') return 'NAME=VALUE'
-  if (setting.kind === 'list') return 'VALUE'
-  const names = {
-    bytes: 'SIZE',
-    rate: 'RATE',
-    duration: 'DURATION',
-    address: 'IP:PORT',
-    path: 'PATH',
-    secret: 'TOKEN',
-    proxy: 'URL',
-    percent: 'PERCENT',
-  }
-  return setting.unit ? names[setting.unit] : setting.kind === 'integer' ? 'N' : 'TEXT'
-}
-
-/** A default as a person writes it. */
-function defaultText(setting: Setting): string {
-  const { default: value } = setting
-  if (value === '' || (typeof value === 'object' && Object.keys(value as object).length === 0)) return ''
-  const text =
-    typeof value === 'object'
-      ? Object.entries(value as object)
-          .map(([name, one]) => (Array.isArray(value) ? one : `${name}=${one}`))
-          .join(', ')
-      : String(value)
-  return ` [default: ${text}]`
 }

@@ -5,6 +5,7 @@ import { type Call, quickParse } from './quick-parse.ts'
 
 /** Runs one command line (without node and script). Never rejects: what fails is one line on stderr and an exit code. */
 export async function runProgram(argv: readonly string[], io: ProgramIo): Promise<number> {
+  if (argv[0] === '__complete') return await (await import('./completion/complete.ts')).complete(argv.slice(1), io)
   let call: Call | number
   try {
     call = quickly(argv) ?? (await (await import('./full-parse.ts')).fullParse(argv, io))

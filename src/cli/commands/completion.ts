@@ -1,6 +1,7 @@
 /** `darner completion SHELL`: prints the script. */
 import { DarnerError } from '../../core/errors.ts'
-import { completionScript, SHELLS } from '../completion.ts'
+import { completionScript } from '../completion/scripts.ts'
+import { SHELLS } from '../completion/shells.ts'
 import type { Action } from '../context.ts'
 
 export const action: Action = async ([name], _options, { stdout }) => {

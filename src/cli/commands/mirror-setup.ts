@@ -2,8 +2,9 @@
 import { DarnerError, errorLine } from '../../core/errors.ts'
 import type { Action } from '../context.ts'
 import { applyPlan, undoPlan } from '../mirror-setup/apply.ts'
+import { CLIENTS, type ClientName } from '../mirror-setup/client-names.ts'
 import { SETUPS } from '../mirror-setup/clients.ts'
-import { CLIENTS, type ClientName, type SetupTarget } from '../mirror-setup/plan.ts'
+import type { SetupTarget } from '../mirror-setup/plan.ts'
 import { rootOf, setupTarget } from '../mirror-setup/target.ts'
 
 export const action: Action = async (args, options, context) => {

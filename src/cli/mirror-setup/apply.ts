@@ -7,15 +7,8 @@ import { mkdir, rm, rmdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { DarnerError, systemCode } from '../../core/errors.ts'
 import { replaceFile } from '../../core/files.ts'
-import {
-  CLIENTS,
-  type ClientName,
-  type ClientSetup,
-  type Plan,
-  readBelow,
-  type SetupTarget,
-  type SetupUpstream,
-} from './plan.ts'
+import { CLIENTS, type ClientName } from './client-names.ts'
+import { type ClientSetup, type Plan, readBelow, type SetupTarget, type SetupUpstream } from './plan.ts'
 
 const RECORDS = '/var/lib/darner/mirror-setup'
 

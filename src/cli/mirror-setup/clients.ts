@@ -1,7 +1,9 @@
 /** The kinds of clients that can be pointed at the mirror, by name. */
+
+import type { ClientName } from './client-names.ts'
 import { containerd } from './containerd.ts'
 import { docker } from './docker.ts'
-import type { ClientName, ClientSetup } from './plan.ts'
+import type { ClientSetup } from './plan.ts'
 import { containersSetup } from './podman.ts'
 
 export const SETUPS: Readonly<Record<ClientName, ClientSetup>> = {

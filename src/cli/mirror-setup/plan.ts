@@ -3,9 +3,6 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DarnerError, systemCode } from '../../core/errors.ts'
 
-export const CLIENTS = ['containerd', 'podman', 'docker', 'crio'] as const
-export type ClientName = (typeof CLIENTS)[number]
-
 export interface SetupUpstream {
   readonly name: string
   readonly url: string

@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { DarnerError, isDarnerError, systemCode } from '../../core/errors.ts'
 import { AgentClient } from '../client.ts'
 import type { CommandContext } from '../context.ts'
-import type { ClientName, SetupTarget } from './plan.ts'
+import type { ClientName } from './client-names.ts'
+import type { SetupTarget } from './plan.ts'
 
 /** What was seen, for people. Throws HOST_UNABLE for a client that runs by something older. */
 export async function takenUp(client: ClientName, target: SetupTarget, context: CommandContext): Promise<string> {

@@ -26,6 +26,7 @@ export const BLOBS: readonly CommandRow[] = [
       {
         name: 'URL',
         summary: 'http, https, oci://REGISTRY/REPO:TAG|@DIGEST, s3://BUCKET/KEY, file, or a digest that was put',
+        names: ['blob'],
       },
     ],
     options: [
@@ -57,8 +58,16 @@ export const BLOBS: readonly CommandRow[] = [
         kind: 'list',
       },
       { flags: '--tag <TEXT>', summary: 'share the content only with those who give the same tag' },
-      { flags: '--priority <CLASS>', summary: 'interactive (default), or background: after everything else' },
-      { flags: '--from-origin <WHEN>', summary: 'fallback (default), never: only the swarm, only: only the origin' },
+      {
+        flags: '--priority <CLASS>',
+        summary: 'interactive (default), or background: after everything else',
+        words: ['interactive', 'background'],
+      },
+      {
+        flags: '--from-origin <WHEN>',
+        summary: 'fallback (default), never: only the swarm, only: only the origin',
+        words: ['fallback', 'never', 'only'],
+      },
       { flags: '--cacert <FILE>', summary: 'trust these CAs too; the command then reads the origin itself' },
       { flags: '-k, --insecure', summary: 'take any certificate; the command then reads the origin itself' },
       { flags: '-x, --proxy <URL>', summary: 'ask the origin through this proxy; the command then reads it itself' },

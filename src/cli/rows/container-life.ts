@@ -3,11 +3,13 @@ import {
   CONTAINER,
   type CommandRow,
   DETACH_KEYS,
+  IMAGE,
   INSPECT_FORMAT,
   JSON_OPTION,
   PLAIN_HTTP,
   PLATFORM,
   QUIET,
+  RUNNING,
   refused,
   SIG_PROXY,
 } from './shape.ts'
@@ -17,7 +19,7 @@ export const CONTAINER_LIFE: readonly CommandRow[] = [
     name: 'stop',
     summary: "stop containers: the image's stop signal, then KILL",
     client: true,
-    args: [{ ...CONTAINER, many: true }],
+    args: [{ ...RUNNING, many: true }],
     options: [
       { flags: '-s, --signal <SIGNAL>', summary: 'name or number to send first' },
       { flags: '-t, --time <SECONDS>', summary: 'how long to wait before KILL (default: 10)', kind: 'integer' },
@@ -27,7 +29,7 @@ export const CONTAINER_LIFE: readonly CommandRow[] = [
     name: 'start',
     summary: 'start containers that do not run',
     client: true,
-    args: [{ ...CONTAINER, many: true }],
+    args: [{ ...CONTAINER, names: ['stopped'], many: true }],
     options: [
       { flags: '-a, --attach', summary: 'join its streams; exit with its exit code' },
       { flags: '-i, --interactive', summary: 'with its input' },
@@ -41,7 +43,7 @@ export const CONTAINER_LIFE: readonly CommandRow[] = [
     name: 'restart',
     summary: 'stop containers and start them again',
     client: true,
-    args: [{ ...CONTAINER, many: true }],
+    args: [{ ...RUNNING, many: true }],
     options: [
       { flags: '-s, --signal <SIGNAL>', summary: 'name or number to send first' },
       { flags: '-t, --time <SECONDS>', summary: 'how long to wait before KILL (default: 10)', kind: 'integer' },
@@ -52,8 +54,8 @@ export const CONTAINER_LIFE: readonly CommandRow[] = [
     summary: 'give a container another image and keep all else: data, name, addresses; undone by itself when it fails',
     client: true,
     args: [
-      { name: 'CONTAINER', summary: 'name, id or unambiguous start of an id; with --label or --filter, the image' },
-      { name: 'IMAGE', summary: 'the new image; it is pulled before anything stops', optional: true },
+      { ...CONTAINER, summary: `${CONTAINER.summary}; with --label or --filter, the image` },
+      { ...IMAGE, summary: 'the new image; it is pulled before anything stops', optional: true },
     ],
     options: [
       { flags: '--keep-upper', summary: "keep all of the writable layer, over the new image's files" },
@@ -111,11 +113,16 @@ export const CONTAINER_LIFE: readonly CommandRow[] = [
     name: 'kill',
     summary: 'send a signal to the first process of containers',
     client: true,
-    args: [{ ...CONTAINER, many: true }],
+    args: [{ ...RUNNING, many: true }],
     options: [{ flags: '-s, --signal <SIGNAL>', summary: 'name or number (default: KILL)' }],
   },
-  { name: 'pause', summary: 'freeze all processes of containers', client: true, args: [{ ...CONTAINER, many: true }] },
-  { name: 'unpause', summary: 'let paused containers go on', client: true, args: [{ ...CONTAINER, many: true }] },
+  { name: 'pause', summary: 'freeze all processes of containers', client: true, args: [{ ...RUNNING, many: true }] },
+  {
+    name: 'unpause',
+    summary: 'let paused containers go on',
+    client: true,
+    args: [{ ...CONTAINER, names: ['paused'], many: true }],
+  },
   {
     name: 'rename',
     summary: 'give a container another name',
@@ -126,7 +133,7 @@ export const CONTAINER_LIFE: readonly CommandRow[] = [
     name: 'wait',
     summary: 'wait until containers have ended, and print their exit codes',
     client: true,
-    args: [{ ...CONTAINER, many: true }],
+    args: [{ ...RUNNING, many: true }],
   },
   {
     name: 'rm',
@@ -143,10 +150,21 @@ export const CONTAINER_LIFE: readonly CommandRow[] = [
     name: 'inspect',
     summary: 'print all that is known about containers, images, volumes and networks, as JSON',
     client: true,
-    args: [{ name: 'NAME', summary: 'of a container, image, volume or network', many: true }],
+    args: [
+      {
+        name: 'NAME',
+        summary: 'of a container, image, volume or network',
+        names: ['container', 'image', 'volume', 'network'],
+        many: true,
+      },
+    ],
     options: [
       INSPECT_FORMAT,
-      { flags: '--type <KIND>', summary: 'only a container, image, volume or network' },
+      {
+        flags: '--type <KIND>',
+        summary: 'only a container, image, volume or network',
+        words: ['container', 'image', 'volume', 'network'],
+      },
       { flags: '-s, --size', summary: 'sizes of containers too' },
     ],
   },

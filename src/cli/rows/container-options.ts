@@ -164,6 +164,8 @@ export const CREATE_OPTIONS: readonly OptionRow[] = [
   },
   {
     flags: '--network <NAME>',
+    names: ['network'],
+    words: ['host', 'none'],
     summary: "network: bridge, one that was made, host, none, container:NAME (default: the agent's defaultNetwork)",
   },
   { flags: '--network-alias <NAME>', summary: 'a further name on its network (repeatable)', kind: 'list' },

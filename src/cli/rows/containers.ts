@@ -13,6 +13,7 @@ import {
   NO_TRUNC,
   OUTPUT,
   PRUNE_FILTER,
+  RUNNING,
   refused,
   SIG_PROXY,
   SIZE,
@@ -52,7 +53,7 @@ export const CONTAINERS: readonly CommandRow[] = [
     summary: 'run a command in a running container',
     client: true,
     passThrough: true,
-    args: [CONTAINER, { name: 'CMD', summary: 'command and its arguments', many: true }],
+    args: [RUNNING, { name: 'CMD', summary: 'command and its arguments', many: true }],
     options: [
       { flags: '-d, --detach', summary: 'let it run, and connect nothing' },
       { flags: '-i, --interactive', summary: 'connect stdin' },
@@ -69,7 +70,7 @@ export const CONTAINERS: readonly CommandRow[] = [
     name: 'enter',
     summary: 'open a login shell in a running container',
     client: true,
-    args: [CONTAINER],
+    args: [RUNNING],
     options: [{ flags: '-u, --user <USER>', summary: 'log in as this user (default: the one of the container)' }],
   },
 ]
@@ -97,8 +98,8 @@ export const FURTHER_CONTAINERS: readonly CommandRow[] = [
     summary: 'copy files between a container and this host',
     client: true,
     args: [
-      { name: 'FROM', summary: 'CONTAINER:PATH, a path here, or - for a tar on stdin' },
-      { name: 'TO', summary: 'CONTAINER:PATH, a path here, or - for a tar on stdout' },
+      { name: 'FROM', summary: 'CONTAINER:PATH, a path here, or - for a tar on stdin', names: ['container'] },
+      { name: 'TO', summary: 'CONTAINER:PATH, a path here, or - for a tar on stdout', names: ['container'] },
     ],
     options: [
       { flags: '-a, --archive', summary: 'keep owners' },
@@ -112,13 +113,13 @@ export const FURTHER_CONTAINERS: readonly CommandRow[] = [
     summary: 'list the processes of a container',
     client: true,
     passThrough: true,
-    args: [CONTAINER, { name: 'PS-OPTION', summary: 'as ps takes them (default: -ef)', optional: true, many: true }],
+    args: [RUNNING, { name: 'PS-OPTION', summary: 'as ps takes them (default: -ef)', optional: true, many: true }],
   },
   {
     name: 'stats',
     summary: 'show what containers use, again and again',
     client: true,
-    args: [{ ...CONTAINER, optional: true, many: true }],
+    args: [{ ...RUNNING, optional: true, many: true }],
     options: [
       { flags: '-a, --all', summary: 'stopped ones too' },
       { flags: '--no-stream', summary: 'once' },
@@ -132,7 +133,7 @@ export const FURTHER_CONTAINERS: readonly CommandRow[] = [
     name: 'attach',
     summary: 'join the streams of a running container; ctrl-p ctrl-q leaves it',
     client: true,
-    args: [CONTAINER],
+    args: [RUNNING],
     options: [{ flags: '--no-stdin', summary: 'connect no input' }, DETACH_KEYS, SIG_PROXY],
   },
   {

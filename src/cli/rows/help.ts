@@ -1,4 +1,5 @@
 /** Commands about the command line itself. */
+import { SHELLS } from '../completion/shells.ts'
 import type { CommandRow } from './shape.ts'
 
 export const HELP: readonly CommandRow[] = [
@@ -11,7 +12,7 @@ export const HELP: readonly CommandRow[] = [
   {
     name: 'completion',
     summary: 'print a completion script for a shell',
-    args: [{ name: 'SHELL', summary: 'bash, zsh or fish' }],
+    args: [{ name: 'SHELL', summary: 'bash, zsh or fish', words: SHELLS }],
     examples: [
       'source <(darner completion bash)',
       'darner completion zsh > "$fpath[1]/_darner"',

@@ -23,7 +23,7 @@ export const IMAGES: readonly CommandRow[] = [
     name: 'pull',
     summary: 'pull an image through the swarm',
     client: true,
-    args: [{ name: 'REF', summary: 'registry/name:tag or registry/name@digest' }],
+    args: [{ name: 'REF', summary: 'registry/name:tag or registry/name@digest', names: ['image'] }],
     options: [
       PLAIN_HTTP,
       PLATFORM,
@@ -37,7 +37,7 @@ export const IMAGES: readonly CommandRow[] = [
     name: 'images',
     summary: 'list the images of this host',
     client: true,
-    args: [{ name: 'NAME', summary: 'only these: name[:tag], with *', optional: true }],
+    args: [{ name: 'NAME', summary: 'only these: name[:tag], with *', names: ['image'], optional: true }],
     options: [
       { flags: '-a, --all', summary: 'without effect: there are no intermediate images' },
       { flags: '--digests', summary: 'digests too' },
@@ -104,7 +104,7 @@ export const FURTHER_IMAGES: readonly CommandRow[] = [
     name: 'push',
     summary: 'write an image to its registry',
     client: true,
-    args: [{ name: 'REF', summary: 'registry/name:tag' }],
+    args: [{ name: 'REF', summary: 'registry/name:tag', names: ['image'] }],
     options: [
       { flags: '-a, --all-tags', summary: 'all tags of the repository that are here' },
       PLAIN_HTTP,

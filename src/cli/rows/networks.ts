@@ -8,6 +8,7 @@ import {
   IDS_ONLY,
   INSPECT_FORMAT,
   JSON_OPTION,
+  NETWORK,
   NO_TRUNC,
   PRUNE_FILTER,
   refused,
@@ -53,14 +54,14 @@ export const NETWORKS: readonly CommandRow[] = [
     name: 'network rm',
     summary: 'remove networks that no running container is on',
     client: true,
-    args: [{ name: 'NETWORK', summary: 'name, id or unambiguous start of an id', many: true }],
+    args: [{ ...NETWORK, many: true }],
     options: [{ flags: '-f, --force', summary: 'one that is not there is fine' }],
   },
   {
     name: 'network inspect',
     summary: 'print all that is known about networks, as JSON',
     client: true,
-    args: [{ name: 'NETWORK', summary: 'name, id or unambiguous start of an id', many: true }],
+    args: [{ ...NETWORK, many: true }],
     options: [
       INSPECT_FORMAT,
       { flags: '-v, --verbose', summary: 'without effect: what docker adds is of swarm services' },
@@ -70,7 +71,7 @@ export const NETWORKS: readonly CommandRow[] = [
     name: 'network connect',
     summary: 'put a container on one more network',
     client: true,
-    args: [{ name: 'NETWORK', summary: 'name or id' }, CONTAINER],
+    args: [NETWORK, CONTAINER],
     options: [
       { flags: '--alias <NAME>', summary: 'a further name on this network (repeatable)', kind: 'list' },
       { flags: '--ip <ADDRESS>', summary: 'this IPv4 address' },
@@ -84,7 +85,7 @@ export const NETWORKS: readonly CommandRow[] = [
     name: 'network disconnect',
     summary: 'take a container off a network',
     client: true,
-    args: [{ name: 'NETWORK', summary: 'name or id' }, CONTAINER],
+    args: [NETWORK, CONTAINER],
     options: [{ flags: '-f, --force', summary: 'without effect: there are no endpoints of containers that are gone' }],
   },
   {

@@ -1,6 +1,6 @@
 /** Commands that make a container. */
 import { CREATE_OPTIONS } from './container-options.ts'
-import { type CommandRow, DETACH_KEYS, SIG_PROXY } from './shape.ts'
+import { type CommandRow, DETACH_KEYS, IMAGE, SIG_PROXY } from './shape.ts'
 
 export const NEW_CONTAINERS: readonly CommandRow[] = [
   {
@@ -9,7 +9,7 @@ export const NEW_CONTAINERS: readonly CommandRow[] = [
     client: true,
     passThrough: true,
     args: [
-      { name: 'IMAGE', summary: 'image to run; pulled when it is not here' },
+      { ...IMAGE, summary: 'image to run; pulled when it is not here' },
       { name: 'CMD', summary: "command and its arguments (default: the image's)", optional: true, many: true },
     ],
     options: [
@@ -29,7 +29,7 @@ export const NEW_CONTAINERS: readonly CommandRow[] = [
     client: true,
     passThrough: true,
     args: [
-      { name: 'IMAGE', summary: 'image to run; pulled when it is not here' },
+      { ...IMAGE, summary: 'image to run; pulled when it is not here' },
       { name: 'CMD', summary: "command and its arguments (default: the image's)", optional: true, many: true },
     ],
     options: CREATE_OPTIONS,

@@ -1,6 +1,15 @@
 /** What the rows of the command table are made of. */
 
-export interface ArgumentRow {
+/** Things of this host that have names; `blob` by digest. */
+export type NameKind = 'container' | 'running' | 'paused' | 'stopped' | 'image' | 'network' | 'volume' | 'blob'
+
+/** What completion offers for an argument or a value. */
+interface Completed {
+  readonly words?: readonly string[]
+  readonly names?: readonly NameKind[]
+}
+
+export interface ArgumentRow extends Completed {
   readonly name: string
   readonly summary: string
   readonly optional?: boolean
@@ -8,7 +17,7 @@ export interface ArgumentRow {
   readonly many?: boolean
 }
 
-export interface OptionRow {
+export interface OptionRow extends Completed {
   /** As commander writes it: `-o, --output <FILE>`. */
   readonly flags: string
   readonly summary: string
@@ -60,8 +69,19 @@ export const TIMEOUT: OptionRow = {
   kind: 'duration',
 }
 export const QUIET: OptionRow = { flags: '-q, --quiet', summary: 'print no progress' }
-export const CONTAINER: ArgumentRow = { name: 'CONTAINER', summary: 'name, id or unambiguous start of an id' }
-export const IMAGE: ArgumentRow = { name: 'IMAGE', summary: 'name, id or unambiguous start of an id' }
+export const CONTAINER: ArgumentRow = {
+  name: 'CONTAINER',
+  summary: 'name, id or unambiguous start of an id',
+  names: ['container'],
+}
+/** Of commands that are for containers in this state; others are taken as well, and refused by the agent. */
+export const RUNNING: ArgumentRow = { ...CONTAINER, names: ['running'] }
+export const IMAGE: ArgumentRow = { name: 'IMAGE', summary: 'name, id or unambiguous start of an id', names: ['image'] }
+export const NETWORK: ArgumentRow = {
+  name: 'NETWORK',
+  summary: 'name, id or unambiguous start of an id',
+  names: ['network'],
+}
 
 export const FORMAT: OptionRow = {
   flags: '--format <TEMPLATE>',

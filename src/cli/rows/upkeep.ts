@@ -1,4 +1,5 @@
 /** Commands that bring images ahead of time, and on an agent's mirror, state, room and rates. */
+import { CLIENTS } from '../mirror-setup/client-names.ts'
 import { type CommandRow, JSON_OPTION, type OptionRow, PLAIN_HTTP, QUIET, TIMEOUT } from './shape.ts'
 
 const ROOT: OptionRow = {
@@ -11,7 +12,7 @@ export const UPKEEP: readonly CommandRow[] = [
     name: 'preheat',
     summary: 'bring an image to many hosts before anybody asks for it',
     client: true,
-    args: [{ name: 'REF', summary: 'registry/name:tag or registry/name@digest' }],
+    args: [{ name: 'REF', summary: 'registry/name:tag or registry/name@digest', names: ['image'] }],
     options: [
       {
         flags: '--to <SELECTOR>',
@@ -38,7 +39,7 @@ export const UPKEEP: readonly CommandRow[] = [
     summary:
       "print what points a container client at the mirror; with --apply, write it into the client's configuration",
     client: true,
-    args: [{ name: 'CLIENT', summary: 'containerd, podman (skopeo and buildah too), docker or crio' }],
+    args: [{ name: 'CLIENT', summary: 'containerd, podman (skopeo and buildah too), docker or crio', words: CLIENTS }],
     options: [
       { flags: '--apply', summary: 'write it, keeping what is there' },
       { flags: '--undo', summary: 'bring back what was there before --apply' },
@@ -63,6 +64,7 @@ export const UPKEEP: readonly CommandRow[] = [
       {
         flags: '--client <NAME>',
         summary: 'whose configuration to check (repeatable; default: all that `darner mirror setup` has set up)',
+        words: CLIENTS,
         kind: 'list',
       },
       ROOT,
@@ -79,6 +81,7 @@ export const UPKEEP: readonly CommandRow[] = [
     args: [
       {
         name: 'BLOB',
+        names: ['image', 'blob'],
         summary:
           'its digest, or an unambiguous start of it where this host has the blob; or an image of this host, by name or id',
       },
@@ -112,6 +115,7 @@ export const UPKEEP: readonly CommandRow[] = [
       {
         name: 'WHAT',
         summary: 'host (both ways), download, upload, task:DIGEST, peer:PEERID or origin:HOST; or yield',
+        words: ['host', 'download', 'upload', 'yield'],
       },
       { name: 'RATE', summary: 'bytes per second such as 20MiB/s, or off; of yield: none, background or all' },
     ],

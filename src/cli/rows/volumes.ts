@@ -1,5 +1,6 @@
 /** Commands on volumes. */
 import {
+  type ArgumentRow,
   type CommandRow,
   FILTER,
   FORCE_PRUNE,
@@ -10,7 +11,7 @@ import {
   refused,
 } from './shape.ts'
 
-const VOLUME = { name: 'VOLUME', summary: 'name of a volume' }
+const VOLUME: ArgumentRow = { name: 'VOLUME', summary: 'name of a volume', names: ['volume'] }
 
 const EACH_HOST = 'make the volume on each host'
 /** Of docker's cluster volumes. */

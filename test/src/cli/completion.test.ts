@@ -1,100 +1,116 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { completionScript, SHELLS, type Shell } from '../../../src/cli/completion.ts'
-import { aDir, type Dir } from '../../fixtures/host/a-dir.ts'
+import { PassThrough } from 'node:stream'
+import { COMMANDS } from '../../../src/cli/commands.ts'
+import { flagsOf } from '../../../src/cli/completion/flags.ts'
+import { SHELLS } from '../../../src/cli/completion/shells.ts'
+import { wantedAt } from '../../../src/cli/completion/wanted.ts'
+import { runProgram } from '../../../src/cli/program.ts'
+import { aCompletingShell, type CompletingShell } from '../../fixtures/clients/a-completing-shell.ts'
+import { aDir } from '../../fixtures/host/a-dir.ts'
 import { needs } from '../../fixtures/host/needs.ts'
-
-const ZSH_OFFERS = fileURLToPath(new URL('../../fixtures/clients/zsh-offers.zsh', import.meta.url))
-
-/** What an interactive zsh offers after it has done `setup`. */
-function zsh(folder: string, setup: string, line: string): string[] {
-  const said = execFileSync('zsh', ['-f', ZSH_OFFERS, setup, line], { cwd: folder, timeout: 30_000 }).toString()
-  return [...said.matchAll(/^offer:(.*?)\r*$/gm)].map(([, word = '']) => word)
-}
-
-/** What a shell offers for the last word of a line, in a folder that has its script. */
-const ASK: Record<Shell, (folder: string, words: readonly string[]) => string[]> = {
-  bash: (folder, words) => {
-    const ask = `source ./script; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _darner; echo "\${COMPREPLY[*]}"`
-    const said = execFileSync('bash', ['-c', ask, 'bash', ...words], { cwd: folder }).toString()
-    return said.split(/\s+/).filter((one) => one !== '')
-  },
-  // what compinit finds on the whole fpath is kept: looking there takes it a second
-  zsh: (folder, words) => zsh(folder, 'compinit -u -d ./found; source ./script', words.join(' ')),
-  fish: (folder, words) => {
-    const ask = `source ./script; complete -C '${words.join(' ')}'`
-    const said = execFileSync('fish', ['--no-config', '-c', ask], {
-      cwd: folder,
-      env: { ...process.env, HOME: folder },
-    })
-    const offered = said
-      .toString()
-      .split('\n')
-      .map((one) => one.split('\t')[0] ?? '')
-    // what has the letters elsewhere comes too, behind what begins with them
-    return offered.filter((one) => one !== '' && one.startsWith(words.at(-1) ?? ''))
-  },
-}
 
 const LINES: [line: string[], offers: string[]][] = [
   [['ru'], ['run']],
   [['network', 'cr'], ['create']],
   [
     ['network', 'create', '--ip'],
-    ['--ip-range', '--ipv6', '--ipam-driver'],
+    ['--ip-range', '--ipam-driver', '--ipv6'],
   ],
   [['network', 'ls', '--ip'], []],
   [
-    ['run', 'image', '--mem'],
-    ['--memory', '--memory-swap', '--memory-reservation'],
+    ['run', '--mem'],
+    ['--memory', '--memory-reservation', '--memory-swap'],
   ],
+  // the command in the container has its own
+  [['run', 'image', '--mem'], []],
   [['--socket', '/run/x', 'net'], ['network']],
   [['--debug', 'network', 'create', '--su'], ['--subnet']],
   [['exec', 'network', 'cr'], []],
   [['--vers'], ['--version']],
+  [['completion', ''], [...SHELLS].sort()],
+  [['help', 'network', 'cr'], []],
   [
-    ['completion', ''],
-    [...SHELLS, '--debug', '--help'],
+    ['get', '--from-origin', ''],
+    ['fallback', 'never', 'only'],
   ],
-  [['cp', 'a-file'], []],
+  [['limit', 'set', 'up'], ['upload']],
+  [['cp', 'no-such-file'], []],
+  [['nonsense', ''], []],
 ]
 
 for (const shell of SHELLS) {
   describe(`completion in ${shell}`, function () {
     this.timeout(60_000)
-    let dir: Dir | undefined
+    let asked: CompletingShell | undefined
     before(async function () {
       needs(this, { programs: [shell] })
-      dir = await aDir()
-      writeFileSync(join(dir.path, 'script'), completionScript(shell))
+      asked = await aCompletingShell(shell)
     })
-    after(() => dir?.[Symbol.asyncDispose]())
+    after(() => asked?.[Symbol.asyncDispose]())
 
-    for (const [line, offers] of LINES) {
-      // fish offers options only where one was begun
-      const wanted = offers.filter((one) => shell !== 'fish' || line.at(-1) !== '' || !one.startsWith('-'))
-      it(`offers ${wanted.join(' ') || 'files alone'} after ${line.join(' ')}`, () => {
-        assert.ok(dir)
-        assert.deepEqual(ASK[shell](dir.path, ['darner', ...line]).sort(), wanted.sort())
+    for (const [line, offers] of LINES)
+      it(`offers ${offers.join(' ') || 'nothing'} after ${line.join(' ')}`, () => {
+        assert.deepEqual(asked?.offers(...line), offers)
       })
-    }
   })
 }
 
 describe('completion in zsh by a file on fpath', () => {
   it('answers the first time, too', async function () {
     needs(this, { programs: ['zsh'] })
-    await using dir = await aDir()
-    writeFileSync(join(dir.path, '_darner'), completionScript('zsh'))
-    assert.deepEqual(zsh(dir.path, 'fpath=($PWD $fpath); compinit -u -D', 'darner network cr'), ['create'])
+    await using shell = await aCompletingShell('zsh')
+    assert.deepEqual(shell.offersAfter('fpath=($PWD $fpath); compinit -u -D', 'darner network cr'), ['create'])
   })
 })
 
-describe('completion in fish', () => {
-  it('has the options with a digit whole', () => {
-    assert.match(completionScript('fish'), / -l ipv6 /)
+describe('what completion offers', function () {
+  this.timeout(30_000)
+  for (const row of COMMANDS)
+    it(`is every flag of ${row.name}`, () => {
+      const words = wantedAt([...row.name.split(' '), '-']).offers.map(({ word }) => word)
+      assert.deepEqual(
+        words,
+        flagsOf(row).map(({ long }) => long),
+      )
+      assert.ok(words.every((word) => /^--[a-z0-9-]+$/.test(word)))
+    })
+
+  /** What the scripts are told. */
+  async function told(words: readonly string[], socket: string) {
+    const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()]
+    const { signal } = new AbortController()
+    const code = await runProgram(['__complete', ...words], {
+      env: { DARNER_SOCKET: socket },
+      stdin,
+      stdout,
+      stderr,
+      signal,
+    })
+    return { code, out: String(stdout.read()), err: stderr.read() as unknown }
+  }
+
+  it('is nothing, in silence, where no agent listens, or one that says nothing', async () => {
+    const nothing = { code: 0, out: 'words\n', err: null }
+    assert.deepEqual(await told(['stop', ''], '/nowhere/agent.sock'), nothing)
+    await using dir = await aDir()
+    const socket = join(dir.path, 'agent.sock')
+    const server = createServer(() => {}).listen(socket)
+    await once(server, 'listening')
+    try {
+      assert.deepEqual(await told(['inspect', ''], socket), nothing)
+      assert.deepEqual(await told(['stop', '--socket', socket, ''], '/nowhere/agent.sock'), nothing)
+    } finally {
+      server.closeAllConnections()
+      server.close()
+    }
+  })
+
+  it('leaves files to the shell where one may stand', async () => {
+    for (const line of ['put ', 'load -i ', 'load --input=', 'run --env-file ', 'agent --data ', 'cp '])
+      assert.equal((await told(line.split(' '), '/nowhere/agent.sock')).out, 'files\n', line)
+    assert.equal((await told(['load', ''], '/nowhere/agent.sock')).out, 'words\n')
   })
 })

@@ -3,7 +3,6 @@ import { existsSync } from 'node:fs'
 import { PassThrough } from 'node:stream'
 import { describe, it } from 'mocha'
 import { COMMANDS, loadAction } from '../../../src/cli/commands.ts'
-import { flagsOf } from '../../../src/cli/completion.ts'
 import { buildProgram } from '../../../src/cli/full-parse.ts'
 import { OUTPUT_GONE } from '../../../src/cli/perform.ts'
 import { runProgram } from '../../../src/cli/program.ts'
@@ -166,20 +165,6 @@ describe('the command table', () => {
   for (const row of COMMANDS) {
     it(`has a module for ${row.name} that exports its action`, async () => {
       assert.equal(typeof (await loadAction(row)), 'function')
-    })
-  }
-})
-
-describe('completion', () => {
-  for (const shell of ['bash', 'zsh', 'fish']) {
-    it(`names every command and flag for ${shell}`, async () => {
-      const { code, out } = await darner(['completion', shell])
-      assert.equal(code, 0)
-      for (const row of COMMANDS) {
-        assert.ok(out.includes(row.name.split(' ').at(-1) ?? ''), row.name)
-        for (const { long } of flagsOf(row))
-          assert.ok(out.includes(shell === 'fish' ? `-l ${long.slice(2)}` : long), `${row.name} ${long}`)
-      }
     })
   }
 })

@@ -34,9 +34,9 @@ describe('options of other programs that are not offered', () => {
     const help = (await inProcess(['run', '--help'], at)).stdout
     assert.match(help, /--sig-proxy \[BOOL\]/)
     assert.doesNotMatch(help, /--link|--gpus/)
-    const completion = (await inProcess(['completion', 'bash'], at)).stdout
-    assert.match(completion, /--sig-proxy/)
-    assert.doesNotMatch(completion, /--link\b|--gpus/)
+    const offers = (await inProcess(['__complete', 'run', '--'], at)).stdout
+    assert.match(offers, /^--sig-proxy\t/m)
+    assert.doesNotMatch(offers, /^--(link|gpus)\t/m)
   })
 })
 
