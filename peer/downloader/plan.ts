@@ -95,8 +95,12 @@ const ABSENT_STRIKES = 8
 const MAX_DEMANDS = 64
 /** How long parents may wait for a child's words, in parts of the usual time of an answer, and in bounds. */
 const WORD_PART = 0.25
-/** That a piece is here matters less than that it comes: where pieces take long, it leaves with what is said of the next. */
-const LEAST_HERE_MS = 20
+/**
+ * That a piece is here matters less than that it comes: it leaves with what is said of the next. Where pieces come fast it can't wait for long,
+ * since a parent takes what it hasn't heard of for still under way, and stops at eight such pieces.
+ */
+const FIRST_HERE_MS = 20
+const LEAST_HERE_MS = 2
 const MAX_HERE_MS = 50
 /** Where a quarter of the usual time is less than this, what is coming is told to all at once: they would offer it first. */
 const LATE_COMING_MS = 20
@@ -236,6 +240,7 @@ export class Plan<P> {
     if (this.#unasked(id)) return UNASKED_WORD_MS
     // it leaves with the next question: such a parent gives nothing twice, and counts only what is on its way
     if (this.#sure) return Math.min(SURE_WORD_MS, Math.max(MAX_HERE_MS, 2 * this.#usualMs))
+    if (this.#paceMs === 0) return FIRST_HERE_MS
     return Math.min(MAX_WORD_MS, Math.max(LEAST_HERE_MS, this.#paceMs))
   }
 

@@ -103,6 +103,18 @@ describe('Plan', () => {
     assert.deepEqual(tells(plan.decide(3)), ['coming 5'])
   })
 
+  it('lets a parent wait no longer to hear that a piece is here than pieces take to come', () => {
+    const plan = aPlanOf(100, ['a'])
+    assert.equal(plan.hereMs('a'), 20)
+    for (let piece = 0; piece < 50; piece++) {
+      plan.decide(4 * piece)
+      begin(plan, 'a', piece, 4 * piece)
+      plan.pieceArrived('a', piece, 4 * piece + 4)
+    }
+    // else eight that it takes for still under way would keep it from giving more
+    assert.equal(plan.hereMs('a'), 4)
+  })
+
   it('lets only parents that lack a piece wait to hear that it is coming, and only where pieces take long', () => {
     const plan = aPlanOf(100, ['a', 'b'])
     plan.parentJoined('c', new Bitmap(100))
