@@ -11,7 +11,7 @@ import { appArmorOf } from '../spec/apparmor.ts'
 import { checkCgroupns } from '../spec/cgroup-namespace.ts'
 import { argumentsOf } from '../spec/command.ts'
 import { readImageConfig } from '../spec/image-config.ts'
-import { hasController, resourcesOf, rlimitsOf } from '../spec/resources.ts'
+import { hasController, hasSwappiness, resourcesOf, rlimitsOf } from '../spec/resources.ts'
 import { seccompOf } from '../spec/seccomp.ts'
 import { signalNumber } from '../spec/signals.ts'
 import { capabilitiesOf, type HostFacts } from '../spec/spec.ts'
@@ -118,7 +118,7 @@ export class Admission {
     return {
       request: whole,
       ...(settled.request === asked ? {} : { given: leave(asked) }),
-      warnings: [...settled.warnings, ...warnings],
+      warnings: [...settled.warnings, ...warnings, ...this.#discarded(request)],
     }
   }
 
@@ -173,6 +173,14 @@ export class Admission {
     if (request.devices?.length && !hasController(host.cgroups, 'devices') && host.cgroups.v2 === undefined)
       throw new DarnerError('HOST_UNABLE', 'devices: this host has no devices controller')
     await extension?.check(request)
+  }
+
+  /** In docker's words, for what it takes and does without as well. */
+  #discarded({ resources }: CreateRequest): string[] {
+    if (resources?.memorySwappiness === undefined || hasSwappiness(this.#parts.host.cgroups)) return []
+    return [
+      'Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. Memory swappiness discarded.',
+    ]
   }
 
   /** What confines is never left out by force. Throws HOST_UNABLE. */

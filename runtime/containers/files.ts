@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import { closeSync, fstatSync, readlinkSync, type Stats } from 'node:fs'
-import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, normalize } from 'node:path'
 import type { Readable } from 'node:stream'
 import { DarnerError, systemCode } from '../../src/core/errors.ts'
@@ -12,6 +12,7 @@ import { type StillTree, stillTree } from '../linux/foreign-tree.ts'
 import { AT_FDCWD, O, openAt, openBelow, RESOLVE } from '../linux/syscalls.ts'
 import { readImageConfig } from '../spec/image-config.ts'
 import { findUser } from '../spec/users.ts'
+import { prepareMounts } from '../volumes/mounts.ts'
 import type { Containers } from './containers.ts'
 import { extractInto } from './extract.ts'
 import { layerTar, streamTar } from './layer-tar.ts'
@@ -26,6 +27,22 @@ export interface PathFacts {
   readonly target: string
 }
 
+/** Descriptors of the folder that `inner` is looked up in, and of the container's own root. */
+interface Place {
+  readonly root: number
+  readonly inner: string
+  readonly home: number
+  readonly readonly: boolean
+}
+
+interface Mounted {
+  /** Path on this host. */
+  readonly source: string
+  /** The rest of the path, below it. */
+  readonly inner: string
+  readonly readonly: boolean
+}
+
 export class ContainerFiles {
   readonly #containers: Containers
 
@@ -35,11 +52,11 @@ export class ContainerFiles {
 
   /** Facts of what is at `path`, a last symlink not followed. Throws NOT_FOUND. */
   async stat(reference: string, path: string, { signal }: { signal: AbortSignal }): Promise<PathFacts> {
-    return this.#within(reference, signal, (root) => {
-      const found = openPath(root, path, false, reference)
+    return this.#within(reference, path, signal, ({ root, inner }) => {
+      const found = openPath(root, inner, false, reference)
       try {
         const facts = factsOf(found, path)
-        return facts.stat.isSymbolicLink() ? { ...facts, target: targetOf(root, path, reference) } : facts
+        return facts.stat.isSymbolicLink() ? { ...facts, target: targetOf(root, inner, reference) } : facts
       } finally {
         closeSync(found)
       }
@@ -53,14 +70,14 @@ export class ContainerFiles {
     options: { signal: AbortSignal },
   ): Promise<{ facts: PathFacts; tar: Readable; done: Promise<void> }> {
     const opened = Promise.withResolvers<{ facts: PathFacts; tar: Readable }>()
-    const done = this.#within(reference, options.signal, async (root) => {
-      const found = openPath(root, path, false, reference)
+    const done = this.#within(reference, path, options.signal, async ({ root, inner }) => {
+      const found = openPath(root, inner, false, reference)
       let folder: number | undefined
       try {
         const facts = factsOf(found, path)
         folder = facts.stat.isDirectory()
-          ? openPath(root, path, true, reference)
-          : openPath(root, dirname(slashed(path)), true, reference)
+          ? openPath(root, inner, true, reference)
+          : openPath(root, dirname(slashed(inner)), true, reference)
         const name = facts.stat.isDirectory() ? '.' : facts.name
         const shown = facts.name === '/' ? '.' : facts.name
         const renamed = facts.stat.isDirectory() ? ['--transform', `s,^\\.,${escaped(shown)},S`] : []
@@ -108,10 +125,11 @@ export class ContainerFiles {
     const { request } = record
     const user = request.user ?? readImageConfig(record.imageConfig, record.imageReference).user
     if (request.readonlyRootfs === true) throw new DarnerError('BAD_ARGUMENT', 'container rootfs is marked read-only')
-    await this.#within(reference, options.signal, async (root) => {
-      const folder = openPath(root, path, true, reference)
+    await this.#within(reference, path, options.signal, async ({ root, inner, home, readonly }) => {
+      if (readonly) throw new DarnerError('BAD_ARGUMENT', `${path}: the mount there is read-only`)
+      const folder = openPath(root, inner, true, reference)
       try {
-        const owner = options.asUser && user ? { owner: findUser(`/proc/self/fd/${root}`, user) } : {}
+        const owner = options.asUser && user ? { owner: findUser(`/proc/self/fd/${home}`, user) } : {}
         await extractInto(root, folder, tar, { ...options, ...owner, idBase: record.userns?.base ?? 0 })
       } finally {
         closeSync(folder)
@@ -180,19 +198,51 @@ export class ContainerFiles {
     return this.#containers.hold(entry, work, still ? { still: { signal } } : {})
   }
 
-  /** With the root as a running container sees it, mounts included; of one that doesn't run, its root file system. */
-  async #within<T>(reference: string, signal: AbortSignal, work: (root: number) => Promise<T> | T): Promise<T> {
-    const entry = this.#containers.entry(reference)
-    const { pid } = entry.record
-    const use = async (path: string) => {
-      const root = openAt(AT_FDCWD, path, O.PATH | O.DIRECTORY)
+  /** Where `path` is, as a running container sees it; of one that doesn't run, its root file system or the mount that is to be there. */
+  async #within<T>(
+    reference: string,
+    path: string,
+    signal: AbortSignal,
+    work: (place: Place) => Promise<T> | T,
+  ): Promise<T> {
+    const { record } = this.#containers.entry(reference)
+    const use = async (at: string, mount?: Mounted) => {
+      const home = openAt(AT_FDCWD, at, O.PATH | O.DIRECTORY)
+      let source: number | undefined
       try {
-        return await work(root)
+        if (mount === undefined) return await work({ root: home, inner: path, home, readonly: false })
+        source = openAt(AT_FDCWD, mount.source, O.PATH | O.DIRECTORY)
+        return await work({ root: source, inner: mount.inner, home, readonly: mount.readonly })
       } finally {
-        closeSync(root)
+        if (source !== undefined) closeSync(source)
+        closeSync(home)
       }
     }
-    return pid === undefined ? this.#mounted(reference, signal, use) : use(`/proc/${pid}/root`)
+    if (record.pid !== undefined) return use(`/proc/${record.pid}/root`)
+    return this.#mounted(reference, signal, async (at) => use(at, await this.#mountAt(reference, path, at, signal)))
+  }
+
+  /** The bind or volume that a start would mount where `path` is; an empty volume is filled as a start would. */
+  async #mountAt(reference: string, path: string, rootfs: string, signal: AbortSignal): Promise<Mounted | undefined> {
+    const { record } = this.#containers.entry(reference)
+    const { request, userns } = record
+    const whole = slashed(normalize(`/${path}`))
+    const mounts = (request.mounts ?? []).filter(({ target }) => `${whole}/`.startsWith(`${slashed(target)}/`))
+    const mount = mounts.toSorted((a, b) => a.target.length - b.target.length).at(-1)
+    if (mount === undefined || mount.type === 'tmpfs') return undefined
+    const [found] = await prepareMounts([mount], {
+      volumes: this.#containers.volumes,
+      ...(request.volumeQuotas === undefined ? {} : { quotas: request.volumeQuotas }),
+      rootfs,
+      now: record.createdAt,
+      idBase: userns?.base ?? 0,
+      signal,
+    })
+    // a file that is bound is the mount itself
+    const source = found?.source
+    if (source === undefined || !(await stat(source)).isDirectory()) return undefined
+    const rest = whole.slice(slashed(mount.target).length) + (/\/\.?$/.exec(path)?.[0] ?? '')
+    return { source, inner: rest || '/', readonly: mount.readonly === true }
   }
 
   async #mounted<T>(reference: string, signal: AbortSignal, work: (path: string) => Promise<T>): Promise<T> {

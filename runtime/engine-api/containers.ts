@@ -2,8 +2,8 @@
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { CONTAINER_NAME, type ExitReply } from '../../src/api/containers-api.ts'
-import { DarnerError } from '../../src/core/errors.ts'
-import { familiarReference, parseReference } from '../../src/oci/reference.ts'
+import { DarnerError, isDarnerError } from '../../src/core/errors.ts'
+import { anySignal } from '../../src/core/signals.ts'
 import type { Entry } from '../containers/entry.ts'
 import { runProgram } from '../shim/program.ts'
 import { type DockerApp, type DockerParts, whileThere } from './context.ts'
@@ -41,6 +41,9 @@ const FILTERS = [
   'volume',
 ] as const
 
+/** So long docker's daemon waits for the end of what it killed. */
+const KILLED_MS = 10_000
+
 export function containerRoutes(app: DockerApp, parts: DockerParts): void {
   lists(app, parts)
   steps(app, parts)
@@ -69,7 +72,7 @@ function lists(app: DockerApp, parts: DockerParts): void {
       const views = chosen.map((entry) =>
         listView(entry, {
           now,
-          image: shownImage(entry),
+          image: entry.record.request.image,
           volumePath,
           networking: containers.inspect(entry.id).networking,
         }),
@@ -123,15 +126,6 @@ export function containerConfig(entry: Entry, { runtime, snapshotter }: DockerPa
     driver: `darner-${snapshotter.kind}`,
     execIds: [],
   }).Config
-}
-
-function shownImage({ record }: Entry): string {
-  const { image } = record.request
-  try {
-    return familiarReference(parseReference(image))
-  } catch {
-    return image // an id
-  }
 }
 
 async function fits(found: readonly Entry[], filters: Filters, parts: DockerParts): Promise<Entry[]> {
@@ -222,7 +216,14 @@ function steps(app: DockerApp, parts: DockerParts): void {
     const entry = containers.entry(request.params.id)
     if (entry.record.pid === undefined)
       throw new StatusError(409, `Cannot kill container: ${request.params.id}: Container ${entry.id} is not running`)
-    await containers.kill(entry.id, request.query.signal || 'KILL', { signal })
+    const name = request.query.signal || 'KILL'
+    // as docker: who kills one finds it ended afterwards
+    const ended = isKill(name)
+      ? containers.wait(entry.id, { signal: anySignal([signal, AbortSignal.timeout(KILLED_MS)]) })
+      : undefined
+    ended?.catch(() => {}) // awaited below
+    await containers.kill(entry.id, name, { signal })
+    await ended?.catch(() => {}) // it hangs in the kernel, or the agent ends
     return reply.code(204).send()
   })
   app.post('/containers/:id/pause', { schema: { params: Id } }, async (request, reply) => {
@@ -259,19 +260,22 @@ function steps(app: DockerApp, parts: DockerParts): void {
       if (yes(request.query.link)) throw new StatusError(501, 'links are not offered: use a user-defined network')
       const entry = containers.entry(request.params.id)
       const force = yes(request.query.force)
-      const state = stateOf(entry)
-      if (!force && ['running', 'paused', 'restarting'].includes(state)) {
-        const hint =
-          state === 'paused'
-            ? 'unpause and then stop the container before removal or force remove'
-            : 'stop the container before removal or force remove'
-        throw new StatusError(409, `cannot remove container "/${entry.record.name}": container is ${state}: ${hint}`)
-      }
-      await containers.remove(entry.id, { force, volumes: yes(request.query.v), signal })
+      const volumes = yes(request.query.v)
+      await containers.remove(entry.id, { force, volumes, signal }).catch((error: unknown) => {
+        if (force || !isDarnerError(error, 'STATE_INVALID')) throw error
+        const state = stateOf(entry)
+        const hint = state === 'paused' ? 'unpause and then stop the container' : 'stop the container'
+        throw new StatusError(
+          409,
+          `cannot remove container "/${entry.record.name}": container is ${state}: ${hint} before removal or force remove`,
+        )
+      })
       return reply.code(204).send()
     },
   )
 }
+
+const isKill = (name: string) => /^((SIG)?KILL|9)$/i.test(name)
 
 function stopHow(query: { t?: string; signal?: string }): { timeoutSec?: number; stopSignal?: string } {
   const how = query.signal ? { stopSignal: query.signal } : {}

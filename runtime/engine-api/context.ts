@@ -1,8 +1,9 @@
 /** What the routes of the Docker Engine API work with. */
 
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http'
+import { Readable } from 'node:stream'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance, FastifyReply, RawServerDefault } from 'fastify'
 import type { Snapshotter } from '../../src/core/contracts/snapshots.ts'
 import type { Log } from '../../src/core/log.ts'
 import { anySignal } from '../../src/core/signals.ts'
@@ -46,6 +47,17 @@ export type DockerApp = FastifyInstance<
   FastifyBaseLogger,
   TypeBoxTypeProvider
 >
+
+/** Answers with what comes from `source`, the head at once: clients wait for it, also while there is nothing to tell yet. */
+export function streamNow(reply: FastifyReply, type: string, source: AsyncIterable<Uint8Array | string>): void {
+  reply.hijack()
+  const { raw } = reply
+  raw.writeHead(200, { ...(reply.getHeaders() as OutgoingHttpHeaders), 'content-type': type })
+  raw.flushHeaders()
+  Readable.from(source, { objectMode: false })
+    .on('error', () => raw.destroy())
+    .pipe(raw)
+}
 
 /** A signal that is aborted when the agent ends or the client of this answer left. */
 export function whileThere(response: ServerResponse, signal: AbortSignal): AbortSignal {

@@ -60,6 +60,8 @@ export const CreateBody = Type.Object({
   ArgsEscaped: OptFlag(),
   OnBuild: Type.Optional(Type.Union([Words, Type.Null()])),
   Shell: Type.Optional(Type.Union([Words, Type.Null()])),
+  /** Where docker's python library puts HostConfig's. */
+  Runtime: OptText(),
   Healthcheck: Type.Optional(
     Type.Union([
       Type.Object({
@@ -209,7 +211,7 @@ const KNOWN = new Set([...Object.keys(CreateBody.properties), 'name', 'platform'
 /** Throws 400 and 501 as host-config.ts and unusable.ts do. */
 export function readCreate(body: CreateBody, hasBridge: boolean): CreateRequest {
   refuseUnknown(body, KNOWN)
-  const host = body.HostConfig ?? {}
+  const host = { ...body.HostConfig, Runtime: body.HostConfig?.Runtime || (body.Runtime ?? null) }
   refuseConflicts(body, host)
   refuseUnusable(host as Record<string, unknown>, HostConfig.properties)
   const words = (value: string | readonly string[] | null | undefined) =>

@@ -2,6 +2,7 @@
 import { Type } from 'typebox'
 import { Id, Query, sizeOf } from './containers.ts'
 import type { DockerApp, DockerParts } from './context.ts'
+import { detachKeys } from './detach-keys.ts'
 import { StatusError } from './errors.ts'
 import { parseStart } from './hijack.ts'
 import { OptFlag, OptText } from './optional.ts'
@@ -18,6 +19,8 @@ const ExecBody = Type.Object({
   AttachStderr: OptFlag(),
   Detach: OptFlag(),
   DetachKeys: OptText(),
+  /** As docker's python library writes it; to docker's daemon names of members are the same in any case. */
+  detachKeys: OptText(),
   ConsoleSize: Type.Optional(Type.Union([Type.Array(Type.Integer()), Type.Null()])),
   Env: Type.Optional(Type.Union([Words, Type.Null()])),
   WorkingDir: OptText(),
@@ -37,6 +40,8 @@ export function execRoutes(app: DockerApp, parts: DockerParts): void {
       throw new StatusError(409, `Container ${entry.record.name} is paused, unpause the container before exec`)
     if (entry.record.status !== 'running') throw new StatusError(409, `container ${entry.id} is not running`)
     const [rows = 0, columns = 0] = body.ConsoleSize ?? []
+    const keys = body.DetachKeys || body.detachKeys
+    detachKeys(keys)
     const id = execs.create(entry.id, {
       command: body.Cmd,
       ...(body.Env?.length ? { env: body.Env } : {}),
@@ -45,6 +50,7 @@ export function execRoutes(app: DockerApp, parts: DockerParts): void {
       ...(body.Privileged ? { privileged: true } : {}),
       ...(body.Tty ? { tty: true } : {}),
       ...(body.AttachStdin ? { stdin: true } : {}),
+      ...(keys ? { detachKeys: keys } : {}),
       ...(rows > 0 && columns > 0 ? { size: { rows, columns } } : {}),
     })
     return reply.code(201).send({ Id: id })
@@ -79,7 +85,7 @@ export function execRoutes(app: DockerApp, parts: DockerParts): void {
       OpenStdout: true,
       OpenStderr: true,
       CanRemove: status === 'exited',
-      DetachKeys: '',
+      DetachKeys: asked.detachKeys ?? '',
       ProcessConfig: {
         tty: asked.tty === true,
         entrypoint,

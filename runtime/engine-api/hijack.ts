@@ -12,6 +12,7 @@ import { put } from '../../src/core/outflow.ts'
 import type { Session } from '../containers/session.ts'
 import type { OutputChunk } from '../shim/attach.ts'
 import type { DockerParts } from './context.ts'
+import { DetachWatch, detachKeys } from './detach-keys.ts'
 import { dockerError, StatusError, startFailure } from './errors.ts'
 import { yes } from './filters.ts'
 import { framed } from './frames.ts'
@@ -78,6 +79,8 @@ interface Opened {
   readonly begin: () => Promise<Session>
   readonly tty: boolean
   readonly wants: { readonly stdin: boolean; readonly stdout: boolean; readonly stderr: boolean }
+  /** Of a terminal: the keys by which the client leaves it, and who is told. */
+  readonly detach?: { readonly keys: readonly number[]; readonly tell?: () => void }
   /** True when the streams end only after the exit code is known. */
   readonly settles?: boolean
   /** What was written before, when it was asked for. */
@@ -93,6 +96,7 @@ async function openAttach(reference: string, query: URLSearchParams, parts: Dock
     throw new StatusError(409, `container ${entry.id} is paused, unpause the container before attach`)
   const stream = asked('stream')
   const tty = record.request.tty === true
+  const keys = detachKeys(query.get('detachKeys'))
   const wants = { stdin: asked('stdin'), stdout: asked('stdout'), stderr: asked('stderr') }
   const session = await containers.attach(entry.id)
   containers.tell(entry, 'attach')
@@ -100,7 +104,8 @@ async function openAttach(reference: string, query: URLSearchParams, parts: Dock
     ? () => logBytes(containers.logs(entry.id, {}, { signal: parts.signal }), { tty, timestamps: false, ...wants })
     : undefined
   if (!stream) session.leave()
-  return { begin: async () => session, tty, wants, ...(past ? { past } : {}) }
+  const detach = tty ? { detach: { keys, tell: () => containers.tell(entry, 'detach') } } : {}
+  return { begin: async () => session, tty, wants, ...detach, ...(past ? { past } : {}) }
 }
 
 async function openExec(execId: string, body: Buffer, parts: DockerParts): Promise<Opened> {
@@ -124,7 +129,8 @@ async function openExec(execId: string, body: Buffer, parts: DockerParts): Promi
       return new EndedSession(Buffer.from(text), typeof details.exitCode === 'number' ? details.exitCode : 126)
     }
   }
-  return { begin, tty, wants, settles: true }
+  const detach = request.tty === true ? { detach: { keys: detachKeys(request.detachKeys) } } : {}
+  return { begin, tty, wants, ...detach, settles: true }
 }
 
 /** The streams of what never ran: one text. */
@@ -158,13 +164,20 @@ export function parseStart(body: Uint8Array): Static<typeof StartBody> {
 
 async function carry(
   socket: Duplex,
-  { session, tty, wants, past, settles }: Omit<Opened, 'begin'> & { readonly session: Session },
+  { session, tty, wants, past, detach, settles }: Omit<Opened, 'begin'> & { readonly session: Session },
   parts: DockerParts,
 ): Promise<void> {
   const onAbort = () => socket.destroy()
   parts.signal.addEventListener('abort', onAbort, { once: true })
   socket.once('close', () => session.leave())
-  const input = feed(socket, session, wants.stdin).catch(() => socket.destroy())
+  let left = false
+  const leave = () => {
+    left = true
+    session.leave()
+    detach?.tell?.()
+  }
+  const watch = detach && { keys: new DetachWatch(detach.keys), leave }
+  const input = feed(socket, session, wants.stdin, watch).catch(() => socket.destroy())
   try {
     if (past) for await (const bytes of past()) await put(socket, bytes)
     for await (const { stream, bytes } of session.output()) {
@@ -172,7 +185,7 @@ async function carry(
       await put(socket, tty ? bytes : framed(stream === 'stdout' ? STDOUT : STDERR, bytes))
     }
     // clients ask for the exit code as soon as the streams end
-    if (!socket.destroyed && settles)
+    if (!socket.destroyed && settles && !left)
       await Promise.race([session.result, new Promise((resolve) => socket.once('close', resolve))])
   } catch (error) {
     // a start that failed is told by the start's own answer; one that left has closed already
@@ -185,11 +198,18 @@ async function carry(
   }
 }
 
-async function feed(socket: Duplex, session: Session, wanted: boolean): Promise<void> {
+async function feed(
+  socket: Duplex,
+  session: Session,
+  wanted: boolean,
+  watch: { readonly keys: DetachWatch; readonly leave: () => void } | undefined,
+): Promise<void> {
   // a client that has no more input may still read
   for await (const chunk of socket.iterator({ destroyOnReturn: false })) {
     if (!wanted) continue
-    await session.write(chunk as Uint8Array).catch(dropped)
+    const { input, left } = watch?.keys.pass(chunk as Uint8Array) ?? { input: chunk as Uint8Array, left: false }
+    if (input.byteLength > 0) await session.write(input).catch(dropped)
+    if (left) return watch?.leave()
   }
   if (wanted) await session.endInput().catch(dropped)
 }

@@ -3,6 +3,7 @@ import { isAbsolute } from 'node:path'
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import type { BlkioRate, Resources, RestartPolicy, Ulimit } from '../../src/api/container-options.ts'
+import { DEVICE_RULE } from '../../src/api/container-options.ts'
 import type { CreateRequest } from '../../src/api/containers-api.ts'
 import { DiskQuota } from '../../src/api/rich-api.ts'
 import { parseBytes } from '../../src/core/config/units.ts'
@@ -76,6 +77,9 @@ export const HostConfig = Type.Object({
   StorageOpt: OptMap(),
   Annotations: OptMap(),
   VolumesFrom: OptTexts(),
+  VolumeDriver: OptText(),
+  DeviceCgroupRules: OptTexts(),
+  MemorySwappiness: OptNumber(),
   PublishAllPorts: OptFlag(),
   /** Rows and columns that the terminal has at the start. */
   ConsoleSize: Type.Optional(Type.Union([Type.Array(Type.Integer({ minimum: 0, maximum: 65_535 })), Type.Null()])),
@@ -122,6 +126,8 @@ export function readHostConfig(
   const restart = readRestart(config)
   const log = readLogConfig(config.LogConfig)
   const publish = readPorts(config.PortBindings)
+  if (config.VolumeDriver && config.VolumeDriver !== 'local' && mounts.some((one) => one.type === 'volume'))
+    throw new StatusError(501, `volume driver ${config.VolumeDriver} is not offered: only local is`)
   const dns = readDns(config)
   return {
     network: readNetwork(config.NetworkMode ?? '', facts.hasBridge),
@@ -150,6 +156,7 @@ export function readHostConfig(
     ...(config.Init ? { init: true } : {}),
     ...(config.Ulimits?.length ? { ulimits: config.Ulimits.map(ulimit) } : {}),
     ...(config.Devices?.length ? { devices: config.Devices.map(device) } : {}),
+    ...(config.DeviceCgroupRules?.length ? { deviceRules: config.DeviceCgroupRules.map(deviceRule) } : {}),
   }
 }
 
@@ -201,6 +208,7 @@ export function readResources(config: HostConfig): Resources {
     pidsLimit: config.PidsLimit || undefined,
     blkioWeight: config.BlkioWeight || undefined,
     blkioRates: blkioRates(config),
+    memorySwappiness: swappiness(config.MemorySwappiness),
   }
   return Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== undefined)) as Resources
 }
@@ -261,6 +269,19 @@ function extraHost(text: string): string {
 
 function ulimit({ Name, Soft, Hard }: Static<typeof UlimitBody>): Ulimit {
   return { name: Name.toLowerCase().replace(/^rlimit_/, ''), soft: Soft, hard: Hard }
+}
+
+/** Undefined for -1, docker's word for the host's own. Throws 400. */
+function swappiness(asked: number | null | undefined): number | undefined {
+  if (asked === null || asked === undefined || asked === -1) return undefined
+  if (Number.isInteger(asked) && asked >= 0 && asked <= 100) return asked
+  throw new StatusError(400, `Invalid value: ${asked}, valid memory swappiness range is 0-100`)
+}
+
+/** Throws 400. */
+function deviceRule(text: string): string {
+  if (DEVICE_RULE.test(text)) return text
+  throw new StatusError(400, `invalid device cgroup rule format: '${text.slice(0, 200)}'`)
 }
 
 function device(one: { PathOnHost: string; PathInContainer?: string | null; CgroupPermissions?: string | null }) {

@@ -15,10 +15,7 @@ export function readLogConfig(
   const driver = asked?.Type || 'json-file'
   const options = asked?.Config ?? {}
   if (driver !== 'json-file' && driver !== 'local' && driver !== 'none' && driver !== 'journald')
-    throw new StatusError(
-      400,
-      `logger: no log driver named '${driver}' is registered: use json-file, local, journald or none`,
-    )
+    throw new StatusError(400, `logger: no log driver named '${driver}' is registered`)
   const kept = driver === 'local' ? 'json-file' : driver
   const unknown = Object.keys(options).find((one) => kept !== 'json-file' || !['max-size', 'max-file'].includes(one))
   if (unknown !== undefined) throw new StatusError(400, `unknown log opt '${unknown}' for ${driver} log driver`)

@@ -137,7 +137,8 @@ function commitRoute(app: DockerApp, parts: DockerParts): void {
         platform: base.image.platform,
       })
       const image = await makeImage(made, [...base.image.layers, layer], names, parts).catch(refuseArchive)
-      if (base.image.origin !== undefined) await parts.images.save({ ...image, origin: base.image.origin }, [])
+      const { origin, config: parent } = base.image
+      await parts.images.save({ ...image, parent, ...(origin === undefined ? {} : { origin }) }, [])
       return image
     }
     const image = await make().catch(async (error: unknown) => {

@@ -85,7 +85,7 @@ const STATES = {
 } as const
 
 /** docker's words for what a registry refuses. */
-function pullFailure(error: unknown, reference: Reference): Error {
+export function pullFailure(error: unknown, reference: Reference): Error {
   const known = asDarnerError(error, `pull ${familiarReference(reference)}`)
   if (known.code === 'ORIGIN_NOT_FOUND')
     return new StatusError(

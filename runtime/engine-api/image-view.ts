@@ -37,7 +37,7 @@ export function labelsOf(image: ImageRecord): Readonly<Record<string, string>> {
 export function imageView({ image, tags, digests }: ListedImage, bytes: number) {
   return {
     Id: image.config,
-    ParentId: '',
+    ParentId: image.parent ?? '',
     RepoTags: tags.length > 0 ? tags.map(shown) : null,
     RepoDigests: digests.length > 0 ? digests.map(shown) : null,
     Created: Math.floor(createdMs(image) / 1000),
@@ -60,7 +60,7 @@ export function inspectImage(
     Id: image.config,
     RepoTags: (listed?.tags ?? []).map(shown),
     RepoDigests: (listed?.digests ?? []).map(shown),
-    Parent: '',
+    Parent: image.parent ?? '',
     Comment: config.history?.at(-1)?.comment ?? '',
     Created: config.created ?? '',
     DockerVersion: '',

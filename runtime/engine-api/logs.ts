@@ -2,7 +2,7 @@
 import { Readable } from 'node:stream'
 import type { LogEntry } from '../shim/log-lines.ts'
 import { Id, Query } from './containers.ts'
-import { type DockerApp, type DockerParts, whileThere } from './context.ts'
+import { type DockerApp, type DockerParts, streamNow, whileThere } from './context.ts'
 import { StatusError } from './errors.ts'
 import { timeMs, yes } from './filters.ts'
 import { framed } from './frames.ts'
@@ -71,9 +71,9 @@ export function logRoute(app: DockerApp, parts: DockerParts): void {
         stderr,
         ...(untilMs === undefined ? {} : { untilMs }),
       })
-      return reply
-        .type(tty ? 'application/vnd.docker.raw-stream' : 'application/vnd.docker.multiplexed-stream')
-        .send(Readable.from(bytes, { objectMode: false }))
+      const type = tty ? 'application/vnd.docker.raw-stream' : 'application/vnd.docker.multiplexed-stream'
+      if (yes(query.follow)) return streamNow(reply, type, bytes)
+      return reply.type(type).send(Readable.from(bytes, { objectMode: false }))
     },
   )
 }

@@ -13,6 +13,7 @@ import { archiveRoutes } from './archive.ts'
 import { containerRoutes } from './containers.ts'
 import type { DockerApp, DockerParts } from './context.ts'
 import { createRoute } from './create.ts'
+import { distributionRoute } from './distribution.ts'
 import { dockerError, StatusError } from './errors.ts'
 import { execRoutes } from './exec.ts'
 import { PLAIN_HIJACK, serveHijack } from './hijack.ts'
@@ -140,6 +141,7 @@ function dockerApp(parts: DockerParts): DockerApp {
   archiveImageRoutes(app, parts)
   imageRoutes(app, parts)
   authRoute(app, parts)
+  distributionRoute(app, parts)
   volumeRoutes(app, parts)
   networkRoutes(app, parts)
   upgradeRoutes(app, parts)

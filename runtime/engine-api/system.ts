@@ -2,11 +2,10 @@
 
 import { readFile } from 'node:fs/promises'
 import { arch, availableParallelism, version as kernelVersion, release, totalmem } from 'node:os'
-import { Readable } from 'node:stream'
 import type { EngineEvent } from '../containers/events.ts'
 import { hasController } from '../spec/resources.ts'
 import { Query } from './containers.ts'
-import { type DockerApp, type DockerParts, whileThere } from './context.ts'
+import { type DockerApp, type DockerParts, streamNow, whileThere } from './context.ts'
 import { type Filters, labelsFit, oneOf, readFilters, timeMs } from './filters.ts'
 import { imageView } from './image-view.ts'
 import { folderBytes, imageBytes, usedBytes } from './sizes.ts'
@@ -58,12 +57,7 @@ export function systemRoutes(app: DockerApp, parts: DockerParts): void {
     const lines = async function* () {
       for await (const event of found) if (eventFits(event, filters)) yield `${JSON.stringify(eventView(event))}\n`
     }
-    reply.hijack()
-    reply.raw.writeHead(200, { 'content-type': 'application/json' })
-    reply.raw.flushHeaders() // a quiet host has nothing to say yet
-    Readable.from(lines())
-      .on('error', () => reply.raw.destroy())
-      .pipe(reply.raw)
+    streamNow(reply, 'application/json', lines())
   })
   app.get('/system/df', { schema: { querystring: Query('type') } }, async () => diskView(parts))
 }

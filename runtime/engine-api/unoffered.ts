@@ -15,7 +15,6 @@ const ROWS: readonly (readonly [methods: readonly Method[], path: string, what: 
   [['POST'], '/session', 'docker build', 'build with buildah or buildctl, push to a registry, and run from there'],
   [['POST'], '/grpc', 'docker build', 'build with buildah or buildctl, push to a registry, and run from there'],
   [['GET'], '/images/search', 'docker search', 'search in the web page of the registry'],
-  [['GET'], '/distribution/*', 'docker manifest inspect', 'ask the registry with skopeo inspect'],
   [
     ['GET'],
     '/containers/:id/attach/ws',

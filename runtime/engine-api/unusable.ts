@@ -5,7 +5,6 @@ import { OptMap, OptTexts } from './optional.ts'
 /** Members that have no effect here or can't be had, with what to say; the values that clients send unasked are fine. */
 const UNUSABLE: Readonly<Record<string, { fine: readonly unknown[]; way: string }>> = {
   ContainerIDFile: { fine: [], way: '' }, // the client's own business
-  VolumeDriver: { fine: ['', 'local'], way: 'only the local volume driver is offered' },
   Links: { fine: [], way: 'put both containers on one user-defined network, where names resolve' },
   Cgroup: { fine: [''], way: '' },
   CgroupParent: { fine: [''], way: 'the agent has one cgroup parent for all containers' },
@@ -13,11 +12,9 @@ const UNUSABLE: Readonly<Record<string, { fine: readonly unknown[]; way: string 
   BlkioWeightDevice: { fine: [], way: 'use --blkio-weight' },
   CpuRealtimePeriod: { fine: [0], way: 'use --cpus' },
   CpuRealtimeRuntime: { fine: [0], way: 'use --cpus' },
-  DeviceCgroupRules: { fine: [], way: 'name each device with --device' },
   DeviceRequests: { fine: [], way: 'name each device with --device' },
   KernelMemory: { fine: [0], way: 'use --memory' },
   KernelMemoryTCP: { fine: [0], way: 'use --memory' },
-  MemorySwappiness: { fine: [-1, 60], way: 'use --memory-swap' },
   OomKillDisable: { fine: [false], way: 'use --oom-score-adj' },
   CpuCount: { fine: [0], way: 'use --cpus' },
   CpuPercent: { fine: [0], way: 'use --cpus' },

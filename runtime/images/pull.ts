@@ -158,11 +158,12 @@ async function resolveManifest(origin: Omit<RegistryOrigin, 'collection'>, reque
   return { ...document, manifest }
 }
 
-async function fetchManifest(
+/** The manifest or index that `reference` names there, proven by the digest that its registry states. Throws DIGEST_MISMATCH, MANIFEST_INVALID, and what the origin threw. */
+export async function fetchManifest(
   origin: Omit<RegistryOrigin, 'collection'>,
   reference: string,
-  request: PullRequest,
-  parts: PullParts,
+  request: Omit<PullRequest, 'platform'>,
+  parts: Pick<PullParts, 'content'>,
 ) {
   const credential = request.credential === undefined ? {} : { credential: request.credential }
   const answer = await parts.content.manifest({ origin, reference, ...credential }, { signal: request.signal })
@@ -184,11 +185,12 @@ async function fetchManifest(
   }
 }
 
-async function openBlob(
+/** A blob of an image that is pulled or looked at, which the caller closes. */
+export async function openBlob(
   origin: Origin,
   blob: Pick<Descriptor, 'digest' | 'size'>,
-  request: PullRequest,
-  parts: PullParts,
+  request: Omit<PullRequest, 'platform'>,
+  parts: Pick<PullParts, 'content'>,
   wrongAt: readonly Origin[] = [],
 ): Promise<Content> {
   const content = await parts.content.open(
@@ -221,7 +223,7 @@ async function mayHave(origin: Origin, layer: ImageLayer, request: PullRequest, 
 }
 
 /** A credential is for the registry, whatever other places a manifest names. */
-function rightsAt(origin: Origin, { credential }: PullRequest): { credential?: Credential } {
+function rightsAt(origin: Origin, { credential }: Pick<PullRequest, 'credential'>): { credential?: Credential } {
   return origin.kind === 'registry' && credential !== undefined ? { credential } : {}
 }
 

@@ -106,7 +106,12 @@ export interface OciThrottle {
 export interface OciResources {
   readonly devices: readonly OciDeviceRule[]
   readonly pids?: { readonly limit: number }
-  readonly memory?: { readonly limit?: number; readonly swap?: number; readonly reservation?: number }
+  readonly memory?: {
+    readonly limit?: number
+    readonly swap?: number
+    readonly reservation?: number
+    readonly swappiness?: number
+  }
   readonly cpu?: {
     readonly shares?: number
     readonly quota?: number

@@ -20,7 +20,7 @@ const UNLIMITED = 2 ** 63
 /** Throws BAD_ARGUMENT for limits that contradict each other, HOST_UNABLE for those that no controller of this host enforces. */
 export function resourcesOf(asked: Resources, cgroups: CgroupLayout, cpus: number): Omit<OciResources, 'devices'> {
   checkResources(asked, cgroups, cpus)
-  const memory = memoryOf(asked)
+  const memory = memoryOf(asked, cgroups)
   const cpu = cpuOf(asked)
   return {
     ...(Object.keys(memory).length > 0 ? { memory } : {}),
@@ -55,13 +55,16 @@ function blockDevice(path: string): { major: number; minor: number } {
   return { major: (rdev >> 8) & 0xfff, minor: (rdev & 0xff) | ((rdev >> 12) & 0xfff00) }
 }
 
-function memoryOf({ memoryBytes, memorySwapBytes, memoryReservationBytes }: Resources) {
+function memoryOf(asked: Resources, cgroups: CgroupLayout) {
+  const { memoryBytes, memorySwapBytes, memoryReservationBytes, memorySwappiness } = asked
   // as docker: swap as large as the memory, when only the memory is limited
   const swap = memorySwapBytes || (memoryBytes ? memoryBytes * 2 : memoryBytes === 0 ? -1 : undefined)
   return {
     ...(memoryBytes === undefined ? {} : { limit: memoryBytes === 0 ? -1 : memoryBytes }),
     ...(swap === undefined ? {} : { swap }),
     ...(memoryReservationBytes ? { reservation: memoryReservationBytes } : {}),
+    // cgroup2 has none, which is warned of
+    ...(memorySwappiness !== undefined && hasSwappiness(cgroups) ? { swappiness: memorySwappiness } : {}),
   }
 }
 
@@ -125,6 +128,11 @@ function asksFor(asked: Resources, name: keyof Resources): boolean {
   const value = asked[name]
   if (name === 'pidsLimit') return Number(value ?? 0) > 0
   return Array.isArray(value) ? value.length > 0 : Boolean(value)
+}
+
+/** Only the memory controller of v1 has it. */
+export function hasSwappiness({ v1 }: CgroupLayout): boolean {
+  return v1.has('memory')
 }
 
 /** True when a v1 hierarchy or cgroup2 enforces it; cgroup2 calls blkio `io`. */

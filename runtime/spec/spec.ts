@@ -1,5 +1,6 @@
 /** Image configuration + request -> config.json (runtime-spec, config.md): a pure function of what it is given. */
 
+import { DEVICE_RULE } from '../../src/api/container-options.ts'
 import type { CreateRequest } from '../../src/api/containers-api.ts'
 import type { IdMap } from '../../src/core/contracts/snapshots.ts'
 import { DarnerError } from '../../src/core/errors.ts'
@@ -227,7 +228,19 @@ function deviceRules({ request, devices = [] }: SpecInput): OciDeviceRule[] {
   return [
     ...DEVICE_RULES,
     ...devices.map(({ device: { type, major, minor }, access }) => ({ allow: true, type, major, minor, access })),
+    ...(request.deviceRules ?? []).flatMap(ruleOf),
   ]
+}
+
+/** `a` is every device, and stands for both types; absent numbers are any. */
+function ruleOf(text: string): OciDeviceRule[] {
+  const [, type = '', major = '', minor = '', access = ''] = DEVICE_RULE.exec(text) ?? []
+  const numbers = {
+    ...(major === '*' ? {} : { major: Number(major) }),
+    ...(minor === '*' ? {} : { minor: Number(minor) }),
+  }
+  const types = type === 'a' ? ['b', 'c'] : [type]
+  return types.map((one) => ({ allow: true, type: one as 'b' | 'c', ...numbers, access }))
 }
 
 /** A bind that shares mounts with this host needs a root that does. */

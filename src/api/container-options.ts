@@ -29,6 +29,9 @@ export const Resources = Type.Object(
       Type.Integer({ minimum: -1, maximum: Number.MAX_SAFE_INTEGER, description: 'memory and swap; -1: no limit' }),
     ),
     memoryReservationBytes: Type.Optional(Bytes('what it keeps when memory gets short')),
+    memorySwappiness: Type.Optional(
+      Type.Integer({ minimum: 0, maximum: 100, description: 'how readily its memory is swapped; cgroup v1 only' }),
+    ),
     nanoCpus: Type.Optional(Type.Integer({ minimum: 0, maximum: 1e15, description: 'CPUs, in 1e-9' })),
     cpuShares: Type.Optional(Type.Integer({ minimum: 0, maximum: 262_144 })),
     cpuQuotaUs: Type.Optional(Type.Integer({ minimum: -1, maximum: 1e12 })),
@@ -134,6 +137,9 @@ export const LogConfig = Type.Object(
 )
 export type LogConfig = Static<typeof LogConfig>
 
+/** TYPE MAJOR:MINOR ACCESS: `c 7:128 rwm`; a type `a` is both, `*` any number. */
+export const DEVICE_RULE = /^([acb]) (\d{1,10}|\*):(\d{1,10}|\*) ([rwm]{1,3})$/
+
 export const DeviceRequest = Type.Object(
   {
     /** Path of the node on this host. */
@@ -156,6 +162,8 @@ export const MORE_OPTIONS = {
   health: Type.Optional(HealthCheck),
   log: Type.Optional(LogConfig),
   devices: Type.Optional(Type.Array(DeviceRequest, { maxItems: 1000 })),
+  /** Devices of the cgroup that may be used beside those, whether they have nodes or not. */
+  deviceRules: Type.Optional(Type.Array(Type.String({ pattern: DEVICE_RULE.source }), { maxItems: 1000 })),
   privileged: Type.Optional(Type.Boolean()),
   init: Type.Optional(Type.Boolean({ description: 'a small init as PID 1 that reaps and forwards signals' })),
   domainname: Type.Optional(Type.String({ pattern: '^[a-zA-Z0-9.-]{0,253}$' })),

@@ -177,6 +177,7 @@ export const ExecRequest = Type.Object(
     stdin: Type.Optional(Type.Boolean({ description: 'connect stdin' })),
     privileged: Type.Optional(Type.Boolean({ description: 'every capability that the host has' })),
     size: Type.Optional(TerminalSize),
+    detachKeys: Type.Optional(Text(128, "by which a docker client leaves the terminal: 'ctrl-p,ctrl-q'")),
   },
   { additionalProperties: false },
 )

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { buffer, text } from 'node:stream/consumers'
 import { describe, it } from 'mocha'
+import { hostPlatform } from '../../../src/oci/platform.ts'
 import { aDocker, type Docker } from '../../fixtures/clients/a-docker.ts'
 import { aDir } from '../../fixtures/host/a-dir.ts'
 import { onStage } from '../../fixtures/host/a-stage.ts'
@@ -116,6 +117,93 @@ describe('habits of clients on the docker socket', function () {
     assert.equal((await post(`/containers/${id}/start`)).status, 204)
     const output = await execOutput(id, { Cmd: ['echo', 'hello'], Tty: true }, { Tty: true }, () => writeFile(gate, ''))
     assert.equal(output.toString(), 'hello\r\n')
+  })
+
+  /** Types into the terminal of what a path opens, until the client has been left; what came of it. */
+  async function typed(path: string, keys: readonly string[], body = ''): Promise<string> {
+    const headers = { connection: 'Upgrade', upgrade: 'tcp', 'content-length': Buffer.byteLength(body) }
+    const asked = request({ socketPath: docker.socket, method: 'POST', path, headers })
+    asked.end(body)
+    const [, socket, head] = (await once(asked, 'upgrade')) as [IncomingMessage, Duplex, Buffer]
+    socket.unshift(head)
+    const output = text(socket)
+    for (const key of keys) socket.write(key)
+    return await output
+  }
+
+  it('lets a client leave a terminal by the keys that it named, and the process goes on', async () => {
+    const id = await created({ Cmd: ['cat'], OpenStdin: true, Tty: true })
+    assert.equal((await post(`/containers/${id}/start`)).status, 204)
+    await typed(`/containers/${id}/attach?stream=1&stdin=1`, ['\x10', '\x11'])
+    await typed(`/containers/${id}/attach?stream=1&stdin=1&detachKeys=ctrl-a`, ['\x01'])
+    const cat = { Cmd: ['cat'], Tty: true, AttachStdin: true, detachKeys: 'x,y' }
+    const exec = await post(`/containers/${id}/exec`, cat)
+    await typed(`/exec/${exec.body.Id}/start`, ['x', 'y'], '{"Tty":true}')
+    const { body } = await send('GET', `/exec/${exec.body.Id}/json`, '', 'application/json')
+    assert.deepEqual([body.Running, body.DetachKeys], [true, 'x,y'])
+    assert.equal(((await inspect(id)).State as { Status: string }).Status, 'running')
+  })
+
+  it('answers a kill when the process is gone', async () => {
+    const id = await running()
+    assert.equal((await post(`/containers/${id}/kill`)).status, 204)
+    const { Running, ExitCode } = (await inspect(id)).State as { Running: boolean; ExitCode: number }
+    assert.deepEqual([Running, ExitCode], [false, 137])
+  })
+
+  it('sends the head of a log that is followed before there is a line in it', async () => {
+    const id = await running()
+    const path = `/containers/${id}/logs?follow=1&stdout=1`
+    const asked = request({ socketPath: docker.socket, path })
+    asked.end()
+    const [answer] = (await once(asked, 'response')) as [IncomingMessage]
+    assert.equal(answer.statusCode, 200)
+    answer.destroy()
+  })
+
+  it('takes members that have their effect elsewhere, or none', async () => {
+    const HostConfig = { ...HOST, VolumeDriver: 'foo', DeviceCgroupRules: ['c 7:128 rwm'], MemorySwappiness: 40 }
+    const id = await created({ Runtime: 'crun', HostConfig })
+    const told = (await inspect(id)).HostConfig as Record<string, unknown>
+    assert.deepEqual(
+      [told.Runtime, told.VolumeDriver, told.DeviceCgroupRules, told.MemorySwappiness],
+      ['crun', 'foo', ['c 7:128 rwm'], 40],
+    )
+    assert.equal((await post(`/containers/${id}/start`)).status, 204)
+    const needed = { Image: 'busybox', HostConfig: { ...HOST, VolumeDriver: 'foo', Binds: ['some:/v'] } }
+    assert.equal((await post('/containers/create', needed)).status, 501)
+  })
+
+  it('reads and writes what lies in the volumes of a container that never ran', async () => {
+    const id = await created({ HostConfig: { ...HOST, Binds: ['seeds:/data', 'seeds:/again:ro'] } })
+    const path = (name: string) => `/containers/${id}/archive?path=${name}`
+    const put = (name: string) => send('PUT', path(name), aTar([{ name: 'x', body: 'new' }]), 'application/x-tar')
+    assert.deepEqual(await put('/data'), { status: 200, body: {} })
+    assert.equal((await put('/again')).status, 400)
+    const names = await docker.ok(['run', '--rm', '-v', 'seeds:/data', 'busybox', 'ls', '/data'])
+    assert.deepEqual(names.split('\n'), ['seed', 'x'])
+    assert.equal((await send('GET', path('/data/x'), '', '')).status, 200)
+    assert.equal((await send('GET', path('/data/none'), '', '')).status, 404)
+    assert.equal((await send('HEAD', path('/data/.'), '', '')).status, 200)
+  })
+
+  it('tells what a registry has under a name, without pulling it', async () => {
+    const get = (name: string) => send('GET', `/distribution/${name}/json`, '', '')
+    const { status, body } = await get(`${docker.registry.host}/busybox:latest`)
+    assert.equal(status, 200, JSON.stringify(body))
+    const { os, architecture } = hostPlatform()
+    assert.deepEqual(body.Platforms, [{ architecture, os }])
+    const [image] = JSON.parse(await docker.ok(['image', 'inspect', docker.image])) as { RepoDigests: string[] }[]
+    assert.equal(`${docker.image}@${(body.Descriptor as { digest: string }).digest}`, image?.RepoDigests[0])
+    assert.equal((await get(`${docker.registry.host}/nobody/none`)).status, 404)
+    assert.equal((await get('UPPER')).status, 400)
+  })
+
+  it('tells of a committed image which one it was made of', async () => {
+    const { status, body } = await post(`/commit?container=${await created({})}`)
+    assert.equal(status, 201)
+    const parent = async (name: string) => (await send('GET', `/images/${name}/json`, '', '')).body
+    assert.equal((await parent(String(body.Id))).Parent, (await parent('busybox')).Id)
   })
 
   it('keeps a limit on the number of log files where their size has none', async () => {

@@ -22,7 +22,7 @@ const LINES: [line: string[], offers: string[]][] = [
   [['network', 'ls', '--ip'], []],
   [
     ['run', '--mem'],
-    ['--memory', '--memory-reservation', '--memory-swap'],
+    ['--memory', '--memory-reservation', '--memory-swap', '--memory-swappiness'],
   ],
   // the command in the container has its own
   [['run', 'image', '--mem'], []],

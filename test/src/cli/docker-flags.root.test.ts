@@ -26,16 +26,25 @@ describe("docker's further flags of darner", function () {
       [['--gpus', 'all'], /DeviceRequests is not offered: name each device with --device/],
       [['--cgroup-parent', '/x'], /CgroupParent is not offered: the agent has one cgroup parent/],
       [['--oom-kill-disable'], /OomKillDisable is not offered: use --oom-score-adj/],
-      [['--memory-swappiness', '10'], /MemorySwappiness is not offered: use --memory-swap/],
-      [['--volume-driver', 'nfs'], /VolumeDriver is not offered: only the local volume driver/],
+      [['--volume-driver', 'nfs', '-v', 'some:/v'], /volume driver nfs is not offered: only local is/],
       [['--blkio-weight-device', '/dev/sda:100'], /BlkioWeightDevice is not offered: use --blkio-weight/],
-      [['--device-cgroup-rule', 'c 1:3 rwm'], /DeviceCgroupRules is not offered/],
     ] as const) {
       const { code, stderr } = await darner('run', '--rm', '--network', 'none', ...args, 'busybox', 'true')
       assert.match(stderr, why)
       assert.equal(code, 125, stderr)
     }
-    const usual = ['--volume-driver', 'local', '--memory-swappiness', '-1', '--sig-proxy=true']
+    const wrong = await darner('run', '--rm', '--network', 'none', '--device-cgroup-rule', 'c 1:3', 'busybox', 'true')
+    assert.match(wrong.stderr, /invalid device cgroup rule format: 'c 1:3'/)
+    assert.equal(wrong.code, 2)
+    const usual = [
+      '--volume-driver',
+      'local',
+      '--memory-swappiness',
+      '-1',
+      '--sig-proxy=true',
+      '--device-cgroup-rule',
+      'c 1:3 r',
+    ]
     await ok('run', '--rm', '--network', 'none', ...usual, 'busybox', 'true')
 
     const checks = ['--health-cmd', 'true', '--health-start-period', '1h', '--health-start-interval', '10ms']
