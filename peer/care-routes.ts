@@ -46,7 +46,7 @@ export function registerCareRoutes(app: FastifyInstance, { store, limits, schedu
   typed.get('/v1/limits', { schema: { response: { 200: LimitList } } }, async () => list())
   typed.put('/v1/limits', { schema: { body: LimitRequest, response: { 200: LimitList } } }, async ({ body }) => {
     if (body.limit !== undefined && limits.list().length >= MAX_LIMITS)
-      throw new DarnerError('LIMIT_EXCEEDED', `${MAX_LIMITS} rate limits are set already`)
+      throw new DarnerError('LIMIT_EXCEEDED', `there are ${MAX_LIMITS} rate limits already`)
     limits.set(body.scope as LimitScope, body.limit as Limit | undefined)
     return list()
   })

@@ -91,7 +91,7 @@ export class Preheats {
   /** Throws NOT_FOUND for an id that is none, or over for long. */
   state(id: string): PreheatState {
     const job = this.#jobs.get(id)
-    if (job === undefined) throw new DarnerError('NOT_FOUND', `preheat ${id}: no such one runs`)
+    if (job === undefined) throw new DarnerError('NOT_FOUND', `preheat ${id} is not running`)
     const each = [...job.blobs.values()].reduce((sum, bytes) => sum + bytes, 0)
     const hosts = [...job.hosts.values()]
     const have = hosts.reduce(

@@ -162,7 +162,7 @@ async function pullOn(
       ...(all.length > 0 && all.every((layer) => layer.state !== 'downloading') ? { note: 'unpacking' } : {}),
     })
   }
-  throw new DarnerError('AGENT_UNREACHABLE', `${name}: the agent ended its answer to the pull half way`)
+  throw new DarnerError('AGENT_UNREACHABLE', `${name}: the agent broke off its answer to the pull`)
 }
 
 /** Starts a container by `darner run`; returns the first lines that it printed. */

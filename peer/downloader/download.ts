@@ -193,7 +193,7 @@ export class Download {
     log.warn({ taskId: id, have: stored.have.count, error: message }, 'the blob is read otherwise now: fetch given up')
     await stored.doubt()
     const text = `${id}: the supernode has other bytes now than this fetch was given before (${message})`
-    return new DarnerError('TASK_FAILED', text, { cause: error, way: 'try again: what was wrong is fetched anew' })
+    return new DarnerError('TASK_FAILED', text, { cause: error, way: 'try again: the wrong pieces are fetched again' })
   }
 
   async #follow(scope: Scope, signal: AbortSignal): Promise<void> {
@@ -255,7 +255,7 @@ export class Download {
     if (wrong.length > 0 && !this.#dropped) {
       this.#dropped = true
       const about = { taskId: stored.task.id, piece: wrong[0] }
-      log.warn(about, 'what an earlier fetch left is not what the supernode has: fetched anew')
+      log.warn(about, 'an earlier fetch left other pieces than the supernode has: fetched again')
     }
     for (const piece of right) {
       this.#plan.have(piece, 1)

@@ -56,7 +56,7 @@ export class Authority {
         const authority = new Authority(path, pem, await importKey(keyPem), clock)
         if (authority.#certificate.notAfter.getTime() - clock.now() > RENEW_MS) return authority
       } catch (error) {
-        throw new DarnerError('STORE_CORRUPT', `${path}: it is no certificate with its key`, {
+        throw new DarnerError('STORE_CORRUPT', `${path}: it does not hold a certificate and its key`, {
           cause: error,
           way: `remove ${path} and ${keyPath}: new ones are made, which clients have to be given`,
         })

@@ -80,7 +80,7 @@ export class Connects {
   }
 
   #judge(named: string): { target: HostPort; upstream: Upstream | undefined } | { status: string; why: string } {
-    if (this.#mode === 'off') return { status: '405 Method Not Allowed', why: 'the mirror is no proxy' }
+    if (this.#mode === 'off') return { status: '405 Method Not Allowed', why: 'the mirror is not a proxy' }
     const target = readTarget(named)
     if (target === undefined) return { status: '400 Bad Request', why: 'not HOST:PORT' }
     if (this.#sockets.size >= MAX_TUNNELS)

@@ -50,7 +50,7 @@ function ofProxy(given: string, upstreams: Upstreams): { target: string; upstrea
   if (upstream === undefined)
     throw new DarnerError(
       'BAD_ARGUMENT',
-      'the mirror takes paths, and URLs of its upstreams: it is no proxy for others',
+      'the mirror serves its own paths and the URLs of its upstreams; it is not a proxy for other hosts',
     )
   return { target, upstream }
 }
@@ -92,13 +92,13 @@ function placeOf(parts: readonly string[], ns: string | undefined, upstreams: Up
   if (isRepository(place.repository)) return place
   throw new DarnerError(
     'REFERENCE_INVALID',
-    `repository ${JSON.stringify(place.repository.slice(0, 160))} is no path of lower case parts`,
+    `repository ${JSON.stringify(place.repository.slice(0, 160))} is not a path of lower-case parts`,
   )
 }
 
 function digestOf(text: string): Digest {
   if (isDigest(text)) return text
-  throw new DarnerError('DIGEST_INVALID', `digest ${JSON.stringify(text.slice(0, 160))} is not one`)
+  throw new DarnerError('DIGEST_INVALID', `${JSON.stringify(text.slice(0, 160))} is not a digest`)
 }
 
 /** `%3A` is a colon that some clients encode; a part that turns out to hold a slash is no part of a name. */

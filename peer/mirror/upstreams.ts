@@ -94,7 +94,7 @@ export class Upstreams {
 }
 
 export function unknownUpstream(ns: string): DarnerError {
-  return new DarnerError('NOT_FOUND', `registry ${JSON.stringify(ns.slice(0, 120))} is no upstream of this mirror`, {
+  return new DarnerError('NOT_FOUND', `this mirror does not reach the registry ${JSON.stringify(ns.slice(0, 120))}`, {
     way: `add --upstream ${/^[\w.:/-]{1,120}$/.test(ns) ? ns : 'NAME'}=URL to the agent`,
   })
 }

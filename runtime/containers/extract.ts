@@ -168,9 +168,13 @@ function step(_root: number, here: number, part: Buffer): number {
     return openBelow(here, part, O.RDONLY | O.DIRECTORY, RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS)
   } catch (error) {
     if (systemCode(error) !== 'ENOENT') {
-      throw new DarnerError('BAD_ARGUMENT', `archive: ${part.toString().slice(0, 200)} is no folder in the container`, {
-        cause: error,
-      })
+      throw new DarnerError(
+        'BAD_ARGUMENT',
+        `archive: ${part.toString().slice(0, 200)} is not a folder in the container`,
+        {
+          cause: error,
+        },
+      )
     }
     mkdirAt(here, part, 0o755)
     return openBelow(here, part, O.RDONLY | O.DIRECTORY, RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS)

@@ -114,7 +114,7 @@ export class ContainerFiles {
     return { tar: await opened.promise, done }
   }
 
-  /** Unpacks a tar below the folder `path`; with `asUser` all is the container's user's, where it has one. Throws NOT_FOUND, BAD_ARGUMENT when it is no folder, LAYER_INVALID. */
+  /** Unpacks a tar below the folder `path`; with `asUser` all is the container's user's, where it has one. Throws NOT_FOUND, BAD_ARGUMENT when it is not a folder, LAYER_INVALID. */
   async extract(
     reference: string,
     path: string,

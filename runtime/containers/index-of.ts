@@ -49,7 +49,7 @@ export class ContainerIndex<Entry extends { readonly id: string; readonly name: 
     if (exact) return exact
     const fitting = /^[0-9a-f]{1,63}$/.test(reference) ? this.all().filter((one) => one.id.startsWith(reference)) : []
     if (fitting.length > 1) {
-      throw new DarnerError('BAD_ARGUMENT', `container ${reference}: ${fitting.length} ids start with it`)
+      throw new DarnerError('BAD_ARGUMENT', `${reference} is the start of ${fitting.length} container ids`)
     }
     if (fitting[0]) return fitting[0]
     throw new DarnerError('NOT_FOUND', `no such container: ${reference.slice(0, 200)}`)

@@ -36,7 +36,7 @@ export function archiveRoutes(app: DockerApp, parts: DockerParts): void {
       },
     },
     async (request, reply) => {
-      if (!(request.body instanceof Readable)) throw new StatusError(400, 'the body is no archive')
+      if (!(request.body instanceof Readable)) throw new StatusError(400, 'the body is not an archive')
       await files.extract(request.params.id, request.query.path, request.body, {
         keepKind: yes(request.query.noOverwriteDirNonDir),
         asUser: yes(request.query.copyUIDGID),

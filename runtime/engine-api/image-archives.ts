@@ -43,7 +43,7 @@ export function archiveImageRoutes(app: DockerApp, parts: DockerParts): void {
   })
   app.post('/images/load', { schema: { querystring: Type.Object({ quiet: Text }) } }, async (request, reply) => {
     const { body } = request
-    if (!(body instanceof Readable)) throw new StatusError(400, 'the body is no archive')
+    if (!(body instanceof Readable)) throw new StatusError(400, 'the body is not an archive')
     const signal = whileThere(reply.raw, parts.signal)
     const loaded = await loadArchive(body, parts, { limits: LIMITS, signal }).catch(refuseArchive)
     const lines = loaded.flatMap(({ image, names }) => {
@@ -73,7 +73,7 @@ export async function importImage(
 ): Promise<string> {
   if (query.fromSrc !== '-')
     throw new StatusError(501, 'import of a URL is not offered: fetch it with darner get, and import the file')
-  if (!(body instanceof Readable)) throw new StatusError(400, 'the body is no archive')
+  if (!(body instanceof Readable)) throw new StatusError(400, 'the body is not an archive')
   const names = nameOf(query.repo, query.tag)
   const { os, architecture, variant } = query.platform ? parsePlatform(query.platform) : hostPlatform()
   const config = changedConfig({}, query.changes ?? [])

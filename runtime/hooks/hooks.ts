@@ -25,7 +25,7 @@ export function checkHooks({ hooks = [] }: CreateRequest): void {
       throw new DarnerError('BAD_ARGUMENT', `${at} hook: its command is empty or has a NUL byte`)
     }
     if (where === 'host' && !command[0]?.startsWith('/')) {
-      throw new DarnerError('BAD_ARGUMENT', `${at} hook: ${command[0]} on the host is no absolute path`)
+      throw new DarnerError('BAD_ARGUMENT', `${at} hook: ${command[0]} on the host is not an absolute path`)
     }
   }
 }

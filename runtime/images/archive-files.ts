@@ -69,7 +69,7 @@ export class ArchiveFiles implements AsyncDisposable {
       return JSON.parse((await this.text(name)).toString())
     } catch (error) {
       if (error instanceof DarnerError) throw error
-      throw new DarnerError('LAYER_INVALID', `image archive: ${name} is no JSON`, { cause: error })
+      throw new DarnerError('LAYER_INVALID', `image archive: ${name} is not JSON`, { cause: error })
     }
   }
 

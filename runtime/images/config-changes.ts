@@ -15,7 +15,7 @@ function step(config: RunConfig, line: string): RunConfig {
   const refuse = (why: string): never => {
     throw new DarnerError('BAD_ARGUMENT', `change ${JSON.stringify(line.slice(0, 200))}: ${why}`)
   }
-  if (rest === '') refuse('an instruction and its arguments are wanted')
+  if (rest === '') refuse('expected an instruction and its arguments')
   const keys = (member: string, words: readonly string[]) => ({
     [member]: { ...(config[member] as object | undefined), ...Object.fromEntries(words.map((word) => [word, {}])) },
   })
@@ -40,7 +40,7 @@ function step(config: RunConfig, line: string): RunConfig {
       return keys(
         'ExposedPorts',
         words(rest).map((port) => {
-          if (!/^\d{1,5}(\/(tcp|udp|sctp))?$/.test(port)) refuse(`${port} is no port`)
+          if (!/^\d{1,5}(\/(tcp|udp|sctp))?$/.test(port)) refuse(`${port} is not a port`)
           return port.includes('/') ? port : `${port}/tcp`
         }),
       )
@@ -79,7 +79,7 @@ function pairs(text: string, refuse: (why: string) => never): [key: string, valu
   const found = words(text)
   if (!found[0]?.includes('=')) {
     const [, key, value] = /^(\S+)\s+(.*)$/s.exec(text) ?? []
-    return key === undefined || value === undefined ? refuse('NAME=VALUE is wanted') : [[key, value]]
+    return key === undefined || value === undefined ? refuse('expected NAME=VALUE') : [[key, value]]
   }
   return found.map((word) => {
     const at = word.indexOf('=')

@@ -46,9 +46,9 @@ export function readImageRecord(text: string, key: string): ImageRecord {
   try {
     value = JSON.parse(text)
   } catch (error) {
-    throw new DarnerError('STORE_CORRUPT', `image record ${key}: it is no JSON`, { cause: error })
+    throw new DarnerError('STORE_CORRUPT', `image record ${key}: it is not JSON`, { cause: error })
   }
   if (!Value.Check(ImageRecord, value))
-    throw new DarnerError('STORE_CORRUPT', `image record ${key}: it has not the shape of one`)
+    throw new DarnerError('STORE_CORRUPT', `image record ${key}: it does not fit the schema`)
   return value
 }

@@ -112,7 +112,7 @@ export class Images implements ImageStore {
       const [first] = exact.length > 0 ? exact : found
       const several = new Set(found.map((image) => image.config)).size > 1
       if (first !== undefined && exact.length === 0 && several)
-        throw new DarnerError('BAD_ARGUMENT', `image ${text}: several images have ids that begin so`)
+        throw new DarnerError('BAD_ARGUMENT', `${text} is the start of several image ids`)
       if (first !== undefined) return { image: first }
     }
     throw new DarnerError('NOT_FOUND', `image ${JSON.stringify(text.slice(0, 160))} is not on this host`, {

@@ -156,14 +156,14 @@ async function manifestAt(
   matches(digest, digestOf(body))
   const parsed = parseManifest(body, mediaType)
   if (parsed.kind !== 'manifest')
-    throw new DarnerError('LAYER_INVALID', `image archive: ${digest} is no image manifest`)
+    throw new DarnerError('LAYER_INVALID', `image archive: ${digest} is not an image manifest`)
   return { manifest: parsed.manifest, text: body.toString() }
 }
 
 async function layoutImage(descriptor: Descriptor, files: ArchiveFiles, now: number): Promise<FoundImage> {
   const { manifest, text } = await manifestAt(descriptor, files)
   if (!isImageConfigType(manifest.config.mediaType))
-    throw new DarnerError('UNSUPPORTED', `image archive: ${descriptor.digest} is an artifact, no container image`)
+    throw new DarnerError('UNSUPPORTED', `image archive: ${descriptor.digest} is an artifact, not a container image`)
   const configBody = await files.text(blobPath(manifest.config.digest))
   matches(manifest.config.digest, digestOf(configBody))
   const config = readableConfig(configBody, manifest.layers.length)

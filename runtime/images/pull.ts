@@ -93,7 +93,7 @@ export async function pullImage(request: PullRequest, parts: PullParts): Promise
   if (!isImageConfigType(manifest.config.mediaType)) {
     throw new DarnerError(
       'UNSUPPORTED',
-      `${origin.repository}: an artifact of type ${JSON.stringify(manifest.config.mediaType)}, no container image`,
+      `${origin.repository}: an artifact of type ${JSON.stringify(manifest.config.mediaType)}, not a container image`,
     )
   }
   await using early = new EarlyLayers()

@@ -206,7 +206,10 @@ function resultOf(stdout: string, list: ConfList, plugin: PluginConf): CniResult
     // SyntaxError: told below, like any other answer of the wrong shape
   }
   if (Value.Check(Result, json)) return json
-  throw new DarnerError('NETWORK_FAILED', `ADD of ${plugin.type} on network ${list.name}: its answer is no result`)
+  throw new DarnerError(
+    'NETWORK_FAILED',
+    `ADD of ${plugin.type} on network ${list.name}: its answer is not a CNI result`,
+  )
 }
 
 /** SPEC.md, "Error": `{ code, msg, details }` on stdout. */

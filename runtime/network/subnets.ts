@@ -23,7 +23,7 @@ export function textOf({ base, bits }: Subnet): string {
 
 /** Throws BAD_ARGUMENT; host bits must be zero. */
 export function parseSubnet(text: string, what: string): Subnet {
-  if (!ipaddr.isValidCIDR(text)) throw new DarnerError('BAD_ARGUMENT', `${what}: ${JSON.stringify(text)} is no CIDR`)
+  if (!ipaddr.isValidCIDR(text)) throw new DarnerError('BAD_ARGUMENT', `${what}: ${JSON.stringify(text)} is not a CIDR`)
   const [address, bits] = ipaddr.parseCIDR(text)
   const subnet = { base: masked(address, bits), bits }
   if (address.toString() !== subnet.base.toString())
@@ -34,7 +34,7 @@ export function parseSubnet(text: string, what: string): Subnet {
 /** Throws BAD_ARGUMENT. */
 export function parseAddress(text: string, what: string): Address {
   if (!ipaddr.isValid(text) || (!text.includes(':') && !ipaddr.IPv4.isValidFourPartDecimal(text)))
-    throw new DarnerError('BAD_ARGUMENT', `${what}: ${JSON.stringify(text)} is no IP address`)
+    throw new DarnerError('BAD_ARGUMENT', `${what}: ${JSON.stringify(text)} is not an IP address`)
   return ipaddr.parse(text)
 }
 

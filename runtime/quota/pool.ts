@@ -85,7 +85,7 @@ export class QuotaPool {
    */
   async make(id: string, quota: DiskQuota, { signal }: { signal: AbortSignal }): Promise<void> {
     if (!ID.test(id))
-      throw new DarnerError('BAD_ARGUMENT', `quota of ${JSON.stringify(id.slice(0, 100))}: no plain name`)
+      throw new DarnerError('BAD_ARGUMENT', `quota of ${JSON.stringify(id.slice(0, 100))}: not a plain name`)
     if (await this.has(id)) return
     if (this.#settings === undefined) throw new DarnerError('HOST_UNABLE', 'disk quota: this host has no quota pool')
     const draft = join(this.#dir, `${id}.ext4`)

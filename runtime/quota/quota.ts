@@ -90,7 +90,7 @@ export class Quotas implements RootfsStore, VolumeRooms, QuotaReader {
   async change(id: string, quota: DiskQuota, options: { signal: AbortSignal }): Promise<void> {
     this.check()
     if (this.#project === undefined || (await this.#pool.has(id)))
-      throw new DarnerError('UNSUPPORTED', `changing the disk quota of ${id}: its room is a file of the pool`, {
+      throw new DarnerError('UNSUPPORTED', `changing the disk quota of ${id}: its disk space is a file of the pool`, {
         way: 'make a new container, or use xfs or ext4 with project quotas',
       })
     const folder = this.#place(id)

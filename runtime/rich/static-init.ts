@@ -30,7 +30,7 @@ export async function findStaticInit(
     if (verdict === true) return { path, args }
     if (verdict === false) seen.push(`${path} needs a loader and libraries`)
   }
-  const why = seen.length > 0 ? seen.join(', ') : `none of ${candidates.map(([path]) => path).join(', ')} is there`
+  const why = seen.length > 0 ? seen.join(', ') : `not found: ${candidates.map(([path]) => path).join(', ')}`
   throw new DarnerError('HOST_UNABLE', `no static init to bind into the container: ${why}`, {
     way: 'apt install tini (it brings tini-static)',
   })

@@ -275,7 +275,7 @@ export class LayerPlan {
       return to
     }
     if (found !== undefined && found.kind !== 'whiteout')
-      throw new DarnerError('LAYER_INVALID', `layer: entry ${show(path)} has a parent that is no directory`)
+      throw new DarnerError('LAYER_INVALID', `layer: entry ${show(path)} has a parent that is not a directory`)
     return this.#make(at, name, steps)
   }
 
@@ -327,7 +327,7 @@ export class LayerPlan {
     }
     const node = target === undefined ? undefined : at.children.get(key(target))
     if (target === undefined || node === undefined || node.kind === 'dir' || node.kind === 'whiteout') {
-      throw refused(entry, `its hard link target ${show(entry.link)} is no file in this layer`)
+      throw refused(entry, `its hard link target ${show(entry.link)} is not a file in this layer`)
     }
     if (at === parent && target.equals(name)) throw refused(entry, 'it is a hard link to itself')
     const replaces = replacedBy(parent, name)

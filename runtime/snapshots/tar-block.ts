@@ -55,7 +55,7 @@ export function checkSum(block: Buffer): void {
   }
   const stated = octal(block, SUM_FROM, SUM_TO, 1, SUM_DIGITS)
   if (stated !== sum && stated !== sum - high * 256)
-    throw invalid('a header has a wrong checksum; this is no tar archive, or a damaged one')
+    throw invalid('a header has a wrong checksum; this is not a tar archive, or it is damaged')
 }
 
 export function nameOf(block: Buffer): Buffer {

@@ -50,7 +50,7 @@ function blockIoOf({ blkioWeight, blkioRates = [] }: Resources): NonNullable<Oci
 function blockDevice(path: string): { major: number; minor: number } {
   const facts = statSync(path, { throwIfNoEntry: false })
   if (facts === undefined || !facts.isBlockDevice())
-    throw new DarnerError('BAD_ARGUMENT', `limit on ${path}: it is no block device of this host`)
+    throw new DarnerError('BAD_ARGUMENT', `limit on ${path}: it is not a block device of this host`)
   const { rdev } = facts
   return { major: (rdev >> 8) & 0xfff, minor: (rdev & 0xff) | ((rdev >> 12) & 0xfff00) }
 }

@@ -123,7 +123,7 @@ export async function* readGetStream(body: AsyncIterable<Uint8Array>): AsyncGene
       yield frame
     }
   }
-  if (!over) throw new DarnerError('CLOSED', 'the agent ended the answer half way')
+  if (!over) throw new DarnerError('CLOSED', 'the agent broke off its answer')
 }
 
 function landedOf(payload: Buffer): GetFrame {
@@ -154,7 +154,7 @@ function objectOf(payload: Buffer): Record<string, unknown> {
   try {
     body = JSON.parse(payload.toString('utf8'))
   } catch (error) {
-    throw new DarnerError('PROTOCOL_VIOLATION', 'the agent sent a frame that is no JSON', { cause: error })
+    throw new DarnerError('PROTOCOL_VIOLATION', 'the agent sent a frame that is not JSON', { cause: error })
   }
   return typeof body === 'object' && body !== null ? (body as Record<string, unknown>) : {}
 }

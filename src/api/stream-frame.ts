@@ -54,10 +54,7 @@ export class FrameDecoder {
       const head = this.#held.readUInt32BE(0)
       const length = this.#held.readUInt32BE(4)
       if ((head & 0xff_ffff) !== 0 || head >>> 24 > CHANNEL.resize || length > MAX_FRAME_BYTES) {
-        throw new DarnerError(
-          'PROTOCOL_VIOLATION',
-          `stream frame: header ${this.#held.toString('hex', 0, 8)} is not one`,
-        )
+        throw new DarnerError('PROTOCOL_VIOLATION', `stream frame: ${this.#held.toString('hex', 0, 8)} is not a header`)
       }
       if (this.#held.byteLength < HEADER_BYTES + length) return
       const bytes = this.#held.subarray(HEADER_BYTES, HEADER_BYTES + length)

@@ -76,7 +76,7 @@ async function readHead(bytes: AsyncGenerator<Uint8Array, void>, what: string): 
       throw new DarnerError('AGENT_UNREACHABLE', `${what}: the connection ended without an answer`)
     seen = Buffer.concat([seen, value])
   }
-  throw new DarnerError('PROTOCOL_VIOLATION', `${what}: the answer is none of HTTP/1`)
+  throw new DarnerError('PROTOCOL_VIOLATION', `${what}: the answer is not HTTP/1`)
 }
 
 async function readError(rest: Uint8Array, bytes: AsyncGenerator<Uint8Array, void>, what: string): Promise<unknown> {

@@ -16,7 +16,7 @@ export function attachOf(options: Readonly<Record<string, unknown>>): AttachChoi
   const asked = list(options, 'attach')?.map((one) => one.toLowerCase())
   const strange = asked?.find((one) => !STREAMS.includes(one))
   if (strange !== undefined)
-    throw new DarnerError('BAD_ARGUMENT', `--attach ${strange.slice(0, 60)}: stdin, stdout or stderr is wanted`)
+    throw new DarnerError('BAD_ARGUMENT', `--attach ${strange.slice(0, 60)}: expected stdin, stdout or stderr`)
   if (asked !== undefined && options.detach === true)
     throw new DarnerError('BAD_ARGUMENT', 'conflicting options: --attach and --detach')
   return {

@@ -234,7 +234,7 @@ function parseJson<T>(text: string, what: string): T {
   try {
     return JSON.parse(text) as T
   } catch (error) {
-    throw new DarnerError('PROTOCOL_VIOLATION', `${what}: the answer is no JSON`, { cause: error })
+    throw new DarnerError('PROTOCOL_VIOLATION', `${what}: the answer is not JSON`, { cause: error })
   }
 }
 

@@ -9,8 +9,8 @@ export async function agreed(
   { stdin, stderr, signal }: Pick<CommandContext, 'stdin' | 'stderr' | 'signal'>,
 ): Promise<boolean> {
   if ((stdin as { isTTY?: boolean }).isTTY !== true)
-    throw new DarnerError('BAD_ARGUMENT', 'standard input is no terminal, so nobody can be asked', {
-      way: 'say --force',
+    throw new DarnerError('BAD_ARGUMENT', 'standard input is not a terminal, so nobody can be asked', {
+      way: 'use --force to delete without asking',
     })
   stderr.write(what)
   const terminal = createInterface({ input: stdin, output: stderr })

@@ -51,7 +51,7 @@ export function filtersOf(words: readonly string[]): { filters?: string } {
   const found: Record<string, string[]> = {}
   for (const word of words) {
     const at = word.indexOf('=')
-    if (at < 1) throw new DarnerError('BAD_ARGUMENT', `filter ${JSON.stringify(word)}: NAME=VALUE is wanted`)
+    if (at < 1) throw new DarnerError('BAD_ARGUMENT', `filter ${JSON.stringify(word)}: expected NAME=VALUE`)
     const name = word.slice(0, at)
     found[name] = [...(found[name] ?? []), word.slice(at + 1)]
   }

@@ -35,5 +35,5 @@ async function read(path: string): Promise<Record<string, unknown>> {
     if (systemCode(error) === 'ENOENT') return {}
     // told below; the parser's words would quote the file, which holds secrets
   }
-  throw new DarnerError('CONFIG_INVALID', `${path}: it is no JSON object`)
+  throw new DarnerError('CONFIG_INVALID', `${path}: it is not a JSON object`)
 }

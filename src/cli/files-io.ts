@@ -17,7 +17,7 @@ export async function saveTo(
 ): Promise<void> {
   if (path === undefined || path === '-') {
     if (path === undefined && (stdout as { isTTY?: boolean }).isTTY === true)
-      throw new DarnerError('BAD_ARGUMENT', 'an archive does not go to a terminal', { way: 'name a file with -o' })
+      throw new DarnerError('BAD_ARGUMENT', 'an archive is not written to a terminal', { way: 'name a file with -o' })
     await flow(await ask(), stdout, { end: false, signal })
     return
   }
@@ -38,9 +38,9 @@ async function flow(answer: Readable, to: Writable, options: { end?: boolean; si
     await pipeline(answer, to, options)
   } catch (error) {
     if (systemCode(error) !== 'ECONNRESET') throw error
-    throw new DarnerError('AGENT_UNREACHABLE', 'the agent broke the archive off', {
+    throw new DarnerError('AGENT_UNREACHABLE', 'the agent broke off the archive', {
       cause: error,
-      way: 'its log says why',
+      way: "the agent's log has the reason",
     })
   }
 }
@@ -49,7 +49,7 @@ async function flow(answer: Readable, to: Writable, options: { end?: boolean; si
 export async function readFrom(path: string, { stdin }: CommandContext): Promise<Readable> {
   if (path === '-') {
     if ((stdin as { isTTY?: boolean }).isTTY === true)
-      throw new DarnerError('BAD_ARGUMENT', 'an archive is wanted, and standard input is a terminal', {
+      throw new DarnerError('BAD_ARGUMENT', 'no archive is given: standard input is a terminal', {
         way: 'name a file, or pipe one in',
       })
     return stdin

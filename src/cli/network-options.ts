@@ -41,7 +41,7 @@ export function parsePublish(given: string): PortRequest[] {
   const found = /^(?:(?:(\[[0-9a-fA-F:]+\]|[0-9.]+):)?(\d*(?:-\d+)?):)?(\d+(?:-\d+)?)$/.exec(ports)
   if (!found) throw bad('it is not [[IP:]HOST:]CONTAINER[/PROTOCOL]')
   const hostIp = found[1]?.replace(/^\[|\]$/g, '')
-  if (hostIp !== undefined && addressFamily(hostIp) === 0) throw bad(`${hostIp} is no address`)
+  if (hostIp !== undefined && addressFamily(hostIp) === 0) throw bad(`${hostIp} is not an IP address`)
   const inside = range(found[3] ?? '')
   const outside = found[2] === undefined || found[2] === '' ? undefined : range(found[2])
   if (!inside || (found[2] && !outside)) throw bad('ports go from 1 to 65535')

@@ -47,5 +47,5 @@ export function truth(options: Readonly<Record<string, unknown>>, name: string, 
   if (given === undefined) return standard
   if (/^(1|t|true)$/i.test(given)) return true
   if (/^(0|f|false)$/i.test(given)) return false
-  throw new DarnerError('BAD_ARGUMENT', `${JSON.stringify(given.slice(0, 60))}: true or false is wanted`)
+  throw new DarnerError('BAD_ARGUMENT', `${JSON.stringify(given.slice(0, 60))}: expected true or false`)
 }

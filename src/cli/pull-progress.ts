@@ -21,7 +21,7 @@ export async function followPull(
       if (line.kind === 'pulled') return line.summary
       if (line.kind === 'layer') show.layer(line)
     }
-    throw new DarnerError('AGENT_UNREACHABLE', `pull ${request.reference}: the agent ended the answer half way`)
+    throw new DarnerError('AGENT_UNREACHABLE', `pull ${request.reference}: the agent broke off its answer`)
   } finally {
     show.done()
   }

@@ -14,7 +14,7 @@ const bad = (flag: string, value: string, wanted: string) =>
 /** Limits and restart policy as `HostConfig` and `POST /containers/ID/update` name them; undefined what isn't given. Throws BAD_ARGUMENT. */
 export function limitsOf(options: Options): Record<string, unknown> {
   const cpus = text(options, 'cpus')
-  if (cpus !== undefined && !/^\d+(\.\d+)?$/.test(cpus)) throw bad('cpus', cpus, 'a number is wanted')
+  if (cpus !== undefined && !/^\d+(\.\d+)?$/.test(cpus)) throw bad('cpus', cpus, 'expected a number')
   const restart = restartOf(options)
   return {
     Memory: bytes(options, 'memory'),
@@ -38,7 +38,7 @@ function restartOf(options: Options): RestartPolicy | undefined {
   if (given === undefined) return undefined
   const [, name, retries] = /^(no|always|unless-stopped|on-failure)(?::(\d+))?$/.exec(given) ?? []
   if (name === undefined || (retries !== undefined && name !== 'on-failure'))
-    throw bad('restart', given, 'no, always, unless-stopped or on-failure[:N] is wanted')
+    throw bad('restart', given, 'expected no, always, unless-stopped or on-failure[:N]')
   return {
     name: name as RestartPolicy['name'],
     ...(retries === undefined ? {} : { maximumRetries: Number(retries) }),
@@ -156,7 +156,7 @@ function bytes(options: Options, name: string): number | undefined {
   if (given === undefined) return undefined
   if (given === '-1') return -1
   const found = parseBytes(given)
-  if (found === undefined) throw bad(flagOf(name), given, 'a size such as 512m is wanted')
+  if (found === undefined) throw bad(flagOf(name), given, 'expected a size such as 512m')
   return found
 }
 
@@ -164,7 +164,7 @@ function bytes(options: Options, name: string): number | undefined {
 function number(options: Options, name: string): number | undefined {
   const given = text(options, name)
   if (given === undefined) return undefined
-  if (!/^-?\d{1,15}$/.test(given)) throw bad(flagOf(name), given, 'a whole number is wanted')
+  if (!/^-?\d{1,15}$/.test(given)) throw bad(flagOf(name), given, 'expected a whole number')
   return Number(given)
 }
 
@@ -174,7 +174,7 @@ function rates(options: Options, name: string, read: (text: string) => number | 
   return list(options, name)?.map((word) => {
     const [, path = '', amount = ''] = /^(\/.*):([^:]+)$/.exec(word) ?? []
     const rate = read(amount)
-    if (rate === undefined || !(rate > 0)) throw bad(flagOf(name), word, 'DEVICE:RATE is wanted')
+    if (rate === undefined || !(rate > 0)) throw bad(flagOf(name), word, 'expected DEVICE:RATE')
     return { Path: path, Rate: rate }
   })
 }
@@ -252,7 +252,7 @@ function deviceOf(given: string): Record<string, string> {
 /** `nofile=1024[:2048]`. */
 function ulimitOf(given: string): Record<string, unknown> {
   const [, name, soft, hard = soft] = /^([a-z]+)=(-?\d+)(?::(-?\d+))?$/.exec(given) ?? []
-  if (name === undefined) throw bad('ulimit', given, 'NAME=SOFT[:HARD] is wanted')
+  if (name === undefined) throw bad('ulimit', given, 'expected NAME=SOFT[:HARD]')
   return { Name: name, Soft: Number(soft), Hard: Number(hard) }
 }
 

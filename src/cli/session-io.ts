@@ -29,7 +29,7 @@ export function windowSize(stdout: Writable): TerminalSize | undefined {
 /** Throws BAD_ARGUMENT when a terminal with input is asked for and stdin is none. */
 export function mustBeTerminal(context: Pick<CommandContext, 'stdin'>, options: SessionIoOptions): void {
   if (!options.tty || !options.stdin || (context.stdin as Readable & Terminal).isTTY === true) return
-  throw new DarnerError('BAD_ARGUMENT', 'standard input is no terminal, and a terminal was asked for', {
+  throw new DarnerError('BAD_ARGUMENT', '-t asks for a terminal, and standard input is not one', {
     way: 'leave out -t, or -i',
   })
 }

@@ -171,9 +171,9 @@ function parseJson(body: Uint8Array, what: string): Record<string, unknown> {
   try {
     json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body))
   } catch (error) {
-    throw new DarnerError('MANIFEST_INVALID', `${what}: it is no JSON in UTF-8`, { cause: error })
+    throw new DarnerError('MANIFEST_INVALID', `${what}: it is not JSON in UTF-8`, { cause: error })
   }
-  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw invalid(what, 'it is no JSON object')
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw invalid(what, 'it is not a JSON object')
   const document = json as Record<string, unknown>
   boundLayers(document, what)
   if (valuesIn(document) > MAX_VALUES) throw invalid(what, `it has more than ${MAX_VALUES} values`)

@@ -133,9 +133,9 @@ function cutHost(path: string, refuse: Refuse): { registry: string; repository: 
   }
   const host = HOST.exec(first)
   if (host === null || Number(host[1] ?? 1) > 65535 || host[1] === '0')
-    refuse(`the registry ${JSON.stringify(first)} is no host with an optional port`)
+    refuse(`the registry ${JSON.stringify(first)} is not a host with an optional port`)
   if (first.startsWith('[') && !URL.canParse(`http://${first}/`))
-    refuse(`the registry ${JSON.stringify(first)} is no IPv6 address`)
+    refuse(`the registry ${JSON.stringify(first)} is not an IPv6 address`)
   const rest = path.slice(slash + 1)
   const registry = first === 'index.docker.io' || first === DEFAULT_REGISTRY_HOST ? DEFAULT_REGISTRY : first
   return { registry, repository: registry === DEFAULT_REGISTRY && !rest.includes('/') ? OFFICIAL_PREFIX + rest : rest }

@@ -93,7 +93,7 @@ async function readDockerConfig(path: string): Promise<DockerConfig> {
     json = JSON.parse(text)
   } catch {
     // the parser's words would quote the file, which holds secrets
-    throw new DarnerError('CONFIG_INVALID', `${path}: it is no JSON`)
+    throw new DarnerError('CONFIG_INVALID', `${path}: it is not JSON`)
   }
   return checkedConfig(json, path)
 }
@@ -177,7 +177,7 @@ async function askHelper(
   if (!HELPER.test(name))
     throw new DarnerError(
       'CONFIG_INVALID',
-      `${options.dockerConfig}: ${JSON.stringify(name.slice(0, 80))} is no name of a credential helper`,
+      `${options.dockerConfig}: ${JSON.stringify(name.slice(0, 80))} is not the name of a credential helper`,
     )
   const program = `docker-credential-${name}`
   const what = `${program} get for ${server}`

@@ -105,7 +105,7 @@ export function registryUrl({ upstream, repository }: ManifestOrigin, path: stri
   if (!isRepository(repository)) {
     throw new DarnerError(
       'REFERENCE_INVALID',
-      `repository ${JSON.stringify(repository.slice(0, 160))} is no path of lower case parts`,
+      `repository ${JSON.stringify(repository.slice(0, 160))} is not a path of lower-case parts`,
     )
   }
   const base = URL.canParse(upstream) ? new URL(upstream) : undefined

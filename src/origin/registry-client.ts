@@ -147,7 +147,7 @@ class HttpOriginClient implements OriginClient {
     if (!Number.isSafeInteger(from) || from < 0 || (to !== undefined && (!Number.isSafeInteger(to) || to <= from))) {
       throw new DarnerError(
         'BAD_ARGUMENT',
-        `read of ${originName(target.origin)}: ${from} to ${to ?? 'the end'} is no byte range`,
+        `read of ${originName(target.origin)}: ${from} to ${to ?? 'the end'} is not a byte range`,
       )
     }
     const ask = askOf(target, options)
@@ -254,7 +254,7 @@ function headOf(answer: HttpAnswer): {
 function noPage(answer: HttpAnswer, repository: string | undefined, what: string): void {
   const type = answer.header('content-type')
   if (repository === undefined || !isPage(type)) return
-  throw new DarnerError('ORIGIN_DENIED', `${what}: ${answer.url.host} answered a page (${type}), and no blob`, {
+  throw new DarnerError('ORIGIN_DENIED', `${what}: ${answer.url.host} answered a page (${type}), not a blob`, {
     details: { host: answer.url.host, status: answer.status },
   })
 }

@@ -260,7 +260,7 @@ function readToken(body: string, what: string): { value: string; seconds: number
     const parsed: unknown = JSON.parse(body)
     if (typeof parsed === 'object' && parsed !== null) json = parsed as Record<string, unknown>
   } catch (error) {
-    throw new DarnerError('ORIGIN_FAILED', `${what}: the answer is no JSON`, {
+    throw new DarnerError('ORIGIN_FAILED', `${what}: the answer is not JSON`, {
       cause: error instanceof SyntaxError ? undefined : error,
     })
   }

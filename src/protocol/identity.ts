@@ -109,9 +109,13 @@ async function readKey(path: string): Promise<Ed25519PrivateKey | undefined> {
     if (!facts.isFile()) throw new DarnerError('CONFIG_INVALID', `identity key ${path}: not a regular file`)
     if ((facts.mode & 0o077) !== 0) {
       const mode = (facts.mode & 0o777).toString(8)
-      throw new DarnerError('CONFIG_INVALID', `identity key ${path}: mode ${mode} lets others at it, expected 600`, {
-        way: `chmod 600 ${path}`,
-      })
+      throw new DarnerError(
+        'CONFIG_INVALID',
+        `identity key ${path}: other users may open it (mode ${mode}, expected 600)`,
+        {
+          way: `chmod 600 ${path}`,
+        },
+      )
     }
     const uid = process.getuid?.()
     if (uid !== undefined && facts.uid !== uid) {
@@ -121,7 +125,10 @@ async function readKey(path: string): Promise<Ed25519PrivateKey | undefined> {
       )
     }
     if (facts.size > MAX_KEY_FILE_BYTES)
-      throw new DarnerError('STORE_CORRUPT', `identity key ${path}: ${facts.size} bytes long, no key is`)
+      throw new DarnerError(
+        'STORE_CORRUPT',
+        `identity key ${path}: its ${facts.size} bytes are not the length of a key`,
+      )
     bytes = await file.readFile()
   } catch (error) {
     if (error instanceof DarnerError) throw error
@@ -139,9 +146,13 @@ function decodeKey(path: string, bytes: Uint8Array): Ed25519PrivateKey {
     const key = privateKeyFromProtobuf(bytes)
     if (key.type === 'Ed25519') return key
   } catch (error) {
-    throw new DarnerError('STORE_CORRUPT', `identity key ${path}: ${bytes.byteLength} bytes that are no private key`, {
-      cause: error,
-    })
+    throw new DarnerError(
+      'STORE_CORRUPT',
+      `identity key ${path}: its ${bytes.byteLength} bytes are not a private key`,
+      {
+        cause: error,
+      },
+    )
   }
   throw new DarnerError('STORE_CORRUPT', `identity key ${path}: holds a key of another kind than Ed25519`)
 }

@@ -13,7 +13,7 @@ export function readSelector(selector: string): SelectorCondition[] {
   return selector.split(',').map((text) => {
     const match = /^(zone|rack|host)=([A-Za-z0-9._*:-]{1,128})$/.exec(text.trim())
     if (match === null)
-      throw new DarnerError('BAD_ARGUMENT', `selector ${JSON.stringify(text.slice(0, 120))} is not a selector`, {
+      throw new DarnerError('BAD_ARGUMENT', `${JSON.stringify(text.slice(0, 120))} is not a selector`, {
         way: 'use all, zone=NAME, rack=NAME or host=NAME with * for any characters',
       })
     const [, key, wanted = ''] = match

@@ -82,7 +82,7 @@ function firstFault(schema: Shape, value: unknown, path: string): Fault {
     const missing = schema.required?.find((key) => !Object.hasOwn(value, key))
     if (missing !== undefined) return { path, message: `must have required property ${missing}` }
     const strange = Object.keys(value).find((key) => !Object.hasOwn(properties, key))
-    if (strange !== undefined) return { path: `${path}/${strange}`, message: 'is no property of it' }
+    if (strange !== undefined) return { path: `${path}/${strange}`, message: 'is not a known property' }
     const wrong = Object.keys(properties).find(
       (key) => Object.hasOwn(value, key) && !fits(properties[key] ?? {}, value[key]),
     )

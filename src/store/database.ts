@@ -157,7 +157,7 @@ export class Database<V = string> extends Level<string, V> {
   #full(cause?: unknown): DarnerError {
     return new DarnerError('DISK_FULL', `write to ${this.location}: no space left`, {
       ...(cause === undefined ? {} : { cause }),
-      way: 'free some room there; nothing else is needed',
+      way: 'free some space there; darner then goes on by itself',
     })
   }
 }

@@ -37,7 +37,7 @@ export async function supernodeHttp(
     if (request.method === 'GET' || request.method === 'HEAD') return
     throw new DarnerError(
       'ADMISSION_REFUSED',
-      `${request.method} ${request.url.slice(0, 200)}: nothing is changed here`,
+      `${request.method} ${request.url.slice(0, 200)}: this address answers GET only`,
       {
         way: 'use the command on the host of the supernode, which goes through its admin socket',
       },
@@ -82,7 +82,7 @@ export function answerErrors(app: FastifyInstance | ReturnType<typeof fastify>):
     return reply.status(known.facts.http).send(errorBody(known))
   })
   any.setNotFoundHandler(async (request, reply) => {
-    const what = `${request.method} ${request.url.slice(0, 200)}: no such thing here`
+    const what = `${request.method} ${request.url.slice(0, 200)}: the supernode has no such route`
     return reply.status(404).send(errorBody(new DarnerError('NOT_FOUND', what)))
   })
 }

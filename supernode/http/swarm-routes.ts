@@ -46,7 +46,7 @@ function taskId(text: string): TaskId {
   if (isTaskId(text)) return text
   throw new DarnerError(
     'BAD_ARGUMENT',
-    `${JSON.stringify(text.slice(0, 160))} is no task id: expected sha256:<64 hex> or url:<64 hex>`,
+    `${JSON.stringify(text.slice(0, 160))} is not a task id: expected sha256:<64 hex> or url:<64 hex>`,
   )
 }
 

@@ -198,7 +198,7 @@ describe('darner get, of content that changes', function () {
       signal: AbortSignal.timeout(30_000),
     }
     assert.equal(await runProgram(['get', `${origin.url}/file`, '-o', '-'], io), 1)
-    assert.match(String(stderr.read()), /can't be taken back/)
+    assert.match(String(stderr.read()), /cannot be undone/)
   })
 
   it('starts a task of its own at the swarm for each version', async () => {

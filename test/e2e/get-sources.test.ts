@@ -90,7 +90,7 @@ describe('darner get oci://', function () {
       }
       const { code, err } = await get([`${at}:two`, '-o', out, '--plain-http'], env)
       assert.equal(code, 1)
-      assert.match(err, /has 2 files: weights\.bin, dir\/notes\.txt; name one behind #/)
+      assert.match(err, /has 2 files: weights\.bin, dir\/notes\.txt; name one after #/)
       assert.equal((await get([`${at}:two#absent`, '-o', out, '--plain-http'], env)).code, 1)
       assert.equal((await get([`${at}:absent`, '-o', out, '--plain-http'], env)).code, 1)
     }
@@ -316,7 +316,7 @@ describe('darner get --recursive', function () {
     assert.equal(moved.code, 1)
     assert.ok(moved.err.endsWith(`another host, ${elsewhere.url}; name ${elsewhere.url}/set/ itself\n`), moved.err)
     const file = await get([`${origin.url}/set`, '--recursive', '-o', join(tree, 'a.bin'), '-q'])
-    assert.deepEqual([file.code, file.err.endsWith('a.bin: it is no folder\n')], [2, true])
+    assert.deepEqual([file.code, file.err.endsWith('a.bin: it is not a folder\n')], [2, true])
   })
 
   it('goes through no link that stands in its folder', async () => {
@@ -332,7 +332,7 @@ describe('darner get --recursive', function () {
     await symlink(other, join(tree, 'a.bin'))
     const { code, err } = await get([`${origin.url}/set/`, '--recursive', '-o', tree, '-q'])
     assert.equal(code, 1)
-    assert.match(err, /sub: it is no folder/)
+    assert.match(err, /sub: it is not a folder/)
     assert.deepEqual(await readdir(outside), [])
     assert.equal(String(await readFile(other)), 'mine')
     assert.equal(String(await readFile(join(tree, 'a.bin'))), '/set/a.bin')

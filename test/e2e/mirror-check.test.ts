@@ -25,7 +25,7 @@ describe('darner mirror check', function () {
     await using supernode = await aSupernodeProcess(dir.path)
     const nobody = await runDarner(['mirror', 'check', '--socket', join(dir.path, 'none.sock')])
     assert.equal(nobody.code, 1)
-    assert.match(nobody.stdout, /^FAILED the agent runs and its mirror listens: no agent listens/)
+    assert.match(nobody.stdout, /^FAILED to reach the agent and its mirror: no agent listens/)
     await using agent = await anAgentProcess(dir.path, 'agent', supernode.line, [
       ...['--mirror', '127.0.0.1:0'],
       ...['--upstream', `reg.test=${registry.url}`, '--upstream', `${registry.host}=${registry.url}`],
@@ -43,10 +43,13 @@ describe('darner mirror check', function () {
     assert.equal(missing.code, 1)
     const { ok, steps } = JSON.parse(missing.stdout) as { ok: boolean; steps: { step: string; ok: boolean }[] }
     assert.equal(ok, false)
-    assert.deepEqual(steps.at(-1)?.step, 'it resolves reg.test/team/app:none')
+    assert.deepEqual(steps.at(-1)?.step, 'resolve reg.test/team/app:none')
     const stranger = await check('other.test/team/app:v1')
     assert.equal(stranger.code, 1)
-    assert.match(stranger.stdout, /FAILED other\.test is an upstream of the mirror: the mirror reaches reg\.test, /)
+    assert.match(
+      stranger.stdout,
+      /FAILED to find other\.test among the mirror's upstreams: the mirror reaches reg\.test, /,
+    )
     assert.match(stranger.stdout, /add --upstream other\.test=URL to the agent/)
     // an index within an index, and one that has nothing for this machine
     const platform = { os: 'linux', architecture }
@@ -59,7 +62,7 @@ describe('darner mirror check', function () {
     assert.equal(foreign.code, 1)
     assert.match(
       foreign.stdout,
-      /^FAILED it serves its manifest for .*: index has no image for .*; it has linux\/s390x$/m,
+      /^FAILED to read its manifest for .*: index has no image for .*; it has linux\/s390x$/m,
     )
     // what the person's own files break
     const docker = join(dir.path, 'docker')
@@ -69,13 +72,13 @@ describe('darner mirror check', function () {
       DOCKER_CONFIG: docker,
     })
     assert.notEqual(rights.code, 0)
-    assert.match(rights.stdout, /^FAILED rights to reg\.test\/team\/app:v1 are looked up: /m)
+    assert.match(rights.stdout, /^FAILED to look up a login for reg\.test\/team\/app:v1: /m)
     const records = join(dir.path, 'torn/var/lib/darner/mirror-setup')
     await mkdir(records, { recursive: true })
     await writeFile(join(records, 'podman.json'), '{')
     const torn = await check('--root', join(dir.path, 'torn'))
     assert.equal(torn.code, 1)
-    assert.match(torn.stdout, /^FAILED which clients are set up is on record: .*podman\.json/m)
+    assert.match(torn.stdout, /^FAILED to read which clients are set up: .*podman\.json/m)
     // set up for fewer registries than the mirror has, and for one that it has not
     const root = join(dir.path, 'root')
     await mkdir(join(root, 'var/lib'), { recursive: true })
@@ -97,7 +100,7 @@ describe('darner mirror check', function () {
     const gone = await check('--root', root)
     assert.match(
       gone.stdout,
-      /FAILED podman's configuration .*: it was set up for gone\.test, which the mirror does not reach; add/,
+      /FAILED to find the mirror in podman's configuration: it was set up for gone\.test, which the mirror does not reach; add/,
     )
     await setup()
     assert.equal((await check('--root', root)).code, 0)
@@ -108,11 +111,11 @@ describe('darner mirror check', function () {
     ])
     const late = await runDarner(['mirror', 'check', '--timeout', '5s', '--socket', waiting.socket])
     assert.equal(late.code, 124)
-    assert.match(late.stdout, /^FAILED the mirror answers: .*timed out/m)
+    assert.match(late.stdout, /^FAILED to ask the mirror: .*timed out/m)
     const off = await anAgentProcess(dir.path, 'other', supernode.line)
     await using _ = off
     const without = await runDarner(['mirror', 'check', '--socket', off.socket])
-    assert.match(without.stdout, /^FAILED the agent runs and its mirror listens: the mirror is off/)
+    assert.match(without.stdout, /^FAILED to reach the agent and its mirror: the mirror is off/)
     const unserved = await runDarner(['mirror', 'setup', 'podman', '--apply', '--root', root, '--socket', off.socket])
     assert.equal(unserved.code, 1)
     assert.match(unserved.stderr, /the agent's mirror does not serve: it is off; start the agent with --mirror/)
@@ -161,10 +164,10 @@ describe('darner mirror setup on the configuration that a package brings', funct
         runDarner(['mirror', ...args, '--root', root, '--socket', agent.socket], {
           DOCKER_HOST: `unix://${join(dir.path, 'none.sock')}`,
         })
-      const step = `${client}'s configuration leads to the mirror`
+      const step = `find the mirror in ${client}'s configuration`
       const unset = await mirror('check', '--client', client)
       assert.equal(unset.code, 1)
-      assert.match(unset.stdout, new RegExp(`^FAILED ${step}: .*darner mirror setup ${client} --apply`, 'm'))
+      assert.match(unset.stdout, new RegExp(`^FAILED to ${step}: .*darner mirror setup ${client} --apply`, 'm'))
       const applied = await mirror('setup', client, '--apply')
       assert.equal(applied.code, 0, applied.stderr)
       const set = await mirror('check')

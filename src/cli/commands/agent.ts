@@ -31,7 +31,7 @@ export const action: Action = async (_args, options, context) => {
   } else if (!context.signal.aborted) {
     if (joined.code === 'ADMISSION_REFUSED') throw joined
     context.stderr.write(
-      `darner: not joined yet: ${joined.message}; trying on, meanwhile the origin serves this host\n`,
+      `darner: not joined to the swarm yet: ${joined.message}; the agent keeps trying, and reads from origins meanwhile\n`,
     )
   }
   return await untilStopped(context.signal, running.peer.failed, log)

@@ -79,7 +79,7 @@ async function copyIn(
     return
   }
   const kind = await kindOf(from)
-  if (kind === undefined) throw new DarnerError('BAD_ARGUMENT', `cp: there is no ${from} on this host`)
+  if (kind === undefined) throw new DarnerError('BAD_ARGUMENT', `cp: ${from} does not exist on this host`)
   const inside = await kindInside(client, target, signal)
   const contents = kind === 'dir' && /(^|\/)\.$/.test(from)
   const whole = resolve(from)
@@ -112,7 +112,7 @@ async function kindOf(path: string): Promise<'file' | 'dir' | undefined> {
 async function parentOf(path: string): Promise<string> {
   const parent = dirname(resolve(path))
   if ((await kindOf(parent)) === 'dir') return parent
-  throw new DarnerError('BAD_ARGUMENT', `cp: there is no folder ${parent} on this host`)
+  throw new DarnerError('BAD_ARGUMENT', `cp: the folder ${parent} does not exist on this host`)
 }
 
 /** Links are followed: what matters is whether it can be gone into. */

@@ -38,6 +38,6 @@ function nobodyAsked(error: unknown, what: string): never {
   if (!isDarnerError(error, 'BAD_ARGUMENT')) throw error
   throw new DarnerError('BAD_ARGUMENT', `${what.trim().replace(/\.$/, '')}, and ${error.message}`, {
     cause: error,
-    way: 'say --force, or --dry-run to see which',
+    way: 'use --force, or --dry-run to see which',
   })
 }

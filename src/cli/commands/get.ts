@@ -13,9 +13,13 @@ export const action: Action = async (args, given, context) => {
   const text = args[0] ?? ''
   const options: Readonly<Record<string, unknown>> = { ...given, quiet: given.quiet === true || given.silent === true }
   if (given.continueAt !== undefined && given.continueAt !== '-')
-    throw new DarnerError('BAD_ARGUMENT', `-C ${String(given.continueAt).slice(0, 40)}: only -C - goes on by itself`, {
-      way: 'use -r FIRST- for the bytes from there on',
-    })
+    throw new DarnerError(
+      'BAD_ARGUMENT',
+      `-C ${String(given.continueAt).slice(0, 40)}: only -C - (go on where the file ends) is taken`,
+      {
+        way: 'use -r FIRST- for the bytes from there on',
+      },
+    )
   const ways = await readWays(options)
   if (options.recursive === true) {
     const { getTree } = await import('../get/tree.ts')
@@ -35,7 +39,7 @@ export const action: Action = async (args, given, context) => {
 
   async function toldName(order: Order): Promise<string | undefined> {
     if (options.remoteName !== true)
-      throw new DarnerError('BAD_ARGUMENT', '-J is for -O: it says what name to write to')
+      throw new DarnerError('BAD_ARGUMENT', '-J works only with -O: it takes the name from the answer')
     const { headerName } = await import('../get/header-name.ts')
     return await headerName(order, ways, context)
   }
@@ -65,7 +69,7 @@ function outputOf(options: Readonly<Record<string, unknown>>, name: string | und
     return output
   }
   if (remoteName !== true)
-    throw new DarnerError('BAD_ARGUMENT', 'nothing says where to write', {
+    throw new DarnerError('BAD_ARGUMENT', 'no output is named', {
       way: 'use -o FILE, -o - for stdout, or -O for the name in the URL',
     })
   if (name === undefined || name === '.' || name === '..' || name.includes('/') || name.includes('\0'))

@@ -23,7 +23,7 @@ async function passwordOf(options: Readonly<Record<string, unknown>>, context: C
   const given = text(options, 'password')
   if (given !== undefined) return given
   if (options.passwordStdin !== true)
-    throw new DarnerError('BAD_ARGUMENT', 'login: a password is wanted', { way: 'pipe it in with --password-stdin' })
+    throw new DarnerError('BAD_ARGUMENT', 'login: no password is given', { way: 'pipe it in with --password-stdin' })
   const lines = createInterface({ input: context.stdin })
   for await (const line of lines) {
     lines.close()

@@ -21,7 +21,7 @@ import { mirrorState, reachable, rootOf, setupTarget } from '../mirror-setup/tar
 import { texts } from '../option-values.ts'
 import { credentialOf } from '../pull-progress.ts'
 
-/** Does one step and tells of it, of one that saw `undefined` only when it fails. */
+/** Does one step, `resolve X`, and tells of it; of one that saw `undefined` only when it fails. */
 type Run = <T>(step: string, work: () => Promise<readonly [T, string | undefined]>) => Promise<T>
 
 interface Step {
@@ -34,7 +34,7 @@ export const action: Action = async (args, options, context) => {
   const steps: Step[] = []
   const tell = (step: Step) => {
     steps.push(step)
-    if (!context.json) context.stdout.write(`${step.ok ? 'ok    ' : 'FAILED'} ${step.step}: ${step.seen}\n`)
+    if (!context.json) context.stdout.write(`${step.ok ? 'ok    ' : 'FAILED to'} ${step.step}: ${step.seen}\n`)
   }
   const run: Run = async (step, work) => {
     try {
@@ -47,12 +47,12 @@ export const action: Action = async (args, options, context) => {
       const known = asDarnerError(aborted ? reason : error, step)
       tell({ step, ok: false, seen: errorLine(known) })
       if (context.json) context.stdout.write(`${JSON.stringify({ ok: false, steps })}\n`)
-      throw new DarnerError(known.code, `mirror check failed at: ${step}`, { cause: error })
+      throw new DarnerError(known.code, `mirror check failed to ${step}`, { cause: error })
     }
   }
   const named = namedClients(options)
   const wanted = args[0] === undefined ? undefined : parseReference(args[0])
-  const mirror = await run('the agent runs and its mirror listens', async () => {
+  const mirror = await run('reach the agent and its mirror', async () => {
     const { state, address: at, trouble, upstreams = [], scheme = 'http', authority } = await mirrorState(context)
     if (state !== 'on' || at === undefined)
       throw new DarnerError('HOST_UNABLE', trouble ?? 'the mirror is off', {
@@ -66,14 +66,14 @@ export const action: Action = async (args, options, context) => {
     { userAgent: 'darner mirror check', ...(mirror.ca === undefined ? {} : { tls: { ca: mirror.ca } }) },
     { log: silentLog(), clock: systemClock },
   )
-  await run('the mirror answers', () => ping(mirror, context.signal))
-  const clients = await run('which clients are set up is on record', async () => [
+  await run('ask the mirror', () => ping(mirror, context.signal))
+  const clients = await run('read which clients are set up', async () => [
     named.length > 0 ? named : await setUpClients(options),
     undefined,
   ])
   for (const one of clients) await checkClient(one, { options, mirror, context, run })
   if (wanted !== undefined) await pullOne(wanted, { client, mirror, context, run })
-  else if (!context.json) context.stderr.write('note: name an image to prove a pull: darner mirror check REF\n')
+  else if (!context.json) context.stderr.write('note: to test a pull too, name an image: darner mirror check REF\n')
   if (context.json) context.stdout.write(`${JSON.stringify({ ok: true, steps })}\n`)
   return 0
 }
@@ -119,7 +119,7 @@ async function checkClient(
   client: ClientName,
   { options, mirror, context, run }: Omit<Pull, 'client'> & { options: Readonly<Record<string, unknown>> },
 ): Promise<void> {
-  const target = await run(`${client}'s configuration leads to the mirror`, async () => {
+  const target = await run(`find the mirror in ${client}'s configuration`, async () => {
     const chosen = await chosenUpstreams(client, rootOf(options))
     const stranger = chosen?.find(({ name }) => !mirror.upstreams.some((one) => one.name === name))
     if (stranger !== undefined)
@@ -133,7 +133,7 @@ async function checkClient(
     if (other !== undefined)
       throw new DarnerError(
         'HOST_UNABLE',
-        `${other.path} ${other.before === undefined ? 'is missing' : 'says otherwise'}`,
+        `${other.path} ${other.before === undefined ? 'is missing' : 'does not point at the mirror'}`,
         {
           way: ['darner mirror setup', client, '--apply', ...(upstream ?? []).map((one) => `--upstream ${one}`)].join(
             ' ',
@@ -142,7 +142,7 @@ async function checkClient(
       )
     return [wanted, edits.map(({ path }) => path).join(', ')] as const
   })
-  await run(`${client} goes by it`, async () => [undefined, await takenUp(client, target, context)] as const)
+  await run(`see that ${client} uses it`, async () => [undefined, await takenUp(client, target, context)] as const)
 }
 
 interface Pull {
@@ -155,7 +155,7 @@ interface Pull {
 async function pullOne(reference: Reference, { client, mirror, context, run }: Pull): Promise<void> {
   const { signal } = context
   const name = familiarReference(reference)
-  await run(`${reference.registry} is an upstream of the mirror`, async () => {
+  await run(`find ${reference.registry} among the mirror's upstreams`, async () => {
     const names = mirror.upstreams.map((one) => one.name)
     if (!names.includes(reference.registry)) {
       const text = `the mirror reaches ${names.join(', ') || 'none'}, and asks no other registry`
@@ -169,7 +169,7 @@ async function pullOne(reference: Reference, { client, mirror, context, run }: P
     upstream: mirror.base,
     repository: `${pathName(reference.registry)}/${reference.repository}`,
   }
-  const { credential } = await run(`rights to ${name} are looked up`, async () => [
+  const { credential } = await run(`look up a login for ${name}`, async () => [
     await credentialOf(name, context),
     undefined,
   ])
@@ -178,17 +178,17 @@ async function pullOne(reference: Reference, { client, mirror, context, run }: P
     const { body, mediaType, digest } = await client.manifest(origin, what, options)
     return { digest, parsed: parseManifest(body, mediaType) }
   }
-  const first = await run(`it resolves ${name}`, async () => {
+  const first = await run(`resolve ${name}`, async () => {
     const found = await read(manifestReference(reference))
     return [found, found.digest] as const
   })
-  const { manifest } = await run(`it serves its manifest for ${formatPlatform(hostPlatform())}`, async () => {
+  const { manifest } = await run(`read its manifest for ${formatPlatform(hostPlatform())}`, async () => {
     const found = await findImage(first, hostPlatform(), { name, read: ({ digest }) => read(digest) })
     const { digest } = found.document
     return [found, found.document === first ? undefined : digest] as const
   })
   const { config } = manifest
-  await run('it serves a blob, whole', async () => {
+  await run('read a blob of it', async () => {
     await using read = await client.read({ origin: { ...origin, collection: 'blobs' }, digest: config.digest }, options)
     const digester = new Digester()
     for await (const chunk of read.stream) digester.update(chunk)

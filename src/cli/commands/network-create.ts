@@ -44,7 +44,7 @@ function subnetsOf(options: Readonly<Record<string, unknown>>): SubnetConfig[] {
   for (const name of ['gateway', 'ipRange'])
     for (const one of texts(options, name))
       if (!subnets.some((subnet) => family(subnet) === family(one)))
-        throw new DarnerError('BAD_ARGUMENT', `${one}: there is no subnet that it could lie in`)
+        throw new DarnerError('BAD_ARGUMENT', `${one}: it is in none of the subnets`)
   return subnets.map((subnet) => {
     const [gateway, ipRange] = [rest('gateway', subnet), rest('ipRange', subnet)]
     return { subnet, ...(gateway === undefined ? {} : { gateway }), ...(ipRange === undefined ? {} : { ipRange }) }

@@ -31,7 +31,7 @@ export const action: Action = async (args, options, context) => {
   }
   if (context.interactive && options.quiet !== true && !context.json) context.stderr.write('\n')
   if (last === undefined || last.state === 'running')
-    throw new DarnerError('AGENT_UNREACHABLE', `preheat ${reference}: the agent ended the answer half way`)
+    throw new DarnerError('AGENT_UNREACHABLE', `preheat ${reference}: the agent broke off its answer`)
   if (context.json) context.stdout.write(`${JSON.stringify(last)}\n`)
   else context.stdout.write(`${last.ready} of ${last.hosts} hosts hold ${reference}\n`)
   for (const { host, why } of last.failures) context.stderr.write(`${host}: ${why}\n`)

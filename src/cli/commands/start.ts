@@ -12,7 +12,7 @@ export const action: Action = async (args, options, context) => {
   if (options.attach !== true && options.interactive !== true)
     return await forEach(args, context, (name) => client.start(name, { signal: context.signal }))
   const [name = '', ...others] = args
-  if (others.length > 0) throw new DarnerError('BAD_ARGUMENT', 'start: one container is attached to, not several')
+  if (others.length > 0) throw new DarnerError('BAD_ARGUMENT', 'start: -a and -i take one container, not several')
   const { id, request } = await client.inspect(name, { signal: context.signal })
   const io = {
     tty: request.tty === true,

@@ -17,7 +17,7 @@ export const action: Action = async (args, options, context) => {
   if (image === undefined || (many && args.length > 1)) {
     throw new DarnerError(
       'BAD_ARGUMENT',
-      many ? 'upgrade by label takes an image only' : 'upgrade: no image was named',
+      many ? 'with --label or --filter, upgrade takes only an image' : 'upgrade: no image was named',
       {
         way: 'darner upgrade CONTAINER IMAGE, or darner upgrade --label KEY=VALUE IMAGE',
       },

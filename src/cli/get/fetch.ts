@@ -25,7 +25,7 @@ const AGENT_PAUSE_MS = 300
 /** Resolves when it is whole under its name. Throws what failed; nothing is under the name then that wasn't before. */
 export async function fetchOne(order: Order, output: string, ways: Ways, parts: FetchParts): Promise<GetSummary> {
   if (ways.fromOrigin === 'only' && order.swarmOnly === true)
-    throw new DarnerError('BAD_ARGUMENT', `${order.title} has no origin: it is the swarm's alone`)
+    throw new DarnerError('BAD_ARGUMENT', `${order.title} can only be read from the swarm: no origin is known`)
   const here = await alreadyHere(order, output, ways)
   if (here !== undefined) return here
   const { context, display, throughLinks = true } = parts

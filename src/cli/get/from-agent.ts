@@ -52,7 +52,7 @@ async function answered(
     else if (frame.kind === 'progress') show.progress(frame.body)
     else return ended(frame, bytes)
   }
-  throw new DarnerError('CLOSED', 'the agent ended the answer half way')
+  throw new DarnerError('CLOSED', 'the agent broke off its answer')
 }
 
 /** The answer's bytes; an agent that goes away in their midst is CLOSED, as one that ends them early is. */

@@ -85,9 +85,13 @@ async function orderAt(
 function fileOf({ body, mediaType }: ManifestAnswer, title: string, text: string): Descriptor {
   const parsed = parseManifest(body, mediaType)
   if (parsed.kind === 'index') {
-    throw new DarnerError('UNSUPPORTED', `${text} is an index of ${parsed.index.manifests.length} manifests, no file`, {
-      way: 'name one of them by digest, or pull it as an image',
-    })
+    throw new DarnerError(
+      'UNSUPPORTED',
+      `${text} is an index of ${parsed.index.manifests.length} manifests, not a file`,
+      {
+        way: 'name one of them by digest, or pull it as an image',
+      },
+    )
   }
   const { layers } = parsed.manifest
   const titles = layers.map((one) => one.annotations?.[TITLE])
@@ -97,7 +101,7 @@ function fileOf({ body, mediaType }: ManifestAnswer, title: string, text: string
   throw new DarnerError(
     'NOT_FOUND',
     `${text} has ${layers.length} files${title === '' ? '' : `, none with the title ${JSON.stringify(title)}`}${known.length === 0 ? '' : `: ${known.join(', ')}`}`,
-    { way: 'name one behind # in the reference, or a blob by its digest' },
+    { way: 'name one after # in the reference, or a blob by its digest' },
   )
 }
 

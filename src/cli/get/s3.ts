@@ -126,7 +126,7 @@ export async function s3Access(env: Env): Promise<S3Access> {
   const sessionToken = fromEnv ? env.AWS_SESSION_TOKEN : (credentials.aws_session_token ?? config.aws_session_token)
   const endpoint = env.AWS_ENDPOINT_URL_S3 || env.AWS_ENDPOINT_URL || config.endpoint_url
   if (endpoint && !URL.canParse(endpoint))
-    throw new DarnerError('CONFIG_INVALID', `the S3 endpoint ${JSON.stringify(endpoint)} is no URL`)
+    throw new DarnerError('CONFIG_INVALID', `the S3 endpoint ${JSON.stringify(endpoint)} is not a URL`)
   return {
     endpoint: endpoint ? new URL(endpoint) : undefined,
     region: env.AWS_REGION || env.AWS_DEFAULT_REGION || config.region || 'us-east-1',

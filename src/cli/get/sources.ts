@@ -35,7 +35,7 @@ export async function orderOf(text: string, options: Options, context: CommandCo
     default:
       throw new DarnerError(
         'BAD_ARGUMENT',
-        `${JSON.stringify(text.slice(0, 200))} is no http, https, oci, s3 or file URL, and no digest`,
+        `${JSON.stringify(text.slice(0, 200))} is not an http, https, oci, s3 or file URL, nor a digest`,
         /^(([\w-]+\.)+\w+(:\d+)?|\w+:\d+)\//.test(text)
           ? { way: `write the scheme: https://${text.slice(0, 200)}` }
           : {},
@@ -53,13 +53,9 @@ function putOrder(text: string, digest: string | undefined): Order {
 function withDigest(order: Order, digest: string | undefined): Order {
   if (digest === undefined) return order
   if (order.origin.kind === 'url' && order.origin.tag !== undefined) {
-    throw new DarnerError(
-      'BAD_ARGUMENT',
-      '--tag keeps contents apart that are known by their URL; --digest names the content itself',
-      {
-        way: 'leave one of them out',
-      },
-    )
+    throw new DarnerError('BAD_ARGUMENT', '--tag and --digest exclude each other: a digest names the content already', {
+      way: 'leave one of them out',
+    })
   }
   if (order.digest !== undefined && order.digest !== digest)
     throw new DarnerError('DIGEST_MISMATCH', `${order.title} is ${order.digest}, --digest names ${digest}`)
@@ -80,7 +76,7 @@ async function webOrder(url: URL, options: Options, context: CommandContext): Pr
   if (signed !== undefined && credential !== undefined)
     throw new DarnerError(
       'BAD_ARGUMENT',
-      '--filter takes its part of the query for the credential, and there is another one',
+      '--filter uses a part of the query as the credential, but another credential is given',
     )
   credential ??= signed ?? (await netrcOf(url, options, context))
   const { headers } = given

@@ -40,7 +40,7 @@ export class StreamTarget implements Target {
     if (this.#sent === 0) return
     throw new DarnerError(
       'ORIGIN_CHANGED',
-      `${this.#sent} bytes went to ${this.name} already, which can't be taken back`,
+      `${this.#sent} bytes were already written to ${this.name}, which cannot be undone`,
     )
   }
 

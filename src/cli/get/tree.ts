@@ -17,7 +17,7 @@ const CONCURRENT = 4
 export async function getTree(text: string, options: Options, ways: Ways, context: CommandContext): Promise<number> {
   for (const flag of ['--digest', '--range', '--remote-name', '--remote-header-name'])
     if (options[nameOf(flag)] !== undefined)
-      throw new DarnerError('BAD_ARGUMENT', `--recursive brings many files; ${flag} is of one`)
+      throw new DarnerError('BAD_ARGUMENT', `${flag} is for one file, and --recursive brings many`)
   if (typeof options.output !== 'string' || options.output === '-')
     throw new DarnerError('BAD_ARGUMENT', '--recursive writes to a folder', { way: 'name it with -o DIR' })
   const root = resolve(options.output)
@@ -27,7 +27,7 @@ export async function getTree(text: string, options: Options, ways: Ways, contex
     const code = systemCode(error)
     throw new DarnerError(
       'BAD_ARGUMENT',
-      `cannot write into ${root}: ${code === 'EEXIST' ? 'it is no folder' : code}`,
+      `cannot write into ${root}: ${code === 'EEXIST' ? 'it is not a folder' : code}`,
       {
         cause: error,
       },
@@ -106,7 +106,7 @@ async function makeFolders(root: string, steps: readonly string[]): Promise<void
     at = join(at, step)
     await mkdir(at).catch(() => {})
     if (!(await lstat(at)).isDirectory())
-      throw new DarnerError('BAD_ARGUMENT', `cannot write into ${at}: it is no folder`, {
+      throw new DarnerError('BAD_ARGUMENT', `cannot write into ${at}: it is not a folder`, {
         way: `move it away, or write elsewhere than ${dirname(at)}`,
       })
   }

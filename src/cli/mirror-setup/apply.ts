@@ -162,7 +162,7 @@ async function readRecord(root: string, client: ClientName): Promise<SetupRecord
   try {
     return JSON.parse(text) as SetupRecord
   } catch (error) {
-    throw new DarnerError('HOST_UNABLE', `${path}: it is no JSON`, {
+    throw new DarnerError('HOST_UNABLE', `${path}: it is not JSON`, {
       cause: error,
       way: `remove it, then run darner mirror setup ${client} --apply again`,
     })

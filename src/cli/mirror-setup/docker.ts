@@ -10,7 +10,7 @@ export const docker: ClientSetup = {
     if (!target.upstreams.some(({ name }) => name === 'docker.io'))
       throw new DarnerError(
         'UNSUPPORTED',
-        "docker asks mirrors for Docker Hub's images only, and docker.io is no upstream",
+        "docker asks mirrors only for Docker Hub's images, and the mirror does not reach docker.io",
         {
           way: 'add --upstream docker.io=https://registry-1.docker.io to the agent',
         },
@@ -50,17 +50,17 @@ function parse(text: string | undefined): Record<string, unknown> {
   try {
     json = JSON.parse(text)
   } catch (error) {
-    throw new DarnerError('CONFIG_INVALID', `${CONFIG}: it is no JSON`, { cause: error })
+    throw new DarnerError('CONFIG_INVALID', `${CONFIG}: it is not JSON`, { cause: error })
   }
   if (typeof json !== 'object' || json === null || Array.isArray(json))
-    throw new DarnerError('CONFIG_INVALID', `${CONFIG}: it is no JSON object`)
+    throw new DarnerError('CONFIG_INVALID', `${CONFIG}: it is not a JSON object`)
   return json as Record<string, unknown>
 }
 
 function mirrorsOf(config: Readonly<Record<string, unknown>>): string[] {
   const mirrors = config[KEY] ?? []
   if (Array.isArray(mirrors) && mirrors.every((one) => typeof one === 'string')) return mirrors
-  throw new DarnerError('CONFIG_INVALID', `${CONFIG}: ${KEY} is no list of texts`)
+  throw new DarnerError('CONFIG_INVALID', `${CONFIG}: ${KEY} is not a list of strings`)
 }
 
 /** As it was indented before. */

@@ -81,7 +81,7 @@ const NAME = /^[A-Za-z0-9.-]+(:\d{1,5})?(\/[a-z0-9._/-]+)?$/
 /** Throws BAD_ARGUMENT for a name that can't stand in a configuration file. */
 export function checkedName(name: string): string {
   if (NAME.test(name) && !name.includes('..')) return name
-  throw new DarnerError('BAD_ARGUMENT', `upstream ${JSON.stringify(name.slice(0, 120))} is no registry's name`)
+  throw new DarnerError('BAD_ARGUMENT', `upstream ${JSON.stringify(name.slice(0, 120))} is not the name of a registry`)
 }
 
 /** How a name stands in a path, where a colon can't. */

@@ -11,7 +11,9 @@ import type { SetupTarget } from './plan.ts'
 export async function takenUp(client: ClientName, target: SetupTarget, context: CommandContext): Promise<string> {
   if (client === 'docker') return await byDocker(target, context)
   if (client === 'containerd') return await byContainerd(join(target.root, '/etc/containerd/config.toml'))
-  return client === 'crio' ? 'cri-o reads it when it starts and when it is reloaded' : 'it is read at each command'
+  return client === 'crio'
+    ? 'cri-o reads the file when it starts and when it is reloaded'
+    : 'it reads the file at each command'
 }
 
 async function byDocker({ scheme, mirror }: SetupTarget, { env, signal }: CommandContext): Promise<string> {
@@ -23,7 +25,7 @@ async function byDocker({ scheme, mirror }: SetupTarget, { env, signal }: Comman
     mirrors = info.RegistryConfig?.Mirrors ?? []
   } catch (error) {
     if (isDarnerError(error, 'AGENT_UNREACHABLE'))
-      return `skipped: no docker answers at ${socket}; it reads it when it starts`
+      return `skipped: docker does not answer at ${socket}; it reads the file when it starts`
     throw error
   }
   if (mirrors.some((one) => one.replace(/\/+$/, '') === url)) return `docker at ${socket} has ${url}`
@@ -40,10 +42,10 @@ interface DockerInfo {
 /** Nothing tells which configuration a running containerd has read; that it began after the file was written does. */
 async function byContainerd(config: string): Promise<string> {
   const began = await beganMs('containerd')
-  if (began === undefined) return 'skipped: containerd is not running, and reads it when it starts'
+  if (began === undefined) return 'skipped: containerd is not running; it reads the file when it starts'
   // /proc/stat tells the boot to the second
-  if ((await stat(config)).mtimeMs <= began + 1_000) return 'containerd began after it was written'
-  throw new DarnerError('HOST_UNABLE', `containerd runs since before ${config} was written`, {
+  if ((await stat(config)).mtimeMs <= began + 1_000) return 'containerd was started after it was written'
+  throw new DarnerError('HOST_UNABLE', `containerd was started before ${config} was written`, {
     way: 'systemctl restart containerd',
   })
 }

@@ -82,7 +82,7 @@ function troublesOf({ state, trouble, upstreams = [] }: MirrorState, wanted: rea
   if (state !== 'on')
     return [
       new DarnerError('HOST_UNABLE', `the agent's mirror does not serve: ${trouble ?? 'it is off'}`, {
-        way: 'start the agent with --mirror IP:PORT, or say here with --mirror which other one is meant',
+        way: 'start the agent with --mirror IP:PORT, or name another mirror with --mirror',
       }),
     ]
   const names = upstreams.map(({ name }) => name)

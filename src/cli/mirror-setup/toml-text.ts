@@ -8,7 +8,7 @@ export function readToml(text: string, path: string): TomlTable {
   if (!(read instanceof Error)) return read
   const reason = read.message.split('\n')[0] ?? ''
   const line = 'line' in read ? ` in line ${read.line}` : ''
-  throw new DarnerError('HOST_UNABLE', `${path}: no valid TOML${line}: ${reason}`, {
+  throw new DarnerError('HOST_UNABLE', `${path}: not valid TOML${line}: ${reason}`, {
     cause: read,
     way: 'correct the file, its client cannot read it either',
   })

@@ -102,7 +102,7 @@ async function complete(values: Record<string, unknown>, from: Record<string, st
   if (runtimes && chosen !== 'auto' && !(chosen in runtimes)) {
     throw new DarnerError(
       'CONFIG_INVALID',
-      `defaultRuntime ${JSON.stringify(chosen)} (${from.defaultRuntime}) is none of ${Object.keys(runtimes).join(', ')}`,
+      `defaultRuntime ${JSON.stringify(chosen)} (${from.defaultRuntime}) is not one of ${Object.keys(runtimes).join(', ')}`,
     )
   }
   for (const key of ['joinToken', 'originProxy']) {
@@ -137,7 +137,7 @@ function strangers(env: Readonly<Record<string, string | undefined>>): string[] 
   )
   return strange.map((name) => {
     const near = nearest(name, known)
-    return `environment ${name} is no setting${near === undefined ? '' : `; did you mean ${near}?`}`
+    return `environment variable ${name} is not a setting${near === undefined ? '' : `; did you mean ${near}?`}`
   })
 }
 

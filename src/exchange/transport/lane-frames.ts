@@ -234,7 +234,7 @@ export function decodeOpen(payload: Buffer): OpenMessage {
   const passAt = 1 + idBytes
   if (payload.byteLength < passAt + 2) throw violation(`OPEN cut short at ${payload.byteLength} bytes`)
   const task = payload.toString('latin1', 1, passAt)
-  if (!isTaskId(task)) throw violation(`OPEN of ${JSON.stringify(task)}, which is no task id`)
+  if (!isTaskId(task)) throw violation(`OPEN of ${JSON.stringify(task)}, which is not a task id`)
   const passBytes = payload.readUInt16BE(passAt)
   const haveAt = passAt + 2 + passBytes
   if (passBytes > MAX_PASS_BYTES || payload.byteLength < haveAt)

@@ -185,7 +185,7 @@ export class TlsTransport implements FrameTransport {
     for (const lane of address.lanes.slice(0, MAX_LANES)) {
       const place = parseLane(lane)
       if (place === undefined) {
-        seen.push(`${JSON.stringify(lane.slice(0, 80))} is no address`)
+        seen.push(`${JSON.stringify(lane.slice(0, 80))} is not an address`)
         continue
       }
       try {

@@ -45,7 +45,7 @@ type HashedPiece =
 export function unreadableFile(path: string, cause: unknown): DarnerError {
   return new DarnerError('STORE_CORRUPT', `read ${path}: ${(cause as Error).message}`, {
     cause,
-    way: 'what is damaged is dropped and fetched again: ask once more; what ails the disk, the kernel log tells',
+    way: 'try again: the damaged part is dropped and fetched again; the kernel log says what is wrong with the disk',
   })
 }
 

@@ -36,9 +36,9 @@ describe('changedConfig', () => {
     ['FROM x', /FROM is not valid here/],
     ['RUN rm -rf /', /RUN is not valid here/],
     ['CMD', /an instruction and its arguments/],
-    ['ENV A', /NAME=VALUE is wanted/],
+    ['ENV A', /expected NAME=VALUE/],
     ['ENV A=1 B', /B is not NAME=VALUE/],
-    ['EXPOSE web', /web is no port/],
+    ['EXPOSE web', /web is not a port/],
   ] as const)
     it(`refuses ${line}`, () => {
       throwsWith('BAD_ARGUMENT', () => changedConfig({}, [line]), why)

@@ -114,7 +114,7 @@ describe("docker's words of darner", function () {
     ])
     for (const action of ['create', 'start', 'update', 'stop']) assert.match(events, new RegExp(`^${action}$`, 'm'))
     assert.match(await ok(docker, ['container', 'prune', '-f']), /^[0-9a-f]{64}\nTotal reclaimed space: /)
-    assert.match((await darner(docker, ['container', 'prune'])).stderr, /nobody can be asked; say --force/)
+    assert.match((await darner(docker, ['container', 'prune'])).stderr, /nobody can be asked; use --force/)
   })
 
   it('copy files in and out', async () => {
@@ -279,8 +279,8 @@ describe("docker's words of darner", function () {
     for (const [args, why] of [
       [['--mount', 'type=bind'], /target is required/],
       [['--restart', 'maybe'], /no, always, unless-stopped or on-failure/],
-      [['-m', 'lots'], /a size such as 512m is wanted/],
-      [['--device-read-bps', '/dev/null:1m'], /no block device/],
+      [['-m', 'lots'], /expected a size such as 512m/],
+      [['--device-read-bps', '/dev/null:1m'], /not a block device/],
       [['--userns', 'private'], /userns=private is not offered: only host and auto/],
       [['--security-opt', 'seccomp=/absent'], /it can't be read \(ENOENT\)/],
     ] as const)

@@ -20,7 +20,7 @@ describe('saveTo', () => {
         })(),
       )
     const archive = join(dir.path, 'a.tar')
-    await failsWith('AGENT_UNREACHABLE', saveTo(archive, context, broken), /the agent broke the archive off/)
+    await failsWith('AGENT_UNREACHABLE', saveTo(archive, context, broken), /the agent broke off the archive/)
     await failsWith('AGENT_UNREACHABLE', saveTo('-', context, broken))
     const whole = async () => Readable.from([Buffer.from('all')])
     await failsWith('HOST_UNABLE', saveTo(join(dir.path, 'no/a.tar'), context, whole), /cannot write .*: ENOENT/)

@@ -203,7 +203,7 @@ describe('darner mirror setup', () => {
       [`version = 2\n[plugins."io.containerd.grpc.v1.cri"]\nregistry = { headers = {} }\n`, /beside registry;/],
       [`version = 2\n[plugins."io.containerd.grpc.v1.cri"]\nregistry.config_path = ""\n`, /beside registry;/],
       [`version = 2\n[plugins.x]\na = '''\n[${V2}]\n'''\n`, /beside registry;/],
-      ['version = 2\n[plugins\n', /config\.toml: no valid TOML in line 2: /],
+      ['version = 2\n[plugins\n', /config\.toml: not valid TOML in line 2: /],
       ['[plugins.cri]\na = 1\n', /it has no version, which means version 1;/],
       ['version = 4\n', /version 4 is neither 2 nor 3;/],
     ] as const) {
@@ -241,7 +241,7 @@ describe('darner mirror setup', () => {
     assert.match((await host.setup('docker', ...UPSTREAMS)).stderr, /Docker Hub's images only/)
     const other = await host.setup('docker', '--upstream', 'quay.io', '--apply')
     assert.equal(other.code, 1)
-    assert.match(other.stderr, /docker\.io is no upstream/)
+    assert.match(other.stderr, /the mirror does not reach docker\.io/)
   })
 
   it('names every registry in the path for clients that send no ns, whichever the agent has for its default', async () => {
@@ -288,7 +288,7 @@ describe('darner mirror setup', () => {
 
   for (const [args, text] of [
     [['ftp'], /not one of containerd, podman/],
-    [['docker', '--upstream', 'a"b=http://x'], /no registry's name/],
+    [['docker', '--upstream', 'a"b=http://x'], /not the name of a registry/],
     [['docker', '--upstream', 'x=ftp://x'], /not NAME or NAME=URL/],
     [['docker', '--mirror', 'nowhere'], /not IP:PORT/],
     [['docker', '--apply', '--undo'], /exclude each other/],

@@ -51,11 +51,11 @@ describe('runProgram', () => {
     [['gett'], /^darner: unknown command 'gett' \(Did you mean get\?\); see darner --help\n$/],
     [
       ['get', 'http://x'],
-      /^darner: nothing says where to write; use -o FILE, -o - for stdout, or -O for the name in the URL\n$/,
+      /^darner: no output is named; use -o FILE, -o - for stdout, or -O for the name in the URL\n$/,
     ],
     [
       ['get', 'ftp://x/y', '-o', 'x'],
-      /^darner: "ftp:\/\/x\/y" is no http, https, oci, s3 or file URL, and no digest\n$/,
+      /^darner: "ftp:\/\/x\/y" is not an http, https, oci, s3 or file URL, nor a digest\n$/,
     ],
     [
       ['get', 'http://x/y', '-o', 'x', '-r', '9-1'],

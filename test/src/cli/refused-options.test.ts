@@ -44,9 +44,9 @@ describe('switches that may have a value', () => {
   for (const [args, line] of [
     [['commit', '-p', 'c'], /is an agent running|agent/],
     [['commit', '--pause=false', 'c'], /agent/],
-    [['commit', '--pause=maybe', 'c'], /"maybe": true or false is wanted/],
-    [['run', '--sig-proxy=never', 'i'], /"never": true or false is wanted/],
-    [['run', '-a', 'stdlog', 'i'], /--attach stdlog: stdin, stdout or stderr is wanted/],
+    [['commit', '--pause=maybe', 'c'], /"maybe": expected true or false/],
+    [['run', '--sig-proxy=never', 'i'], /"never": expected true or false/],
+    [['run', '-a', 'stdlog', 'i'], /--attach stdlog: expected stdin, stdout or stderr/],
     [['run', '-d', '-a', 'stdout', 'i'], /conflicting options: --attach and --detach/],
   ] as const)
     it(`are read: ${args.join(' ')}`, async () => {

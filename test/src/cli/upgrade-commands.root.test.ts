@@ -93,7 +93,7 @@ describe('upgrade and rollback commands', function () {
     await using engine = await anEngineProcess({ dir: dir.path, runtime: 'crun' })
     for (const [args, told] of [
       [['upgrade', 'a'], /no image was named/],
-      [['upgrade', '--label', 'x', 'a', 'b'], /by label takes an image only/],
+      [['upgrade', '--label', 'x', 'a', 'b'], /upgrade takes only an image/],
       [['upgrade', '--keep-upper', '--fresh-upper', 'a', 'b'], /exclude each other/],
       [['upgrade', '--merge', 'etc', 'a', 'b'], /--merge etc is not absolute/],
       [['upgrade', '--filter', 'name=x', 'b'], /is not label=KEY/],

@@ -59,10 +59,10 @@ describe('parseManifest', () => {
   })
 
   const bad: [name: string, body: unknown, mediaType: string, why: RegExp][] = [
-    ['what is no JSON', '{', MEDIA.ociManifest, /no JSON/],
-    ['what is no UTF-8', Buffer.from([0x7b, 0xff, 0x7d]), MEDIA.ociManifest, /no JSON in UTF-8/],
-    ['null', null, MEDIA.ociManifest, /no JSON object/],
-    ['a list', [], MEDIA.ociManifest, /no JSON object/],
+    ['what is no JSON', '{', MEDIA.ociManifest, /not JSON/],
+    ['what is no UTF-8', Buffer.from([0x7b, 0xff, 0x7d]), MEDIA.ociManifest, /not JSON in UTF-8/],
+    ['null', null, MEDIA.ociManifest, /not a JSON object/],
+    ['a list', [], MEDIA.ociManifest, /not a JSON object/],
     ['layers that are null', { ...plain, layers: null }, MEDIA.ociManifest, /\/layers/],
     ['a layer that is null', { ...plain, layers: [null] }, MEDIA.ociManifest, /\/layers\/0/],
     ['a config that is missing', { ...plain, config: undefined }, MEDIA.ociManifest, /config/],

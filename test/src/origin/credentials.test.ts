@@ -123,7 +123,7 @@ describe('createCredentials', () => {
       assert.doesNotMatch(`${error.message} ${String(error.cause)}`, /s3cret/)
     }
     await failsWith('COMMAND_FAILED', home.forHost('d'), /more than 262144 bytes/)
-    await failsWith('CONFIG_INVALID', home.forHost('e'), /no name of a credential helper/)
+    await failsWith('CONFIG_INVALID', home.forHost('e'), /not the name of a credential helper/)
   })
 
   it('ends a helper that does not answer, by deadline and by abort', async () => {

@@ -46,7 +46,7 @@ describe('a store on a disk that lost a part of a file', () => {
     await assert.rejects(Promise.all([stored.read(3 * 4096, into), stored.read(3 * 4096, into)]), (error) => {
       assert.ok(isDarnerError(error, 'STORE_CORRUPT'))
       assert.match(error.message, new RegExp(`^read ${path}: EIO`))
-      assert.match(error.way ?? '', /ask once more/)
+      assert.match(error.way ?? '', /try again/)
       assert.equal(systemCode(error), 'EIO')
       return true
     })

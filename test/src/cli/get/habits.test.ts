@@ -33,10 +33,13 @@ describe('darner get as scripts call curl and wget', () => {
       })
 
   for (const [words, line] of [
-    [['-C', '500', '-o', 'x', 'https://h/x'], /^darner: -C 500: only -C - goes on by itself; use -r FIRST-/],
-    [['-o', 'x', 'h.example/x'], /is no http, https, .*; write the scheme: https:\/\/h\.example\/x/],
+    [
+      ['-C', '500', '-o', 'x', 'https://h/x'],
+      /^darner: -C 500: only -C - \(go on where the file ends\) is taken; use -r FIRST-/,
+    ],
+    [['-o', 'x', 'h.example/x'], /is not an http, https, .*; write the scheme: https:\/\/h\.example\/x/],
     [['-o', 'x', 'localhost:8000/x'], /; write the scheme: https:\/\/localhost:8000\/x/],
-    [['-o', 'x', 'ftp://h.example/x'], /is no http, https, oci, s3 or file URL, and no digest$/m],
+    [['-o', 'x', 'ftp://h.example/x'], /is not an http, https, oci, s3 or file URL, nor a digest$/m],
     [
       ['-o', '/absent/folder/x', 'https://127.0.0.1:9/x'],
       /cannot write \/absent\/folder\/x: ENOENT; its folder is not/,

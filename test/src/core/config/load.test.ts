@@ -206,8 +206,8 @@ describe('loadSettings', () => {
       env: { DARNER_ZOEN: 'x', DARNER_PORT: 'tcp://192.0.2.1', DARNER_OPEN: '1', HOME: '/' },
     })
     assert.deepEqual(warnings, [
-      'environment DARNER_ZOEN is no setting; did you mean DARNER_ZONE?',
-      'environment DARNER_PORT is no setting',
+      'environment variable DARNER_ZOEN is not a setting; did you mean DARNER_ZONE?',
+      'environment variable DARNER_PORT is not a setting',
     ])
   })
 
@@ -218,7 +218,7 @@ describe('loadSettings', () => {
     )
     assert.match(
       await refusal('agent', { flags: { defaultRuntime: 'gvisor' } }),
-      /defaultRuntime "gvisor".*none of crun, runc/,
+      /defaultRuntime "gvisor".*not one of crun, runc/,
     )
   })
 })
