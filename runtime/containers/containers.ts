@@ -491,7 +491,9 @@ export class Containers implements AsyncDisposable {
     const entry = this.#index.find(reference)
     mustRun(entry, 'exec')
     if (entry.record.status === 'paused') {
-      throw new DarnerError('STATE_INVALID', `container ${entry.record.name} is paused`, { way: 'resume it first' })
+      throw new DarnerError('STATE_INVALID', `container ${entry.record.name} is paused`, {
+        way: `darner unpause ${entry.record.name} lets it go on`,
+      })
     }
     return entry
   }

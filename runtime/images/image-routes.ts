@@ -148,7 +148,7 @@ function viewOf({ image, tags, digests }: ListedImage): ImageView {
     platform: image.platform,
     bytes: image.layers.reduce((sum, layer) => sum + layer.bytes, 0),
     layers: image.layers.length,
-    blobs: [image.manifest, image.config, ...new Set(image.layers.map(({ digest }) => digest))],
+    blobs: [image.config, ...new Set(image.layers.map(({ digest }) => digest))],
     pulledAt: image.pulledAt,
   }
 }

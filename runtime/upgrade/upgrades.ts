@@ -168,7 +168,7 @@ export class Upgrades implements AsyncDisposable {
       })
     if (['running', 'restarting', 'created', 'exited'].includes(status)) return entry
     throw new DarnerError('STATE_INVALID', `${what} container ${name}: it is ${status}`, {
-      ...(status === 'paused' ? { way: 'resume it first' } : {}),
+      ...(status === 'paused' ? { way: `darner unpause ${name} lets it go on` } : {}),
     })
   }
 

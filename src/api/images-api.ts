@@ -52,7 +52,7 @@ export const ImageView = Type.Object({
   /** Compressed bytes of all layers. */
   bytes: Type.Integer(),
   layers: Type.Integer(),
-  /** Digests of its manifest, config and layers. */
+  /** Digests of its config and layers, which come through the swarm. */
   blobs: Type.Array(Type.String()),
   pulledAt: Type.Integer(),
 })

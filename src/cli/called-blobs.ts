@@ -19,7 +19,7 @@ export async function calledBlob(text: string, { socket, signal }: CommandContex
   )
 }
 
-/** The same, or all blobs of an image by its name or id: its manifest, config and layers. */
+/** The same, or all blobs of an image by its name or id: its config and layers. */
 export async function calledBlobs(text: string, context: CommandContext): Promise<readonly string[]> {
   if (isTaskId(text)) return [text]
   const client = new AgentClient({ socket: context.socket })

@@ -28,6 +28,8 @@ export interface LogOptions {
   readonly level: string
   /** Readable lines for a terminal instead of JSON. */
   readonly pretty: boolean
+  /** In colours, if they are pretty. */
+  readonly colour?: boolean
 }
 
 /** The root logger; writes to `destination`, by default stderr. */
@@ -39,7 +41,7 @@ export async function openLog(options: LogOptions, destination?: DestinationStre
     stream = pretty({
       destination: 2,
       sync: true,
-      colorize: true,
+      colorize: options.colour === true,
       translateTime: 'SYS:HH:MM:ss.l',
       ignore: 'pid,hostname',
     })

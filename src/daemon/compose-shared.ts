@@ -20,8 +20,10 @@ type Settings = SupernodeSettings | AgentSettings
 
 /** The daemon's log, on stderr: JSON in a pipe, readable on a terminal, unless the settings say otherwise. */
 export async function openDaemonLog(settings: Settings): Promise<Log> {
-  const pretty = settings.logFormat === 'pretty' || (settings.logFormat === 'auto' && process.stderr.isTTY === true)
-  return await openLog({ level: settings.logLevel, pretty })
+  const terminal = process.stderr.isTTY === true
+  const pretty = settings.logFormat === 'pretty' || (settings.logFormat === 'auto' && terminal)
+  // https://no-color.org
+  return await openLog({ level: settings.logLevel, pretty, colour: terminal && !process.env.NO_COLOR })
 }
 
 /** What a daemon is composed with. The signal ends its start only: between two steps, so that what was opened is closed again. */

@@ -83,7 +83,7 @@ describe('care of store and links', function () {
     assert.equal(piped.code, 2)
     assert.match(
       piped.stderr,
-      /^darner: This will delete 1 blobs that nothing holds, 3 MiB, and .*not a terminal.*; use --force/,
+      /^darner: gc would delete 1 blob that nothing holds, 3 MiB, but .*not a terminal.*; use --force/,
     )
     assert.equal((await ask<StoreView>(swarm, 0, 'df')).blobs, 1)
     assert.equal((await ask<CollectView>(swarm, 0, 'gc', '--force')).freedBytes, body.byteLength)

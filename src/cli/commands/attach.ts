@@ -10,7 +10,7 @@ export const action: Action = async ([name = ''], options, context) => {
   const client = new EngineClient({ socket: context.socket })
   const { id, status, request } = await client.inspect(name, { signal: context.signal })
   if (status !== 'running')
-    throw new DarnerError('STATE_INVALID', `container ${name} is ${status}: there is nothing to attach to`)
+    throw new DarnerError('STATE_INVALID', `container ${name} is ${status}, not running: there is nothing to attach to`)
   const stdin = options.stdin !== false && request.openStdin === true
   const io = { tty: request.tty === true, stdin, ...attachOf(options), ...detachKeysOf(options) }
   return await runAttached(client, id, io, context, { start: false })

@@ -5,7 +5,7 @@ import { formatBytes, parseBytes } from '../../core/config/units.ts'
 import { DarnerError, EXIT, isDarnerError } from '../../core/errors.ts'
 import { AgentClient } from '../client.ts'
 import { agreed } from '../consent.ts'
-import type { Action } from '../context.ts'
+import type { Action, CommandContext } from '../context.ts'
 
 export const action: Action = async (_args, options, context) => {
   const dryRun = options.dryRun === true
@@ -18,9 +18,7 @@ export const action: Action = async (_args, options, context) => {
     client.json<CollectView>('POST', '/v1/store/collect', { body: { dryRun: only, targetBytes }, signal })
   if (!dryRun && options.force !== true) {
     const { victims, freedBytes } = await collect(true)
-    const what = `This will delete ${victims.length} blobs that nothing holds, ${formatBytes(freedBytes)}.\n`
-    if (victims.length > 0 && !(await agreed(what, context).catch((error) => nobodyAsked(error, what))))
-      return EXIT.failed
+    if (victims.length > 0 && !(await mayDelete(victims.length, freedBytes, context))) return EXIT.failed
   }
   const view = await collect(dryRun)
   if (json) {
@@ -33,11 +31,16 @@ export const action: Action = async (_args, options, context) => {
   return EXIT.done
 }
 
-/** The refusal says what would have gone. */
-function nobodyAsked(error: unknown, what: string): never {
-  if (!isDarnerError(error, 'BAD_ARGUMENT')) throw error
-  throw new DarnerError('BAD_ARGUMENT', `${what.trim().replace(/\.$/, '')}, and ${error.message}`, {
-    cause: error,
-    way: 'use --force, or --dry-run to see which',
-  })
+/** Where nobody can be asked, the refusal says what would have gone. */
+async function mayDelete(count: number, bytes: number, context: CommandContext): Promise<boolean> {
+  const what = `${count} ${count === 1 ? 'blob' : 'blobs'} that nothing holds, ${formatBytes(bytes)}`
+  try {
+    return await agreed(`This will delete ${what}.\n`, context)
+  } catch (error) {
+    if (!isDarnerError(error, 'BAD_ARGUMENT')) throw error
+    throw new DarnerError('BAD_ARGUMENT', `gc would delete ${what}, but ${error.message}`, {
+      cause: error,
+      way: 'use --force, or --dry-run to see which',
+    })
+  }
 }

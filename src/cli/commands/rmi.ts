@@ -1,5 +1,5 @@
 /** `darner rmi`: takes names of images away, and images with their last name. */
-import { EXIT, errorLine } from '../../core/errors.ts'
+import { EXIT, errorLine, isDarnerError } from '../../core/errors.ts'
 import type { Action } from '../context.ts'
 import { DockerClient, pathPart } from '../docker-client.ts'
 
@@ -21,7 +21,8 @@ export const action: Action = async (names, options, context) => {
         for (const [what, which] of Object.entries(one)) context.stdout.write(`${what}: ${which}\n`)
     } catch (error) {
       context.signal.throwIfAborted()
-      failed = true
+      // as docker has it
+      failed ||= !(options.force === true && isDarnerError(error, 'NOT_FOUND'))
       context.stderr.write(`darner: ${errorLine(error)}\n`)
     }
   }

@@ -48,7 +48,9 @@ export const action: Action = async (args, options, context) => {
     )
     const once = options.stream === false
     const rows = found.map((one) => rowOf(one, options.trunc === false))
-    if (!once && text(options, 'format') === undefined) context.stdout.write('\u001b[H\u001b[2J')
+    const terminal = (context.stdout as { isTTY?: boolean }).isTTY === true
+    if (!once && terminal && !context.json && text(options, 'format') === undefined)
+      context.stdout.write('\u001b[H\u001b[2J')
     print(rows, options, context)
     if (once) return 0
     if (names.length === 0) await pause(signal)

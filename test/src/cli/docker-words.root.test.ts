@@ -117,6 +117,45 @@ describe("docker's words of darner", function () {
     assert.match((await darner(docker, ['container', 'prune'])).stderr, /nobody can be asked; use --force/)
   })
 
+  it("end with docker's exit codes", async () => {
+    await using docker = await aDocker()
+    await ok(docker, [...RUN, '--name', 'c', 'busybox', 'sleep', '1000'])
+    const none = ['run', '--rm', '--network', 'none']
+    const differ: string[] = []
+    const lines: readonly (readonly string[])[] = [
+      ...['rm', 'rm -f', 'rm -fv', 'rmi', 'rmi -f', 'stop', 'kill', 'start', 'restart', 'pause', 'unpause', 'wait'],
+      ...['logs', 'top', 'port', 'diff', 'attach', 'inspect', 'history', 'save', 'container inspect', 'image inspect'],
+      ...['network rm', 'network rm -f', 'network inspect', 'volume rm', 'volume rm -f', 'volume inspect'],
+    ].map((words) => [...words.split(' '), 'absent'])
+    for (const line of [
+      ...lines,
+      ['rm', 'c'],
+      ['unpause', 'c'],
+      ['exec', 'absent', 'true'],
+      ['exec', 'c', 'absent-command'],
+      ['exec', 'c', '/etc'],
+      ['exec', 'c', 'sh', '-c', 'exit 5'],
+      ['exec', '-w', '/absent', 'c', 'true'],
+      ['rename', 'absent', 'new'],
+      ['cp', 'absent:/etc', '/tmp'],
+      ['cp', 'c:/absent', '/tmp'],
+      ['tag', 'absent', 'new'],
+      ['update', '--memory', '64m', 'absent'],
+      ['run', '--rm', '--pull', 'never', 'absent', 'true'],
+      ['run', '--rm', '--network', 'absent', 'busybox', 'true'],
+      [...none, 'busybox', 'absent-command'],
+      [...none, 'busybox', '/etc'],
+      [...none, 'busybox', 'sh', '-c', 'exit 5'],
+      [...none, 'busybox', 'sh', '-c', 'kill -9 $$'],
+      [...none, '--name', 'c', 'busybox', 'true'],
+    ]) {
+      const [his, own] = [await docker.run(line), await darner(docker, line)]
+      if (own.code !== his.code)
+        differ.push(`${line.join(' ')}: ${own.code} ${own.stderr}, docker: ${his.code} ${his.stderr}`)
+    }
+    assert.deepEqual(differ, [])
+  })
+
   it('copy files in and out', async () => {
     await using docker = await aDocker()
     await ok(docker, [...RUN, '--name', 'c', 'busybox', 'sleep', '1000'])

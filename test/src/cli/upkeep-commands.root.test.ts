@@ -44,8 +44,8 @@ describe('df and why beside an engine', function () {
         image.blobs,
       )
     }
-    const [manifest, config, layer] = image.blobs
-    assert.ok(manifest === image.manifest && config === image.id && layer !== undefined)
+    const [config, layer] = image.blobs
+    assert.ok(config === image.id && layer !== undefined)
     const text = await darner('why', 'busybox')
     assert.match(text, /^BLOB +BYTES +READ BY +LAST READ +WHY\n/)
     assert.ok(text.includes(`${layer.slice(0, 'sha256:'.length + 12)} `), text)
