@@ -1,7 +1,7 @@
 /** What is changed of a container that is there: its name, its limits, what was last heard of it. Each under its lock, recorded first. */
 import { join } from 'node:path'
 import type { Resources, RestartPolicy } from '../../src/api/container-options.ts'
-import type { CoreDump } from '../../src/api/containers-api.ts'
+import type { CoreDump, CreateRequest } from '../../src/api/containers-api.ts'
 import type { DiskQuota } from '../../src/api/rich-api.ts'
 import { DarnerError } from '../../src/core/errors.ts'
 import type { RunExtension } from '../rich/extension.ts'
@@ -13,6 +13,7 @@ import type { Entry } from './entry.ts'
 import type { ContainerIndex } from './index-of.ts'
 import type { Launcher } from './launch.ts'
 import type { Lifecycle } from './lifecycle.ts'
+import { parseLink } from './links.ts'
 import type { Locks } from './locks.ts'
 import { type ContainerRecord, rootfsIdOf } from './record.ts'
 import { ALIVE } from './states.ts'
@@ -81,6 +82,23 @@ export class Changes {
       index.release(before, entry.id)
       await networks?.renamed(entry.id, name)
       life.tell(entry, 'rename', { oldName: `/${before}` })
+    })
+  }
+
+  /** From the next start on. Throws NOT_FOUND. */
+  async unlink(entry: Entry, alias: string): Promise<void> {
+    const { locks, life } = this.#parts
+    await locks.hold(entry.id, async () => {
+      const { record } = entry
+      const less = (request: CreateRequest): CreateRequest => ({
+        ...request,
+        links: (request.links ?? []).filter((one) => parseLink(one).alias !== alias),
+      })
+      const request = less(record.request)
+      if (request.links?.length === (record.request.links ?? []).length)
+        throw new DarnerError('NOT_FOUND', `container ${record.name} has no link ${alias}`)
+      const given = record.given === undefined ? {} : { given: less(record.given) }
+      await life.save(entry, { ...record, request, ...given }, { sync: true })
     })
   }
 

@@ -35,6 +35,7 @@ import { type InUse, inUseBy, removeOwnVolumes, rootfsIdsOf, volumesOf } from '.
 import { ContainerIndex } from './index-of.ts'
 import { containerId, type FaultPoint, Launcher, makeBundlesFolder } from './launch.ts'
 import { Lifecycle } from './lifecycle.ts'
+import type { Linked } from './links.ts'
 import { Locks } from './locks.ts'
 import { type LogsAsked, logsOf } from './logs-of.ts'
 import { stagingOf } from './mapped-run.ts'
@@ -123,6 +124,7 @@ export class Containers implements AsyncDisposable {
         exits: this.#exits,
         volumes: this.volumes,
         sharing: (reference) => this.#sharing(reference),
+        linked: (reference) => this.#linked(reference),
         fault: this.#fault,
       },
     )
@@ -270,6 +272,11 @@ export class Containers implements AsyncDisposable {
     })
   }
 
+  #linked(reference: string): Linked {
+    const { id, record } = this.#index.find(reference)
+    return { record, networking: this.#parts.networks?.view(id) }
+  }
+
   async #recoverNetworks(): Promise<string[]> {
     const all = this.#index.all()
     // an upgrade holds on to the network between the old run and the new one
@@ -337,6 +344,11 @@ export class Containers implements AsyncDisposable {
   /** Throws CONFLICT for a taken name. */
   async rename(reference: string, name: string): Promise<void> {
     return this.#changes.rename(this.#index.find(reference), name)
+  }
+
+  /** Takes a link to another container away, from the next start on. Throws NOT_FOUND. */
+  async unlink(reference: string, alias: string): Promise<void> {
+    return this.#changes.unlink(this.#index.find(reference), alias)
   }
 
   /** Stop, if it runs, then start. */

@@ -25,6 +25,7 @@ import { prepareDevices, prepareMounts } from '../volumes/mounts.ts'
 import type { VolumeFaultPoint, Volumes } from '../volumes/volumes.ts'
 import type { ContainerNetworks, RootfsStore } from './dependencies.ts'
 import { isFrozen } from './freezer.ts'
+import { type Linked, toldOfLinks } from './links.ts'
 import { giveFiles, mappedRun, unstage } from './mapped-run.ts'
 import { networkOfRun } from './network-of-run.ts'
 import { readOomKills } from './oom.ts'
@@ -52,6 +53,8 @@ export interface LauncherParts {
   readonly networks?: ContainerNetworks
   /** The running container whose network another shares. Throws NOT_FOUND, STATE_INVALID. */
   readonly sharing: (reference: string) => { readonly pid: number; readonly bundle: Bundle }
+  /** Throws NOT_FOUND. */
+  readonly linked: (reference: string) => Linked
   /** What rich containers change in a run. */
   readonly extension?: RunExtension
   /** Called at each named step, for tests that end the process there. */
@@ -173,6 +176,7 @@ export class Launcher {
       }),
       prepareDevices(request.devices ?? []),
     ])
+    const links = toldOfLinks(record, this.#parts.linked)
     const idmap = record.userns
     await using mapped = idmap
       ? await mappedRun(this.#stagedAt(record.id), {
@@ -188,7 +192,7 @@ export class Launcher {
       id: record.id,
       rootfs: mapped?.root ?? resolve(rootfs.path),
       image,
-      request,
+      request: links.env.length > 0 ? { ...request, env: [...links.env, ...(request.env ?? [])] } : request,
       user,
       host,
       cgroupPath: this.cgroupPathOf(record.id),
@@ -215,7 +219,7 @@ export class Launcher {
     await Promise.all([
       writeFirst(`${bundle.config}.new`, JSON.stringify(spec)),
       write(bundle.hostname, files.hostname, 0o644),
-      write(bundle.hosts, network?.hosts ?? files.hosts, 0o644),
+      write(bundle.hosts, `${network?.hosts ?? files.hosts}${links.hosts}`, 0o644),
       write(bundle.resolvConf, network?.resolvConf ?? files.resolvConf, 0o644),
     ])
     if (idmap) await giveFiles(bundle, idmap)

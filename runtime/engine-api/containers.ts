@@ -1,4 +1,5 @@
 /** `/containers`: lists, inspect and the steps of a container's life. */
+import type { FastifyReply } from 'fastify'
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { CONTAINER_NAME, type ExitReply } from '../../src/api/containers-api.ts'
@@ -12,7 +13,7 @@ import { type Filters, labelsFit, oneOf, readFilters, timeMs, yes } from './filt
 import { CHANGEABLE, HostConfig, readResources, readRestart, readStorage } from './host-config.ts'
 import { usedBytes } from './sizes.ts'
 import { refuseUnchangeable } from './unusable.ts'
-import { inspectView, labelsOf, listView, networksOf, stateOf } from './view.ts'
+import { inspectView, labelsOf, listView, type NetworkFacts, networksOf, stateOf } from './view.ts'
 
 export const Id = Type.Object({ id: Type.String({ maxLength: 256 }) })
 export const Query = <const T extends readonly string[]>(...names: T) =>
@@ -74,7 +75,7 @@ function lists(app: DockerApp, parts: DockerParts): void {
           now,
           image: entry.record.request.image,
           volumePath,
-          networking: containers.inspect(entry.id).networking,
+          ...networkFacts(entry, parts),
         }),
       )
       if (!yes(query.size)) return views
@@ -95,7 +96,7 @@ function lists(app: DockerApp, parts: DockerParts): void {
       health: health.results(entry.id),
       driver: `darner-${parts.snapshotter.kind}`,
       execIds: execs.of(entry.id),
-      networking: containers.inspect(entry.id).networking,
+      ...networkFacts(entry, parts),
       ...(yes(request.query.size) ? { sizes: await usedBytes(entry, parts) } : {}),
     })
   })
@@ -115,6 +116,14 @@ function lists(app: DockerApp, parts: DockerParts): void {
     const found = rows.map(cut).filter((cells) => pids.has(cells[column] ?? ''))
     return { Titles: titles, Processes: found }
   })
+}
+
+function networkFacts({ id, record }: Entry, { runtime }: DockerParts): NetworkFacts {
+  const { request } = record
+  return {
+    networking: runtime.containers.inspect(id).networking,
+    joined: runtime.networks?.joined({ id, request }),
+  }
 }
 
 /** The `Config` of a container's inspect. */
@@ -161,9 +170,7 @@ async function fits(found: readonly Entry[], filters: Filters, parts: DockerPart
       oneOf(filters, 'is-task', (text) => !yes(text)) && // of swarm mode, which isn't here
       oneOf(filters, 'health', (text) => text === (record.health?.status ?? 'none')) &&
       oneOf(filters, 'volume', (text) => mounts.some((one) => one.source === text || one.target === text)) &&
-      oneOf(filters, 'network', (text) =>
-        Object.keys(networksOf(entry, containers.inspect(id).networking)).includes(text),
-      ) &&
+      oneOf(filters, 'network', (text) => Object.keys(networksOf(entry, networkFacts(entry, parts))).includes(text)) &&
       oneOf(filters, 'publish', (text) => portFits(text, record.request.publish ?? [])) &&
       oneOf(filters, 'expose', (text) => portFits(text, record.request.publish ?? [])) &&
       (exited.length === 0 || (stateOf(entry) === 'exited' && exited.includes(record.exitCode ?? 0))) &&
@@ -253,11 +260,22 @@ function steps(app: DockerApp, parts: DockerParts): void {
     await containers.rename(entry.id, name)
     return reply.code(204).send()
   })
+  const unlink = async (path: string, reply: FastifyReply) => {
+    const [, owner = '', alias = ''] = /^\/?([^/]*)\/(.+)$/.exec(path) ?? []
+    await containers.unlink(owner, alias)
+    return reply.code(204).send()
+  }
+  // docker's command has the slash of a link as it is
+  app.delete('/containers/:owner/:alias', { schema: { querystring: Query('link') } }, async (request, reply) => {
+    const { owner, alias } = request.params as { owner: string; alias: string }
+    if (!yes(request.query.link)) throw new StatusError(404, 'page not found')
+    return unlink(`${owner}/${alias}`, reply)
+  })
   app.delete(
     '/containers/:id',
     { schema: { params: Id, querystring: Query('force', 'v', 'link') } },
     async (request, reply) => {
-      if (yes(request.query.link)) throw new StatusError(501, 'links are not offered: use a user-defined network')
+      if (yes(request.query.link)) return unlink(request.params.id, reply)
       const entry = containers.entry(request.params.id)
       const force = yes(request.query.force)
       const volumes = yes(request.query.v)

@@ -9,10 +9,10 @@ import { formatPlatform, hostPlatform, normalisePlatform, parsePlatform, suits }
 import { otherPlatform } from '../images/other-platform.ts'
 import { readImageConfig } from '../spec/image-config.ts'
 import type { DockerApp, DockerParts } from './context.ts'
+import { EndpointBody, readEndpoint } from './endpoint.ts'
 import { dockerError, StatusError } from './errors.ts'
 import { HostConfig, readHostConfig } from './host-config.ts'
-import { OptTexts } from './optional.ts'
-import { refuseEndpoint, refuseUnknown, refuseUnusable, UNOFFERED_ENDPOINT } from './unusable.ts'
+import { refuseUnknown, refuseUnusable } from './unusable.ts'
 
 const OptText = () => Type.Optional(Type.Union([Type.String({ maxLength: 65_536 }), Type.Null()]))
 const OptFlag = () => Type.Optional(Type.Union([Type.Boolean(), Type.Null()]))
@@ -20,18 +20,6 @@ const OptNumber = () => Type.Optional(Type.Union([Type.Number(), Type.Null()]))
 const Words = Type.Array(Type.String({ maxLength: 131_072 }), { maxItems: 10_000 })
 const OptWords = () => Type.Optional(Type.Union([Words, Type.String({ maxLength: 131_072 }), Type.Null()]))
 const OptSet = () => Type.Optional(Type.Union([Type.Record(Type.String(), Type.Unknown()), Type.Null()]))
-
-const Endpoint = Type.Object({
-  IPAMConfig: Type.Optional(
-    Type.Union([
-      Type.Object({ IPv4Address: OptText(), IPv6Address: OptText(), LinkLocalIPs: OptTexts() }),
-      Type.Null(),
-    ]),
-  ),
-  Aliases: Type.Optional(Type.Union([Words, Type.Null()])),
-  MacAddress: OptText(),
-  ...UNOFFERED_ENDPOINT,
-})
 
 export const CreateBody = Type.Object({
   /** What docker has no words for, from this program's own commands: members of a {@link CreateRequest}. */
@@ -80,7 +68,7 @@ export const CreateBody = Type.Object({
     Type.Union([
       Type.Object({
         EndpointsConfig: Type.Optional(
-          Type.Union([Type.Record(Type.String(), Type.Union([Endpoint, Type.Null()])), Type.Null()]),
+          Type.Union([Type.Record(Type.String(), Type.Union([EndpointBody, Type.Null()])), Type.Null()]),
         ),
       }),
       Type.Null(),
@@ -226,7 +214,7 @@ export function readCreate(body: CreateBody, hasBridge: boolean): CreateRequest 
       declared: Object.keys(body.Volumes ?? {}),
     }),
     ...(body.NetworkDisabled ? { network: 'none' } : {}),
-    ...readEndpoint(body),
+    ...readNetworking(body, host),
     ...(body.Hostname ? { hostname: body.Hostname } : {}),
     ...(body.Domainname ? { domainname: body.Domainname } : {}),
     ...(body.User ? { user: body.User } : {}),
@@ -259,6 +247,10 @@ export function readCreate(body: CreateBody, hasBridge: boolean): CreateRequest 
 /** What a container can't say of a network or a name that is another's. Throws 400 in docker's words. */
 function refuseConflicts(body: CreateBody, host: HostConfig): void {
   const conflict = (what: string) => new StatusError(400, `conflicting options: ${what}`)
+  const shared =
+    host.NetworkMode === 'host' || host.NetworkMode === 'none' || host.NetworkMode?.startsWith('container:')
+  if (shared && host.Links?.length)
+    throw conflict(`${host.NetworkMode?.split(':')[0]} type networking can't be used with links`)
   const nameless = host.UTSMode === 'host' && Boolean(body.Hostname)
   if (nameless) throw conflict('hostname and the UTS mode')
   if (!host.NetworkMode?.startsWith('container:')) return
@@ -297,21 +289,27 @@ function readHealth(body: CreateBody['Healthcheck']): HealthCheck | undefined {
   }
 }
 
-function readEndpoint(body: CreateBody): Partial<CreateRequest> {
+/** Its network and how it is on it. Throws 400 for several. */
+function readNetworking(body: CreateBody, { NetworkMode, Links }: HostConfig): Partial<CreateRequest> {
   const entries = Object.entries(body.NetworkingConfig?.EndpointsConfig ?? {}).filter(([, one]) => one !== null)
   if (entries.length > 1)
     throw new StatusError(
       400,
       'Container cannot be connected to network endpoints: name one, and connect it to the others afterwards',
     )
-  const one = entries[0]?.[1]
-  refuseEndpoint(one)
-  const mac = one?.MacAddress || body.MacAddress
-  const endpoint = {
-    ...(one?.Aliases?.length ? { aliases: one.Aliases } : {}),
-    ...(one?.IPAMConfig?.IPv4Address ? { ipv4: one.IPAMConfig.IPv4Address } : {}),
-    ...(one?.IPAMConfig?.IPv6Address ? { ipv6: one.IPAMConfig.IPv6Address } : {}),
-    ...(mac ? { mac } : {}),
+  const [name = '', one] = entries[0] ?? []
+  const asked = readEndpoint(one)
+  const mac = asked.mac ?? body.MacAddress
+  const unnamed = !NetworkMode || NetworkMode === 'default'
+  const network = unnamed && name !== '' && name !== 'default' ? name : (NetworkMode ?? '')
+  const onBridge = ['', 'default', 'bridge'].includes(network)
+  const links = Links ?? []
+  // docker's command says it in both places
+  const linked = [...new Set([...(asked.links ?? []), ...(onBridge ? [] : links)])]
+  const endpoint = { ...asked, ...(mac ? { mac } : {}), ...(linked.length > 0 ? { links: linked } : {}) }
+  return {
+    ...(unnamed && !onBridge ? { network } : {}),
+    ...(Object.keys(endpoint).length > 0 ? { endpoint } : {}),
+    ...(onBridge && links.length > 0 ? { links } : {}),
   }
-  return Object.keys(endpoint).length > 0 ? { endpoint } : {}
 }

@@ -78,6 +78,7 @@ export const HostConfig = Type.Object({
   Annotations: OptMap(),
   VolumesFrom: OptTexts(),
   VolumeDriver: OptText(),
+  Links: OptTexts(),
   DeviceCgroupRules: OptTexts(),
   MemorySwappiness: OptNumber(),
   PublishAllPorts: OptFlag(),

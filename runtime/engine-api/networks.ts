@@ -1,14 +1,14 @@
 /** `/networks`: those of the engine where it has them, and always `host` and `none`. */
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
-import { NetworkCreate, type NetworkView } from '../../src/api/networks-api.ts'
+import { EndpointRequest, NetworkCreate, type NetworkView } from '../../src/api/networks-api.ts'
 import { unattached } from '../network/targets.ts'
 import { Id, Query } from './containers.ts'
 import type { DockerApp, DockerParts } from './context.ts'
+import { EndpointBody, readEndpoint } from './endpoint.ts'
 import { StatusError } from './errors.ts'
 import { flag, labelsFit, oneOf, readFilters } from './filters.ts'
-import { OptFlag, OptMap, OptText, OptTexts } from './optional.ts'
-import { refuseEndpoint, UNOFFERED_ENDPOINT } from './unusable.ts'
+import { OptFlag, OptMap, OptText } from './optional.ts'
 
 const CreateBody = Type.Object(
   {
@@ -51,22 +51,7 @@ const CreateBody = Type.Object(
 )
 const ConnectBody = Type.Object({
   Container: Type.String({ maxLength: 256 }),
-  EndpointConfig: Type.Optional(
-    Type.Union([
-      Type.Object({
-        IPAMConfig: Type.Optional(
-          Type.Union([
-            Type.Object({ IPv4Address: OptText(), IPv6Address: OptText(), LinkLocalIPs: OptTexts() }),
-            Type.Null(),
-          ]),
-        ),
-        Aliases: Type.Optional(Type.Union([Type.Array(Type.String()), Type.Null()])),
-        MacAddress: OptText(),
-        ...UNOFFERED_ENDPOINT,
-      }),
-      Type.Null(),
-    ]),
-  ),
+  EndpointConfig: Type.Optional(Type.Union([EndpointBody, Type.Null()])),
 })
 const DisconnectBody = Type.Object({ Container: Type.String({ maxLength: 256 }), Force: OptFlag() })
 
@@ -126,8 +111,6 @@ export function networkRoutes(app: DockerApp, parts: DockerParts): void {
       [body.IPAM?.Driver && body.IPAM.Driver !== 'default', `IPAM driver ${body.IPAM?.Driver}`],
       [Object.keys(body.IPAM?.Options ?? {}).length > 0, 'IPAM driver options'],
     ].find(([is]) => is)
-    if (body.IPAM?.Config?.some((one) => Object.keys(one.AuxiliaryAddresses ?? {}).length > 0))
-      throw new StatusError(501, 'auxiliary addresses are not offered: keep addresses free with IPRange')
     if (refused) throw new StatusError(501, `${refused[1]} is not offered: use a bridge network`)
     const wanted = {
       name: body.Name,
@@ -136,10 +119,11 @@ export function networkRoutes(app: DockerApp, parts: DockerParts): void {
       ...(body.Labels ? { labels: body.Labels } : {}),
       ...(body.IPAM?.Config?.length
         ? {
-            subnets: body.IPAM.Config.map(({ Subnet, Gateway, IPRange }) => ({
+            subnets: body.IPAM.Config.map(({ Subnet, Gateway, IPRange, AuxiliaryAddresses }) => ({
               subnet: Subnet ?? '',
               ...(Gateway ? { gateway: Gateway } : {}),
               ...(IPRange ? { ipRange: IPRange } : {}),
+              ...(Object.keys(AuxiliaryAddresses ?? {}).length > 0 ? { auxiliary: AuxiliaryAddresses } : {}),
             })),
           }
         : {}),
@@ -159,13 +143,7 @@ export function networkRoutes(app: DockerApp, parts: DockerParts): void {
   })
   app.post('/networks/:id/connect', { schema: { params: Id, body: ConnectBody } }, async (request, reply) => {
     const { Container, EndpointConfig } = request.body
-    refuseEndpoint(EndpointConfig)
-    const endpoint = {
-      ...(EndpointConfig?.Aliases?.length ? { aliases: EndpointConfig.Aliases } : {}),
-      ...(EndpointConfig?.IPAMConfig?.IPv4Address ? { ipv4: EndpointConfig.IPAMConfig.IPv4Address } : {}),
-      ...(EndpointConfig?.IPAMConfig?.IPv6Address ? { ipv6: EndpointConfig.IPAMConfig.IPv6Address } : {}),
-      ...(EndpointConfig?.MacAddress ? { mac: EndpointConfig.MacAddress } : {}),
-    }
+    const endpoint = checkedEndpoint(readEndpoint(EndpointConfig))
     const { id } = request.params
     const view = containers.inspect(Container)
     await told(id, 'connect', view.id, () => shelf().connect(id, view, endpoint, { signal }))
@@ -188,6 +166,13 @@ export function networkRoutes(app: DockerApp, parts: DockerParts): void {
   })
 }
 
+/** Throws 400. */
+function checkedEndpoint(endpoint: EndpointRequest): EndpointRequest {
+  if (Value.Check(EndpointRequest, endpoint)) return endpoint
+  const first = [...Value.Errors(EndpointRequest, endpoint)][0]
+  throw new StatusError(400, `invalid endpoint${first?.instancePath ?? ''}: ${first?.message ?? ''}`)
+}
+
 function driverOf({ kind }: NetworkView): string {
   return kind === 'none' ? 'null' : kind
 }
@@ -203,10 +188,11 @@ function networkView(one: NetworkView): Record<string, unknown> {
     IPAM: {
       Driver: 'default',
       Options: null,
-      Config: one.subnets.map(({ subnet, gateway, ipRange }) => ({
+      Config: one.subnets.map(({ subnet, gateway, ipRange, auxiliary }) => ({
         Subnet: subnet,
         ...(gateway ? { Gateway: gateway } : {}),
         ...(ipRange ? { IPRange: ipRange } : {}),
+        ...(auxiliary ? { AuxiliaryAddresses: auxiliary } : {}),
       })),
     },
     Internal: one.internal,

@@ -1,11 +1,9 @@
 /** Members of docker's HostConfig that are known and not offered, with what to use instead. */
 import { StatusError } from './errors.ts'
-import { OptMap, OptTexts } from './optional.ts'
 
 /** Members that have no effect here or can't be had, with what to say; the values that clients send unasked are fine. */
 const UNUSABLE: Readonly<Record<string, { fine: readonly unknown[]; way: string }>> = {
   ContainerIDFile: { fine: [], way: '' }, // the client's own business
-  Links: { fine: [], way: 'put both containers on one user-defined network, where names resolve' },
   Cgroup: { fine: [''], way: '' },
   CgroupParent: { fine: [''], way: 'the agent has one cgroup parent for all containers' },
   Isolation: { fine: ['', 'default'], way: '' },
@@ -55,25 +53,6 @@ export function refuseUnchangeable(body: Readonly<Record<string, unknown>>, know
     if (!Object.hasOwn(known, name) || Object.hasOwn(offered, name) || isEmpty(value) || !value) continue
     throw new StatusError(400, `HostConfig.${name} can't be changed: make the container anew`)
   }
-}
-
-/** Members of an endpoint on a network that {@link refuseEndpoint} looks at. */
-export const UNOFFERED_ENDPOINT = { Links: OptTexts(), DriverOpts: OptMap() } as const
-
-interface EndpointWords {
-  readonly Links?: readonly string[] | null
-  readonly DriverOpts?: Readonly<Record<string, string>> | null
-  readonly IPAMConfig?: { readonly LinkLocalIPs?: readonly string[] | null } | null
-}
-
-/** Throws 501 for what an endpoint is asked to have and can't. */
-export function refuseEndpoint(one: EndpointWords | null | undefined): void {
-  const refuse = (what: string, way: string) => {
-    throw new StatusError(501, `${what} of an endpoint are not offered: ${way}`)
-  }
-  if (!isEmpty(one?.Links)) refuse('links', 'names resolve on the network, and aliases are further ones')
-  if (!isEmpty(one?.DriverOpts)) refuse('driver options', 'use a conflist that has them')
-  if (!isEmpty(one?.IPAMConfig?.LinkLocalIPs)) refuse('link-local addresses', 'name an IPv4 or IPv6 address')
 }
 
 function isEmpty(value: unknown): boolean {

@@ -1,13 +1,15 @@
 /** Containers as docker's clients read them: the short form of lists and the long one of inspect. */
 
-import type { NetworkingView } from '../../src/api/networks-api.ts'
+import type { JoinedNetwork, NetworkingView } from '../../src/api/networks-api.ts'
 import type { Entry } from '../containers/entry.ts'
 import type { HealthResult } from '../containers/health.ts'
 import { checkOf } from '../containers/health.ts'
+import { parseLink } from '../containers/links.ts'
 import { cgroupnsOf } from '../spec/cgroup-namespace.ts'
 import { argumentsOf } from '../spec/command.ts'
 import { readImageConfig } from '../spec/image-config.ts'
 import { type HostFacts, hostnameOf } from '../spec/spec.ts'
+import { endpointView } from './endpoint.ts'
 import { saidOf } from './said.ts'
 
 export const NO_TIME = '0001-01-01T00:00:00Z'
@@ -103,33 +105,19 @@ export function mountPoints(entry: Entry, volumePath: (name: string) => string) 
   }))
 }
 
-/** What is written after `Networks`. */
-export function networksOf(entry: Entry, networking: NetworkingView | undefined): Record<string, unknown> {
-  const { request } = entry.record
-  const mode = request.network ?? 'host'
-  if (!networking || networking.endpoints.length === 0) {
-    if (mode.startsWith('container:')) return {}
-    return { [mode]: endpointView(undefined) }
-  }
-  return Object.fromEntries(networking.endpoints.map((one) => [one.network, endpointView(one)]))
+/** What a container has of networks: how it asked for them, and what came of it while it runs. */
+export interface NetworkFacts {
+  readonly networking?: NetworkingView | undefined
+  readonly joined?: readonly JoinedNetwork[] | undefined
 }
 
-function endpointView(one: NetworkingView['endpoints'][number] | undefined): Record<string, unknown> {
-  return {
-    IPAMConfig: null,
-    Links: null,
-    Aliases: one?.aliases.length ? one.aliases : null,
-    MacAddress: one?.mac ?? '',
-    NetworkID: one?.networkId ?? '',
-    EndpointID: '',
-    Gateway: one?.gateway ?? '',
-    IPAddress: one?.ipv4 ?? '',
-    IPPrefixLen: one?.ipv4Bits ?? 0,
-    IPv6Gateway: one?.gateway6 ?? '',
-    GlobalIPv6Address: one?.ipv6 ?? '',
-    GlobalIPv6PrefixLen: one?.ipv6Bits ?? 0,
-    DriverOpts: null,
-  }
+/** What is written after `Networks`. */
+export function networksOf({ id, record }: Entry, { networking, joined }: NetworkFacts): Record<string, unknown> {
+  const mode = record.request.network ?? 'host'
+  if (joined === undefined)
+    return mode.startsWith('container:') ? {} : { [mode]: endpointView(id, undefined, undefined) }
+  const now = (networkId: string) => networking?.endpoints.find((one) => one.networkId === networkId)
+  return Object.fromEntries(joined.map((one) => [one.network, endpointView(id, one, now(one.networkId))]))
 }
 
 function portList(entry: Entry, networking: NetworkingView | undefined) {
@@ -156,7 +144,7 @@ function exposedPorts({ record }: Entry): string[] {
 
 export function listView(
   entry: Entry,
-  facts: { now: number; image: string; volumePath: (name: string) => string; networking?: NetworkingView | undefined },
+  facts: NetworkFacts & { now: number; image: string; volumePath: (name: string) => string },
 ) {
   const { record } = entry
   const { path, args } = commandOf(entry)
@@ -172,21 +160,20 @@ export function listView(
     State: stateOf(entry),
     Status: statusText(entry, facts.now),
     HostConfig: { NetworkMode: record.request.network ?? 'host' },
-    NetworkSettings: { Networks: networksOf(entry, facts.networking) },
+    NetworkSettings: { Networks: networksOf(entry, facts) },
     Mounts: mountPoints(entry, facts.volumePath),
   }
 }
 
 export function inspectView(
   entry: Entry,
-  facts: {
+  facts: NetworkFacts & {
     host: HostFacts
     volumePath: (name: string) => string
     health: readonly HealthResult[]
     driver: string
     upper?: string
     execIds: readonly string[]
-    networking?: NetworkingView | undefined
     sizes?: { rw: number; root: number }
   },
 ) {
@@ -245,6 +232,7 @@ export function inspectView(
     HostConfig: {
       ...HOST_DEFAULTS,
       ...saidOf(request),
+      Links: request.links?.length ? request.links.map((one) => shownLink(one, record.name)) : null,
       NetworkMode: request.network ?? 'host',
       Runtime: record.runtime,
       RestartPolicy: { Name: request.restart?.name ?? 'no', MaximumRetryCount: request.restart?.maximumRetries ?? 0 },
@@ -308,11 +296,17 @@ export function inspectView(
       ...((request.stopSignal ?? image.stopSignal) ? { StopSignal: request.stopSignal ?? image.stopSignal } : {}),
       ...(request.stopTimeoutSec === undefined ? {} : { StopTimeout: request.stopTimeoutSec }),
     },
-    NetworkSettings: networkSettings(entry, facts.networking),
+    NetworkSettings: networkSettings(entry, facts),
   }
 }
 
-function networkSettings(entry: Entry, networking: NetworkingView | undefined): Record<string, unknown> {
+function shownLink(link: string, owner: string): string {
+  const { name, alias } = parseLink(link)
+  return `/${name}:/${owner}/${alias}`
+}
+
+function networkSettings(entry: Entry, facts: NetworkFacts): Record<string, unknown> {
+  const { networking } = facts
   const first = networking?.endpoints.find((one) => one.network === 'bridge') ?? networking?.endpoints[0]
   const ports: Record<string, { HostIp: string; HostPort: string }[] | null> = {}
   for (const key of exposedPorts(entry)) ports[key] = null
@@ -332,7 +326,7 @@ function networkSettings(entry: Entry, networking: NetworkingView | undefined): 
     GlobalIPv6Address: first?.ipv6 ?? '',
     GlobalIPv6PrefixLen: first?.ipv6Bits ?? 0,
     MacAddress: first?.mac ?? '',
-    Networks: networksOf(entry, networking),
+    Networks: networksOf(entry, facts),
   }
 }
 

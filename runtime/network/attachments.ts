@@ -29,6 +29,15 @@ export interface AttachmentsParts {
   readonly signal: AbortSignal
 }
 
+/** Names by alias, in lower case, as names are compared. */
+function linksOf({ links = [] }: EndpointRequest = {}): ReadonlyMap<string, string> {
+  return new Map(
+    links
+      .map((one) => one.toLowerCase().replace(/^\//, '').split(':'))
+      .map(([name = '', alias = name]) => [alias, name]),
+  )
+}
+
 /** What networks need to know of a container that is connected by hand. */
 export type ConnectedContainer = Pick<NetworkGuest, 'id' | 'name' | 'request'>
 
@@ -204,7 +213,8 @@ export class Attachments {
     for (const { networkId, aliases, ipv4, ipv6 } of endpointsOf(sandbox)) {
       if (this.#parts.catalog.get(networkId)?.builtIn) continue // as docker: names are for networks that users made
       const names = [sandbox.name, ...aliases, sandbox.hostname, sandbox.owner.slice(0, 12)]
-      this.#parts.bridges.namesOn(networkId)?.put({ containerId: sandbox.owner, names, ipv4, ipv6 })
+      const links = linksOf(sandbox.endpoints.find((one) => one.networkId === networkId)?.request)
+      this.#parts.bridges.namesOn(networkId)?.put({ containerId: sandbox.owner, names, ipv4, ipv6, links })
     }
   }
 

@@ -11,7 +11,7 @@ import { DnsServer } from './dns-server.ts'
 import { applyRules, type BridgeRules } from './host-rules.ts'
 import { Names } from './names.ts'
 import type { NetworkRecord } from './records.ts'
-import { isV6, parseSubnet, rangeEnds } from './subnets.ts'
+import { isV6, parseSubnet, rangeEnds, rangesWithout } from './subnets.ts'
 
 export interface BridgesOptions {
   /** Folder of address leases: `<network>/<address>`. */
@@ -95,7 +95,7 @@ export class Bridges implements AsyncDisposable {
       this.#up.delete(network.id)
       await this.#apply({ signal })
       await removeLink(network.bridge, { signal })
-      await rm(join(this.#options.leases, network.name), { recursive: true, force: true })
+      await rm(join(this.#options.leases, leasesOf(network)), { recursive: true, force: true })
       await this.#parts.setUp(network, false)
     })
   }
@@ -107,7 +107,7 @@ export class Bridges implements AsyncDisposable {
 
   /** Address leases of attachments that no record knows; they are taken back. Returns the addresses. */
   async collectLeases(network: NetworkRecord, known: ReadonlySet<string>): Promise<string[]> {
-    const folder = join(this.#options.leases, network.name)
+    const folder = join(this.#options.leases, leasesOf(network))
     const names = existsSync(folder) ? await readdir(folder) : []
     const { readFile } = await import('node:fs/promises')
     const freed: string[] = []
@@ -135,14 +135,17 @@ export class Bridges implements AsyncDisposable {
       ipam: {
         type: 'host-local',
         dataDir: this.#options.leases,
-        ranges: subnets.map(({ subnet, gateway, ipRange, range }) => [
-          { subnet, gateway, ...(ipRange === undefined ? {} : rangeEnds(range, parseSubnet(ipRange, network.name))) },
-        ]),
+        ranges: subnets.map(({ subnet, gateway, ipRange, auxiliary, range }) => {
+          if (ipRange === undefined && auxiliary === undefined) return [{ subnet, gateway }]
+          const given = ipRange === undefined ? range : parseSubnet(ipRange, network.name)
+          const left = rangesWithout(rangeEnds(range, given), Object.values(auxiliary ?? {}))
+          return left.map((ends) => ({ subnet, gateway, ...ends }))
+        }),
         routes: out ? subnets.map(({ range }) => ({ dst: isV6(range) ? '::/0' : '0.0.0.0/0' })) : [],
       },
     }
     const portmap = { type: 'portmap', snat: true, capabilities: { portMappings: true } }
-    return { cniVersion: '1.0.0', name: network.name, plugins: options.ports ? [bridge, portmap] : [bridge] }
+    return { cniVersion: '1.0.0', name: leasesOf(network), plugins: options.ports ? [bridge, portmap] : [bridge] }
   }
 
   /** Resolvers end; bridges and rules stay for the containers that go on. */
@@ -174,6 +177,11 @@ export class Bridges implements AsyncDisposable {
   expectV6(): void {
     this.#hadV6 = true
   }
+}
+
+/** What plugins call it, and its folder of leases: docker takes names that CNI doesn't. */
+function leasesOf({ name, id }: NetworkRecord): string {
+  return /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(name) ? name : id
 }
 
 /** IPv4 gateway, which every own network has; empty if it hasn't. */

@@ -237,8 +237,9 @@ export class NetworkCatalog implements AsyncDisposable {
         one.subnets.some((other) => overlaps(parseSubnet(other.subnet, one.name), range)),
       )
       if (clash) throw new DarnerError('CONFLICT', `${what}: pool overlaps with network ${clash.name}`)
-      const route = routes.find((one) => overlaps(one, range))
-      if (route) throw new DarnerError('CONFLICT', `${what}: ${subnet} overlaps the host's route to ${textOf(route)}`)
+      // a wider route is fine, as docker has it: that of the bridge goes before it
+      const route = routes.find((one) => one.bits >= range.bits && overlaps(one, range))
+      if (route) throw new DarnerError('CONFLICT', `${what}: ${subnet} covers the host's route to ${textOf(route)}`)
     }
     if (!(await this.#claim(given.map((one) => subnetClaim(one.subnet)))))
       throw new DarnerError('CONFLICT', `${what}: pool overlaps with a network of another agent on this host`)

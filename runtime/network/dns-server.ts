@@ -75,7 +75,7 @@ export class DnsServer implements AsyncDisposable {
     this.#udp.on('message', (bytes, from) => {
       this.#scope.run(async () => {
         try {
-          const answer = await this.#answer(bytes, 'udp')
+          const answer = await this.#answer(bytes, 'udp', from.address)
           if (answer) this.#reply(answer, from)
         } catch (error) {
           this.#log.debug({ error }, 'a question by UDP has no answer')
@@ -130,7 +130,7 @@ export class DnsServer implements AsyncDisposable {
       for (;;) {
         const length = pending.length < 2 ? undefined : pending.readUInt16BE(0)
         if (length === undefined || pending.length < 2 + length) break
-        const answer = await this.#answer(pending.subarray(2, 2 + length), 'tcp')
+        const answer = await this.#answer(pending.subarray(2, 2 + length), 'tcp', socket.remoteAddress ?? '')
         if (!answer) return
         await put(socket, framed(answer))
         pending = pending.subarray(2 + length)
@@ -139,26 +139,26 @@ export class DnsServer implements AsyncDisposable {
   }
 
   /** Undefined for what is no question: it gets no answer. */
-  async #answer(bytes: Uint8Array, by: 'udp' | 'tcp'): Promise<Uint8Array | undefined> {
+  async #answer(bytes: Uint8Array, by: 'udp' | 'tcp', from: string): Promise<Uint8Array | undefined> {
     const query = decoded(bytes)
     if (query?.type !== 'query') return undefined
     const [question, ...more] = query.questions ?? []
     // several, whose names point at each other's, can be far longer than the packet that they came in
     if (!question || more.length > 0) return refusal({ ...query, questions: [] }, NOTIMP)
-    const own = this.#own(question.name, question.type)
+    const own = this.#own(question.name, question.type, from)
     if (own) return packed(query, own, by)
     if (!this.#options.forward) return refusal(query, REFUSED)
     return (await this.#ask(bytes, by)) ?? refusal(query, SERVFAIL)
   }
 
   /** The answers to a question about a container; undefined when it is about something else. */
-  #own(name: string, type: string): Answer[] | undefined {
+  #own(name: string, type: string, from: string): Answer[] | undefined {
     const reverse = /^(\d+)\.(\d+)\.(\d+)\.(\d+)\.in-addr\.arpa$/i.exec(name)
     if (type === 'PTR' && reverse) {
       const host = this.#names.nameOf(reverse.slice(1).reverse().join('.'))
       return host === undefined ? undefined : [{ type: 'PTR', name, ttl: TTL_SEC, data: host }]
     }
-    const found = this.#names.addresses(name)
+    const found = this.#names.addresses(name, from)
     if (!found) return undefined
     const answer = (kind: 'A' | 'AAAA') => (data: string) => ({ type: kind, name, ttl: TTL_SEC, data })
     if (type === 'A') return found.ipv4.map(answer('A'))

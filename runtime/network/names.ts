@@ -5,6 +5,8 @@ export interface Named {
   readonly names: readonly string[]
   readonly ipv4: string
   readonly ipv6: string
+  /** What this one alone calls others: their names by its own. */
+  readonly links?: ReadonlyMap<string, string>
 }
 
 export class Names {
@@ -22,9 +24,11 @@ export class Names {
     return this.#byContainer.size === 0
   }
 
-  /** Addresses of all containers of that name; undefined when it is nobody's. */
-  addresses(name: string): { ipv4: string[]; ipv6: string[] } | undefined {
-    const wanted = name.toLowerCase().replace(/\.$/, '')
+  /** Addresses of all containers of that name, as the one at `from` knows it; undefined when it is nobody's. */
+  addresses(name: string, from = ''): { ipv4: string[]; ipv6: string[] } | undefined {
+    const asked = name.toLowerCase().replace(/\.$/, '')
+    const asker = [...this.#byContainer.values()].find((one) => from !== '' && one.ipv4 === from)
+    const wanted = asker?.links?.get(asked) ?? asked
     const found = [...this.#byContainer.values()].filter((one) => one.names.includes(wanted))
     if (found.length === 0) return undefined
     return {

@@ -6,9 +6,15 @@ import { createHash } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import type { CreateRequest } from '../../src/api/containers-api.ts'
-import type { EndpointRequest, NetworkCreate, NetworkingView, NetworkView } from '../../src/api/networks-api.ts'
+import type {
+  EndpointRequest,
+  JoinedNetwork,
+  NetworkCreate,
+  NetworkingView,
+  NetworkView,
+} from '../../src/api/networks-api.ts'
 import type { Clock } from '../../src/core/clock.ts'
-import { DarnerError } from '../../src/core/errors.ts'
+import { DarnerError, isDarnerError } from '../../src/core/errors.ts'
 import type { Log } from '../../src/core/log.ts'
 import { Scope } from '../../src/core/scope.ts'
 import type { ContainerNetworks, GuestNetwork, NetworkGuest, RecordSpace } from '../containers/dependencies.ts'
@@ -287,6 +293,17 @@ export class Networks implements ContainerNetworks, AsyncDisposable {
       name: network,
       type: own.has(networkId) ? 'bridge' : 'cni',
     }))
+  }
+
+  joined(guest: Pick<NetworkGuest, 'id' | 'request'>): JoinedNetwork[] | undefined {
+    try {
+      return this.#memberships
+        .of(guest)
+        ?.map(({ networkId, request }) => ({ networkId, network: this.#catalog.find(networkId).name, request }))
+    } catch (error) {
+      if (isDarnerError(error, 'NOT_FOUND')) return undefined // its network has gone
+      throw error
+    }
   }
 
   view(id: string): NetworkingView | undefined {

@@ -3,8 +3,8 @@ import type { EndpointRequest, PortBinding } from '../../src/api/networks-api.ts
 import type { RuntimeConfig } from './cni.ts'
 
 /** An address or MAC was asked for: a ready-made sandbox hasn't it. */
-export function asksAddress({ ipv4, ipv6, mac }: EndpointRequest): boolean {
-  return [ipv4, ipv6, mac].some((one) => one !== undefined && one !== '')
+export function asksAddress({ ipv4, ipv6, mac, linkLocal = [] }: EndpointRequest): boolean {
+  return [ipv4, ipv6, mac, ...linkLocal].some((one) => one !== undefined && one !== '')
 }
 
 export function runtimeConfigOf(

@@ -5,7 +5,9 @@
 import { randomBytes } from 'node:crypto'
 import PQueue from 'p-queue'
 import type { EndpointRequest, PortBinding } from '../../src/api/networks-api.ts'
+import { DarnerError } from '../../src/core/errors.ts'
 import type { Log } from '../../src/core/log.ts'
+import { runProgram } from '../shim/program.ts'
 import type { Cni, CniTarget, RuntimeConfig } from './cni.ts'
 import type { ConfList } from './conflist.ts'
 import type { NetnsFolder } from './netns.ts'
@@ -243,6 +245,8 @@ export class Sandboxes {
     const before = (type: string) => this.#parts.fault(`attach:${type}`)
     const result = await this.#parts.cni.add(plan.list, this.#target(record.id, plan), { signal }, before)
     this.#parts.fault('attach:added')
+    for (const address of plan.request.linkLocal ?? [])
+      await addAddress(this.#parts.folder.pathOf(record.id), plan.ifName, address, { signal })
     const endpoints = record.endpoints.map((one) => (one.ifName === plan.ifName ? { ...plan, result } : one))
     const made = { ...record, endpoints }
     await this.#put(made)
@@ -271,4 +275,12 @@ export class Sandboxes {
     // not synced: what it describes doesn't outlive the machine either, and address leases are compared after a start
     await this.#parts.records.put('sandbox', record.id, record, false)
   }
+}
+
+/** A link-local address in the range that all have, beside what the plugins gave. Throws NETWORK_FAILED. */
+async function addAddress(netns: string, ifName: string, address: string, { signal }: Waits): Promise<void> {
+  const whole = `${address}/${address.includes(':') ? 64 : 16}`
+  const words = [`--net=${netns}`, 'ip', 'address', 'add', whole, 'dev', ifName]
+  const { code, stderr } = await runProgram('nsenter', words, { signal })
+  if (code !== 0) throw new DarnerError('NETWORK_FAILED', `address ${whole} on ${ifName}: ${stderr.trim()}`)
 }

@@ -86,10 +86,7 @@ export function uniqueLocalSubnet(): Subnet {
 }
 
 /** Checks what a user wrote and fills the gateway in. Throws BAD_ARGUMENT. */
-export function checkSubnet(
-  config: SubnetConfig,
-  what: string,
-): Required<Omit<SubnetConfig, 'ipRange'>> & SubnetConfig {
+export function checkSubnet(config: SubnetConfig, what: string): SubnetConfig & { readonly gateway: string } {
   const subnet = parseSubnet(config.subnet, what)
   const most = isV6(subnet) ? 126 : 30
   if (subnet.bits > most || subnet.bits < 8)
@@ -102,6 +99,13 @@ export function checkSubnet(
     if (range.bits < subnet.bits || !contains(subnet, range.base))
       throw new DarnerError('BAD_ARGUMENT', `${what}: range ${config.ipRange} is not in ${config.subnet}`)
   }
+  const auxiliary = Object.values(config.auxiliary ?? {})
+  for (const address of auxiliary)
+    if (!contains(subnet, parseAddress(address, what)))
+      throw new DarnerError('BAD_ARGUMENT', `${what}: auxiliary address ${address} is not in ${config.subnet}`)
+  const range = config.ipRange === undefined ? subnet : parseSubnet(config.ipRange, what)
+  if (rangesWithout(rangeEnds(subnet, range), [gateway, ...auxiliary]).length === 0)
+    throw new DarnerError('BAD_ARGUMENT', `${what}: no address of ${config.subnet} is left for containers`)
   return { ...config, gateway }
 }
 
@@ -112,6 +116,36 @@ export function rangeEnds(subnet: Subnet, range: Subnet): { rangeStart: string; 
   const end = addressAt(range, size - 1)
   const last = !isV6(subnet) && end === addressAt(subnet, 2 ** (32 - subnet.bits) - 1) ? size - 2 : size - 1
   return { rangeStart: addressAt(range, first), rangeEnd: addressAt(range, last) }
+}
+
+/** The same range without some addresses, as the ranges that are left, in order. */
+export function rangesWithout(
+  { rangeStart, rangeEnd }: { rangeStart: string; rangeEnd: string },
+  taken: readonly string[],
+): { rangeStart: string; rangeEnd: string }[] {
+  const last = numberOf(rangeEnd)
+  const text = (number: bigint) => textOfNumber(number, rangeStart.includes(':') ? 16 : 4)
+  const left: { rangeStart: string; rangeEnd: string }[] = []
+  let from = numberOf(rangeStart)
+  const among = taken.map(numberOf).filter((one) => one >= from && one <= last)
+  for (const one of among.toSorted((a, b) => (a < b ? -1 : 1))) {
+    if (one > from) left.push({ rangeStart: text(from), rangeEnd: text(one - 1n) })
+    from = one + 1n
+  }
+  if (from <= last) left.push({ rangeStart: text(from), rangeEnd: text(last) })
+  return left
+}
+
+function numberOf(address: string): bigint {
+  return ipaddr
+    .parse(address)
+    .toByteArray()
+    .reduce((sum, byte) => sum * 256n + BigInt(byte), 0n)
+}
+
+function textOfNumber(number: bigint, bytes: number): string {
+  const list = Array.from({ length: bytes }, (_, at) => Number((number >> BigInt(8 * (bytes - 1 - at))) & 0xffn))
+  return ipaddr.fromByteArray(list).toString()
 }
 
 /** Destinations of this host's IPv4 and IPv6 routes, default routes and those of interfaces in `except` left out. */

@@ -16,7 +16,10 @@ export function isUnattached(mode: string): boolean {
 }
 
 /** Throws BAD_ARGUMENT for an address that the network can't give. */
-export function checkEndpoint(target: Target, { ipv4, ipv6 }: EndpointRequest): void {
+export function checkEndpoint(target: Target, { ipv4, ipv6, linkLocal = [] }: EndpointRequest): void {
+  for (const address of linkLocal)
+    if (parseAddress(address, `network ${target.name}`).range() !== 'linkLocal')
+      throw new DarnerError('BAD_ARGUMENT', `address ${address}: it is not link-local`)
   for (const address of [ipv4, ipv6]) {
     if (address === undefined || address === '') continue
     const parsed = parseAddress(address, `network ${target.name}`)

@@ -6,14 +6,17 @@ const Labels = Type.Record(Type.String({ maxLength: 4096 }), Type.String({ maxLe
   maxProperties: 1000,
 })
 
-/** Names of networks, as the docker family has them. */
-export const NETWORK_NAME = '^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$'
+/** Names of networks, as the docker family has them: spaces within are fine, what a path or a mode is made of is not. */
+const NAME = '[^\\s/:\\x00-\\x1f\\x7f]([^/:\\x00-\\x1f\\x7f]{0,126}[^\\s/:\\x00-\\x1f\\x7f])?'
+export const NETWORK_NAME = `^${NAME}$`
 const Alias = Type.String({ pattern: '^[a-zA-Z0-9_]([a-zA-Z0-9_.-]{0,252})$' })
+/** CONTAINER, or CONTAINER:ALIAS. */
+const Link = Type.String({ pattern: '^/?[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}(:[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,252})?$' })
 const Mac = Type.String({ pattern: '^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$' })
 
 /** `host`, `none`, `container:NAME`, or the name or id of a network. */
 export const NetworkMode = Type.String({
-  pattern: '^(container:)?[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$',
+  pattern: `^(container:[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}|${NAME})$`,
   description: 'host, none, bridge, container:NAME, or a network by name or id',
 })
 export type NetworkMode = Static<typeof NetworkMode>
@@ -62,6 +65,10 @@ export const EndpointRequest = Type.Object(
     ipv4: Type.Optional(Text(15, 'this address instead of the next free one')),
     ipv6: Type.Optional(Text(45, 'this address instead of the next free one')),
     mac: Type.Optional(Mac),
+    links: Type.Optional(Type.Array(Link, { maxItems: 100, description: 'names of others that this one alone knows' })),
+    linkLocal: Type.Optional(Type.Array(Text(45, 'a link-local address beside its own'), { maxItems: 8 })),
+    /** For who asked to read again: the engine's own bridges take none. */
+    driverOpts: Type.Optional(Labels),
   },
   { additionalProperties: false },
 )
@@ -71,6 +78,8 @@ export type EndpointRequest = Static<typeof EndpointRequest>
 export const NETWORK_OPTIONS = {
   network: Type.Optional(NetworkMode),
   endpoint: Type.Optional(EndpointRequest),
+  /** As docker's legacy links on its bridge: lines of /etc/hosts, and variables. Those of other networks are of the endpoint. */
+  links: Type.Optional(Type.Array(Link, { maxItems: 100 })),
   publish: Type.Optional(Type.Array(PortRequest, { maxItems: 1000 })),
   dns: Type.Optional(DnsConfig),
 } as const
@@ -91,6 +100,13 @@ export const EndpointView = Type.Object({
 })
 export type EndpointView = Static<typeof EndpointView>
 
+/** A network that a container is on, or will be when it runs, and how it asked for it. */
+export interface JoinedNetwork {
+  readonly networkId: string
+  readonly network: string
+  readonly request: EndpointRequest
+}
+
 /** What a running container has of the network. Empty on `host` and `none`. */
 export const NetworkingView = Type.Object({
   netnsPath: Type.String(),
@@ -105,6 +121,11 @@ export const SubnetConfig = Type.Object(
     subnet: Text(49, 'CIDR: 10.91.7.0/24'),
     gateway: Type.Optional(Text(45, 'default: the first address')),
     ipRange: Type.Optional(Text(49, 'CIDR inside the subnet that addresses are given from')),
+    auxiliary: Type.Optional(
+      Type.Record(Type.String({ maxLength: 253 }), Text(45, 'an address that no container is given'), {
+        maxProperties: 256,
+      }),
+    ),
   },
   { additionalProperties: false },
 )

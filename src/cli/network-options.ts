@@ -26,10 +26,12 @@ export function networkOf(options: Options): Partial<CreateRequest> {
 
 export function endpointOf(options: Options, aliasOption: string): EndpointRequest {
   const [aliases, ipv4, ipv6] = [texts(options, aliasOption), text(options, 'ip'), text(options, 'ip6')]
+  const linkLocal = texts(options, 'linkLocalIp')
   return {
     ...(aliases.length > 0 ? { aliases } : {}),
     ...(ipv4 === undefined ? {} : { ipv4 }),
     ...(ipv6 === undefined ? {} : { ipv6 }),
+    ...(linkLocal.length > 0 ? { linkLocal } : {}),
   }
 }
 

@@ -100,6 +100,7 @@ export async function createBody(
       CapDrop: list(options, 'capDrop'),
       GroupAdd: list(options, 'groupAdd'),
       DnsSearch: list(options, 'dnsSearch'),
+      Links: list(options, 'link'),
       DnsOptions: list(options, 'dnsOption'),
       Devices: list(options, 'device')?.map(deviceOf),
       DeviceCgroupRules: list(options, 'deviceCgroupRule'),
@@ -135,7 +136,6 @@ function unofferedOf(options: Options): Record<string, unknown> {
   const gpus = text(options, 'gpus')
   return {
     CgroupParent: text(options, 'cgroupParent'),
-    Links: list(options, 'link'),
     DeviceRequests: gpus === undefined ? undefined : [{ Driver: '', Options: { gpus } }],
     BlkioWeightDevice: list(options, 'blkioWeightDevice'),
     CpuRealtimePeriod: whole(options, 'cpuRtPeriod'),

@@ -36,17 +36,28 @@ export const action: Action = async (args, options, context) => {
   return 0
 }
 
-/** Gateways and ranges go with the subnet of their family. */
+/** Gateways, ranges and auxiliary addresses go with the subnet of their family. */
 function subnetsOf(options: Readonly<Record<string, unknown>>): SubnetConfig[] {
   const family = (text: string) => text.includes(':')
   const subnets = texts(options, 'subnet')
   const rest = (name: string, subnet: string) => texts(options, name).find((one) => family(one) === family(subnet))
-  for (const name of ['gateway', 'ipRange'])
-    for (const one of texts(options, name))
+  const kept = texts(options, 'auxAddress').map((one) => {
+    const [, name = '', address = ''] = /^([^=]+)=(.+)$/.exec(one) ?? []
+    if (name === '') throw new DarnerError('BAD_ARGUMENT', `--aux-address ${one}: NAME=ADDRESS is wanted`)
+    return [name, address] as const
+  })
+  for (const list of [texts(options, 'gateway'), texts(options, 'ipRange'), kept.map(([, address]) => address)])
+    for (const one of list)
       if (!subnets.some((subnet) => family(subnet) === family(one)))
         throw new DarnerError('BAD_ARGUMENT', `${one}: it is in none of the subnets`)
   return subnets.map((subnet) => {
     const [gateway, ipRange] = [rest('gateway', subnet), rest('ipRange', subnet)]
-    return { subnet, ...(gateway === undefined ? {} : { gateway }), ...(ipRange === undefined ? {} : { ipRange }) }
+    const auxiliary = Object.fromEntries(kept.filter(([, address]) => family(address) === family(subnet)))
+    return {
+      subnet,
+      ...(gateway === undefined ? {} : { gateway }),
+      ...(ipRange === undefined ? {} : { ipRange }),
+      ...(Object.keys(auxiliary).length > 0 ? { auxiliary } : {}),
+    }
   })
 }

@@ -143,7 +143,7 @@ export const CONTAINER_LIFE: readonly CommandRow[] = [
     options: [
       { flags: '-f, --force', summary: 'running ones too, after KILL' },
       { flags: '-v, --volumes', summary: 'with their anonymous volumes' },
-      refused('-l, --link', 'there are no links: darner network disconnect takes a container off a network'),
+      refused('-l, --link', 'make the container anew without it; darner network disconnect takes one off a network'),
     ],
   },
   {

@@ -1,5 +1,5 @@
 /** Options of the commands that make a container, or change its limits. */
-import { type OptionRow, PLAIN_HTTP, PLATFORM, QUIET, refused } from './shape.ts'
+import { type OptionRow, PLAIN_HTTP, PLATFORM, QUIET } from './shape.ts'
 
 const text = (flags: string, summary: string): OptionRow => ({ flags, summary })
 const repeated = (flags: string, summary: string): OptionRow => ({
@@ -36,7 +36,6 @@ const passed = (flags: string, summary: string, kind: OptionRow['kind'] = 'text'
 /** docker's, for which the agent has another way. */
 const UNOFFERED: readonly OptionRow[] = [
   passed('--cgroup-parent <PATH>', 'the agent has one cgroup parent for all'),
-  passed('--link <CONTAINER>', 'put both on one network, where names resolve', 'list'),
   passed('--gpus <REQUEST>', 'name each device with --device'),
   passed('--blkio-weight-device <DEVICE:WEIGHT>', 'use --blkio-weight', 'list'),
   passed('--cpu-rt-period <US>', 'use --cpus', 'integer'),
@@ -49,7 +48,6 @@ const UNOFFERED: readonly OptionRow[] = [
   passed('--cpu-percent <N>', 'use --cpus', 'integer'),
   passed('--io-maxbandwidth <SIZE>', 'use --blkio-weight'),
   passed('--io-maxiops <N>', 'use --blkio-weight', 'integer'),
-  refused('--link-local-ip <ADDRESS>', 'use --ip or --ip6'),
 ]
 
 /** Further options of run and create, by docker's names. */
@@ -114,6 +112,8 @@ const CREATE: readonly OptionRow[] = [
   { flags: '-P, --publish-all', summary: 'publish each port that the image exposes on any free one' },
   repeated('--dns-search <DOMAIN>', 'a search domain of its own'),
   repeated('--dns-option <OPTION>', 'a resolver option'),
+  repeated('--link <CONTAINER[:ALIAS]>', 'know another container by name, in /etc/hosts and by variables'),
+  repeated('--link-local-ip <ADDRESS>', 'a link-local address beside its own'),
   text('--mac-address <ADDRESS>', 'this hardware address on its network'),
   text('--cidfile <FILE>', 'write the id into this new file'),
   text('--pull <WHEN>', 'always, missing (default) or never'),

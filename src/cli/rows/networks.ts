@@ -43,7 +43,11 @@ export const NETWORKS: readonly CommandRow[] = [
       { flags: '--ipam-driver <NAME>', summary: 'only default is offered' },
       refused('-o, --opt <NAME=VALUE>', CONFLIST),
       refused('--ipam-opt <NAME=VALUE>', CONFLIST),
-      refused('--aux-address <NAME=ADDRESS>', 'keep addresses free with --ip-range'),
+      {
+        flags: '--aux-address <NAME=ADDRESS>',
+        summary: 'an address that no container is given (repeatable)',
+        kind: 'list',
+      },
       refused('--config-from <NETWORK>', CONFLIST),
       refused('--config-only', CONFLIST),
       refused('--ingress', 'publish ports of containers with -p'),
@@ -77,8 +81,12 @@ export const NETWORKS: readonly CommandRow[] = [
       { flags: '--ip <ADDRESS>', summary: 'this IPv4 address' },
       { flags: '--ip6 <ADDRESS>', summary: 'this IPv6 address' },
       refused('--driver-opt <NAME=VALUE>', CONFLIST),
-      refused('--link <CONTAINER>', 'names resolve on the network; --alias gives a further one'),
-      refused('--link-local-ip <ADDRESS>', 'use --ip or --ip6'),
+      {
+        flags: '--link <CONTAINER[:ALIAS]>',
+        summary: 'a name of another that it alone knows (repeatable)',
+        kind: 'list',
+      },
+      { flags: '--link-local-ip <ADDRESS>', summary: 'a link-local address beside its own (repeatable)', kind: 'list' },
     ],
   },
   {

@@ -30,9 +30,9 @@ describe('readCreate', () => {
     refused({ HostConfig: { Nonsense: 1 } }, 400, /HostConfig.Nonsense: unknown option/)
     refused({ HostConfig: { UsernsMode: 'private' } }, 501, /userns=private is not offered: only host and auto/)
     const endpoint = (one: object) => ({ NetworkingConfig: { EndpointsConfig: { n: one } } })
-    refused(endpoint({ Links: ['db'] }), 501, /links of an endpoint are not offered: names resolve/)
-    refused(endpoint({ DriverOpts: { a: 'b' } }), 501, /driver options of an endpoint/)
-    refused(endpoint({ IPAMConfig: { LinkLocalIPs: ['169.254.1.1'] } }), 501, /link-local addresses/)
+    refused(endpoint({ Links: ['a b'] }), 400, /\/endpoint\/links\/0/)
+    for (const NetworkMode of ['host', 'none', 'container:x'])
+      refused({ HostConfig: { NetworkMode, Links: ['db'] } }, 400, /type networking can't be used with links/)
     readCreate(
       { Image: 'i', ...endpoint({ Links: null, DriverOpts: {}, IPAMConfig: { LinkLocalIPs: [] } }) } as never,
       true,

@@ -59,6 +59,25 @@ describe('DnsServer', () => {
     assert.deepEqual(data(await server.ask(question('3.0.0.10.in-addr.arpa', 'PTR'))), ['web'])
   })
 
+  it('answers for what one container alone calls another, to that one only', async () => {
+    const names = someNames()
+    names.put({
+      containerId: 'c',
+      names: ['here'],
+      ipv4: '127.0.0.1',
+      ipv6: '',
+      links: new Map([
+        ['bar', 'web'],
+        ['gone', 'nobody'],
+      ]),
+    })
+    await using server = await aServer(names)
+    assert.deepEqual(data(await server.ask(question('Bar'))), ['10.0.0.3'])
+    assert.equal(rcode(await server.ask(question('gone'))), 5)
+    names.remove('c')
+    assert.equal(rcode(await server.ask(question('bar'))), 5)
+  })
+
   it('refuses other names where no question may go out', async () => {
     await using server = await aServer(someNames())
     assert.equal(rcode(await server.ask(question('example.org'))), 5)

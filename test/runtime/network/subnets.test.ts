@@ -6,6 +6,7 @@ import {
   overlaps,
   parseSubnet,
   rangeEnds,
+  rangesWithout,
   textOf,
 } from '../../../runtime/network/subnets.ts'
 import { throwsWith } from '../../fixtures/fails-with.ts'
@@ -38,6 +39,18 @@ describe('subnets', () => {
     assert.deepEqual(rangeEnds(whole, subnet('10.0.0.64/26')), { rangeStart: '10.0.0.64', rangeEnd: '10.0.0.127' })
   })
 
+  it('leave single addresses out of a range, at its ends too', () => {
+    const range = { rangeStart: '10.0.0.1', rangeEnd: '10.0.0.6' }
+    assert.deepEqual(rangesWithout(range, ['10.0.0.6', '10.0.0.3', '10.0.0.1', '10.0.0.9']), [
+      { rangeStart: '10.0.0.2', rangeEnd: '10.0.0.2' },
+      { rangeStart: '10.0.0.4', rangeEnd: '10.0.0.5' },
+    ])
+    assert.deepEqual(rangesWithout({ rangeStart: 'fd00::ffff', rangeEnd: 'fd00::1:1' }, ['fd00::1:0']), [
+      { rangeStart: 'fd00::ffff', rangeEnd: 'fd00::ffff' },
+      { rangeStart: 'fd00::1:1', rangeEnd: 'fd00::1:1' },
+    ])
+  })
+
   it('get their first address as gateway', () =>
     assert.equal(checkSubnet({ subnet: '10.1.0.0/24' }, 'test').gateway, '10.1.0.1'))
 
@@ -50,6 +63,8 @@ describe('subnets', () => {
     { subnet: '10.0.0.0/24', gateway: '10' },
     { subnet: '10.0.0.0/24', ipRange: '10.0.0.0/16' },
     { subnet: 'fd00::/127' },
+    { subnet: '10.0.0.0/24', auxiliary: { a: '10.0.1.1' } },
+    { subnet: '10.0.0.0/30', auxiliary: { a: '10.0.0.2' } },
   ])
     it(`refuses ${JSON.stringify(bad)}`, () => throwsWith('BAD_ARGUMENT', () => checkSubnet(bad, 'test')))
 })

@@ -22,7 +22,6 @@ describe("docker's further flags of darner", function () {
     }
 
     for (const [args, why] of [
-      [['--link', 'db'], /Links is not offered: put both containers on one user-defined network/],
       [['--gpus', 'all'], /DeviceRequests is not offered: name each device with --device/],
       [['--cgroup-parent', '/x'], /CgroupParent is not offered: the agent has one cgroup parent/],
       [['--oom-kill-disable'], /OomKillDisable is not offered: use --oom-score-adj/],
@@ -71,8 +70,6 @@ describe("docker's further flags of darner", function () {
     assert.equal(await ok('logs', 'left'), 'ready\n')
 
     assert.equal(await ok('network', 'ls', '-f', 'name=host', '--format', '{{.Name}}'), 'host\n')
-    const aux = ['--subnet', '10.9.0.0/24', '--aux-address', 'a=10.9.0.5', 'n']
-    assert.match((await docker.run(['network', 'create', ...aux])).stderr, /auxiliary addresses are not offered/)
     const version = JSON.parse(await ok('version', '--json'))
     assert.equal(version.Server.ApiVersion, '1.43')
     assert.equal(await ok('version', '-f', '{{.Client.Version}}'), `${version.Client.Version}\n`)

@@ -8,16 +8,14 @@ describe('options of other programs that are not offered', () => {
   for (const [args, line] of [
     [['pull', '-a', 'x'], /^darner: pull --all-tags is not offered by darner; pull each tag by its name/],
     [['image', 'pull', '--all-tags', 'x'], /is not offered by darner/],
-    [['run', '--link-local-ip', '169.254.1.1', 'i'], /^darner: run --link-local-ip is not offered .*; use --ip/],
-    [['network', 'connect', '--link', 'db', 'n', 'c'], /--link is not offered by darner; names resolve/],
+    [['network', 'connect', '--driver-opt', 'a=b', 'n', 'c'], /--driver-opt is not offered by darner; put a conflist/],
     [['start', '--checkpoint', 'x', 'c'], /--checkpoint is not offered by darner; stop and start/],
     [['volume', 'create', '--sharing', 'all', 'v'], /--sharing is not offered by darner; make the volume on each host/],
     [['volume', 'ls', '--cluster'], /--cluster is not offered by darner/],
     [['update', '--cpu-rt-period', '1', 'c'], /--cpu-rt-period is not offered by darner; use --cpus/],
     [['logs', '--details', 'c'], /^darner: logs --details is not offered by darner; a log keeps no labels/],
-    [['rm', '-l', 'c'], /^darner: rm --link is not offered by darner; there are no links/],
+    [['rm', '-l', 'c'], /^darner: rm --link is not offered by darner; make the container anew/],
     [['network', 'create', '-o', 'a=b', 'n'], /network create --opt is not offered by darner; put a conflist/],
-    [['network', 'create', '--aux-address', 'a=10.0.0.9', 'n'], /--aux-address is not offered .* --ip-range/],
     [['network', 'create', '--ipam-driver', 'dhcp', 'n'], /--ipam-driver dhcp is not offered: only default is/],
     [['get', '-u', 'a:b', 'https://h/x'], /^darner: get --user is not offered by darner; write it into the URL/],
     [['get', '-sX', 'POST', 'https://h/x'], /--request is not offered by darner; it only reads/],
@@ -33,10 +31,10 @@ describe('options of other programs that are not offered', () => {
   it('are neither in the help nor completed: only what works is', async () => {
     const help = (await inProcess(['run', '--help'], at)).stdout
     assert.match(help, /--sig-proxy \[BOOL\]/)
-    assert.doesNotMatch(help, /--link|--gpus/)
+    assert.doesNotMatch(help, /--gpus/)
     const offers = (await inProcess(['__complete', 'run', '--'], at)).stdout
     assert.match(offers, /^--sig-proxy\t/m)
-    assert.doesNotMatch(offers, /^--(link|gpus)\t/m)
+    assert.doesNotMatch(offers, /^--gpus\t/m)
   })
 })
 
