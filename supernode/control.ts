@@ -34,6 +34,7 @@ import type { SchedulerLoop } from './scheduler/loop.ts'
 import type { Manifests } from './seed/manifests.ts'
 import type { Seed } from './seed/seed.ts'
 import { plainText, ToldReads } from './told-reads.ts'
+import type { Traffic } from './traffic.ts'
 import { Trials } from './trials.ts'
 import type { WhyBook } from './why.ts'
 
@@ -54,6 +55,7 @@ export interface ControlParts {
   readonly leads: Leads
   readonly why: WhyBook
   readonly exchange: PieceExchange
+  readonly traffic: Traffic
   readonly clock: Clock
   readonly random: Random
   /** Ends what is asked on behalf of followers. */

@@ -21,6 +21,7 @@ import { placeOf } from '../src/rights/place.ts'
 import type { Host } from './hosts.ts'
 import { lentPieces } from './lent-read.ts'
 import { ownPass } from './own-pass.ts'
+import type { Traffic } from './traffic.ts'
 
 export interface LeadsParts {
   readonly origin: OriginPort
@@ -31,6 +32,7 @@ export interface LeadsParts {
   /** Ends the questions that are asked here on nobody's behalf. */
   readonly signal: AbortSignal
   readonly exchange: () => PieceExchange
+  readonly traffic: Traffic
   readonly host: (peer: PeerId) => Host | undefined
   /** What the seed reads of a blob comes from a host from now on, or no longer. */
   readonly lends: (peer: PeerId, task: TaskId, on: boolean) => void
@@ -252,7 +254,8 @@ export class Leads {
       try {
         if (host === undefined) throw new DarnerError('PEER_UNREACHABLE', `${peer} has left`)
         const pass = ownPass(task, { place: placeOf(origin), anybody: false }, parts)
-        const reading = { address: host, exchange: parts.exchange(), clock: parts.clock, signal }
+        const { traffic, clock } = parts
+        const reading = { address: host, exchange: parts.exchange(), traffic, clock, signal }
         for await (const { body } of lentPieces({ task, from: first, pass }, reading)) yield body
         lent.whole = first === 0
       } catch (error) {

@@ -12,6 +12,7 @@ import { lentPieces } from './lent-read.ts'
 import { ownPass } from './own-pass.ts'
 import type { SchedulerEvent } from './scheduler/events.ts'
 import type { LendOptions, Lent, SeedTask } from './seed/seed-task.ts'
+import type { Traffic } from './traffic.ts'
 
 /** How long the seed waits for somebody to read an origin in its place. */
 const LEND_MS = 10_000
@@ -23,6 +24,7 @@ export interface LendingParts {
   readonly identity: Identity
   readonly followers: Followers
   readonly exchange: PieceExchange
+  readonly traffic: Traffic
   readonly clock: Clock
   readonly host: (peer: PeerId) => Host | undefined
   readonly dispatch: (event: SchedulerEvent) => void
@@ -52,7 +54,7 @@ export class Lending {
     { again, signal }: LendOptions,
   ): Promise<Lent | undefined> {
     const { task } = held
-    const { node, exchange, clock, dispatch } = this.#parts
+    const { node, exchange, traffic, clock, dispatch } = this.#parts
     const { peerId: peer } = node
     const pieces = pieceCount(task)
     const abort = new AbortController()
@@ -74,7 +76,7 @@ export class Lending {
     const within = anySignal([signal, abort.signal])
     return {
       peer: host.peer,
-      pieces: (from) => lentPieces({ task, from, pass }, { address: host, exchange, clock, signal: within }),
+      pieces: (from) => lentPieces({ task, from, pass }, { address: host, exchange, traffic, clock, signal: within }),
     }
   }
 

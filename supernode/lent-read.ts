@@ -6,6 +6,7 @@ import { abortable, withDeadline } from '../src/core/signals.ts'
 import { Bitmap } from '../src/core/task/bitmap.ts'
 import { pieceCount, type Task } from '../src/core/task/task.ts'
 import type { CutPiece } from '../src/store/partial/cut.ts'
+import type { Traffic } from './traffic.ts'
 
 /** A peer that gets no further piece for this long is given up. */
 const STALL_MS = 15_000
@@ -19,10 +20,10 @@ const AHEAD = 4
 /** Throws PEER_STALLED, PEER_UNREACHABLE and what fetching throws; the bytes are as true as the peer. */
 export async function* lentPieces(
   read: { task: Task; from: number; pass: Uint8Array },
-  parts: { address: PeerAddress; exchange: PieceExchange; clock: Clock; signal: AbortSignal },
+  parts: { address: PeerAddress; exchange: PieceExchange; traffic: Traffic; clock: Clock; signal: AbortSignal },
 ): AsyncGenerator<CutPiece> {
   const { task, from, pass } = read
-  const { address, exchange, clock, signal } = parts
+  const { address, exchange, traffic, clock, signal } = parts
   const pieces = pieceCount(task)
   await using channel = await opened(
     () => exchange.open(address, task, { pass, have: new Bitmap(pieces), priority: 'interactive', signal }),
@@ -39,7 +40,9 @@ export async function* lentPieces(
     }
     const body = await asked.get(number)
     asked.delete(number)
-    if (body !== undefined) yield { number, body }
+    if (body === undefined) continue
+    traffic.fromHosts += body.byteLength
+    yield { number, body }
   }
 }
 

@@ -17,6 +17,7 @@ import { lentPieces } from './lent-read.ts'
 import { ownPass } from './own-pass.ts'
 import { type AccessBook, noteServed } from './seed/access-book.ts'
 import type { Seed } from './seed/seed.ts'
+import type { Traffic } from './traffic.ts'
 
 export interface PutsParts {
   readonly node: Node
@@ -25,6 +26,7 @@ export interface PutsParts {
   readonly seed: Seed
   readonly access: AccessBook
   readonly exchange: PieceExchange
+  readonly traffic: Traffic
   readonly clock: Clock
 }
 
@@ -96,10 +98,13 @@ export class Puts {
   }
 
   async *#pieces(host: Host, digest: Digest, bytes: number, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-    const { exchange, clock } = this.#parts
+    const { exchange, traffic, clock } = this.#parts
     const task = blobTask(digest, bytes)
     const pass = ownPass(task, { place: PUT_PLACE, anybody: true }, this.#parts)
-    for await (const { body } of lentPieces({ task, from: 0, pass }, { address: host, exchange, clock, signal }))
+    for await (const { body } of lentPieces(
+      { task, from: 0, pass },
+      { address: host, exchange, traffic, clock, signal },
+    ))
       yield body
   }
 }

@@ -90,7 +90,7 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
     )
     const access = new AccessBook(records('access'), { clock })
     const leads = new Leads({
-      ...{ node, identity, clock, log: roomLog(log, 'supernode/leads'), signal: scope.signal },
+      ...{ node, identity, traffic, clock, log: roomLog(log, 'supernode/leads'), signal: scope.signal },
       origin: sharedOrigin(origin),
       exchange: () => exchange,
       host: (peer) => control.hosts.get(peer),
@@ -166,10 +166,11 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
         leads,
         puts: new Puts(
           { maxTaskBytes: options.maxTaskBytes },
-          { node, identity, store, seed, access, exchange, clock },
+          { node, identity, store, seed, access, exchange, traffic, clock },
         ),
         why,
         exchange,
+        traffic,
         clock,
         random,
         signal: scope.signal,

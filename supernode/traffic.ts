@@ -1,4 +1,4 @@
-/** Bytes that went through the supernode: in from origins, out to each host. */
+/** Bytes that went through the supernode: in from origins and hosts, out to each host. */
 import type { PeerId } from '../src/core/contracts/exchange.ts'
 
 const MAX_PEERS = 100_000
@@ -6,6 +6,8 @@ const MAX_PEERS = 100_000
 export class Traffic {
   /** Bytes read at origins. */
   origin = 0
+  /** Bytes that hosts gave to the seed: read at an origin in its place, or put into the swarm. */
+  fromHosts = 0
   /** Bytes that left the seed, over all hosts. */
   seeded = 0
   readonly #toPeer = new Map<PeerId, number>()

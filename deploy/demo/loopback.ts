@@ -54,12 +54,15 @@ export async function demoOnLoopback(order: LoopbackOrder, { signal }: { signal:
   say(`supernode and ${swarm.agents.length} agents on 127.0.0.1`)
   const rows = await getEverywhere(order, swarm, origin, signal)
   say(`darner get on all ${rows.length} agents at once: every copy has the digest ${origin.digest.slice(0, 19)}…`)
-  const { fromOrigins, seeded } = await supernodeBytes(swarm, { signal })
+  const { fromOrigins, fromHosts, seeded } = await supernodeBytes(swarm, { signal })
   block('Who got how many bytes from whom', [
     ...bytesTable(rows),
     '',
     `The supernode read ${formatBytes(fromOrigins)} at the origin and gave ${formatBytes(seeded)} to hosts.`,
-    ...summary(fromOrigins + rows.reduce((sum, row) => sum + row.from.origin, 0), rows),
+    ...summary(
+      { fromOrigin: fromOrigins + rows.reduce((sum, row) => sum + row.from.origin, 0), fromHosts, seeded },
+      rows,
+    ),
   ])
   const gets = origin.requests.filter((request) => request.startsWith('GET'))
   block('What the origin counted', [`${gets.length} × GET of the blob, ${origin.requests.length - gets.length} × HEAD`])

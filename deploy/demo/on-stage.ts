@@ -188,12 +188,15 @@ async function report(
       return { name: agent.name, from, seconds, served: await servedBy(agent, { signal }) }
     }),
   )
-  const { fromOrigins, seeded } = await supernodeBytes(swarm, { signal })
+  const { fromOrigins, fromHosts, seeded } = await supernodeBytes(swarm, { signal })
   block('Who got how many bytes from whom', [
     ...bytesTable(rows),
     '',
     `The supernode read ${formatBytes(fromOrigins)} at the registry and gave ${formatBytes(seeded)} to hosts.`,
-    ...summary(fromOrigins + rows.reduce((sum, row) => sum + row.from.origin, 0), rows),
+    ...summary(
+      { fromOrigin: fromOrigins + rows.reduce((sum, row) => sum + row.from.origin, 0), fromHosts, seeded },
+      rows,
+    ),
   ])
   const lines = await completeLog(registry.url, () => registry.daemon.lines, { signal })
   const counts = countAccesses(lines)

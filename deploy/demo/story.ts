@@ -56,12 +56,18 @@ export class Bars implements Disposable {
 }
 
 /** What the figures come to: a line each. */
-export function summary(fromOrigin: number, hosts: readonly HostBytes[]): string[] {
+export function summary(
+  { fromOrigin, fromHosts, seeded }: { fromOrigin: number; fromHosts: number; seeded: number },
+  hosts: readonly HostBytes[],
+): string[] {
   const sum = (pick: (host: HostBytes) => number) => hosts.reduce((total, host) => total + pick(host), 0)
   const got = sum(({ from }) => from.origin + from.supernode + from.peers)
-  const unwanted = sum(({ served }) => served) - sum(({ from }) => from.peers)
+  const given = sum(({ served }) => served) + seeded
+  const unwanted = given - fromHosts - sum(({ from }) => from.peers + from.supernode)
   return [
     `The origin sent ${formatBytes(fromOrigin)} for the ${formatBytes(got)} that ${hosts.length} hosts got.`,
-    ...(unwanted > 0 ? [`${formatBytes(unwanted)} of what hosts gave was no longer wanted when it came.`] : []),
+    ...(unwanted > 0
+      ? [`${formatBytes(unwanted)} of what hosts and supernode gave was no longer wanted when it came.`]
+      : []),
   ]
 }

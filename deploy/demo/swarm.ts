@@ -92,18 +92,22 @@ async function readyLine(daemon: Daemon, signal: AbortSignal): Promise<[Daemon, 
   }
 }
 
+/** What the supernode read, what hosts read for it, and what it gave, in bytes. */
+export interface SupernodeBytes {
+  readonly fromOrigins: number
+  readonly fromHosts: number
+  readonly seeded: number
+}
+
 /** What an agent gave to other agents, and what the supernode read and gave, in bytes. */
 export async function servedBy(agent: Agent, { signal }: { signal: AbortSignal }): Promise<number> {
   const status = await agent.client.json<{ bytes: { sent: number } }>('GET', '/v1/peer', { signal })
   return status.bytes.sent
 }
 
-export async function supernodeBytes(
-  swarm: Swarm,
-  { signal }: { signal: AbortSignal },
-): Promise<{ fromOrigins: number; seeded: number }> {
+export async function supernodeBytes(swarm: Swarm, { signal }: { signal: AbortSignal }): Promise<SupernodeBytes> {
   const answer = await fetch(`${swarm.http}/v1/status`, { signal })
-  const status = (await answer.json()) as { bytes: { fromOrigins: number; seeded: number } }
+  const status = (await answer.json()) as { bytes: SupernodeBytes }
   return status.bytes
 }
 

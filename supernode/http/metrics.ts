@@ -12,6 +12,9 @@ export function declareMetrics(metrics: Metrics, supernode: Supernode): void {
   metrics.gauge('darner_supernode_origin_read_bytes', 'bytes read at origins since the start', [], (gauge) =>
     gauge.set(supernode.traffic.origin),
   )
+  metrics.gauge('darner_supernode_from_hosts_bytes', 'bytes that hosts gave to the seed since the start', [], (gauge) =>
+    gauge.set(supernode.traffic.fromHosts),
+  )
   metrics.gauge('darner_supernode_seeded_bytes', 'bytes that left the seed since the start', [], (gauge) =>
     gauge.set(supernode.traffic.seeded),
   )

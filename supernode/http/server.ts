@@ -57,7 +57,11 @@ export async function supernodeHttp(
     multiaddrs: supernode.multiaddrs,
     hosts: supernode.control.hosts.size,
     tasks: [...supernode.seed.tasks()].length,
-    bytes: { fromOrigins: supernode.traffic.origin, seeded: supernode.traffic.seeded },
+    bytes: {
+      fromOrigins: supernode.traffic.origin,
+      fromHosts: supernode.traffic.fromHosts,
+      seeded: supernode.traffic.seeded,
+    },
   }))
   const query = Type.Object({ nonce: Type.String({ pattern: NONCE.source }) })
   app.get('/v1/address', { schema: { querystring: query } }, async (request) => {

@@ -10,6 +10,7 @@ import type { RegistryOrigin } from '../../src/core/task/origin.ts'
 import { blobTask, pieceCount, pieceRange } from '../../src/core/task/task.ts'
 import type { Host } from '../../supernode/hosts.ts'
 import { Leads } from '../../supernode/leads.ts'
+import { Traffic } from '../../supernode/traffic.ts'
 import { failsWith } from '../fixtures/fails-with.ts'
 import { randomBody } from '../fixtures/images/an-image.ts'
 
@@ -52,6 +53,7 @@ function someLeads() {
     },
     node: { peerId: 'supernode' },
     identity: { sign: () => new Uint8Array(64) },
+    traffic: new Traffic(),
     clock,
     log: silentLog(),
     signal: AbortSignal.timeout(20_000),

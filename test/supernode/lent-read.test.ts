@@ -7,6 +7,7 @@ import { DarnerError } from '../../src/core/errors.ts'
 import { Bitmap } from '../../src/core/task/bitmap.ts'
 import { blobTask, pieceCount, pieceRange } from '../../src/core/task/task.ts'
 import { lentPieces } from '../../supernode/lent-read.ts'
+import { Traffic } from '../../supernode/traffic.ts'
 import { failsWith } from '../fixtures/fails-with.ts'
 import { randomBody } from '../fixtures/images/an-image.ts'
 
@@ -36,15 +37,20 @@ function aReader(code: 'PIECE_ABSENT' | 'PEER_REFUSED', late: number) {
     },
   } as unknown as Clock
   const address = { peer: 'one' as PeerId, lanes: [], multiaddrs: [] } as unknown as PeerAddress
+  const traffic = new Traffic()
   const signal = AbortSignal.timeout(10_000)
-  const pieces = lentPieces({ task: TASK, from: 0, pass: new Uint8Array() }, { address, exchange, clock, signal })
-  return { tries, read: async () => Buffer.concat((await Array.fromAsync(pieces)).map(({ body }) => body)) }
+  const pieces = lentPieces(
+    { task: TASK, from: 0, pass: new Uint8Array() },
+    { address, exchange, traffic, clock, signal },
+  )
+  return { tries, traffic, read: async () => Buffer.concat((await Array.fromAsync(pieces)).map(({ body }) => body)) }
 }
 
 describe('what the supernode reads through a host', () => {
   it('is waited for while that host, being busy, has no place for the blob yet', async () => {
-    const { tries, read } = aReader('PIECE_ABSENT', 100)
+    const { tries, traffic, read } = aReader('PIECE_ABSENT', 100)
     assert.ok((await read()).equals(BODY))
+    assert.equal(traffic.fromHosts, BODY.byteLength)
     assert.equal(tries.waitedMs, 10_000)
   })
 
