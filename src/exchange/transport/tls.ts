@@ -18,7 +18,8 @@ import { TlsStream } from './tls-stream.ts'
 
 /** AES-128 first: the same strength for this purpose as AES-256 and a third cheaper; ChaCha for hosts without AES. */
 export const LANE_CIPHERS = 'TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384'
-const READ_BUFFER_BYTES = 64 * 1024
+/** As much as a TLS record brings, which Node hands over one by one: a full one needs no view of its own. */
+const READ_BUFFER_BYTES = 16 * 1024
 const MAX_LANES = 4
 
 export interface TlsTransportOptions {
@@ -217,7 +218,8 @@ export class TlsTransport implements FrameTransport {
       // reads go into one buffer that is used again and again: no allocation for each TLS record
       onread: {
         buffer: Buffer.allocUnsafeSlow(READ_BUFFER_BYTES),
-        callback: (count, buffer) => stream?.feed(buffer.subarray(0, count), true) ?? false,
+        callback: (count, buffer) =>
+          stream?.feed(count === buffer.byteLength ? buffer : buffer.subarray(0, count), true) ?? false,
       },
     }
     const socket = connect(options)
