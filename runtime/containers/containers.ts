@@ -31,6 +31,7 @@ import { Changes, type ContainerChange } from './changes.ts'
 import type { ContainerNetworks, ImageStore, RecordSpace, RootfsStore } from './dependencies.ts'
 import type { Entry, RunObserver } from './entry.ts'
 import { attributesOf, type EventSink, SILENT_EVENTS } from './events.ts'
+import { findFirstProcess, firstProcess } from './first-process.ts'
 import { type InUse, inUseBy, removeOwnVolumes, rootfsIdsOf, volumesOf } from './in-use.ts'
 import { ContainerIndex } from './index-of.ts'
 import { containerId, type FaultPoint, Launcher, makeBundlesFolder } from './launch.ts'
@@ -39,6 +40,7 @@ import type { Linked } from './links.ts'
 import { Locks } from './locks.ts'
 import { type LogsAsked, logsOf } from './logs-of.ts'
 import { stagingOf } from './mapped-run.ts'
+import type { Sharing } from './network-of-run.ts'
 import { type ContainerRecord, Records, viewOf } from './record.ts'
 import { recoverContainers } from './recover.ts'
 import { mustRun, Runs } from './runs.ts'
@@ -264,9 +266,11 @@ export class Containers implements AsyncDisposable {
     return { ...viewOf(entry.record, entry.bundle.log), ...(networking ? { networking } : {}) }
   }
 
-  #sharing(reference: string): { pid: number; bundle: Bundle } {
-    const { record, bundle } = this.#index.find(reference)
-    if (record.pid !== undefined && ALIVE.includes(record.status)) return { pid: record.pid, bundle }
+  async #sharing(reference: string): Promise<Sharing> {
+    const entry = this.#index.find(reference)
+    const { record, bundle } = entry
+    const first = ALIVE.includes(record.status) ? await findFirstProcess(entry) : undefined
+    if (first !== undefined) return { first, bundle, [Symbol.dispose]: () => first[Symbol.dispose]() }
     throw new DarnerError('STATE_INVALID', `the network of container ${record.name}, which is ${record.status}`, {
       way: 'start that container first',
     })
@@ -372,16 +376,15 @@ export class Containers implements AsyncDisposable {
 
   /** What it uses now; undefined when it doesn't run. */
   async usage(reference: string): Promise<Usage | undefined> {
-    const { pid } = this.#index.find(reference).record
-    return pid === undefined ? undefined : readUsage(this.#parts.host.cgroups, pid, this.#parts.clock.now())
+    using first = await findFirstProcess(this.#index.find(reference))
+    return first && (await readUsage(this.#parts.host.cgroups, first, this.#parts.clock.now()))
   }
 
   /** Pids, as this host has them, of all its processes. Throws STATE_INVALID. */
   async processes(reference: string): Promise<number[]> {
     const entry = this.#index.find(reference)
-    const { pid } = entry.record
-    if (pid === undefined) throw new DarnerError('STATE_INVALID', `container ${entry.id} is not running`)
-    return pidsOf(this.#parts.host.cgroups, pid)
+    using first = await firstProcess(entry)
+    return await pidsOf(this.#parts.host.cgroups, first)
   }
 
   /** The record and files of one, for the front doors. */

@@ -13,6 +13,7 @@ import { execProcess } from '../spec/spec.ts'
 import { findUser } from '../spec/users.ts'
 import type { Containers } from './containers.ts'
 import type { Entry } from './entry.ts'
+import { firstProcess } from './first-process.ts'
 import { containerId, startExitCode } from './launch.ts'
 import { type Session, WaitingSession } from './session.ts'
 
@@ -159,9 +160,9 @@ export class Execs {
   async #process(entry: Entry, exec: Exec): Promise<unknown> {
     const spec = JSON.parse(await readFile(entry.bundle.config, 'utf8')) as OciSpec
     const { request, size } = exec
-    const { pid, userns } = entry.record
     // in a user namespace, the path that the runtime was told stood while the container was created only
-    const root = userns && pid !== undefined ? `/proc/${pid}/root` : spec.root.path
+    using first = entry.record.userns === undefined ? undefined : await firstProcess(entry)
+    const root = first === undefined ? spec.root.path : `${first.path}/root`
     return execProcess(spec.process, {
       command: request.command,
       env: request.env ?? [],

@@ -15,6 +15,7 @@ import { findUser } from '../spec/users.ts'
 import { prepareMounts } from '../volumes/mounts.ts'
 import type { Containers } from './containers.ts'
 import { extractInto } from './extract.ts'
+import { firstProcess } from './first-process.ts'
 import { layerTar, streamTar } from './layer-tar.ts'
 import { type Change, changesIn, type FoundChange, withoutMountPoints } from './overlay-changes.ts'
 import { mountOptionsOf, rootfsIdOf } from './record.ts'
@@ -205,7 +206,7 @@ export class ContainerFiles {
     signal: AbortSignal,
     work: (place: Place) => Promise<T> | T,
   ): Promise<T> {
-    const { record } = this.#containers.entry(reference)
+    const entry = this.#containers.entry(reference)
     const use = async (at: string, mount?: Mounted) => {
       const home = openAt(AT_FDCWD, at, O.PATH | O.DIRECTORY)
       let source: number | undefined
@@ -218,8 +219,10 @@ export class ContainerFiles {
         closeSync(home)
       }
     }
-    if (record.pid !== undefined) return use(`/proc/${record.pid}/root`)
-    return this.#mounted(reference, signal, async (at) => use(at, await this.#mountAt(reference, path, at, signal)))
+    if (entry.record.pid === undefined)
+      return this.#mounted(reference, signal, async (at) => use(at, await this.#mountAt(reference, path, at, signal)))
+    using first = await firstProcess(entry)
+    return await use(`${first.path}/root`)
   }
 
   /** The bind or volume that a start would mount where `path` is; an empty volume is filled as a start would. */

@@ -27,7 +27,7 @@ import type { ContainerNetworks, RootfsStore } from './dependencies.ts'
 import { isFrozen } from './freezer.ts'
 import { type Linked, toldOfLinks } from './links.ts'
 import { giveFiles, mappedRun, unstage } from './mapped-run.ts'
-import { networkOfRun } from './network-of-run.ts'
+import { networkOfRun, type Sharing, sharedWith } from './network-of-run.ts'
 import { readOomKills } from './oom.ts'
 import { type ContainerRecord, mountOptionsOf, rootfsIdOf } from './record.ts'
 import { Turns } from './turns.ts'
@@ -52,7 +52,7 @@ export interface LauncherParts {
   /** Absent: only the modes host and none. */
   readonly networks?: ContainerNetworks
   /** The running container whose network another shares. Throws NOT_FOUND, STATE_INVALID. */
-  readonly sharing: (reference: string) => { readonly pid: number; readonly bundle: Bundle }
+  readonly sharing: (reference: string) => Promise<Sharing>
   /** Throws NOT_FOUND. */
   readonly linked: (reference: string) => Linked
   /** What rich containers change in a run. */
@@ -152,10 +152,14 @@ export class Launcher {
     )
     begun.catch(() => {}) // heard of where it is told to go on
     await using _early = { [Symbol.asyncDispose]: () => endOf(begun) }
+    // its process stays that one until the runtime has entered its network
+    const other = sharedWith(request)
+    using sharing = other === undefined ? undefined : await this.#parts.sharing(other)
     // writable also for a read-only one: the runtime makes mount points first, and then takes the right away
     const [rootfs, network, fresh] = await Promise.all([
       this.#parts.rootfs.mount(rootfsIdOf(record), record.layers, { ...mountOptionsOf(record), signal }),
       networkOfRun({ id: record.id, name: record.name, hostname, request }, this.#parts, {
+        sharing,
         keep: record.upgrade !== undefined,
         signal,
       }),

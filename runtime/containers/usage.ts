@@ -1,6 +1,7 @@
 /** What a running container uses: read from its cgroups, wherever each controller is, and from its network namespace. */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { ProcessFolder } from '../linux/process-folder.ts'
 import { type CgroupLayout, parsePlaces } from '../spec/cgroups.ts'
 
 export interface Usage {
@@ -31,9 +32,9 @@ export interface Usage {
 /** Beyond it, a v1 limit means none. */
 const UNLIMITED_BYTES = 2 ** 60
 
-/** Zeros for what no controller counts. `pid` is the container's first process. */
-export async function readUsage(layout: CgroupLayout, pid: number, now: number): Promise<Usage> {
-  const places = parsePlaces(await text(`/proc/${pid}/cgroup`))
+/** Zeros for what no controller counts. `first` is the container's first process. */
+export async function readUsage(layout: CgroupLayout, first: ProcessFolder, now: number): Promise<Usage> {
+  const places = parsePlaces(await text(`${first.path}/cgroup`))
   const v1 = (controller: string, file: string) => {
     const root = layout.v1.get(controller)
     const place = places.get(controller)
@@ -103,17 +104,17 @@ export async function readUsage(layout: CgroupLayout, pid: number, now: number):
       throttledPeriods: field(throttle, 'nr_throttled'),
       ns: field(throttle, 'throttled_time') || field(throttle, 'throttled_usec') * 1000,
     },
-    networks: parseNetDev(await text(`/proc/${pid}/net/dev`)),
+    networks: parseNetDev(await text(`${first.path}/net/dev`)),
   }
 }
 
 /** Pids of all processes in a container, from the controller that holds them. */
-export async function pidsOf(layout: CgroupLayout, pid: number): Promise<number[]> {
-  const places = parsePlaces(await text(`/proc/${pid}/cgroup`))
+export async function pidsOf(layout: CgroupLayout, first: ProcessFolder): Promise<number[]> {
+  const places = parsePlaces(await text(`${first.path}/cgroup`))
   const controller = ['pids', 'memory', 'cpu', 'name=systemd'].find((name) => layout.v1.has(name) && places.has(name))
   const root = controller === undefined ? layout.v2?.path : layout.v1.get(controller)
   const place = places.get(controller ?? '')
-  if (root === undefined || place === undefined) return [pid]
+  if (root === undefined || place === undefined) return [first.pid]
   const procs = await text(join(root, place, 'cgroup.procs'))
   return procs.split('\n').filter(Boolean).map(Number)
 }

@@ -1,6 +1,6 @@
 /**
- * Puts fresh lxcfs files over dead ones in running containers, from a short-lived process of its own: `node heal.ts FOLDER PID
- * FILE…`. It takes a detached copy of each file's mount on the host, enters the container's mount namespace and attaches them
+ * Puts fresh lxcfs files over dead ones in running containers, from a short-lived process of its own: `node heal.ts FOLDER PROCESS
+ * FILE…`, PROCESS being the container's first process in /proc. It takes a detached copy of each file's mount on the host, enters the container's mount namespace and attaches them
  * there. Entering needs a thread that shares its working directory with no other (setns(2), CLONE_NEWNS): hence unshare(CLONE_FS),
  * which holds for the thread that calls, and all calls are made on Node's main one.
  */
@@ -38,9 +38,9 @@ function must(result: number | bigint, call: string, what: string): number {
   throw new SystemCallError(call, koffi.errno(), what)
 }
 
-/** Replaces `files` in the mount namespace of `pid`. Leaves this thread in that namespace. */
-function heal(folder: string, pid: number, files: readonly string[]): void {
-  const namespace = openSync(`/proc/${pid}/ns/mnt`, 'r')
+/** Replaces `files` in the mount namespace of the process whose folder in /proc is `process`. Leaves this thread in that namespace. */
+function heal(folder: string, process: string, files: readonly string[]): void {
+  const namespace = openSync(`${process}/ns/mnt`, 'r')
   const trees = files.map((file) => {
     const path = join(folder, file)
     const fd = must(native.openTree(NUMBER.openTree, AT_FDCWD, path, OPEN_TREE_CLONE | O.CLOEXEC), 'open_tree', path)
@@ -53,7 +53,7 @@ function heal(folder: string, pid: number, files: readonly string[]): void {
     return { fd, target: `/${file}` }
   })
   must(native.unshare(CLONE_FS), 'unshare', 'CLONE_FS')
-  must(native.setns(namespace, CLONE_NEWNS), 'setns', `mount namespace of ${pid}`)
+  must(native.setns(namespace, CLONE_NEWNS), 'setns', `mount namespace of ${process}`)
   for (const { fd, target } of trees) {
     // EINVAL: nothing was mounted there, as in a container that was started while lxcfs was away
     if (native.umount2(target, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && koffi.errno() !== 22) {
@@ -65,9 +65,9 @@ function heal(folder: string, pid: number, files: readonly string[]): void {
   closeSync(namespace)
 }
 
-const [folder, pid, ...files] = process.argv.slice(2)
-if (folder === undefined || !/^\d+$/.test(pid ?? '') || files.length === 0) {
-  process.stderr.write('usage: heal.ts FOLDER PID FILE...\n')
+const [folder, first, ...files] = process.argv.slice(2)
+if (folder === undefined || first === undefined || files.length === 0) {
+  process.stderr.write('usage: heal.ts FOLDER PROCESS FILE...\n')
   process.exit(2)
 }
-heal(folder, Number(pid), files)
+heal(folder, first, files)

@@ -10,6 +10,7 @@ import { DarnerError } from '../../src/core/errors.ts'
 import type { Log } from '../../src/core/log.ts'
 import { Scope } from '../../src/core/scope.ts'
 import { withDeadline } from '../../src/core/signals.ts'
+import { ProcessFolder } from '../linux/process-folder.ts'
 import { runProgram } from '../shim/program.ts'
 import type { OciSpec } from '../spec/oci-spec.ts'
 import { filesOf, withLxcfs } from './files.ts'
@@ -41,8 +42,8 @@ export class Lxcfs implements AsyncDisposable {
   readonly #options: LxcfsOptions
   readonly #parts: LxcfsParts
   readonly #scope = new Scope()
-  /** Pid of PID 1 by container that was given the files. */
-  readonly #containers = new Map<string, number>()
+  /** PID 1 by container that was given the files: its folder, since its pid may be another's by the time that it is entered. */
+  readonly #containers = new Map<string, ProcessFolder>()
   #up: boolean | undefined
   #stuck: Promise<unknown> | undefined
 
@@ -108,17 +109,22 @@ export class Lxcfs implements AsyncDisposable {
 
   /** Keeps the files of a running container alive. */
   watch(id: string, pid: number): void {
-    this.#containers.set(id, pid)
+    this.forget(id)
+    const process = ProcessFolder.open(pid)
+    if (process !== undefined) this.#containers.set(id, process)
   }
 
   forget(id: string): void {
+    this.#containers.get(id)?.[Symbol.dispose]()
     this.#containers.delete(id)
   }
 
   /** Stops looking. An lxcfs of the agent's goes on while containers read from it. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#scope.close()
-    if (this.#containers.size === 0) await this.#parts.supervisor?.end()
+    const last = this.#containers.size === 0
+    for (const id of [...this.#containers.keys()]) this.forget(id)
+    if (last) await this.#parts.supervisor?.end()
   }
 
   async #look(signal: AbortSignal): Promise<void> {
@@ -134,17 +140,18 @@ export class Lxcfs implements AsyncDisposable {
     this.#turn(true, undefined)
     const device = await lxcfsDevice(this.#options.folder)
     if (device === undefined) return
-    for (const [id, pid] of this.#containers) {
-      const stale = await staleFiles(pid, device)
+    for (const [id, process] of [...this.#containers]) {
+      if (this.#containers.get(id) !== process) continue
+      const stale = await staleFiles(process.path, device)
       const files = filesOf(this.#options.folder)
-      if (stale?.some((name) => files.includes(name))) await this.#heal(id, pid, files, signal)
+      if (stale?.some((name) => files.includes(name))) await this.#heal(id, process, files, signal)
     }
   }
 
-  async #heal(id: string, pid: number, files: readonly string[], signal: AbortSignal): Promise<void> {
+  async #heal(id: string, first: ProcessFolder, files: readonly string[], signal: AbortSignal): Promise<void> {
     const { folder } = this.#options
     const { log, event } = this.#parts
-    const args = ['--disable-warning=ExperimentalWarning', HEAL_SCRIPT, folder, String(pid), ...files]
+    const args = ['--disable-warning=ExperimentalWarning', HEAL_SCRIPT, folder, first.path, ...files]
     const { code, stderr } = await runProgram(process.execPath, args, { signal: withDeadline(signal, HEAL_MS) })
     if (code !== 0) {
       log.warn({ container: id, stderr: stderr.slice(-500) }, 'lxcfs files of a container were not mended')

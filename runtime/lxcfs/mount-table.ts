@@ -31,11 +31,11 @@ export async function lxcfsDevice(folder: string): Promise<string | undefined> {
 
 /**
  * The lxcfs files that a process's mount namespace has from another device than `device`: they answer nothing any more.
- * Undefined when the process is gone.
+ * Undefined when the process, whose folder in /proc is `folder`, is gone.
  */
-export async function staleFiles(pid: number, device: string): Promise<string[] | undefined> {
+export async function staleFiles(folder: string, device: string): Promise<string[] | undefined> {
   try {
-    const rows = parseMountInfo(await readFile(`/proc/${pid}/mountinfo`, 'utf8'))
+    const rows = parseMountInfo(await readFile(`${folder}/mountinfo`, 'utf8'))
     return LXCFS_FILES.filter((name) => {
       const top = rows.findLast(({ target }) => target === `/${name}`)
       return top?.type !== 'fuse.lxcfs' || top.device !== device
