@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'mocha'
 import { PeerShelf } from '../../peer/shelf.ts'
 import { type Clock, seededRandom, systemClock } from '../../src/core/clock.ts'
-import type { ParentChannel } from '../../src/core/contracts/exchange.ts'
+import type { ParentChannel, PeerId } from '../../src/core/contracts/exchange.ts'
 import { DarnerError } from '../../src/core/errors.ts'
 import { Feed } from '../../src/core/feed.ts'
 import type { Place } from '../../src/core/task/place.ts'
@@ -23,6 +23,7 @@ async function aHolder() {
   const blob = aBlob({ pieceBytes: 65_536 })
   const stored = await fill(store, blob)
   const issuer = await newIdentity()
+  const revoked = new Set<PeerId>()
   let aheadMs = 0
   const clock: Clock = { ...systemClock, now: () => Date.now() + aheadMs }
   const shelf = new PeerShelf(
@@ -31,7 +32,7 @@ async function aHolder() {
       store,
       clock,
       random: seededRandom(1),
-      admitted: () => true,
+      admitted: (peer) => !revoked.has(peer),
       came: () => ({ place: HERE, anybody: false }),
       beginning: () => undefined,
       sent: () => {},
@@ -58,6 +59,7 @@ async function aHolder() {
     blob,
     stored,
     pass,
+    revoke: () => revoked.add(child.identity.peerId),
     later: (ms: number) => {
       aheadMs += ms
     },
@@ -127,6 +129,14 @@ describe('a pass on a channel that stays open', () => {
     await failsWith('CAPABILITY_REFUSED', channel.fetch(2, { signal: AbortSignal.timeout(10_000) }), /pass/)
     await failsWith('CAPABILITY_REFUSED', Promise.reject(await channel.closed))
     await failsWith('CAPABILITY_REFUSED', holder.open(pass), /expired/)
+  })
+
+  it('is followed by no other for a child that was revoked', async () => {
+    await using holder = await aHolder()
+    await using channel = await holder.open(holder.pass())
+    await holder.piece(channel, 0)
+    holder.revoke()
+    await failsWith('CAPABILITY_REFUSED', holder.open(holder.pass()), /not admitted/)
   })
 
   it('is followed by a newer one without a gap', async () => {
