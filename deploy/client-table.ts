@@ -100,15 +100,14 @@ async function main(): Promise<number> {
   const programs = [...new Set(CLIENT_CASES.flatMap((one) => one.programs)), 'docker-registry']
   const versions = await Promise.all(programs.filter((one) => programPath(one) !== undefined).map(versionOf))
   const lines = [
+    '<!-- Made by `test/fixtures/host/stage.sh --net node deploy/client-table.ts`; edit that. -->',
+    '',
     '# Container clients through the mirror',
     '',
-    'Written by `test/fixtures/host/stage.sh --net node deploy/client-table.ts`; run it again rather than edit this file. Every line was',
-    'run: the client, unmodified and from its Debian package, pointed at the mirror by `darner mirror setup CLIENT --apply`, pulled',
-    'from a registry under a name that leads nowhere else, so that what passed came through the mirror. The transport is the one',
-    'between darner and the registry (https with a private CA, from `certs.d`). The usual image is an index of two platforms, with',
-    'a plain, a gzip and an empty layer, and an artifact that refers to it. A foreign layer lies at a URL and not in the registry:',
-    'containerd, podman and skopeo take it from there themselves, past the mirror; docker on Linux asks its registry for it, with a',
-    `mirror or without, and fails. Run on ${new Date().toISOString().slice(0, 10)}.`,
+    "Each line was run: the unmodified client of Debian's package, set up by `darner mirror setup CLIENT --apply`, pulled from a registry under a name that only the",
+    'mirror resolves. The transport is the one between darner and the registry (https with a private CA, from `certs.d`). The usual image is an index of two platforms,',
+    'with a plain, a gzip and an empty layer, and an artifact that refers to it. A foreign layer lies at a URL and not in the registry. containerd, podman and skopeo take it',
+    `from there, past the mirror. docker on Linux asks its registry for it and fails. Run on ${new Date().toISOString().slice(0, 10)}.`,
     '',
     ...versions.map((line) => `- ${line}`),
     '',
