@@ -28,7 +28,7 @@ export const systemClock: Clock = {
     }),
 }
 
-/** A clock that stands still until told; for tests and the simulator. */
+/** A clock that stands still until a test or the simulator moves it. */
 export class ManualClock implements Clock {
   #nowMs: number
   #waiting: { at: number; wake: () => void }[] = []

@@ -8,7 +8,7 @@ import { asDarnerError, DarnerError, systemCode } from './errors.ts'
 const LONGEST_PATH = 107
 
 export interface UnixListenOptions {
-  /** Who listens, in a message: `agent`. */
+  /** The name of the listener in a message: `agent`. */
   readonly who: string
   /** What names another path: `--socket`. */
   readonly flag: string
@@ -19,8 +19,8 @@ export interface UnixListenOptions {
 }
 
 /**
- * `listen` is given a path in a folder that is this user's alone; once the socket has its mode and group, it takes its place at `path`,
- * where one that nobody serves is replaced. Dispose it before the server is closed: it takes the name away. Throws CONFLICT, HOST_UNABLE.
+ * `listen` gets a path in a folder that is this user's alone. Once the socket has its mode and group it moves to `path`, where it replaces
+ * a socket that nobody serves. Dispose it before the server is closed: it takes the name away. Throws CONFLICT, HOST_UNABLE.
  */
 export async function listenUnix(
   path: string,

@@ -1,6 +1,6 @@
 /**
- * Work that somebody outside caused. What fails in it and is caught nowhere ends that one's connection, by `end`, and not the process:
- * a mistake of ours in one branch of a handler must not give everybody who finds it the power to stop a daemon.
+ * Work that somebody outside caused. An uncaught failure in it ends that one's connection, by `end`, and not the process. A mistake in one
+ * handler must not give everybody the power to stop a daemon.
  */
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { EventEmitter } from 'node:events'

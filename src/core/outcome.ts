@@ -18,7 +18,7 @@ export class Outcome<T> {
   reject(error: unknown): void {
     if (this.#settled !== undefined) return
     this.#settled = Promise.reject(error)
-    this.#settled.catch(() => {}) // whoever waits hears of it
+    this.#settled.catch(() => {}) // every waiting caller gets the failure
     for (const one of this.#waits) one.reject(error)
   }
 

@@ -13,7 +13,7 @@ export function ownFunctions<T>(load: (find: (signature: string) => NativeCall) 
   }
 }
 
-/** Whoever asks must have a use for the memory that is worked on afterwards, or the collector may take it meanwhile. */
+/** The caller must use the memory that is worked on afterwards, or the collector may take it meanwhile. */
 export function inPool(call: NativeCall, ...args: unknown[]): Promise<number | bigint> {
   return new Promise((resolve, reject) => {
     call.async(...args, (error: unknown, result: number | bigint) => (error ? reject(error) : resolve(result)))

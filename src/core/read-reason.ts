@@ -1,6 +1,6 @@
 /**
- * Why bytes are read at an origin. Each read has one of these reasons, and no other: it is what `darner why` shows, so that whoever pays
- * for the origin's traffic can tell what each copy was for.
+ * Why bytes are read at an origin. Each read has exactly one of these reasons. `darner why` shows it, so that an operator can tell what
+ * each copy was for.
  */
 import type { Code } from './errors.ts'
 

@@ -1,6 +1,6 @@
 /**
- * Owns background work and things to close. Every promise started with {@link Scope.run} is awaited by `close`, and the
- * first failure is handed to the owner through `failed` and ends the scope's signal: nothing floats.
+ * Owns background work and things to close. `close` awaits every promise started with {@link Scope.run}. The first failure goes to the
+ * owner through `failed` and ends the scope's signal.
  */
 export class Scope implements AsyncDisposable {
   readonly #controller = new AbortController()

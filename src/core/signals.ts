@@ -4,8 +4,8 @@
 const followed = new WeakMap<AbortSignal, readonly AbortSignal[]>()
 
 /**
- * Aborts with the first of `signals` that does. Node's own holds them weakly and listens only while it is listened to: one that aborts
- * meanwhile and is collected, as a timeout is, was never heard of, and what had a deadline had none.
+ * Aborts with the first of `signals` that does. Node's own `AbortSignal.any` holds its sources weakly. A timeout that is collected before
+ * it fires never aborts the result, so the deadline is lost.
  */
 export function anySignal(signals: readonly AbortSignal[]): AbortSignal {
   const joined = AbortSignal.any([...signals])
@@ -19,7 +19,7 @@ export function withDeadline(signal: AbortSignal, ms: number): AbortSignal {
 }
 
 /**
- * As {@link withDeadline}, for work that is mostly over long before: the timer ends with it, where one that went on would make an error
+ * As {@link withDeadline}, for work that is mostly over long before. The timer ends with the work; otherwise it would later make an error
  * that nobody sees.
  */
 export function endingDeadline(signal: AbortSignal, ms: number): Disposable & { readonly signal: AbortSignal } {
@@ -35,7 +35,7 @@ export function goneOf(response: { once(event: 'close', listener: () => void): u
   return gone
 }
 
-/** Rejects with the signal's reason when it aborts first; otherwise settles as `promise` does, whose failure is heard in any case. */
+/** Rejects with the signal's reason when it aborts first. Otherwise settles as `promise` does, whose failure is handled in any case. */
 export async function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   if (signal.aborted) {
     promise.catch(() => {})

@@ -1,7 +1,7 @@
 /** How busy this thread is: whether what can wait, or could be done early, had better wait. */
 import { performance } from 'node:perf_hooks'
 
-/** A meter: each call tells which share of the time since the last one, or since the meter was made, this thread was at work. */
+/** A meter. Each call returns the share of time that this thread was at work since the last call, or since the meter was made. */
 export function workShare(): () => number {
   let before = performance.eventLoopUtilization()
   return () => {

@@ -8,7 +8,10 @@ interface Opened<Summary> extends AsyncDisposable {
   whole(options: { signal: AbortSignal }): Promise<Summary>
 }
 
-/** The config that a manifest names, verified, and what was told of its read. Throws LIMIT_EXCEEDED for one longer than a manifest may be, and what `open` and its content do. */
+/**
+ * The config that a manifest names, verified, and what the read reported. Throws LIMIT_EXCEEDED for one longer than a manifest may be, and
+ * what `open` and its content do.
+ */
 export async function readConfig<Summary>(
   { digest, size }: Pick<Descriptor, 'digest' | 'size'>,
   { name, open, signal }: { name: string; open: () => Promise<Opened<Summary>>; signal: AbortSignal },

@@ -116,8 +116,8 @@ export type ParsedManifest =
   | { readonly kind: 'index'; readonly mediaType: string; readonly index: Index }
 
 /**
- * Reads what a manifest request brought. `mediaType` is what the origin stated; a body that names another one, or that could
- * be read both as an index and as a manifest, is refused. Throws MANIFEST_INVALID, or UNSUPPORTED for other kinds of document.
+ * Reads what a manifest request brought. `mediaType` is what the origin stated. A body that names another one, or that could be both index
+ * and manifest, is refused. Throws MANIFEST_INVALID, or UNSUPPORTED for other kinds of document.
  */
 export function parseManifest(body: Uint8Array, mediaType: string): ParsedManifest {
   const json = parseJson(body, 'manifest')

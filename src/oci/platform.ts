@@ -75,7 +75,7 @@ export function entriesFor(index: Index, wanted: Platform): readonly Descriptor[
   throw new DarnerError('PLATFORM_MISSING', `index has no image for ${formatPlatform(wanted)}; it has ${shown}`)
 }
 
-/** Whether an image of platform `image` is what `wanted` asks for: that, what such a machine runs too, or a variant that nobody asked to leave out. */
+/** Whether an image of platform `image` suits `wanted`: the same, one that such a machine runs too, or a variant that nobody excluded. */
 export function suits(image: Platform, wanted: Platform): boolean {
   const ladder = runnable(normalisePlatform(wanted)).map(formatPlatform)
   const { variant: _any, ...less } = normalisePlatform(image)

@@ -1,6 +1,6 @@
 /**
- * Image references as the docker family writes them: `[host[:port]/]path[:tag][@digest]`. A first part counts as a host when
- * it holds a `.` or a `:`, is `localhost`, is bracketed, or has a capital letter; otherwise the image is Docker Hub's.
+ * Image references as the docker family writes them: `[host[:port]/]path[:tag][@digest]`. A first part is a host if it holds a `.` or a
+ * `:`, is `localhost`, is bracketed, or has a capital letter. Otherwise the image is Docker Hub's.
  */
 
 import { type Digest, isDigest } from '../core/digest.ts'

@@ -1,5 +1,5 @@
 /**
- * Where clouds answer a machine with its own credentials, settings and user data: no origin is ever there, so none of these is
+ * Where clouds answer a machine with its own credentials, settings and user data. No origin is ever there, so these addresses are never
  * asked, whatever the settings say. Each vendor's addresses and names are as its own documentation and SDKs have them.
  */
 

@@ -19,8 +19,8 @@ export interface BodyPlan {
 }
 
 /**
- * Reads the head of a 200, 206 or 416 answer to a request for `range` (undefined: for everything). A range that is not the one
- * asked for throws ORIGIN_FAILED; one beyond the content's end throws ORIGIN_CHANGED, except right at the end: that is empty.
+ * Reads the head of a 200, 206 or 416 answer to a request for `range` (undefined: for everything). A range that is not the one asked for
+ * throws ORIGIN_FAILED. One beyond the content's end throws ORIGIN_CHANGED, except right at the end: that is empty.
  */
 export function planBody(answer: HttpAnswer, range: { from: number; to?: number } | undefined, what: string): BodyPlan {
   const { status } = answer
@@ -103,8 +103,8 @@ async function pull(
 }
 
 /**
- * A body's chunks as they were read. A stream's own iterator joins those that wait, which is a copy in fresh memory, and the
- * memory that they were read into is not given back.
+ * A body's chunks as they were read. A stream's own iterator joins waiting chunks: it copies them to new memory, and doesn't give back the
+ * memory that they were read into.
  */
 class Chunks {
   readonly #body: Readable

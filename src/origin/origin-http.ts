@@ -34,7 +34,7 @@ export interface OriginHttpOptions {
   readonly hosts: Readonly<Record<string, HostTls>>
   /** TLS of hosts that `hosts` doesn't name. */
   readonly tls?: HostTls
-  /** The proxy to ask a URL through, as a URL itself; then it is the proxy that resolves names, and only names and literal addresses are guarded. */
+  /** The proxy to ask a URL through, as a URL itself. The proxy then resolves names, so only names and literal addresses are guarded. */
   readonly proxy?: (url: URL) => string | undefined
   /** What a person can do where the proxy fails. */
   readonly proxyWay?: string
@@ -80,8 +80,8 @@ export interface HttpAnswer extends AsyncDisposable {
 }
 
 /**
- * A registry may move and hash a whole layer before it says that it has it, object stores above all: as long as distribution's own recipe
- * for nginx gives it.
+ * A registry, object stores above all, may move and hash a whole layer before it answers. This is as long as distribution's own recipe for
+ * nginx allows.
  */
 const STORED_MS = 900_000
 const REDIRECTS = new Set([301, 302, 303, 307, 308])
@@ -205,7 +205,7 @@ export class OriginHttp implements AsyncDisposable {
         asking.then((late) => late.body.on('error', () => {}).destroy()).catch(() => {})
         throw error
       })
-      // whoever reads the body is told; while nobody does, a broken connection is no failure of ours
+      // the body's reader gets the failure; while nobody reads, a broken connection is no failure of ours
       data.body.on('error', () => {})
       return new Answer(data, { url, crossed, proxy: proxyName(proxy), buffers: this.#buffers })
     } catch (error) {

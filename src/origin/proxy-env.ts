@@ -5,9 +5,9 @@ import { DarnerError } from '../core/errors.ts'
 type Env = Readonly<Record<string, string | undefined>>
 
 /**
- * `http_proxy` (in lower case only: a CGI sets HTTP_PROXY from a request), `https_proxy`, then `all_proxy`; none for hosts that
- * `no_proxy` names: `*`, or by commas domains, each for itself and what is below it, addresses and networks (`10.0.0.0/8`); as Go has
- * it, a `*.` before a domain and a `:PORT` behind are understood. Without a scheme a proxy is http.
+ * `http_proxy` (in lower case only: a CGI sets HTTP_PROXY from a request), `https_proxy`, then `all_proxy`. None for hosts that `no_proxy`
+ * names: `*`, or domains with all below them, addresses and networks (`10.0.0.0/8`), separated by commas. As in Go, `*.` before a domain
+ * and `:PORT` behind are understood. Without a scheme a proxy is http.
  */
 export function proxyFromEnv(env: Env): (url: URL) => string | undefined {
   return (url) => {
@@ -27,8 +27,9 @@ export interface OriginProxySettings {
 }
 
 /**
- * The proxies of a daemon, as dockerd and containerd read them (Go's `httpproxy`): `HTTPS_PROXY` for https, `HTTP_PROXY` for http, either
- * also in lower case; never for loopback. Undefined where there is none. Throws CONFIG_INVALID, without the text, which may hold a password.
+ * The proxies of a daemon, as dockerd and containerd read them (Go's `httpproxy`). `HTTPS_PROXY` is for https, `HTTP_PROXY` for http,
+ * either also in lower case; never for loopback. Undefined where there is none. Throws CONFIG_INVALID, without the text, which may hold a
+ * password.
  */
 export function proxyOfDaemon(
   { originProxy, originNoProxy }: OriginProxySettings,

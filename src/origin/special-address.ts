@@ -25,7 +25,7 @@ const PRIVATE = blockList([
 const METADATA = blockList(METADATA_SERVICES.flatMap(({ networks }) => networks))
 const METADATA_NAMES = new Set(METADATA_SERVICES.flatMap(({ names }) => names))
 
-/** Who may be asked, as the origin client wants it. */
+/** Which hosts may be asked, as the origin client wants it. */
 export interface OriginGuard {
   readonly allowAddress: (address: string) => boolean
   readonly allowName: (hostname: string) => boolean
@@ -43,8 +43,8 @@ export function originGuard({ allowPrivate }: { allowPrivate: boolean }): Origin
 }
 
 /**
- * What an address is for. One that carries an IPv4 address inside is what the strictest of the two is: a gateway on the way, or the
- * kernel itself, may turn it into that one.
+ * What an address is for. One that carries an IPv4 address is the stricter of the two: a gateway, or the kernel itself, may turn it into
+ * the other.
  */
 export function addressKind(address: string): AddressKind {
   const bare = address.replace(/%.*$/s, '')

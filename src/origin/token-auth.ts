@@ -1,7 +1,7 @@
 /**
- * Rights at a registry (distribution token spec; RFC 7617): learns from 401 answers what it wants, gets tokens, keeps them for
- * one (upstream, repository, credential) until shortly before they expire, and asks once for all who wait for the same one.
- * Secrets live in memory only and go to the upstream or to the token server that it names.
+ * Rights at a registry (distribution token spec; RFC 7617). It learns from 401 answers what the registry wants, and gets tokens. It keeps
+ * each for one (upstream, repository, credential) until shortly before it expires. Concurrent callers share one request. Secrets live in
+ * memory only and go to the upstream or to the token server that it names.
  */
 import { createHmac, randomBytes } from 'node:crypto'
 import type { Clock } from '../core/clock.ts'
@@ -20,7 +20,7 @@ export interface TokenAuthOptions {
   readonly tokenMarginMs: number
 }
 
-/** Who asks whom for what. */
+/** The caller, and what it asks of which registry. */
 export interface Asker {
   readonly url: URL
   /** Undefined for plain URLs, which know no tokens. */

@@ -1,7 +1,7 @@
 /**
- * Every setting of the two daemons, declared once: validation, defaults, flags, environment variables, `--help`, the reference
- * page and the editors' JSON Schemas all come from here. A setting's name is its key in the file; its flag is the same in
- * kebab case and its environment variable in upper snake case after `DARNER_`.
+ * Every setting of the two daemons, declared once. Validation, defaults, flags, environment variables, `--help`, the reference page and the
+ * editors' JSON Schemas come from here. A setting's name is its key in the file. Its flag is the same in kebab case, its environment
+ * variable in upper snake case after `DARNER_`.
  */
 import { type Static, Type } from 'typebox'
 

@@ -54,9 +54,9 @@ export interface ContentSummary {
 export interface Content extends AsyncDisposable {
   readonly bytes: number
   /**
-   * Verified bytes of [from, to), in order, each chunk as soon as it is here; the pieces asked for move to the front.
-   * Throws what failed the task, or the signal's reason. `lend`: a chunk is good only until the next is asked for. `least`: of a
-   * blob that this host reads at an origin, chunks come by as many bytes, but for ends of pieces: each is work for its reader.
+   * Verified bytes of [from, to), in order, each chunk as soon as it is here; the pieces asked for move to the front. Throws what failed
+   * the task, or the signal's reason. `lend`: a chunk is good only until the next is asked for. `least`: chunks of a blob that this host
+   * reads at an origin have at least so many bytes, except at ends of pieces.
    */
   read(options: {
     from?: number

@@ -1,6 +1,6 @@
 /**
- * PieceExchange: serving pieces to peers and fetching pieces from them, over the bulk lane or its libp2p fallback. The peer
- * uses both halves; the supernode's seed uses the serving half, lent to it by the composition root.
+ * PieceExchange: serving pieces to peers and fetching pieces from them, over the bulk lane or its libp2p fallback. The peer uses both
+ * halves. The supernode's seed uses the serving half, which the composition root gives it.
  */
 import type { ReadonlyBitmap } from '../task/bitmap.ts'
 import type { Task, TaskId } from '../task/task.ts'
@@ -112,15 +112,14 @@ export interface ComingPieces {
 /** What one child is given of a task. Dispose when the child closed the task. */
 export interface GivingTo extends Disposable {
   /**
-   * A piece that the child lacks, once the uplink is free for it; undefined when it has everything. `sure`: it takes whatever that is;
-   * `early`: it may be one that is still coming here; `ahead`: how many it wants on their way to it.
-   * Throws the signal's reason.
+   * A piece that the child lacks, once the uplink is free for it; undefined when it has everything. `sure`: the child takes any piece.
+   * `early`: it may be a piece that still arrives here. `ahead`: how many it wants on their way. Throws the signal's reason.
    */
   choose(options: { signal: AbortSignal; sure?: boolean; early?: boolean; ahead?: number }): Promise<number | undefined>
-  /** The child told that a piece is on its way to it, or that it isn't after all. */
+  /** The child reported that a piece is on its way to it, or that it isn't after all. */
   coming(piece: number): void
   lost(piece: number): void
-  /** The child told that it holds some. */
+  /** The child reported that it holds some. */
   told(from: number, count: number): void
   /** It took the piece that was chosen. */
   taken(piece: number): void

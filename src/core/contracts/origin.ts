@@ -16,7 +16,7 @@ export interface Version {
   readonly bytes?: number
 }
 
-/** One running read: `bytes` is the whole length, when the origin told it. Closing it ends the connection. */
+/** One running read: `bytes` is the whole length, if the origin stated it. Closing it ends the connection. */
 export interface OriginRead extends Version, AsyncDisposable {
   /** The first byte that the stream carries: the one asked for, or 0 when the origin ignored the range. */
   readonly from: number

@@ -50,7 +50,7 @@ export interface RightAnswer {
   readonly reach: 'whole' | 'through'
 }
 
-/** What a task's followers are told, in order, until the task is left. */
+/** What a task's followers receive, in order, until the task is left. */
 export type TaskUpdate =
   | { readonly kind: 'parents'; readonly add: readonly Parent[]; readonly drop: readonly PeerId[] }
   /** SHA-256 digests, 32 bytes each, of pieces from `from` on, and the states of the blob's own after the first of these, and inside. */

@@ -45,9 +45,9 @@ export interface Snapshotter {
   removeLayer(diffId: Digest): Promise<void>
   layers(): Promise<StoredLayer[]>
   /**
-   * Stacks layers (lowest first) under a fresh or kept writable layer named `id` and mounts it; with `idmap`, owners in the layers
-   * are shown mapped, and the writable layer holds the host's ids. What is written to a `volatile` one may be lost when the machine
-   * ends: nobody waits for the disk.
+   * Stacks layers (lowest first) under a fresh or kept writable layer named `id`, and mounts the result. With `idmap`, the layers' owners
+   * appear mapped, and the writable layer holds the host's ids. What is written to a `volatile` one may be lost when the machine ends:
+   * nobody waits for the disk.
    */
   mount(
     id: string,

@@ -1,10 +1,10 @@
 /**
  * A task is one blob being distributed. Its identity says what the bytes are, its geometry how they are cut.
  *
- * Piece length is a function of blob length alone: a power of two of at least 64 KiB that makes at most 256 pieces, from
- * 512 KiB on at most 512, held at 2 MiB up to 4 GiB, 4 MiB above. M pieces cost N peers at least (⌈log2 N⌉ − 1)/M over the fluid bound, and three to five times
- * that without central choice (docs/scheduling.md has the curves). 64 KiB keeps the cost of one request small, and 4 MiB
- * bounds what one piece in flight may hold in memory.
+ * Piece length follows from blob length alone: a power of two of at least 64 KiB. It makes at most 256 pieces, and at most 1,024 from 512
+ * KiB on. It is at most 2 MiB up to 4 GiB, and 4 MiB above. M pieces cost N peers at least (⌈log2 N⌉ − 1)/M over the fluid bound, and in
+ * practice three to five times that. 64 KiB keeps the cost of one request small, and 4 MiB bounds what one piece in flight may hold in
+ * memory.
  */
 import type { Digest } from '../digest.ts'
 
