@@ -1,7 +1,7 @@
 /**
- * Shapes of the agent's HTTP API on its unix socket, engine part: containers, execs, logs. Bodies are JSON. What streams
- * (attach, exec, logs) is a sequence of frames, see stream-frame.ts; attach and exec take the connection over by
- * `Upgrade: darner-stream`, and frames then go both ways.
+ * Shapes of the agent's HTTP API on its unix socket, engine part: containers, execs, logs. Bodies are JSON. Attach, exec and logs stream
+ * sequences of frames (stream-frame.ts). Attach and exec take the connection over by `Upgrade: darner-stream`, and frames then go both
+ * ways.
  */
 import { type Static, Type } from 'typebox'
 import { MORE_OPTIONS } from './container-options.ts'

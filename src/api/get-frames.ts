@@ -1,8 +1,8 @@
 /**
  * The body of the local API's `get`: frames in one HTTP response, version 1. A frame is kind (1 byte), payload length (4 bytes,
- * big-endian), payload. Kinds: 1 data (8 bytes offset, then bytes), 2 progress (JSON), 3 summary (JSON, the last frame of a
- * success), 4 error (JSON, the last frame of a failure), 5 landed (8 bytes offset, 8 bytes length: that range can be read in
- * the file that the response's header names). A body that ends without 3 or 4 was cut off.
+ * big-endian), payload. Kinds: 1 data (8 bytes offset, then bytes), 2 progress (JSON), 3 summary (JSON, the last frame of a success), 4
+ * error (JSON, the last frame of a failure). Kind 5 is landed (8 bytes offset, 8 bytes length): that range can be read in the file that the
+ * response's header names. A body that ends without 3 or 4 was cut off.
  *
  * Both sides of one host's socket: commands import this, so it checks by hand and loads no schema library.
  */

@@ -15,7 +15,7 @@ export const GetRequest = Type.Object(
     priority: Type.Union([Type.Literal('interactive'), Type.Literal('background')]),
     /** `landed`: data as pieces land, in any order; `ordered`: from first byte to last. */
     order: Type.Union([Type.Literal('landed'), Type.Literal('ordered')]),
-    /** The asker can open the store's file itself: it is told which ranges landed, and the bytes stay where they are. */
+    /** The caller can open the store's file itself. It gets the ranges that landed, and the bytes stay where they are. */
     byFile: Type.Optional(Type.Boolean()),
     /** A part only, in order: [from, to), open to the end without `to`; or the last `last` bytes. */
     range: Type.Optional(

@@ -1,6 +1,6 @@
 /**
- * Frames of attach, exec and log streams: one byte channel, three zero bytes, four bytes length (big endian), payload: the
- * docker family's layout of multiplexed output, with two more channels so that one connection carries all of a session.
+ * Frames of attach, exec and log streams, in the layout of docker's multiplexed output: one byte channel, three zero bytes, four bytes
+ * length (big endian), payload. Two more channels let one connection carry a whole session.
  */
 import { DarnerError } from '../core/errors.ts'
 

@@ -21,7 +21,7 @@ export const UpgradeRequest = Type.Object(
     healthTimeoutMs: Type.Optional(Type.Integer({ minimum: 1, maximum: 86_400_000, description: 'default 60 s' })),
     /** How long a rollback stays possible. */
     keepMs: Type.Optional(Type.Integer({ minimum: 0, maximum: 31_536_000_000, description: 'default 24 h' })),
-    /** Only tells what would be done. */
+    /** Only reports what would be done. */
     dryRun: Type.Optional(Type.Boolean()),
   },
   closed,
@@ -55,7 +55,7 @@ export type UpperChange = Static<typeof UpperChange>
 
 const ImageName = Type.Object({ image: Type.String(), imageId: Type.String() })
 
-/** What a dry run tells. */
+/** The result of a dry run. */
 export const UpgradePlan = Type.Object({
   from: ImageName,
   to: ImageName,

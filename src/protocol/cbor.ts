@@ -1,7 +1,7 @@
 /**
- * The one binary encoding of messages: CBOR (RFC 8949) narrowed to plain data. Definite lengths, shortest forms, text keys and
- * none twice, no tags, no undefined, no NaN or infinity, whole numbers only as far as they are exact. What is encoded here also
- * has its keys in order (section 4.2), so equal values give equal bytes; the decoder doesn't insist on the order.
+ * The one binary encoding of messages: CBOR (RFC 8949) narrowed to plain data. Definite lengths, shortest forms, text keys and none twice,
+ * no tags, no undefined, no NaN or infinity. Whole numbers only as far as they are exact. What is encoded here also has its keys in order
+ * (section 4.2), so equal values give equal bytes; the decoder doesn't insist on the order.
  */
 import { type DecodeOptions, decode as decodeWith, encode as encodeWith, Tokenizer } from 'cborg'
 import { DarnerError } from '../core/errors.ts'

@@ -43,8 +43,9 @@ export const STREAM_CHUNK_BYTES = 64 * KIB
 export const HEARTBEAT_MS = 2000
 
 /**
- * A session that heard nothing for this long is dead. On a slow link whose queue is full, a word that is lost comes after several seconds: with less
- * time than this honest hosts lose their supernode while everything works. Who dies without a word is asked no more long before, by the hosts it serves.
+ * A session that received nothing for this long is dead. On a slow link with a full queue, a lost frame arrives after several seconds. With
+ * a shorter time honest hosts would lose their supernode while everything works. The children of a host that dies stop asking it long
+ * before.
  */
 export const DEAD_MS = 12_000
 

@@ -232,7 +232,7 @@ export const CONTROL_ASKS = {
   },
 } as const
 
-/** What an agent tells the supernode. */
+/** Notices from an agent to the supernode. */
 export const AGENT_NOTICES = {
   progress: Type.Object({ task: TaskIdText, runs: Runs, complete: Type.Boolean(), from: Sources }, closed),
   blame: Type.Object(
@@ -251,7 +251,7 @@ export const AGENT_NOTICES = {
   ),
 } as const
 
-/** What the supernode tells an agent. */
+/** Notices from the supernode to an agent. */
 export const SUPERNODE_NOTICES = {
   preheat: PreheatNotice,
   parents: Type.Object(

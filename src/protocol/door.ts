@@ -27,7 +27,7 @@ export const DOOR_DEFAULTS: Omit<DoorOptions, 'strangerMs'> = {
   maxStrangerBytes: 32 * 1024,
 }
 
-/** How often connections that were turned away are told of in the log. */
+/** How often refused connections are logged. */
 const TELL_MS = 10_000
 
 interface Stranger {

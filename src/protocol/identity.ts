@@ -1,6 +1,6 @@
 /**
- * Who a node is: an Ed25519 key kept on disk, and the PeerId that is its public key in text form (libp2p peer-ids spec, "Ed25519":
- * an identity multihash of the key), so that a signature can be checked offline by anybody who knows the PeerId.
+ * The identity of a node: an Ed25519 key kept on disk, and the PeerId that is its public key in text form (libp2p peer-ids spec, "Ed25519":
+ * an identity multihash of the key). So anybody who knows the PeerId can check a signature offline.
  */
 import { createPrivateKey, createPublicKey, type KeyObject, randomUUID, sign, verify } from 'node:crypto'
 import { constants } from 'node:fs'
@@ -29,9 +29,9 @@ export interface Identity {
 }
 
 /**
- * The identity kept in `directory`, made on the first call: the file appears whole and with mode 600, or not at all, and of
- * two processes that start together both get the same one. Throws CONFIG_INVALID when others may read or own the file,
- * STORE_CORRUPT when it doesn't hold an Ed25519 key.
+ * The identity kept in `directory`, made on the first call. The file appears whole and with mode 600, or not at all. Two processes that
+ * start together both get the same one. Throws CONFIG_INVALID when others may read or own the file, STORE_CORRUPT when it doesn't hold an
+ * Ed25519 key.
  */
 export async function openIdentity(directory: string): Promise<Identity> {
   const path = join(directory, IDENTITY_FILE)

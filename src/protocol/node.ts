@@ -1,6 +1,6 @@
 /**
- * One libp2p node: TCP, noise and yamux, and nothing else. No discovery, relay or DHT: whom to dial is told by the supernode.
- * Noise proves every PeerId that appears here.
+ * One libp2p node: TCP, noise and yamux, and nothing else. No discovery, relay or DHT: the supernode names the peers to dial. Noise proves
+ * every PeerId that appears here.
  */
 import { Server, type Socket } from 'node:net'
 import { noise } from '@chainsafe/libp2p-noise'
@@ -361,7 +361,7 @@ function reasonOf(error: unknown): string {
   if (isOfHttp(error))
     return "what listens there doesn't speak libp2p: is it the port for agents (p2pListen, 7071), not the HTTP one?"
   const message = error instanceof Error ? error.message : String(error)
-  // the library tells of listeners that failed in text only, stacks included
+  // the library reports failed listeners in text only, stacks included
   return /\berror: listen (E[A-Z]{3,})\b/i.exec(message)?.[1] ?? message
 }
 

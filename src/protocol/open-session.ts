@@ -23,8 +23,8 @@ export async function openSession<P extends Protocol>(
 }
 
 /**
- * Accepts sessions of a protocol: `accept` sees each one before its first message and says what serves it; what it throws is
- * told to the other side. Returns the way to stop accepting; sessions that are open stay so.
+ * Accepts sessions of a protocol. `accept` sees each one before its first message and returns what serves it; what it throws is sent to the
+ * other side. Returns the way to stop accepting; sessions that are open stay so.
  */
 export function acceptSessions<P extends Protocol>(
   node: Node,

@@ -12,7 +12,7 @@ interface Outgoing {
 
 const IGNORE = () => undefined
 
-/** Owns neither stream nor session; tells its owner once when sending can't go on. */
+/** Owns neither stream nor session; notifies its owner once when sending can't go on. */
 export class Outbox {
   readonly #stream: PeerStream
   readonly #name: string
@@ -39,7 +39,7 @@ export class Outbox {
     return this.#writing === undefined ? nowMs - this.#writtenMs : 0
   }
 
-  /** Queues one frame. `settle` hears when it was handed to the stream, or why it never will be. */
+  /** Queues one frame. `settle` is called when the frame was handed to the stream, or with the reason why it never will be. */
   post(frame: Uint8Array, settle: (error?: Error) => void = IGNORE): void {
     if (this.#over === undefined && this.#queuedBytes + frame.byteLength > MAX_QUEUED_BYTES) {
       this.#broken(new DarnerError('PEER_STALLED', `${this.#name}: ${this.#queuedBytes} bytes wait to be received`))

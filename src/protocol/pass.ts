@@ -1,7 +1,7 @@
 /**
- * A pass is a right to read one task, shown offline: the supernode gives it to one peer for a {@link Right} that peer has, and
- * parents check it against the supernode's public key (its PeerId).
- * Encoding: CBOR array [3, task, bytes, reader, place, reach, anybody, atMs, expiresMs] followed by the 64-byte Ed25519 signature over it.
+ * A pass is a right to read one task, shown offline. The supernode gives it to one peer for a {@link Right} that the peer has. Parents
+ * check it against the supernode's public key (its PeerId). Encoding: CBOR array [3, task, bytes, reader, place, reach, anybody, atMs,
+ * expiresMs] followed by the 64-byte Ed25519 signature over it.
  */
 import { type Static, Type } from 'typebox'
 import type { PeerId } from '../core/contracts/exchange.ts'
@@ -70,8 +70,8 @@ export function signPass(
 }
 
 /**
- * The supernode's own pass, which it shows to a host that it reads from: for what came through a place, or, to compare it with its
- * own table and give nothing on, for all.
+ * The supernode's own pass, which it shows to a host that it reads from. It is for what came through a place, or for all, to compare with
+ * its own table and pass nothing on.
  */
 export function signOwnPass(
   {

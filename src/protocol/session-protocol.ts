@@ -6,7 +6,7 @@ export interface Method {
   readonly answer: TSchema
 }
 
-/** What two sides may say to each other. Methods may be asked, and notices told, by either side. */
+/** What two sides may say to each other. Either side may ask methods and send notices. */
 export interface Protocol {
   /** The libp2p protocol id, with its version: `/darner/control/1`. */
   readonly id: string
@@ -15,8 +15,8 @@ export interface Protocol {
   readonly methods: Readonly<Record<string, Method>>
   readonly notices: Readonly<Record<string, TSchema>>
   /**
-   * The method that whoever opens a session asks first, and once: nothing else of it is read before that was answered, and a refusal
-   * ends its connection. Without one a session is open from the start.
+   * The method that the opener of a session asks first, and once. Nothing else is read before its answer, and a refusal ends the
+   * connection. Without one a session is open from the start.
    */
   readonly greeting?: string
 }

@@ -1,6 +1,6 @@
 /**
- * A session: typed messages both ways between two proven PeerIds, over one stream. Either side asks (and gets an answer or a
- * DarnerError) and tells (notices, in order, without an answer). A silent wire is noticed by heartbeat.
+ * A session: typed messages both ways between two proven PeerIds, over one stream. Either side asks (and gets an answer or a DarnerError)
+ * and sends notices (in order, without an answer). A silent wire is noticed by heartbeat.
  */
 import type { Static, TSchema } from 'typebox'
 import type { PeerId } from '../core/contracts/exchange.ts'
@@ -35,7 +35,7 @@ const HEARTBEAT = encodeFrame(new Uint8Array(0))
 
 export interface AskOptions {
   readonly signal: AbortSignal
-  /** By default 15 s; then the ask fails with TIMED_OUT and the other side is told to stop. */
+  /** By default 15 s. Then the ask fails with TIMED_OUT, and the other side is asked to stop. */
   readonly timeoutMs?: number
 }
 
@@ -83,7 +83,7 @@ export class Session<P extends Protocol = Protocol> implements AsyncDisposable {
   readonly #closing = Promise.withResolvers<Error>()
   /** Asks of ours by id, until their answer came: a cancelled one keeps its place, so both sides count alike. */
   readonly #asked = new Map<number, OpenAsk>()
-  /** Asks of theirs by id; the controller tells the handler that nobody waits any more. */
+  /** Asks of the other side by id; the controller aborts the handler when nobody waits any more. */
   readonly #serving = new Map<number, AbortController>()
   readonly #line: { id: number; method: string; body: unknown }[] = []
   readonly #outbox: Outbox
@@ -136,8 +136,8 @@ export class Session<P extends Protocol = Protocol> implements AsyncDisposable {
   }
 
   /**
-   * Asks the other side. Throws the DarnerError that it answered, TIMED_OUT, PEER_STALLED when too many asks are open, what
-   * ended the session, or the signal's reason; on an abort the other side is told that nobody waits.
+   * Asks the other side. Throws the DarnerError that it answered, TIMED_OUT, PEER_STALLED when too many asks are open, what ended the
+   * session, or the signal's reason. On an abort the other side learns that nobody waits.
    */
   async ask<M extends AskName<P>>(method: M, body: Ask<P, M>, options: AskOptions): Promise<Answer<P, M>> {
     options.signal.throwIfAborted()
@@ -185,7 +185,7 @@ export class Session<P extends Protocol = Protocol> implements AsyncDisposable {
     )
   }
 
-  /** Ends the session in order: what was queued goes out first, and `reason`, when given, is told to the other side. Safe to call twice. */
+  /** Ends the session in order: what was queued goes out first. `reason`, when given, is sent to the other side. Safe to call twice. */
   async close(reason?: DarnerError): Promise<void> {
     await this.#finish(reason ?? new DarnerError('CLOSED', `${this.#name}: closed by this side`), {
       orderly: true,
@@ -416,7 +416,7 @@ export class Session<P extends Protocol = Protocol> implements AsyncDisposable {
   // over
 
   #fail(error: DarnerError, how?: Ending): void {
-    // the other side is told of what it did wrong; the rest it sees for itself
+    // the other side gets the reason for its own fault; it sees other endings itself
     const violated = error.code === 'PROTOCOL_VIOLATION'
     const ending = how ?? { orderly: violated || error.code === 'CLOSED', tell: violated ? error : undefined }
     this.#finish(error, ending).catch(() => undefined)
@@ -454,7 +454,7 @@ export class Session<P extends Protocol = Protocol> implements AsyncDisposable {
   }
 }
 
-/** How a session ends: with its queue sent first or at once, and what is told to the other side. */
+/** How a session ends: with its queue sent first or at once, and the reason that is sent to the other side. */
 interface Ending {
   readonly orderly: boolean
   readonly tell: DarnerError | undefined

@@ -1,12 +1,12 @@
 /**
- * The only file that touches libp2p's Stream. It turns the event target into exact reads and writes with backpressure both
- * ways: reading stops the remote through the yamux window, writing waits for the muxer to drain.
+ * The only file that touches libp2p's Stream. It turns the event target into exact reads and writes with backpressure both ways. Reading
+ * stops the remote through the yamux window; writing waits for the muxer to drain.
  */
 import type { Stream, StreamCloseEvent, StreamMessageEvent } from '@libp2p/interface'
 import { DarnerError } from '../core/errors.ts'
 import { STREAM_CHUNK_BYTES } from './constants.ts'
 
-/** Bytes held here before the remote is told to stop; beyond them, one yamux window may still arrive. */
+/** Bytes held here before the remote must stop. Beyond them, one yamux window may still arrive. */
 const PAUSE_ABOVE_BYTES = 64 * 1024
 
 /** How long a stream that was ended and let go may stay half open before it is reset. */
@@ -75,8 +75,8 @@ export class PeerStream implements AsyncDisposable {
 
   /**
    * The next `bytes` bytes: a view when they arrived in one piece, else a fresh buffer. Throws CLOSED when the stream ends first
-   * (`details.got` says how many came), PEER_UNREACHABLE when it is reset or the connection is lost, or the signal's reason.
-   * After an abort nothing is lost: the next read starts where this one did.
+   * (`details.got` is the number of bytes that came). Throws PEER_UNREACHABLE when it is reset or the connection is lost, or the signal's
+   * reason. After an abort nothing is lost: the next read starts where this one did.
    */
   async readExactly(bytes: number, options: { signal: AbortSignal }): Promise<Uint8Array> {
     const first = this.#held[0]
@@ -124,9 +124,9 @@ export class PeerStream implements AsyncDisposable {
   }
 
   /**
-   * Sends `bytes`, waiting while the remote or the socket is behind; at return at most one chunk of them waits in the muxer.
-   * The buffer must be left alone afterwards. Throws PEER_UNREACHABLE when the stream is gone, CLOSED after {@link end}, or the
-   * signal's reason; then an unknown part was sent and the stream is only good for {@link abort}.
+   * Sends `bytes`, waiting while the remote or the socket is behind; at return at most one chunk of them waits in the muxer. The buffer
+   * must be left alone afterwards. Throws PEER_UNREACHABLE when the stream is gone, CLOSED after {@link end}, or the signal's reason. Then
+   * an unknown part was sent and the stream is only good for {@link abort}.
    */
   async write(bytes: Uint8Array, { signal }: { signal: AbortSignal }): Promise<void> {
     if (this.#writing) throw new DarnerError('INTERNAL', `${this.#name}: write while another write waits`)

@@ -1,6 +1,6 @@
 /**
- * How a supernode that is asked for its address over plain HTTP proves itself: with the join token, which is never sent. The asker makes
- * up a nonce, and the answer holds an HMAC of it and of the addresses, so that nobody between the two can put in others.
+ * How a supernode that is asked for its address over plain HTTP proves itself: with the join token, which is never sent. The asker makes up
+ * a nonce. The answer holds an HMAC of the nonce and the addresses, so nobody between the two can put in others.
  */
 import { createHmac, timingSafeEqual } from 'node:crypto'
 

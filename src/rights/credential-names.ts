@@ -2,7 +2,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { Credential } from '../core/task/origin.ts'
 
-/** Who asks without a credential: what is given to it is given to anybody. */
+/** An asker without a credential: what it gets, anybody gets. */
 export const ANYBODY = 'anybody'
 
 export class CredentialNames {

@@ -1,6 +1,6 @@
 /**
- * The places that rights are bound to. A place states its kind and the canonical URL of the endpoint that is asked, so that a
- * registry's blobs, a URL of the same host and another repository of it never have one name.
+ * The places that rights are bound to. A place states its kind and the canonical URL of the endpoint. So a registry's blobs, a URL of the
+ * same host and another of its repositories never have one name.
  */
 import { createHash } from 'node:crypto'
 import { DarnerError } from '../core/errors.ts'
@@ -17,8 +17,8 @@ const PLAIN_HEADERS = new Set(['accept', 'accept-encoding', 'accept-language', '
 const MAX_PLAIN_CHARS = 600
 
 /**
- * The place of an origin. Places are kept on disk and shown to other peers inside passes, so user info, a query, headers and a
- * tag, which may be secrets, are in them as a hash only. Throws BAD_ARGUMENT, REFERENCE_INVALID.
+ * The place of an origin. Places are kept on disk and shown to other peers inside passes. So user info, a query, headers and a tag, which
+ * may be secrets, are in them as a hash only. Throws BAD_ARGUMENT, REFERENCE_INVALID.
  */
 export function placeOf(origin: Origin): Place {
   if (origin.kind === 'registry') return `registry ${registryUrl(origin, origin.collection).href}` as Place

@@ -28,7 +28,7 @@ export interface Right {
   readonly atMs: number
 }
 
-/** Who asks for what, where. */
+/** The asker, with what it asks for and where. */
 export interface Asker {
   readonly origin: Origin
   /** Digest or task of the content. */
@@ -84,9 +84,9 @@ export class Rights {
   }
 
   /**
-   * The right of an asker: the one shown lately, or what `ask` brings, which resolves with a yes of the place to this very asker
-   * and throws its refusal. One question for all who ask the same at once; an asker that goes away ends it for no other. Trouble
-   * at the place leaves an asker what it had, and gives nothing else: then `ask`'s error is thrown.
+   * The right of an asker: the one shown lately, or the result of `ask`, which resolves if the place accepts this very asker and throws its
+   * refusal. One question for all who ask the same at once; an asker that goes away ends it for no other. Trouble at the place leaves an
+   * asker what it had, and gives nothing else: then `ask`'s error is thrown.
    */
   async show(asker: Asker, ask: () => Promise<Accepted>, { signal }: { signal: AbortSignal }): Promise<Right> {
     const known = this.known(asker)

@@ -1,10 +1,10 @@
 /**
- * LevelDB, made fit for a disk that fills up. A write that fails leaves half a record at the end of LevelDB's log, and whatever is
- * appended behind it is lost when the database is opened again, though each write succeeded. So after a failed write none is
- * taken until the log was replaced: what is in memory goes into a table, and a new log begins.
+ * LevelDB, made fit for a disk that fills up. A failed write leaves half a record at the end of LevelDB's log. Whatever is appended behind
+ * it is lost at the next opening, though each write succeeded. So after a failed write none is accepted until the log is replaced: the
+ * contents of memory go into a table, and a new log begins.
  *
- * What must be written on a full disk as well (removals, and what is marked `reserved`) has its room: the log's place on the disk is taken
- * when it begins, and a reserve beside it is given up for the table and the next log. All other writes are refused in time.
+ * Writes that must succeed on a full disk (removals, and those marked `reserved`) have space of their own. The log takes its space when it
+ * begins, and a reserve beside it is given up for the table and the next log. All other writes are refused in time.
  */
 import { mkdir, readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'

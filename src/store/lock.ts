@@ -1,6 +1,6 @@
 /**
- * Says who has a store open. The guard itself is the lock that `level` takes on meta/, which the kernel lets go of however
- * its holder dies, so a file left behind here blocks nobody: it only gives the refused one a name to report.
+ * Says who has a store open. The guard itself is `level`'s lock on meta/, which the kernel releases however its holder ends. A file left
+ * behind here blocks nobody: it only names the holder.
  */
 import { readFile, rm } from 'node:fs/promises'
 import { DarnerError, isDarnerError } from '../core/errors.ts'
@@ -8,7 +8,7 @@ import { replaceFile } from '../core/files.ts'
 
 interface Holder {
   readonly pid: number
-  /** Clock ticks since boot, from /proc/PID/stat: tells a process from a later one with the same number. */
+  /** Clock ticks since boot, from /proc/PID/stat: they distinguish a process from a later one with the same number. */
   readonly started: string
 }
 
@@ -19,7 +19,7 @@ export async function writeHolder(path: string): Promise<void> {
     await replaceFile(path, `${JSON.stringify(holder)}\n`)
   } catch (error) {
     if (!isDarnerError(error, 'DISK_FULL')) throw error
-    await removeHolder(path) // who was named has gone
+    await removeHolder(path) // the named process has ended
   }
 }
 

@@ -18,8 +18,8 @@ export interface Dormant {
 }
 
 /**
- * Drops records whose file is gone and takes in files that no record names: those were verified before they got their name,
- * so a lost metadata folder costs use times, pins and piece tables, but no bytes.
+ * Drops records whose file is gone and adds files that no record names. Such files were verified before they got their name, so a lost
+ * metadata folder costs use times, pins and piece tables, but no bytes.
  */
 export async function recoverBlobs(layout: Layout, metadata: Metadata, log: Log): Promise<Remembered> {
   const found = await metadata.load()

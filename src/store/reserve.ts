@@ -1,4 +1,4 @@
-/** Room on a disk that is held for writes that must succeed when there is no other: a file of nothing, which is given up first. */
+/** Space on a disk for writes that must succeed when there is no other: a file without content, which is given up first. */
 import { statfsSync } from 'node:fs'
 import { open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -19,7 +19,7 @@ export function roomIn(path: string): number {
   return bavail * bsize
 }
 
-/** Whether this process can write so much below `folder`: tried, since no number tells what a file system keeps back for itself. */
+/** Whether this process can write so much below `folder`. It tries, since no number tells what a file system reserves for itself. */
 export async function hasRoom(folder: string, bytes: number): Promise<boolean> {
   if (roomIn(folder) >= bytes) return true
   const path = join(folder, 'probe')

@@ -1,6 +1,6 @@
 /**
- * The content-addressed store, one for peer, seed and runtime: half-done tasks piece by piece, complete blobs under their
- * digest, what keeps them alive and what makes room. Bytes become visible only when verified. One process at a time.
+ * The content-addressed store, one for peer, seed and runtime. It holds partial tasks piece by piece and complete blobs under their digest,
+ * and decides what is kept and what is deleted. Bytes become visible only when verified. One process at a time.
  */
 import { mkdir, rm } from 'node:fs/promises'
 import type { Clock } from '../core/clock.ts'
@@ -36,8 +36,8 @@ export interface StoreOptions {
   /** Most bytes that blobs and half-done tasks may take together; without it only the disk is the limit. */
   readonly maxBytes?: number
   /**
-   * Collection starts above, and goes down to, these shares of `maxBytes`, or of what is used and what the file system has left, where
-   * that is less. Default 0.9 and 0.75.
+   * Collection starts above `high` and goes down to `low`. Both are shares of `maxBytes`, or of what is used and free on the file system
+   * together, if that is less. Default 0.9 and 0.75.
    */
   readonly high?: number
   readonly low?: number
@@ -167,9 +167,9 @@ export class Store implements AsyncDisposable {
   }
 
   /**
-   * The task to write to: the one in hand, the complete blob, what an earlier run left (each piece hashed again before it
-   * counts), or a fresh file. Single flight per id. Throws BAD_ARGUMENT, SIZE_MISMATCH (a complete blob of another length),
-   * CONFLICT (a task in hand is cut otherwise), DISK_FULL.
+   * The task to write to: the open one, the complete blob, what an earlier run left (each piece hashed again before it counts), or a fresh
+   * file. Single flight per id. Throws BAD_ARGUMENT, SIZE_MISMATCH (a complete blob of another length), CONFLICT (a task in hand is cut
+   * otherwise), DISK_FULL.
    */
   async create(task: Task, { signal }: { signal: AbortSignal }): Promise<StoredTask> {
     signal.throwIfAborted()
@@ -230,7 +230,7 @@ export class Store implements AsyncDisposable {
     return table
   }
 
-  /** Whoever fetched a half-done task has given it up, for now: when room is asked for it may go. */
+  /** The fetcher of a partial task has given it up for now. It may be deleted when space is needed. */
   left(stored: StoredTask): void {
     this.#inventory.left.add(stored)
   }
@@ -292,8 +292,8 @@ export class Store implements AsyncDisposable {
   }
 
   /**
-   * Hashes complete blobs again. A blob with rotten pieces becomes half done: those pieces are dropped, the rest stays and is
-   * served, and {@link onDamage} tells who can fetch the others. Throws the signal's reason.
+   * Hashes complete blobs again. A blob with rotten pieces becomes partial. Those pieces are dropped, the rest stays and is served, and
+   * {@link onDamage} notifies the owner, who can fetch the others. Throws the signal's reason.
    */
   async scrub(options: ScrubOptions): Promise<ScrubReport> {
     const blobs = [...this.#inventory.complete].map(([digest, { record, lastUsedMs }]) => ({

@@ -71,7 +71,7 @@ export async function scrubBlobs(
   return { blobs: blobs.length, bytes, damaged }
 }
 
-/** As {@link badPieces}, for a blob that may be deleted while it is read, or whose file is gone; one that can't be looked at is passed over. */
+/** As {@link badPieces}, for a blob that may be deleted while it is read, or whose file is gone. One that can't be read is passed over. */
 async function checkedPieces(
   stored: StoredTask,
   digest: Digest,

@@ -1,6 +1,6 @@
 /**
- * SHA-256 is a chain: the state that it is in after one piece is all that it needs to go on with the next. Who knows the states around a
- * piece checks it by them, and a blob whose pieces all lead from one state to the next hashes to the last one, which is its digest.
+ * SHA-256 is a chain: the state that it is in after one piece is all that it needs to go on with the next. A host that knows the states
+ * around a piece checks the piece by them. If all pieces lead from one state to the next, the last state is the blob's digest.
  */
 import { hash } from 'node:crypto'
 import { DarnerError } from '../../core/errors.ts'
@@ -22,7 +22,9 @@ export const FIRST_STATE: Uint8Array = Buffer.from(
   'hex',
 )
 
-/** OpenSSL's SHA256_CTX in words of 32 bits: the state, the length so far in bits, low word first, and what is left to it; with room to spare. */
+/**
+ * OpenSSL's SHA256_CTX in words of 32 bits: the state, the length so far in bits, low word first, and the unhashed rest; with spare space.
+ */
 const CONTEXT_WORDS = 64
 const STATE_WORDS = STATE_BYTES / 4
 

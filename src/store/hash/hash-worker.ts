@@ -15,7 +15,7 @@ export type HashRequest =
   | { readonly kind: 'drop'; readonly key: number }
   | { readonly kind: 'pieces'; readonly id: number; readonly path: string; readonly ranges: Float64Array }
 
-/** An answer: the hex digest, the 32-byte digests one after another, with what the disk doesn't give by its place among them, or the system's error. */
+/** An answer: the hex digest; or the 32-byte digests one after another, with the places of unreadable pieces; or the system's error. */
 export type HashAnswer = {
   readonly id: number
   readonly hex?: string

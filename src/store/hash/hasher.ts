@@ -12,7 +12,7 @@ import { HASH_WORKER_MARK, HASH_WORKER_URL, type HashAnswer, type HashFault, typ
 export const POOL_FROM_BYTES = 128 * 1024 + 1
 /** A growing prefix is told to the thread in steps: each message wakes it. */
 const ADVANCE_BYTES = 4 * 1024 * 1024
-/** Bytes per question to the thread, so that an abort is heard and files take turns. */
+/** Bytes per request to the thread, so that an abort takes effect and files take turns. */
 const BATCH_BYTES = 32 * 1024 * 1024
 const BATCH_PIECES = 1024
 /** The thread holds one buffer and little else. */

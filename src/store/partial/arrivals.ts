@@ -1,6 +1,6 @@
 /**
- * Pieces that are on their way here and passed on meanwhile. A step of a piece that leads from the state before it to the one that the
- * table has after it (hash-chain.ts) is as right as a whole piece that was checked, and may be read before the rest is here.
+ * Pieces that are on their way here and passed on meanwhile. A step of a piece counts as verified if it leads from the table's state before
+ * it to the state after it (hash-chain.ts). It may be read before the rest is here.
  */
 import { type Link, STATE_BYTES, stateAfter } from '../hash/hash-chain.ts'
 import { same } from './piece-table.ts'
@@ -118,7 +118,7 @@ export class Arrivals {
     if (coming !== undefined) this.#over(piece, coming)
   }
 
-  /** Nothing is coming any more, and nobody is told. */
+  /** Nothing arrives any more, and no listener is called. */
   drop(): void {
     this.#listeners.clear()
     for (const [piece, coming] of [...this.#coming]) this.#over(piece, coming)
@@ -148,7 +148,7 @@ export class Arrivals {
     if (before === 0) this.#tell(piece, true)
   }
 
-  /** Those who listen were told of it once `told` bytes were right. */
+  /** Listeners were called when `told` bytes were verified. */
   #over(piece: number, coming: Coming, told = coming.checked): void {
     if (this.#coming.get(piece) !== coming) return
     this.#coming.delete(piece)

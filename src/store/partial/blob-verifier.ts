@@ -1,7 +1,7 @@
 /**
- * A task's way from pieces to its whole, verified. A large file is hashed along as its beginning grows, unless the pieces' own checks prove
- * the whole (verified-chain.ts) or who brings it hashes it: at the end there is little left to read. Of what hashes to something else nothing
- * is kept.
+ * A task's way from pieces to its whole, verified. A large file is hashed along as its beginning grows, so little is left to read at the
+ * end. That isn't needed if the pieces' own checks prove the whole (verified-chain.ts), or if the writer hashes it. Of what hashes to
+ * something else nothing is kept.
  */
 import { createHash } from 'node:crypto'
 import { algorithmOf, type Digest } from '../../core/digest.ts'
@@ -34,7 +34,7 @@ export class Whole {
   readonly #parts: WholeParts
   #links: Links
   #hash: WholeHash | undefined
-  /** So many pieces from the first on are told to the hash. */
+  /** So many pieces, from the first on, were given to the hash. */
   #prefix = 0
   #hashedByCaller = false
   #verified: Digest | undefined

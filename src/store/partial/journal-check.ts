@@ -1,7 +1,7 @@
 /**
- * What a journal records of a piece, 32 bytes, so that it is known again after a restart: its SHA-256, or, where that wasn't
- * established, 16 zeros and the id of this boot of the machine. As long as the machine runs, its kernel has what it was given; after
- * a power cut such a piece doesn't count. No SHA-256 looks like that, and a version that doesn't know of it takes the piece for damaged.
+ * What a journal records of a piece, 32 bytes, so that it is known again after a restart. It is the SHA-256, or else 16 zeros and the id of
+ * this boot of the machine. As long as the machine runs, its kernel has what it was given; after a power cut such a piece doesn't count. No
+ * SHA-256 looks like that, and a version that doesn't know of it takes the piece for damaged.
  */
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'

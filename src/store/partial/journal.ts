@@ -1,12 +1,11 @@
 /**
- * A half-done task's journal: a header with the geometry, then one fixed record per stored piece. Records carry their own
- * checksum and stand at a fixed stride, so a torn tail or a page that a power cut lost costs just those pieces. A record that
- * was handed to the kernel survives kill -9; after a power cut every piece is hashed again before it counts, and one without a
- * digest doesn't, so no record and no piece is synced on its own.
+ * A half-done task's journal: a header with the geometry, then one fixed record per stored piece. Records carry their own checksum and
+ * stand at a fixed stride. So a torn tail or a page lost in a power cut costs just those pieces. A record that reached the kernel survives
+ * kill -9. After a power cut every piece is hashed again before it counts, and one without a digest doesn't count. So neither records nor
+ * pieces are synced one by one.
  *
- * Header, 512 bytes: "darnerJ1" · u64 blob bytes · u32 piece bytes · u16 id length, id · u16 digest length, digest · zeros ·
- * u32 CRC-32 of the rest. Record, 40 bytes: u32 piece · its check (journal-check.ts), 32 bytes · u32 CRC-32 over the header's CRC and the
- * 36 bytes.
+ * Header, 512 bytes: "darnerJ1" · u64 blob bytes · u32 piece bytes · u16 id length, id · u16 digest length, digest · zeros · u32 CRC-32 of
+ * the rest. Record, 40 bytes: u32 piece · its check (journal-check.ts), 32 bytes · u32 CRC-32 over the header's CRC and the 36 bytes.
  */
 import { type FileHandle, open } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
@@ -50,8 +49,8 @@ export class Journal {
   }
 
   /**
-   * Begins the journal of a task that has no pieces. Without its header, as a kill or a power cut may leave it, it is no journal, and the
-   * task starts over as one of which nothing was here. Throws DISK_FULL.
+   * Begins the journal of a task that has no pieces. Without its header, which a kill or a power cut may cause, it is no journal, and the
+   * task starts with nothing. Throws DISK_FULL.
    */
   static async begin(path: string, task: Task): Promise<Journal> {
     const header = encodeHeader(task)

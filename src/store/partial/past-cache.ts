@@ -1,21 +1,21 @@
 /**
  * Writes past the kernel's cache, by open(2)'s O_DIRECT, of bytes that nobody will read soon. On a virtual machine that gives free memory
- * back to its host, memory that the cache takes anew costs as much processor time as all else that is done with a blob's bytes. But who
- * reads them later has them from the disk, and they count as written only when the disk has them.
+ * back to its host, new cache memory costs as much processor time as all other work on a blob's bytes. But who reads them later has them
+ * from the disk, and they count as written only when the disk has them.
  */
 import { isAligned } from '../../core/aligned.ts'
 import type { Clock } from '../../core/clock.ts'
 import { writeAll } from '../layout.ts'
 import type { DataFile } from './data-file.ts'
 
-/** A write that takes longer tells that the disk is slow, or the machine busy: then the cache takes what comes for a while, */
+/** A write that takes longer means that the disk is slow, or the machine busy. Then the cache takes the next writes for a while, */
 const SLOW_MS = 25
 /** at first for so long, and twice as long each time, */
 const SLOW_DISK_MS = 1_000
 const MAX_SLOW_DISK_MS = 60_000
 /** until so many in a row were quick. */
 const QUICK_WRITES = 16
-/** As many at once, and one after a rest: each keeps a thread of Node's four waiting, and the file's other writes may wait for it, too. */
+/** As many at once, and one after a rest. Each blocks one of Node's four threads, and the file's other writes may wait for it. */
 const MAX_WRITES = 3
 
 export class PastCache {

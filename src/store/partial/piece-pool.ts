@@ -1,6 +1,6 @@
 /**
- * Memory of pieces that its readers gave back. A fresh piece costs more in page faults than its bytes cost to receive and
- * decrypt, and 64 MiB of such garbage make the collector go through the whole heap: reuse keeps both speed and memory even.
+ * Memory of pieces that its readers gave back. A fresh piece costs more in page faults than its bytes cost to receive and decrypt. 64 MiB
+ * of such garbage make the collector go through the whole heap. Reuse keeps both speed and memory even.
  */
 import { alignedBuffer } from '../../core/aligned.ts'
 

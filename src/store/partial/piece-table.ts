@@ -1,7 +1,7 @@
 /**
- * The SHA-256 of each piece of a task, known for any subset of them, and the states of the blob's own SHA-256 after each
- * (hash-chain.ts), of as many as whoever hashed it in order has told; of some tasks those inside each piece too, after each of its
- * steps but the last. What is known never changes.
+ * The SHA-256 of each piece of a task, known for any subset of them. Also the states of the blob's own SHA-256 after each piece
+ * (hash-chain.ts), as far as they were published. Some tasks have the states after each step of a piece, except the last. What is known
+ * never changes.
  */
 import { DarnerError } from '../../core/errors.ts'
 import { Bitmap, type ReadonlyBitmap } from '../../core/task/bitmap.ts'

@@ -109,10 +109,9 @@ export class PieceWrites {
   }
 
   /**
-   * Stores pieces from the origin, from `piece` on, without their digests: only the whole digest says whether they are right. They are
-   * for this host's own readers, and for hosts that have the digests from elsewhere. Of a task whose digests others have told, it
-   * checks as {@link append} does. `past` the kernel's cache go bytes that nobody will read soon, if they can. Throws PIECE_SHORT,
-   * PIECE_DIGEST, DISK_FULL.
+   * Stores pieces from the origin, from `piece` on, without their digests: only the whole digest says whether they are right. They are for
+   * this host's own readers, and for hosts that have the digests from elsewhere. If digests of the task were published, it checks as {@link
+   * append} does. `past` the kernel's cache go bytes that nobody will read soon, if they can. Throws PIECE_SHORT, PIECE_DIGEST, DISK_FULL.
    */
   async lay(piece: number, body: Uint8Array, { past = false }: { past?: boolean } = {}): Promise<void> {
     const { pieceBytes } = this.#task

@@ -1,6 +1,6 @@
 /**
- * Bytes of the pieces that were stored last. In a swarm a piece is passed on just after it came: from memory that costs a copy, from
- * its file a turn of the thread pool for each part.
+ * Bytes of the pieces that were stored last. In a swarm a piece is passed on just after it arrived. From memory that costs a copy, from its
+ * file a turn of the thread pool for each part.
  */
 
 interface Kept {

@@ -1,7 +1,7 @@
 /**
- * One task's bytes in the store: half done, with the pieces that are here, or complete. A piece from another host counts, is told to
- * others and can be read only after it was checked by the table; the blob is complete only after its whole digest matched. How pieces get
- * in is piece-writes.ts, how they become the whole is blob-verifier.ts.
+ * One task's bytes in the store: half done, with the pieces that are here, or complete. A piece from another host counts, is announced, and
+ * can be read only after the table verified it. The blob is complete only after its whole digest matched. How pieces get in is
+ * piece-writes.ts, how they become the whole is blob-verifier.ts.
  */
 import type { FileHandle } from 'node:fs/promises'
 import type { ComingPieces } from '../../core/contracts/exchange.ts'
@@ -169,7 +169,7 @@ export class StoredTask {
     return this.#file.busy || this.#writes.busy
   }
 
-  /** True while somebody is told of pieces as they come. */
+  /** True while a listener is called for each piece that arrives. */
   get heard(): boolean {
     return this.#watch.heard
   }
@@ -226,15 +226,15 @@ export class StoredTask {
   }
 
   /**
-   * A fetch of it is over, and the next may be told other digests, be it that what was read for all was wrong: what is here counts, and can
-   * be read, again once {@link told} has it right. What was told before is forgotten. Not of a blob that was whole here once.
+   * A fetch of it is over, and the next one may get other digests, because what was read for all may have been wrong. What is here counts,
+   * and can be read, again once {@link told} confirms it. Earlier digests are forgotten. Not of a blob that was whole here once.
    */
   async doubt(): Promise<void> {
     if (!this.#proven) await this.#setAside()
   }
 
   /**
-   * Sets aside what is here, for a reader who may have no right to it: only {@link told} brings it back, or the result, as long as nothing
+   * Sets aside what is here, for a reader who may have no right to it. Only {@link told} or the result brings it back, as long as nothing
    * of another place was stored. Not of a blob that is whole.
    */
   async withhold(): Promise<() => void> {
@@ -291,8 +291,8 @@ export class StoredTask {
   }
 
   /**
-   * Takes digests of the pieces from `from` on, as the supernode tells them. Pieces that were set aside count again where they agree; the
-   * others are as if they had never come. Throws PROTOCOL_VIOLATION, as the table does.
+   * Takes digests of the pieces from `from` on, as the supernode publishes them. Pieces that were set aside count again where they agree;
+   * the others are as if they had never come. Throws PROTOCOL_VIOLATION, as the table does.
    */
   told(from: number, digests: Uint8Array): { right: readonly number[]; wrong: readonly number[] } {
     this.table.setDigests(from, digests)
@@ -381,7 +381,10 @@ export class StoredTask {
     }
   }
 
-  /** Whoever appends from the first byte on, in order, hashes the whole meanwhile and tells {@link finish}: the file isn't read for it. */
+  /**
+   * A caller that appends in order, from the first byte on, hashes the whole meanwhile and passes the digest to {@link finish}. The file
+   * isn't read for it.
+   */
   hashedByCaller(): void {
     this.#whole.hashedByCaller()
   }

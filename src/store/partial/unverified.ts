@@ -1,13 +1,13 @@
 /**
- * Pieces of a half-done task that came by a fetch which is over. The next one may be told other digests, since what was read then was
- * given up as wrong: each counts again once it is told to be right, and is nothing to anybody before.
+ * Pieces of a half-done task that came by a fetch which is over. The next fetch may get other digests, because the earlier read was given
+ * up as wrong. Each piece counts again once its digest is confirmed; until then it is invisible.
  */
 import { DIGEST_BYTES, same } from './piece-table.ts'
 
 export class SetAside {
   /** What each hashes to; undefined where nobody has looked. */
   readonly #digests = new Map<number, Uint8Array | undefined>()
-  /** Those that only {@link told} gives back. */
+  /** Those that only {@link told} releases. */
   readonly #withheld = new Set<number>()
   #regained = 0
 
@@ -46,7 +46,7 @@ export class SetAside {
     return () => this.#regain(pieces.filter((piece) => this.#withheld.has(piece)))
   }
 
-  /** Takes out those of which a digest is told, 32 bytes each from piece `from` on: those that agree, and those that don't. */
+  /** Takes out the pieces whose digests arrived, 32 bytes each from piece `from` on: those that agree, and those that don't. */
   told(from: number, digests: Uint8Array): { right: number[]; wrong: number[] } {
     const right: number[] = []
     const wrong: number[] = []

@@ -1,6 +1,6 @@
 /**
- * Which pieces of a task were seen to lead from the table's state before them to the one after (hash-chain.ts): once all do, the last state is the digest
- * of the whole, and nothing is read again. Of what comes from an origin in order the states are established here.
+ * Which pieces of a task lead from the table's state before them to the one after (hash-chain.ts). Once all do, the last state is the
+ * digest of the whole, and nothing is read again. Of what comes from an origin in order the states are established here.
  */
 import { algorithmOf, type Digest } from '../../core/digest.ts'
 import { Bitmap } from '../../core/task/bitmap.ts'
