@@ -1,4 +1,4 @@
-/** The engine of this host: reads what the host can do, recovers its containers, and lends them to the front doors. */
+/** The engine of this host: reads what the host can do, recovers its containers, and gives them to the front doors. */
 
 import { existsSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
@@ -259,7 +259,7 @@ export class Runtime implements AsyncDisposable {
     return entry.record.pid === undefined ? [] : usesOfEntry(this.quotas, entry)
   }
 
-  /** Why core dumps are not told of by container here; undefined where they are. */
+  /** Why core dumps are not reported by container here; undefined where they are. */
   get coresUntold(): string | undefined {
     return this.#cores.untold
   }

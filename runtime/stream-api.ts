@@ -11,14 +11,14 @@ import { errorReply } from './api-error.ts'
 import type { Session } from './containers/session.ts'
 import type { Runtime } from './runtime.ts'
 
-/** How long a client may take to close after it was told the end. */
+/** How long a client may take to close after it received the end. */
 const CLOSE_MS = 5000
 
 /** Answers upgrade requests on `server`: `POST /v1/containers/ID/attach`, `POST /v1/containers/ID/run`, which starts it too, and `POST /v1/exec/ID/start`. */
 export function serveStreams(server: Server, runtime: Runtime, { signal }: { signal: AbortSignal }): void {
   server.on('upgrade', (request, socket, head) => {
     if (request.url?.startsWith(`${DOCKER_PREFIX}/`)) return // mount.ts has those
-    socket.on('error', () => socket.destroy()) // the client is gone, which the session hears as close
+    socket.on('error', () => socket.destroy()) // the client is gone, which the session sees as close
     serve(request, socket, head, runtime, signal).catch((error: unknown) => refuse(socket, request, error))
   })
 }

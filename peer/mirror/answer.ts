@@ -32,8 +32,8 @@ export async function send(outlet: Outlet, bytes: Uint8Array): Promise<void> {
 }
 
 /**
- * A body on its way to its client, with one timer and one listener for all of it: of hundreds of answers at once, what each chunk
- * makes would be most of the heap.
+ * A body on its way to its client, with one timer and one listener for all of it. With hundreds of answers at once, what each chunk makes
+ * would be most of the heap.
  */
 export class Sending implements Disposable {
   readonly #outlet: Outlet

@@ -1,4 +1,4 @@
-/** A certificate authority of this agent's own, which the clients of its mirror are told to trust. Its key stays on this host. */
+/** A certificate authority of this agent's own, which the clients of its mirror must trust. Its key stays on this host. */
 import 'reflect-metadata'
 import { webcrypto } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'

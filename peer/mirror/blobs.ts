@@ -1,6 +1,6 @@
 /**
- * Blobs (distribution-spec, "Pulling blobs"): streamed while their pieces arrive, ranges from the pieces that cover them, and the
- * last bytes of a whole blob only when its digest has matched.
+ * Blobs (distribution-spec, "Pulling blobs"), streamed while their pieces arrive. A range comes from the pieces that cover it. The last
+ * bytes of a whole blob leave only after its digest has matched.
  */
 
 import { randomUUID } from 'node:crypto'
@@ -41,8 +41,8 @@ export interface BlobsParts {
 }
 
 /**
- * Refusals that the client hears from its origin itself. The last is for rights that could not be looked for on its behalf, at a
- * token server without TLS for instance: those that it brings may do.
+ * Refusals that the client gets from its origin itself. The last is for rights that could not be asked for on its behalf, at a token server
+ * without TLS for instance: the client's own rights may suffice.
  */
 const TOLD_BY_ORIGIN = ['ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_FORBIDDEN'] as const
 const ORIGIN_AWAY = ['ORIGIN_UNREACHABLE', 'ORIGIN_FAILED', 'ORIGIN_BUSY', 'TIMED_OUT'] as const

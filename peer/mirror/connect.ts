@@ -1,6 +1,6 @@
 /**
- * CONNECT, for clients that know a proxy and no mirrors: to registries on the list only. Their bytes pass unread (`tunnel`), or the
- * mirror answers in the registry's place with a certificate of its own authority (`intercept`), so that blobs come from the swarm.
+ * CONNECT, for clients that know a proxy and no mirrors: to registries on the list only. Their bytes pass unread (`tunnel`), or the mirror
+ * answers in the registry's place with a certificate of its own authority (`intercept`). Then blobs come from the swarm.
  */
 
 import type { IncomingMessage } from 'node:http'

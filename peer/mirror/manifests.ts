@@ -1,6 +1,6 @@
 /**
- * Manifests (distribution-spec, "Pulling manifests"): the exact bytes with the media type that the origin stated. By digest they
- * are kept, for whoever showed a right to them; a tag is the origin's to tell, and when it can't, an old answer is marked as one.
+ * Manifests (distribution-spec, "Pulling manifests"): the exact bytes with the media type that the origin stated. Manifests by digest are
+ * kept, for readers with a right to them. A tag is the origin's to answer. When it can't, an old answer is marked as one.
  */
 import { LRUCache } from 'lru-cache'
 import type { Clock } from '../../src/core/clock.ts'
@@ -39,7 +39,7 @@ const MAX_KEPT_BYTES = 32 * 1024 * 1024
 /** What an answer counts beside its body, so that there are never more than ten thousand. */
 const ENTRY_BYTES = 3_356
 const ASK_MS = 120_000
-/** Longer than what a supernode has heard of a tag counts. */
+/** Longer than a supernode's answer about a tag counts. */
 const CHANGED_MS = 10_000
 const DOWN = ['ORIGIN_UNREACHABLE', 'ORIGIN_FAILED', 'ORIGIN_BUSY', 'ORIGIN_TRUNCATED', 'TIMED_OUT'] as const
 

@@ -1,4 +1,4 @@
-/** Failures as a registry tells them: status and `{ errors: [{ code, message, detail }] }` (distribution-spec, "Error Codes"). */
+/** Failures in a registry's form: status and `{ errors: [{ code, message, detail }] }` (distribution-spec, "Error Codes"). */
 import type { Code, DarnerError } from '../../src/core/errors.ts'
 
 export type OciCode =

@@ -267,7 +267,7 @@ class RunningMirror implements Mirror {
     } catch (error) {
       this.#failures++
       const known = asDarnerError(error, `${method} ${target}`)
-      // a write may fail before the end is told of
+      // a write may fail before the end is reported
       const left = gone.signal.aborted || (socket.errored !== null && !wasBrokenOff(response))
       const { headersSent: started } = response
       const why = left ? clientLeft(socket.errored) : known
@@ -285,7 +285,7 @@ class RunningMirror implements Mirror {
   }
 
   #malformed(error: NodeJS.ErrnoException, socket: Socket): void {
-    // whose answers are told of where they end
+    // its answers are logged where they end
     if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
     this.#requests++
     this.#failures++

@@ -24,8 +24,8 @@ export async function madeTls(authority: Authority, host: string): Promise<Mirro
 }
 
 /**
- * A certificate that was given: `tls.crt` (with its chain) and `tls.key` in a folder, with `ca.crt` beside them where clients have
- * to be told of its authority. Throws CONFIG_INVALID, HOST_UNABLE.
+ * A given certificate: `tls.crt` (with its chain) and `tls.key` in a folder, with `ca.crt` beside them where clients must trust its
+ * authority. Throws CONFIG_INVALID, HOST_UNABLE.
  */
 export async function givenTls(folder: string): Promise<MirrorTls> {
   const { cert, key, ca } = await readPems(folder)

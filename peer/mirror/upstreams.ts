@@ -1,6 +1,6 @@
 /**
- * Which registry a request means: the `ns` query that containerd sends, else the first path components where they name a known
- * upstream (`/v2/quay.io/org/app/…`), else the default. The list is an allow-list: a name that isn't on it is never asked.
+ * Which registry a request means: the `ns` query that containerd sends, else the first path components if they name a known upstream
+ * (`/v2/quay.io/org/app/…`). Otherwise the default. The list is an allow-list: a name that isn't on it is never asked.
  */
 import { DarnerError } from '../../src/core/errors.ts'
 import { formatHostPort, type HostPort } from '../../src/core/host-port.ts'

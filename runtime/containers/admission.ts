@@ -96,8 +96,8 @@ export class Admission {
   }
 
   /**
-   * What was asked for, as it is for an image; as it was `given`, less what was left out by force, when the image or the mode of a
-   * rich container changed it. Throws like {@link admit}.
+   * The request as it suits an image: as it was `given`, less what was left out by force, if the image or the rich mode changed it. Throws
+   * like {@link admit}.
    */
   async requestFor(
     asked: CreateRequest,

@@ -1,6 +1,6 @@
 /**
- * The cgroup that all of an engine's are below. The runtimes make it in every hierarchy and none of them takes it away: the last engine
- * of this host to stop does, once nothing runs. A shared lock on the folder in one hierarchy says that an engine may make folders in it.
+ * The cgroup that all of an engine's are below. The runtimes make it in every hierarchy and never remove it. The last engine of this host
+ * to stop removes it, once nothing runs. A shared lock on the folder in one hierarchy says that an engine may make folders in it.
  */
 import { closeSync, fstatSync, openSync, statSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'

@@ -1,4 +1,4 @@
-/** What is changed of a container that is there: its name, its limits, what was last heard of it. Each under its lock, recorded first. */
+/** Changes of an existing container: its name, its limits, its last reported state. Each under its lock, recorded first. */
 import { join } from 'node:path'
 import type { Resources, RestartPolicy } from '../../src/api/container-options.ts'
 import type { CoreDump, CreateRequest } from '../../src/api/containers-api.ts'
@@ -53,7 +53,7 @@ export class Changes {
     })
   }
 
-  /** Put on the record and told; nothing happens when the container is gone. */
+  /** Recorded and reported; nothing happens when the container is gone. */
   async noteCoreDump(id: string, dump: CoreDump): Promise<void> {
     const { locks, index, life } = this.#parts
     await locks.hold(id, async () => {

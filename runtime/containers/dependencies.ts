@@ -39,7 +39,7 @@ export interface RecordSpace {
   iterator(): AsyncIterable<[string, string]>
 }
 
-/** What a container needs to be told of for its network. */
+/** What a container's network needs to know of it. */
 export interface NetworkGuest {
   readonly id: string
   readonly name: string
@@ -61,8 +61,8 @@ export interface ContainerNetworks {
   /** Throws NOT_FOUND for an unknown network, BAD_ARGUMENT and UNSUPPORTED for what it can't do. */
   check(request: CreateRequest): Promise<void>
   /**
-   * Makes the namespace with all its interfaces and published ports; with `keep`, what the last run left is taken up as it is:
-   * addresses, ports, names. Throws CONFLICT, NETWORK_FAILED, HOST_UNABLE.
+   * Makes the namespace with all its interfaces and published ports. With `keep`, what the last run left stays as it is: addresses, ports,
+   * names. Throws CONFLICT, NETWORK_FAILED, HOST_UNABLE.
    */
   attach(guest: NetworkGuest, options: { keep?: boolean; signal: AbortSignal }): Promise<GuestNetwork>
   /** The run is over: ports are closed, addresses given back. Fine for one that isn't attached. */

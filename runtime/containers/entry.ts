@@ -1,4 +1,4 @@
-/** One container in memory, and who hears of its runs. */
+/** One container in memory, and the observers of its runs. */
 import type { ExitReply, TerminalSize } from '../../src/api/containers-api.ts'
 import type { Outcome } from '../../src/core/outcome.ts'
 import type { Bundle } from '../shim/bundle.ts'
@@ -26,7 +26,7 @@ export interface Entry {
   restartDue: AbortController | undefined
 }
 
-/** Who is told that a container's process began and ended. */
+/** An observer of the begin and end of a container's process. */
 export interface RunObserver {
   started(entry: Entry): void
   ended(entry: Entry): void

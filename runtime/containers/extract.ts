@@ -26,8 +26,9 @@ const KEPT_XATTRS = /^(user\.|system\.posix_acl_|security\.capability$)/
 const KINDS = { char: S_IF.CHR, block: S_IF.BLK, fifo: S_IF.FIFO } as const
 
 /**
- * `root` and `folder` are descriptors of the container's root and of the folder in it. Zeros become holes. With `keepKind`, a file never takes a
- * folder's place nor the other way round; owners are those of the archive unless `owner` is given, and `idBase` up on the host. Throws LAYER_INVALID for a broken archive or a name that leads out, BAD_ARGUMENT.
+ * `root` and `folder` are descriptors of the container's root and of the folder in it. Zeros become holes. With `keepKind`, a file never
+ * replaces a folder, nor a folder a file. Owners are those of the archive unless `owner` is given, and are shifted by `idBase` on the host.
+ * Throws LAYER_INVALID for a broken archive or a name that leads out, BAD_ARGUMENT.
  */
 export async function extractInto(
   root: number,

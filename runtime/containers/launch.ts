@@ -91,7 +91,7 @@ export interface Launched {
   readonly pid: number
   readonly conmonPid: number
   readonly argv: readonly string[]
-  /** By number, where the root file system told it. */
+  /** By number, where the root file system states one. */
   readonly stopSignal?: number
 }
 
@@ -146,11 +146,12 @@ export class Launcher {
     signal.throwIfAborted()
     this.expect()
     const made = freshBundle(bundle)
-    // A rich one's terminal isn't known yet, and in a bundle that was used before a conmon that outlives this process would find what to do.
+    // A rich container's terminal isn't known yet. In a bundle that was used before, a conmon that outlives this process would find what to
+    // do.
     const begun = made.then((fresh) =>
       fresh && request.rich === undefined ? this.#conmonOf(record, bundle, request.tty === true) : undefined,
     )
-    begun.catch(() => {}) // heard of where it is told to go on
+    begun.catch(() => {}) // failures reach the caller where the conmon is told to go on
     await using _early = { [Symbol.asyncDispose]: () => endOf(begun) }
     // its process stays that one until the runtime has entered its network
     const other = sharedWith(request)
@@ -283,7 +284,7 @@ export class Launcher {
     return isFrozen(this.#parts.host.cgroups, this.cgroupPathOf(id))
   }
 
-  /** What the extension is told of a run. */
+  /** What the extension learns about a run. */
   factsOf(record: ContainerRecord, bundle: Bundle): RunFacts {
     return {
       id: record.id,
@@ -297,8 +298,8 @@ export class Launcher {
   }
 
   /**
-   * Takes away what a run left: the runtime's state (its processes too, with `force`), the mounts, and the network, which only
-   * an upgrade keeps for the next run. Fine to call twice.
+   * Removes what a run left: the runtime's state (its processes too, with `force`), the mounts and the network. Only an upgrade keeps the
+   * network for the next run. Fine to call twice.
    */
   async clean(record: ContainerRecord, options: { force: boolean; signal: AbortSignal }): Promise<void> {
     await this.forget(record, options)

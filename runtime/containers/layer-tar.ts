@@ -14,8 +14,8 @@ import type { FoundChange } from './overlay-changes.ts'
 const REDIRECT = 'trusted.overlay.redirect'
 
 /**
- * The layer that `changes` of an overlay's `upper` directory make: what went is a `.wh.` entry, a folder made anew over another
- * one hides it by `.wh..wh..opq`. `more` goes to tar. Throws HOST_UNABLE for folders that overlayfs only redirected.
+ * The layer that `changes` of an overlay's `upper` directory make. A removed path is a `.wh.` entry; a folder made anew over another one
+ * hides it by `.wh..wh..opq`. `more` goes to tar. Throws HOST_UNABLE for folders that overlayfs only redirected.
  */
 export async function* layerTar(
   upper: StillTree,
@@ -63,7 +63,10 @@ function markOf(upper: StillTree, path: Buffer, name: string): Uint8Array | unde
   }
 }
 
-/** What tar says of names that went, or became something else, since they were given to it; of what it leaves out or pads; and then of itself. */
+/**
+ * What tar prints about names that were removed or replaced since they were given to it, about what it leaves out or pads, and then about
+ * itself.
+ */
 const MEANWHILE =
   /: (Cannot (stat|open|readlink): (No such file or directory|Not a directory|Too many levels of symbolic links)|File removed before we read it|file changed as we read it|File shrank by \d+ bytes?; padding with zeros|socket ignored|Exiting with failure status due to previous errors|)$/
 

@@ -1,6 +1,6 @@
 /**
- * The steps of one container's life, each recorded as it is taken: start failed, ended, removed, found again after a restart of
- * the agent. Whoever calls holds the container's lock.
+ * The steps of one container's life, each recorded as it is taken: start failed, ended, removed, found again after a restart of the agent.
+ * The caller holds the container's lock.
  */
 
 import { existsSync } from 'node:fs'
@@ -173,7 +173,9 @@ export class Lifecycle {
     entry.ended = new Outcome()
   }
 
-  /** A quick look: no exit code is there, and some process has conmon's pid. Where it is false, {@link endIfOver} tells for certain. */
+  /**
+   * A quick look: no exit code is there, and some process has conmon's pid. Where it is false, {@link endIfOver} gives the certain answer.
+   */
   seemsToRun({ id, record: { conmonPid } }: Entry): boolean {
     return conmonPid !== undefined && isProcess(conmonPid) && !this.#parts.exits.has(id)
   }
@@ -205,7 +207,7 @@ export class Lifecycle {
     await this.#restartMaybe(entry, fact)
   }
 
-  /** The kernel's own count, since conmon may see the process end before it hears why; conmon's file where the kernel doesn't count. */
+  /** The kernel's own count, since conmon may see the process end before it learns why. conmon's file where the kernel doesn't count. */
   #oomKilled({ id, bundle }: Entry): boolean {
     return this.#parts.launcher.oomKillsOf(id) > 0 || existsSync(join(bundle.path, 'oom'))
   }
@@ -281,7 +283,7 @@ export class Lifecycle {
     return `${name}: removed as it asked for`
   }
 
-  /** A freeze that no record tells of was for the time of something that ended with its agent. What somebody thawed is no longer paused. */
+  /** A freeze without a record belonged to work that ended with its agent. What somebody thawed is no longer paused. */
   async #heedFreezer(entry: Entry): Promise<string | undefined> {
     const { launcher, signal } = this.#parts
     const frozen = launcher.frozen(entry.id)

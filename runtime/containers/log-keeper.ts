@@ -68,8 +68,8 @@ export class LogKeeper {
     if (one.rotatedAt === Number.POSITIVE_INFINITY) return
     const bytes = statSync(bundle.log, { throwIfNoEntry: false })?.size
     if (bytes === undefined) {
-      // conmon may not have come to it yet: told twice, it would begin the log anew over what it has written there. Missing for
-      // longer: an agent ended while it rotated
+      // conmon may not have come to it yet. Asked twice, it would begin the log anew over what it has written there. Missing for longer: an
+      // agent ended while it rotated
       if (at - one.rotatedAt < SLOW_LOOK_MS) return
     } else {
       const look = { at, bytes }

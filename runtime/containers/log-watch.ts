@@ -1,6 +1,6 @@
 /**
- * When to look at a log that must not grow beyond a length. The engine can't hear of each write without waking for each, so it looks,
- * and the sooner the faster the log grows: what comes between two looks stays a part of the length, however much is written.
+ * When to look at a log that must not grow beyond a length. The engine can't be notified of each write without waking for each, so it
+ * looks. It looks sooner the faster the log grows, so what comes between two looks stays a part of the length.
  */
 
 export interface LogLook {

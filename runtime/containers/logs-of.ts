@@ -34,7 +34,7 @@ export function logsOf(entry: Entry, query: LogsAsked, { signal }: { signal: Abo
   return follow ? followed(log, asked, entry.ended, signal) : readLog(log, asked, { signal })
 }
 
-/** Who stops reading waits for the end no more. */
+/** A reader that stops doesn't wait for the end. */
 async function* followed(
   log: string,
   asked: Pick<LogsAsked, 'tail' | 'sinceMs' | 'untilMs'>,

@@ -1,4 +1,7 @@
-/** What a run in a user namespace needs beside its root file system: volumes with mapped owners, files of its own root's, a /sys of its network. */
+/**
+ * What a run in a user namespace needs beside its root file system: volumes with mapped owners, files owned by its root, a /sys of its
+ * network.
+ */
 import { closeSync } from 'node:fs'
 import { chown, mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -22,7 +25,9 @@ export interface MappedRun extends AsyncDisposable {
   readonly sysfs?: string
 }
 
-/** Where an agent with its files in `dir` puts such mounts: its own folders let nobody pass, and the container's root is nobody on the host. */
+/**
+ * Where an agent with its files in `dir` puts such mounts. Its own folders let nobody pass, and the container's root is nobody on the host.
+ */
 export function stagingOf(dir: string): string {
   return runFolder('darner-userns', dir)
 }

@@ -1,4 +1,4 @@
-/** That a run began or ended on its networks, as docker tells it: ahead of its start, and behind its end. */
+/** Events of a run's networks, as docker orders them: connected before its start, disconnected after its end. */
 import { unattached } from '../network/targets.ts'
 import type { ContainerNetworks } from './dependencies.ts'
 import type { EventSink } from './events.ts'

@@ -20,7 +20,10 @@ export function readOomKills(layout: CgroupLayout, cgroupPath: string): number |
   return count === undefined ? undefined : Number(count)
 }
 
-/** The same for the whole host since it booted, so that nobody need ask each container while it stands still; undefined where the kernel doesn't tell (before Linux 4.13). */
+/**
+ * The same for the whole host since it booted, so that the engine needn't read each container's count while it stands still. Undefined
+ * where the kernel doesn't report it (before Linux 4.13).
+ */
 export function readHostOomKills(): number | undefined {
   const count = /^oom_kill (\d+)$/m.exec(readFileSync('/proc/vmstat', 'utf8'))?.[1]
   return count === undefined ? undefined : Number(count)

@@ -35,7 +35,7 @@ const Stored = Type.Object({
   conmonPid: Type.Optional(Type.Integer()),
   exitCode: Type.Optional(Type.Integer()),
   oomKilled: Type.Optional(Type.Boolean()),
-  /** Processes of this run that were killed for memory, as far as that was told. */
+  /** Processes of this run that were killed for memory, as far as that was reported. */
   oomKills: Type.Optional(Type.Integer()),
   /** The last of this run. */
   coreDumps: Type.Optional(Type.Array(CoreDump)),

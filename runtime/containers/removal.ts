@@ -39,7 +39,7 @@ export interface RemovalSteps {
   readonly afterRun: (entry: Entry, end: RunEnd) => Promise<void>
 }
 
-/** Whoever calls holds the container's lock. */
+/** The caller holds the container's lock. */
 export class Removal {
   readonly #parts: RemovalParts & RemovalSteps
   /** What is still taken away of containers that are gone for everybody. */
@@ -50,9 +50,9 @@ export class Removal {
   }
 
   /**
-   * Its end removes it. It is gone for everybody, and whoever waits for it goes on, when that is on record and nobody can meet any more
-   * what it had: processes, network, mounts, volumes. Its files, and what the runtime keeps of it, go after that or, when the agent ends,
-   * with the next one's start.
+   * Its end removes it. The container is gone, and its waiters go on, only when that is recorded and nothing of it is left: processes,
+   * network, mounts, volumes. Its files, and what the runtime keeps of it, go after that or, when the agent ends, with the next one's
+   * start.
    */
   async goByItself(entry: Entry, reply: ExitReply, { force }: { force: boolean }): Promise<void> {
     const { launcher, runtimes } = this.#parts
@@ -74,7 +74,7 @@ export class Removal {
         if (!first) await deleted()
         await this.#removeFiles(entry)
       }
-      // room that was set aside is there for the next one when the end is told
+      // reserved space is available for the next container when the end is reported
       const keptBack = entry.record.request.diskQuota !== undefined
       if (keptBack) await takeAway()
       // to start a program would hold up the answers
@@ -124,7 +124,7 @@ export class Removal {
     await this.#parts.records.remove(entry.id)
   }
 
-  /** Nobody finds it any more. `last` is what who waits for its end is told, when it is the end that removes it. */
+  /** Nobody finds it any more. `last` is the reply to waiters, when the container's end removes it. */
   #gone(entry: Entry, last?: ExitReply): void {
     this.#parts.index.remove(entry)
     for (const one of this.#parts.observers) one.removed?.(entry)

@@ -181,8 +181,7 @@ export class Runs {
 
   /**
    * Does `work` while the container's processes stand still; one that doesn't run, or whose end comes first, needs no freezing. They go on
-   * after it, whatever happens: no record tells of this freeze, so that an agent which finds one thaws it. The caller holds the
-   * container's lock.
+   * after it, whatever happens. No record mentions this freeze, so an agent that finds one thaws it. The caller holds the container's lock.
    */
   async still<T>(entry: Entry, work: () => Promise<T>, { signal }: Waits): Promise<T> {
     const { life, index, fault } = this.#parts
@@ -229,7 +228,7 @@ export class Runs {
     background(entry.id, async () => {
       while (index.get(entry.id) === entry && entry.record.status === 'paused') {
         await clock.sleep(THAW_AGAIN_MS, { signal })
-        await locks.hold(entry.id, () => this.#thaw(entry)).catch(() => {}) // told above
+        await locks.hold(entry.id, () => this.#thaw(entry)).catch(() => {}) // reported above
       }
     })
   }

@@ -35,8 +35,8 @@ export class WaitingSession implements Session {
     this.result = parts.result
     this.#resize = parts.resize
     this.#onLeave = parts.onLeave
-    this.#attached.promise.catch(() => {}) // heard by output() and write()
-    this.result.catch(() => {}) // heard by who reads it
+    this.#attached.promise.catch(() => {}) // output() and write() report it
+    this.result.catch(() => {}) // the reader of the result reports it
   }
 
   /** `unheard`: the log of the run that is about to start, for what never came to `attached`; both are closed here. */

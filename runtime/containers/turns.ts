@@ -1,6 +1,6 @@
 /**
- * Who may make a container now. More of them at the same time than processors can take only wait for each other in the kernel, whose
- * locks for mounts, namespaces and cgroups they spin on.
+ * Which container may be made now. If more of them run than processors can take, they only wait for each other in the kernel, on its locks
+ * for mounts, namespaces and cgroups.
  */
 import PQueue from 'p-queue'
 

@@ -1,4 +1,4 @@
-/** User namespaces of containers: who gets one, what goes with it and what doesn't, and which ids of the host are its own. */
+/** User namespaces of containers: which containers get one, what works with it and what doesn't, and which ids of the host are its own. */
 
 import type { CreateRequest } from '../../src/api/containers-api.ts'
 import type { IdMap } from '../../src/core/contracts/snapshots.ts'

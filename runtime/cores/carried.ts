@@ -1,6 +1,6 @@
 /**
- * The processes that the engine started itself in containers, by pid, and for a while those that have ended: of one that ends at
- * once the kernel's word may come when nothing of it can be looked at any more.
+ * The processes that the engine started itself in containers, by pid, also for a while after their end. The kernel's report of a process
+ * that ends at once may come when nothing of it can be read any more.
  */
 import type { Clock } from '../../src/core/clock.ts'
 import type { Entry, RunObserver } from '../containers/entry.ts'

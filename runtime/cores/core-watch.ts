@@ -11,7 +11,7 @@ import { openProcessEvents, type ProcessEvent } from './proc-events.ts'
 
 /** Dumps that are still being written, and those of which nobody knows whose they are: a host that crashes all the time costs no more. */
 const MOST_UNDER_WAY = 1024
-/** A process that crashes as it begins may be gone before the engine was told that it had begun. */
+/** A process that crashes as it begins may be gone before the engine learns that it had begun. */
 const ASK_AGAIN_MS = [100, 1000, 5000] as const
 
 export interface CoreWatchParts {
@@ -27,7 +27,7 @@ export interface CoreWatch extends AsyncDisposable {
   readonly untold: string | undefined
 }
 
-/** Never throws: a host where the kernel doesn't tell is a host where it isn't told. */
+/** Never throws: where the kernel doesn't report dumps, the engine doesn't either. */
 export async function openCoreWatch({ containers, carried, clock, log }: CoreWatchParts): Promise<CoreWatch> {
   const scope = new Scope()
   const dumps = new Dumps((pid) =>
@@ -70,7 +70,7 @@ interface Begun extends Pick<CoreDump, 'pid' | 'command'> {
 
 interface Over extends Pick<Begun, 'container' | 'parent'>, Pick<Told, 'dump'> {}
 
-/** Whose processes they are, told while they are there; and what came of each dump, told at its end. */
+/** The containers of crashing processes, learned while they exist, and the result of each dump, reported at its end. */
 export class Dumps {
   readonly #ownerOf: (pid: number) => string | undefined
   readonly #underWay = new Map<number, Begun>()

@@ -1,8 +1,7 @@
 /**
- * The kernel's own word of processes that dump core or die by a signal: the process connector, a netlink multicast of every
- * fork, exec and exit of the host, of which a filter in the socket lets through only those (Linux, linux/cn_proc.h,
- * linux/connector.h; netlink(7), socket(7) SO_ATTACH_FILTER). Nothing on the host is changed by it. It speaks only to root in
- * the first pid, user and network namespace.
+ * The kernel's own report of processes that dump core or die by a signal: the process connector, a netlink multicast of every fork, exec
+ * and exit of the host. A filter in the socket lets through only the former (Linux, linux/cn_proc.h, linux/connector.h; netlink(7),
+ * socket(7) SO_ATTACH_FILTER). Nothing on the host is changed by it. It speaks only to root in the first pid, user and network namespace.
  */
 import { closeSync, readlinkSync } from 'node:fs'
 import type { Socket } from 'node:net'
@@ -42,7 +41,7 @@ export function parseProcessEvent(message: Buffer): ProcessEvent | undefined {
   return { kind: 'killed', pid: word(0), signal: word(2) & 0x7f, written: (word(2) & 0x80) !== 0 }
 }
 
-/** The kernel's answer to our asking, which everybody hears: undefined when it is none, or somebody else's. */
+/** The kernel's answer to our request, which every listener receives. Undefined when it is none, or somebody else's. */
 function parseAck(message: Buffer, ours: number): { readonly errno: number } | undefined {
   if (message.byteLength < SHORTEST || message.readUInt32LE(AT.what) !== EVENT.NONE) return undefined
   return message.readUInt32LE(AT.ack) === ours + 1 ? { errno: message.readUInt32LE(AT.data) } : undefined
@@ -126,7 +125,7 @@ function listenMessage(ours: number): Buffer {
 }
 
 /**
- * Classic BPF, so that a host that starts a thousand processes a second does not wake this one for them: lets through answers, core
+ * Classic BPF, so that a host that starts a thousand processes a second doesn't wake this one for them. It lets through answers, core
  * dumps, and exits by a signal. Words are loaded in the network's order, so constants stand the other way round.
  */
 const FILTER = filterOf([

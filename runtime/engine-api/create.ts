@@ -120,7 +120,7 @@ export async function create(
   return { ...made, warnings: [...made.warnings, ...strange, ...(dropped ? [words] : [])] }
 }
 
-/** Clients answer a 404 with a pull of the image: whatever else isn't there is told as 400. */
+/** Clients answer a 404 with a pull of the image, so anything else that is absent gets 400. */
 function orNoImage(error: unknown): never {
   if (!isDarnerError(error, 'NOT_FOUND')) throw error
   const told = dockerError(error, 'create')

@@ -1,6 +1,6 @@
 /**
- * Attach and exec-start: the connection becomes the streams of a process. By `Upgrade: tcp` it is answered 101; a client that
- * asks for no upgrade is answered 200 and treated alike: `front` marks such requests, since node's HTTP would go on reading.
+ * Attach and exec-start: the connection becomes the streams of a process. A client that sends `Upgrade: tcp` gets 101. One that asks for no
+ * upgrade gets 200 and is treated alike: `front` marks such requests, since node's HTTP would go on reading.
  */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
@@ -20,7 +20,7 @@ import { logBytes } from './logs.ts'
 import { OptFlag } from './optional.ts'
 import { decoded, routeOf } from './version-path.ts'
 
-/** Header by which {@link front} tells that the client asked for no upgrade. */
+/** Header by which {@link front} says that the client asked for no upgrade. */
 export const PLAIN_HIJACK = 'x-darner-plain-hijack'
 const RAW = 'application/vnd.docker.raw-stream'
 const MULTIPLEXED = 'application/vnd.docker.multiplexed-stream'
@@ -75,7 +75,7 @@ export async function serveHijack(
 }
 
 interface Opened {
-  /** Called once the client was told that its streams follow. */
+  /** Called once the client has the answer's head, so that its streams follow. */
   readonly begin: () => Promise<Session>
   readonly tty: boolean
   readonly wants: { readonly stdin: boolean; readonly stdout: boolean; readonly stderr: boolean }
@@ -188,7 +188,7 @@ async function carry(
     if (!socket.destroyed && settles && !left)
       await Promise.race([session.result, new Promise((resolve) => socket.once('close', resolve))])
   } catch (error) {
-    // a start that failed is told by the start's own answer; one that left has closed already
+    // the start's own answer reports a start that failed; a client that left has closed already
     if (!(error instanceof DarnerError)) throw error
   } finally {
     parts.signal.removeEventListener('abort', onAbort)
@@ -222,7 +222,7 @@ function dropped(error: unknown): void {
 
 /** Makes an upgraded connection ready to be read. */
 export function takeOver(socket: Duplex, head: Buffer): void {
-  socket.on('error', () => socket.destroy()) // the client is gone, which the session hears as close
+  socket.on('error', () => socket.destroy()) // the client is gone, which the session sees as close
   if (head.byteLength > 0) socket.unshift(head)
 }
 

@@ -1,4 +1,4 @@
-/** `POST /images/create?fromImage=`: a pull, told as docker tells it. */
+/** `POST /images/create?fromImage=`: a pull, reported as docker reports it. */
 import { asDarnerError, isDarnerError } from '../../src/core/errors.ts'
 import type { Feed } from '../../src/core/feed.ts'
 import type { Credential } from '../../src/core/task/origin.ts'
@@ -11,7 +11,7 @@ import type { DockerParts } from './context.ts'
 import { StatusError } from './errors.ts'
 import { removeUnneeded } from './unneeded.ts'
 
-/** Pulls, and tells it line by line; a failure is the last line's `failure`. Never rejects. */
+/** Pulls, and reports each step in a line; a failure is the last line's `failure`. Never rejects. */
 export async function pull(
   request: {
     reference: Reference

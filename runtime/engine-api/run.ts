@@ -1,6 +1,6 @@
 /**
- * `POST /containers/run`, for this program's own commands and on the agent's own socket only: docker's body of a create, then the
- * container's streams by `Upgrade: darner-stream`, from its first byte to its end, all in one question.
+ * `POST /containers/run`, for this program's own commands and on the agent's own socket only. One request takes docker's body of a create,
+ * then carries the container's streams by `Upgrade: darner-stream`, from its first byte to its end.
  */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
@@ -19,7 +19,7 @@ export function isRun({ method, url = '' }: IncomingMessage): boolean {
   return method === 'POST' && /^\/containers\/run(\?|$)/.test(url)
 }
 
-/** Serves one connection to its end. Never rejects. The answer's head tells the container's id and what create warned of. */
+/** Serves one connection to its end. Never rejects. The answer's head has the container's id and the warnings of create. */
 export async function serveRun(
   request: IncomingMessage,
   socket: Duplex,

@@ -16,7 +16,7 @@ const OTHER_WAY = 'name another address with --docker-tcp IP:PORT, or off'
 export interface TcpFrontOptions {
   /** IP:PORT. */
   readonly listen: string
-  /** Folder of tls.crt, tls.key and ca.crt; who has a certificate for clients of that authority is let in. */
+  /** Folder of tls.crt, tls.key and ca.crt. A client with a certificate of that authority is let in. */
   readonly folder: string
   /** Gets each connection whose client has proven itself. */
   readonly take: (socket: Socket) => void

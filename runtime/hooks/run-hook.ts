@@ -90,7 +90,7 @@ async function capture(
   const both = anySignal([signal, timer.signal])
   try {
     const late = clock.sleep(timeoutMs, { signal: both }).then(() => TIMED_OUT)
-    late.catch(() => {}) // the race below hears of it
+    late.catch(() => {}) // the race below gets the failure
     const exitCode = await Promise.race([ended, late])
     return { exitCode, output: Buffer.concat(chunks).toString() }
   } finally {

@@ -10,9 +10,10 @@ const BLOCK_BYTES = 1024 * 1024
 const MAGIC_BYTES = 4
 
 /**
- * The uncompressed bytes of `source`, whose chunks are good until the next is asked for, with `lend` also these: until the next but one is. What
- * it is is told by its first bytes, as in other engines: many a layer is not what its media type says, and the DiffID guards the result anyway. Throws
- * LAYER_INVALID for damaged or cut data, else what the source threw. Of what a digest has `judged` in the end, a checksum isn't looked at.
+ * The uncompressed bytes of `source`, whose chunks are good until the next is asked for, with `lend` also these: until the next but one is.
+ * The first bytes decide the format, as in other engines: many a layer is not what its media type says, and the DiffID guards the result
+ * anyway. Throws LAYER_INVALID for damaged or cut data, else what the source threw. Of what a digest has `judged` in the end, a checksum
+ * isn't looked at.
  */
 export async function* decompress(
   source: AsyncIterable<Uint8Array>,
@@ -78,7 +79,7 @@ async function* expand(
     }
     return block.subarray(0, filled)
   }
-  // two that are decoded before they are asked for, so that neither side waits for the other, the one that was given, and the one before
+  // two decoded ahead, so that neither side waits for the other, the one given out, and the one before
   const blocks = byTurns(Array.from({ length: 4 }, () => Buffer.allocUnsafeSlow(BLOCK_BYTES)))
   let last: Promise<unknown> = Promise.resolve()
   const more = () => {

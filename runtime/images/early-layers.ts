@@ -5,7 +5,9 @@ import type { Descriptor } from '../../src/oci/manifest.ts'
 
 /** Of a shorter one the round trip would not be seen. */
 const LEAST_BYTES = 1024 * 1024
-/** What a config may take first: where a registry is so near, layers come as fast as this host takes them, and the config behind them. */
+/**
+ * How long a config may take first. Where a registry is very near, layers come as fast as this host takes them, and the config behind them.
+ */
 const PATIENCE_MS = 20
 
 export interface EarlyOptions {
@@ -34,7 +36,7 @@ export class EarlyLayers implements AsyncDisposable {
       const elsewhere = (layer.urls ?? []).length > 0
       if (layer.size < LEAST_BYTES || elsewhere || known.has(layer.digest) || this.#opening.has(layer.digest)) continue
       const opening = open(layer)
-      opening.catch(() => {}) // told to whoever takes it
+      opening.catch(() => {}) // the taker gets the failure
       this.#opening.set(layer.digest, opening)
     }
   }

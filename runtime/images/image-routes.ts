@@ -78,7 +78,7 @@ async function* textOf(lines: AsyncIterable<unknown>): AsyncGenerator<string> {
   for await (const line of lines) yield `${JSON.stringify(line)}\n`
 }
 
-/** Pulls and tells; a failure is the last line. Never rejects. */
+/** Pulls and reports progress; a failure is the last line. Never rejects. */
 async function pull(
   request: PullRequest,
   parts: ImageRouteParts,

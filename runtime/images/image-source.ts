@@ -16,8 +16,8 @@ export interface ImageSourceParts {
 }
 
 /**
- * The bytes of a layer's blob as its digest has them. Throws NOT_FOUND when it is neither here nor at where the image was pulled
- * from, nor, of a foreign layer, at its URLs, or what reading throws.
+ * The bytes of a layer's blob as its digest has them. Throws NOT_FOUND if it is neither here, nor at its registry, nor, for a foreign
+ * layer, at its URLs. Throws what reading throws.
  */
 export async function* layerBytes(
   image: ImageRecord,

@@ -1,7 +1,7 @@
 /**
- * Images on this host: records by manifest digest (`image/…`) and names that point at them (`name/…`: `registry/repository:tag`
- * or `registry/repository@digest`). A record is written before the first name for it and removed after the last one, so a
- * name never leads nowhere, whenever the process dies.
+ * Images on this host: records by manifest digest (`image/…`) and names that point at them (`name/…`: `registry/repository:tag` or
+ * `registry/repository@digest`). A record is written before the first name for it and removed after the last one. So a name never leads
+ * nowhere, whenever the process dies.
  */
 
 import type { StoredLayer } from '../../src/core/contracts/snapshots.ts'

@@ -29,8 +29,8 @@ export function placesOf(
 }
 
 /**
- * What `take` gives at the first place where it doesn't throw; it hears which places were wrong before. With one place only, its
- * error is thrown; of several, all are told. Throws the signal's reason.
+ * The result of `take` at the first place where it doesn't throw. `take` gets the places that were wrong before. With one place only, its
+ * error is thrown; with several, the error names all. Throws the signal's reason.
  */
 export async function fromFirst<T>(
   what: string,

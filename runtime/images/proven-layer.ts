@@ -1,4 +1,6 @@
-/** A layer comes from its blob: who names a DiffID, and can't give a blob that unpacks to it, gets nothing that is here under it. */
+/**
+ * A layer comes from its blob. A caller that names a DiffID, and can't give a blob that unpacks to it, gets nothing that is here under it.
+ */
 
 import type { Snapshotter, UnpackLimits } from '../../src/core/contracts/snapshots.ts'
 import { algorithmOf, type Digest, Digester } from '../../src/core/digest.ts'
@@ -6,8 +8,8 @@ import { DarnerError } from '../../src/core/errors.ts'
 import { decompress } from './decompress.ts'
 
 /**
- * Unpacks a layer from its blob; where the layer is here already, the blob is read to its end all the same, to see that it unpacks to
- * that. `read` gives the blob's bytes from the start, each time. Throws as `Snapshotter.unpack`, and what reading throws.
+ * Unpacks a layer from its blob. If the layer is here already, the blob is read to its end all the same, to see that it unpacks to that.
+ * `read` gives the blob's bytes from the start, each time. Throws as `Snapshotter.unpack`, and what reading throws.
  */
 export async function unpackProven(
   snapshotter: Pick<Snapshotter, 'unpack'>,

@@ -27,7 +27,7 @@ import { readableConfig } from './readable-config.ts'
 export const DEFAULT_LAYER_LIMITS: UnpackLimits = { bytes: 64 * 1024 ** 3, entries: 2_000_000 }
 /** Layers that are read and unpacked at the same time. */
 const DEFAULT_PARALLEL = 4
-/** How often at most is told what of a layer is here: chunks are many more than anybody reads. */
+/** The shortest time between two reports of a layer's progress: there are many more chunks than anybody reads. */
 const PROGRESS_MS = 100
 /** Layers are read by as much at once, at least: each chunk is work for the event loop. */
 const RUN_BYTES = 128 * 1024

@@ -1,6 +1,6 @@
 /**
- * `docker save`: images as one tar that is an OCI image layout (image-spec, image-layout.md) and, by its `manifest.json`, a docker
- * archive too; each blob is there once.
+ * `docker save`: images as one tar that is an OCI image layout (image-spec, image-layout.md). By its `manifest.json` it is a docker archive
+ * too. Each blob is there once.
  */
 import type { Digest } from '../../src/core/digest.ts'
 import { algorithmOf, hexOf } from '../../src/core/digest.ts'

@@ -70,7 +70,7 @@ async function* through(
   const flowing = pipeline(Readable.from(guarded, { objectMode: false, highWaterMark: CHUNK_BYTES }), engine, {
     signal,
   })
-  // its failure also ends the iteration below, which is where it is told
+  // its failure also ends the iteration below, which reports it
   flowing.catch(() => {})
   try {
     for await (const chunk of engine) yield chunk as Uint8Array

@@ -6,9 +6,9 @@ import { ioctl, O, systemErrorIs } from './syscalls.ts'
 const [GET, SET, TOP] = [0x80086601, 0x40086602, 0x20000]
 
 /**
- * Has ext4 put each folder that will be made in `path` in a place of its own on the disk. It keeps folders beside the one that they lie
- * in, and there looks at every inode that was deleted within the last half minute before it gives out another: where containers come and
- * go, that was a third of what a start took. Nothing happens on file systems that know no such hint.
+ * Has ext4 put each folder that will be made in `path` in a place of its own on the disk. ext4 keeps folders beside their parent, and there
+ * looks at every inode deleted within the last half minute before it gives out another. Where containers come and go, that was a third of a
+ * start's time. Nothing happens on file systems that know no such hint.
  */
 export function spreadFolders(path: string): void {
   const fd = openSync(path, O.RDONLY | O.DIRECTORY)

@@ -1,7 +1,7 @@
 /**
- * The few system calls that Node has no function for, through koffi: the mount family, and the `*at` calls by which an archive
- * is laid out below a directory descriptor. All are synchronous and take microseconds; paths are bytes or text without NUL.
- * A failure throws a {@link SystemCallError} whose `code` is the errno name. Linux only.
+ * The few system calls that Node has no function for, through koffi: the mount family, and the `*at` calls that unpack an archive below a
+ * directory descriptor. All are synchronous and take microseconds; paths are bytes or text without NUL. A failure throws a {@link
+ * SystemCallError} whose `code` is the errno name. Linux only.
  */
 import { constants } from 'node:os'
 import { getSystemErrorName } from 'node:util'
@@ -145,7 +145,7 @@ export function umount(target: Path, flags = 0): void {
 
 /**
  * As {@link umount}, on another thread: with the last user of a file system, its end waits until all is written. False when it could not be
- * done; the error number is the other thread's, and {@link umount} tells it at once.
+ * done. The error number stays with the other thread; {@link umount} reports it.
  */
 export async function umountAside(target: Path): Promise<boolean> {
   return (await inPool(native.umount2, z(target), 0)) === 0
@@ -156,9 +156,9 @@ export function openAt(dir: number, path: Path, flags: number, mode = 0): number
 }
 
 /**
- * openat2(2), Linux 5.6: opens below `dir` under the `resolve` rules. The kernel gives a path with ".." up with EAGAIN when
- * anything on the host is renamed or mounted meanwhile, which says nothing of this path: it is asked again, and EAGAIN
- * thrown only where that never ends.
+ * openat2(2), Linux 5.6: opens below `dir` under the `resolve` rules. For a path with "..", the kernel fails with EAGAIN when anything on
+ * the host is renamed or mounted meanwhile. That says nothing of this path, so it is tried again; EAGAIN is thrown only where that never
+ * ends.
  */
 export function openBelow(dir: number, path: Path, flags: number, resolve: number): number {
   const how = new BigUint64Array([BigInt(flags | O.CLOEXEC), 0n, BigInt(resolve)])
@@ -250,8 +250,8 @@ export function listXattrs(path: Path): string[] {
 export type MountOption = readonly [key: string, value?: Path]
 
 /**
- * Makes a file system by fsopen, fsconfig and fsmount and attaches it at `target`. Options aren't bound to a page as mount(2)'s
- * are. Each descriptor is closed by `close`, which the caller lends (Node's `closeSync`).
+ * Makes a file system by fsopen, fsconfig and fsmount and attaches it at `target`. Options aren't bound to a page as mount(2)'s are. Each
+ * descriptor is closed by `close`, the caller's function (Node's `closeSync`).
  */
 export function mountNew(
   type: string,
@@ -287,8 +287,8 @@ export function mountNew(
 }
 
 /**
- * Attaches what is at `source` once more at `target`, with owners as the user namespace `userns` (a descriptor) maps them (Linux
- * 5.12, mount_setattr(2), "ID-mapped mounts"); mounts below `source` are left out. Each descriptor is closed by `close`.
+ * Attaches what is at `source` once more at `target`, with owners as the user namespace `userns` (a descriptor) maps them (Linux 5.12,
+ * mount_setattr(2), "ID-mapped mounts"). Mounts below `source` are left out. Each descriptor is closed by `close`.
  */
 export function mountMapped(source: Path, target: Path, userns: number, close: (fd: number) => void): void {
   const tree = check(
@@ -310,7 +310,7 @@ export function mountMapped(source: Path, target: Path, userns: number, close: (
 }
 
 /**
- * A descriptor of the folder at `path` in a mount of its own, on no path, in which the kernel follows no symlink (Linux 5.14); mounts
+ * A descriptor of the folder at `path` in a mount of its own, without a path, in which the kernel follows no symlink (Linux 5.14). Mounts
  * below `path` are left out. The caller closes it; after a failure `close` does.
  */
 export function openUnfollowing(path: Path, close: (fd: number) => void): number {

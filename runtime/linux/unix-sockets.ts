@@ -15,7 +15,7 @@ const O_CLOEXEC = 0o2000000
 /** Types of a socket, and what may be joined to them by `|`. */
 export const SOCK = { STREAM: 1, DGRAM: 2, SEQPACKET: 5, NONBLOCK: 0o4000, CLOEXEC: 0o2000000 } as const
 
-/** As in libc: negative is a failure, and {@link SocketCalls.errno} tells which. */
+/** As in libc: negative is a failure, and {@link SocketCalls.errno} is its number. */
 export interface SocketCalls {
   socket(domain: number, type: number, protocol: number): number
   connect(fd: number, address: Uint8Array, bytes: number): number
@@ -57,8 +57,8 @@ function unixSocketPair(calls: SocketCalls, type: number): [number, number] | un
 }
 
 /**
- * A stream of libuv's that reads and writes the socket `fd`, whatever its type is: a copy of `fd`, which stays the caller's to close, takes
- * the place of one half of a pair. `copy` is that place's descriptor, the stream's to close. Throws `failed` of the step.
+ * A stream of libuv's that reads and writes the socket `fd`, whatever its type is. A copy of `fd` takes the place of one half of a pair;
+ * the caller still closes `fd`. `copy` is that place's descriptor, the stream's to close. Throws `failed` of the step.
  */
 export function streamOver(
   calls: SocketCalls,
@@ -77,9 +77,9 @@ export function streamOver(
 }
 
 /**
- * The address of the socket at `path`, which may be longer than an address holds: its folder's descriptor stands for the
- * folder, open until the address is disposed of. Throws BAD_ARGUMENT for a name that is too long by itself, what open(2) throws
- * for a folder that can't be opened.
+ * The address of the socket at `path`, which may be longer than an address holds. The folder's descriptor stands for the folder, open until
+ * the address is disposed of. Throws BAD_ARGUMENT for a name that is too long by itself, what open(2) throws for a folder that can't be
+ * opened.
  */
 export function unixAddress(path: string): Disposable & { readonly bytes: Buffer } {
   const folder = openSync(dirname(path), O_PATH | constants.O_DIRECTORY)

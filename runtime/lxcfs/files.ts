@@ -1,4 +1,4 @@
-/** Which files lxcfs tells the truth by, and the spec that binds them: nothing of its mount but these, read-only. */
+/** The files that lxcfs answers truthfully, and the spec that binds them: nothing of its mount but these, read-only. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { OciMount, OciSpec } from '../spec/oci-spec.ts'

@@ -1,6 +1,6 @@
 /**
  * What agents on one host mean to use of its network before it is there: names of bridges, and subnets. Each claim is an abstract socket
- * (unix(7)): the kernel gives a name once per network namespace, and takes it back when its agent ends, however it ends.
+ * (unix(7)). The kernel gives a name once in a network namespace, and takes it back when its agent ends, however it ends.
  */
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:net'

@@ -1,6 +1,6 @@
 /**
- * Runs CNI plugins (CNI SPEC.md 0.3 to 1.1, "Section 2: Execution protocol"): a chain in order for ADD and CHECK, in reverse
- * for DEL, each plugin a process with its request in the environment and its configuration on stdin.
+ * Runs CNI plugins (CNI SPEC.md 0.3 to 1.1, "Section 2: Execution protocol"): a chain in order for ADD and CHECK, in reverse for DEL. Each
+ * plugin is a process with its request in the environment and its configuration on stdin.
  */
 import { access, constants } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -40,7 +40,7 @@ const Result = Type.Object({
 /** What ADD gave (SPEC.md, "ADD Success"); members that the engine doesn't read are kept for the next plugin. */
 export type CniResult = Static<typeof Result>
 
-/** What a runtime tells plugins beside their configuration, by capability (CONVENTIONS.md). */
+/** What a runtime passes to plugins beside their configuration, by capability (CONVENTIONS.md). */
 export interface RuntimeConfig {
   readonly portMappings?: readonly {
     readonly hostPort: number
@@ -203,7 +203,7 @@ function resultOf(stdout: string, list: ConfList, plugin: PluginConf): CniResult
   try {
     json = JSON.parse(stdout)
   } catch {
-    // SyntaxError: told below, like any other answer of the wrong shape
+    // SyntaxError: reported below, like any other answer of the wrong shape
   }
   if (Value.Check(Result, json)) return json
   throw new DarnerError(

@@ -1,6 +1,6 @@
 /**
- * The resolver of one network, on its gateway address, UDP and TCP port 53 (RFC 1035, 4.2): it answers for the containers'
- * names itself and passes everything else on, byte by byte, to the resolvers of the host.
+ * The resolver of one network, on its gateway address, UDP and TCP port 53 (RFC 1035, 4.2). It answers for the containers' names itself and
+ * passes everything else on, byte by byte, to the resolvers of the host.
  */
 import { createSocket, type RemoteInfo, type Socket as UdpSocket } from 'node:dgram'
 import { once } from 'node:events'

@@ -1,4 +1,4 @@
-/** How a container gets onto each of its networks: interface, chain of plugins, and what they are told; the bridge is raised first. */
+/** How a container joins each of its networks: interface, chain of plugins, and their input. The bridge is raised first. */
 import type { EndpointRequest, PortBinding } from '../../src/api/networks-api.ts'
 import type { Bridges } from './bridges.ts'
 import type { NetworkCatalog } from './catalog.ts'

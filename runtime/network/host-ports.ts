@@ -1,4 +1,4 @@
-/** Ports of this host that containers publish: who has which, and whether the host itself listens there. */
+/** Ports of this host that containers publish: which container has which, and whether the host itself listens there. */
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { createServer } from 'node:net'

@@ -1,7 +1,7 @@
 /**
- * The packet filter rules of the engine's bridges: chains of its own in iptables (ip6tables for IPv6), each written whole and at
- * once by iptables-restore, whichever backend it has. Per-port rules are portmap's. What comes to a bridge from outside it is let
- * through only as an answer or to a published port, so networks can't reach each other.
+ * The packet filter rules of the engine's bridges: chains of its own in iptables (ip6tables for IPv6). iptables-restore writes each whole
+ * and at once, with any backend. Per-port rules are portmap's. Traffic from outside reaches a bridge only as an answer or through a
+ * published port, so networks can't reach each other.
  */
 import { spawn } from 'node:child_process'
 import { DarnerError } from '../../src/core/errors.ts'

@@ -1,7 +1,7 @@
 /**
- * Network namespaces of the engine: each is a file in its folder with the namespace bound onto it, so that it lives without a
- * process and outlives the agent (namespaces(7), "Namespace lifetime"). Made in this thread within half a millisecond: unshare,
- * bind, back. No other JavaScript runs in between, and other threads keep their namespace.
+ * Network namespaces of the engine. Each is a file in its folder with the namespace bound onto it, so it lives without a process and
+ * outlives the agent (namespaces(7), "Namespace lifetime"). Made in this thread within half a millisecond: unshare, bind, back. No other
+ * JavaScript runs in between, and other threads keep their namespace.
  */
 import { closeSync, openSync, statfsSync, unlinkSync, writeFileSync } from 'node:fs'
 import { mkdir, readdir } from 'node:fs/promises'

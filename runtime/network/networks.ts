@@ -1,6 +1,6 @@
 /**
- * The networks of this host: the engine's own bridges and whatever CNI configurations the folders hold, by name; who is on which;
- * published ports; names. Containers come by {@link ContainerNetworks}, users and the front doors by the other methods.
+ * The networks of this host, by name: the engine's own bridges and the CNI configurations of the folders. Also their containers, published
+ * ports and names. Containers come by {@link ContainerNetworks}, users and the front doors by the other methods.
  */
 import { createHash } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'

@@ -1,4 +1,6 @@
-/** What a plugin is told of one endpoint beside its configuration: addresses, MAC, aliases, ports. (CNI spec 1.1, runtime configuration) */
+/**
+ * What a plugin receives about one endpoint beside its configuration: addresses, MAC, aliases, ports. (CNI spec 1.1, runtime configuration)
+ */
 import type { EndpointRequest, PortBinding } from '../../src/api/networks-api.ts'
 import type { RuntimeConfig } from './cni.ts'
 

@@ -1,6 +1,6 @@
 /**
- * Sandboxes: a network namespace each, with endpoints that CNI plugins put in. Every step is recorded before it is taken and
- * undone from the record, so that the end of the agent in the middle of one leaves nothing that isn't written down.
+ * Sandboxes: a network namespace each, with endpoints that CNI plugins put in. Every step is recorded before it is taken and undone from
+ * the record. So an agent that ends in the middle leaves nothing that isn't recorded.
  */
 import { randomBytes } from 'node:crypto'
 import PQueue from 'p-queue'
@@ -181,8 +181,8 @@ export class Sandboxes {
   }
 
   /**
-   * Takes a sandbox apart: endpoints last to first, namespace, record. Fine for one that is gone. A plugin that fails leaves the
-   * record, for the next start of the agent to try again; the namespace with its interfaces goes all the same. Who asks for one that is
+   * Takes a sandbox apart: endpoints last to first, namespace, record. Fine for one that is gone. A plugin that fails leaves the record,
+   * and the agent's next start tries again. The namespace with its interfaces is removed all the same. A caller that wants one that is
    * being taken apart waits for that: a second plugin would find its namespace gone half way.
    */
   release(id: string, { signal }: Waits): Promise<void> {

@@ -1,4 +1,4 @@
-/** What a container can be on: a network of the engine's own, or a CNI configuration of the folders; and what of each can be asked for. */
+/** What a container can join: a network of the engine's own, or a CNI configuration of the folders; and which options each has. */
 import { createHash } from 'node:crypto'
 import type { EndpointRequest, NetworkView } from '../../src/api/networks-api.ts'
 import { DarnerError } from '../../src/core/errors.ts'

@@ -1,6 +1,6 @@
 /**
- * Loop devices that go round the page cache of the file system below: what is written lies in memory once, not twice, and is not
- * copied a second time by the kernel (loop(4); include/uapi/linux/loop.h).
+ * Loop devices that bypass the page cache of the file system below. Written bytes lie in memory once, not twice, and the kernel doesn't
+ * copy them a second time (loop(4); include/uapi/linux/loop.h).
  */
 import { closeSync, constants, openSync, statSync, writeFileSync } from 'node:fs'
 import { systemCode } from '../../src/core/errors.ts'
@@ -64,8 +64,8 @@ export function restoreLoop(target: string): void {
 }
 
 /**
- * The kernel holds writes of a loop back by 2 ms of latency, also where the disk below is allowed 75, and lets as many of its requests
- * go at once as of the disk, which are three times as long: writers lose 4 to 15 % by it. Unheld they are to others on the disk what writers
+ * The kernel holds writes of a loop back by 2 ms of latency, also where the disk below is allowed 75. It lets as many of its requests go at
+ * once as of the disk, which are three times as long. Writers lose 4 to 15 % by that. Unheld they are to others on the disk what writers
  * without a loop are.
  */
 function holdWrites(device: string, latency: string): void {

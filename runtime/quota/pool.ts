@@ -1,6 +1,6 @@
 /**
- * A pool of files, one fixed-size ext4 each, for hosts without project quotas: the writable layer of a container lies in one, so
- * that bytes and inodes end where the file system does. What is promised to all of them never exceeds the pool's size.
+ * A pool of files, one fixed-size ext4 each, for hosts without project quotas. A container's writable layer lies in one, so bytes and
+ * inodes end where the file system does. What is promised to all of them never exceeds the pool's size.
  */
 import { existsSync } from 'node:fs'
 import { mkdir, open, readdir, readFile, rm, statfs, truncate } from 'node:fs/promises'
@@ -75,7 +75,7 @@ export class QuotaPool {
   }
 
   async has(id: string): Promise<boolean> {
-    // of most there is none: one short call tells
+    // most have none: one short call decides
     return existsSync(this.#promise(id)) && (await this.#promised(id)) !== undefined
   }
 

@@ -1,6 +1,6 @@
 /**
- * Project quotas of the file system that writable layers lie on: xfs and ext4 mounted with `prjquota`. Limits are set by
- * xfs_quota(8) and setquota(8); whether the kernel enforces them only {@link ProjectQuota.probe} tells.
+ * Project quotas of the file system that writable layers lie on: xfs and ext4 mounted with `prjquota`. Limits are set by xfs_quota(8) and
+ * setquota(8). Only {@link ProjectQuota.probe} shows whether the kernel enforces them.
  */
 import { mkdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -164,12 +164,12 @@ export class ProjectQuota {
       }
       return writeJson(join(this.#dir, 'projects.json'), kept)
     })
-    this.#writing = saved.catch(() => {}) // its caller hears of it
+    this.#writing = saved.catch(() => {}) // its caller gets the failure
     return saved
   }
 }
 
-/** xfs_quota ends with 0 whatever it was told: a complaint is a failure. */
+/** xfs_quota ends with 0 whatever happened: a complaint is a failure. */
 async function must(program: string, args: readonly string[], signal: AbortSignal): Promise<void> {
   const { code, stderr, stdout } = await runProgram(program, args, { signal })
   const complaint = stderr.trim() || (code === 0 ? '' : stdout.trim())

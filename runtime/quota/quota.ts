@@ -22,7 +22,7 @@ const logsOf = (id: string) => `log-${id}`
 const BESIDE_LOGS_BYTES = 16 << 20
 const roomOf = (name: string) => `volume-${createHash('sha256').update(name).digest('hex').slice(0, 32)}`
 
-/** Where a root file system store tells its writable layers to be (`upperOf`), quotas can be put below them. */
+/** If a root file system store says where its writable layers are (`upperOf`), quotas can be put below them. */
 export class Quotas implements RootfsStore, VolumeRooms, QuotaReader {
   readonly #dir: string
   readonly #pool: QuotaPool
@@ -112,8 +112,8 @@ export class Quotas implements RootfsStore, VolumeRooms, QuotaReader {
   }
 
   /**
-   * Before a start, where there are project quotas: the kernel stops what is written to the folder of a container's logs too. conmon
-   * keeps them to `bytes` by itself, so the limit is that much higher that only a conmon that doesn't would meet it, as it ends then.
+   * Before a start, where there are project quotas: the kernel stops what is written to the folder of a container's logs too. conmon keeps
+   * them to `bytes` by itself. The limit is so much higher that only a conmon that fails to do so would meet it, because it ends then.
    */
   async boundLogs(id: string, folder: string, bytes: number, options: { signal: AbortSignal }): Promise<void> {
     if (this.#project === undefined) return

@@ -29,7 +29,7 @@ export class QuotaWatch implements AsyncDisposable {
   readonly #everyMs: number
   readonly #parts: QuotaWatchParts
   readonly #scope = new Scope()
-  /** `ID bytes PATH` and `ID inodes PATH` that were told of. */
+  /** `ID bytes PATH` and `ID inodes PATH` that were reported. */
   readonly #told = new Set<string>()
 
   constructor(options: { readonly everyMs: number }, parts: QuotaWatchParts) {

@@ -1,4 +1,4 @@
-/** What the container engine lends to rich containers at each step of a run, and what they may change there. */
+/** What the container engine gives rich containers at each step of a run, and what they may change there. */
 import type { CreateRequest } from '../../src/api/containers-api.ts'
 import type { DiskQuota, HookResult } from '../../src/api/rich-api.ts'
 import type { Bundle } from '../shim/bundle.ts'
@@ -34,7 +34,7 @@ export interface RunEnd {
 
 export interface Shaped {
   readonly spec: OciSpec
-  /** Stop signal by number, where the root file system tells a better one than image and request. */
+  /** Stop signal by number, if the root file system names a better one than image and request. */
   readonly stopSignal?: number
   /** Also for terminals that the request doesn't ask for. */
   readonly tty: boolean

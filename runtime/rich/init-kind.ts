@@ -78,7 +78,7 @@ export function initKindIn(root: string): InitKind | undefined {
   return TELLTALES.find(([text]) => program?.includes(text))?.[1] ?? 'unknown'
 }
 
-/** The major version of the image's systemd, from the name of its library, or from its binary; undefined when neither tells. */
+/** The major version of the image's systemd, from the name of its library, or from its binary. Undefined when neither has it. */
 export function systemdVersionIn(root: string): number | undefined {
   for (const folder of [...LIBRARY_FOLDERS, ...multiarch(root)]) {
     for (const name of namesIn(root, folder)) {

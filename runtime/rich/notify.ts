@@ -1,6 +1,6 @@
 /**
- * The socket that an init tells its state to (sd_notify(3)): a datagram socket, which node:net has no type for, bound through
- * libc and looked at a few times a second until READY=1 came.
+ * The socket that an init reports its state to (sd_notify(3)). It is a datagram socket, which node:net has no type for: bound through libc
+ * and read a few times a second until READY=1 came.
  */
 import { closeSync } from 'node:fs'
 import { rm } from 'node:fs/promises'

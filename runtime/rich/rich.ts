@@ -1,4 +1,4 @@
-/** Rich containers: the image's own init, or a small one with side services, as PID 1; what the engine calls at each step of a run. */
+/** Rich containers: the image's own init, or a small one with side services, as PID 1. The engine calls this at each step of a run. */
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { CreateRequest } from '../../src/api/containers-api.ts'

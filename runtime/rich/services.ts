@@ -1,6 +1,6 @@
 /**
- * Side services of `dumb-init` containers: each a process of its own under a conmon of its own, so that it outlives the agent,
- * started again with back-off whenever it ends while its container runs.
+ * Side services of `dumb-init` containers. Each is a process under a conmon of its own, so it outlives the agent. It starts again with
+ * back-off whenever it ends while its container runs.
  */
 import { mkdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -17,7 +17,7 @@ export interface SystemdFiles {
   /** Folder shown read-only at /run/host. */
   readonly host: string
   readonly journald: string
-  /** Folder of the socket that PID 1 tells its readiness to. */
+  /** Folder of the socket that PID 1 reports its readiness to. */
   readonly notify: string
   readonly unit?: string
   readonly wants?: string

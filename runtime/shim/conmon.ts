@@ -60,7 +60,7 @@ const ATTACH_FD = 5
 const MOST_MESSAGE_CHARS = 1 << 20
 const SIGKILL = 9
 
-/** A conmon that stands where it is to be and has done nothing yet. Disposing ends one that wasn't told to go on. */
+/** A conmon that stands where it is to be and has done nothing yet. Disposing ends one that never got the order to go on. */
 export interface ReadyConmon extends AsyncDisposable {
   /** Has it create the container; it is created, not started, when this resolves. Call once. Throws RUNTIME_FAILED quoting the runtime. */
   create(options: { signal: AbortSignal }): Promise<Carried>
@@ -104,7 +104,10 @@ function logOf({ log, bundle }: ConmonRun): string {
 const logStep = ({ logStepBytes }: Pick<ConmonRun, 'logStepBytes'>) =>
   logStepBytes === undefined ? [] : ['--log-size-max', String(logStepBytes)]
 
-/** Has conmon run one more process in a container. Its exit code is told, not written: a full disk leaves it alone. Throws RUNTIME_FAILED quoting the runtime, RUNTIME_MISSING. */
+/**
+ * Has conmon run one more process in a container. Its exit code is sent, not written to a file, so a full disk doesn't matter. Throws
+ * RUNTIME_FAILED quoting the runtime, RUNTIME_MISSING.
+ */
 export async function execInContainer(
   conmon: string,
   run: Omit<ConmonExec, 'exitDir'>,
@@ -136,8 +139,8 @@ export async function execInContainer(
 }
 
 /**
- * Has conmon run one more process in a container with nobody attached: its output goes to `bundle.log`, its exit code into a file
- * of `exitDir` named like the container. It outlives the agent. Throws RUNTIME_FAILED quoting the runtime, RUNTIME_MISSING.
+ * Has conmon run one more process in a container with nobody attached. Its output goes to `bundle.log`, its exit code into a file of
+ * `exitDir` named like the container. It outlives the agent. Throws RUNTIME_FAILED quoting the runtime, RUNTIME_MISSING.
  */
 export async function execDetached(
   conmon: string,
@@ -258,7 +261,7 @@ async function launch(
     if (code === 0) return
     throw new DarnerError('RUNTIME_FAILED', `conmon ended with ${code}: ${complaint.trim() || 'it said nothing'}`)
   })
-  parentExited.catch(() => {}) // whoever waits for a message hears of it through the reader
+  parentExited.catch(() => {}) // the waiter for a message gets the failure through the reader
   const start = child.writers.get(START_FD)
   const [sync, attach] = [child.readers.get(SYNC_FD), child.readers.get(exec ? ATTACH_FD : SYNC_FD)]
   if (!start || !sync || !attach) throw new DarnerError('INTERNAL', 'conmon was started without its pipes')

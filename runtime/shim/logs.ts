@@ -104,7 +104,7 @@ class EntryReader {
       const { bytesRead } = await this.#file.read(this.#block, 0, BLOCK_BYTES, this.#offset)
       if (bytesRead === 0) return
       this.#offset += bytesRead
-      // a copy: who takes an entry may hold it while the block is read into again
+      // a copy: the consumer may hold an entry while the block is read into again
       for (const line of this.#cutter.push(Buffer.from(this.#block.subarray(0, bytesRead)))) {
         const entry = parseLogLine(line)
         if (entry) yield entry

@@ -5,13 +5,13 @@ import type { Bundle } from './bundle.ts'
 import { reopenLog } from './conmon.ts'
 
 /**
- * Rotates when the log is longer than `maxBytes`, keeping `maxFiles` files in all. No line is lost: until conmon hears of it, it
- * writes on into the renamed file. An agent that ended between the two is mended by the next call. True when it rotated.
+ * Rotates when the log is longer than `maxBytes`, keeping `maxFiles` files in all. No line is lost: until conmon reopens the log, it writes
+ * on into the renamed file. An agent that ended between the two is mended by the next call. True when it rotated.
  */
 export async function rotateIfLong(bundle: Bundle, limits: { maxBytes: number; maxFiles: number }): Promise<boolean> {
   const bytes = await sizeOf(bundle.log)
   if (bytes === undefined) {
-    // renamed by an agent that ended before it told conmon
+    // renamed by an agent that ended before it notified conmon
     if ((await sizeOf(`${bundle.log}.1`)) !== undefined) await reopenLog(bundle)
     return false
   }

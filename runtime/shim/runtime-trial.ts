@@ -1,4 +1,7 @@
-/** Which OCI runtime can start a container on this host: tried by creating one and deleting it, since no fact of the host tells. */
+/**
+ * Which OCI runtime can start a container on this host. It is tried by creating one and deleting it, since no fact of the host answers
+ * that.
+ */
 import { randomUUID } from 'node:crypto'
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -53,7 +56,10 @@ async function whyNot(
   }
 }
 
-/** What it creates holds its descriptors open as long as it waits to be started: it gets none of ours, and says what failed in a file. */
+/**
+ * A runtime's container holds its descriptors open as long as it waits to be started. So it gets none of ours, and reports failures in a
+ * file.
+ */
 async function created(
   runtime: OciRuntime,
   id: string,

@@ -1,7 +1,7 @@
 /**
- * Connects to a unix socket of type SOCK_SEQPACKET, which node:net can't open: libc makes and connects it, and its descriptor
- * then takes the place of one half of an ordinary stream pair that a net.Socket already holds. From there on libuv reads and
- * writes it, one packet per call, so packets keep their borders and a slow reader holds the sender up.
+ * Connects to a unix socket of type SOCK_SEQPACKET, which node:net can't open. libc makes and connects it. Its descriptor then takes the
+ * place of one half of an ordinary stream pair that a net.Socket already holds. From there on libuv reads and writes it, one packet per
+ * call, so packets keep their borders and a slow reader holds the sender up.
  */
 import { closeSync } from 'node:fs'
 import type { Socket } from 'node:net'

@@ -1,7 +1,7 @@
 /**
- * Starts host programs by posix_spawn(3). Node's own way copies the page tables of this process first, which holds the event loop for
- * 6 ms in an agent of 200 MiB; this way shares them until the program begins, and takes half a millisecond. The thread that asks stands
- * still meanwhile, longer where the program waits for a processor: it is one of libuv's, not the event loop's. Linux only.
+ * Starts host programs by posix_spawn(3). Node's own way copies the page tables of this process first, which holds the event loop for 6 ms
+ * in an agent of 200 MiB. This way shares them until the program begins, and takes half a millisecond. The thread that asks stands still
+ * meanwhile, longer where the program waits for a processor: it is one of libuv's, not the event loop's. Linux only.
  */
 import { closeSync, openSync } from 'node:fs'
 import { Socket } from 'node:net'
@@ -52,7 +52,7 @@ export interface SpawnOptions {
   readonly cwd?: string
   /** A session of its own. */
   readonly detached?: boolean
-  /** What the program has as descriptors 0, 1, 2 and so on: nothing, a pipe that it reads or writes, or an open descriptor of this process. */
+  /** The program's descriptors 0, 1, 2 and so on: nothing, a pipe that it reads or writes, or an open descriptor of this process. */
   readonly stdio: readonly ('ignore' | 'reads' | 'writes' | number)[]
 }
 
@@ -106,7 +106,10 @@ export async function spawnProgram(path: string, args: readonly string[], option
   }
 }
 
-/** How a program with pipes at 1 and 2 ended, and what it wrote, of each at most about `mostBytes`; once all who have the pipes are gone. */
+/**
+ * How a program with pipes at 1 and 2 ended, and what it wrote, at most about `mostBytes` of each. Resolves once all holders of the pipes
+ * are gone.
+ */
 export async function outcome(
   { exited, readers }: Spawned,
   mostBytes: number,

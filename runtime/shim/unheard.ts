@@ -1,6 +1,6 @@
 /**
  * What a process wrote that conmon has put into its log and sent to no client. On a busy machine conmon can be held up right after it
- * told of the process: when that was started and has ended before conmon looks again, it never takes the client that waits there.
+ * reported the process. If that started and ended before conmon looks again, conmon never accepts the client that waits there.
  */
 import { type FileHandle, open } from 'node:fs/promises'
 import { systemCode } from '../../src/core/errors.ts'
@@ -40,7 +40,7 @@ export class Unheard implements AsyncDisposable {
       const { bytesRead } = await this.#log.read(block, 0, BLOCK_BYTES, at)
       if (bytesRead === 0) return
       at += bytesRead
-      // a copy: who takes a chunk may hold it while the block is read into again
+      // a copy: the consumer may hold a chunk while the block is read into again
       for (const line of cutter.push(Buffer.from(block.subarray(0, bytesRead)))) {
         const entry = parseLogLine(line)
         if (entry) yield { stream: entry.stream, bytes: entry.bytes }

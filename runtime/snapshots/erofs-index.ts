@@ -75,7 +75,9 @@ interface PlacedDir {
 
 export class ErofsIndex {
   readonly #mostBytes: number
-  /** All that comes behind the root's inode; marks and places are in it, and in the image by so much further on as that has bytes before. */
+  /**
+   * All that comes behind the root's inode. Marks and places are offsets in it; in the image they are further on by the bytes before it.
+   */
   #bytes = new Uint8Array(FIRST_BYTES)
   #view = new DataView(this.#bytes.buffer)
   #end = 0

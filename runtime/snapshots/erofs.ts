@@ -1,8 +1,8 @@
 /**
- * The EROFS format: a layer's tar lies in one data file as it came, and an image of its tree points into it, to where the data of each file
- * is. No path of the archive ever becomes a path on the host. Both files are mounted together, the data file as the image's device. Files
- * with holes lie in it with holes; without these it is the archive to the byte, so the layer's own digest tells of rot. Equal layers give
- * equal bytes.
+ * The EROFS format. A layer's tar lies in one data file as it came, and an image of its tree points into it, to where each file's data is.
+ * No path of the archive ever becomes a path on the host. Both files are mounted together, the data file as the image's device. Files with
+ * holes lie in it with holes. Without these it is the archive to the byte, so the layer's own digest reveals rot. Equal layers give equal
+ * bytes.
  */
 import { open, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -201,7 +201,7 @@ class OpenImage implements OpenLayer {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#writing.catch(() => {}) // it was told before
+    await this.#writing.catch(() => {}) // it was reported before
     await this.#data[Symbol.asyncDispose]()
   }
 

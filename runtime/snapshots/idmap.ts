@@ -1,6 +1,6 @@
 /**
- * Owners of files as a user namespace sees them: a container's root is an ordinary user of the host, and what lies on disk as
- * root's is shown to it as its own, by idmapped mounts, without copying or changing a file.
+ * Owners of files as a user namespace sees them. A container's root is an ordinary user of the host. Idmapped mounts show it files of the
+ * host's root as its own, without copying or changing a file.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -24,7 +24,7 @@ export async function openUserns({ base, size }: IdMap): Promise<number> {
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     said += text
   })
-  const gone = once(child, 'close').catch(() => {}) // an error is told below
+  const gone = once(child, 'close').catch(() => {}) // the error is reported below
   try {
     const ready = await Promise.race([
       once(child.stdout, 'data').then(() => true),

@@ -25,7 +25,10 @@ import type { LayerRecord } from './layers.ts'
 import { removeTree } from './layers.ts'
 import { OPAQUE_XATTR } from './overlay.ts'
 
-/** A directory to make on top of a stack, and the layer, counted from the lowest, that has its attributes: one in the middle of a path may have none. */
+/**
+ * A directory to make on top of a stack, and the layer, counted from the lowest, whose attributes it has. One in the middle of a path may
+ * have none.
+ */
 export interface Fill {
   readonly path: string
   readonly from: number | undefined

@@ -1,12 +1,12 @@
 /**
- * Decides what the entries of a layer tar mean for a file tree (image-spec, layer.md, "Representing Changes"). It keeps the
- * layer's tree in memory and resolves every name one component at a time inside it, so whatever a name or symlink says, each
- * step it hands on has a path whose parents are real directories of this layer. Both layer formats follow the same steps, so
- * they hold the same files. What is refused is refused with LAYER_INVALID, before anything is written for it.
+ * Decides what the entries of a layer tar mean for a file tree (image-spec, layer.md, "Representing Changes"). It keeps the layer's tree in
+ * memory and resolves every name one component at a time inside it. So whatever a name or symlink says, the parents of each path that it
+ * returns are real directories of this layer. Both layer formats follow the same steps, so they hold the same files. What is refused is
+ * refused with LAYER_INVALID, before anything is written for it.
  *
- * Symlinks on the way to an entry are followed as in a chroot at the layer's root; `..` above the root is refused in an entry's
- * own name. Hard links reach files of the same layer only. A directory that entries imply but no entry states gets mode 0755,
- * root, epoch; it is remembered as implied, so that stacking can give it what a lower layer states.
+ * Symlinks on the way to an entry are followed as in a chroot at the layer's root. `..` above the root is refused in an entry's own name.
+ * Hard links reach files of the same layer only. A directory that entries imply but no entry states gets mode 0755, root, epoch. It is
+ * recorded as implied, so that stacking can give it what a lower layer states.
  */
 import { DarnerError } from '../../src/core/errors.ts'
 import { show, type TarEntry } from './tar.ts'
@@ -83,7 +83,9 @@ const MAX_ID = 0xffff_fffe
 /** Apparent size of all files of one layer: what 32-bit addresses of 512-byte blocks reach, with room to spare. */
 const MAX_APPARENT_BYTES = 2 ** 40
 const MAX_XATTR_BYTES = 65535
-/** Of all paths that the record of a layer has: one name of four thousand bytes implies two thousand directories, each path longer than the last. */
+/**
+ * Of all paths in the record of a layer. One name of four thousand bytes implies two thousand directories, each path longer than the last.
+ */
 const MAX_RECORDED_BYTES = 64 * 1024 ** 2
 /** What is kept of entries until the layer ends: targets of symlinks, attributes of directories. */
 const MAX_KEPT_BYTES = 256 * 1024 ** 2

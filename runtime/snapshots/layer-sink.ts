@@ -18,8 +18,8 @@ export interface LayerSink {
   data(at: number, chunk: Uint8Array, place: number): void
   endFile(place: number): void
   /**
-   * Called after each slice of the archive with that, which is good until the next call resolves, or the sink is finished or disposed of: write
-   * what waits, where it is enough.
+   * Called after each slice of the archive, which is valid until the next call resolves, or the sink is finished or disposed of. It writes
+   * what waits, if that is enough.
    */
   flush(slice?: Uint8Array): Promise<void>
   /** Where it is there it has the whole tree at the end, in place of the `settle` steps. */
@@ -39,9 +39,9 @@ export interface LayerFacts {
 }
 
 /**
- * Reads `tar`, whose chunks need to be good until the next but one is asked for, to its end into `sink`, which has all of the layer when
- * this resolves. Throws DIGEST_MISMATCH when the stream is not `diffId`, LAYER_INVALID, LIMIT_EXCEEDED, the signal's reason, or what source
- * or sink throws.
+ * Reads `tar` to its end into `sink`, which has all of the layer when this resolves. A chunk must stay valid until the next but one is
+ * requested. Throws DIGEST_MISMATCH when the stream is not `diffId`, LAYER_INVALID, LIMIT_EXCEEDED, the signal's reason, or what source or
+ * sink throws.
  */
 export async function feed(
   diffId: Digest,

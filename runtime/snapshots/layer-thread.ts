@@ -145,7 +145,7 @@ class Job {
     this.#post = post
     this.#id = id
     this.#memory = memory
-    this.#over.promise.catch(() => {}) // told where it is awaited
+    this.#over.promise.catch(() => {}) // reported where it is awaited
   }
 
   get over(): Promise<WrittenLayer> {

@@ -1,6 +1,6 @@
 /**
- * Stored layers of one format. A layer is a folder `layers/<algorithm>-<hex>` with `record.json` and the format's files; it is
- * made under `ingest/` and renamed when its digest matched and its bytes are durable, so a folder under `layers/` is whole.
+ * Stored layers of one format. A layer is a folder `layers/<algorithm>-<hex>` with `record.json` and the format's files. It is made under
+ * `ingest/` and renamed when its digest matched and its bytes are durable, so a folder under `layers/` is whole.
  */
 import { randomUUID } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises'
@@ -79,7 +79,7 @@ export class LayerStore {
     this.#thread.expect(bytes)
   }
 
-  /** Single flight: who comes second waits; its own stream is read only if the first one's caller gave up. */
+  /** Single flight: the second caller waits. Its own stream is read only if the first caller gave up. */
   async unpack(
     diffId: Digest,
     blob: AsyncIterable<Uint8Array>,
@@ -185,7 +185,7 @@ function readRecord(text: string, diffId: Digest): LayerRecord {
     const record = JSON.parse(text) as LayerRecord
     if (record.diffId === diffId && Array.isArray(record.implied)) return record
   } catch {
-    // told below, like any other record that can't be what was written
+    // reported below, like any other record that is not as written
   }
   throw new DarnerError('STORE_CORRUPT', `layer ${diffId}: its record can't be read`)
 }

@@ -19,8 +19,8 @@ export interface Stack {
     readonly upper: string
     readonly work: string
     /**
-     * Nothing of it is synced, where the kernel can that: else to unmount it waits until all that the disk below has to write is
-     * written. The kernel refuses to mount it again until {@link forgiveVolatile}.
+     * Nothing of it is synced, if the kernel can do that. Otherwise unmounting waits until the disk below has written everything. The
+     * kernel refuses to mount it again until {@link forgiveVolatile}.
      */
     readonly volatile?: boolean
   }

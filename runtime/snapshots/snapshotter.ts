@@ -1,8 +1,7 @@
 /**
- * The Snapshotter: stored layers of one format, and root file systems stacked from them. On disk, under one folder per format:
- * `layers/`, `ingest/` (layers.ts), `mounts/<layer>` where layers need a mount of their own, and
- * `rootfs/<id>/{rw/upper,rw/work,root}`. A layer's mount is shared by all root file systems that use it, so its page cache is
- * too, and goes with the last of them.
+ * The Snapshotter: stored layers of one format, and root file systems stacked from them. On disk, under one folder per format: `layers/`,
+ * `ingest/` (layers.ts), `mounts/<layer>` where layers need a mount of their own, and `rootfs/<id>/{rw/upper,rw/work,root}`. All root file
+ * systems that use a layer share its mount, and so its page cache. Both go with the last of them.
  */
 
 import { closeSync, statSync } from 'node:fs'
@@ -36,7 +35,7 @@ export interface SnapshotterParts {
   readonly log: Log
 }
 
-/** What stacks need on top is found out once for so many of them; one that needs more than so much is looked at each time. */
+/** The result is kept for so many stacks; one that needs more than so much on top is computed each time. */
 const MAX_STACKS_KEPT = 64
 const MAX_FILLS_KEPT = 1000
 const ID = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$/
@@ -90,7 +89,7 @@ export class StackingSnapshotter implements Snapshotter {
 
   async start(): Promise<void> {
     await this.#store.start()
-    // who is root in a user namespace is nobody here, and has its root file system below
+    // root of a user namespace is nobody here, and has its root file system below
     await chmod(this.#directory, 0o711)
     for (const name of ['rootfs', 'mounts', 'empty'])
       await mkdir(join(this.#directory, name), { recursive: true, mode: 0o711 })

@@ -1,7 +1,7 @@
 /**
- * The directory format: a layer's files as files, whiteouts as overlayfs wants them (a 0/0 character device, an attribute on
- * opaque directories). The plan hands over safe paths; here each parent is opened once more by the kernel below the layer's
- * root, no symlink and no mount crossed, and everything is made by name inside that descriptor, never following the last part.
+ * The directory format: a layer's files as files, whiteouts as overlayfs wants them (a 0/0 character device, an attribute on opaque
+ * directories). The plan returns safe paths. Here the kernel opens each parent once more below the layer's root, crossing no symlink and no
+ * mount. Everything is made by name inside that descriptor, never following the last component.
  */
 import { closeSync, fchmodSync, fchownSync, ftruncateSync, mkdirSync, openSync, renameSync, writeSync } from 'node:fs'
 import { join } from 'node:path'

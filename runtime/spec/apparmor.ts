@@ -24,8 +24,8 @@ const ENABLED = '/sys/module/apparmor/parameters/enabled'
 const PROFILES = '/sys/kernel/security/apparmor/profiles'
 
 /**
- * Undefined where the kernel has no AppArmor. The default profile is loaded unless it is; where there is no program that loads one,
- * containers have none, as with podman, and `warn` is told.
+ * Undefined where the kernel has no AppArmor. The default profile is loaded unless it is already. Without a program that loads one,
+ * containers have none, as with podman, and `warn` is called.
  */
 export async function openAppArmor(ways: AppArmorWays, warn: (text: string) => void): Promise<AppArmor | undefined> {
   if (ways.read(ENABLED)?.trim() !== 'Y') return undefined

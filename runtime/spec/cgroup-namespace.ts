@@ -1,4 +1,4 @@
-/** Cgroup namespaces (cgroup_namespaces(7)): who gets one, and who can't. */
+/** Cgroup namespaces (cgroup_namespaces(7)): which containers get one, and which can't. */
 
 import type { CreateRequest } from '../../src/api/containers-api.ts'
 import { DarnerError } from '../../src/core/errors.ts'

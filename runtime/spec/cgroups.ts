@@ -60,8 +60,8 @@ export function parsePlaces(proc: string): Map<string, string> {
 }
 
 /**
- * Moves a process out of the agent's own cgroup wherever a service manager would end it with the agent: the cgroup2 tree and
- * the `name=systemd` hierarchy. `path` is below the hierarchy's root, such as `/darner/conmon`.
+ * Moves a process out of the agent's own cgroup wherever a service manager would end it with the agent. Those are the cgroup2 tree and the
+ * `name=systemd` hierarchy. `path` is below the hierarchy's root, such as `/darner/conmon`.
  */
 export async function moveToCgroup(layout: CgroupLayout, path: string, pid: number): Promise<void> {
   const roots = [layout.v2?.path, layout.v1.get('name=systemd')].filter((one) => one !== undefined)

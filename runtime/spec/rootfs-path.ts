@@ -1,6 +1,6 @@
 /**
- * Opens files below a root directory as a process chrooted there would, and never anything outside of it: each component is
- * opened by itself from its parent's descriptor, symlinks are read and walked by hand. Renames during the walk can't lead out.
+ * Opens files below a root directory as a process chrooted there would, and never anything outside of it. Each component is opened by
+ * itself from its parent's descriptor; symlinks are read and followed by hand. Renames during the walk can't lead out.
  */
 import { closeSync, constants, fstatSync, openSync, readlinkSync, readSync } from 'node:fs'
 import { DarnerError, systemCode } from '../../src/core/errors.ts'

@@ -1,6 +1,6 @@
 /**
- * The seccomp profile that containers have unless they bring their own: the allow-list of docker's default profile. What that list
- * refuses fails with EPERM, and what it doesn't know, newer calls too, with ENOSYS, so that programs fall back to what there is.
+ * The seccomp profile that containers have unless they bring their own: the allow-list of docker's default profile. What that list refuses
+ * fails with EPERM. What it doesn't know, newer calls too, fails with ENOSYS, so that programs fall back to what there is.
  */
 import type { OciSyscallArgument } from './oci-spec.ts'
 import type { SeccompCondition, SeccompProfile } from './seccomp-profile.ts'

@@ -18,8 +18,8 @@ const HEALTH_LOOK_MS = 100
 const MOST_OUTPUT = 300
 
 /**
- * Resolves when it may stay. `again`: an agent before this one started it, so that what its init said may have been missed.
- * Throws COMMAND_FAILED when it ended, TIMED_OUT when nothing good was heard in time.
+ * Resolves when it may stay. `again`: an agent before this one started it, so that what its init said may have been missed. Throws
+ * COMMAND_FAILED when it ended, TIMED_OUT when it didn't report ready in time.
  */
 export async function passGate(
   entry: Entry,
@@ -28,7 +28,7 @@ export async function passGate(
 ): Promise<void> {
   const startedMs = clock.monotonicMs()
   const over = new AbortController()
-  // told from the record: what the wait itself says is less
+  // from the record: the wait itself reports less
   const ended = entry.ended
     .wait({ signal })
     .finally(() => over.abort())

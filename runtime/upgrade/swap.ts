@@ -1,7 +1,7 @@
 /**
- * One upgrade or rollback, step by step: forward to the other generation, and back. Each step is on record before it is taken, so
- * that whoever finds the journal, this agent after a failure or the next one after the end of this, knows which way is left:
- * `prepare` and `stop` lead back, `new` forward, `undo` and `back` back.
+ * One upgrade or rollback, step by step: forward to the other generation, and back. Each step is recorded before it is taken. So the reader
+ * of the journal, this agent after a failure or the next one, knows the way: `prepare` and `stop` lead back, `new` forward, `undo` and
+ * `back` back.
  */
 import { readFile } from 'node:fs/promises'
 import type { UpgradeHistory } from '../../src/api/upgrade-api.ts'
@@ -135,7 +135,7 @@ export class Exchange {
     const { fault, engine, clock, signal } = this.#parts
     const beganMs = clock.monotonicMs()
     await engine.runs.stop(entry, { signal })
-    await engine.locks.hold(entry.id, async () => {}) // an end is told before what the run left is cleaned up
+    await engine.locks.hold(entry.id, async () => {}) // an end is reported before what the run left is cleaned up
     fault('upgrade:stopped')
     if (journalOf(entry).kind === 'upgrade') await this.#takeOver(entry, 'finish')
     fault('upgrade:synced')

@@ -61,8 +61,8 @@ export class Upgrades implements AsyncDisposable {
   }
 
   /**
-   * Exchanges the image. Throws NOT_FOUND for container and image, STATE_INVALID for a container in between states and while
-   * another upgrade of it goes on, what create throws for an image that doesn't fit; then what went wrong with the new container,
+   * Exchanges the image. Throws NOT_FOUND for container and image. Throws STATE_INVALID for a container in between states, and while
+   * another upgrade of it goes on. Throws what create throws for an image that doesn't fit; then what went wrong with the new container,
    * which is undone by then.
    */
   async upgrade(reference: string, request: UpgradeRequest): Promise<UpgradeReply> {
@@ -121,7 +121,9 @@ export class Upgrades implements AsyncDisposable {
     }
   }
 
-  /** What the user asked for, over another image, which is shown by the `name` that the user gave; volumes that the container has by now stay. */
+  /**
+   * The user's request over another image, which is shown by the `name` that the user gave. Volumes that the container has by now stay.
+   */
   async #generation(
     record: ContainerRecord,
     image: ResolvedImage & { readonly name: string },

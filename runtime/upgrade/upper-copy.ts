@@ -1,7 +1,7 @@
 /**
- * Brings a writable layer over to a new image, in two passes: one while the container still runs, which takes what has not been
- * touched for a while, and one after its stop, which takes the rest. All is written through the new root, so that overlayfs itself
- * makes the new upper directory; the old one is only read.
+ * Brings a writable layer over to a new image, in two passes. The first, while the container still runs, takes what has not been touched
+ * for a while. The second, after its stop, takes the rest. All is written through the new root, so that overlayfs itself makes the new
+ * upper directory; the old one is only read.
  */
 import type { BigIntStats } from 'node:fs'
 import { readdir, rm, statfs } from 'node:fs/promises'
@@ -46,8 +46,8 @@ export class UpperCopy {
   }
 
   /**
-   * While the container runs. What was changed after the write-back at the beginning is left to {@link finish}: of anything older,
-   * a later change shows in its times, also one through a mapping.
+   * While the container runs. {@link finish} takes what was changed after the write-back at the beginning. A later change of anything older
+   * shows in its times, also one through a mapping.
    */
   async begin({ signal }: Waits): Promise<void> {
     const { type } = await statfs(this.#trees.upper)

@@ -1,7 +1,7 @@
 /**
- * What becomes of each path of a writable layer when the image below it is exchanged (docs/rich.md, "Upgrade in place"). Three
- * trees are looked at: the layer itself (the upper directory, with overlayfs's whiteouts and marks in it), the old root as the
- * container sees it, where contents are read, and the new image.
+ * What becomes of each path of a writable layer when the image below it is exchanged (docs/rich.md, "Upgrade in place"). Three trees are
+ * read. They are the layer itself (the upper directory, with overlayfs's whiteouts and marks in it), the old root as the container sees it,
+ * for contents, and the new image.
  *
  * Paths are relative, their bytes as latin1 text, as names in a root file system may be any bytes.
  */
@@ -50,7 +50,10 @@ export function relative(path: string): string {
   return Buffer.from(path.replaceAll(/\/+/g, '/').replace(/^\//, '').replace(/\/$/, '')).toString('latin1')
 }
 
-/** The same trees, for a walk while the container may run: what it puts in the way leads nowhere else, and what went is as if it had never been. */
+/**
+ * The same trees, for a walk while the container may run. What the container puts in the way leads nowhere else, and what it removed is as
+ * if it had never been.
+ */
 export function stillTrees(trees: UpperTrees): UpperTrees & Disposable {
   using made = new DisposableStack()
   const still = (path: string) => made.use(stillTree(path)).path

@@ -75,7 +75,7 @@ async function hostPath(path: string, make: boolean): Promise<void> {
 }
 
 /**
- * Copies what the image has at `target` into a volume that is empty, or whose filling was cut off, with owner and mode of the folder.
+ * Copies what the image has at `target` into a volume that is empty, or whose filling was cut off. Owner and mode of the folder come along.
  * Another container may have the volume already: what its processes put there meanwhile leads nowhere else.
  */
 async function fillVolume(

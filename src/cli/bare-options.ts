@@ -1,6 +1,6 @@
 /**
- * Options as they are spelled out before the line is parsed: those that may stand without a value, so that they never take the argument
- * after them, and other programs' spellings.
+ * Options as they are spelled out before the line is parsed. Those that may stand without a value must never take the argument after them;
+ * others are other programs' spellings.
  */
 import { commandIn } from './command-words.ts'
 import type { CommandRow } from './rows/shape.ts'

@@ -8,8 +8,8 @@ import type { ErrorBody } from '../api/error-body.ts'
 import { CODES, type Code, DarnerError, type ErrorOptions, isDarnerError, systemCode } from '../core/errors.ts'
 
 /**
- * Loaded when it is needed, and never by `import … from 'node:http'`, which touches every export of it, also those that load a whole
- * fetch implementation: 20 ms of each command.
+ * Loaded when it is needed, and never by `import … from 'node:http'`. That touches every export, also those that load a whole fetch
+ * implementation: 20 ms of each command.
  */
 function httpRequest(options: RequestOptionsOfNode): ClientRequest {
   // no name of a TLS server: to find that out, node compiles a pattern of IPv6 addresses, 2 ms of each command

@@ -26,7 +26,7 @@ export async function createOrPull(
 ): Promise<string> {
   const docker = new DockerClient({ socket: context.socket })
   const file = text(options, 'cidfile')
-  // before there is a container: one whose id could not be told would be left behind
+  // before there is a container: one whose id could not be written would be left behind
   if (file !== undefined) writeId(file, '', 'wx')
   try {
     const made = await orPull(args, options, context, ({ body, ...query }) =>

@@ -20,7 +20,7 @@ export function detachKeysOf(options: Readonly<Record<string, unknown>>): { deta
   return { detachKeys }
 }
 
-/** Splits typed bytes into what goes on and whether the keys were typed; the first keys are held until the next byte tells. */
+/** Splits typed bytes into what goes on and whether the keys were typed. The first keys are held until the next byte decides. */
 export class DetachKeys {
   readonly #keys: readonly number[]
   #matched = 0

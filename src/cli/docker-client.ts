@@ -4,7 +4,7 @@ import { DOCKER_PREFIX } from '../api/docker-prefix.ts'
 import { DarnerError } from '../core/errors.ts'
 import { AgentClient, type Method, type RequestOptions } from './client.ts'
 
-/** A line of an answer that tells as it goes: pull, push, load, import. */
+/** A line of an answer that reports progress: pull, push, load, import. */
 export interface ProgressLine {
   readonly status?: string
   readonly stream?: string

@@ -33,7 +33,7 @@ async function read(path: string): Promise<Record<string, unknown>> {
     if (typeof json === 'object' && json !== null && !Array.isArray(json)) return json as Record<string, unknown>
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return {}
-    // told below; the parser's words would quote the file, which holds secrets
+    // reported below; the parser's words would quote the file, which holds secrets
   }
   throw new DarnerError('CONFIG_INVALID', `${path}: it is not a JSON object`)
 }

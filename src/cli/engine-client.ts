@@ -99,8 +99,8 @@ export class EngineClient {
   }
 
   /**
-   * Attaches to the running process, or to the next run from its first byte; with `start` that run is begun, and why it couldn't be is
-   * the session's end. The caller closes.
+   * Attaches to the running process, or to the next run from its first byte. With `start` that run begins, and a failure to start is the
+   * session's end. The caller closes.
    */
   async attach(id: string, { start = false, signal }: Waits & { start?: boolean }): Promise<StreamSession> {
     return new StreamSession(await this.#stream(`${at(id)}/${start ? 'run' : 'attach'}`, signal))
@@ -160,7 +160,7 @@ export class StreamSession implements AsyncDisposable {
     this.#bytes = after(rest, more)
   }
 
-  /** Output frames; returns the end that the agent told, or undefined when the session was closed here. Throws AGENT_UNREACHABLE. */
+  /** Output frames. Returns the end that the agent sent, or undefined when the session was closed here. Throws AGENT_UNREACHABLE. */
   async *frames(): AsyncGenerator<Frame, ExitReply | undefined> {
     const decoder = new FrameDecoder()
     let cause: unknown

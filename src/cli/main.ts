@@ -1,4 +1,4 @@
-/** The entry of every command: lends the process to `program.ts`. Everything is imported after the compile cache is on. */
+/** The entry of every command: gives the process to `program.ts`. Everything is imported after the compile cache is on. */
 import { keepCode } from '../core/code-cache.ts'
 
 const daemon = ['agent', 'supernode'].includes(process.argv[2] ?? '') && process.argv[3] !== 'token'

@@ -1,4 +1,4 @@
-/** The command line as a function: arguments and streams in, exit code out. `main.ts` lends it the process. */
+/** The command line as a function: arguments and streams in, exit code out. `main.ts` gives it the process. */
 import { COMMANDS, loadAction } from './commands.ts'
 import { type ProgramIo, perform, report } from './perform.ts'
 import { type Call, quickParse } from './quick-parse.ts'

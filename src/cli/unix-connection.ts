@@ -1,7 +1,7 @@
 /**
- * A command's connection to the agent's unix socket, on the handle that `node:net` itself stands on: to load that module, with the streams
- * that it is made of, and to connect by it takes 6 ms of each command's start. Node keeps that handle for older programs; where it isn't
- * there as Node 24 has it, `node:net` does all of it.
+ * A command's connection to the agent's unix socket, on the handle that `node:net` itself uses. To load that module with its streams, and
+ * to connect by it, takes 6 ms of each command's start. Node keeps that handle for older programs; where it isn't there as Node 24 has it,
+ * `node:net` does all of it.
  */
 import type { Socket } from 'node:net'
 
@@ -15,7 +15,7 @@ interface Handlers {
 }
 
 interface Wire {
-  /** `sent` is called when the system has it, and also when it couldn't be sent: that is heard by who reads. */
+  /** `sent` is called when the system has it, and also when it couldn't be sent: the reader gets that failure. */
   write(bytes: Uint8Array, sent: () => void): void
   pause(): void
   resume(): void
@@ -32,7 +32,7 @@ export class UnixConnection {
   #failed: Error | undefined
   #wake = () => {}
 
-  /** Connects to `path`; why that couldn't be done is heard by who reads. `onClose` is called once, at the connection's end. */
+  /** Connects to `path`; the reader gets a failure to connect. `onClose` is called once, at the connection's end. */
   constructor(path: string, onClose: () => void) {
     this.#onClose = onClose
     const handlers: Handlers = { bytes: (chunk) => this.#take(chunk), end: (error) => this.#end(error) }
@@ -62,7 +62,7 @@ export class UnixConnection {
     }
   }
 
-  /** Who reads is told `error`, or the end. Nothing that has come and wasn't read is read any more. */
+  /** The reader gets `error`, or the end. Nothing that has come and wasn't read is read any more. */
   destroy(error?: Error): void {
     if (this.#over) return
     this.#queue.length = 0

@@ -1,4 +1,4 @@
-/** Composition root of `darner supernode`. It lends the seed the peer's piece exchange. */
+/** Composition root of `darner supernode`. It gives the seed the peer's piece exchange. */
 import { join } from 'node:path'
 import { RateLimits } from '../../peer/index.ts'
 import {
@@ -24,7 +24,7 @@ export interface RunningSupernode extends AsyncDisposable {
   readonly http: string
   /** Routes of that HTTP side, as `METHOD /path`. */
   readonly routes: readonly string[]
-  /** Who signs passes; for tests and tools in this process. */
+  /** The identity that signs passes; for tests and tools in this process. */
   readonly identity: Identity
 }
 

@@ -1,4 +1,4 @@
-/** What the two daemon commands share: their settings, and running until told to stop. */
+/** What the two daemon commands share: their settings, and running until a signal ends them. */
 import { getCompileCacheDir } from 'node:module'
 import { dirname } from 'node:path'
 import type { Writable } from 'node:stream'

@@ -1,6 +1,6 @@
 /**
- * Where the supernode is: the multiaddrs of the settings, and those that a supernode named by HOST:PORT tells over its HTTP side. The
- * last answer is kept in the data directory, so that an agent starts while the supernode is away.
+ * Where the supernode is: the multiaddrs of the settings, and those that a supernode named by HOST:PORT returns by its HTTP side. The last
+ * answer is kept in the data directory, so that an agent starts while the supernode is away.
  */
 import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
@@ -28,8 +28,8 @@ const PRINTED = 'give the multiaddr that `darner supernode` prints when it is re
 type Settings = Pick<AgentSettings, 'supernode' | 'joinToken' | 'data'>
 
 /**
- * The multiaddrs to dial. Throws SUPERNODE_UNREACHABLE where a HOST:PORT can't be asked and was never asked before, CONFIG_INVALID for one
- * that isn't the HTTP side of a supernode, ADMISSION_REFUSED for one that doesn't prove itself.
+ * The multiaddrs to dial. Throws SUPERNODE_UNREACHABLE if a HOST:PORT can't be asked and never was before. Throws CONFIG_INVALID for one
+ * that isn't a supernode's HTTP side, ADMISSION_REFUSED for one that doesn't prove itself.
  */
 export async function supernodeAddresses(
   settings: Settings,

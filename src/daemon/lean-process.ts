@@ -1,7 +1,7 @@
 /**
- * A daemon's own process settings. V8 takes the size of its young generation, and glibc how it keeps freed memory, at the start
- * of a process only; with their defaults an agent that moves buffers holds some 130 MiB more than it needs. So a daemon
- * replaces itself once, in place: same pid, same descriptors.
+ * A daemon's own process settings. V8 takes the size of its young generation, and glibc how it keeps freed memory, only at the start of a
+ * process. With their defaults an agent that moves buffers holds some 130 MiB more than it needs. So a daemon replaces itself once, in
+ * place: same pid, same descriptors.
  */
 
 /** Mebibytes of one half of the young generation. Small, so that buffers which nobody holds are freed soon. */

@@ -1,4 +1,4 @@
-/** `darner agent`: runs the agent of this host until it is told to stop. */
+/** `darner agent`: runs the agent of this host until a signal ends it. */
 import { DarnerError } from '../../core/errors.ts'
 import { abortable, withDeadline } from '../../core/signals.ts'
 import { daemonSettings, untilStopped } from '../../daemon/daemon.ts'

@@ -4,7 +4,7 @@ import type { Action } from '../context.ts'
 import { createOrPull } from '../create-container.ts'
 
 export const action: Action = async (args, options, context) => {
-  attachOf(options) // nothing is joined here, but what start would be told must make sense
+  attachOf(options) // nothing is joined here, but the options for start must make sense
   context.stdout.write(`${await createOrPull(args, options, context)}\n`)
   return 0
 }

@@ -4,8 +4,8 @@ import { text } from '../option-values.ts'
 import { runExec, windowSize } from '../session-io.ts'
 
 /**
- * The user's own shell as /etc/passwd of the container has it, begun as a login shell (its name starts with a dash), in the
- * user's home. Words of the user never pass through this text.
+ * The user's own shell as /etc/passwd of the container has it, in the user's home. It begins as a login shell (its name starts with a
+ * dash). Words of the user never pass through this text.
  */
 const LOGIN = `u=$(id -un 2>/dev/null || echo root)
 s=

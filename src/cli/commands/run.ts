@@ -50,7 +50,7 @@ async function runAtOnce(
     signal.throwIfAborted()
     const late = new AbortController()
     let waits: NodeJS.Timeout | undefined
-    // what is being made is heard of first, so that an interrupt ends it too
+    // the id of what is being made is known first, so that an interrupt ends it too
     const onAbort = () => {
       waits = setTimeout(() => late.abort(signal.reason), ANSWER_MS)
     }
@@ -96,7 +96,7 @@ async function follow(
 ): Promise<number> {
   const { signal } = new AbortController()
   await using session = joined
-  // as docker: who sees no output sees which container it is
+  // as docker: a user that sees no output sees the container's id
   if (io.only?.has('stdout') === false && !io.only.has('stderr')) context.stdout.write(`${id}\n`)
   const running = runSession(session, io, context)
   // one that comes while it starts isn't lost: the agent sends it as soon as the process is there

@@ -1,4 +1,4 @@
-/** `darner supernode`: runs the supernode until it is told to stop. */
+/** `darner supernode`: runs the supernode until a signal ends it. */
 import type { SupernodeSettings } from '../../core/config/schema.ts'
 import { daemonSettings, untilStopped } from '../../daemon/daemon.ts'
 import type { Action, CommandContext } from '../context.ts'

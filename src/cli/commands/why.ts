@@ -1,4 +1,4 @@
-/** `darner why`: who read how much of blobs at their origin, and why, as the supernode has it on record. */
+/** `darner why`: every read of blobs at their origin, by whom and why, as the supernode has it on record. */
 
 import type { WhyView } from '../../api/care-api.ts'
 import { formatBytes } from '../../core/config/units.ts'

@@ -1,4 +1,7 @@
-/** Who writes a draft now: a link that names its process, made and taken over in one step each, and worth nothing once that ended. */
+/**
+ * The current writer of a draft: a link that names its process. It is made and taken over in one step each, and worth nothing once that
+ * process has ended.
+ */
 import { readFileSync, readlinkSync, renameSync, symlinkSync, unlinkSync } from 'node:fs'
 import { systemCode } from '../../core/errors.ts'
 
@@ -26,8 +29,8 @@ export function takeDraft(path: string): DraftLock | undefined {
 }
 
 /**
- * Puts our link in place of one whose process has ended: one process at a time, by a link of its own per dead holder, so that
- * none takes away what another has just got. False while another does so; undefined when the holder has changed.
+ * Puts our link in place of one whose process has ended. Only one process at a time does so, by a link of its own per dead holder, so none
+ * removes what another has just got. False while another does so; undefined when the holder has changed.
  */
 function takeOver(path: string, holder: string, own: string): boolean | undefined {
   const turn = `${path}-${holder}`

@@ -1,6 +1,6 @@
 /**
- * What is known of a half-written draft: which content it is of, and a hash of each chunk, so that a later run can tell what of
- * it is right, whatever a crash left. Lines: one JSON record, then one SHA-256 a chunk.
+ * What is known of an unfinished draft: its content, and a hash of each chunk. So a later run can find what of it is right, whatever a
+ * crash left. Lines: one JSON record, then one SHA-256 a chunk.
  */
 import type { Hash } from 'node:crypto'
 import { readSync, writeSync } from 'node:fs'

@@ -1,6 +1,6 @@
 /**
- * A file: written beside its name and renamed when whole. The draft has one name per target, so that a killed run leaves what the
- * next one can go on with; one process at a time has it, others write drafts of their own that nobody goes on with.
+ * A file: written beside its name and renamed when whole. The draft has one name per target, so that a killed run leaves what the next one
+ * can go on with. One process at a time has it; others write drafts of their own that nobody goes on with.
  *
  * All calls wait in place: the command does nothing else meanwhile, and Node's promises for files cost each start 2 to 3 ms.
  */

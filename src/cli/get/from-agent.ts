@@ -97,8 +97,8 @@ interface Source extends Disposable {
 }
 
 /**
- * Asks `byFile` where this process can open the agent's (it runs as root, or as the agent does, and sees the same files), so that
- * the bytes need not go through the socket; else by bytes. Whoever made the socket runs the agent.
+ * Asks `byFile` if this process can open the agent's files: it runs as root, or as the agent does, and sees the same files. Then the bytes
+ * need not go through the socket. The owner of the socket runs the agent.
  */
 async function ask(body: GetRequest, context: CommandContext, { byFile }: { byFile: boolean }): Promise<Source> {
   const open = (more: Partial<GetRequest>) => askAgent('/v1/get', { ...body, ...more }, context)

@@ -1,6 +1,6 @@
 /**
- * One content straight from its origin, by this process: begins where an earlier run ended, goes on where a read broke, never
- * puts two versions into one file, and checks the digest.
+ * One content straight from its origin, by this process. It begins where an earlier run ended, goes on where a read broke, never puts two
+ * versions into one file, and checks the digest.
  */
 import { createHash } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
@@ -94,7 +94,7 @@ export async function fetchFromOrigin(
       }
       parts.say(goingOn(error, `again in ${formatDuration(waitMs)}`))
       await setTimeout(waitMs, undefined, { signal })
-      // nothing tells whether what comes next belongs to what is here
+      // nothing shows whether what comes next belongs to what is here
       if (run.have > 0 && digest === undefined && !tellsApart(run.version)) await run.again()
     }
   }

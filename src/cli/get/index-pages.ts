@@ -14,8 +14,8 @@ const MAX_PAGE_BYTES = 4 * 1024 * 1024
 const MAX_PAGES = 10_000
 
 /**
- * Every file below a page, also one that the server adds a slash to. Throws LIMIT_EXCEEDED where there is more than was allowed, and what
- * the first page fails with (ORIGIN_FAILED for what is no page, or one at another host); a page below it that fails is told of.
+ * Every file below a page, also one that the server adds a slash to. Throws LIMIT_EXCEEDED where there is more than was allowed, and the
+ * first page's failure (ORIGIN_FAILED for what is no page, or one at another host). A failed page below it is reported.
  */
 export async function listPages(
   first: Order,

@@ -81,8 +81,8 @@ export async function applyPlan(
 }
 
 /**
- * Brings back what was there before {@link applyPlan}; of a file changed since, only what is ours goes, and one that another client
- * was set up with stays.
+ * Brings back what was there before {@link applyPlan}. Of a file changed since, only our part is removed, and one that another client was
+ * set up with stays.
  */
 export async function undoPlan(client: ClientName, setup: ClientSetup, { root }: { root: string }): Promise<Undone> {
   const record = await readRecord(root, client)

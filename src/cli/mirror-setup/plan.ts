@@ -11,7 +11,7 @@ export interface SetupUpstream {
 export interface SetupTarget {
   /** The mirror's IP:PORT, as a client reaches it. */
   readonly mirror: string
-  /** `http`, or `https` with the authority that signed the mirror's certificate, where clients have to be told of it. */
+  /** `http`, or `https` with the authority that signed the mirror's certificate, if clients must trust it. */
   readonly scheme: 'http' | 'https'
   readonly authority?: { readonly path: string; readonly pem: string } | undefined
   readonly upstreams: readonly SetupUpstream[]

@@ -39,7 +39,7 @@ interface DockerInfo {
   readonly RegistryConfig?: { readonly Mirrors?: readonly string[] | null } | null
 }
 
-/** Nothing tells which configuration a running containerd has read; that it began after the file was written does. */
+/** Nothing shows which configuration a running containerd has read, except that it began after the file was written. */
 async function byContainerd(config: string): Promise<string> {
   const began = await beganMs('containerd')
   if (began === undefined) return 'skipped: containerd is not running; it reads the file when it starts'
