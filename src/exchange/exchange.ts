@@ -84,7 +84,7 @@ interface Downstream {
   readonly side: ServeSide
 }
 
-/** Starts to listen (where told to) and returns the exchange. Throws BAD_ARGUMENT, or CONFLICT when the address is taken. */
+/** Starts to listen (where the options say so) and returns the exchange. Throws BAD_ARGUMENT, or CONFLICT when the address is taken. */
 export async function openExchange(options: ExchangeOptions, parts: ExchangeParts): Promise<LaneExchange> {
   const { identity, shelf, admit, clock, log, limits, node, onViolation } = parts
   const listen = options.listen === undefined ? undefined : parsePlace(options.listen)
@@ -227,7 +227,7 @@ export class LaneExchange implements PieceExchange {
       try {
         await (await dialled).link.closed
       } catch {
-        // whoever waits for the dial is told
+        // every caller that waits for the dial gets the result
       } finally {
         forget()
       }

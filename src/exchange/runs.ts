@@ -1,4 +1,4 @@
-/** Piece numbers that wait to be told, as merged runs: many small news become one frame. */
+/** Piece numbers that wait to be sent, as merged runs: much small news becomes one frame. */
 import { addRun, type PieceRun } from '../core/task/runs.ts'
 import { MAX_RUNS, type Run } from './transport/lane-frames.ts'
 

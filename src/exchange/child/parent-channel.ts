@@ -264,7 +264,7 @@ export class LaneChannel implements ParentChannel {
     }
   }
 
-  /** The channel is over: whoever waits is told `error`. */
+  /** The channel is over: every waiting caller gets `error`. */
   end(error: Error): void {
     if (this.signal.aborted) return
     this.#controller.abort(error)

@@ -1,16 +1,16 @@
-/** What a child has to tell a parent of its pieces and what may wait for company: what is coming, what isn't after all, what is here. */
+/** A child's news about its pieces that may wait for other frames: what is coming, what isn't after all, what is here. */
 
 import { PendingRuns } from '../runs.ts'
 import type { Run } from '../transport/lane-frames.ts'
 
-/** Each in batches that fit a frame, to be told in this order. */
+/** Each in batches that fit a frame, to be sent in this order. */
 export interface Tells {
   readonly lost: Run[][]
   readonly coming: Run[][]
   readonly here: Run[][]
 }
 
-/** Of each piece the last word counts: what the parent needn't have heard is never told. */
+/** Of each piece only the last state counts. What the parent needn't know is never sent. */
 export class PendingTells {
   readonly #lost = new Set<number>()
   readonly #coming = new Set<number>()

@@ -1,6 +1,6 @@
 /**
- * What a parent, seed or peer, gives to the children of one task: the {@link Handout} with those who wait for it. A shelf lends
- * one {@link Giving.open} to each child that opened the task.
+ * What a parent, seed or peer, gives to the children of one task: the {@link Handout} with those who wait for it. A shelf gives one {@link
+ * Giving.open} to each child that opened the task.
  */
 import type { Clock, Random } from '../../core/clock.ts'
 import type { GivingTo } from '../../core/contracts/exchange.ts'
@@ -28,7 +28,7 @@ export class Giving implements Disposable {
   readonly #pieces: number
   readonly #waiting: Waiting[] = []
 
-  /** `have` is what is here now; {@link known} tells of more. */
+  /** `have` is what is here now; {@link known} adds more. */
   constructor(pieces: number, have: ReadonlyBitmap, parts: GivingParts) {
     const { clock, random, handout = HANDOUT_DEFAULTS } = parts
     this.#clock = clock
@@ -91,7 +91,7 @@ export class Giving implements Disposable {
     }
   }
 
-  /** Nothing more will be given: whoever waits is told why. */
+  /** Nothing more will be given: every waiting child gets the reason. */
   fail(error: DarnerError): void {
     for (const one of this.#waiting.splice(0)) one.fail(error)
   }
@@ -143,7 +143,7 @@ export class Giving implements Disposable {
     }
   }
 
-  /** Nobody gets anything more: who waits is told so. */
+  /** Nothing more is given: waiting children are notified. */
   [Symbol.dispose](): void {
     for (const one of [...this.#waiting]) this.#end(one)
   }

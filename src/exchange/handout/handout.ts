@@ -1,13 +1,13 @@
 /**
- * What a parent gives to whom. A child asks for "any" piece and the parent chooses at the instant its uplink is free, of what
- * it holds and the child lacks the piece with the fewest known holders. Late choice is what keeps uplinks busy and new pieces
+ * What a parent gives to whom. A child asks for "any" piece, and the parent chooses at the instant its uplink is free. It takes, of the
+ * pieces that it holds and the child lacks, the one with the fewest known holders. Late choice is what keeps uplinks busy and new pieces
  * fast (docs/scheduling.md).
  *
- * A seed uses it without chance: each piece leaves it once before any leaves twice, in the order the origin is read. Peers
- * break ties by chance, so that neighbours with the same pieces don't give the same.
+ * A seed uses it without chance: each piece leaves it once before any leaves twice, in the order the origin is read. Peers break ties by
+ * chance, so that neighbours with the same pieces don't give the same.
  *
- * Pure: no clock, no I/O. The caller owns the waiting: it calls {@link Handout.give} with its waiting children in the order
- * they asked, again after each event.
+ * Pure: no clock, no I/O. The caller owns the waiting: it calls {@link Handout.give} with its waiting children in the order they asked,
+ * again after each event.
  */
 import type { Random } from '../../core/clock.ts'
 import type { ReadonlyBitmap } from '../../core/task/bitmap.ts'
@@ -15,8 +15,8 @@ import { Holdings } from './holdings.ts'
 
 export interface HandoutOptions {
   /**
-   * Pieces offered, taken or being sent at once, over all children: the least, which keeps a link busy whose children answer
-   * at once, and the most, where they take as long as many pieces do. More than needed makes choices old (docs/scheduling.md).
+   * Pieces offered, taken or being sent at once, over all children. The least keeps a link busy whose children answer at once; the most is
+   * for answers that take as long as many pieces. More than needed makes choices old (docs/scheduling.md).
    */
   readonly slots: number
   readonly mostSlots: number
@@ -107,7 +107,7 @@ export class Handout<C> {
     this.#holdings.arriving(piece, coming)
   }
 
-  /** How many pieces a child told that it has. */
+  /** How many pieces a child reported as here. */
   held({ place }: Seat<C>): number {
     return place === 0 ? 0 : this.#holdings.held(place)
   }
@@ -139,9 +139,9 @@ export class Handout<C> {
   }
 
   /**
-   * Which of the children that wait gets something now, by its place in the list, and what: the one with the fewest pieces
-   * on their way to it, who asked first among equals. Undefined when none can be given anything now: all slots are taken, and
-   * those whose only parent this is have theirs.
+   * Which of the waiting children gets something now, by its place in the list, and what. It is the child with the fewest pieces on their
+   * way; among equals, the one that asked first. Undefined when none can be given anything now: all slots are taken, and those whose only
+   * parent this is have theirs.
    */
   give(asking: readonly Seat<C>[], nowMs: number): { at: number; piece: number } | undefined {
     if (!this.gives) return undefined
@@ -213,20 +213,22 @@ export class Handout<C> {
     if (this.#holdings.isHeld(seat.place, piece)) this.#drop(seat, at)
   }
 
-  /** The child couldn't be sent the piece, or found it wrong: it may be given again, unless it told that it comes from elsewhere. */
+  /**
+   * The child couldn't be sent the piece, or found it wrong. It may be given again, unless the child reported that it comes from elsewhere.
+   */
   failed(seat: Seat<C>, piece: number): void {
     const grant = seat.grants.find((one) => one.piece === piece)
     if (grant) this.#withdraw(seat, grant, grant.coming)
   }
 
-  /** The child told that a piece is on its way to it, from us or from another parent. */
+  /** The child reported that a piece is on its way to it, from us or from another parent. */
   coming(seat: Seat<C>, piece: number): void {
     if (seat.place > 0) this.#holdings.take(seat.place, piece)
     if (seat.granted === 0) return
     for (const grant of seat.grants) if (grant.piece === piece) grant.coming = true
   }
 
-  /** The child told that a piece isn't coming after all: it may be given. What we are sending of it ourselves goes on. */
+  /** The child reported that a piece isn't coming after all: it may be given. What we are sending of it ourselves goes on. */
   lost(seat: Seat<C>, piece: number): void {
     const grant = seat.granted === 0 ? undefined : seat.grants.find((one) => one.piece === piece)
     if (grant?.sending) grant.coming = grant.sure = false
@@ -234,7 +236,7 @@ export class Handout<C> {
     else if (seat.place > 0) this.#holdings.untake(seat.place, piece)
   }
 
-  /** The child told that it holds a piece. */
+  /** The child reported that it holds a piece. */
   holds(seat: Seat<C>, piece: number): void {
     if (seat.place === 0 || !this.#holdings.hold(seat.place, piece) || seat.granted === 0) return
     const at = seat.grants.findIndex((grant) => grant.piece === piece && !grant.sending)
@@ -252,8 +254,8 @@ export class Handout<C> {
   }
 
   /**
-   * Takes back what children were given too long ago without a word of theirs that it is coming, and the uplink from what
-   * has kept it for as long. True when something may be given now that couldn't before.
+   * Takes back pieces that were given too long ago without a report that they are coming, and the uplink from a piece that has kept it as
+   * long. True when something may be given now that couldn't before.
    */
   expire(nowMs: number): boolean {
     let changed = false

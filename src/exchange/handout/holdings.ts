@@ -1,7 +1,7 @@
 /**
- * What a parent may give of one task, and what each of its children has of it. Children have places, numbers from 1 on, in one table: for
- * each 32 pieces a row, with two words for the parent and two for each child. All of a mesh are at the same few pieces, so that what is looked at
- * lies together.
+ * What a parent may give of one task, and what each of its children has of it. Children have places, numbers from 1 on, in one table. It
+ * has a row for each 32 pieces, with two words for the parent and two for each child. All of a mesh are at the same few pieces, so that
+ * what is looked at lies together.
  */
 import { type Random, randomBelow } from '../../core/clock.ts'
 
@@ -28,7 +28,7 @@ export interface Choice {
 
 export class Holdings {
   readonly #rows: number
-  /** Of a place in a row: what it has or is getting, from us or from others; and what it told that it has. */
+  /** Of a place in a row: what it has or is getting, from us or from others; and what it reported as here. */
   #words: Uint32Array
   #counts: Int32Array
   #places = FIRST_PLACES

@@ -1,11 +1,10 @@
 /**
- * Hierarchical token buckets as a pure core: who may move how many bytes now, and when to look again. No clock, no I/O.
+ * Hierarchical token buckets as a pure core: which transfer may move how many bytes now, and when to look again. No clock, no I/O.
  *
- * A transfer passes a path of buckets: host > direction > class > origin > task > peer, those of them that have a limit. A cap
- * must have tokens. A limit that may borrow is an assured share instead: within it a transfer goes first, and beyond it the
- * transfer competes for what the nearest cap above leaves unused. Without a cap above there is nothing to borrow from, so
- * it is a cap itself. Among transfers that may go: assured ones, then interactive before background, then the task
- * that has moved least (start-time fair queueing).
+ * A transfer passes a path of buckets: host > direction > class > origin > task > peer, those of them that have a limit. A cap must have
+ * tokens. A limit that may borrow is an assured share instead. Within it a transfer goes first. Beyond it the transfer competes for what
+ * the nearest cap above leaves unused. Without a cap above there is nothing to borrow from, so it is a cap itself. Among transfers that may
+ * go: assured ones, then interactive before background, then the task that has moved least (start-time fair queueing).
  */
 import type { Priority } from '../../core/contracts/content.ts'
 
@@ -26,7 +25,7 @@ export interface Limit {
   readonly borrow?: boolean
 }
 
-/** Who a transfer is for. */
+/** The receiver of a transfer. */
 export interface Flow {
   readonly direction: Direction
   readonly priority: Priority

@@ -7,8 +7,8 @@ import { Scope } from '../../core/scope.ts'
 import { Buckets, type Claim, type Flow, type Limit, type LimitScope } from './buckets.ts'
 
 /**
- * What a TCP segment of 1,500 bytes adds is between 4 % and 5 %, on loopback nothing: bulk movers charge the middle, so that
- * payload and wire both stay within 5 % of a limit.
+ * A TCP segment of 1,500 bytes adds between 4 % and 5 %, on loopback nothing. Bulk movers charge the middle, so that payload and wire both
+ * stay within 5 % of a limit.
  */
 export const WIRE_FACTOR = 1.025
 

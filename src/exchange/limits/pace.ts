@@ -1,8 +1,8 @@
 /**
- * Sending by what others leave of the links on the way: delay-based, after the idea of LEDBAT (RFC 6817). Bytes that wait in a queue
- * make the way there and back longer than the shortest that was seen. While that is more than {@link TARGET_MS}, whoever fills the
- * queue, the rate falls; while it is less, it grows. A stream that TCP's own control drives fills queues further than this, so it
- * soon has the link to itself, and a link that nobody else uses is filled all but a tenth (docs/benchmarks.md, yield).
+ * Sending by what others leave of the links on the way: delay-based, after the idea of LEDBAT (RFC 6817). Bytes that wait in a queue make
+ * the way there and back longer than the shortest that was seen. While that is more than {@link TARGET_MS}, whoever fills the queue, the
+ * rate falls; while it is less, it grows. A stream that TCP's own control drives fills queues further than this, so it soon has the link to
+ * itself. A link that nobody else uses is filled all but a tenth (docs/benchmarks.md, yield).
  */
 import type { Clock } from '../../core/clock.ts'
 
@@ -24,8 +24,8 @@ const FALL = 0.2
 /** A look without any queue adds this much; half of it at half of the target. */
 const RISE = 0.05
 /**
- * While less than half of the target is in queues, a look adds half: before the first queue, up to most of what got through when there
- * was one last, and beyond that after so many such looks.
+ * While less than half of the target is in queues, a look adds half. Before the first queue it does so up to most of the last rate with a
+ * queue, and beyond that after so many such looks.
  */
 const LEAP = 0.5
 const KNOWN_PART = 0.8

@@ -158,14 +158,14 @@ export class PieceSender {
         pool.put(buffer)
         if (last) channel.settle(request, to - from)
       })
-      // who fails is the link, and it says so to its owner
+      // the link itself fails, and reports that to its owner
       written.catch(() => undefined)
     }
     // the slot goes on to the next piece while this one's end is written
     channel.forget(request.id)
   }
 
-  /** Waits for more of a piece that is still coming here: for bytes of it, or of another in the queue, or for something else to do. */
+  /** Waits until more of a piece that still arrives is here, more of another in the queue, or something else to do. */
   async #more(channel: ServedChannel, request: ServedRequest): Promise<void> {
     const woken = Promise.withResolvers<void>()
     channel.wake = woken.resolve

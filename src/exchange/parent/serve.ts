@@ -408,7 +408,7 @@ export class ServeSide implements LinkHandler {
   }
 }
 
-/** What a child is told of a failure here: no more than it needs. */
+/** The refusal that a child gets for a failure here: no more than it needs. */
 function refusalFor(error: DarnerError): Refusal {
   if (isDarnerError(error, 'CAPABILITY_REFUSED', 'PIECE_ABSENT')) return error.code as Refusal
   return 'PEER_REFUSED'

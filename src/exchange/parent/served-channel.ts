@@ -1,4 +1,4 @@
-/** One task opened by one child, as its parent keeps it: what was asked, what may be sent, what was told. */
+/** One task opened by one child, as its parent keeps it: what was asked, what may be sent, what was announced. */
 
 import type { Priority } from '../../core/contracts/content.ts'
 import type { GivingTo, ShelfTask } from '../../core/contracts/exchange.ts'
@@ -54,7 +54,7 @@ export class ServedChannel implements Disposable {
   readonly pieces: number
   /** What this child is given when it asks for any piece. */
   readonly giving: GivingTo
-  /** What the child told that it has. */
+  /** Pieces that the child reported as here. */
   readonly #childHas: Bitmap
   /** Ends choosing, reading and waiting for this channel. */
   readonly controller = new AbortController()
@@ -136,7 +136,7 @@ export class ServedChannel implements Disposable {
     return this.controller.signal
   }
 
-  /** Pieces that the child hasn't told of having. */
+  /** Pieces that the child hasn't reported as here. */
   get childLacks(): number {
     return this.pieces - this.#childHas.count
   }

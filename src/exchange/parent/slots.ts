@@ -1,10 +1,10 @@
 /**
- * Upload slots: how many pieces leave this host at a time, and whose turn it is. A slot serves one piece. Interactive children
- * come before background ones, and within a class children take turns, however much each asks for. A slot whose child
- * doesn't read, or that waits for a rate limit, doesn't count, so that it holds nobody up.
+ * Upload slots: how many pieces leave this host at a time, and whose turn it is. A slot serves one piece. Interactive children come before
+ * background ones, and within a class children take turns, however much each asks for. A slot whose child doesn't read, or that waits for a
+ * rate limit, doesn't count, so that it holds nobody up.
  *
- * The number of slots follows the measured uplink: one more while that moves more bytes, one fewer while it makes no difference
- * (the fewer pieces share an uplink, the sooner each is whole and can be passed on).
+ * The number of slots follows the measured uplink: one more while that moves more bytes, one fewer while it makes no difference. The fewer
+ * pieces share an uplink, the sooner each is whole and can be passed on.
  */
 import type { Priority } from '../../core/contracts/content.ts'
 
@@ -157,7 +157,7 @@ export class UploadSlots {
     return this.#active.size
   }
 
-  /** Not one of a child that has all it may have in service: it would leave the turn to the piece that stepped back for it. */
+  /** Not one of a child that already has its most pieces in service: it would leave the turn to the piece that stepped back for it. */
   interactiveWaitsFor({ job, parked }: Slot): boolean {
     const own = parked ? 0 : 1
     return this.#interactive.some((child) => this.#mayGo(child, child === job.child ? own : 0))

@@ -2,8 +2,8 @@
 import { TLSSocket } from 'node:tls'
 
 /**
- * What arrives goes straight to `take`, which returns false to have reading stop until {@link resume}: on its way through the buffer of
- * a readable stream a small frame costs more than it does itself. Node has `onread` for this, but only for connections that it dials.
+ * Arriving bytes go straight to `take`, which returns false to stop reading until {@link resume}. The buffer of a readable stream would
+ * cost a small frame more than its own work. Node has `onread` for this, but only for connections that it dials.
  */
 export class AcceptedSocket extends TLSSocket {
   #take: ((chunk: Uint8Array) => boolean) | undefined

@@ -1,4 +1,4 @@
-/** Which addresses others are told: a lane on a wildcard is spelled out with the addresses that the node found for itself. */
+/** The addresses that are announced to others. A lane on a wildcard is listed with the addresses that the node found for itself. */
 import { multiaddr } from '@multiformats/multiaddr'
 import { formatHostPort, parseHostPort } from '../../core/host-port.ts'
 

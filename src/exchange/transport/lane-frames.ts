@@ -81,7 +81,7 @@ export type FrameType = (typeof FRAME)[keyof typeof FRAME]
 export const OPEN_BACKGROUND = 1
 /** The channel starts with no credit. */
 export const OPEN_METERED = 2
-/** The parent never tells what it has. */
+/** The parent never announces what it has. */
 export const OPENED_SILENT = 1
 /** The child asks nobody else and takes whatever comes: lower numbers first, without an offer. */
 export const ANY_SURE = 1

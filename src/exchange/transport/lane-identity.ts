@@ -1,6 +1,6 @@
 /**
- * Certificates of the bulk lane: a fresh P-256 key in a self-signed certificate that carries the host's PeerId, proven by its
- * identity key (libp2p specs, tls/tls.md, "Peer Authentication").
+ * Certificates of the bulk lane: a fresh P-256 key in a self-signed certificate that carries the host's PeerId. Its identity key proves
+ * that (libp2p specs, tls/tls.md, "Peer Authentication").
  */
 import 'reflect-metadata'
 import { webcrypto, X509Certificate } from 'node:crypto'
@@ -105,8 +105,8 @@ const derOctets = (body: Uint8Array) => der(OCTETS, body)
 const derSequence = (...parts: Buffer[]) => der(SEQUENCE, Buffer.concat(parts))
 
 /**
- * Of a TBSCertificate (RFC 5280, 4.1) the SubjectPublicKeyInfo as it stands there, and the signed key, if it has one. Read here, since a
- * host meets many peers at once, and a library that makes objects of the whole certificate takes longer than all the rest of the check.
+ * Of a TBSCertificate (RFC 5280, 4.1) the SubjectPublicKeyInfo as it stands there, and the signed key, if it has one. Parsed here, because
+ * a host meets many peers at once. A library that makes objects of the whole certificate takes longer than all the rest of the check.
  */
 function readCertificate(bytes: Buffer): { spki: Buffer; signedKey: Buffer | undefined } {
   const { body } = readDer(readDer(bytes, 0, SEQUENCE).body, 0, SEQUENCE)

@@ -1,6 +1,6 @@
 /**
- * One lane connection, the half that child and parent have in common: frames in and out, signs of life, the bounds on how
- * slowly and how much the other side may talk.
+ * One lane connection, the half that child and parent share: frames in and out, signs of life, and bounds on how slowly and how much the
+ * other side may send.
  */
 import type { Clock } from '../../core/clock.ts'
 import type { PeerId } from '../../core/contracts/exchange.ts'
@@ -33,8 +33,8 @@ export interface LinkOptions {
   /** Silence after which a busy link asks for a sign of life. */
   readonly pingMs: number
   /**
-   * Silence after which a busy link is dead. A lossy or crowded link may well be silent for seconds: until then the plan asks others, and a host
-   * that is dead is known to the supernode sooner.
+   * Silence after which a busy link is dead. A lossy or crowded link may well be silent for seconds. Until then the plan asks others, and
+   * the supernode learns of a dead host sooner.
    */
   readonly silenceMs: number
   /** The longest that a begun frame may take (bodies of pieces aside: they are judged by silence). */
@@ -66,7 +66,7 @@ export interface LinkHandler {
   onFrame(header: FrameHeader, payload: Buffer): Promise<void> | void
   /** Handles a frame of bulk bytes and reads them by {@link LaneLink.body}, all of them; without it they come by `onFrame`. */
   onBody?(header: FrameHeader): Promise<void>
-  /** Frames are about to leave, or the time given to {@link LaneLink.later} is over: what waits to be told goes with them. */
+  /** Frames are about to leave, or the time given to {@link LaneLink.later} is over: waiting news goes with them. */
   onNews?(): void
   /** Whether the other side is expected to be there. */
   busy(): boolean
@@ -183,8 +183,8 @@ export class LaneLink {
   }
 
   /**
-   * The handler has news that may wait for other frames to leave with, for `waitMs` at most: each write costs both sides far more
-   * than its bytes. It is asked for them by `onNews`.
+   * The handler has news that may wait up to `waitMs` for other frames to leave with. Each write costs both sides far more than its bytes.
+   * It is asked for them by `onNews`.
    */
   later(waitMs: number): void {
     if (this.#failure !== undefined || this.#ending) return

@@ -1,11 +1,11 @@
 /**
  * How a connection sends pieces, by two socket options of tcp(7).
  *
- * `TCP_NOTSENT_LOWAT` bounds what waits in the kernel to be sent. Without the bound a write is over once its bytes are copied, seconds before
- * a slow link has carried them: the parent then offers the next piece to the next child, and all links carry queues that nobody
+ * `TCP_NOTSENT_LOWAT` bounds what waits in the kernel to be sent. Without the bound a write is over once its bytes are copied, seconds
+ * before a slow link has carried them. The parent then offers the next piece to the next child, and all links carry queues that nobody
  * chose. With it a write ends about when its bytes leave.
  *
- * `TCP_CONGESTION` chooses cubic. BBR takes the burst that a token bucket lets pass for the rate of the link: pieces are about as long as
+ * `TCP_CONGESTION` chooses cubic. BBR takes the burst that a token bucket lets pass for the rate of the link. Pieces are about as long as
  * such bursts, so it sends at a hundred times that rate, and most of it is dropped.
  */
 import koffi from 'koffi'

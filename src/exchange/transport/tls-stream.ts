@@ -30,7 +30,10 @@ export class TlsStream implements ByteStream {
   #paused = false
   #failure: Error | undefined
 
-  /** Owns `socket`. Whoever made it passes what arrives to {@link feed}, and knows the descriptor of the connection below, if anybody. */
+  /**
+   * Owns `socket`. The maker of the socket passes what arrives to {@link feed}, and knows the descriptor of the connection below, if
+   * anybody does.
+   */
   constructor(socket: TLSSocket, descriptor?: number) {
     this.#socket = socket
     this.#descriptor = descriptor
