@@ -1,5 +1,5 @@
 /**
- * One absence of the supernode, from the loss of its session (or this agent's start) to the next session: how long fetches wait for it
+ * One absence of the supernode, from the loss of its session (or this agent's start) to the next session. It decides how long fetches wait
  * before they go on without it. All fetches share one wait, and none waits for a supernode that is known to be away.
  */
 import type { Clock, Random } from '../src/core/clock.ts'

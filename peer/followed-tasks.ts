@@ -1,6 +1,6 @@
 /**
- * The tasks that this host follows at its supernode: what is told of each reaches all who follow it here, and after a new session
- * each is registered again, so that a restart of the supernode loses no download.
+ * The tasks that this host follows at its supernode. Notices about a task reach all its local followers. After a new session each task is
+ * registered again, so a restart of the supernode loses no download.
  */
 
 import type { PeerId } from '../src/core/contracts/exchange.ts'
@@ -47,7 +47,7 @@ export class FollowedTasks {
   readonly #parts: FollowedTasksParts
   /** More than one reader may follow a task (never at once for one digest, but URL tasks may meet in one id). */
   readonly #followed = new Map<TaskId, Set<Followed>>()
-  /** What was told of tasks while an answer is awaited that may turn out to be about them. */
+  /** Notices about tasks, received while an answer is awaited that may turn out to be about them. */
   readonly #early = new Map<TaskId, TaskUpdate[]>()
   #asking = 0
 
@@ -84,7 +84,7 @@ export class FollowedTasks {
     for (const all of this.#followed.values()) for (const followed of all) void this.#rejoin(session, followed, signal)
   }
 
-  /** No more will be told of anything. */
+  /** No more notices come. */
   fail(error: DarnerError): void {
     for (const all of this.#followed.values()) for (const one of all) one.updates.fail(error)
   }

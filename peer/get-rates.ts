@@ -10,7 +10,7 @@ export class GetRates {
   }
 
   /**
-   * One reader's wish for a task, until it is disposed; undefined is as fast as can be, which lifts the limit for all who read it
+   * One reader's wish for a task, until it is disposed. Undefined is as fast as can be, which lifts the limit for all its readers
    * meanwhile. A limit that was set by command is left alone.
    */
   wish(task: string, bytesPerSec: number | undefined): Disposable {

@@ -6,7 +6,7 @@ import { addRun, type PieceRun } from '../src/core/task/runs.ts'
 import { pieceRange } from '../src/core/task/task.ts'
 import type { OpenContent } from './downloader/open-content.ts'
 
-/** What landed is told when it is so much; less waits for the next progress. */
+/** Landed bytes are reported when they are so many; fewer wait for the next progress. */
 const WORD_BYTES = 8 * 1024 * 1024
 
 export class LandedWords {

@@ -1,6 +1,6 @@
 /**
- * Remembers where all of each blob came from, so that what rots can be had again, and what was left half done is read on for those who may.
- * No secrets: an origin that carries some isn't kept.
+ * Remembers where all of each blob came from. So rotten pieces can be fetched again, and a partial blob is completed for readers with a
+ * right to it. No secrets: an origin that carries some isn't kept.
  */
 import { Value } from 'typebox/value'
 import { Origin } from '../src/core/task/origin.ts'

@@ -1,6 +1,6 @@
 /**
- * Reads at origins that this host does on its own. The supernode is told of each when it is over, or as soon as there is one to tell;
- * until it has been told, a record on the disk stands for it, so that a host that is killed in such a read doesn't take it along.
+ * Reads at origins that this host does on its own. The supernode gets each when it is over, or as soon as there is a supernode. Until then
+ * a record on the disk stands for it, so a host that is killed in such a read doesn't lose it.
  */
 
 import { type Static, Type } from 'typebox'
@@ -23,7 +23,7 @@ const Record = Type.Object({
 })
 type Record = Static<typeof Record>
 
-/** The part of a level (sub)database that the strays need; values are JSON. Keys come in their order. */
+/** The part of a level (sub)database that these records need; values are JSON. Keys come in their order. */
 export interface StrayRecords {
   put(key: string, value: unknown): Promise<void>
   del(key: string): Promise<void>

@@ -46,7 +46,7 @@ export interface PeerParts {
   readonly limits: RateLimits
   /** Small durable records. */
   readonly origins: OriginRecords
-  /** Reads at origins that no supernode was told of yet. */
+  /** Reads at origins that were not yet reported to a supernode. */
   readonly strays: StrayRecords
   readonly openExchange: (shelf: Shelf, admit: (peer: PeerId) => boolean) => Promise<PieceExchange>
   readonly clock: Clock

@@ -1,4 +1,6 @@
-/** `POST /v1/preheat` on the agent's socket: resolves an image here, has the supernode bring its blobs to hosts, tells how far they are. */
+/**
+ * `POST /v1/preheat` on the agent's socket: resolves an image here, has the supernode bring its blobs to hosts, reports their progress.
+ */
 import type { FastifyInstance } from 'fastify'
 import { type Static, Type } from 'typebox'
 import { errorBody } from '../src/api/error-body.ts'

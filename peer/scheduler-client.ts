@@ -1,4 +1,4 @@
-/** SchedulerPort over the control session with the supernode, and the other things that an agent asks and tells it. */
+/** SchedulerPort over the control session with the supernode, and the other requests and notices of an agent. */
 import type { Clock, Random } from '../src/core/clock.ts'
 import type { ManifestAnswer, ManifestRequest } from '../src/core/contracts/content.ts'
 import type { PeerId } from '../src/core/contracts/exchange.ts'
@@ -49,13 +49,13 @@ export interface SchedulerClientParts {
   readonly allowed: (peers: readonly PeerId[]) => void
 }
 
-/** A read at an origin that no supernode was told of; `told` is called back when one was. */
+/** A read at an origin that was not yet reported to a supernode; `told` is called when it was. */
 interface Unheard {
   readonly body: AgentNotice<'strayed'>
   readonly told: () => void
 }
 
-/** Reads at origins that a supernode which comes back is told of. */
+/** Reads at origins that are reported when a supernode comes back. */
 const MAX_UNHEARD = 1024
 
 export class SchedulerClient implements SchedulerPort {
@@ -170,7 +170,7 @@ export class SchedulerClient implements SchedulerPort {
     }
   }
 
-  /** Who read how much of a task at its origin, and why, as the supernode has it on record. */
+  /** The reads of a task at its origin, by whom and why, as the supernode has them on record. */
   async why(task: TaskId, { signal }: { signal: AbortSignal }): Promise<ControlAnswer<'why'>['rows']> {
     const { rows } = await this.#toAsk().ask('why', { task }, { signal })
     return rows
@@ -210,7 +210,10 @@ export class SchedulerClient implements SchedulerPort {
       this.#tell('forget', { tasks: tasks.slice(at, at + INVENTORY_RUN) })
   }
 
-  /** Bytes that this host read at an origin on its own; calls back once a supernode was told of them, the next one if there is none now. */
+  /**
+   * Bytes that this host read at an origin on its own. Calls back once they were reported to a supernode, the next one if there is none
+   * now.
+   */
   strayed(task: TaskId, bytes: number, reason: string, told: () => void): void {
     this.#hear({ body: { task, bytes, reason }, told })
   }

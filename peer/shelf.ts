@@ -10,7 +10,10 @@ import type { Store, StoredTask } from '../src/store/store.ts'
 
 /** A half-done task of an earlier run is hashed again before it is served; longer than this and the child asks elsewhere. */
 const REOPEN_MS = 30_000
-/** Hosts that begin together hear of each other before each has its own answer: a child waits this long for a task that we are about to hold. */
+/**
+ * Hosts that begin together learn of each other before each has its own answer. A child waits this long for a task that we are about to
+ * hold.
+ */
 const BEGINNING_MS = 2_000
 
 export interface PeerShelfOptions {
@@ -35,7 +38,7 @@ export interface PeerShelfParts {
 /** One task that children have open. */
 interface Open {
   readonly giving: Giving
-  /** As the task's own: what was told of pieces that are here no longer ends with those who heard it. */
+  /** The task's own count when this was opened. After a loss, what its children were told no longer holds. */
   readonly losses: number
   readonly unsubscribe: () => void
   holds: number

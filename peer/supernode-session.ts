@@ -1,6 +1,6 @@
 /**
- * The agent's session with its supernode: one at a time; when it is lost the agent dials again with growing waits, says hello and
- * what it holds, and only then counts as joined.
+ * The agent's session with its supernode, one at a time. When it is lost the agent dials again with growing waits, says hello and reports
+ * what it holds. Only then it counts as joined.
  */
 import type { Clock, Random } from '../src/core/clock.ts'
 import type { PeerId } from '../src/core/contracts/exchange.ts'

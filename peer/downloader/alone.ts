@@ -1,6 +1,6 @@
 /**
- * The two ways between swarm and origin: notices a fetch that stands still because its supernode is gone, for readers that have an
- * origin of their own to go to, and hands a read of one's own back once there is a supernode again.
+ * The two transitions between swarm and origin. One notices a fetch that stands still because its supernode is gone, for readers that may
+ * go to an origin themselves. The other hands such a read back once there is a supernode again.
  */
 import type { Clock } from '../../src/core/clock.ts'
 import { DarnerError } from '../../src/core/errors.ts'

@@ -1,6 +1,6 @@
 /**
- * Stored bytes in memory, shared by the readers that are at about the same place: of many clients that pull one image at once, one
- * reads from the disk. Memory is bounded; a reader that finds all of it in use has a small block for itself.
+ * Stored bytes in memory, shared by readers at about the same place. Of many clients that pull one image at once, one reads from the disk.
+ * Memory is bounded; a reader that finds all of it in use has a small block for itself.
  */
 import type { StoredTask } from '../../src/store/store.ts'
 import type { Lent } from './tail.ts'

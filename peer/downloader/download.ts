@@ -57,7 +57,7 @@ export interface DownloadParts {
     readonly self: PeerId
     read(from: number, gained: (piece: number) => void, signal: AbortSignal): Promise<void>
   }
-  /** Reads the origin for all, as the supernode leased it; `gained` is told of each piece, before it counts as ours. */
+  /** Performs a delegated read, as the supernode leased it; `gained` is called for each piece, before it counts as ours. */
   readonly readOrigin?: (lease: Lease, gained: (piece: number) => void, signal: AbortSignal) => Promise<void>
 }
 
@@ -91,7 +91,7 @@ export class Download {
   #electAgainMs = 0
   /** Some of what an earlier fetch left was wrong. */
   #dropped = false
-  /** The supernode has other digests than it, or the one before it, has told in this fetch. */
+  /** The supernode has other digests than it, or the one before it, published in this fetch. */
   #contradicted = false
   #tableGrew = Promise.withResolvers<void>()
   #unreported: [from: number, count: number][] = []
@@ -185,7 +185,7 @@ export class Download {
     }
   }
 
-  /** Nobody has, and gets, more of what was told otherwise until it is known which it is; readers may have had some of it. */
+  /** Until it is known which digests are right, the disputed pieces are served to nobody; readers may have had some of them. */
   async #mistaken(error: unknown): Promise<DarnerError> {
     const { stored, log } = this.#parts
     const { id } = stored.task
@@ -240,7 +240,7 @@ export class Download {
     }
   }
 
-  /** Digests are told: what an earlier fetch left counts where it agrees, and is fetched anew where it doesn't. */
+  /** Digests arrive. What an earlier fetch left counts where it agrees, and is fetched again where it doesn't. */
   #hear({ from, digests }: { from: number; digests: Uint8Array }): void {
     const { stored, log, clock } = this.#parts
     let judged: ReturnType<StoredTask['told']>
@@ -301,7 +301,7 @@ export class Download {
     )
   }
 
-  /** One read of the origin at a time, whose pieces others get from us; `failed` hears of its end with an error. */
+  /** One read of the origin at a time, whose pieces others get from us; `failed` is called when it ends with an error. */
   #read(
     scope: Scope,
     read: (gained: (piece: number) => void, signal: AbortSignal) => Promise<void>,
@@ -419,7 +419,7 @@ export class Download {
     }
   }
 
-  /** A parent's channel is open: it hears what came and what began to come while it opened, then what we ask. */
+  /** A parent's channel is open. It first gets what came and what began to come while it opened, then our questions. */
   #begin(state: ParentState, channel: ParentChannel, had: Bitmap): void {
     const { stored } = this.#parts
     const { peer } = state.parent
@@ -453,7 +453,10 @@ export class Download {
     }
   }
 
-  /** While the supernode knows of this fetch it says when nobody can bring the rest: giving up before would send every host to the origin at once. */
+  /**
+   * While the supernode follows this fetch it reports when nobody can bring the rest. Giving up before would send every host to the origin
+   * at once.
+   */
   #waitsOn(nowMs: number): boolean {
     const { stored, log, mayWait } = this.#parts
     if (mayWait?.() !== true) return false
@@ -595,7 +598,7 @@ export class Download {
         await channel[Symbol.asyncDispose]()
         return
       }
-      // who sends what is wrong, and says that it isn't coming before all of it is here, is to blame for it all the same
+      // a parent that sends wrong bytes is to blame, also if it withdraws the piece before all of it is here
       const reason = failed === 'withdrawn' && arrival?.wrong ? 'corrupt' : failed
       if (reason === 'corrupt' || reason === 'short') {
         log.warn(

@@ -194,8 +194,8 @@ export class Engine implements ContentSource, AsyncDisposable {
   }
 
   /**
-   * Who asks as the running fetch was asked shares it; anybody else shows a right first, as for what is here. Of a URL's content
-   * without a digest the origin is asked for that. Nobody joins a fetch that may bring what came of a place which was wrong before.
+   * An asker with the same credential as the running fetch shares it. Any other asker shows a right first, as for what is here. Of a URL's
+   * content without a digest the origin is asked for that. Nobody joins a fetch that may bring what came of a place which was wrong before.
    * False once that fetch is over, for these and for hosts that ask no origin, and when it came to nothing. Throws the refusal.
    */
   async #mayJoin(

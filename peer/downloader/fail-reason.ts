@@ -1,4 +1,4 @@
-/** What a failed question means to the plan, and what the supernode is told about the parent. */
+/** The meaning of a failed question for the plan, and the fault that is reported to the supernode. */
 import { asDarnerError, type Code } from '../../src/core/errors.ts'
 import type { FailReason, ReplaceReason } from './plan.ts'
 

@@ -61,7 +61,7 @@ export async function readPieces(
   const { stored, clock, random, retryMs, log } = parts
   const { from = 0, signal } = context
   const { task } = stored
-  // without a digest only its validator tells that what comes next belongs to what is here
+  // without a digest only its validator shows that what comes next belongs to what is here
   const version: Version | undefined = task.digest === undefined ? context.first : undefined
   if (task.digest === undefined && version === undefined) {
     throw new DarnerError(

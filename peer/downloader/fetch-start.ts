@@ -1,6 +1,6 @@
 /**
- * What begins one fetch: a place for the blob, what an earlier fetch left of it, and whether this host offers to read it for all; then the
- * supernode is asked, whose answer is the way it goes (fetch-strategies.ts). What fails before it goes is undone.
+ * The begin of a fetch: a place for the blob, what an earlier fetch left of it, and whether this host offers a delegated read. Then the
+ * supernode is asked, and its answer selects the strategy (fetch-strategies.ts). What fails before it goes is undone.
  */
 import { isDeepStrictEqual } from 'node:util'
 import type { Clock, Random } from '../../src/core/clock.ts'
@@ -71,7 +71,7 @@ export class FetchStarter {
     const turn = this.#turns.begin(request.order)
     try {
       const { digest } = request
-      // what an earlier run left is told of, and not read again
+      // what an earlier run left is reported, and not read again
       if (digest !== undefined) left = await this.#lookAtLeft(digest, request, controller.signal)
       const readsOn = await this.#readsOn(left, request)
       if (!readsOn) back = await left?.withhold()
@@ -118,8 +118,8 @@ export class FetchStarter {
   }
 
   /**
-   * Whether this host may read on from what an earlier fetch left. It may be of a place that was wrong, which nobody could tell before
-   * the end, and the asker may have no right to what came through another place: so only where all of it came through this one.
+   * Whether this host may read on from what an earlier fetch left. What is left may be of a place that was wrong, or of one that the asker
+   * has no right to. So the host reads on only if all of it came through this place.
    */
   async #readsOn(left: StoredTask | undefined, { origin }: ContentRequest): Promise<boolean> {
     if (left === undefined || left.empty) return true
@@ -155,8 +155,8 @@ export class FetchStarter {
   }
 
   /**
-   * What this host offers to read has its place made while the supernode and the origin are asked: on a busy host that takes a tenth of
-   * a second. Undefined where nothing is offered, or something is here.
+   * If this host offers to read, the place is made while the supernode and the origin are asked: on a busy host it takes a tenth of a
+   * second. Undefined where nothing is offered, or something is here.
    */
   #place(request: ContentRequest): Promise<StoredTask> | undefined {
     const { digest, bytes } = request
@@ -165,7 +165,7 @@ export class FetchStarter {
     if (store.byDigest(digest) !== undefined) return undefined
     // seen to its end also when nobody waits any more, so that it can be taken away
     const making = store.create(blobTask(digest, bytes), { signal: new AbortController().signal })
-    making.catch(() => {}) // told to whoever asks for the place then
+    making.catch(() => {}) // the caller that asks for the place then gets the failure
     return making
   }
 

@@ -1,5 +1,5 @@
 /**
- * The ways by which a blob comes here: from the swarm, read at its origin for all, or read there for this host alone while no supernode can
+ * The strategies by which a blob comes here: from the swarm, by a delegated read, or by a read for this host alone while no supernode can
  * be asked. One may follow another in one fetch: what is here is kept, and the readers hear nothing of it.
  */
 
@@ -113,7 +113,7 @@ export class Ways {
         // a host with another way to go doesn't wait for long
         mayWait: () => scheduler.connected && stallMs === this.#options.stallMs,
         connected: () => scheduler.connected,
-        // only a digest tells a host that what it reads now is what the others have
+        // only a digest shows a host that what it reads now is what the others have
         ...(request.digest !== undefined && {
           elected: {
             self: this.#parts.self,

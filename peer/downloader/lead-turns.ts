@@ -1,7 +1,7 @@
 /**
- * Turns among blobs that this host reads at their origins at once. Who unpacks an image begins with its first layer, and where
- * processor time is short, layers that come side by side are each as late as the last. So the earlier layer goes first for as long as
- * this thread has no time to spare, and the others come while it is unpacked.
+ * Turns among blobs that this host reads at their origins at once. Whoever unpacks an image begins with its first layer. Where processor
+ * time is short, layers that come side by side are each as late as the last. So the earlier layer goes first for as long as this thread has
+ * no time to spare, and the others come while it is unpacked.
  */
 import type { Clock } from '../../src/core/clock.ts'
 import { anySignal } from '../../src/core/signals.ts'
@@ -28,7 +28,7 @@ export class LeadTurns {
   #lookedMs = 0
   #busy = false
 
-  /** `atWork` tells which share of the time since it was asked last this thread was at work. */
+  /** `atWork` returns the share of time that this thread was at work since the last call. */
   constructor(parts: { clock: Clock; atWork: () => number }) {
     this.#parts = parts
   }

@@ -1,6 +1,6 @@
 /**
- * The first host that wants a blob reads it at the origin itself, for all: what comes goes to its own readers, into the store
- * and from there to whoever asks, without a stop in between. A read that breaks goes on at the next byte.
+ * A delegated read: the first host that wants a blob reads it at the origin itself, for all. The bytes go to its own readers, into the
+ * store and from there to other hosts, without a stop in between. A read that breaks goes on at the next byte.
  */
 
 import type { OriginRead } from '../../src/core/contracts/origin.ts'
@@ -27,8 +27,8 @@ const WRITING_BYTES = 2 * 1024 * 1024
 const RUN_BYTES = 1024 * 1024
 const RUN_MS = 20
 /**
- * While an origin is waited for, the disk begins with what has come, each time it is so much: at the end it would have all of it at once,
- * beside what the client writes there. A thread that is at work for more than this share of the time isn't waiting, and has no time to give.
+ * While the host waits for the origin, the disk begins with each so many bytes. Otherwise it would get all of them at the end, beside what
+ * the client writes there. A thread that is at work for more than this share of the time isn't waiting, and has no time to give.
  */
 const FLUSH_BYTES = 8 * 1024 * 1024
 const BUSY_SHARE = 0.95
@@ -88,7 +88,7 @@ export async function leadRead(
   }
   turn[Symbol.dispose]()
   const hashed = hash?.finish()
-  // who has read along waits for no disk
+  // readers that followed wait for no disk
   if (hashed === digest) tail.prove()
   await pieces.done()
   return await stored.finish({ expected: digest, signal, ...(hashed === undefined ? {} : { hashed }) })
@@ -206,7 +206,7 @@ class Pieces implements AsyncDisposable {
     })
   }
 
-  /** Never rejects: the disk tells of a failure once, and whoever stores hears of it. */
+  /** Never rejects: the disk reports a failure once, and the writer gets it. */
   async #flush(): Promise<void> {
     try {
       await this.#parts.stored.flush()

@@ -1,6 +1,6 @@
 /**
- * Whether a reader on this host may have a blob that is here, or on its way. Holding a blob gives nobody a right to it: its place
- * is asked with the reader's own credential, by the supernode, which asks once for all, or by this host while there is none.
+ * Whether a reader on this host may have a blob that is here, or on its way. Holding a blob gives nobody a right to it. Its place is asked
+ * with the reader's own credential: by the supernode, which asks once for all, or by this host while there is none.
  */
 
 import { LRUCache } from 'lru-cache'

@@ -42,9 +42,10 @@ export class OpenContent implements Content {
   }
 
   /**
-   * As the contract has it. With `lend`, a chunk is good until the next is asked for, and shared with other readers; with a
-   * `buffer` as well, but what is read from the disk is a view of that. With `pace`, what this host reads at an origin comes no faster
-   * than this is read, within bounds: for a reader that would wait for an origin as for us, and whose stops cost nobody anything.
+   * As the contract has it. With `lend`, a chunk is valid until the next is asked for, and shared with other readers. With a `buffer` as
+   * well, it is valid as long, but what is read from the disk is a view of that buffer. With `pace`, what this host reads at an origin
+   * comes no faster than this reader takes it, within bounds. It is for a reader that would wait for an origin as for us, and whose stops
+   * cost nobody anything.
    */
   async *read(options: {
     from?: number
@@ -105,8 +106,8 @@ export class OpenContent implements Content {
   }
 
   /**
-   * Resolves once the whole digest matched, which is before the blob is safe on the disk, and may be before all of it is there: what this
-   * reads is. Throws what failed the fetch.
+   * Resolves once the whole digest matched. That is before the blob is safe on the disk, and may be before all of it is there: what this
+   * reads is right. Throws what failed the fetch.
    */
   async matched({ signal }: { signal: AbortSignal }): Promise<void> {
     const { stored, fetching } = this.#parts

@@ -1,5 +1,5 @@
 /**
- * What this host reads at origins with its own requests: for itself, when the swarm can't help, and for all who wait, when the supernode can't read an
+ * Reads at origins by this host's own requests: for itself, when the swarm can't help, and for all, when the supernode can't read an
  * origin. Each read goes on record with its reason.
  */
 
@@ -66,7 +66,10 @@ export class OwnReads {
     )
   }
 
-  /** The supernode is lost, and this host is the first of those that know each other: it reads what nobody has, piece `from` first, for all of them. */
+  /**
+   * The supernode is lost, and this host ranks first among those that know each other. It reads what nobody has, piece `from` first, for
+   * all of them.
+   */
   async elected(
     stored: StoredTask,
     request: ContentRequest,

@@ -28,7 +28,7 @@ export function newAsk(asked: Pick<Ask, 'piece' | 'any' | 'sure'>, nowMs: number
 export interface PlanParent<P> {
   readonly id: P
   readonly has: Words
-  /** It tells what it has; a seed doesn't, and may have anything. */
+  /** It announces what it has. A seed doesn't, and may have anything. */
   readonly announces: boolean
   /** Parents of the lowest turn are asked, those of the next once none of these will do. Above 0 hosts stand in a line. */
   turn: number
@@ -48,7 +48,10 @@ export interface PlanParent<P> {
   /** Pieces that it passed on in part, and then didn't get itself. */
   withdrawn: number
   strikes: number
-  /** Bytes of pieces that its connection had brought when it was last looked at; since when that is so, and how many pieces had come by then. */
+  /**
+   * Bytes of pieces that its connection had brought at the last look; the instant of their last change, and how many pieces had come by
+   * then.
+   */
   moved: number
   stillMs: number
   stillFrom: number

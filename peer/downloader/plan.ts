@@ -1,14 +1,14 @@
 /**
- * The child's policy: what to ask of which parent next. A state machine without I/O: events come in by method with the instant
- * they happened at, {@link Plan.decide} says what to do about them. Same events and same chance give the same answer.
+ * The child's policy: what to ask of which parent next. A state machine without I/O: events come in by method with the instant they
+ * happened at, {@link Plan.decide} says what to do about them. Same events and same chance give the same answer.
  *
  * In a line ({@link PlanParent.turn}) one parent is asked for everything, and gives it in order, without offers. It is given up when others
  * get pieces and it doesn't.
  *
- * Else parents choose what they give: each is asked for "any" piece, one question at a time, and offers one. What is here or coming
- * already is declined, so that nothing comes twice. All parents hear what is coming, what is here, and what isn't coming after all, so
- * that they offer something else, or that again. Pieces that a reader waits for are asked for by name, and in the end
- * those that take longer than usual, within a budget of waste. A parent that is late is routed round, then replaced.
+ * Else parents choose what they give: each is asked for "any" piece, one question at a time, and offers one. What is here or coming already
+ * is declined, so that nothing comes twice. All parents hear what is coming, what is here, and what isn't coming after all, so that they
+ * offer something else, or that again. Pieces that a reader waits for are asked for by name. So are, in the end, those that take longer
+ * than usual, within a budget of waste. A parent that is late is routed round, then replaced.
  */
 import { type Random, randomBelow } from '../../src/core/clock.ts'
 import type { ReadonlyBitmap } from '../../src/core/task/bitmap.ts'
@@ -57,8 +57,8 @@ export const PLAN_DEFAULTS = {
 } as const
 
 /**
- * A parent that waits for its own is routed round after so long without a step, and replaced so much later: by then whoever keeps all of
- * them waiting was found by the one behind it.
+ * A waiting parent is routed round after so long without a step, and replaced so much later. By then the host that keeps all of them
+ * waiting was found by the one behind it.
  */
 const WAITS_MS = 1000
 const WAITED_MS = 3000
@@ -77,7 +77,7 @@ const AHEAD_MS = 600
 const LEAST_AHEAD = 6
 const MOST_AHEAD = 8
 const PACE_SMOOTHING = 0.1
-/** A parent of which no byte came while others gave so many pieces is late; so is one whose piece takes as long as many more. */
+/** A parent is late if no byte came from it while others gave so many pieces. So is one whose piece takes as long as many more. */
 const LATE_PIECES = 4
 const CRAWL_PIECES = 32
 /** A late parent is replaced after so many pieces of others; one that still moves after more. */
@@ -102,7 +102,7 @@ const WORD_PART = 0.25
 const FIRST_HERE_MS = 20
 const LEAST_HERE_MS = 2
 const MAX_HERE_MS = 50
-/** Where a quarter of the usual time is less than this, what is coming is told to all at once: they would offer it first. */
+/** Where a quarter of the usual time is less than this, *coming* goes to all parents at once: they would offer the piece first. */
 const LATE_COMING_MS = 20
 /** The longest that words wait for company where pieces come slowly: they leave with what is said of the next. */
 const MAX_WORD_MS = 250
@@ -116,8 +116,8 @@ const BESIDE = 2
 /** How long one of a later turn isn't asked while that of the first may still open its channel: both would give the same. */
 const OPENING_MS = 250
 /**
- * Pieces that a parent may send without an offer although they are here, beyond those that may have been on their way, in parts of
- * what it gave.
+ * Pieces that a parent may send without an offer although they are here, as a share of what it gave. Pieces that may have been on their way
+ * come on top.
  */
 const REPEATS_PART = 0.25
 /** A reader in a line has what is next anyway: by name it is asked for pieces so far ahead. */
@@ -245,8 +245,8 @@ export class Plan<P> {
   }
 
   /**
-   * How long this parent may wait to hear that a piece is on its way to us. One that has it, or a seed, may offer it at any moment and hears
-   * at once; another has to get it first, which takes as long as a piece does.
+   * How long this parent may wait to hear that a piece is on its way to us. A parent that has it, or a seed, may offer it at any moment, so
+   * it is notified at once. Another has to get it first, which takes as long as a piece does.
    */
   comingMs(id: P, piece: number): number {
     const soon = this.#usualMs * WORD_PART < LATE_COMING_MS
@@ -257,7 +257,7 @@ export class Plan<P> {
     return soon ? 0 : Math.min(MAX_WORD_MS, Math.max(LATE_COMING_MS, this.#paceMs))
   }
 
-  /** Pieces on their way: a parent hears of them when its channel opens. */
+  /** Pieces on their way: a parent gets them when its channel opens. */
   get underWay(): Iterable<number> {
     return this.#askedOf.keys()
   }
@@ -464,9 +464,9 @@ export class Plan<P> {
   }
 
   /**
-   * Looks for late parents: call it some times a second, then {@link decide}. `movedBytes` tells how many bytes of pieces have come from a parent's
-   * connection so far. A parent is late by what others give meanwhile, never by the clock alone: on a slow or lossy link everybody
-   * waits, and what is being sent must not be asked for again.
+   * Looks for late parents: call it some times a second, then {@link decide}. `movedBytes` returns how many bytes of pieces have come from
+   * a parent's connection so far. A parent is late by what others give meanwhile, never by the clock alone. On a slow or lossy link all
+   * wait, and what is being sent must not be asked for again.
    */
   tick(nowMs: number, movedBytes?: (id: P) => number): void {
     if (this.#usualMs === 0) return
@@ -518,8 +518,8 @@ export class Plan<P> {
   }
 
   /**
-   * Nothing comes from anybody although pieces are under way. Others may have them, and be able to give: they are told so, each time
-   * after twice as long. Nobody is blamed, and what still comes is taken.
+   * Nothing comes from anybody although pieces are under way. Other parents may have these pieces, and be able to give them. They are
+   * notified, each time after twice as long. Nobody is blamed, and what still comes is taken.
    */
   #endSilence(lateMs: number, nowMs: number): void {
     if (this.#askedOf.size === 0 || this.#silentMs === 0) {

@@ -1,11 +1,11 @@
-/** What a host that reads the origin tells the supernode of its progress: in runs, a few pieces at a time. */
+/** Progress reports of a host that reads the origin, to the supernode: in runs, a few pieces at a time. */
 import type { Clock } from '../../src/core/clock.ts'
 import type { ByteSources } from '../../src/core/contracts/content.ts'
 import type { Registration } from '../../src/core/contracts/scheduling.ts'
 import { addRun, type PieceRun } from '../../src/core/task/runs.ts'
 
 /**
- * What comes fast is told of in larger runs: each report is work for the supernode, and for this host's own stream. While no other host
+ * Fast progress is reported in larger runs: each report is work for the supernode, and for this host's own stream. While no other host
  * takes pieces from here, it is of use to who looks at the swarm's state only.
  */
 const LEAST_MS = 100

@@ -1,7 +1,8 @@
 /**
- * Who reads the origin when the supernode is lost in the middle of a fetch: hosts that know each other agree without a word. Each ranks itself and its
- * neighbours by a hash of host and blob (highest random weight); the first reads what nobody has, and the others get it from that one. A host whose
- * turn comes later begins only when nothing came meanwhile, so a reader that can't read costs a few seconds.
+ * Elects the reader of the origin when the supernode is lost in the middle of a fetch. Hosts that know each other agree without a message.
+ * Each ranks itself and its neighbours by a hash of host and blob (highest random weight). The first reads what nobody has, and the others
+ * get it from that one. A host whose turn comes later begins only when nothing came meanwhile, so a reader that can't read costs a few
+ * seconds.
  */
 import { createHash } from 'node:crypto'
 import type { PeerId } from '../../src/core/contracts/exchange.ts'

@@ -6,7 +6,9 @@ import type { PiecePool } from '../../src/store/partial/piece-pool.ts'
 
 /** What is kept for those who are a little behind: more than the stream goes beyond a reader that it waits for, whole pages counted. */
 const KEPT_BYTES = 2 * 1024 * 1024
-/** A stream whose full pages go so far beyond its foremost reader waits for it: more would push out of memory what that one needs next. */
+/**
+ * A stream whose full pages go so far beyond its foremost reader waits for it. More would push out of memory what that reader needs next.
+ */
 const AHEAD_BYTES = 512 * 1024
 /** It waits no longer than this while no reader takes anything, and so often in all; slow readers have the disk. */
 const PATIENCE_MS = 500
@@ -26,7 +28,7 @@ export interface Page {
   readonly body: Uint8Array<ArrayBuffer>
 }
 
-/** Bytes lent to a reader, until it is disposed. */
+/** Bytes that a reader uses until it disposes of them. */
 export interface Lent extends Disposable {
   readonly bytes: Uint8Array
   /** They are the reader's for good: their memory is not used again. */
@@ -203,7 +205,7 @@ export class Tail {
     this.#wake()
   }
 
-  /** What is here from `at` on, as far as it is in one page; undefined where that is elsewhere, or by now on the disk only. */
+  /** The bytes from `at` on, as far as they are in one page. Undefined where they are elsewhere, or by now on the disk only. */
   from(at: number): Lent | undefined {
     if (at >= this.#end) return undefined
     const page = this.#pages.findLast((one) => one.at <= at)
