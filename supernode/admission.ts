@@ -1,4 +1,4 @@
-/** Who may join: anybody with `--open`; otherwise whoever shows the join token or is allowed by name. Never who was expelled. */
+/** Admission: with `--open` everybody; otherwise hosts that show the join token or are allowed by name. Never who was expelled. */
 import { randomBytes, timingSafeEqual } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -1,6 +1,6 @@
 /**
- * The supernode's side of the control sessions: turns what agents ask and tell into events for the scheduler and requests to
- * the seed, and what those decide into answers and notices. Who asks is proven by noise; what it may read, by the seed.
+ * The supernode's side of the control sessions. It turns requests and notices of agents into events for the scheduler and requests to the
+ * seed, and their decisions into answers and notices. Noise proves the identity of the asker; the seed decides what it may read.
  */
 import type { Clock, Random } from '../src/core/clock.ts'
 import type { PeerId, PieceExchange } from '../src/core/contracts/exchange.ts'
@@ -134,7 +134,7 @@ export class Control {
         const host = this.#hosts.get(effect.peer)
         if (host === undefined) return
         const { task, add, drop } = effect
-        // whoever reads it with rights that nobody has seen is told of nobody else
+        // a host that reads with rights that nobody has seen gets the address of no other host
         if (this.#parts.followers.get(task, effect.peer) === undefined) return
         host.session
           .tell('parents', { task, add: add.flatMap((one) => this.#hosts.parent(one)), drop: [...drop] })

@@ -1,4 +1,4 @@
-/** Who follows which task, and how much of its piece table each has been told. */
+/** The followers of each task, and how much of its piece table each has received. */
 import type { Clock } from '../src/core/clock.ts'
 import type { PeerId } from '../src/core/contracts/exchange.ts'
 import { DarnerError } from '../src/core/errors.ts'
@@ -23,26 +23,26 @@ export interface Follower {
   readonly have: Bitmap
   /** It has all of it, and saw that it is the blob. */
   complete: boolean
-  /** Digests told: pieces [0, tableAt). */
+  /** Digests sent: pieces [0, tableAt). */
   tableAt: number
   passUntilMs: number
 }
 
 /**
- * A table that grows slowly is told in steps no closer than this; a fast one, every REPORT_PIECES pieces. Each telling is a message to
- * every follower, which costs both ends far more than its bytes. Whom the seed gives a piece hears of it at once. At first the steps
- * are as long as the blob is old, since a host of a line that waits for a digest keeps all behind it waiting.
+ * A table that grows slowly is sent in steps no closer than this; a fast one, every REPORT_PIECES pieces. Each telling is a message to
+ * every follower, which costs both ends far more than its bytes. A host that gets a piece from the seed gets its digest at once. At first
+ * the steps are as long as the blob is old, because a host of a chain that waits for a digest keeps all behind it waiting.
  */
 const TABLE_STEP_MS = 250
 const LEAST_STEP_MS = 20
 
-/** More hosts than this aren't told of the states inside pieces: they don't stand in a line, beside which there may be a few. */
+/** More hosts than this don't get the states inside pieces: they form no chain, beside which there may be a few. */
 const STEPS_HOSTS = LINE_MOST + 8
 const NOTHING = new Uint8Array()
 /** Blobs that one session may follow: a host takes a few at once. */
 const MOST_FOLLOWED = 1024
 
-/** When a task's table was first told, when last, and how much of it was known then. */
+/** When a task's table was first sent, when last, and how much of it was known then. */
 interface Told {
   readonly sinceMs: number
   atMs: number
@@ -170,7 +170,7 @@ export class Followers {
     }
   }
 
-  /** What a follower is told of states beside digests. Those inside pieces are for hosts in a line, which are few. */
+  /** The states that a follower gets beside digests. Those inside pieces are for hosts in a line, which are few. */
   states(task: TaskId, table: KnownTable, from: number, count: number): { states?: Uint8Array; steps?: Uint8Array } {
     const steps = this.count(task) <= STEPS_HOSTS ? table.steps(from, count) : NOTHING
     return { states: table.states(from, count), ...(steps.byteLength > 0 && { steps }) }

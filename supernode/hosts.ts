@@ -1,4 +1,6 @@
-/** The hosts of the swarm: who has said hello, who left, who is out for good; each change is told to the scheduler and the others. */
+/**
+ * The hosts of the swarm: which have said hello, which left, which are out for good. Each change goes to the scheduler and the other hosts.
+ */
 import type { Clock } from '../src/core/clock.ts'
 import type { PeerId, PieceExchange } from '../src/core/contracts/exchange.ts'
 import { DarnerError } from '../src/core/errors.ts'
@@ -126,7 +128,7 @@ export class Hosts {
     if (was) for (const host of this.#hosts.values()) host.session.tell('allowed', { peers: [peer] }).catch(() => {})
   }
 
-  /** Takes a host out of the swarm, durably: it is refused from now on, all others are told, its connections end. */
+  /** Takes a host out of the swarm, durably. It is refused from now on, all others are notified, and its connections end. */
   async expel(peer: PeerId, what: Omit<Expulsion, 'atMs'>): Promise<void> {
     const { admission, clock, exchange, node, log } = this.#parts
     const expulsion = { ...what, atMs: clock.now() }
@@ -143,7 +145,7 @@ export class Hosts {
     await recorded
   }
 
-  /** A parent as its child is told of it; none when it has left. */
+  /** A parent as its child gets it; none when it has left. */
   parent({ peer, seed, turn }: NewParent): ParentBody[] {
     const { node } = this.#parts
     const told = turn === undefined ? {} : { turn }

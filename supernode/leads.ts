@@ -70,7 +70,7 @@ const MAX_ACCUSED = 1024
 const ASK_MS = 30_000
 /** What an origin gives to anybody isn't asked again for so long. */
 const OPEN_MS = 60_000
-/** Who handed over other bytes than the blob's reads for nobody for so long, and twice as long each next time. */
+/** A host that handed over other bytes than the blob's reads for nobody for so long, and twice as long each next time. */
 const LIAR_REST_MS = 600_000
 const MOST_LIAR_REST_MS = 86_400_000
 
@@ -81,9 +81,9 @@ export class Leads {
   /** From whom the seed reads a blob now, and read it last. */
   readonly #lending = new Map<TaskId, number>()
   readonly #lastFrom = new Map<TaskId, Lent>()
-  /** Who handed over a wrong blob as the right one, until another read says whether the origin serves that. */
+  /** Hosts that handed over a wrong blob as the right one, until another read shows whether the origin serves that. */
   readonly #accused = new LRUCache<TaskId, PeerId>(upTo(MAX_ACCUSED))
-  /** Who reads for nobody until when, and for how long it was. */
+  /** Hosts that read for nobody: until when, and for how long it was. */
   readonly #resting = new LRUCache<PeerId, { untilMs: number; forMs: number }>(upTo(MAX_ACCUSED))
 
   constructor(parts: LeadsParts) {

@@ -1,4 +1,4 @@
-/** Origins that the supernode can't read: a host that can is chosen by the scheduler, told to, and read through. */
+/** Origins that the supernode can't read: the scheduler chooses a host, which is asked to read, and the supernode reads through it. */
 import type { Clock } from '../src/core/clock.ts'
 import type { PeerId, PieceExchange } from '../src/core/contracts/exchange.ts'
 import type { DarnerError } from '../src/core/errors.ts'
@@ -16,7 +16,7 @@ import type { Traffic } from './traffic.ts'
 
 /** How long the seed waits for somebody to read an origin in its place. */
 const LEND_MS = 10_000
-/** The same when one has tried in vain: who else there is, is there already. */
+/** The same when one has tried in vain: other candidates are connected already. */
 const LEND_AGAIN_MS = 1_000
 
 export interface LendingParts {
@@ -46,7 +46,7 @@ export class Lending {
     this.#parts = parts
   }
 
-  /** The seed can't read an origin: the scheduler chooses who can, and that host is told. Undefined when nobody is there in time. */
+  /** The seed can't read an origin: the scheduler chooses a host, which is asked to read it. Undefined when nobody is there in time. */
   async lend(
     held: SeedTask,
     open: boolean,

@@ -65,7 +65,7 @@ export class Preheats {
     return id
   }
 
-  /** The rights with which a host may have a blob of a running preheat that it was told of. */
+  /** The credential with which a host may read a blob of a running preheat that it was asked to fetch. */
   credentialFor(id: string, peer: PeerId, digest: string | undefined): Credential | undefined {
     const job = this.#jobs.get(id)
     if (job === undefined || digest === undefined || job.untilMs < this.#clock.monotonicMs()) return undefined

@@ -1,6 +1,6 @@
 /**
- * Blobs that hosts give to the swarm themselves. The supernode reads each whole from the host that puts it, and believes nothing
- * but the digest of what it read: knowing a digest is no right to open what others hold under it.
+ * Blobs that hosts give to the swarm themselves. The supernode reads each whole from the host that puts it, and trusts nothing but the
+ * digest of what it read. Knowing a digest grants no access to what others hold.
  */
 import type { Clock } from '../src/core/clock.ts'
 import type { PieceExchange } from '../src/core/contracts/exchange.ts'
@@ -44,9 +44,9 @@ export class Puts {
   }
 
   /**
-   * Resolves once the blob is here, verified, and open to every host of the swarm: with the bytes that were read from the host
-   * for it, none where that was so before. Throws DIGEST_MISMATCH, SIZE_MISMATCH, LIMIT_EXCEEDED, DISK_FULL, PEER_UNREACHABLE
-   * and others of the exchange.
+   * Resolves once the blob is here, verified, and open to every host of the swarm. The result is the number of bytes that were read from
+   * the host for it, none if it was here before. Throws DIGEST_MISMATCH, SIZE_MISMATCH, LIMIT_EXCEEDED, DISK_FULL, PEER_UNREACHABLE and
+   * others of the exchange.
    */
   async take(
     host: Host,
@@ -74,7 +74,7 @@ export class Puts {
   async #take(host: Host, digest: Digest, bytes: number, signal: AbortSignal): Promise<number> {
     const { store, seed, access: book } = this.#parts
     const id = digest as string as TaskId
-    // who reads it now for others isn't disturbed; whether that ends well is their affair
+    // current readers are not disturbed; whether that read ends well is their affair
     await seed
       .find(id)
       ?.whole()

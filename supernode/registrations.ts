@@ -1,4 +1,6 @@
-/** Who follows which blob: what each asked for, holds and may read, and what it is told of the blob's table, end and parents. */
+/**
+ * The followers of each blob: what each asked for, holds and may read, and the notices that it gets of the blob's table, end and parents.
+ */
 import type { Clock } from '../src/core/clock.ts'
 import type { PeerId } from '../src/core/contracts/exchange.ts'
 import type { Digest } from '../src/core/digest.ts'
@@ -211,19 +213,19 @@ export class Registrations {
     }
   }
 
-  // what the seed tells
+  // what the seed reports
 
   known(seed: SeedTask): void {
     this.#parts.followers.grew(seed.task.id, tableOf(seed))
     const { known, task } = seed
-    // the scheduler hears of the seed's progress as of any member's
+    // the scheduler gets the seed's progress as any member's
     if (known % 16 === 0 || known === pieceCount(task))
       this.#parts.dispatch({ kind: 'progress', task: task.id, peer: this.#parts.self, have: known })
   }
 
   /**
-   * The seed goes on reading, however slowly. Its lease would end else, for which it would lose its children, though nobody reads in its
-   * place: who is to, it says itself. Call it about once a second.
+   * The seed goes on reading, however slowly. Otherwise its lease would end and it would lose its children, though nobody reads in its
+   * place. It names its own successor. Call it about once a second.
    */
   reads(): void {
     const { seed, self: peer } = this.#parts

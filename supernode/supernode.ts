@@ -49,7 +49,7 @@ export interface SupernodeParts {
   readonly origin: OriginPort
   /** Opens the serving half of the piece exchange over this shelf. */
   readonly openExchange: (shelf: Shelf, admit: (peer: PeerId) => boolean) => Promise<PieceExchange>
-  /** Small durable records: who may read what, why bytes were read. */
+  /** Small durable records: rights to read, and why bytes were read. */
   readonly records: (name: 'access' | 'why' | 'revoked' | 'allowed') => Records
   readonly clock: Clock
   readonly random: Random
@@ -189,7 +189,7 @@ export async function openSupernode(options: SupernodeOptions, parts: SupernodeP
     scope.defer(() => why.save())
     const unforgotten = (error: unknown) =>
       log.warn({ error: asDarnerError(error, 'records').message }, 'not forgotten')
-    // what is known and told of a blob goes with it
+    // what is known of a blob goes with it
     const gone = (task: TaskId) => {
       seed.drop(task)
       Promise.all([access.forget(task), why.forget(task)]).catch(unforgotten)

@@ -4,14 +4,14 @@ import type { Clock } from '../src/core/clock.ts'
 import type { PeerId } from '../src/core/contracts/exchange.ts'
 import { upTo } from '../src/core/up-to.ts'
 
-/** A host that was without a supernode for long tells of so many at once. */
+/** A host that was without a supernode for long reports so many at once. */
 const BURST = 2048
 const EACH_MS = 100
 const MAX_HOSTS = 65_536
 
 export class ToldReads {
   readonly #clock: Clock
-  /** Until when what each host told is paid for. */
+  /** Until when what each host reported is paid for. */
   readonly #paidMs = new LRUCache<PeerId, number>(upTo(MAX_HOSTS))
 
   constructor(parts: { clock: Clock }) {

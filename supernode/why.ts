@@ -46,7 +46,7 @@ export class WhyBook {
     if (this.#unsavedBytes >= MAX_UNSAVED_BYTES) this.save().catch(() => {})
   }
 
-  /** The blob is gone, and what was told of it with it. */
+  /** The blob is gone, and the reports about it with it. */
   async forget(task: TaskId): Promise<void> {
     this.#rows.delete(task)
     this.#changed.delete(task)

@@ -1,6 +1,6 @@
 /**
- * What changes the supernode, and what tells of its hosts and blobs: routes on a unix socket in its data directory, mode 0600, so that
- * only the user who may read its identity may use them. The HTTP side that others reach has none of these.
+ * Routes that change the supernode or show its hosts and blobs. They are on a unix socket in its data directory, mode 0600, so only the
+ * user who may read its identity may use them. The HTTP side that others reach has none of these.
  */
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { type FastifyInstance, fastify } from 'fastify'

@@ -3,12 +3,12 @@ import type { NewParent } from './events.ts'
 import { link, unlink } from './links.ts'
 import type { Member, SchedulerState, TaskRow } from './state.ts'
 
-/** Hosts before one's own that it is told of: it asks the first, has a channel to the second too, and knows others. */
+/** Predecessors that a host is told of: it asks the first, has a channel to the second too, and knows the others. */
 const KNOWN = 4
 
 /**
- * Links everybody to those before it, the nearest first, and says so where that changed. Who reads the origin comes first of all. Those who
- * rest, and those whom a host gave up, are passed over, the latter not where there is nobody else.
+ * Links everybody to those before it, the nearest first, and says so where that changed. The reader of the origin comes first of all. Those
+ * who rest, and those whom a host gave up, are passed over, the latter not where there is nobody else.
  */
 export function arrange(state: SchedulerState, task: TaskRow, nowMs: number): void {
   const { line } = task

@@ -1,8 +1,8 @@
 /**
- * Few hosts that begin together stand in a line: each takes all pieces, in order, from the one before it, and the first from the seed.
- * Every uplink but the last carries the blob once, nobody has to tell anybody what it lacks, and what a line costs is one piece's
- * time for each host (docs/scheduling.md). A line is for hosts alike: who holds it up goes to its end, and where that doesn't help, or more
- * hosts come, the task goes over to the mesh for good.
+ * A few hosts that begin together form a chain: each takes all pieces, in order, from the one before it, and the first from the seed. Every
+ * uplink but the last carries the blob once, and nobody reports what it lacks. A chain costs one piece's time for each host
+ * (docs/scheduling.md). A chain is for equally fast hosts. A host that holds it up goes to its end. If that doesn't help, or more hosts
+ * come, the task goes over to the mesh for good.
  */
 import { arrange } from './chain-links.ts'
 import type { ParentFault } from './events.ts'
@@ -18,18 +18,24 @@ const LAG_PIECES = 32
 const LEAST_HOSTS = 8
 /** How long it is remembered of a host that it kept up with others, or didn't. */
 const KNOWN_MS = 600_000
-/** Who took no more than this times the best of its mesh, and so many milliseconds, kept up; what took less than `LEAST_MS` tells nothing. */
+/**
+ * A host kept up if it took no more than this times the best of its mesh, and so many milliseconds. A blob that took less than `LEAST_MS`
+ * shows nothing.
+ */
 const ALIKE = 1.2
 const ALIKE_MS = 500
 const LEAST_MS = 200
-/** Who fell behind in a line, and took the rest in no more than this times the best's time, was kept waiting: it began there with less to give than others. */
+/**
+ * A host that fell behind in a chain was kept waiting if it took the rest in no more than this times the best's time: it began there with
+ * less to give than others.
+ */
 const WAITED = 1.5
 /** How long those behind may take, once the first of a line has everything, before they get as many parents as there are. */
 const CHAIN_END_MS = 2_000
 
 /**
- * Whether a newcomer can stand in this task's line. All move at the pace of the slowest of them but those at its end, so only hosts do whose
- * pace is known from an earlier blob.
+ * Whether a newcomer can stand in this task's line. All move at the pace of the slowest except those at the end. So a host must have a
+ * known pace from an earlier blob.
  */
 export function linesUp(task: TaskRow, peer: PeerRow, have: number, nowMs: number): boolean {
   if (task.line === undefined || have > 0) return false
@@ -43,9 +49,9 @@ export function linesUp(task: TaskRow, peer: PeerRow, have: number, nowMs: numbe
 }
 
 /**
- * A member has everything: how it did beside the best of its task, and how the others did, where it is that one. Those of a line do alike, at the
- * pace of its slowest, which tells nothing of them; not so of one that was left behind when it went over to the mesh. Where one fell behind, all that
- * were behind it did.
+ * A member has everything: how it did beside the best of its task, and how the others did, where it is that one. Hosts of a chain all take
+ * as long as its slowest, which shows nothing about them. That isn't so for a host that was left behind when the chain went over to the
+ * mesh. Where one fell behind, all that were behind it did.
  */
 export function notePace({ peer, task, sinceMs, fresh }: Member, nowMs: number): void {
   if (peer.seed || !fresh || task.pieces < LINE_PIECES * LEAST_HOSTS || nowMs - sinceMs < LEAST_MS) return
@@ -64,7 +70,7 @@ function tookMs({ sinceMs, doneMs }: Pace): number {
   return doneMs - sinceMs
 }
 
-/** Who fell behind another in its line, and then came on about as fast as the best did, was kept waiting by that one. */
+/** A host that fell behind another in its chain, and then was about as fast as the best, was kept waiting by that other one. */
 function settle(peer: PeerRow, { pieces, best, waits }: TaskRow, nowMs: number): void {
   const wait = waits.get(peer)
   if (wait === undefined || best === undefined || wait.before.slowUntilMs > nowMs) return
@@ -74,7 +80,7 @@ function settle(peer: PeerRow, { pieces, best, waits }: TaskRow, nowMs: number):
   if (waited) wait.before.slowUntilMs = nowMs + KNOWN_MS
 }
 
-/** Who took longer than the best before that one began may have waited for the origin: it isn't known for slow. */
+/** A host that took longer than the best before that one began may have waited for the origin. It isn't marked as slow. */
 function compare(peer: PeerRow, pace: Pace, best: Pace, nowMs: number): void {
   const mostMs = tookMs(best) * ALIKE + ALIKE_MS
   if (tookMs(pace) <= mostMs) {
@@ -103,9 +109,10 @@ export function stepOut(member: Member): void {
 }
 
 /**
- * A child gave up the parent that it asked for everything. That one goes to the end, where it keeps nobody waiting. The last of a line
- * complains for itself alone, and that it is slow may be its own fault: two would be given to by the one before both, so it is a mesh from then on. Who held up
- * others itself isn't heard; and who can't have the seed steps back, so that another comes first. Its links then have to be made.
+ * A child gave up the parent that it asked for everything. That one goes to the end, where it keeps nobody waiting. The last host of a
+ * chain complains for itself alone, and may itself be slow. If it changed places, the host before both would feed two. So the task is a
+ * mesh from then on. Complaints of a host that held up others are ignored. A host that can't have the seed steps back, so that another
+ * comes first. Its links then have to be made.
  */
 export function complained(
   state: SchedulerState,
@@ -143,10 +150,10 @@ function toTheEnd(state: SchedulerState, member: Member, nowMs: number): void {
 }
 
 /**
- * Looks whether somebody falls behind the one that it asks: with others behind it goes to the end. Who is slow is that one where another falls
- * behind it too, and may be where nobody is left to come behind it: the line is over. Where two ask a seed for everything, one of
- * which gave the other up, each gets half of it, and so do all behind: it is over, too. Who has no parent may have one again, that rested. Call
- * it at each tick.
+ * Looks whether somebody falls behind the one that it asks: with others behind it goes to the end. If another host falls behind the same
+ * parent, that parent is the slow one. If no host is left behind the member, its parent may be slow. Either ends the chain. Two hosts that
+ * ask the seed for everything, one of which gave the other up, get half of it each, and so do all behind. That ends the chain, too. A host
+ * without a parent may get one again that rested. Call it at each tick.
  */
 export function watchLine(state: SchedulerState, task: TaskRow, nowMs: number): void {
   for (const member of [...(task.line ?? [])]) watch(state, member, nowMs)

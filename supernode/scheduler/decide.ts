@@ -117,7 +117,7 @@ function onPeerJoined(
 function onRegistered(state: SchedulerState, event: Registered, nowMs: number, effects: SchedulerEffect[]): void {
   const peer = addPeer(state, event.peer, nowMs)
   const known = memberOf(state, event.task, event.peer)
-  // whoever follows a task tells of it among all that it holds, too
+  // an inventory names followed tasks, too
   const left = event.left === true && (known === undefined || known.left)
   if (known && event.have < known.have) leave(state, known, nowMs, effects)
   const task = addTask(state, event.task, event.pieces, nowMs)
@@ -130,7 +130,7 @@ function onRegistered(state: SchedulerState, event: Registered, nowMs: number, e
   member.invited = false
   member.left = left
   if (again) {
-    // It may have lost what it was told: it hears of all its parents again.
+    // It may have lost its parents: it gets all of them again.
     const add = member.parents.map((parent) => newParent(member, parent))
     state.changes.set(member, { add, drop: [], retold: new Set(add.map(({ peer: parent }) => parent)) })
   }

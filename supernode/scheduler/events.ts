@@ -1,4 +1,4 @@
-/** What the scheduler hears and what it decides. Plain data: the loop turns messages into events and effects into messages. */
+/** Events of the scheduler, and its decisions. Plain data: the loop turns messages into events and effects into messages. */
 import type { PeerId } from '../../src/core/contracts/exchange.ts'
 import type { TaskId } from '../../src/core/task/task.ts'
 
@@ -57,8 +57,10 @@ export interface NewParent {
 }
 
 export type SchedulerEffect =
-  /** `peer` is to close its channels to `drop`, then to open those to `add`; one that is in both turned into a
-   *  seed, or back; one that is a parent already has another turn. */
+  /**
+   * `peer` is to close its channels to `drop`, then to open those to `add`. A peer in both turned into a seed, or back. One that is a
+   * parent already has another rank.
+   */
   | {
       readonly kind: 'parents'
       readonly task: TaskId

@@ -1,4 +1,4 @@
-/** Who may read the origin of a task: one holder at a time, for a bounded time, moved when it fails, leaves or falls silent. */
+/** The origin lease of a task: one holder at a time, for a bounded time. It moves when the holder fails, leaves or falls silent. */
 import type { LeaseReason, SchedulerEffect } from './events.ts'
 import { setChoosing } from './mesh.ts'
 import { addMember, removeMember } from './peer-table.ts'
@@ -50,7 +50,7 @@ export function renewLease(state: SchedulerState, member: Member, nowMs: number)
   if (lease?.holder === member) lease.untilMs = nowMs + state.options.leaseMs
 }
 
-/** Ends the lease of a task, if this member holds it; true when it did. Who was here for the lease alone is so no more. */
+/** Ends the lease of a task, if this member holds it; true when it did. A host that was here for the lease alone leaves the task. */
 export function endLease(state: SchedulerState, member: Member, nowMs: number): boolean {
   const { task } = member
   if (task.lease?.holder !== member) return false

@@ -1,4 +1,4 @@
-/** The links of a task, one by one: who is whose parent, at which turn, and what the children are told of it. No decision is taken here. */
+/** The links of a task, one by one: parent, child, rank, and the changes that each child gets. No decision is taken here. */
 import type { NewParent } from './events.ts'
 import { removeOne } from './peer-table.ts'
 import type { Member, ParentChange, SchedulerOptions, SchedulerState, TaskRow } from './state.ts'
@@ -24,7 +24,7 @@ function change(state: SchedulerState, member: Member): ParentChange {
   return fresh
 }
 
-/** Makes `parent` a parent of `child`, of this turn in a line, and says so to the child; one that it has may change its turn. */
+/** Makes `parent` a parent of `child`, with this rank in a chain, and notifies the child. The rank of an existing parent may change. */
 export function link(state: SchedulerState, child: Member, parent: Member, turn?: NewParent['turn']): void {
   const known = child.parents.includes(parent)
   if (known && child.turns?.get(parent) === turn) return
@@ -51,14 +51,14 @@ export function link(state: SchedulerState, child: Member, parent: Member, turn?
   if (child.parents.length >= degrees(state.options, child.task).join) child.task.thin.delete(child)
 }
 
-/** A parent as its child hears of it. */
+/** A parent as its child gets it. */
 export function newParent(child: Member, parent: Member): NewParent {
   const turn = child.turns?.get(parent)
   const told = { peer: parent.peer.id, seed: parent.choosing }
   return turn === undefined ? told : { ...told, turn }
 }
 
-/** Undoes {@link link}; the child is told to drop it unless `tell` is false. */
+/** Undoes {@link link}; the child is asked to drop it unless `tell` is false. */
 export function unlink(state: SchedulerState, child: Member, parent: Member, tell = true): void {
   if (!removeOne(child.parents, parent)) return
   removeOne(parent.children, child)

@@ -1,7 +1,7 @@
 /**
- * Who neighbours whom in a task. The mesh is random and nearly regular: a newcomer takes up to `joinDegree` neighbours, each the
- * better of a few drawn by chance, and later newcomers bring it more. Links between two incomplete members go both ways. In a small
- * swarm fewer do as well, and spare work: a host tells each of its parents of every piece.
+ * The neighbours of each host in a task. The mesh is random and nearly regular. A newcomer takes up to `joinDegree` neighbours, each the
+ * better of a few drawn by chance, and later newcomers bring it more. Links between two incomplete members go both ways. In a small swarm
+ * fewer do as well, and save work: a host reports every piece to each of its parents.
  */
 import { randomBelow } from '../../src/core/clock.ts'
 import { arrange } from './chain-links.ts'
@@ -73,7 +73,7 @@ export function fillSeed(state: SchedulerState, seed: Member, nowMs: number): vo
   }
 }
 
-/** Turns a member into a seed, or back, and tells its children. */
+/** Turns a member into a seed, or back, and notifies its children. */
 export function setChoosing(state: SchedulerState, member: Member, choosing: boolean, nowMs: number): void {
   if (member.choosing === choosing) return
   for (const child of [...member.children]) unlink(state, child, member)
@@ -117,7 +117,7 @@ function draw(state: SchedulerState, from: readonly Member[], count: number): Me
   return [...drawn]
 }
 
-/** Cuts every link of a member; its children are told, and get others at the next {@link mesh}. */
+/** Cuts every link of a member. Its children are notified, and get others at the next {@link mesh}. */
 export function isolate(state: SchedulerState, member: Member): Member[] {
   const children = [...member.children]
   for (const child of children) unlink(state, child, member)

@@ -28,7 +28,7 @@ export function addPeer(state: SchedulerState, id: PeerId, nowMs: number): PeerR
   return row
 }
 
-/** Complaints that a peer is heard with until the next refill: enough for all its parents, too few to silence a swarm. */
+/** Complaints that count from one peer until the next refill: enough for all its parents, too few to silence a swarm. */
 export const VOICE = 48
 
 export function addTask(state: SchedulerState, id: TaskId, pieces: number, nowMs: number): TaskRow {

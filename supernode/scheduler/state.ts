@@ -60,9 +60,9 @@ export interface PeerRow {
   slowUntilMs: number
   /** Not handed out until this instant. */
   suspectUntilMs: number
-  /** Who complained lately, by what about. */
+  /** Recent complaints: by whom, about what. */
   complaints: Complaint[]
-  /** Accusations of its own that proved wrong, and complaints it may still be heard with. */
+  /** Its own accusations that proved false, and complaints of it that still count. */
   falseReports: number
   voice: number
   /** Of these it gave wrong pieces that it only had left, which it was forgiven once. */
@@ -86,11 +86,16 @@ export interface Member {
   lends: boolean
   /** It never registered: it is here only to read the origin under a lease. */
   invited: boolean
-  /** It has what an earlier fetch left, was told no digest of it since, so that it doesn't know where that is wrong, and fetches no more: it is nobody's child. */
+  /**
+   * It has what an earlier fetch left, has no digest of it since, so it can't know which pieces are wrong, and fetches no more. It is
+   * nobody's child.
+   */
   left: boolean
   /** Since when it is a member. */
   readonly sinceMs: number
-  /** It began with nothing. What one took that resumed, or was known before a restart of the supernode, tells nothing of its pace. */
+  /**
+   * It began with nothing. The time of a host that resumed, or was known before a restart of the supernode, shows nothing about its pace.
+   */
   fresh: boolean
   readonly parents: Member[]
   /** Turns of parents, where any has one (`NewParent.turn`): none in a mesh, whose members are many. */
@@ -154,7 +159,7 @@ export interface TaskRow {
   emptySinceMs: number
 }
 
-/** What one child will be told: parents that are new or have another turn, and those that are over. */
+/** The changes that one child will get: parents that are new or have another rank, and those that are over. */
 export interface ParentChange {
   readonly add: NewParent[]
   readonly drop: PeerId[]

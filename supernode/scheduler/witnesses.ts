@@ -1,13 +1,13 @@
 /**
- * What complaints about a parent amount to. One child's word only moves that child. Two independent ones lower a slow parent's
- * load or rest a dead one; a ban needs the supernode's own check, or that most of its children are witnesses of corruption.
+ * What complaints about a parent amount to. One child's word only moves that child. Two independent ones lower a slow parent's load or rest
+ * a dead one. A ban needs the supernode's own check, or that most of its children are witnesses of corruption.
  */
 import type { ParentFault, SchedulerEffect } from './events.ts'
 import type { Complaint, PeerRow, SchedulerState, TaskRow } from './state.ts'
 
 /** Complaints kept per accused. */
 const MOST_COMPLAINTS = 32
-/** Accusations that proved false before a peer is heard no more. */
+/** After so many accusations that proved false a peer's complaints are ignored. */
 const MOST_FALSE = 3
 /** Fewer witnesses than this ban nobody, however few children the accused has: liars may lie together. */
 const LEAST_WITNESSES = 3
@@ -42,7 +42,7 @@ export function hear(
     case 'slow':
       return witnesses.length >= 2 ? 'slow' : 'none'
     case 'down': {
-      // Who still talks to the supernode needs a quarter of its children against it, so that two liars can't rest it.
+      // A host that still talks to the supernode needs a quarter of its children against it, so that two liars can't rest it.
       const talks = nowMs - accused.seenMs < state.options.silentMs / 2
       return witnesses.length >= (talks ? Math.max(2, Math.ceil(accused.load / 4)) : 2) ? 'rest' : 'none'
     }

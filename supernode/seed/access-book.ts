@@ -10,8 +10,8 @@ import type { TaskId } from '../../src/core/task/task.ts'
 import { PUT_PLACE } from '../../src/rights/place.ts'
 
 /**
- * What is known of one blob. A place's yes counts for what others hold of the blob only once that place has served the blob
- * whole, with its digest: a right never follows from knowing a digest, nor from a place of one's own that merely says yes.
+ * What is known of one blob. A place's answer counts for what others hold only once that place has served the blob whole, with its digest.
+ * A right never follows from knowing a digest, nor from a place of one's own that merely says yes.
  */
 export interface Access {
   /** Places that served the whole blob. */

@@ -30,8 +30,8 @@ export interface FirstReadParts {
 }
 
 /**
- * An origin that answers nothing for so long in all is given up after its second attempt, however many more are allowed: who waits
- * is told then. A pause that the origin asked for doesn't count.
+ * An origin that answers nothing for so long in all is given up after its second attempt, however many more are allowed. Its waiting
+ * readers get the error then. A pause that the origin asked for doesn't count.
  */
 export const GIVE_UP_MS = 45_000
 
@@ -82,8 +82,8 @@ export async function firstRead(
 }
 
 /**
- * An origin that is in trouble may be read by another host, if it is known what to expect of it: then what it serves without a
- * credential is had so. An asker with a credential can't be asked for there now, and goes itself. Throws `error` otherwise.
+ * An origin in trouble may be read by another host, if the blob's digest and length are known. Then what the origin serves without a
+ * credential may be read that way. An asker with a credential can't be asked for there now, and goes itself. Throws `error` otherwise.
  */
 export function unread(
   error: unknown,

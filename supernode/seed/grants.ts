@@ -1,6 +1,6 @@
 /**
- * Who may read a blob, and how far: the place of the asker is asked with the asker's own credential, unless one that has served
- * the blob gives it to anybody. Trouble at a place leaves askers what they had and grants nothing else.
+ * Decides who may read a blob, and how far. The asker's place is asked with the asker's own credential, unless a place that has served the
+ * blob gives it to anybody. Trouble at a place leaves askers what they had and grants nothing else.
  */
 
 import type { Version } from '../../src/core/contracts/origin.ts'

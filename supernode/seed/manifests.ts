@@ -1,7 +1,7 @@
 /**
- * Manifests for the whole swarm: one question to the origin, shared by all who ask the same thing with the same rights at the
- * same time. By digest the answer never changes and is kept for minutes; a tag's answer is kept for seconds, then asked again by
- * a HEAD, which brings the manifest only when it is another one. While the origin is down, what was answered before still is.
+ * Manifests for the whole swarm. Concurrent askers of the same thing with the same rights share one question to the origin. By digest the
+ * answer never changes and is kept for minutes. A tag's answer is kept for seconds, then asked again by a HEAD, which brings the manifest
+ * only when it is another one. While the origin is down, what was answered before still is.
  */
 import type { Clock } from '../../src/core/clock.ts'
 import type { ManifestAnswer, ManifestRequest } from '../../src/core/contracts/content.ts'
@@ -120,7 +120,7 @@ export class Manifests {
     entry.untilMs = now + (byDigest ? this.#options.digestMs : this.#options.tagMs)
   }
 
-  /** Who asked for a tag asks for its digest next, or will when the origin is down. */
+  /** An asker of a tag asks for its digest next, or will when the origin is down. */
   #keepByDigest(request: ManifestRequest, answer: ManifestAnswer): void {
     const key = this.#key(request, answer.digest)
     const entry = this.#entries.get(key) ?? { untilMs: 0 }

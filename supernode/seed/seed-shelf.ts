@@ -48,7 +48,7 @@ export class SeedShelf implements Shelf {
     const nowMs = () => this.#parts.clock.now()
     const seed = this.#parts.find(id)
     if (seed === undefined) {
-      // whoever may not read it isn't told that either
+      // a reader without a right doesn't learn that either
       checkPass(pass, { issuer, reader, task: id, nowMs: nowMs() })
       throw new DarnerError('PIECE_ABSENT', `${id}: the seed doesn't hold it`)
     }
@@ -62,7 +62,7 @@ export class SeedShelf implements Shelf {
     this.#open.get(seed)?.giving.known(from, count)
   }
 
-  /** The task failed: children that wait are told why. */
+  /** The task failed: waiting children get the reason. */
   failed(seed: SeedTask, error: DarnerError): void {
     this.#open.get(seed)?.giving.fail(error)
   }

@@ -1,7 +1,7 @@
 /**
- * One blob at the seed: read at the origin once, whoever asks for it; each piece is in the store and its digest known the
- * moment it is verified. A read that breaks goes on at the next byte; when the origin can't be read any more the task fails
- * for all its followers with the origin's own error.
+ * One blob at the seed, read at the origin once, whoever asks for it. Each piece is in the store and its digest known the moment it is
+ * verified. A read that breaks goes on at the next byte. When the origin can't be read any more the task fails for all its followers with
+ * the origin's own error.
  */
 
 import { pipe } from 'it-pipe'
@@ -67,7 +67,7 @@ export interface Lent {
 /** Peers that are asked to read an origin, one after the other, before its failure counts. */
 const MAX_LENDS = 3
 
-/** What the owner hears of a task. */
+/** The owner's callbacks of a task. */
 export interface SeedEvents {
   /** Pieces [from, from + count) are stored and their digests known. */
   known(from: number, count: number): void
@@ -138,7 +138,7 @@ export class SeedTask {
     return await settles(this.#whole.promise, withinMs, { clock: this.#parts.clock, signal })
   }
 
-  /** Ends the read, to make way for another of the same blob: nothing of it is kept, and `failed` isn't told. */
+  /** Ends the read, to make way for another of the same blob. Nothing of it is kept, and `failed` isn't called. */
   async giveUp(reason: DarnerError): Promise<void> {
     this.#error ??= reason
     this.#given.abort(reason)
@@ -155,7 +155,7 @@ export class SeedTask {
         ...(this.task.digest === undefined ? {} : { expected: this.task.digest }),
         signal,
       })
-      // who waits for the whole needs it verified; that it outlives a power cut is the store's own affair
+      // readers of the whole need it verified; that it outlives a power cut is the store's own affair
       const digest = await Promise.race([kept, this.stored.matched({ signal }).catch(() => kept)])
       this.#whole.resolve(digest)
       this.#pulse.beat(Number.POSITIVE_INFINITY)
@@ -205,7 +205,7 @@ export class SeedTask {
         const late = attempt > 1 && nowMs - aliveMs >= GIVE_UP_MS
         const waitMs = attempt >= this.#options.attempts || late ? undefined : retryMs
         if (waitMs === undefined) {
-          // nothing came from anybody for twice the time: who waits is told
+          // nothing came from anybody for twice the time: waiting readers get the error
           const over = nowMs - aliveMs >= 2 * GIVE_UP_MS
           if (
             !failure.facts.retry ||

@@ -1,6 +1,6 @@
 /**
- * The seed: the first full holder of each blob. It reads at the origin under one lease per blob, shared by all askers, and
- * decides who may have the bytes: whoever the origin itself would serve.
+ * The seed: the first full holder of each blob. It reads each blob at the origin under one lease, shared by all askers. It gives the bytes
+ * only to askers that the origin itself would serve.
  */
 
 import { LRUCache } from 'lru-cache'
@@ -42,13 +42,13 @@ export interface SeedParts extends FirstReadParts {
   readonly scope: Scope
 }
 
-/** What the owner hears of all tasks; each names its task. */
+/** The owner's callbacks of all tasks; each names its task. */
 export interface SeedListener {
   known(task: SeedTask, from: number, count: number): void
   sealed(task: SeedTask, digest: Digest): void
   failed(task: SeedTask, error: DarnerError): void
   read(task: TaskId, bytes: number, reason: ReadReason): void
-  /** The origin can't be read from here: who reads it for us? `open`: without a credential. */
+  /** The origin can't be read from here: returns another reader. `open`: without a credential. */
   lend(task: SeedTask, open: boolean, failure: DarnerError, options: LendOptions): Promise<Lent | undefined>
 }
 
@@ -174,8 +174,8 @@ export class Seed {
   }
 
   /**
-   * What an asker may have of a blob that a host holds: nothing is read here for it, but by `prove` to see that its place has the
-   * blob. Throws as {@link obtain}.
+   * What an asker may have of a blob that a host holds. Nothing is read here for it, except by `prove` to see that its place has the blob.
+   * Throws as {@link obtain}.
    */
   async grant(
     request: SeedRequest & { readonly digest: Digest },
@@ -214,8 +214,8 @@ export class Seed {
   }
 
   /**
-   * Whether an asker waits for the read under way. One through another place that has proven nothing is raced by the asker's own
-   * place: the first that gives the whole blob is the one that is read. An asker's word alone ends nobody's read.
+   * Whether an asker waits for the read under way. A read through another, unproven place is raced by the asker's own place. The first that
+   * gives the whole blob is the one that counts. An asker's word alone ends nobody's read.
    */
   async #shares(opened: Opened, request: SeedRequest, signal: AbortSignal): Promise<boolean> {
     const { task, access } = opened

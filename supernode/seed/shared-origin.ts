@@ -1,4 +1,4 @@
-/** The origin as the seed may read it on behalf of all: what can't be told apart by version is nobody's to share. */
+/** The origin as the seed may read it on behalf of all: content without a version is shared with nobody. */
 
 import type { OriginPort, OriginTarget } from '../../src/core/contracts/origin.ts'
 import { DarnerError } from '../../src/core/errors.ts'
@@ -7,8 +7,8 @@ import { PUT_ORIGIN } from '../../src/core/task/put-origin.ts'
 import { tellsApart } from '../../src/origin/validator.ts'
 
 /**
- * The same port, but: a URL without a digest whose content has no validator throws ORIGIN_UNVERSIONED (whoever wants it reads it
- * alone), and the place of what hosts have put throws ORIGIN_NOT_FOUND, since only the store can have that.
+ * The same port with two exceptions. A URL without a digest whose content has no validator throws ORIGIN_UNVERSIONED (each reader reads it
+ * alone). The place of what hosts have put throws ORIGIN_NOT_FOUND, since only the store can have that.
  */
 export function sharedOrigin(origin: OriginPort): OriginPort {
   return {

@@ -1,4 +1,4 @@
-/** How a task comes to be at the seed: from what is in the store, or by the first read at the origin, which tells its length. */
+/** How a task comes to be at the seed: from what is in the store, or by the first read at the origin, which states its length. */
 import type { OriginRead } from '../../src/core/contracts/origin.ts'
 import type { Digest } from '../../src/core/digest.ts'
 import { DarnerError, isDarnerError } from '../../src/core/errors.ts'
@@ -145,7 +145,7 @@ export class TaskOpener {
     return request.credential
   }
 
-  /** An origin that tells no length is read to its end first; then the blob's length and digest are known. */
+  /** An origin that states no length is read to its end first; then the blob's length and digest are known. */
   async #spool(request: SeedRequest, read: OriginRead, access: Access, signal: AbortSignal): Promise<Opened> {
     const { store, access: book } = this.#parts
     let bytes = 0
