@@ -23,7 +23,7 @@ export interface Answered {
 }
 
 /**
- * Sends `head` (without the empty line at its end) and `text`. Resolves with a good answer; whoever has it destroys the connection. Throws
+ * Sends `head` (without the empty line at its end) and `text`. Resolves with a good answer; the caller destroys the connection. Throws
  * AGENT_UNREACHABLE, the agent's own error, or the signal's reason.
  */
 export async function askOnSocket(

@@ -1,4 +1,4 @@
-/** Listening on a unix socket that is never open to more than whom it is for, and never taken from somebody who listens there. */
+/** Listening on a unix socket that is never open to more than its intended users, and never taken from another listener. */
 import { chmod, chown, lstat, mkdir, mkdtemp, rename, rm, unlink } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { dirname, join } from 'node:path'

@@ -22,8 +22,8 @@ export function eventsOnBehalf(source: EventEmitter, end: End): void {
 }
 
 /**
- * Ends whoever caused a failure that nobody caught; false where that is nobody outside. For the process's own events
- * `uncaughtException` and `unhandledRejection`, which come in the context of what failed.
+ * Ends the outside cause of a failure that nobody caught; false where there is none. For the process's own events `uncaughtException` and
+ * `unhandledRejection`, which come in the context of what failed.
  */
 export function endCause(error: unknown): boolean {
   const end = behalf.getStore()

@@ -1,4 +1,4 @@
-/** Writing at the pace of whoever reads. */
+/** Writing at the reader's pace. */
 import type { Writable } from 'node:stream'
 
 /** Writes, and waits for a reader that is behind. A closed output takes nothing. */

@@ -50,7 +50,7 @@ export interface ExchangeParts {
   readonly admit: (peer: PeerId) => boolean
   readonly clock: Clock
   readonly log: Log
-  /** Shared with whoever else moves bulk bytes; unlimited when left out. Stays its owner's. */
+  /** Shared with other movers of bulk bytes; unlimited when left out. Stays its owner's. */
   readonly limits?: RateLimits
   /** Gives the libp2p fallback. Stays its owner's. */
   readonly node?: Node
@@ -267,7 +267,7 @@ export class LaneExchange implements PieceExchange {
       try {
         const stream = await this.#parts.tls.dial(parent, { signal })
         this.#laneFailedAtMs.delete(peer)
-        // lost meanwhile: whoever wants the peer again dials anew
+        // lost meanwhile: the next user of the peer dials anew
         if (this.#live.get(peer) !== by) return stream.end()
         this.#replaced.add(by)
         this.#upstreams.set(peer, Promise.resolve(this.#begin(stream, false)))

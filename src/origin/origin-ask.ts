@@ -11,7 +11,7 @@ import { isOwnHeader } from './own-header.ts'
 /** What to read: a URL, or a blob or manifest of a repository by `digest`. */
 export interface OriginTarget {
   readonly origin: Origin
-  /** Needed for a registry. For a URL it isn't looked at here: whoever holds all bytes checks them. */
+  /** Needed for a registry. A URL isn't checked here: the holder of all bytes checks them. */
   readonly digest?: Digest
 }
 

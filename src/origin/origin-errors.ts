@@ -133,7 +133,7 @@ const UNVERIFIED = /^(CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|ERR_TLS_CERT)/
 const NO_ANSWER: ReadonlySet<string> = new Set(['UND_ERR_HEADERS_OVERFLOW', 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH'])
 const PLAIN_TO_TLS = /^(EPROTO|ERR_SSL_)/
 
-/** Whom a request that got no answer was for. */
+/** The target of a request that got no answer. */
 export interface Unanswered {
   /** HOST:PORT. */
   readonly address: string

@@ -82,7 +82,7 @@ export class OriginSender implements AsyncDisposable {
     }
   }
 
-  /** A registry that shows whoever has no credential a page says at its root what it wants (distribution-spec, "Determining Support"). */
+  /** A registry that shows strangers a page says at its root what it wants (distribution-spec, "Determining Support"). */
   async #challenge({ url, repository, signal }: SenderAsk): Promise<string | undefined> {
     const at = url.pathname.indexOf(`/v2/${repository}/`)
     if (repository === undefined || at < 0) return undefined

@@ -157,7 +157,7 @@ export class TokenAuth {
     }
   }
 
-  /** A fresh token, one request for all who ask meanwhile. A waiter's abort ends its own wait only. */
+  /** A fresh token, one request for all concurrent callers. A waiter's abort ends its own wait only. */
   #token(key: string, known: Known, way: Bearer, asker: Asker, signal: AbortSignal): Promise<string> {
     const flight = `${key}\n${way.realm.href}\n${way.service}\n${way.scope}`
     let asking = this.#asking.get(flight)

@@ -108,7 +108,7 @@ export const CONTROL_ASKS = {
         credential: Type.Optional(Credential),
         priority: PriorityText,
         have: Type.Optional(Bytes({ maxLength: 2 ** 18 })),
-        /** The preheat that this is for: the rights are then those of whoever asked for it. */
+        /** The preheat that this is for: the rights are then those of its asker. */
         preheat: Type.Optional(PreheatId),
         /** The asker would read the origin itself, if nobody holds or reads the blob. */
         lead: Type.Optional(Type.Boolean()),
@@ -131,7 +131,7 @@ export const CONTROL_ASKS = {
         steps: Type.Optional(Steps),
         sealed: Type.Optional(DigestText),
         parents: Type.Array(ParentBody, { maxItems: 256 }),
-        /** None for whoever reads the origin with rights that nobody has seen. */
+        /** None for a host that reads the origin with rights that nobody has seen. */
         pass: Type.Optional(Pass),
       },
       closed,
@@ -208,7 +208,7 @@ export const CONTROL_ASKS = {
       closed,
     ),
   },
-  /** Who read how much of a task at its origin, and why. */
+  /** The reads of a task at its origin, by whom and why. */
   why: {
     ask: Type.Object({ task: TaskIdText }, closed),
     answer: Type.Object(

@@ -1,6 +1,6 @@
 /**
- * The door of a node: which connections come in, and how much a stranger may spend of it. A stranger is whoever connected and has not
- * been vouched for. One over a bound is cut before anything is read of it.
+ * The door of a node: which connections come in, and how much a stranger may spend of it. A stranger is a connection whose other end has
+ * not been vouched for. One over a bound is cut before anything is read of it.
  */
 import type { Socket } from 'node:net'
 import type { Clock } from '../core/clock.ts'

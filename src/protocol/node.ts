@@ -53,7 +53,7 @@ export type DialTarget = PeerId | string | readonly string[]
 
 export type StreamHandler = (stream: PeerStream, peer: PeerId) => Promise<void> | void
 
-/** A stream and whom noise proved to be at its other end. */
+/** A stream and the peer that noise proved to be at its other end. */
 export interface OpenedStream {
   readonly stream: PeerStream
   readonly peer: PeerId

@@ -1,7 +1,7 @@
 /**
  * Preheating over the control session. An agent asks the supernode to bring blobs to hosts before anybody needs them. The supernode
- * notifies those hosts, which fetch in the background and report. Rights stay with whoever asked: the supernode reads with that credential,
- * and passes it on to nobody.
+ * notifies those hosts, which fetch in the background and report. Rights stay with the asker: the supernode reads with that credential, and
+ * passes it on to nobody.
  */
 import { type Static, Type } from 'typebox'
 import { RepositoryName, UpstreamUrl } from '../core/task/origin.ts'

@@ -68,7 +68,7 @@ interface OpenAsk {
 
 /** One open session. Closing it ends the stream; the connection below stays, unless it was found dead. */
 export class Session<P extends Protocol = Protocol> implements AsyncDisposable {
-  /** Whom noise proved to be at the other end. */
+  /** The peer that noise proved to be at the other end. */
   readonly remote: PeerId
   readonly protocol: P
   /** Resolves, with the reason, when the session is over: CLOSED after an orderly end. */

@@ -14,7 +14,7 @@ export function supernodeProof(token: string, nonce: string, multiaddrs: readonl
     .digest('hex')
 }
 
-/** Whether `proof` could only be made by one who knows the token. */
+/** Whether only a holder of the token could have made `proof`. */
 export function provesSupernode(proof: string, token: string, nonce: string, multiaddrs: readonly string[]): boolean {
   const right = Buffer.from(supernodeProof(token, nonce, multiaddrs))
   const shown = Buffer.from(proof)

@@ -13,7 +13,7 @@ interface AskOptions {
 /** Whether an answer is about the content: undefined where it doesn't say. */
 export type Fits = (version: Version) => boolean | undefined
 
-/** Of a blob, the length has to be right: "200 OK" without one may be the answer to whoever isn't let in. */
+/** Of a blob, the length has to be right: "200 OK" without one may be the answer to a stranger. */
 export function fitsBlob(bytes: number | undefined): Fits {
   return (version) => (bytes === undefined || version.bytes === undefined ? undefined : version.bytes === bytes)
 }

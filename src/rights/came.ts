@@ -11,9 +11,9 @@ export interface Came {
 }
 
 /**
- * What a pass opens. `whole`: all of the content, for a right at a place that has served it whole. `through`: only what came
- * through the place of the right, which has proven nothing yet. `open`: only what came through that place without a credential,
- * for askers of whom the place could not be asked.
+ * What a pass opens. `whole`: all of the content, for a right at a place that has served it whole. `through`: only what came through the
+ * place of the right, which has proven nothing yet. `open`: only what came through that place without a credential, for askers that could
+ * not be checked at the place.
  */
 export type Reach = 'whole' | 'through' | 'open'
 

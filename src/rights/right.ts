@@ -73,7 +73,7 @@ export class Rights {
     this.#clock = parts.clock
   }
 
-  /** A name for whoever asks with this credential. */
+  /** A name for askers with this credential. */
   nameOf(credential: Credential | undefined): string {
     return this.#names.of(credential)
   }
@@ -85,7 +85,7 @@ export class Rights {
 
   /**
    * The right of an asker: the one shown lately, or the result of `ask`, which resolves if the place accepts this very asker and throws its
-   * refusal. One question for all who ask the same at once; an asker that goes away ends it for no other. Trouble at the place leaves an
+   * refusal. Concurrent askers of the same share one question; an asker that goes away ends it for no other. Trouble at the place leaves an
    * asker what it had, and gives nothing else: then `ask`'s error is thrown.
    */
   async show(asker: Asker, ask: () => Promise<Accepted>, { signal }: { signal: AbortSignal }): Promise<Right> {

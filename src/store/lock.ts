@@ -1,6 +1,6 @@
 /**
- * Says who has a store open. The guard itself is `level`'s lock on meta/, which the kernel releases however its holder ends. A file left
- * behind here blocks nobody: it only names the holder.
+ * Names the process that has a store open. The guard itself is `level`'s lock on meta/, which the kernel releases however its holder ends.
+ * A file left behind here blocks nobody: it only names the holder.
  */
 import { readFile, rm } from 'node:fs/promises'
 import { DarnerError, isDarnerError } from '../core/errors.ts'
@@ -12,7 +12,7 @@ interface Holder {
   readonly started: string
 }
 
-/** Writes who we are; call once the guard is held. On a full disk nobody is named. */
+/** Writes this process's name; call once the guard is held. On a full disk nobody is named. */
 export async function writeHolder(path: string): Promise<void> {
   const holder: Holder = { pid: process.pid, started: (await startedAt(process.pid)) ?? '' }
   try {

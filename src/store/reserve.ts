@@ -71,7 +71,7 @@ export class Reserve {
     if (!this.#held) await this.giveUp()
   }
 
-  /** Gives its room to whoever writes next. */
+  /** Gives its space to the next writer. */
   async giveUp(): Promise<void> {
     this.#held = false
     await rm(this.#path, { force: true })

@@ -322,7 +322,7 @@ export class Store implements AsyncDisposable {
     })
   }
 
-  /** A complete blob of which something could not be read is looked at as {@link scrub} does, once for all who say so. */
+  /** A complete blob of which something could not be read is looked at as {@link scrub} does, once for all reports. */
   #suspect({ digest }: StoredTask): void {
     const entry = digest && this.#inventory.complete.get(digest)
     if (!entry || this.#suspected.has(digest)) return
@@ -396,7 +396,7 @@ export class Store implements AsyncDisposable {
     }
   }
 
-  /** One after the other: two who looked at a blob would each make a journal of it. One that has gone meanwhile is left alone. */
+  /** One after the other: two looks at one blob would each make a journal of it. One that has gone meanwhile is left alone. */
   async #demote(stored: StoredTask, bad: readonly number[]): Promise<void> {
     const demoting = this.#demoting.then(async () => {
       if (!stored.complete || stored.failure) return

@@ -83,7 +83,7 @@ async function throughAgent(
   }
 }
 
-/** How to start an agent is no news to who is helped without. */
+/** A user that is helped without an agent needn't read how to start one. */
 function withoutWay(error: DarnerError): DarnerError {
   return new DarnerError(error.code, error.message)
 }

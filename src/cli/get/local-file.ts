@@ -1,4 +1,4 @@
-/** `file://`: this process opens it, with the rights of whoever runs it; no daemon ever reads a path for somebody. */
+/** `file://`: this process opens it, with the rights of its user; no daemon ever reads a path for somebody. */
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'

@@ -1,5 +1,5 @@
 /**
- * What a parent, seed or peer, gives to the children of one task: the {@link Handout} with those who wait for it. A shelf gives one {@link
+ * What a parent, seed or peer, gives to the children of one task: the {@link Handout} with its waiting children. A shelf gives one {@link
  * Giving.open} to each child that opened the task.
  */
 import type { Clock, Random } from '../../core/clock.ts'

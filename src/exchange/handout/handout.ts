@@ -1,7 +1,7 @@
 /**
- * What a parent gives to whom. A child asks for "any" piece, and the parent chooses at the instant its uplink is free. It takes, of the
- * pieces that it holds and the child lacks, the one with the fewest known holders. Late choice is what keeps uplinks busy and new pieces
- * fast (docs/scheduling.md).
+ * Decides which piece a parent gives to which child. A child asks for "any" piece, and the parent chooses at the instant its uplink is
+ * free. It takes, of the pieces that it holds and the child lacks, the one with the fewest known holders. Late choice is what keeps uplinks
+ * busy and new pieces fast (docs/scheduling.md).
  *
  * A seed uses it without chance: each piece leaves it once before any leaves twice, in the order the origin is read. Peers break ties by
  * chance, so that neighbours with the same pieces don't give the same.

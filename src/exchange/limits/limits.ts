@@ -34,7 +34,7 @@ export class RateLimits implements AsyncDisposable {
     this.#clock = parts.clock
   }
 
-  /** Sets, changes or (undefined) lifts a limit; those who wait are judged anew at once. */
+  /** Sets, changes or (undefined) lifts a limit; waiting transfers are judged anew at once. */
   set(scope: LimitScope, limit: Limit | undefined): void {
     this.#buckets.set(scope, limit, this.#clock.monotonicMs())
     this.#pump()

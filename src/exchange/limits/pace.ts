@@ -1,6 +1,6 @@
 /**
  * Sending by what others leave of the links on the way: delay-based, after the idea of LEDBAT (RFC 6817). Bytes that wait in a queue make
- * the way there and back longer than the shortest that was seen. While that is more than {@link TARGET_MS}, whoever fills the queue, the
+ * the way there and back longer than the shortest that was seen. While that is more than {@link TARGET_MS}, whatever fills the queue, the
  * rate falls; while it is less, it grows. A stream that TCP's own control drives fills queues further than this, so it soon has the link to
  * itself. A link that nobody else uses is filled all but a tenth (docs/benchmarks.md, yield).
  */

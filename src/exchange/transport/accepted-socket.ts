@@ -8,7 +8,7 @@ import { TLSSocket } from 'node:tls'
 export class AcceptedSocket extends TLSSocket {
   #take: ((chunk: Uint8Array) => boolean) | undefined
 
-  /** Names the one who takes what arrives; call it at once. */
+  /** Sets the receiver of what arrives; call it at once. */
   onBytes(take: (chunk: Uint8Array) => boolean): void {
     this.#take = take
   }

@@ -27,6 +27,6 @@ export interface ByteStream {
 export interface FrameTransport extends AsyncDisposable {
   /** Throws PEER_UNREACHABLE when no address of this transport answers as that peer. */
   dial(address: PeerAddress, options: { signal: AbortSignal }): Promise<ByteStream>
-  /** Names the one who takes what others dial; called once, before anything is dialled. */
+  /** Sets the receiver of connections that others dial; called once, before anything is dialled. */
   onInbound(handler: (stream: ByteStream) => void): void
 }

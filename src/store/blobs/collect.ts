@@ -5,7 +5,7 @@ export interface Collectable {
   readonly bytes: number
   /** Epoch milliseconds. */
   readonly lastUsedMs: number
-  /** Why it must stay, if it must. What is `recent`, half done and left by whoever fetched it, stays unless room is asked for. */
+  /** Why it must stay, if it must. A `recent`, partial blob whose fetcher has left stays unless space is needed. */
   readonly keep: 'pinned' | 'leased' | 'in use' | 'recent' | undefined
 }
 

@@ -25,7 +25,7 @@ export class Removal {
     await rm(this.#toTrash(this.#layout.partial(id)), { recursive: true, force: true })
   }
 
-  /** A task in hand; of a complete blob all names go, and whoever reads by one of them fails with `reason`. */
+  /** An open task. Of a complete blob all names go, and a reader by one of them fails with `reason`. */
   async stored(stored: StoredTask, reason = stored.failure): Promise<void> {
     const { task } = stored
     const digest = stored.complete ? stored.digest : undefined

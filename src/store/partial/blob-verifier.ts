@@ -25,7 +25,7 @@ export interface WholeParts extends LinksParts {
   readonly failure: () => DarnerError | undefined
   /** It hashed to that: makes it safe from a power cut, and a complete blob. */
   readonly commit: (digest: Digest) => Promise<void>
-  /** Fails whoever waits, and deletes everything of the task. */
+  /** Fails all waiters, and deletes everything of the task. */
   readonly discard: (reason: DarnerError) => Promise<void>
 }
 
@@ -99,7 +99,7 @@ export class Whole {
       this.#finishing = this.#finish(expected, hashed).finally(() => {
         this.#finishing = undefined
       })
-      // whoever asked may have gone by abort; the outcome is also in the task's `complete` and `failure`
+      // the caller may have gone by abort; the outcome is also in the task's `complete` and `failure`
       this.#finishing.catch(() => {})
     }
     return abortable(this.#finishing, signal)

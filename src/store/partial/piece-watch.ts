@@ -1,4 +1,4 @@
-/** Those who wait for pieces of one task, and those who want to hear of each. */
+/** Waiters for pieces of one task, and listeners for each piece. */
 import type { Log } from '../../core/log.ts'
 
 type Waiter = PromiseWithResolvers<void>

@@ -308,8 +308,8 @@ export class StoredTask {
   }
 
   /**
-   * Keeps in memory the bytes of a piece that {@link write} or {@link append} just stored, since who reads it does so soon. They belong
-   * to this task until `release` gets them, which may be at once.
+   * Keeps in memory the bytes of a piece that {@link write} or {@link append} just stored, since its readers come soon. They belong to this
+   * task until `release` gets them, which may be at once.
    */
   keep(piece: number, body: Uint8Array, release?: (body: Uint8Array) => void): void {
     if (this.#failure === undefined && this.#have.has(piece))
@@ -413,7 +413,7 @@ export class StoredTask {
     await journal?.close()
   }
 
-  /** Fails whoever waits with `reason` and deletes everything of this task; its space is free when this resolves. */
+  /** Fails all waiters with `reason` and deletes everything of this task; its space is free when this resolves. */
   async discard(reason: DarnerError): Promise<void> {
     this.fail(reason)
     await this.#keeper.purge(this)
