@@ -37,7 +37,7 @@ interface Followed {
 export interface FollowedTasksParts {
   /** What is here of a task. */
   readonly held: (task: TaskId) => ReadonlyBitmap | undefined
-  /** A registration was answered with a pass, or, to whoever reads the origin itself, without. */
+  /** A registration was answered with a pass, or without one for a host that reads the origin itself. */
   readonly passed: (task: TaskId, pass: Uint8Array | undefined) => void
   /** Sends a notice, when there is a session. */
   readonly tell: ControlSession['tell']

@@ -1,4 +1,4 @@
-/** Rates that readers of this host ask for: a blob comes no faster than the most patient wish of those who want it now. */
+/** Rates that readers of this host ask for: a blob comes no faster than the most patient of its present readers wishes. */
 import type { RateLimits } from '../src/exchange/limits/limits.ts'
 
 export class GetRates {

@@ -51,7 +51,7 @@ export function registerPeerRoutes(app: FastifyInstance, peer: Peer): void {
   app.register(async (bytes) => registerPut(bytes, peer))
 }
 
-/** The bytes of a file, which whoever asks has opened: nothing is read here by its path. */
+/** The bytes of a file, which the caller has opened: nothing is read here by its path. */
 function registerPut(app: FastifyInstance, peer: Peer): void {
   app.addContentTypeParser(BYTES_TYPE, (_request, payload, done) => done(null, payload))
   app.post('/v1/put', async (request, reply): Promise<PutReply> => {

@@ -15,7 +15,7 @@ import { Absence } from './absence.ts'
 
 export type ControlSession = Session<typeof CONTROL>
 
-/** What a host says of itself, and to whom. */
+/** A host's description of itself, and its receiver. */
 export interface HostOptions {
   /** Multiaddrs of the supernode, each ending in its `/p2p/ID`. */
   readonly supernode: readonly string[]

@@ -593,7 +593,7 @@ export class Download {
       // a cancelled question is over for the plan, and a channel that ended has taken its questions with it
       if (controller.signal.aborted || this.#parents.get(channel.parent)?.channel !== channel) return
       const failed = failReason(error)
-      // its connection broke: whoever holds that makes it anew, or says so where it can't
+      // its connection broke: the transport makes it anew, or reports that it can't
       if (failed === 'unreachable') {
         await channel[Symbol.asyncDispose]()
         return

@@ -1,7 +1,7 @@
 /**
- * The peer's engine: one running fetch per blob, shared by its readers, and who may join it. How a fetch begins is fetch-start.ts, what it
- * does then fetch-strategies.ts. The swarm first; straight from the origin only when no supernode can be asked, after a bounded wait and with the
- * reason on record.
+ * The peer's engine: one running fetch per blob, shared by its readers, and the rule for joining it. How a fetch begins is fetch-start.ts,
+ * what it does then fetch-strategies.ts. The swarm first; straight from the origin only when no supernode can be asked, after a bounded
+ * wait and with the reason on record.
  */
 
 import { isDeepStrictEqual } from 'node:util'

@@ -183,7 +183,7 @@ class Pieces implements AsyncDisposable {
     const { pieceBytes } = stored.task
     const { page } = filling
     try {
-      // whoever reads along has it from memory
+      // a reader that follows has it from memory
       const past = tail.onlyOneNear && !stored.heard
       await stored.lay(from / pieceBytes, page.body.subarray(from - page.at, to - page.at), { past })
       gained(from / pieceBytes, Math.ceil((to - from) / pieceBytes))

@@ -43,7 +43,7 @@ export class OwnReads {
     this.#parts = parts
   }
 
-  /** The supernode can't read the origin and asked us to, for all who wait. */
+  /** The supernode can't read the origin and asked this host to, for all. */
   async leased(
     stored: StoredTask,
     request: ContentRequest,

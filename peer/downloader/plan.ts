@@ -123,7 +123,7 @@ const REPEATS_PART = 0.25
 /** A reader in a line has what is next anyway: by name it is asked for pieces so far ahead. */
 const NEXT_PIECES = 8
 
-/** Parents of later turns are only known of, until there is nobody else: whoever holds the channels opens none to them before. */
+/** Parents of later ranks are only known of, until there is nobody else: the holder of the channels opens none to them before. */
 export const LAST_OPEN_TURN = 2
 
 /** Why a question failed, as the plan cares. */
@@ -357,8 +357,8 @@ export class Plan<P> {
   }
 
   /**
-   * More of an answer is here: so many whole steps. `waits`: the parent waits for the rest itself, and isn't late as soon as one that has it. It
-   * has to bring a step at a time, though, since with less nobody behind us comes further, who would take us for late.
+   * More of an answer is here: so many whole steps. `waits`: the parent waits for the rest itself, and isn't late as soon as one that has
+   * it. It has to bring a step at a time, though: with less nobody behind us gets further, and they would count us as late.
    */
   pieceWaits(id: P, piece: number, { steps, waits }: { steps: number; waits: boolean }, nowMs: number): void {
     const ask = this.#parents.get(id)?.asks.find((one) => one.piece === piece)

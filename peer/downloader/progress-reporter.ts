@@ -6,7 +6,7 @@ import { addRun, type PieceRun } from '../../src/core/task/runs.ts'
 
 /**
  * Fast progress is reported in larger runs: each report is work for the supernode, and for this host's own stream. While no other host
- * takes pieces from here, it is of use to who looks at the swarm's state only.
+ * takes pieces from here, only the view of the swarm's state uses it.
  */
 const LEAST_MS = 100
 const UNHEARD_MS = 500

@@ -4,7 +4,7 @@
  */
 import type { PiecePool } from '../../src/store/partial/piece-pool.ts'
 
-/** What is kept for those who are a little behind: more than the stream goes beyond a reader that it waits for, whole pages counted. */
+/** Kept for readers that are a little behind: more than the stream goes beyond a reader that it waits for, whole pages counted. */
 const KEPT_BYTES = 2 * 1024 * 1024
 /**
  * A stream whose full pages go so far beyond its foremost reader waits for it. More would push out of memory what that reader needs next.

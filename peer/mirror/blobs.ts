@@ -198,7 +198,7 @@ export class Blobs {
     }
   }
 
-  /** The origin is down: what the swarm knows of the blob, under the swarm's own rules of who may read. */
+  /** The origin is down: what the swarm knows of the blob, under the swarm's own rules for readers. */
   async #lengthInSwarm(
     origin: RegistryOrigin,
     digest: Digest,

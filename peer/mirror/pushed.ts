@@ -15,7 +15,7 @@ export interface PushedParts {
 }
 
 const CONCURRENCY = 2
-/** What waits beyond this is left to whoever asks for it. */
+/** What waits beyond this is fetched when a host asks for it. */
 const MAX_WAITING = 256
 const READ_MS = 10 * 60_000
 

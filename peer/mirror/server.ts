@@ -91,7 +91,7 @@ export interface Mirror extends AsyncDisposable {
 const MAX_HEADER_BYTES = 64 * 1024
 const MAX_CONNECTIONS = 8192
 const HEADERS_MS = 15_000
-/** Longer than containerd's idle connections, so that it is not us who closes under a request. */
+/** Longer than containerd's idle connections, so that this side never closes under a request. */
 const KEEP_ALIVE_MS = 120_000
 const OTHER_WAY =
   '--mirror IP:PORT takes another address (then run `darner mirror setup` again), --mirror off does without'

@@ -1,4 +1,6 @@
-/** Lengths of blobs, and their order, as the manifests that passed by state them. A statement, not a fact: whoever reads the blob finds out. */
+/**
+ * Lengths of blobs, and their order, as the manifests that passed by state them. A statement, not a fact: a reader of the blob finds out.
+ */
 import { LRUCache } from 'lru-cache'
 import { type Digest, isDigest } from '../../src/core/digest.ts'
 import { upTo } from '../../src/core/up-to.ts'
