@@ -52,7 +52,7 @@ export function registerEngineRoutes(app: FastifyInstance, runtime: Runtime, opt
       runtime.quotas.initPool(request.body.bytes, options),
     )
     scope.get('/v1/metrics', async (_request, reply) => {
-      const { quotaMetrics } = await import('./quota/metrics.ts') // its library is loaded by the first who asks
+      const { quotaMetrics } = await import('./quota/metrics.ts') // the first request loads its library
       const running = runtime.containers.list({ all: false })
       const { contentType, text } = await quotaMetrics(
         running.map(({ id, name }) => ({ name, uses: () => runtime.diskUse(id) })),

@@ -69,7 +69,7 @@ export interface RuntimeParts {
   readonly records: RecordSpace
   readonly clock: Clock
   readonly log: Log
-  /** Absent: containers are on the host's network, or on none. Closed by who opened it, after the runtime. */
+  /** Absent: containers are on the host's network, or on none. Closed by its opener, after the runtime. */
   readonly networks?: Networks
   readonly fault?: (point: FaultPoint) => void
 }

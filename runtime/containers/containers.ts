@@ -77,7 +77,7 @@ export interface ContainersParts {
   readonly fault?: (point: FaultPoint) => void
 }
 
-/** The parts by which a container's life goes on; whoever uses them keeps to its locks. */
+/** The parts by which a container's life goes on; a user of them keeps to its locks. */
 export interface EngineInner {
   readonly life: Lifecycle
   readonly runs: Runs
@@ -450,7 +450,7 @@ export class Containers implements AsyncDisposable {
     return this.#view(entry)
   }
 
-  /** Layers and images that containers stand on, or may be rolled back to, for whoever collects the rest. */
+  /** Layers and images that containers stand on, or may be rolled back to, for the collector of the rest. */
   inUse(): InUse {
     return inUseBy(this.#index.all())
   }

@@ -18,7 +18,7 @@ import { containerId, startExitCode } from './launch.ts'
 import { type Session, WaitingSession } from './session.ts'
 
 export interface ExecsOptions {
-  /** Ended sessions are remembered up to this many, for who asks for their exit code. */
+  /** Ended sessions are remembered up to this many, for later questions about their exit code. */
   readonly rememberEnded: number
 }
 

@@ -1,4 +1,4 @@
-/** What containers hold on to: images, layers, root file systems, volumes. For whoever collects the rest. */
+/** What containers hold on to: images, layers, root file systems, volumes. For the collector of the rest. */
 import type { Volumes } from '../volumes/volumes.ts'
 import type { Entry } from './entry.ts'
 import { type ContainerRecord, generationsOf } from './record.ts'

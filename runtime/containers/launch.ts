@@ -129,8 +129,8 @@ export class Launcher {
   }
 
   /**
-   * Everything up to a running process; `created` is called between create and start, when conmon listens for who attaches.
-   * On failure the caller calls {@link clean}. Throws what the spec, the snapshotter, conmon and the runtime throw.
+   * Everything up to a running process. `created` is called between create and start, when conmon listens for attaching clients. On failure
+   * the caller calls {@link clean}. Throws what the spec, the snapshotter, conmon and the runtime throw.
    */
   async launch(
     record: ContainerRecord,

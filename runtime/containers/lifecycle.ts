@@ -132,7 +132,7 @@ export class Lifecycle {
     return this.#parts.launcher.runtimeOf(entry.record).kill(entry.id, number, { signal })
   }
 
-  /** Attaches who waited for the start. */
+  /** Attaches clients that waited for the start. */
   async connectWaiting(entry: Entry): Promise<void> {
     const waiting = [...entry.waiting]
     entry.waiting.clear()
@@ -167,7 +167,7 @@ export class Lifecycle {
     return failure
   }
 
-  /** Settles who waits for the end of this run and makes ready for the next. */
+  /** Settles waiters for the end of this run and makes ready for the next. */
   #settle(entry: Entry, reply: ExitReply): void {
     entry.ended.resolve(reply)
     entry.ended = new Outcome()

@@ -8,7 +8,7 @@ export class Locks {
     const mine = (before ?? Promise.resolve()).then(work)
     const tail = mine.then(
       () => {},
-      () => {}, // the failure is the caller's, who has `mine`
+      () => {}, // the failure belongs to the caller, which has `mine`
     )
     this.#tails.set(key, tail)
     try {

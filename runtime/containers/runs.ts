@@ -21,7 +21,7 @@ const KILL_MS = 30_000
 const SIGKILL = 9
 /** How long after a thaw that failed the next is tried. */
 const THAW_AGAIN_MS = 1000
-/** A thaw is done also for who left; no verb of a runtime takes for ever. */
+/** A thaw is done also for a caller that left; no verb of a runtime takes for ever. */
 const TO_THE_END = new AbortController().signal
 
 export interface RunsParts {

@@ -1,4 +1,4 @@
-/** Core dumps by container: whose a process was that the kernel says dumped core, and the word of it. */
+/** Core dumps by container: the owner of each process that dumped core, as the kernel reports it. */
 import { readFileSync } from 'node:fs'
 import type { CoreDump } from '../../src/api/containers-api.ts'
 import type { Clock } from '../../src/core/clock.ts'
@@ -9,7 +9,7 @@ import type { Containers } from '../containers/containers.ts'
 import type { Carried } from './carried.ts'
 import { openProcessEvents, type ProcessEvent } from './proc-events.ts'
 
-/** Dumps that are still being written, and those of which nobody knows whose they are: a host that crashes all the time costs no more. */
+/** Dumps that are still being written, and those without a known owner: a host that crashes all the time costs no more. */
 const MOST_UNDER_WAY = 1024
 /** A process that crashes as it begins may be gone before the engine learns that it had begun. */
 const ASK_AGAIN_MS = [100, 1000, 5000] as const
@@ -97,7 +97,7 @@ export class Dumps {
     return { container, parent, dump: { ...of, signal: event.signal, written: event.written } }
   }
 
-  /** Asks again for a while whose a process was that is gone. */
+  /** Asks again for a while about the owner of a process that is gone. */
   async settle(
     { dump: { pid }, parent }: Omit<Over, 'container'>,
     clock: Pick<Clock, 'sleep'>,

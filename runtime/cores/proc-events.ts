@@ -48,8 +48,8 @@ function parseAck(message: Buffer, ours: number): { readonly errno: number } | u
 }
 
 /**
- * Listens; `handle` gets each event as it comes. Closed by who opened it; it keeps no process alive. Throws HOST_UNABLE, with the
- * reason, where the kernel doesn't speak to this process.
+ * Listens; `handle` gets each event as it comes. Closed by its opener; it keeps no process alive. Throws HOST_UNABLE, with the reason,
+ * where the kernel doesn't speak to this process.
  */
 export async function openProcessEvents(handle: (event: ProcessEvent) => void): Promise<Disposable> {
   for (const [name, first] of Object.entries(FIRST_NAMESPACES)) {

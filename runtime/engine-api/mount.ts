@@ -7,7 +7,7 @@ import type { DockerApi } from './server.ts'
 export function mountDockerApi(app: FastifyInstance, docker: DockerApi): void {
   void app.register(async (scope) => {
     scope.removeAllContentTypeParsers()
-    // bodies are read by who answers
+    // the handler reads the body
     scope.addContentTypeParser('*', (_request, _payload, done) => done(null))
     scope.all(`${DOCKER_PREFIX}/*`, (request, reply) => {
       reply.hijack()

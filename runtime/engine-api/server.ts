@@ -45,7 +45,10 @@ export interface DockerApi extends AsyncDisposable {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
   /** Listens on `path`, mode 0660. A socket that nobody serves is taken over. Throws CONFLICT, HOST_UNABLE. Dispose it to stop. */
   listen(path: string): Promise<AsyncDisposable>
-  /** Listens on `address`, IP:PORT, for who has a certificate of the authority in `folder`. Throws CONFIG_INVALID, HOST_UNABLE. Dispose it to stop. */
+  /**
+   * Listens on `address`, IP:PORT, for clients with a certificate of the authority in `folder`. Throws CONFIG_INVALID, HOST_UNABLE. Dispose
+   * it to stop.
+   */
   listenTcp(address: string, folder: string): Promise<AsyncDisposable>
 }
 

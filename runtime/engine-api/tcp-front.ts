@@ -1,4 +1,4 @@
-/** The API by TCP, for clients that prove with a certificate that they may use it: whoever does is root on this host. */
+/** The API by TCP, for clients that prove with a certificate that they may use it. Such a client is root on this host. */
 import type { Socket } from 'node:net'
 import { createServer, type Server, type TLSSocket } from 'node:tls'
 import { cannotListen } from '../../src/core/cannot-listen.ts'
@@ -7,7 +7,7 @@ import { parseHostPort } from '../../src/core/host-port.ts'
 import type { Log } from '../../src/core/log.ts'
 import { readPems } from '../../src/protocol/pem.ts'
 
-/** Strangers hold a connection no longer than this before they have proven who they are. */
+/** Strangers hold a connection no longer than this before they have proven their identity. */
 const HANDSHAKE_MS = 10_000
 /** Connections at once, strangers' among them. */
 const MOST_CONNECTIONS = 1000

@@ -10,10 +10,10 @@ const BLOCK_BYTES = 1024 * 1024
 const MAGIC_BYTES = 4
 
 /**
- * The uncompressed bytes of `source`, whose chunks are good until the next is asked for, with `lend` also these: until the next but one is.
- * The first bytes decide the format, as in other engines: many a layer is not what its media type says, and the DiffID guards the result
- * anyway. Throws LAYER_INVALID for damaged or cut data, else what the source threw. Of what a digest has `judged` in the end, a checksum
- * isn't looked at.
+ * The uncompressed bytes of `source`, whose chunks are valid until the next is asked for. With `lend` the result's chunks are valid until
+ * the next but one is. The first bytes decide the format, as in other engines: many a layer is not what its media type says, and the DiffID
+ * guards the result anyway. Throws LAYER_INVALID for damaged or cut data, else what the source threw. Of what a digest has `judged` in the
+ * end, a checksum isn't looked at.
  */
 export async function* decompress(
   source: AsyncIterable<Uint8Array>,

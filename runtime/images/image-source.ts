@@ -1,4 +1,4 @@
-/** The blobs of images that are on this host, for who passes them on: from the host's own ones, else through the swarm. */
+/** The blobs of images that are on this host, for passing them on: from the host's own ones, else through the swarm. */
 
 import type { Content, ContentSource } from '../../src/core/contracts/content.ts'
 import { DarnerError, isDarnerError } from '../../src/core/errors.ts'

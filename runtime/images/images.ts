@@ -179,7 +179,7 @@ export class Images implements ImageStore {
   /** Deletes blobs of this host's own that no image needs. */
   async collectBlobs(own: BlobShelf): Promise<void> {
     const there = await own.list()
-    // whoever made one of those has saved its image by now, or is still at it
+    // the maker of one of those has saved its image by now, or is still at it
     if (this.#making > 0) return
     const { blobs } = await this.referenced()
     for (const digest of there) if (!blobs.has(digest)) await own.remove(digest)

@@ -33,7 +33,7 @@ const PROGRESS_MS = 100
 const RUN_BYTES = 128 * 1024
 /** How long is waited for the rest of what can't be unpacked, which says whether it is the layer at all. */
 const VERDICT_MS = 3_000
-/** What wrong bytes look like to who unpacks them. */
+/** How wrong bytes look when they are unpacked. */
 const MAY_BE_WRONG = ['LAYER_INVALID', 'LIMIT_EXCEEDED', 'DIGEST_MISMATCH'] as const
 
 export interface PullRequest {

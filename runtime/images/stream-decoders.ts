@@ -7,7 +7,7 @@ import { FrameCutter } from './zstd-frames.ts'
 
 /** A daemon's memory from 128 KiB on is mapped for each block and given back with it (lean-process.ts), which costs page faults. */
 const CHUNK_BYTES = 112 * 1024
-/** Decompressed ahead of who reads: decoding goes on meanwhile on a thread of its own. */
+/** Decompressed ahead of the reader: decoding goes on meanwhile on a thread of its own. */
 const AHEAD_BYTES = 1024 * 1024
 const DECODER = { chunkSize: CHUNK_BYTES, readableHighWaterMark: AHEAD_BYTES } as const
 

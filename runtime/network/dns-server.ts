@@ -122,7 +122,7 @@ export class DnsServer implements AsyncDisposable {
     })
   }
 
-  /** RFC 1035, 4.2.2: messages with two bytes of length before them. No more is read from who doesn't read its answers. */
+  /** RFC 1035, 4.2.2: messages with two bytes of length before them. No more is read from a client that doesn't read its answers. */
   async #converse(socket: Socket): Promise<void> {
     let pending: Buffer = Buffer.alloc(0)
     for await (const chunk of socket) {

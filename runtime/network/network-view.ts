@@ -1,4 +1,4 @@
-/** A network as users see it, with who is on it. */
+/** A network as users see it, with its containers. */
 import type { EndpointView, NetworkView } from '../../src/api/networks-api.ts'
 import { endpointView } from './endpoint-view.ts'
 import type { SandboxRecord } from './records.ts'

@@ -1,4 +1,4 @@
-/** What the engine keeps of networks across restarts: networks, sandboxes (who is attached, and by what), memberships. */
+/** What the engine keeps of networks across restarts: networks, sandboxes (attached containers, and by what), memberships. */
 import { type Static, type TSchema, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { EndpointRequest, NETWORK_NAME, PortBinding, SubnetConfig } from '../../src/api/networks-api.ts'

@@ -16,7 +16,7 @@ export function runtimeConfigOf(
 ): RuntimeConfig {
   const bits = (kind: string) => subnets.find((one) => one.base.kind() === kind)?.bits
   const ips = [...(ipv4 ? [`${ipv4}/${bits('ipv4') ?? 32}`] : []), ...(ipv6 ? [`${ipv6}/${bits('ipv6') ?? 128}`] : [])]
-  // neighbours remember who had an address: the same one comes with the same MAC again
+  // neighbours remember an address's MAC: the same address comes with the same MAC again
   const settledMac = mac ?? (ipv4 ? macOf(ipv4) : undefined)
   return {
     ...(ips.length > 0 ? { ips } : {}),

@@ -1,6 +1,6 @@
 /**
  * The proof that a limit bites: writing beyond it, in a folder that has been given {@link PROBE_QUOTA}. The writers have no
- * CAP_SYS_RESOURCE, as containers have none: ext4 lets those who have it pass every quota.
+ * CAP_SYS_RESOURCE, as containers have none: with it ext4 lets a process pass every quota.
  */
 import { join } from 'node:path'
 import type { DiskQuota } from '../../src/api/rich-api.ts'

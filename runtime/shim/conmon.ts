@@ -27,7 +27,7 @@ export interface ConmonRun {
   readonly log?: 'json-file' | 'none' | 'journald'
   /** conmon begins the log anew after so much; absent: never. */
   readonly logStepBytes?: number
-  /** Stdin stays open when who is attached leaves. */
+  /** Stdin stays open when the attached client leaves. */
   readonly keepStdin: boolean
   /** Called with conmon's pid before it does anything: the place to move it into a cgroup of its own. */
   readonly place: (pid: number) => Promise<void>

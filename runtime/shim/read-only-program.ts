@@ -21,7 +21,7 @@ export function readOnlyProgram(path: string): ReadOnlyProgram {
   try {
     if (lstatSync(path).isFile()) folder = openReadOnly(dirname(path), closeSync)
   } catch {
-    // whoever starts it says what is wrong with it
+    // the starter reports what is wrong with it
   }
   if (folder === undefined) return { path, [Symbol.dispose]: () => {} }
   const shown = `/proc/${process.pid}/fd/${folder}/${basename(path)}`

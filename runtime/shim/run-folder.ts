@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { digestOf, hexOf } from '../../src/core/digest.ts'
 import { systemCode } from '../../src/core/errors.ts'
 
-/** The folder below `/run/NAME` that belongs to whoever has its files in `dir`. Nothing is made. */
+/** The folder below `/run/NAME` that belongs to the agent with its files in `dir`. Nothing is made. */
 export function runFolder(name: string, dir: string): string {
   return join('/run', name, hexOf(digestOf(dir)).slice(0, 16))
 }

@@ -60,7 +60,7 @@ export interface Spawned {
   readonly pid: number
   /** The exit code; a signal's number plus 128 for one that a signal ended. */
   readonly exited: Promise<number>
-  /** By the program's descriptor; whoever asks for pipes ends or destroys them. */
+  /** By the program's descriptor; a caller that asks for pipes ends or destroys them. */
   readonly readers: ReadonlyMap<number, Readable>
   readonly writers: ReadonlyMap<number, Writable>
   /** Sends a signal by number. Nothing happens when it has ended. */
@@ -180,7 +180,7 @@ async function spawnSoon(...args: unknown[]): Promise<number> {
   }
 }
 
-/** Programs that run, with who waits for them. Of the process, as its children are: each signal is for all of them. */
+/** Programs that run, with the callbacks for their end. Of the process, as its children are: each signal is for all of them. */
 const running = new Map<number, (code: number) => void>()
 let looking: NodeJS.Timeout | undefined
 

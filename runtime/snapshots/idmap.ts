@@ -13,7 +13,7 @@ import { mountMapped } from '../linux/syscalls.ts'
 import { PROGRAM_ENV } from '../shim/program.ts'
 import { unmountAll } from './mounts.ts'
 
-/** A descriptor of a new user namespace with that map; whoever uses it closes it. Throws HOST_UNABLE. */
+/** A descriptor of a new user namespace with that map; its user closes it. Throws HOST_UNABLE. */
 export async function openUserns({ base, size }: IdMap): Promise<number> {
   // the child writes once it is in the namespace, and stays until its stdin ends
   const child = spawn('unshare', ['--user', 'sh', '-c', 'echo; exec cat'], {

@@ -44,7 +44,7 @@ export class LayerThread {
       }
       return await this.#hand(order, first, source, signal)
     } finally {
-      // a source that is stuck would never answer; whoever opened it closes it
+      // a source that is stuck would never answer; its opener closes it
       source.return?.().catch(() => {})
     }
   }

@@ -1,7 +1,7 @@
 /**
  * Before the kernel moves a process into a cgroup it waits until no processor is within a fork or an exit. That takes 10 ms and more on a
- * quiet host. For some 15 ms after such a wait the next move is free (cgroup_threadgroup_rwsem). So whoever will move a process soon has
- * the gate opened beforehand, and does other work meanwhile.
+ * quiet host. For some 15 ms after such a wait the next move is free (cgroup_threadgroup_rwsem). So a caller that will move a process soon
+ * has the gate opened beforehand, and does other work meanwhile.
  */
 import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'

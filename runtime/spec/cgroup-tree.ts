@@ -3,7 +3,7 @@ import { readdir, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { systemErrorIs } from '../linux/syscalls.ts'
 
-/** Deeper trees are left to who made them. */
+/** Deeper trees are left to their makers. */
 const MOST_DEPTH = 32
 
 /** Removes a cgroup and all below it; those that still have processes, or are not ours to remove, stay. Fine when it isn't there. False when something stays. */

@@ -1,4 +1,4 @@
-/** Whom a container runs as: names looked up in the passwd and group files of its own root file system. */
+/** The user that a container runs as: names looked up in the passwd and group files of its own root file system. */
 import { DarnerError } from '../../src/core/errors.ts'
 import { readInRoot } from './rootfs-path.ts'
 
