@@ -1,4 +1,6 @@
-/** Admission: with `--open` everybody; otherwise hosts that show the join token or are allowed by name. Never who was expelled. */
+/**
+ * Admission: with `--open` everybody; otherwise hosts that show the join token or are allowed by name. Expelled hosts are never admitted.
+ */
 import { randomBytes, timingSafeEqual } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'

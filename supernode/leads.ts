@@ -78,7 +78,7 @@ export class Leads {
   readonly #parts: LeadsParts
   /** By place and digest: what one place's readers hold says nothing about another place. */
   readonly #leads = new LRUCache<string, Lead>(upTo(MAX_LEADS))
-  /** From whom the seed reads a blob now, and read it last. */
+  /** The host that the seed reads a blob from now, and the last one. */
   readonly #lending = new Map<TaskId, number>()
   readonly #lastFrom = new Map<TaskId, Lent>()
   /** Hosts that handed over a wrong blob as the right one, until another read shows whether the origin serves that. */

@@ -6,7 +6,7 @@ import type { Node } from '../src/protocol/node.ts'
 import { PASS_MS, signOwnPass } from '../src/protocol/pass.ts'
 import type { Came } from '../src/rights/came.ts'
 
-/** `through`: what it gives on to whoever may read there; `all`: what it only compares. */
+/** `through`: what it passes on to readers with a right there; `all`: what it only compares. */
 export function ownPass(
   task: Pick<Task, 'id' | 'bytes'>,
   through: Came | 'all',

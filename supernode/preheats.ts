@@ -1,4 +1,4 @@
-/** Preheats under way: which hosts fetch which blobs for whom, and how far they are. Kept in memory, for a while after the end. */
+/** Preheats under way: which hosts fetch which blobs for which asker, and how far they are. Kept in memory, for a while after the end. */
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../src/core/clock.ts'
 import type { PeerId } from '../src/core/contracts/exchange.ts'

@@ -249,12 +249,12 @@ export class Registrations {
       const grant = this.#parts.seed.grantNow(seed.task.id, follower.grant)
       if (grant === follower.grant) continue
       follower.grant = grant
-      // whoever has all needs it no more
+      // a host that has everything needs it no more
       if (!follower.have.full) this.#sendPass(follower, now)
     }
   }
 
-  /** What came of a read that failed may be wrong: those who read the blob anew have it from nobody who only has that. */
+  /** The result of a failed read may be wrong: new readers of the blob don't get it from hosts that only have that. */
   failed(task: TaskId, error: DarnerError): void {
     for (const { session, peer, complete } of this.#parts.followers.of(task)) {
       session.tell('failed', { task, error: failureOf(error) }).catch(() => {})

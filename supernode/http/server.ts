@@ -1,4 +1,7 @@
-/** The supernode's HTTP side, for whoever reaches it: health, metrics, its addresses. It changes nothing and names no host and no blob. */
+/**
+ * The supernode's HTTP side, for everybody who reaches it: health, metrics, its addresses. It changes nothing and names no host and no
+ * blob.
+ */
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { type FastifyInstance, fastify } from 'fastify'
 import { Type } from 'typebox'

@@ -1,4 +1,4 @@
-/** What the swarm does now: its hosts, its blobs and why they were read. For the admin socket only: whoever else reaches the supernode isn't to know them. */
+/** What the swarm does now: its hosts, its blobs and why they were read. For the admin socket only: nobody else is to know them. */
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'

@@ -7,8 +7,8 @@ import type { Member, SchedulerState, TaskRow } from './state.ts'
 const KNOWN = 4
 
 /**
- * Links everybody to those before it, the nearest first, and says so where that changed. The reader of the origin comes first of all. Those
- * who rest, and those whom a host gave up, are passed over, the latter not where there is nobody else.
+ * Links everybody to those before it, the nearest first, and says so where that changed. The reader of the origin comes first of all.
+ * Resting hosts, and those that a host gave up, are passed over; the latter only if there is somebody else.
  */
 export function arrange(state: SchedulerState, task: TaskRow, nowMs: number): void {
   const { line } = task

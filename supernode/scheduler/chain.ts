@@ -162,7 +162,7 @@ export function watchLine(state: SchedulerState, task: TaskRow, nowMs: number): 
   else if (taking.some((one) => one.parents.length === 0)) arrange(state, task, nowMs)
 }
 
-/** Whom a member asks for everything. */
+/** The parent that a member asks for everything. */
 function asked({ parents, turns }: Member): Member | undefined {
   return parents.find((one) => turns?.get(one) === 1)
 }

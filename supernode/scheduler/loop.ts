@@ -37,7 +37,7 @@ export class SchedulerLoop {
     return taken
   }
 
-  /** Ticks until the scope ends; `before` runs ahead of each tick, to report who is alive. */
+  /** Ticks until the scope ends; `before` runs ahead of each tick, to report living hosts. */
   start(scope: Scope, before: () => void): void {
     scope.run(async (signal) => {
       for (;;) {

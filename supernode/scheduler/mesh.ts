@@ -12,7 +12,7 @@ import type { Member, SchedulerState, TaskRow } from './state.ts'
 
 /** Candidates looked at for each parent that is wanted. */
 const CHOICES = 3
-/** Parents that hold everything, for whoever can have them. */
+/** Parents that hold everything, if such hosts exist. */
 const FULL_PARENTS = 4
 
 /** Gives an incomplete member as many parents as it had better have now, and itself to them. */
@@ -36,7 +36,7 @@ export function mesh(state: SchedulerState, member: Member, nowMs: number): void
   else noteThin(state, member)
 }
 
-/** Gives a member that fetches nothing to some of those who do, as their parent. */
+/** Makes a member that fetches nothing a parent of some members that fetch. */
 export function offer(state: SchedulerState, member: Member, nowMs: number): void {
   const { task } = member
   if (task.line !== undefined) return

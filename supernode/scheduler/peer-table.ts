@@ -110,7 +110,7 @@ export function removeMember(member: Member, nowMs: number): void {
   task.emptySinceMs = nowMs
 }
 
-/** Forgets a task and its last members, who have no links. */
+/** Forgets a task and its last members, which have no links. */
 export function dropTask(state: SchedulerState, task: TaskRow, nowMs: number): void {
   for (const member of [...task.members]) removeMember(member, nowMs)
   state.tasks.delete(task.id)

@@ -1,4 +1,4 @@
-/** The scheduler's memory: peers, tasks, and who is a member of which. Rows point at each other, so that a decision costs no search. */
+/** The scheduler's memory: peers, tasks, and the members of each. Rows point at each other, so that a decision costs no search. */
 import type { Random } from '../../src/core/clock.ts'
 import type { PeerId } from '../../src/core/contracts/exchange.ts'
 import type { TaskId } from '../../src/core/task/task.ts'
@@ -82,7 +82,9 @@ export interface Member {
   complete: boolean
   /** Chooses what its children get: it reads the origin under a lease, or is a seed host. */
   choosing: boolean
-  /** The seed reads through it: nobody else does meanwhile, who could check nothing that the seed hasn't yet, and would keep that waiting. */
+  /**
+   * The seed reads through it. Nobody else does meanwhile: other children could check nothing that the seed hasn't yet, and would delay it.
+   */
   lends: boolean
   /** It never registered: it is here only to read the origin under a lease. */
   invited: boolean
@@ -119,7 +121,7 @@ export interface Pace {
   readonly doneMs: number
 }
 
-/** Behind whom one fell, when, and what it had then. */
+/** The parent behind which a host fell, when, and what the host had then. */
 export interface Wait {
   readonly before: PeerRow
   readonly atMs: number
@@ -146,7 +148,7 @@ export interface TaskRow {
   readonly thin: Set<Member>
   /** The hosts that stand in a line, in its order; undefined once they are meshed. How many were sent to its end, when the first was done. */
   line: Member[] | undefined
-  /** What each that began with nothing took for all of it, and who took least. */
+  /** The time that each host that began with nothing took for all of it, and the shortest. */
   readonly paces: Map<PeerRow, Pace>
   best: Pace | undefined
   /** Those that fell behind in the line, if only because the one before did not give them more. */

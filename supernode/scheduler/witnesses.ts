@@ -54,7 +54,7 @@ export function witnessesOf(accused: PeerRow): PeerRow[] {
   return independent(accused.complaints.filter((one) => one.about === 'corrupt'))
 }
 
-/** A check cleared the accused: those who accused it lose credit. */
+/** A check cleared the accused: the accusers lose credit. */
 export function clear(accused: PeerRow): void {
   for (const one of accused.complaints) if (one.about === 'corrupt') one.by.falseReports++
   accused.complaints = accused.complaints.filter((one) => one.about !== 'corrupt')

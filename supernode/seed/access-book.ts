@@ -120,7 +120,9 @@ export function noteServed(access: Access, place: Place, how: Served, bytes: num
   }
 }
 
-/** The place that was read through has served the whole blob, which has so many bytes. What hosts read for the supernode says nothing of who may have it. */
+/**
+ * The place that was read through has served the whole blob, which has so many bytes. A delegated read says nothing of the blob's readers.
+ */
 export function settle(access: Access, bytes: number, nowMs: number): void {
   const { reading } = access
   access.bytes = bytes

@@ -72,7 +72,7 @@ export async function firstRead(
     try {
       const read = await parts.origin.read(target, { signal })
       if (credential === undefined || bytes === undefined || read.bytes === bytes) return read
-      // another content, or one that may be: whoever isn't let in may be answered so
+      // another content, or one that may be: strangers may get such an answer
       await read[Symbol.asyncDispose]()
     } catch (error) {
       if (credential === undefined || !isDarnerError(error, ...REFUSED, ...TROUBLE)) throw error

@@ -1,4 +1,4 @@
-/** Whether something is getting on: bytes that came, and those who wait to see some. */
+/** Whether something is getting on: bytes that came, and waiters for them. */
 import type { Clock } from '../../src/core/clock.ts'
 import { settles } from '../../src/core/settles.ts'
 

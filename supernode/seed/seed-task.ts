@@ -1,7 +1,7 @@
 /**
- * One blob at the seed, read at the origin once, whoever asks for it. Each piece is in the store and its digest known the moment it is
- * verified. A read that breaks goes on at the next byte. When the origin can't be read any more the task fails for all its followers with
- * the origin's own error.
+ * One blob at the seed, read at the origin once for all askers. Each piece is in the store and its digest known the moment it is verified.
+ * A read that breaks goes on at the next byte. When the origin can't be read any more the task fails for all its followers with the
+ * origin's own error.
  */
 
 import { pipe } from 'it-pipe'

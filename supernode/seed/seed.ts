@@ -158,7 +158,7 @@ export class Seed {
         continue
       }
       if (opened.task.error !== undefined && known !== undefined) {
-        // it failed while this asker waited for it, who has a read of its own due
+        // it failed while this asker waited for it; the asker has a read of its own due
         if (this.#opening.get(key) === opening) this.#opening.delete(key)
         continue
       }
@@ -238,7 +238,7 @@ export class Seed {
     const alive = !this.#doubted.has(reading.place) && (await task.alive(this.#options.rivalMs, { signal }))
     if (!elsewhere()) return true
     const proof = this.#grants.prove(task.task, access, request, { signal })
-    // whoever is given bytes of the other place before can only find out at its end that they are wrong
+    // a reader that is given bytes of the other place before finds out only at the end that they are wrong
     try {
       await (alive ? Promise.race([proof, task.over()]) : proof)
     } catch (error) {
@@ -287,7 +287,7 @@ export class Seed {
     this.#urls.forget(id)
   }
 
-  /** The same answer is due to all who ask the same place with the same credential. */
+  /** All askers of the same place with the same credential get the same answer. */
   #who({ origin, credential }: SeedRequest): string {
     return `${placeOf(origin)} ${this.#parts.rights.nameOf(credential)}`
   }

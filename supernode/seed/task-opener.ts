@@ -96,7 +96,7 @@ export class TaskOpener {
     return { task: this.#parts.adopt({ stored, request, access, read: running, credential, broken }), access }
   }
 
-  /** What an earlier run left of a blob, whole or half done, where it is known who may read it. */
+  /** What an earlier run left of a blob, whole or partial, if its readers' rights are known. */
   async #kept(digest: Digest, request: SeedRequest, signal: AbortSignal): Promise<Opened | undefined> {
     const { store, access: book } = this.#parts
     const stored = store.byDigest(digest) ?? (await store.reopen(digest as string as TaskId, { signal }))
@@ -104,7 +104,7 @@ export class TaskOpener {
     const access = await book.load(stored.task.id)
     const place = placeOf(request.origin)
     if (!stored.complete && access.reading?.place !== place && !access.served.has(place)) {
-      // half a blob of another place would be shown to whoever this place serves, and may be wrong besides
+      // a partial blob of another place would be shown to readers of this place, and may be wrong besides
       await stored.discard(new DarnerError('PIECE_ABSENT', `${digest}: read anew through ${place}`))
       return undefined
     }
@@ -116,7 +116,7 @@ export class TaskOpener {
     return { task: this.#parts.adopt({ stored, request, access, credential }), access }
   }
 
-  /** With which credential a half-done read goes on. Throws the refusal: whoever has no right begins no read. */
+  /** With which credential a half-done read goes on. Throws the refusal: an asker without a right begins no read. */
   async #goesOn(
     task: Task,
     access: Access,
