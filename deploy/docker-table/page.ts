@@ -98,7 +98,8 @@ function worksTable(answers: readonly Answer[]): string {
 function table(answers: readonly Answer[]): string {
   const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('<', '&lt;')
   const lines = answers.map(
-    ({ row, code, output }) => `| \`${cell(row.command)}\` | ${code ?? 'none in time'} | ${cell(firstLine(output))} |\n`,
+    ({ row, code, output }) =>
+      `| \`${cell(row.command)}\` | ${code ?? 'none in time'} | ${cell(firstLine(output))} |\n`,
   )
   return `| command | exit code | answer |\n|---|---|---|\n${lines.join('')}`
 }
