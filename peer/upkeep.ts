@@ -1,6 +1,6 @@
 /**
- * What a peer does on its own. It checks and announces partial tasks of earlier runs, looks for bit rot from time to time, and fetches what
- * is rotten again through the swarm.
+ * What a peer does on its own. It checks and announces partial tasks of earlier runs and looks for bit rot from time to time. What is
+ * rotten it fetches again through the swarm.
  */
 import type { Clock } from '../src/core/clock.ts'
 import { asDarnerError } from '../src/core/errors.ts'

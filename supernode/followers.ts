@@ -31,7 +31,7 @@ export interface Follower {
 /**
  * A table that grows slowly is sent in steps no closer than this; a fast one, every REPORT_PIECES pieces. Each telling is a message to
  * every follower, which costs both ends far more than its bytes. A host that gets a piece from the seed gets its digest at once. At first
- * the steps are as long as the blob is old, because a host of a chain that waits for a digest keeps all behind it waiting.
+ * the steps are as long as the blob is old: a host of a chain that waits for a digest keeps all behind it waiting.
  */
 const TABLE_STEP_MS = 250
 const LEAST_STEP_MS = 20

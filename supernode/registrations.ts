@@ -1,5 +1,5 @@
 /**
- * The followers of each blob: what each asked for, holds and may read, and the notices that it gets of the blob's table, end and parents.
+ * The followers of each blob: what each asked for, holds and may read. Also the notices that it gets of the blob's table, end and parents.
  */
 import type { Clock } from '../src/core/clock.ts'
 import type { PeerId } from '../src/core/contracts/exchange.ts'

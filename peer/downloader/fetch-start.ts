@@ -155,8 +155,8 @@ export class FetchStarter {
   }
 
   /**
-   * If this host offers to read, the place is made while the supernode and the origin are asked: on a busy host it takes a tenth of a
-   * second. Undefined where nothing is offered, or something is here.
+   * If this host offers to read, the place is made while supernode and origin are asked: on a busy host it takes a tenth of a second.
+   * Undefined where nothing is offered, or something is here.
    */
   #place(request: ContentRequest): Promise<StoredTask> | undefined {
     const { digest, bytes } = request

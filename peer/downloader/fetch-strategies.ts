@@ -1,6 +1,6 @@
 /**
- * The strategies by which a blob comes here: from the swarm, by a delegated read, or by a read for this host alone while no supernode can
- * be asked. One may follow another in one fetch: what is here is kept, and the readers hear nothing of it.
+ * The strategies by which a blob comes here: from the swarm, by a delegated read, or by a read for this host alone. The last is for the
+ * time while no supernode can be asked. One may follow another in one fetch: what is here is kept, and the readers hear nothing of it.
  */
 
 import type { ContentRequest } from '../../src/core/contracts/content.ts'

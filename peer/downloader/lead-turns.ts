@@ -1,7 +1,7 @@
 /**
- * Turns among blobs that this host reads at their origins at once. Whoever unpacks an image begins with its first layer. Where processor
- * time is short, layers that come side by side are each as late as the last. So the earlier layer goes first for as long as this thread has
- * no time to spare, and the others come while it is unpacked.
+ * Turns among blobs that this host reads at their origins at once. An image is unpacked from its first layer on. Where processor time is
+ * short, layers that come side by side are each as late as the last. So the earlier layer goes first for as long as this thread has no time
+ * to spare, and the others come while it is unpacked.
  */
 import type { Clock } from '../../src/core/clock.ts'
 import { anySignal } from '../../src/core/signals.ts'

@@ -1,8 +1,8 @@
 /**
  * In a line, whether the parent that is asked for everything is slow. The parent is doubted when one of a later rank reports that it gets
- * far more, or, if the other is a seed, which reports nothing, when the parent got nothing at first. It is also doubted when it gets pieces
- * and gives none. The other one is then asked beside it, and replaces it once it has given far more. If the child itself is slow, both
- * parents look equally slow.
+ * far more. If the other is a seed, which reports nothing, the parent is doubted when it got nothing at first. It is also doubted when it
+ * gets pieces and gives none. The other one is then asked beside it, and replaces it once it has given far more. If the child itself is
+ * slow, both parents look equally slow.
  */
 import type { PlanParent } from './plan-parent.ts'
 

@@ -49,8 +49,8 @@ export interface PlanParent<P> {
   withdrawn: number
   strikes: number
   /**
-   * Bytes of pieces that its connection had brought at the last look; the instant of their last change, and how many pieces had come by
-   * then.
+   * Bytes of pieces that its connection had brought at the last look. Also the instant of their last change, and how many pieces had come
+   * by then.
    */
   moved: number
   stillMs: number

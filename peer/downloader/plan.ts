@@ -96,8 +96,8 @@ const MAX_DEMANDS = 64
 /** How long parents may wait for a child's words, in parts of the usual time of an answer, and in bounds. */
 const WORD_PART = 0.25
 /**
- * That a piece is here matters less than that it comes: it leaves with what is said of the next. Where pieces come fast it can't wait for long,
- * since a parent takes what it hasn't heard of for still under way, and stops at eight such pieces.
+ * That a piece is here matters less than that it comes: it leaves with what is said of the next. Where pieces come fast it can't wait for
+ * long. A parent counts a piece as under way until the child's report, and stops at eight such pieces.
  */
 const FIRST_HERE_MS = 20
 const LEAST_HERE_MS = 2

@@ -42,7 +42,7 @@ export interface BlobsParts {
 
 /**
  * Refusals that the client gets from its origin itself. The last is for rights that could not be asked for on its behalf, at a token server
- * without TLS for instance: the client's own rights may suffice.
+ * without TLS for instance. The client's own rights may suffice.
  */
 const TOLD_BY_ORIGIN = ['ORIGIN_UNAUTHORIZED', 'ORIGIN_DENIED', 'ORIGIN_FORBIDDEN'] as const
 const ORIGIN_AWAY = ['ORIGIN_UNREACHABLE', 'ORIGIN_FAILED', 'ORIGIN_BUSY', 'TIMED_OUT'] as const

@@ -92,9 +92,9 @@ export class Dispatcher {
   }
 
   /**
-   * `/v2/` answers which rights a client must get. So it is the upstream's own answer where it is clear which one is meant: by `ns`,
-   * because there is only one, or from docker, whose mirrors are Docker Hub's. A client that will name the upstream in the path would take
-   * one registry's challenge for another's. It learns that none is needed here, and is challenged per request.
+   * `/v2/` answers which rights a client must get. So it is the upstream's own answer where it is clear which one is meant. That is by
+   * `ns`, because there is only one, or from docker, whose mirrors are Docker Hub's. A client that will name the upstream in the path would
+   * take one registry's challenge for another's. It learns that none is needed here, and is challenged per request.
    */
   async #base(ns: string | undefined, ask: Ask): Promise<void> {
     const docker = isDocker(ask.request)

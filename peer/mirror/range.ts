@@ -25,8 +25,8 @@ export type RangeDecision =
 export const MAX_RANGES = 16
 
 /**
- * Decides about a blob of `bytes` bytes whose only validator is the strong `etag`. A header that is not a byte range is ignored, as
- * is one whose `If-Range` names another version, and one that asks for more bytes than there are.
+ * Decides about a blob of `bytes` bytes whose only validator is the strong `etag`. A header that is not a byte range is ignored. So is one
+ * whose `If-Range` names another version, and one that asks for more bytes than there are.
  */
 export function decideRange(
   header: string | undefined,

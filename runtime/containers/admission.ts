@@ -96,7 +96,7 @@ export class Admission {
   }
 
   /**
-   * The request as it suits an image: as it was `given`, less what was left out by force, if the image or the rich mode changed it. Throws
+   * The request as it suits an image. It is as `given`, less what was left out by force, if the image or the rich mode changed it. Throws
    * like {@link admit}.
    */
   async requestFor(

@@ -160,7 +160,7 @@ export class Execs {
   async #process(entry: Entry, exec: Exec): Promise<unknown> {
     const spec = JSON.parse(await readFile(entry.bundle.config, 'utf8')) as OciSpec
     const { request, size } = exec
-    // in a user namespace, the path that the runtime was told stood while the container was created only
+    // in a user namespace, the runtime's own path existed only while the container was created
     using first = entry.record.userns === undefined ? undefined : await firstProcess(entry)
     const root = first === undefined ? spec.root.path : `${first.path}/root`
     return execProcess(spec.process, {

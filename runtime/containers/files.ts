@@ -199,7 +199,10 @@ export class ContainerFiles {
     return this.#containers.hold(entry, work, still ? { still: { signal } } : {})
   }
 
-  /** Where `path` is, as a running container sees it; of one that doesn't run, its root file system or the mount that is to be there. */
+  /**
+   * The place of `path` as a running container sees it. For one that doesn't run, it is in its root file system or in the mount that is to
+   * be there.
+   */
   async #within<T>(
     reference: string,
     path: string,

@@ -64,8 +64,7 @@ function markOf(upper: StillTree, path: Buffer, name: string): Uint8Array | unde
 }
 
 /**
- * What tar prints about names that were removed or replaced since they were given to it, about what it leaves out or pads, and then about
- * itself.
+ * What tar prints about names that were removed or replaced since they were given to it, about what it leaves out, and about itself.
  */
 const MEANWHILE =
   /: (Cannot (stat|open|readlink): (No such file or directory|Not a directory|Too many levels of symbolic links)|File removed before we read it|file changed as we read it|File shrank by \d+ bytes?; padding with zeros|socket ignored|Exiting with failure status due to previous errors|)$/

@@ -1,4 +1,4 @@
-/** Docker's legacy links: what a container on the default network is told of others by name, in its environment and its hosts file. */
+/** Docker's legacy links: the names of other containers, in the environment and the hosts file of a container on the default network. */
 import type { CreateRequest } from '../../src/api/containers-api.ts'
 import type { NetworkingView } from '../../src/api/networks-api.ts'
 import { DarnerError } from '../../src/core/errors.ts'

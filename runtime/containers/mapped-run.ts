@@ -1,5 +1,5 @@
 /**
- * What a run in a user namespace needs beside its root file system: volumes with mapped owners, files owned by its root, a /sys of its
+ * The needs of a run in a user namespace beside its root file system: volumes with mapped owners, files owned by its root, a /sys of its
  * network.
  */
 import { closeSync } from 'node:fs'

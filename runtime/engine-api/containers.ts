@@ -224,7 +224,7 @@ function steps(app: DockerApp, parts: DockerParts): void {
     if (entry.record.pid === undefined)
       throw new StatusError(409, `Cannot kill container: ${request.params.id}: Container ${entry.id} is not running`)
     const name = request.query.signal || 'KILL'
-    // as docker: who kills one finds it ended afterwards
+    // as docker: after a kill the container has ended
     const ended = isKill(name)
       ? containers.wait(entry.id, { signal: anySignal([signal, AbortSignal.timeout(KILLED_MS)]) })
       : undefined

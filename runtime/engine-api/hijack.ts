@@ -79,7 +79,7 @@ interface Opened {
   readonly begin: () => Promise<Session>
   readonly tty: boolean
   readonly wants: { readonly stdin: boolean; readonly stdout: boolean; readonly stderr: boolean }
-  /** Of a terminal: the keys by which the client leaves it, and who is told. */
+  /** Of a terminal: the keys by which the client leaves it, and the callback for that. */
   readonly detach?: { readonly keys: readonly number[]; readonly tell?: () => void }
   /** True when the streams end only after the exit code is known. */
   readonly settles?: boolean

@@ -11,7 +11,7 @@ const MAGIC_BYTES = 4
 
 /**
  * The uncompressed bytes of `source`, whose chunks are valid until the next is asked for. With `lend` the result's chunks are valid until
- * the next but one is. The first bytes decide the format, as in other engines: many a layer is not what its media type says, and the DiffID
+ * the next but one is. The first bytes decide the format, as in other engines. Many a layer is not what its media type says, and the DiffID
  * guards the result anyway. Throws LAYER_INVALID for damaged or cut data, else what the source threw. Of what a digest has `judged` in the
  * end, a checksum isn't looked at.
  */

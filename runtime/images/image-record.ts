@@ -33,7 +33,7 @@ export const ImageRecord = Type.Object({
   pulledAt: Type.Integer(),
   /** The image that a container was made of which this one was committed from. */
   parent: Type.Optional(DigestText),
-  /** Where it was pulled from: who passes its blobs on reads them there again. Absent of images that were made or loaded here. */
+  /** Where it was pulled from: a host that passes its blobs on reads them there again. Absent of images that were made or loaded here. */
   origin: Type.Optional(
     Type.Object({ upstream: Type.String({ maxLength: 512 }), repository: Type.String({ maxLength: 255 }) }),
   ),

@@ -1,6 +1,6 @@
 /**
- * The few system calls that Node has no function for, through koffi: the mount family, and the `*at` calls that unpack an archive below a
- * directory descriptor. All are synchronous and take microseconds; paths are bytes or text without NUL. A failure throws a {@link
+ * The few system calls that Node has no function for, through koffi. They are the mount family, and the `*at` calls that unpack an archive
+ * below a directory descriptor. All are synchronous and take microseconds; paths are bytes or text without NUL. A failure throws a {@link
  * SystemCallError} whose `code` is the errno name. Linux only.
  */
 import { constants } from 'node:os'

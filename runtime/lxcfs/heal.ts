@@ -1,8 +1,8 @@
 /**
- * Puts fresh lxcfs files over dead ones in running containers, from a short-lived process of its own: `node heal.ts FOLDER PROCESS
- * FILE…`, PROCESS being the container's first process in /proc. It takes a detached copy of each file's mount on the host, enters the container's mount namespace and attaches them
- * there. Entering needs a thread that shares its working directory with no other (setns(2), CLONE_NEWNS): hence unshare(CLONE_FS),
- * which holds for the thread that calls, and all calls are made on Node's main one.
+ * Puts fresh lxcfs files over dead ones in running containers, from a short-lived process of its own: `node heal.ts FOLDER PROCESS FILE…`.
+ * PROCESS is the container's first process in /proc. It takes a detached copy of each file's mount on the host, enters the container's
+ * mount namespace and attaches them there. Entering needs a thread that shares its working directory with no other (setns(2), CLONE_NEWNS).
+ * Hence unshare(CLONE_FS), which holds for the calling thread; all calls are made on Node's main one.
  */
 import { closeSync, openSync } from 'node:fs'
 import { join } from 'node:path'

@@ -26,7 +26,7 @@ export interface SettledRich {
 
 /**
  * The mode that the request names, else, where the policy allows it, the one of the image's label. Throws BAD_ARGUMENT for an unknown mode,
- * for a user that the mode can't have as PID 1, and for services or an exit rule that the mode has no use for.
+ * and for a user that the mode can't have as PID 1. Also for services or an exit rule that the mode has no use for.
  */
 export function settleRich(request: CreateRequest, image: ImageRunConfig, policy: RichPolicy): SettledRich {
   const { rich: asked, annotations, labels } = request

@@ -1,7 +1,7 @@
 /**
- * A program as the kernel shows it where nothing can be written. So that no container writes to the host's crun through /proc/self/exe,
- * crun puts itself into a read-only mount and starts again from there, at each call. That costs a second start of a program, and a wait for
- * all processors when that mount goes. Started from a read-only mount it leaves that out.
+ * A program as the kernel shows it where nothing can be written. crun protects the host's file from writes through /proc/self/exe. At each
+ * call it puts itself into a read-only mount and starts again from there. That costs a second start of a program, and a wait for all
+ * processors when that mount goes. Started from a read-only mount it leaves that out.
  */
 import { closeSync, lstatSync, statSync } from 'node:fs'
 import { basename, dirname } from 'node:path'

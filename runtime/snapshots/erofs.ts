@@ -1,6 +1,6 @@
 /**
- * The EROFS format. A layer's tar lies in one data file as it came, and an image of its tree points into it, to where each file's data is.
- * No path of the archive ever becomes a path on the host. Both files are mounted together, the data file as the image's device. Files with
+ * The EROFS format. A layer's tar lies in one data file as it came. An image of its tree points into it, to where each file's data is. No
+ * path of the archive ever becomes a path on the host. Both files are mounted together, the data file as the image's device. Files with
  * holes lie in it with holes. Without these it is the archive to the byte, so the layer's own digest reveals rot. Equal layers give equal
  * bytes.
  */

@@ -1,6 +1,6 @@
 /**
  * One upgrade or rollback, step by step: forward to the other generation, and back. Each step is recorded before it is taken. So the reader
- * of the journal, this agent after a failure or the next one, knows the way: `prepare` and `stop` lead back, `new` forward, `undo` and
+ * of the journal, this agent after a failure or the next one, knows the way. `prepare` and `stop` lead back, `new` forward, `undo` and
  * `back` back.
  */
 import { readFile } from 'node:fs/promises'

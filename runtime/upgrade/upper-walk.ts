@@ -1,7 +1,7 @@
 /**
  * What becomes of each path of a writable layer when the image below it is exchanged (docs/rich.md, "Upgrade in place"). Three trees are
- * read. They are the layer itself (the upper directory, with overlayfs's whiteouts and marks in it), the old root as the container sees it,
- * for contents, and the new image.
+ * read. They are the layer itself (the upper directory, with overlayfs's whiteouts and marks), the old root as the container sees it, for
+ * contents, and the new image.
  *
  * Paths are relative, their bytes as latin1 text, as names in a root file system may be any bytes.
  */

@@ -1,6 +1,6 @@
 /**
- * Frames of attach, exec and log streams, in the layout of docker's multiplexed output: one byte channel, three zero bytes, four bytes
- * length (big endian), payload. Two more channels let one connection carry a whole session.
+ * Frames of attach, exec and log streams, in the layout of docker's multiplexed output. A frame has one byte channel, three zero bytes,
+ * four bytes length (big endian), payload. Two more channels let one connection carry a whole session.
  */
 import { DarnerError } from '../core/errors.ts'
 

@@ -1,6 +1,6 @@
 /**
  * One request to the agent on the socket itself. `node:http` costs a command's start 8 ms of processor time (of 45), and none of its
- * features is needed: the answer is a head and then the bytes as they are, to the end.
+ * features is needed. The answer is a head and then the bytes as they are, to the end.
  */
 import { DarnerError } from '../core/errors.ts'
 import { errorOfBody, unreachable } from './client.ts'

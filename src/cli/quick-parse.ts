@@ -1,6 +1,6 @@
 /**
  * A command line read by its row of the table alone, for the many that are as they should be. Everything else, such as help and rare
- * options, is left to `full-parse.ts`, which also reports what is wrong: commander takes a fifth of a command's start.
+ * options, is left to `full-parse.ts`, which also reports what is wrong. Commander takes a fifth of a command's start.
  */
 import { parseDuration } from '../core/config/units.ts'
 import type { CommandRow, OptionRow } from './rows/shape.ts'

@@ -1,6 +1,6 @@
 /**
- * The identity of a node: an Ed25519 key kept on disk, and the PeerId that is its public key in text form (libp2p peer-ids spec, "Ed25519":
- * an identity multihash of the key). So anybody who knows the PeerId can check a signature offline.
+ * The identity of a node: an Ed25519 key kept on disk, and the PeerId. The PeerId is the public key in text form (libp2p peer-ids spec,
+ * "Ed25519": an identity multihash of the key). So anybody who knows the PeerId can check a signature offline.
  */
 import { createPrivateKey, createPublicKey, type KeyObject, randomUUID, sign, verify } from 'node:crypto'
 import { constants } from 'node:fs'

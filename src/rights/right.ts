@@ -84,7 +84,7 @@ export class Rights {
   }
 
   /**
-   * The right of an asker: the one shown lately, or the result of `ask`, which resolves if the place accepts this very asker and throws its
+   * The right of an asker: the one shown lately, or the result of `ask`. That resolves if the place accepts this very asker and throws its
    * refusal. Concurrent askers of the same share one question; an asker that goes away ends it for no other. Trouble at the place leaves an
    * asker what it had, and gives nothing else: then `ask`'s error is thrown.
    */

@@ -1,6 +1,6 @@
 /**
  * LevelDB, made fit for a disk that fills up. A failed write leaves half a record at the end of LevelDB's log. Whatever is appended behind
- * it is lost at the next opening, though each write succeeded. So after a failed write none is accepted until the log is replaced: the
+ * it is lost at the next opening, though each write succeeded. So after a failed write none is accepted until the log is replaced. The
  * contents of memory go into a table, and a new log begins.
  *
  * Writes that must succeed on a full disk (removals, and those marked `reserved`) have space of their own. The log takes its space when it

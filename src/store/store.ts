@@ -167,9 +167,9 @@ export class Store implements AsyncDisposable {
   }
 
   /**
-   * The task to write to: the open one, the complete blob, what an earlier run left (each piece hashed again before it counts), or a fresh
-   * file. Single flight per id. Throws BAD_ARGUMENT, SIZE_MISMATCH (a complete blob of another length), CONFLICT (a task in hand is cut
-   * otherwise), DISK_FULL.
+   * The task to write to: the open one, the complete blob, what an earlier run left (each piece is hashed again), or a fresh file. Single
+   * flight per id. Throws BAD_ARGUMENT, SIZE_MISMATCH (a complete blob of another length), CONFLICT (a task in hand is cut otherwise),
+   * DISK_FULL.
    */
   async create(task: Task, { signal }: { signal: AbortSignal }): Promise<StoredTask> {
     signal.throwIfAborted()

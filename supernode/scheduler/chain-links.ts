@@ -3,7 +3,7 @@ import type { NewParent } from './events.ts'
 import { link, unlink } from './links.ts'
 import type { Member, SchedulerState, TaskRow } from './state.ts'
 
-/** Predecessors that a host is told of: it asks the first, has a channel to the second too, and knows the others. */
+/** Predecessors that the scheduler names to a host: it asks the first, has a channel to the second too, and knows the others. */
 const KNOWN = 4
 
 /**

@@ -1,5 +1,5 @@
 /**
- * A few hosts that begin together form a chain: each takes all pieces, in order, from the one before it, and the first from the seed. Every
+ * A few hosts that begin together form a chain. Each takes all pieces, in order, from the one before it, and the first from the seed. Every
  * uplink but the last carries the blob once, and nobody reports what it lacks. A chain costs one piece's time for each host
  * (docs/scheduling.md). A chain is for equally fast hosts. A host that holds it up goes to its end. If that doesn't help, or more hosts
  * come, the task goes over to the mesh for good.
@@ -26,7 +26,7 @@ const ALIKE = 1.2
 const ALIKE_MS = 500
 const LEAST_MS = 200
 /**
- * A host that fell behind in a chain was kept waiting if it took the rest in no more than this times the best's time: it began there with
+ * A host that fell behind in a chain was kept waiting if it took the rest in no more than this times the best's time. It began there with
  * less to give than others.
  */
 const WAITED = 1.5

@@ -21,7 +21,7 @@ import { mirrorState, reachable, rootOf, setupTarget } from '../mirror-setup/tar
 import { texts } from '../option-values.ts'
 import { credentialOf } from '../pull-progress.ts'
 
-/** Does one step, `resolve X`, and tells of it; of one that saw `undefined` only when it fails. */
+/** Does one step, `resolve X`, and reports it. A step that saw `undefined` is reported only when it fails. */
 type Run = <T>(step: string, work: () => Promise<readonly [T, string | undefined]>) => Promise<T>
 
 interface Step {

@@ -43,7 +43,7 @@ interface DockerInfo {
 async function byContainerd(config: string): Promise<string> {
   const began = await beganMs('containerd')
   if (began === undefined) return 'skipped: containerd is not running; it reads the file when it starts'
-  // /proc/stat tells the boot to the second
+  // /proc/stat has the boot time in seconds
   if ((await stat(config)).mtimeMs <= began + 1_000) return 'containerd was started after it was written'
   throw new DarnerError('HOST_UNABLE', `containerd was started before ${config} was written`, {
     way: 'systemctl restart containerd',

@@ -254,8 +254,8 @@ export class Handout<C> {
   }
 
   /**
-   * Takes back pieces that were given too long ago without a report that they are coming, and the uplink from a piece that has kept it as
-   * long. True when something may be given now that couldn't before.
+   * Takes back pieces that were given too long ago without a report that they are coming. Also frees the uplink from a piece that has kept
+   * it as long. True when something may be given now that couldn't before.
    */
   expire(nowMs: number): boolean {
     let changed = false

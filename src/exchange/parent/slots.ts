@@ -157,7 +157,7 @@ export class UploadSlots {
     return this.#active.size
   }
 
-  /** Not one of a child that already has its most pieces in service: it would leave the turn to the piece that stepped back for it. */
+  /** Not one of a child that already has its most pieces in service: it would give its turn to the piece that stepped back for it. */
   interactiveWaitsFor({ job, parked }: Slot): boolean {
     const own = parked ? 0 : 1
     return this.#interactive.some((child) => this.#mayGo(child, child === job.child ? own : 0))

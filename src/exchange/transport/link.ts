@@ -1,6 +1,6 @@
 /**
- * One lane connection, the half that child and parent share: frames in and out, signs of life, and bounds on how slowly and how much the
- * other side may send.
+ * One lane connection, the half that child and parent share: frames in and out, signs of life, and bounds on the other side's speed and
+ * volume.
  */
 import type { Clock } from '../../core/clock.ts'
 import type { PeerId } from '../../core/contracts/exchange.ts'

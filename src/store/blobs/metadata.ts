@@ -1,6 +1,6 @@
 /**
- * What the store remembers beside the files, in `level`: one record for each complete blob, its use time, its piece table (read only when
- * needed), and pins. The files are the truth: a record without its file is dropped at start, a file without a record is taken in.
+ * What the store remembers beside the files, in `level`: a record for each complete blob, its use time, its piece table (read when needed),
+ * and pins. The files are the truth: a record without its file is dropped at start, a file without a record is taken in.
  */
 
 import type { Digest } from '../../core/digest.ts'

@@ -8,9 +8,12 @@ import { DIGEST_BYTES } from '../partial/piece-table.ts'
 import { chains, FIRST_STATE, stateAfterAside } from './hash-chain.ts'
 import { HASH_WORKER_MARK, HASH_WORKER_URL, type HashAnswer, type HashFault, type HashRequest } from './hash-worker.ts'
 
-/** From this length on a hash goes to the thread pool: a wake-up of two threads costs less than the event loop held for 0.1 ms and more. */
+/**
+ * From this length on a hash goes to the thread pool. A wake-up of two threads costs less than an event loop that stands still for 0.1 ms
+ * and more.
+ */
 export const POOL_FROM_BYTES = 128 * 1024 + 1
-/** A growing prefix is told to the thread in steps: each message wakes it. */
+/** The thread learns of a growing prefix in steps, because each message wakes it. */
 const ADVANCE_BYTES = 4 * 1024 * 1024
 /** Bytes per request to the thread, so that an abort takes effect and files take turns. */
 const BATCH_BYTES = 32 * 1024 * 1024

@@ -1,7 +1,7 @@
 /**
  * Writes past the kernel's cache, by open(2)'s O_DIRECT, of bytes that nobody will read soon. On a virtual machine that gives free memory
- * back to its host, new cache memory costs as much processor time as all other work on a blob's bytes. But later readers have them from the
- * disk, and they count as written only when the disk has them.
+ * back to its host, new cache memory takes as much processor time as all other work on a blob. But later readers have them from the disk,
+ * and they count as written only when the disk has them.
  */
 import { isAligned } from '../../core/aligned.ts'
 import type { Clock } from '../../core/clock.ts'
