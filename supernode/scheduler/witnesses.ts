@@ -42,6 +42,8 @@ export function hear(
     case 'slow':
       return witnesses.length >= 2 ? 'slow' : 'none'
     case 'down': {
+      // the supernode's own seed is alive as long as anybody can complain here: its link is slow, or children are limited
+      if (state.seeds.includes(accused)) return witnesses.length >= 2 ? 'slow' : 'none'
       // A host that still talks to the supernode needs a quarter of its children against it, so that two liars can't rest it.
       const talks = nowMs - accused.seenMs < state.options.silentMs / 2
       return witnesses.length >= (talks ? Math.max(2, Math.ceil(accused.load / 4)) : 2) ? 'rest' : 'none'

@@ -236,6 +236,29 @@ describe('decide', () => {
     bench.check('after the death')
   })
 
+  it('keeps the seed for those who come, though hosts that take little from it find it stalled', () => {
+    const bench = new Bench()
+    for (let n = 0; n < 4; n++) bench.join(n)
+    for (let n = 0; n < 4; n++)
+      bench.tell({ kind: 'parentFailed', task: TASK, peer: id(n), parent: 'super' as PeerId, reason: 'stalled' })
+    const other = 'other' as TaskId
+    bench.tell({ kind: 'registered', task: other, peer: 'super' as PeerId, pieces: PIECES, have: 0 })
+    const effects = bench.tell({ kind: 'registered', task: other, peer: id(0), pieces: PIECES, have: 0 })
+    // it is the supernode itself: without it the only other host would wait until its lease of the origin ends
+    assert.equal(
+      effects.find(({ kind }) => kind === 'lease'),
+      undefined,
+    )
+    const parents = effects.flatMap((effect) => (effect.kind === 'parents' ? effect.add : []))
+    assert.deepEqual(
+      parents.map(({ peer }) => peer),
+      ['super'],
+    )
+    assert.ok(
+      bench.effects.some((effect) => effect.kind === 'lease' && effect.task === other && effect.holder === 'super'),
+    )
+  })
+
   it('does not ban an honest peer on the word of one liar, however often given', () => {
     const bench = new Bench()
     for (let n = 0; n < 5; n++) bench.join(n)
