@@ -101,7 +101,8 @@ describe('a blob that the first host reads at its origin for all', function () {
     goOn()
     for (const got of await Promise.all([first, second])) assert.ok(got.complete && got.body.equals(place.body))
     const sent = (await swarm.agents[0]?.peer.status())?.bytes.sent
-    assert.equal(sent, BYTES, 'the first host gives it once, to the supernode')
+    assert.ok(sent !== undefined && sent >= BYTES, 'the first host gives it to the supernode')
+    assert.ok(sent <= 2 * BYTES, 'and no more than once to the second host')
     const third = await pull(swarm.address(2), place)
     assert.ok(third.complete && third.body.equals(place.body))
     assert.deepEqual(getsOf(place), [undefined], 'one read at the origin')

@@ -33,7 +33,7 @@ describe('what is asked of a supernode', function () {
     await using swarm = await aSwarm({ peers: 1 })
     const at = { socket: join(swarm.directory, 'agent-0.sock'), home: swarm.directory }
     const { code, stderr } = await inProcess(['preheat', '--plain-http', '--to', 'everywhere', reference], at)
-    assert.match(stderr, /^darner: selector "everywhere" is not a selector; use all, zone=NAME, rack=NAME or host=NAME/)
+    assert.match(stderr, /^darner: "everywhere" is not a selector; use all, zone=NAME, rack=NAME or host=NAME/)
     assert.equal(code, 2)
   })
 })
